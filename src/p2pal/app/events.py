@@ -1,0 +1,159 @@
+"""What happens during a transfer, as plain data: the API's event stream, and ``--json`` line by line.
+
+Every event encodes to one JSON object with its kind under ``event``. Sizes are bytes, times seconds. Names are as
+the peer sent them; whoever shows them on a terminal makes them safe first (:mod:`p2pal.cli.text`).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Role = Literal["send", "receive"]
+
+
+class Event(msgspec.Struct, frozen=True, tag_field="event"):
+    """The base of all events."""
+
+
+class Listed(Event, frozen=True, tag="listed"):
+    """Sender: the walk is complete; this is what will be sent."""
+
+    names: list[str]
+    files: int
+    entries: int
+    total: int
+
+
+class Code(Event, frozen=True, tag="code"):
+    """Sender: the join code is valid from now on, for ``ttl`` seconds. ``command`` is for the other machine."""
+
+    code: str
+    ttl: float
+    server: str
+    command: str
+
+
+class Joining(Event, frozen=True, tag="joining"):
+    """Receiver: the transfer exists; the key exchange starts, or waits for its turn."""
+
+
+class WrongGuess(Event, frozen=True, tag="wrong-guess"):
+    """Sender: someone joined with other words, or said nothing. ``left`` more failed guesses close the transfer."""
+
+    left: int
+
+
+class PeerJoined(Event, frozen=True, tag="peer"):
+    """Both sides proved that they know the words."""
+
+
+class Connected(Event, frozen=True, tag="path"):
+    """A path is in use, for example ``direct, host udp``; comes again when the path changes."""
+
+    path: str
+
+
+class Reconnecting(Event, frozen=True, tag="reconnecting"):
+    """The connection failed; attempt ``attempt`` of ``attempts`` starts after ``delay`` seconds."""
+
+    attempt: int
+    attempts: int
+    delay: float
+
+
+class Top(msgspec.Struct, frozen=True):
+    """One top-level entry of an offer: what a person is asked about."""
+
+    name: str
+    kind: Literal["file", "directory", "link"]
+    files: int
+    size: int
+
+
+class Offered(Event, frozen=True, tag="offer"):
+    """Receiver: what the sender offers. ``names`` are the first of the top-level names."""
+
+    tops: list[Top]
+    more: int
+    files: int
+    entries: int
+    total: int
+
+
+class Accepted(Event, frozen=True, tag="accepted"):
+    """The receiver agreed; files flow from now on. ``names`` maps offered top-level names to those on disk."""
+
+    files: int
+    total: int
+    renamed: dict[str, str]
+
+
+class Progress(Event, frozen=True, tag="progress"):
+    """How far it is; at most a few times a second.
+
+    Attributes:
+        done: Bytes of the whole transfer that arrived (sender: that the receiver acknowledged).
+        files_done: Files that ended well.
+        files_failed: Files that failed or were skipped.
+        rate: Bytes per second, smoothed.
+        eta: Seconds left at that rate, or None while unknown.
+        name: The file in work, or None.
+        file_done: Bytes of it that arrived.
+        file_size: Its size.
+    """
+
+    done: int
+    total: int
+    files_done: int
+    files_failed: int
+    files: int
+    rate: float
+    eta: float | None
+    name: str | None = None
+    file_done: int = 0
+    file_size: int = 0
+
+
+class FileDone(Event, frozen=True, tag="file"):
+    """One file (not a directory or link) is durable at the receiver and verified. ``digest`` is hex."""
+
+    name: str
+    size: int
+    digest: str
+
+
+class FileFailed(Event, frozen=True, tag="file-failed"):
+    """One entry was skipped or failed; ``reason`` is a short text."""
+
+    name: str
+    reason: str
+
+
+class Summary(Event, frozen=True, tag="summary"):
+    """The end of a transfer that ran. ``ok`` is true when every file arrived."""
+
+    role: Role
+    ok: bool
+    files: int
+    failed: int
+    total: int
+    seconds: float
+    rate: float
+    path: str
+
+
+class Failure(Event, frozen=True, tag="error"):
+    """The end of a transfer that did not go through; ``code`` and ``exit_code`` are those of the error."""
+
+    code: str
+    message: str
+    hint: str
+    exit_code: int
+
+
+AnyEvent = (
+    Listed | Code | Joining | WrongGuess | PeerJoined | Connected | Reconnecting | Offered | Accepted | Progress
+    | FileDone | FileFailed | Summary | Failure
+)  # fmt: skip

@@ -1,0 +1,88 @@
+"""What a caller may choose: plain, validated settings shared by the Python API and the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from p2pal.errors import UsageError
+
+DEFAULT_SERVER: Final = "http://localhost:8080"
+DEFAULT_STUN: Final = "stun:stun.l.google.com:19302"
+MIN_CHUNK_KIB: Final = 4
+MAX_CHUNK_KIB: Final = 255
+"""The engine's largest message is 256 KiB; a frame adds its headers and a 16-byte tag to the chunk."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectOptions:
+    """How to reach the server and the peer.
+
+    Attributes:
+        server: The signaling server's URL (http or https).
+        stun: STUN server URLs; empty for none. The server's own list is used as well unless ``stun`` was
+            switched off with ``None``.
+        turn: TURN server URLs.
+        turn_user: The TURN user name.
+        turn_pass: The TURN password.
+        max_retries: Connection attempts after the first.
+        retry_backoff: Seconds before the first retry; doubles each time, with jitter.
+        only_loopback: Exchange loopback addresses only; for tests and demos on one machine.
+    """
+
+    server: str = DEFAULT_SERVER
+    stun: tuple[str, ...] | None = (DEFAULT_STUN,)
+    turn: tuple[str, ...] = ()
+    turn_user: str = ""
+    turn_pass: str = field(default="", repr=False)
+    max_retries: int = 3
+    retry_backoff: float = 1.0
+    only_loopback: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.server.startswith(("http://", "https://")):
+            raise UsageError("the server must be an http:// or https:// URL")
+        if self.max_retries < 0:
+            raise UsageError("-max-retries cannot be negative")
+        if self.retry_backoff < 0:
+            raise UsageError("-retry-backoff cannot be negative")
+
+
+@dataclass(frozen=True, slots=True)
+class SendOptions:
+    """How to send.
+
+    Attributes:
+        ttl: Seconds that the code waits for a receiver.
+        recursive: Directories may be sent.
+        skip_errors: A file that cannot be read is left out; without it the batch stops.
+        chunk_kib: File bytes in one message, in KiB.
+        words: Words in the join code.
+    """
+
+    ttl: float = 300.0
+    recursive: bool = False
+    skip_errors: bool = False
+    chunk_kib: int = 63
+    words: int = 2
+
+    def __post_init__(self) -> None:
+        if not MIN_CHUNK_KIB <= self.chunk_kib <= MAX_CHUNK_KIB:
+            message = f"-chunk-size must be from {MIN_CHUNK_KIB} to {MAX_CHUNK_KIB} (KiB)"
+            raise UsageError(message)
+        if not 2 <= self.words <= 8:
+            raise UsageError("--words must be from 2 to 8")
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveOptions:
+    """How to receive.
+
+    Attributes:
+        out: A directory to write into, or the path that a single file or tree shall have.
+        overwrite: Existing files may be replaced.
+    """
+
+    out: Path = field(default_factory=Path)
+    overwrite: bool = False

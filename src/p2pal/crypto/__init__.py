@@ -1,0 +1,1 @@
+"""Codes, keys and seals. Pure: randomness is passed in."""

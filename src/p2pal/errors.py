@@ -1,0 +1,182 @@
+"""Every error a user can meet: whose fault it is, what to say, and how the process ends.
+
+The tree, with exit codes::
+
+    P2palError
+    ├── UsageError                 2    the command line, or a setting, is wrong
+    ├── ServerError                3    the signaling server
+    │   ├── ServerUnreachable      3      no connection, or the connection was lost for good
+    │   └── ServerRefused          3      it answered, but not with what was asked for (5xx, nonsense, limits)
+    ├── CodeError                  4    the join code
+    │   ├── CodeUnknown            4      no such transfer, or it is over
+    │   ├── CodeExpired            4      its time ran out
+    │   ├── WrongCode              4      the words differ: the key exchange failed
+    │   └── VersionMismatch        4      the other side speaks another protocol version
+    ├── PeerError                  5    the other machine
+    │   ├── PeerLost               5      it went away
+    │   ├── ConnectionImpossible   5      no path between the two machines
+    │   └── ProtocolError          5      it sent what the protocol does not allow
+    ├── Refused                    6    a person said no, on either side
+    ├── DiskError                  7    the local disk: full, read-only, not permitted
+    ├── VerificationFailed         8    what arrived is not what was sent
+    ├── PartialFailure             1    some files failed or were skipped; the others are complete
+    └── Interrupted              130    Ctrl-C or SIGTERM
+
+A message is one line that says what happened; ``hint`` is one line that says what to do next. Neither holds
+a secret (the words of a code, a token, a key), nor raw text from the peer or the server.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+EXIT_OK: Final = 0
+
+
+class P2palError(Exception):
+    """The base of every error that p2pal raises on purpose.
+
+    Args:
+        message: What happened, one line, without a trailing full stop.
+        hint: What to do next, one line; the class has a default.
+    """
+
+    exit_code: ClassVar[int] = 1
+    code: ClassVar[str] = "error"
+    default_hint: ClassVar[str] = ""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = self.default_hint if hint is None else hint
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.hint}" if self.hint else self.message
+
+
+class UsageError(P2palError):
+    """The command line or a setting is wrong."""
+
+    exit_code = 2
+    code = "usage"
+
+
+class ServerError(P2palError):
+    """The signaling server could not be used."""
+
+    exit_code = 3
+    code = "server"
+
+
+class ServerUnreachable(ServerError):
+    """No connection to the signaling server, or it was lost for good."""
+
+    code = "server-unreachable"
+    default_hint = "check the -server address and your network, or start one with 'p2pal server'"
+
+
+class ServerRefused(ServerError):
+    """The server answered, but not with what was asked for."""
+
+    code = "server-refused"
+    default_hint = "try again in a moment, or use another -server"
+
+
+class CodeError(P2palError):
+    """The join code cannot be used."""
+
+    exit_code = 4
+    code = "code"
+
+
+class CodeUnknown(CodeError):
+    """No such transfer on this server, or it is over."""
+
+    code = "code-unknown"
+    default_hint = "check the number at the end of the code and the -server address"
+
+
+class CodeExpired(CodeError):
+    """The transfer's time ran out before both sides met."""
+
+    code = "code-expired"
+    default_hint = "send again, with a longer -ttl if needed"
+
+
+class WrongCode(CodeError):
+    """The key exchange failed: the two sides have different words."""
+
+    code = "code-wrong"
+    default_hint = "check the words of the code and try again"
+
+
+class VersionMismatch(CodeError):
+    """The other side speaks another version of the protocol."""
+
+    code = "version"
+    default_hint = "update p2pal on both machines"
+
+
+class PeerError(P2palError):
+    """The other machine, or the way to it, failed."""
+
+    exit_code = 5
+    code = "peer"
+
+
+class PeerLost(PeerError):
+    """The other side went away and did not come back."""
+
+    code = "peer-lost"
+    default_hint = "send again with a new code"
+
+
+class ConnectionImpossible(PeerError):
+    """No network path between the two machines was found."""
+
+    code = "no-path"
+    default_hint = "a TURN server (-turn) gets through networks that block direct connections"
+
+
+class ProtocolError(PeerError):
+    """The peer sent something that the protocol does not allow."""
+
+    code = "protocol"
+    default_hint = "update p2pal on both machines; if it happens again, report it"
+
+
+class Refused(P2palError):
+    """A person said no, here or on the other side."""
+
+    exit_code = 6
+    code = "refused"
+
+
+class DiskError(P2palError):
+    """The local disk: full, read-only or not permitted."""
+
+    exit_code = 7
+    code = "disk"
+    default_hint = "free some space or choose another directory with -out"
+
+
+class VerificationFailed(P2palError):
+    """What arrived does not have the digest of what was sent, twice."""
+
+    exit_code = 8
+    code = "verification"
+    default_hint = "the damaged file was not kept; send it again"
+
+
+class PartialFailure(P2palError):
+    """Some files failed or were skipped; those reported as done are complete."""
+
+    exit_code = 1
+    code = "partial"
+
+
+class Interrupted(P2palError):
+    """The user stopped the program (SIGINT, SIGTERM)."""
+
+    exit_code = 130
+    code = "interrupted"

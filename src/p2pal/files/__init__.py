@@ -1,0 +1,1 @@
+"""The disk: sources that are walked and read, sinks that cannot be escaped."""

@@ -1,0 +1,1 @@
+"""Ways for frames to travel: WebRTC data channels, and memory for tests."""

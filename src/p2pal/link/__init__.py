@@ -1,0 +1,1 @@
+"""How a link comes up and comes back: roles, generations, retries. Pure."""

@@ -1,0 +1,1 @@
+"""The rendezvous: introduces two peers and learns nothing else."""

@@ -1,0 +1,1 @@
+"""What is sent, what is wanted, what arrived: the transfer's machines. Pure."""

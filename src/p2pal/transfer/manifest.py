@@ -1,0 +1,79 @@
+"""The manifest: the entries of an offer, stored compactly, digested and counted as they come.
+
+Entries are kept encoded in a byte store (a ``BytesIO`` or a spooled temporary file that the caller passes), with
+eight bytes of memory for each: a tree of a million files costs no million objects.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from array import array
+from collections.abc import Iterator
+from typing import BinaryIO, Final
+
+import msgspec
+
+from p2pal.wire.transfer import MAX_ENTRY_COUNT, MAX_FILE_SIZE, Entry, Kind
+
+DIGEST_PREFIX: Final = b"\x02"
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Entry)
+
+
+class Manifest:
+    """An append-only list of entries.
+
+    Args:
+        store: Where the encoded entries live; seekable, opened for reading and writing, empty.
+    """
+
+    def __init__(self, store: BinaryIO | None = None) -> None:
+        self._store = io.BytesIO() if store is None else store
+        self._offsets = array("Q", [0])
+        self._hash = hashlib.sha256(DIGEST_PREFIX)
+        self._at_end = True
+        self.files = 0
+        self.total = 0
+
+    def append(self, entry: Entry) -> int:
+        """Add an entry and return its index.
+
+        Raises:
+            ValueError: If the count or the sum of sizes passes what the protocol can say.
+        """
+        index = len(self._offsets) - 1
+        if index >= MAX_ENTRY_COUNT or self.total + entry.size > MAX_FILE_SIZE:
+            raise ValueError("the offer is larger than the protocol allows")
+        data = _encoder.encode(entry)
+        if not self._at_end:
+            self._store.seek(0, io.SEEK_END)
+            self._at_end = True
+        self._store.write(data)
+        self._hash.update(len(data).to_bytes(4, "big"))
+        self._hash.update(data)
+        self._offsets.append(self._offsets[-1] + len(data))
+        if entry.kind is Kind.FILE:
+            self.files += 1
+            self.total += entry.size
+        return index
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def __getitem__(self, index: int) -> Entry:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        start, stop = self._offsets[index], self._offsets[index + 1]
+        self._store.seek(start)
+        self._at_end = False
+        return _decoder.decode(self._store.read(stop - start))
+
+    def __iter__(self) -> Iterator[Entry]:
+        for index in range(len(self)):
+            yield self[index]
+
+    def digest(self) -> bytes:
+        """SHA-256(0x02 || for each entry: u32 length || MessagePack), 32 bytes; consent binds it."""
+        return self._hash.copy().digest()

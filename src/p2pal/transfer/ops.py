@@ -1,0 +1,174 @@
+"""The words in which the transfer's machines and the disk talk: jobs to read, operations to write, results.
+
+The machines (:mod:`p2pal.transfer.sender`, :mod:`p2pal.transfer.receiver`) decide; the files floor carries out, in
+threads and in order, and answers with results. All are plain data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from p2pal.wire.transfer import Entry, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class ReadJob:
+    """Sender: read these pieces (half-open range) of one file; hash each piece.
+
+    ``again`` marks a repair: the file was closed before, and only the pieces travel.
+    """
+
+    index: int
+    entry: Entry
+    piece_size: int
+    first: int
+    stop: int
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PieceRead:
+    """Source: one piece, read and hashed. ``data`` is the whole piece."""
+
+    index: int
+    piece: int
+    offset: int
+    data: bytes | memoryview
+    leaf: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FileRead:
+    """Source: the job's last piece was read, and the file is still the one that was listed.
+
+    ``digest`` is the whole file's, or empty where the job did not cover the whole file.
+    """
+
+    index: int
+    digest: bytes
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFailed:
+    """Source: the file could not be read, or is not the one that was listed; nothing more of it follows."""
+
+    index: int
+    reason: Reason
+    text: str
+
+
+SourceResult = PieceRead | FileRead | ReadFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Sink: a file is about to arrive. Opens its part file."""
+
+    index: int
+    entry: Entry
+    piece_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Sink: put these bytes at this offset of the part file, and hash them. Offsets ascend within a piece."""
+
+    index: int
+    offset: int
+    data: bytes | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class CheckPiece:
+    """Sink: the piece is complete; does it have this leaf? A repair resets the piece before it is written again."""
+
+    index: int
+    piece: int
+    leaf: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ResetPiece:
+    """Sink: forget what was hashed of this piece; it will arrive again."""
+
+    index: int
+    piece: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Sink: the file is complete; verify the digest, then make it durable under its final name."""
+
+    index: int
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Sink: give the file up and delete its part file."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class MakeDirectory:
+    """Sink: make this directory now; its mode and times come last, after all children."""
+
+    index: int
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class MakeLink:
+    """Sink: make this link, once every file and directory stands."""
+
+    index: int
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """Sink, last: set directories' modes and times, make everything durable."""
+
+
+SinkOp = Begin | Write | CheckPiece | ResetPiece | Finish | Discard | MakeDirectory | MakeLink | Seal
+
+
+@dataclass(frozen=True, slots=True)
+class PieceBad:
+    """Sink: the piece has another leaf than announced."""
+
+    index: int
+    piece: int
+
+
+@dataclass(frozen=True, slots=True)
+class EntryDone:
+    """Sink: this entry stands, durable, under its final name."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class EntryFailed:
+    """Sink: this entry failed; its part file is gone. ``Reason.DISK`` means no later one can succeed."""
+
+    index: int
+    reason: Reason
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DigestBad:
+    """Sink: all pieces are right but the file's digest is not (or a one-piece file differs)."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """Sink: the answer to :class:`Seal`."""
+
+
+SinkResult = PieceBad | DigestBad | EntryDone | EntryFailed | Sealed

@@ -1,0 +1,145 @@
+"""What the peers tell each other through the mailbox. The server carries it and reads none of it.
+
+The first messages of each log are the key exchange (:class:`PakeElement` and so on) and are clear, because no
+key exists yet; they hold nothing that helps to guess the words. Every later message is sealed
+(:mod:`p2pal.crypto.seal`). All are MessagePack maps with a ``t`` tag; unknown fields are ignored, unknown
+tags are a protocol error.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+
+from p2pal.errors import ProtocolError, VersionMismatch
+
+PROTOCOL_VERSION: Final = 1
+MAX_SDP: Final = 16 * 1024
+MAX_CANDIDATE: Final = 512
+
+_Element = Annotated[bytes, msgspec.Meta(min_length=33, max_length=33)]
+_Confirmation = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+_Generation = Annotated[int, msgspec.Meta(ge=1, lt=2**31)]
+_LaneId = Annotated[int, msgspec.Meta(ge=1, lt=2**31)]
+_Sdp = Annotated[str, msgspec.Meta(max_length=MAX_SDP)]
+_ShortText = Annotated[str, msgspec.Meta(max_length=200)]
+
+
+class PakeElement(msgspec.Struct, frozen=True, tag_field="t", tag="pake-a"):
+    """Sender to receiver, index 0: the protocol version and the SPAKE2 element."""
+
+    element: _Element
+    version: int = PROTOCOL_VERSION
+
+
+class PakeAnswer(msgspec.Struct, frozen=True, tag_field="t", tag="pake-b"):
+    """Receiver to sender, index 0: its element and its proof that it knows the words."""
+
+    element: _Element
+    confirmation: _Confirmation
+    version: int = PROTOCOL_VERSION
+
+
+class PakeConfirm(msgspec.Struct, frozen=True, tag_field="t", tag="pake-c"):
+    """Sender to receiver, index 1: the sender's proof, sent only after the receiver's was right."""
+
+    confirmation: _Confirmation
+
+
+class PakeReject(msgspec.Struct, frozen=True, tag_field="t", tag="pake-x"):
+    """Either side: the exchange ended here. ``reason`` is ``wrong-code`` or ``version``."""
+
+    reason: _ShortText
+    version: int = PROTOCOL_VERSION
+
+
+class Hello(msgspec.Struct, frozen=True, tag_field="t", tag="hello"):
+    """First sealed message each way: what this side can do. Frame sizes are bytes of a session frame."""
+
+    max_frame: Annotated[int, msgspec.Meta(ge=1024, le=262_144)]
+    window: Annotated[int, msgspec.Meta(ge=262_144, le=268_435_456)]
+
+
+class Offer(msgspec.Struct, frozen=True, tag_field="t", tag="offer"):
+    """Leader to follower: a generation, the lane it will carry, and the SDP offer (RFC 8829)."""
+
+    generation: _Generation
+    lane: _LaneId
+    sdp: _Sdp
+
+
+class Answer(msgspec.Struct, frozen=True, tag_field="t", tag="answer"):
+    """Follower to leader: the SDP answer to that generation's offer."""
+
+    generation: _Generation
+    sdp: _Sdp
+
+
+class Candidate(msgspec.Struct, frozen=True, tag_field="t", tag="candidate"):
+    """Either way: one ICE candidate (RFC 8838); an empty string ends the candidates."""
+
+    generation: _Generation
+    candidate: Annotated[str, msgspec.Meta(max_length=MAX_CANDIDATE)]
+    mid: Annotated[str, msgspec.Meta(max_length=32)] = "0"
+    mline: Annotated[int, msgspec.Meta(ge=0, lt=32)] = 0
+
+
+class Retry(msgspec.Struct, frozen=True, tag_field="t", tag="retry"):
+    """Follower to leader: this generation failed here; please start the next one."""
+
+    generation: _Generation
+    reason: _ShortText = ""
+
+
+class Bye(msgspec.Struct, frozen=True, tag_field="t", tag="bye"):
+    """Either way: this side ends. ``code`` is one of the error codes of :mod:`p2pal.errors`."""
+
+    code: Annotated[str, msgspec.Meta(max_length=40)]
+
+
+PakeMessage = PakeElement | PakeAnswer | PakeConfirm | PakeReject
+SignalMessage = Hello | Offer | Answer | Candidate | Retry | Bye
+
+_encoder = msgspec.msgpack.Encoder()
+_pake_decoder: msgspec.msgpack.Decoder[PakeMessage] = msgspec.msgpack.Decoder(PakeMessage)
+_signal_decoder: msgspec.msgpack.Decoder[SignalMessage] = msgspec.msgpack.Decoder(SignalMessage)
+_version_decoder = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
+
+
+def encode(message: PakeMessage | SignalMessage) -> bytes:
+    """Return the message as MessagePack."""
+    return _encoder.encode(message)
+
+
+def decode_pake(data: bytes) -> PakeMessage:
+    """Return a clear key-exchange message.
+
+    Raises:
+        VersionMismatch: If it states another protocol version, whatever else it holds.
+        ProtocolError: If it is no such message.
+    """
+    try:
+        fields = _version_decoder.decode(data)
+        version = msgspec.msgpack.decode(fields.get("version", b"\x01"))
+    except msgspec.MsgspecError as error:
+        raise ProtocolError("the other side sent a malformed key-exchange message") from error
+    if isinstance(version, int) and version != PROTOCOL_VERSION:
+        message = "the other side speaks another version of the protocol"
+        raise VersionMismatch(message)
+    try:
+        return _pake_decoder.decode(data)
+    except msgspec.MsgspecError as error:
+        raise ProtocolError("the other side sent a malformed key-exchange message") from error
+
+
+def decode_signal(data: bytes) -> SignalMessage:
+    """Return an opened mailbox message.
+
+    Raises:
+        ProtocolError: If it is no such message.
+    """
+    try:
+        return _signal_decoder.decode(data)
+    except msgspec.MsgspecError as error:
+        raise ProtocolError("the other side sent a malformed signaling message") from error

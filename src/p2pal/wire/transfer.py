@@ -1,0 +1,288 @@
+"""What sender and receiver tell each other about files, inside the durable session. The server never sees it.
+
+A session payload is a run of records: ``u8 type | u32 length | body`` (big-endian), at most the payload limit
+together, so that many small files share one frame. :class:`Chunk` carries file bytes and has a packed body
+(``u32 entry | u64 offset | data``); every other body is a MessagePack array. Entries are named by their index in
+the offer; only the offer knows names. See ``docs/protocol.md``.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Annotated, Final
+
+import msgspec
+
+from p2pal.errors import ProtocolError
+
+MAX_PATH: Final = 4096
+MAX_ENTRY_COUNT: Final = 2**32 - 1
+MAX_FILE_SIZE: Final = 2**63 - 1
+RECORD_HEADER: Final = 5
+CHUNK_HEADER: Final = 12
+CHUNK_OVERHEAD: Final = RECORD_HEADER + CHUNK_HEADER
+
+_Index = Annotated[int, msgspec.Meta(ge=0, le=MAX_ENTRY_COUNT)]
+_Size = Annotated[int, msgspec.Meta(ge=0, le=MAX_FILE_SIZE)]
+_Digest = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+_Path = Annotated[bytes, msgspec.Meta(min_length=1, max_length=MAX_PATH)]
+_Text = Annotated[str, msgspec.Meta(max_length=300)]
+
+
+class Kind(IntEnum):
+    """What an entry is. Nothing else travels: devices, sockets and pipes are refused at the source."""
+
+    FILE = 0
+    DIRECTORY = 1
+    LINK = 2
+
+
+class Reason(IntEnum):
+    """Why a file, or the whole transfer, did not go through; the text beside it is for the log only."""
+
+    OTHER = 0
+    READ = 1  # the source could not be read
+    CHANGED = 2  # the source changed while it was read
+    VERIFY = 3  # digests differ, twice
+    NAME = 4  # the name cannot be used at the target
+    DISK = 5  # the target's disk is full
+    PERMISSION = 6  # the target may not be written
+    EXISTS = 7  # something else stands at the target
+    DECLINED = 8  # a person said no
+    CANCELLED = 9  # stopped by a person or a signal
+    BATCH = 10  # another file failed, and the sender did not choose to skip errors
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One file, directory or link of an offer.
+
+    Attributes:
+        path: Relative POSIX path as bytes (UTF-8 where the source has it so), ``/`` between parts. The first
+            part is the top-level name.
+        kind: What it is.
+        size: Bytes; 0 unless a file.
+        mode: Permission bits, ``& 0o777``.
+        mtime_ns: Modification time in nanoseconds since the epoch.
+        target: A link's target as bytes, else empty.
+    """
+
+    path: _Path
+    kind: Kind
+    size: _Size = 0
+    mode: Annotated[int, msgspec.Meta(ge=0, le=0o777)] = 0o644
+    mtime_ns: Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)] = 0
+    target: Annotated[bytes, msgspec.Meta(max_length=MAX_PATH)] = b""
+
+    @property
+    def name(self) -> str:
+        """The path as text; bytes that are no UTF-8 become surrogates (PEP 383)."""
+        return self.path.decode("utf-8", "surrogateescape")
+
+
+class OfferBegin(msgspec.Struct, frozen=True, array_like=True):
+    """Sender, first: which transfer this is, and whether one bad file stops the batch."""
+
+    transfer_id: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+    skip_errors: bool = False
+    proof: Annotated[bytes, msgspec.Meta(max_length=32)] = b""
+
+
+class OfferPart(msgspec.Struct, frozen=True, array_like=True):
+    """Sender: entries from index ``first`` on, in order, without gaps."""
+
+    first: _Index
+    entries: Annotated[list[Entry], msgspec.Meta(min_length=1, max_length=4096)]
+
+
+class OfferEnd(msgspec.Struct, frozen=True, array_like=True):
+    """Sender: the totals, and the digest of all entries that consent binds."""
+
+    entries: _Index
+    files: _Index
+    total: _Size
+    digest: _Digest
+
+
+class Accept(msgspec.Struct, frozen=True, array_like=True):
+    """Receiver: consent to exactly the manifest with this digest."""
+
+    digest: _Digest
+    proof: Annotated[bytes, msgspec.Meta(max_length=32)] = b""
+
+
+class Want(msgspec.Struct, frozen=True, array_like=True):
+    """Receiver: what it lacks. ``whole`` are half-open ranges of entry indices; ``pieces`` name one entry each.
+
+    Several may follow each other; ``last`` closes the list. What no Want names is not sent.
+    """
+
+    whole: Annotated[list[tuple[_Index, _Index]], msgspec.Meta(max_length=1024)]
+    pieces: Annotated[
+        list[tuple[_Index, Annotated[list[tuple[_Index, _Index]], msgspec.Meta(max_length=1024)]]],
+        msgspec.Meta(max_length=1024),
+    ]
+    last: bool = True
+
+
+class PieceDone(msgspec.Struct, frozen=True, array_like=True):
+    """Sender, after a piece's last chunk (files of two pieces or more): the leaf that the piece must have."""
+
+    entry: _Index
+    piece: _Index
+    leaf: _Digest
+
+
+class FileDone(msgspec.Struct, frozen=True, array_like=True):
+    """Sender, after a file's last piece: the digest of the whole file."""
+
+    entry: _Index
+    digest: _Digest
+
+
+class FileFailed(msgspec.Struct, frozen=True, array_like=True):
+    """Sender: this file will not be completed; what arrived of it is to be dropped."""
+
+    entry: _Index
+    reason: Reason
+    text: _Text = ""
+
+
+class AllSent(msgspec.Struct, frozen=True, array_like=True):
+    """Sender: every wanted entry was closed by FileDone or FileFailed. Repairs may still follow."""
+
+    failed: _Index = 0
+
+
+class PieceAgain(msgspec.Struct, frozen=True, array_like=True):
+    """Receiver: this piece arrived with another leaf; send it once more."""
+
+    entry: _Index
+    piece: _Index
+
+
+class Verdict(msgspec.Struct, frozen=True, array_like=True):
+    """How one entry ended at the receiver. ``ok`` means durable under its final name."""
+
+    entry: _Index
+    ok: bool
+    reason: Reason = Reason.OTHER
+    text: _Text = ""
+
+
+class Verdicts(msgspec.Struct, frozen=True, array_like=True):
+    """Receiver: the ends of some entries, each entry once, in any order."""
+
+    verdicts: Annotated[list[Verdict], msgspec.Meta(min_length=1, max_length=4096)]
+
+
+class Complete(msgspec.Struct, frozen=True, array_like=True):
+    """Receiver, last: every entry has its verdict; nothing more is to come."""
+
+    ok: _Index
+    failed: _Index
+
+
+class Abort(msgspec.Struct, frozen=True, array_like=True):
+    """Either side, last: the transfer stops here; complete files stay."""
+
+    reason: Reason
+    text: _Text = ""
+
+
+class Chunk:
+    """File bytes: ``data`` belongs at ``offset`` of entry ``entry``. The data is a view, not a copy."""
+
+    __slots__ = ("data", "entry", "offset")
+
+    def __init__(self, entry: int, offset: int, data: bytes | memoryview) -> None:
+        self.entry = entry
+        self.offset = offset
+        self.data = data
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Chunk)
+            and (self.entry, self.offset) == (other.entry, other.offset)
+            and self.data == other.data
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Chunk(entry={self.entry}, offset={self.offset}, {len(self.data)} bytes)"
+
+
+Record = (
+    Chunk | OfferBegin | OfferPart | OfferEnd | Accept | Want | PieceDone | FileDone | FileFailed | AllSent
+    | PieceAgain | Verdicts | Complete | Abort
+)  # fmt: skip
+
+_CHUNK: Final = 0x10
+_TYPES: Final[dict[int, type[msgspec.Struct]]] = {
+    0x01: OfferBegin,
+    0x02: OfferPart,
+    0x03: OfferEnd,
+    0x04: Accept,
+    0x05: Want,
+    0x11: PieceDone,
+    0x12: FileDone,
+    0x13: FileFailed,
+    0x14: AllSent,
+    0x20: PieceAgain,
+    0x21: Verdicts,
+    0x22: Complete,
+    0x2F: Abort,
+}
+_NUMBERS: Final = {kind: number for number, kind in _TYPES.items()}
+_decoders: Final = {number: msgspec.msgpack.Decoder(kind) for number, kind in _TYPES.items()}
+_encoder: Final = msgspec.msgpack.Encoder()
+_record_header: Final = struct.Struct("!BI")
+_chunk_header: Final = struct.Struct("!IQ")
+_chunk_record: Final = struct.Struct("!BIIQ")
+
+
+def encode_record(record: Record) -> list[bytes | memoryview]:
+    """Return the record as buffers to be joined; file bytes are not copied here."""
+    if isinstance(record, Chunk):
+        length = CHUNK_HEADER + len(record.data)
+        return [_chunk_record.pack(_CHUNK, length, record.entry, record.offset), record.data]
+    body = _encoder.encode(record)
+    return [_record_header.pack(_NUMBERS[type(record)], len(body)), body]
+
+
+def decode_payload(payload: bytes | memoryview) -> Iterator[Record]:
+    """Yield the records of one session payload; chunk data are views into it.
+
+    Raises:
+        ProtocolError: At the first malformed record; those before it were yielded.
+    """
+    view = memoryview(payload)
+    position, end = 0, len(view)
+    if not end:
+        raise ProtocolError("the other side sent an empty message")
+    while position < end:
+        if end - position < RECORD_HEADER:
+            raise ProtocolError("the other side sent a truncated message")
+        number, length = _record_header.unpack_from(view, position)
+        position += RECORD_HEADER
+        if length > end - position:
+            raise ProtocolError("the other side sent a truncated message")
+        body = view[position : position + length]
+        position += length
+        if number == _CHUNK:
+            if length <= CHUNK_HEADER:
+                raise ProtocolError("the other side sent an empty chunk")
+            entry, offset = _chunk_header.unpack_from(body)
+            if offset > MAX_FILE_SIZE:
+                raise ProtocolError("the other side sent a chunk out of any file")
+            yield Chunk(entry, offset, body[CHUNK_HEADER:])
+            continue
+        decoder = _decoders.get(number)
+        if decoder is None:
+            raise ProtocolError("the other side sent a message of an unknown kind")
+        try:
+            yield decoder.decode(body)  # type: ignore[misc]
+        except msgspec.MsgspecError as error:
+            raise ProtocolError("the other side sent a malformed message") from error
