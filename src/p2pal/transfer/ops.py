@@ -27,13 +27,20 @@ class ReadJob:
 
 
 @dataclass(frozen=True, slots=True)
+class BlockRead:
+    """Source: bytes of one piece, at most 1 MiB at once, in ascending order; memory stays flat with 16 MiB pieces."""
+
+    index: int
+    offset: int
+    data: bytes | memoryview
+
+
+@dataclass(frozen=True, slots=True)
 class PieceRead:
-    """Source: one piece, read and hashed. ``data`` is the whole piece."""
+    """Source: every block of this piece was given out, and this is the piece's leaf."""
 
     index: int
     piece: int
-    offset: int
-    data: bytes | memoryview
     leaf: bytes
 
 
@@ -58,7 +65,7 @@ class ReadFailed:
     text: str
 
 
-SourceResult = PieceRead | FileRead | ReadFailed
+SourceResult = BlockRead | PieceRead | FileRead | ReadFailed
 
 
 @dataclass(frozen=True, slots=True)
