@@ -86,3 +86,16 @@ class ReceiveOptions:
 
     out: Path = field(default_factory=Path)
     overwrite: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A person's answer to an offer.
+
+    Attributes:
+        accept: Whether anything is written at all.
+        replace: Existing files of these names may be replaced; otherwise new ones stand beside them.
+    """
+
+    accept: bool
+    replace: bool = False
