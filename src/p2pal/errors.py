@@ -10,6 +10,7 @@ The tree, with exit codes::
     ├── CodeError                  4    the join code
     │   ├── CodeUnknown            4      no such transfer, or it is over
     │   ├── CodeExpired            4      its time ran out
+    │   ├── MistypedCode           4      not a join code, or a word that is on no list; nothing was sent
     │   ├── WrongCode              4      the words differ: the key exchange failed
     │   └── VersionMismatch        4      the other side speaks another protocol version
     ├── PeerError                  5    the other machine
@@ -101,6 +102,13 @@ class CodeExpired(CodeError):
 
     code = "code-expired"
     default_hint = "send again, with a longer -ttl if needed"
+
+
+class MistypedCode(CodeError):
+    """What was typed is no join code: its shape is wrong, or a word is not in the list."""
+
+    code = "code-mistyped"
+    default_hint = "a code looks like zebra-luna-47; ask the sender to read it again"
 
 
 class WrongCode(CodeError):
