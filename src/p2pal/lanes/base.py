@@ -6,10 +6,20 @@ then messages and writable, then closed exactly once.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 BUFFER_LIMIT: Final = 1 << 20
 """Bytes that may wait inside a lane before DATA is held back: control frames never wait behind more."""
+
+
+@dataclass(frozen=True, slots=True)
+class IceServer:
+    """A STUN or TURN server (RFC 8489, RFC 8656)."""
+
+    urls: tuple[str, ...]
+    username: str = ""
+    credential: str = field(default="", repr=False)
 
 
 class LaneListener(Protocol):

@@ -1,0 +1,125 @@
+"""A running transfer as its user sees it: a context manager that is also a stream of events.
+
+::
+
+    async with send(["report.pdf"]) as transfer:
+        async for event in transfer:
+            ...
+
+The work runs in one task. Iteration ends when the transfer ended well, and raises its
+:class:`~p2pal.errors.P2palError` when it did not. Leaving the ``async with`` early cancels the transfer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from p2pal.app.events import AnyEvent, Failure, Summary
+from p2pal.errors import Interrupted, P2palError
+
+if TYPE_CHECKING:
+    from p2pal.rendezvous.mailbox import Mailbox
+
+
+class Transfer(ABC):
+    """One send or receive. Made by :func:`p2pal.send` and :func:`p2pal.receive`."""
+
+    def __init__(self) -> None:
+        self._events: asyncio.Queue[AnyEvent | None] = asyncio.Queue()
+        self._task: asyncio.Task[None] | None = None
+        self._error: BaseException | None = None
+        self._cancelled = False
+        self.summary: Summary | None = None
+
+    @abstractmethod
+    async def _main(self) -> None:
+        """Do the work; return when it went well, raise when it did not."""
+
+    @abstractmethod
+    def _stop(self) -> bool:
+        """Begin to end in good order, telling the peer; return False when there is no peer to tell."""
+
+    def cancel(self) -> None:
+        """Stop: tell the peer, leave nothing half done. The iteration then raises Interrupted."""
+        if self._cancelled:
+            return
+        self._cancelled = True
+        if self._task is not None and not self._task.done() and not self._stop():
+            self._task.cancel()
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        task = self._task
+        if task is None:
+            return
+        if not task.done():
+            # Whoever leaves early, by an exception or a break, does not want the rest.
+            self.cancel()
+        await asyncio.wait([task])
+
+    def __aiter__(self) -> AsyncIterator[AnyEvent]:
+        return self
+
+    async def __anext__(self) -> AnyEvent:
+        if self._task is None:
+            raise RuntimeError("enter the transfer with 'async with' first")
+        event = await self._events.get()
+        if event is not None:
+            return event
+        self._events.put_nowait(None)  # whoever asks again gets the same end
+        if self._error is not None:
+            raise self._error
+        raise StopAsyncIteration
+
+    def _emit(self, event: AnyEvent) -> None:
+        if isinstance(event, Summary):
+            self.summary = event
+        self._events.put_nowait(event)
+
+    async def _run(self) -> None:
+        try:
+            await self._main()
+        except asyncio.CancelledError:
+            self._error = Interrupted("stopped", hint="")
+        except BaseExceptionGroup as group:
+            self._error = first_error(group)
+        except Exception as error:  # noqa: BLE001 - it is raised again from the iteration
+            self._error = error
+        if self._cancelled and self._error is None and self.summary is None:
+            self._error = Interrupted("stopped", hint="")
+        if isinstance(self._error, P2palError):
+            error = self._error
+            self._emit(
+                Failure(code=error.code, message=error.message, hint=error.hint, exit_code=error.exit_code)
+            )
+        self._events.put_nowait(None)
+
+
+def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return what went wrong out of a task group: an error of ours before any other."""
+    leaves: list[BaseException] = []
+    waiting: list[BaseException] = [group]
+    while waiting:
+        error = waiting.pop()
+        if isinstance(error, BaseExceptionGroup):
+            waiting.extend(reversed(error.exceptions))
+        else:
+            leaves.append(error)
+    return next((error for error in leaves if isinstance(error, P2palError)), leaves[0])
+
+
+async def farewell(mailbox: Mailbox) -> None:
+    """Close a mailbox in good order, whatever state it is in."""
+    with contextlib.suppress(P2palError, TimeoutError):
+        async with asyncio.timeout(1.5):
+            await mailbox.close()

@@ -1,0 +1,253 @@
+"""WebRTC lanes: one peer connection, one pre-negotiated data channel (RFC 8831), and the path it took.
+
+The only module that imports the engine. Everything happens on the event loop's thread; the engine's own threads
+do ICE, DTLS and SCTP.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import webrtc
+
+from p2pal.errors import ProtocolError
+from p2pal.lanes.base import BUFFER_LIMIT, IceServer, LaneListener
+
+MAX_MESSAGE: Final = 256 * 1024
+"""What both ends of this engine accept (its SDP says ``a=max-message-size:262144``)."""
+
+_CHANNEL_ID: Final = 0
+
+
+class ConnectionListener(LaneListener, Protocol):
+    """Who hears of a connection: its lane, its candidates, its path."""
+
+    def candidate_found(self, connection: WebRtcConnection, candidate: str, mid: str, mline: int) -> None:
+        """A local ICE candidate is to be sent to the peer; an empty one ends them."""
+
+    def path_changed(self, connection: WebRtcConnection) -> None:
+        """ICE selected another pair of candidates; :meth:`WebRtcConnection.path` tells which."""
+
+
+def allow_loopback() -> None:
+    """Gather loopback candidates too. Process-wide, and only before the first connection is made."""
+    try:
+        webrtc.allow_loopback()
+    except webrtc.InvalidStateError:
+        # A connection exists already: the choice was made then.
+        return
+
+
+class WebRtcConnection:
+    """One peer connection and its single lane.
+
+    It implements :class:`p2pal.lanes.base.Lane` itself: with one channel on each connection there is nothing to tell
+    apart.
+
+    Args:
+        lane_id: The number that the leader gave the lane.
+        generation: The generation that this connection belongs to.
+        listener: Who hears of it.
+        ice_servers: STUN and TURN servers.
+        only_loopback: Send and take loopback candidates only.
+    """
+
+    max_message = MAX_MESSAGE
+
+    def __init__(
+        self,
+        lane_id: int,
+        generation: int,
+        listener: ConnectionListener,
+        ice_servers: Sequence[IceServer] = (),
+        *,
+        only_loopback: bool = False,
+    ) -> None:
+        self.id = lane_id
+        self.generation = generation
+        self._listener = listener
+        self._only_loopback = only_loopback
+        self._closed = False
+        self._opened = False
+        self._full = False
+        servers = [
+            webrtc.RTCIceServer(urls=list(s.urls), username=s.username or None, credential=s.credential or None)
+            for s in ice_servers
+        ]
+        self._pc = webrtc.RTCPeerConnection(webrtc.RTCConfiguration(ice_servers=servers))
+        self._channel = self._pc.create_data_channel(
+            "p2pal", webrtc.RTCDataChannelInit(negotiated=True, id=_CHANNEL_ID, ordered=True)
+        )
+        self._channel.buffered_amount_low_threshold = BUFFER_LIMIT // 2
+        self._channel.on("open", self._on_open)
+        self._channel.on("message", self._on_message)
+        self._channel.on("bufferedamountlow", self._on_low)
+        self._channel.on("close", self._on_channel_close)
+        self._pc.on("icecandidate", self._on_candidate)
+        self._pc.on("connectionstatechange", self._on_state)
+
+    async def offer(self) -> str:
+        """Return the SDP offer (RFC 8829); candidates follow one by one (RFC 8838)."""
+        description = await self._pc.create_offer()
+        await self._pc.set_local_description(description)
+        return description.sdp or ""
+
+    async def answer(self, sdp: str) -> str:
+        """Take the peer's offer and return the answer.
+
+        Raises:
+            ProtocolError: If the engine refuses the description.
+        """
+        await self._set_remote("offer", sdp)
+        description = await self._pc.create_answer()
+        await self._pc.set_local_description(description)
+        return description.sdp or ""
+
+    async def accept(self, sdp: str) -> None:
+        """Take the peer's answer.
+
+        Raises:
+            ProtocolError: If the engine refuses the description.
+        """
+        await self._set_remote("answer", sdp)
+
+    async def _set_remote(self, kind: str, sdp: str) -> None:
+        try:
+            await self._pc.set_remote_description(webrtc.RTCSessionDescriptionInit(type=kind, sdp=sdp))  # type: ignore[arg-type]
+        except (webrtc.PythonWebRTCExceptionBase, ValueError, TypeError) as error:
+            if self._closed:
+                return
+            raise ProtocolError("the other side sent a session description that cannot be used") from error
+
+    async def add_candidate(self, candidate: str, mid: str, mline: int) -> None:
+        """Take one of the peer's candidates. One that cannot be used is passed over: others may work."""
+        if self._closed or not candidate or (self._only_loopback and not _is_loopback(candidate)):
+            return
+        init = webrtc.RTCIceCandidateInit(candidate=candidate, sdp_mid=mid, sdp_m_line_index=mline)
+        try:
+            await self._pc.add_ice_candidate(init)
+        except (webrtc.PythonWebRTCExceptionBase, ValueError, TypeError):
+            return
+
+    def send(self, message: bytes) -> None:
+        """Queue one message; dropped if the lane is over."""
+        if self._closed or not self._opened:
+            return
+        try:
+            self._channel.send(message)
+        except (webrtc.InvalidStateError, webrtc.OperationError):
+            # The channel ended under us, or its queue is full, which the budget rules out for a live one.
+            self._end("the channel refused a message")
+
+    def budget(self) -> int:
+        """Bytes that fit before the engine's queue holds :data:`BUFFER_LIMIT`."""
+        if self._closed or not self._opened:
+            return 0
+        room = BUFFER_LIMIT - self._channel.buffered_amount
+        if room <= 0:
+            self._full = True
+        return room
+
+    @property
+    def drained(self) -> bool:
+        """Whether the engine has handed every queued byte to SCTP."""
+        return self._closed or self._channel.buffered_amount == 0
+
+    def close(self) -> None:
+        """Close the channel and the connection."""
+        self._end("closed here")
+
+    async def path(self) -> str:
+        """Say which way the bytes go: ``direct, host udp``, ``direct, punched`` or ``relayed, turn tcp``."""
+        if self._closed:
+            return "closed"
+        report = await self._pc.get_stats()
+        pair_id = next(
+            (s.selected_candidate_pair_id for s in report.values() if isinstance(s, webrtc.RTCTransportStats)), None
+        )
+        pair = report.get(pair_id) if pair_id else None
+        if not isinstance(pair, webrtc.RTCIceCandidatePairStats):
+            return "unknown"
+        return describe_path(report.get(pair.local_candidate_id), report.get(pair.remote_candidate_id))
+
+    def _on_open(self, _event: object) -> None:
+        if self._closed:
+            return
+        self._opened = True
+        sctp = self._pc.sctp
+        if sctp is not None:
+            transport = sctp.transport.ice_transport
+            transport.on("selectedcandidatepairchange", self._on_pair)
+        self._listener.lane_opened(self)
+        self._listener.path_changed(self)
+
+    def _on_message(self, event: webrtc.MessageEvent) -> None:
+        if self._closed:
+            return
+        data = event.data
+        # Text is not part of the protocol; the empty message makes the frame decoder say so.
+        self._listener.lane_message(self, data if isinstance(data, bytes) else b"")
+
+    def _on_low(self, _event: object) -> None:
+        if self._full and not self._closed:
+            self._full = False
+            self._listener.lane_writable(self)
+
+    def _on_candidate(self, event: webrtc.RTCPeerConnectionIceEvent) -> None:
+        if self._closed:
+            return
+        found = event.candidate
+        if found is None:
+            self._listener.candidate_found(self, "", "0", 0)
+        elif found.candidate and not (self._only_loopback and not _is_loopback(found.candidate)):
+            self._listener.candidate_found(self, found.candidate, found.sdp_mid or "0", found.sdp_m_line_index or 0)
+
+    def _on_pair(self, _event: object) -> None:
+        if not self._closed:
+            self._listener.path_changed(self)
+
+    def _on_state(self, _event: object) -> None:
+        state = self._pc.connection_state
+        if state == "failed":
+            self._end("ICE found no working path" if not self._opened else "the connection failed")
+        elif state == "closed":
+            self._end("the connection was closed")
+
+    def _on_channel_close(self, _event: object) -> None:
+        self._end("the other side closed the channel")
+
+    def _end(self, reason: str) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._channel.close()
+        self._pc.close()
+        self._listener.lane_closed(self, reason)
+
+
+def describe_path(local: object, remote: object) -> str:
+    """Return the words for a pair of ICE candidates, from the engine's statistics."""
+    local_type, remote_type = _text(local, "candidate_type"), _text(remote, "candidate_type")
+    protocol = _text(local, "protocol") or "udp"
+    if local_type == "relay":
+        return f"relayed, turn {_text(local, 'relay_protocol') or protocol}"
+    if remote_type == "relay":
+        return "relayed, turn"
+    if local_type == remote_type == "host":
+        return f"direct, host {protocol}"
+    return "direct, punched"
+
+
+def _text(stats: object, name: str) -> str:
+    value = getattr(stats, name, None)
+    return str(getattr(value, "value", value) or "")
+
+
+def _is_loopback(candidate: str) -> bool:
+    fields = candidate.split()
+    try:
+        return ipaddress.ip_address(fields[4]).is_loopback
+    except (IndexError, ValueError):
+        return False

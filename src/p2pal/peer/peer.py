@@ -1,0 +1,502 @@
+"""One live peer: drains the machines, carries out what they ask, arms their timers.
+
+A :class:`Peer` starts from an :class:`~p2pal.peer.meeting.Introduction` and gives its owner an ordered stream of
+payloads in both directions over whatever lanes there are. All state changes happen on the event loop's thread: a
+lane's message, a mailbox message or a timer goes into a machine, and one flush at the end of the loop's turn takes
+out everything that followed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol
+
+from p2pal.crypto.keys import Direction
+from p2pal.crypto.seal import LaneOpener, LaneSealer
+from p2pal.errors import ConnectionImpossible, PeerError, PeerLost, ProtocolError
+from p2pal.lanes.base import IceServer, Lane
+from p2pal.link.negotiator import (
+    Action,
+    CreateAnswer,
+    CreateOffer,
+    DropConnection,
+    GaveUp,
+    Negotiator,
+    Retrying,
+    TakeAnswer,
+    TakeCandidate,
+)
+from p2pal.peer.meeting import Introduction
+from p2pal.rendezvous.mailbox import Message, PeerOnline
+from p2pal.session.core import Session
+from p2pal.session.events import Closed, Delivered, LaneSilent
+from p2pal.wire.signal import Bye, Hello, SignalMessage, decode_signal, encode
+
+if TYPE_CHECKING:
+    from p2pal.lanes.webrtc import WebRtcConnection
+
+WINDOW: Final = 16 << 20
+"""Bytes of delivered but unconsumed payloads that we allow: what a slow disk may cost in memory."""
+
+FRAME_OVERHEAD: Final = 64
+"""Room for a frame's header above its payload."""
+
+SILENCE_LIMIT: Final = 15.0
+"""Seconds without a word on a lane after which the link is negotiated anew."""
+
+CLOSE_GRACE: Final = 1.0
+"""Seconds that a farewell may take."""
+
+_LANE_NONCE: Final = 16
+
+
+class PeerOwner(Protocol):
+    """Who uses the stream. All calls come on the event loop's thread and must not block."""
+
+    def peer_payload(self, payload: bytes | memoryview) -> None:
+        """One payload arrived, in order; tell the peer with :meth:`Peer.consumed` when done with it."""
+
+    def peer_writable(self) -> None:
+        """Payloads can be sent again."""
+
+    def peer_path(self, path: str) -> None:
+        """A path is in use, or another one than before."""
+
+    def peer_retrying(self, attempt: int, attempts: int, delay: float) -> None:
+        """The link failed and is tried again."""
+
+    def peer_closed(self, code: int, reason: str) -> None:
+        """The other side closed the session."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerConfig:
+    """How this side connects.
+
+    Attributes:
+        sender: Whether this side is the sender, who leads the link.
+        max_payload: Bytes of the largest payload this side sends.
+        ice_servers: STUN and TURN servers.
+        max_retries: Connection attempts after the first.
+        retry_backoff: Seconds before the first retry.
+        only_loopback: Exchange loopback candidates only.
+    """
+
+    sender: bool
+    max_payload: int
+    ice_servers: Sequence[IceServer] = field(default=())
+    max_retries: int = 3
+    retry_backoff: float = 1.0
+    only_loopback: bool = False
+
+
+class _LiveLane:
+    """A lane with its keys. The opener exists once the peer's opening bytes arrived."""
+
+    __slots__ = ("lane", "opener", "sealer")
+
+    def __init__(self, lane: Lane, sealer: LaneSealer) -> None:
+        self.lane = lane
+        self.sealer = sealer
+        self.opener: LaneOpener | None = None
+
+
+def jitter() -> float:
+    """A factor around 1: two sides that failed together do not retry together."""
+    return random.uniform(0.8, 1.2)  # noqa: S311 - not a secret
+
+
+class Peer:
+    """An ordered, encrypted stream of payloads to and from the other process.
+
+    Use as ``await peer.run()`` in a task of its own; :meth:`close` makes it return. Raises from ``run``:
+    ConnectionImpossible or PeerLost when the link cannot be had (back), ProtocolError when the other side breaks the
+    rules, and whatever the mailbox raises while it is still needed.
+    """
+
+    def __init__(self, introduction: Introduction, config: PeerConfig, owner: PeerOwner) -> None:
+        self._mailbox = introduction.mailbox
+        self._attempt = introduction.attempt
+        self._sealer = introduction.sealer
+        self._opener = introduction.opener
+        self._master = introduction.secret.master()
+        self._config = config
+        self._owner = owner
+        self._loop = asyncio.get_running_loop()
+        self._outward = Direction.TO_RECEIVER if config.sender else Direction.TO_SENDER
+        self._inward = Direction.TO_SENDER if config.sender else Direction.TO_RECEIVER
+        self._negotiator = Negotiator(
+            leader=config.sender, max_retries=config.max_retries, backoff=config.retry_backoff, jitter=jitter
+        )
+        self._session: Session | None = None
+        self._connections: dict[int, WebRtcConnection] = {}
+        self._lanes: dict[int, _LiveLane] = {}
+        self._actions: asyncio.Queue[Action] = asyncio.Queue()
+        self._timer: asyncio.TimerHandle | None = None
+        self._flush_scheduled = False
+        self._no_lanes = asyncio.Event()
+        self._peer_online = True
+        self._closing = False
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._tasks: asyncio.TaskGroup | None = None
+        self._path = ""
+
+    # What the owner calls
+
+    @property
+    def writable(self) -> bool:
+        """Whether another payload should be given now."""
+        session = self._session
+        return session is not None and session.writable and not self._closing
+
+    @property
+    def max_payload(self) -> int:
+        """Bytes of the largest payload, once both sides said what they take; before that our own wish."""
+        return self._config.max_payload if self._session is None else self._session.max_payload
+
+    @property
+    def unacked_bytes(self) -> int:
+        """Payload bytes that were given but not acknowledged yet."""
+        return 0 if self._session is None else self._session.unacked_bytes
+
+    @property
+    def linked(self) -> bool:
+        """Whether a lane is open now: the server is not needed then."""
+        return bool(self._lanes)
+
+    @property
+    def path(self) -> str:
+        """The path in use, or an empty string before the first."""
+        return self._path
+
+    def send(self, payload: list[bytes | memoryview]) -> None:
+        """Send one payload, given as buffers to be joined. Call only while :attr:`writable`."""
+        session = self._session
+        if session is None or self._closing:
+            raise RuntimeError("the session is not open")
+        session.send(payload, self._loop.time())
+        self._wake()
+
+    def consumed(self, count: int) -> None:
+        """The owner is done with the ``count`` oldest payloads; as many more may come."""
+        if self._session is not None and count:
+            self._session.consumed(count, self._loop.time())
+            self._wake()
+
+    async def close(self, code: int = 0, reason: str = "done") -> None:
+        """Say farewell on the lane and through the mailbox, and end :meth:`run`.
+
+        Takes at most :data:`CLOSE_GRACE` seconds for what is still on its way.
+        """
+        if self._closing:
+            return
+        self._closing = True
+        session = self._session
+        if session is not None and not session.closed and self._lanes:
+            session.close(code, reason, self._loop.time())
+            self._flush()
+            await self._wait_for_lanes()
+        if code:
+            self._mail(Bye(reason[:40]))
+        self._negotiator.stop()
+        for connection in list(self._connections.values()):
+            connection.close()
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    async def _wait_for_lanes(self) -> None:
+        """Give the other side a moment to read the farewell: it closes the lane when it did."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_GRACE):
+                await self._no_lanes.wait()
+
+    # The life of the peer
+
+    async def run(self) -> None:
+        """Connect, carry payloads, reconnect; return after :meth:`close` or the other side's CLOSE."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                self._mail(Hello(max_frame=self._max_frame, window=WINDOW))
+                self._negotiator.start(self._loop.time())
+                reader = tasks.create_task(self._read_mailbox())
+                worker = tasks.create_task(self._carry_out())
+                self._wake()
+                await self._ended
+                reader.cancel()
+                worker.cancel()
+        finally:
+            self._tear_down()
+
+    @property
+    def _max_frame(self) -> int:
+        return min(self._config.max_payload + FRAME_OVERHEAD, 262_144)
+
+    def _tear_down(self) -> None:
+        self._closing = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for connection in list(self._connections.values()):
+            connection.close()
+        self._connections.clear()
+        self._lanes.clear()
+
+    def _fail(self, error: BaseException) -> None:
+        if not self._ended.done():
+            self._ended.set_exception(error)
+
+    # The mailbox
+
+    def _mail(self, message: SignalMessage) -> None:
+        _, sealed = self._sealer.seal(encode(message))
+        self._mailbox.append(self._attempt, sealed)
+
+    async def _read_mailbox(self) -> None:
+        while True:
+            event = await self._mailbox.get()
+            if isinstance(event, Message) and event.attempt == self._attempt:
+                self._handle_mail(event.index, event.body)
+            elif isinstance(event, PeerOnline):
+                self._peer_online = event.online
+
+    def _handle_mail(self, index: int, body: bytes) -> None:
+        message = decode_signal(self._opener.open(index, body))
+        now = self._loop.time()
+        if isinstance(message, Hello):
+            if self._session is not None:
+                raise ProtocolError("the other side said hello twice")
+            self._session = Session(
+                max_frame=self._max_frame,
+                window=WINDOW,
+                peer_max_frame=message.max_frame,
+                peer_window=message.window,
+                now=now,
+            )
+        elif isinstance(message, Bye):
+            # A farewell on the lane says more, and is on its way if there is a lane.
+            self._loop.call_later(CLOSE_GRACE if self._lanes else 0.0, self._handle_bye, message)
+        elif self._session is None:
+            raise ProtocolError("the other side began to connect before it said hello")
+        else:
+            self._negotiator.handle_message(message, now)
+        self._wake()
+
+    def _handle_bye(self, bye: Bye) -> None:
+        if self._closing or self._ended.done():
+            return
+        if bye.code == ConnectionImpossible.code:
+            self._fail(ConnectionImpossible("no network path to the other side was found"))
+        elif bye.code == PeerLost.code:
+            self._fail(PeerLost("the connection to the other side was lost"))
+        else:
+            self._peer_left(1, bye.code)
+
+    # The negotiator's actions: one at a time, in order
+
+    async def _carry_out(self) -> None:
+        from p2pal.lanes.webrtc import WebRtcConnection
+
+        while True:
+            action = await self._actions.get()
+            if isinstance(action, (CreateOffer, CreateAnswer)):
+                connection = WebRtcConnection(
+                    action.lane,
+                    action.generation,
+                    self,
+                    self._config.ice_servers,
+                    only_loopback=self._config.only_loopback,
+                )
+                self._connections[action.generation] = connection
+                if isinstance(action, CreateOffer):
+                    sdp = await connection.offer()
+                    self._negotiator.handle_local_offer(action.generation, sdp, self._loop.time())
+                else:
+                    sdp = await connection.answer(action.sdp)
+                    self._negotiator.handle_local_answer(action.generation, sdp, self._loop.time())
+            elif (found := self._connections.get(action.generation)) is None:
+                continue
+            elif isinstance(action, TakeAnswer):
+                await found.accept(action.sdp)
+            elif isinstance(action, TakeCandidate):
+                await found.add_candidate(action.candidate, action.mid, action.mline)
+            elif isinstance(action, DropConnection):
+                found.close()
+            self._wake()
+
+    # What lanes report
+
+    def lane_opened(self, lane: Lane) -> None:
+        """A lane is open: send our opening bytes and hand the lane to the session."""
+        generation = self._generation_of(lane)
+        if generation is None or self._session is None:
+            return
+        self._no_lanes.clear()
+        nonce = os.urandom(_LANE_NONCE)
+        self._lanes[lane.id] = _LiveLane(lane, LaneSealer(self._master.lane_key(lane.id, self._outward, nonce)))
+        lane.send(nonce)
+        now = self._loop.time()
+        self._negotiator.handle_lane_open(generation, now)
+        self._session.lane_up(lane.id, now)
+        self._wake()
+
+    def lane_message(self, lane: Lane, data: bytes) -> None:
+        """A message arrived: the peer's opening bytes, then sealed frames."""
+        live = self._lanes.get(lane.id)
+        session = self._session
+        if live is None or session is None:
+            return
+        try:
+            if live.opener is None:
+                if len(data) != _LANE_NONCE:
+                    raise ProtocolError("the other side opened a lane the wrong way")
+                live.opener = LaneOpener(self._master.lane_key(lane.id, self._inward, data))
+                return
+            frame = live.opener.open(data)
+        except ProtocolError:
+            # Whoever broke this lane does not have the keys: the lane ends, the session goes on.
+            lane.close()
+            return
+        try:
+            session.handle_frame(lane.id, frame, self._loop.time())
+        except ProtocolError as error:
+            self._fail(error)
+            return
+        self._wake()
+
+    def lane_writable(self, lane: Lane) -> None:  # noqa: ARG002 - the flush asks every lane
+        """A lane's buffer drained."""
+        self._wake()
+
+    def lane_closed(self, lane: Lane, reason: str) -> None:  # noqa: ARG002
+        """A lane is over: its frames travel again on the next one."""
+        generation = self._generation_of(lane)
+        now = self._loop.time()
+        if self._lanes.pop(lane.id, None) is not None and self._session is not None:
+            self._session.lane_down(lane.id, now)
+        if not self._lanes:
+            self._no_lanes.set()
+        if generation is not None:
+            del self._connections[generation]
+            if not self._closing:
+                self._negotiator.handle_lane_closed(generation, now)
+        self._wake()
+
+    def candidate_found(self, connection: WebRtcConnection, candidate: str, mid: str, mline: int) -> None:
+        """A local candidate is to be sent."""
+        self._negotiator.handle_local_candidate(connection.generation, candidate, mid, mline, self._loop.time())
+        self._wake()
+
+    def path_changed(self, connection: WebRtcConnection) -> None:
+        """Another path is in use: find out which, and tell the owner."""
+        if self._tasks is not None and not self._closing:
+            self._tasks.create_task(self._report_path(connection))
+
+    async def _report_path(self, connection: WebRtcConnection) -> None:
+        path = await connection.path()
+        if path != self._path and connection.id in self._lanes and not self._closing:
+            self._path = path
+            self._owner.peer_path(path)
+
+    def _generation_of(self, lane: Lane) -> int | None:
+        return next((g for g, connection in self._connections.items() if connection is lane), None)
+
+    # The flush: what the machines have to say, once in each turn of the loop
+
+    def _wake(self) -> None:
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_scheduled = False
+        if self._ended.done():
+            return
+        try:
+            self._flush_link()
+            session = self._session
+            if session is not None:
+                self._flush_session(session)
+        except Exception as error:  # noqa: BLE001 - a callback has no caller: the owner of run() hears of it
+            self._fail(error)
+            return
+        self._arm()
+
+    def _flush_link(self) -> None:
+        for message in self._negotiator.messages():
+            self._mail(message)
+        for action in self._negotiator.actions():
+            self._actions.put_nowait(action)
+        for event in self._negotiator.events():
+            if isinstance(event, Retrying):
+                self._owner.peer_retrying(event.attempt, event.attempts, event.delay)
+            elif isinstance(event, GaveUp):
+                error = self._gave_up(event)
+                self._mail(Bye(error.code))
+                self._fail(error)
+
+    def _gave_up(self, event: GaveUp) -> PeerError:
+        if event.connected_before:
+            return PeerLost("the connection to the other side was lost")
+        if not self._peer_online:
+            return PeerLost("the other side went away before the connection stood")
+        return ConnectionImpossible("no network path to the other side was found")
+
+    def _flush_session(self, session: Session) -> None:
+        for event in session.events():
+            if isinstance(event, Delivered):
+                self._negotiator.handle_progress()
+                self._owner.peer_payload(event.payload)
+            elif isinstance(event, Closed):
+                if event.by_peer:
+                    self._peer_left(event.code, event.reason)
+                    return
+            elif isinstance(event, LaneSilent) and event.seconds >= SILENCE_LIMIT:
+                live_lane = self._lanes.get(event.lane_id)
+                if live_lane is not None:
+                    live_lane.lane.close()
+        if session.writable and not self._closing:
+            self._owner.peer_writable()
+        for live in list(self._lanes.values()):
+            self._drain_into(session, live)
+
+    def _drain_into(self, session: Session, live: _LiveLane) -> None:
+        seal, send = live.sealer.seal, live.lane.send
+        for frame in session.outputs(live.lane.id, live.lane.budget()):
+            send(seal(frame))
+
+    def _peer_left(self, code: int, reason: str) -> None:
+        self._closing = True
+        self._owner.peer_closed(code, reason)
+        # Closing the lane tells the other side that its farewell was read.
+        for connection in list(self._connections.values()):
+            connection.close()
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    def _arm(self) -> None:
+        due = self._negotiator.next_timeout()
+        if self._session is not None:
+            other = self._session.next_timeout()
+            due = other if due is None else due if other is None else min(due, other)
+        timer = self._timer
+        if due is None:
+            return
+        # A timer that fires too early costs one look; re-arming it at every frame would cost more.
+        if timer is None or timer.when() > due:
+            if timer is not None:
+                timer.cancel()
+            self._timer = self._loop.call_at(due, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        self._negotiator.handle_timeout(now)
+        if self._session is not None:
+            self._session.handle_timeout(now)
+        self._flush()
