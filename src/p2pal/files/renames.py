@@ -1,0 +1,108 @@
+"""Atomic renames that never replace what they must not: the kernel's own where it has them, else the next best.
+
+Linux has renameat2(2), macOS renameatx_np(2); Python exposes neither, so they are called through ctypes. File systems
+may refuse the flags (EINVAL on NFS and some FUSE): then link(2) and unlink(2) do for a new name, which is as safe, and
+for the rest a check followed by a plain rename, which leaves a gap of microseconds.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+import sys
+from collections.abc import Callable
+from typing import Final
+
+Identity = tuple[int, int]
+"""Device and inode."""
+
+_UNSUPPORTED: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
+_NO_LINKS: Final = _UNSUPPORTED | {errno.EPERM, errno.EMLINK}
+
+_Call = Callable[[int, bytes, int, bytes, int], int]
+
+
+def _load() -> tuple[_Call | None, int, int]:
+    """Return the system's rename with flags, its flag for 'do not replace' and its flag for 'exchange'."""
+    if sys.platform == "linux":
+        name, no_replace, exchange = "renameat2", 1, 2
+    elif sys.platform == "darwin":
+        name, no_replace, exchange = "renameatx_np", 4, 2
+    else:
+        return None, 0, 0
+    function = getattr(ctypes.CDLL(None, use_errno=True), name, None)
+    if function is None:
+        return None, 0, 0
+    function.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
+    function.restype = ctypes.c_int
+    return function, no_replace, exchange
+
+
+_rename_with_flags, _NO_REPLACE, _EXCHANGE = _load()
+
+
+def _call(directory: int, source: bytes, target: bytes, flags: int) -> bool:
+    """Rename with flags within one directory; False if the system or the file system has no such thing."""
+    if _rename_with_flags is None:
+        return False
+    if _rename_with_flags(directory, source, directory, target, flags) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in _UNSUPPORTED:
+        return False
+    raise OSError(number, os.strerror(number))
+
+
+def rename_new(directory: int, source: bytes, target: bytes) -> None:
+    """Rename within the directory behind a descriptor; never replace.
+
+    Raises:
+        FileExistsError: If something stands at ``target``.
+        OSError: Any other failure.
+    """
+    if _call(directory, source, target, _NO_REPLACE):
+        return
+    try:
+        os.link(source, target, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+    else:
+        os.unlink(source, dir_fd=directory)
+        return
+    try:
+        os.stat(target, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        os.rename(source, target, src_dir_fd=directory, dst_dir_fd=directory)
+    else:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+
+
+def rename_over(directory: int, source: bytes, target: bytes, allowed: Identity) -> None:
+    """Rename within a directory and replace what stands at ``target``, if that is still ``allowed``.
+
+    Where the system can exchange two names, what was replaced is looked at after the exchange and put back if it is
+    another file than the one allowed: nobody can slip one in between check and rename.
+
+    Raises:
+        FileExistsError: If something else stands at ``target``.
+        OSError: Any other failure.
+    """
+    _require(directory, target, allowed)
+    if not _call(directory, source, target, _EXCHANGE):
+        os.replace(source, target, src_dir_fd=directory, dst_dir_fd=directory)
+        return
+    try:
+        _require(directory, source, allowed)
+    except OSError:
+        _call(directory, source, target, _EXCHANGE)
+        raise
+    os.unlink(source, dir_fd=directory)
+
+
+def _require(directory: int, name: bytes, allowed: Identity) -> None:
+    found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    if (found.st_dev, found.st_ino) != allowed or stat.S_ISDIR(found.st_mode):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))

@@ -1,0 +1,230 @@
+"""Directories as handles: nothing below a root can be reached through a link, however it got there or when.
+
+A path from the peer is never given to the system as a whole. Each part is opened relative to its parent's descriptor
+with ``O_DIRECTORY | O_NOFOLLOW`` (:mod:`p2pal.files.rooted_handles`), so a link in its place is an error, not a detour,
+also when it was swapped in a moment ago; and a directory that was opened stays the same directory whatever is done to
+its name. Everything in it is made, read, renamed and removed relative to that descriptor.
+
+Where the system has no such calls, :mod:`p2pal.files.rooted_paths` does the next best behind the same interface.
+"""
+
+from __future__ import annotations
+
+import abc
+import errno
+import os
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from p2pal.files.renames import Identity
+
+_BINARY: Final[int] = getattr(os, "O_BINARY", 0)
+_NONBLOCK: Final[int] = getattr(os, "O_NONBLOCK", 0)
+
+NO_FOLLOW: Final[int] = getattr(os, "O_NOFOLLOW", 0)
+ONLY_DIRECTORY: Final[int] = getattr(os, "O_DIRECTORY", 0)
+OPEN_PART: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_FOLLOW | _BINARY
+OPEN_READ: Final = os.O_RDONLY | _NONBLOCK | _BINARY
+"""Not blocking: a fifo that was swapped in must not hang the reader. It means nothing to a regular file."""
+
+HAVE_HANDLES: Final = (
+    hasattr(os, "O_NOFOLLOW")
+    and hasattr(os, "O_DIRECTORY")
+    and {os.open, os.stat, os.mkdir, os.unlink, os.rename, os.link, os.symlink, os.readlink} <= os.supports_dir_fd
+)
+
+_count_lock: Final = threading.Lock()
+
+
+def sync_file(fd: int) -> None:
+    """Return once the file's data and metadata are on the medium (fsync(2); on macOS F_FULLFSYNC).
+
+    Raises:
+        OSError: If that failed; what was written since the last success may be lost.
+    """
+    if sys.platform == "darwin":
+        import fcntl
+
+        try:
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+        except OSError as error:  # not every file system has it
+            if error.errno not in {errno.ENOTSUP, errno.EINVAL, errno.ENOTTY}:
+                raise
+        else:
+            return
+    os.fsync(fd)
+
+
+class Directory(abc.ABC):
+    """An open directory. Methods take one name in it, never a path, and never follow a link of that name.
+
+    Counted: whoever gets one from :meth:`open_directory` or from a :class:`Tree` calls :meth:`release` when done.
+    All methods raise OSError.
+    """
+
+    __slots__ = ("_users", "identity")
+
+    def __init__(self, identity: Identity) -> None:
+        self.identity = identity
+        self._users = 1
+
+    def retain(self) -> Directory:
+        """Count one more user. Safe from any thread."""
+        with _count_lock:
+            self._users += 1
+        return self
+
+    def release(self) -> None:
+        """Count one user less; the last one closes the handle. Safe from any thread."""
+        with _count_lock:
+            self._users -= 1
+            last = self._users == 0
+        if last:
+            self._close()
+
+    @abc.abstractmethod
+    def _close(self) -> None: ...
+
+    @abc.abstractmethod
+    def open_directory(self, name: bytes) -> Directory:
+        """Open a directory in this one. NotADirectoryError, or ELOOP, if it is a link or something else."""
+
+    @abc.abstractmethod
+    def names(self) -> list[bytes]:
+        """Return all names, in no order, without ``.`` and ``..``."""
+
+    @abc.abstractmethod
+    def status(self, name: bytes) -> os.stat_result | None:
+        """Return what stands under a name, a link as itself, or None if nothing does."""
+
+    @abc.abstractmethod
+    def create(self, name: bytes) -> int:
+        """Make a new file (0600) and return its descriptor, for reading and writing."""
+
+    @abc.abstractmethod
+    def open_read(self, name: bytes) -> int:
+        """Return a descriptor that reads a file. The caller checks that it is a regular one."""
+
+    @abc.abstractmethod
+    def make_directory(self, name: bytes) -> None:
+        """Make a new directory (0700)."""
+
+    @abc.abstractmethod
+    def make_link(self, name: bytes, target: bytes) -> None:
+        """Make a new symbolic link."""
+
+    @abc.abstractmethod
+    def read_link(self, name: bytes) -> bytes:
+        """Return where a symbolic link points."""
+
+    @abc.abstractmethod
+    def remove(self, name: bytes) -> None:
+        """Remove a file or link."""
+
+    @abc.abstractmethod
+    def rename_new(self, source: bytes, target: bytes) -> None:
+        """Rename a file; FileExistsError if something stands at ``target``."""
+
+    @abc.abstractmethod
+    def rename_over(self, source: bytes, target: bytes, allowed: Identity) -> None:
+        """Rename a file and replace ``target``; FileExistsError if that is no longer the file ``allowed``."""
+
+    @abc.abstractmethod
+    def set_attributes(self, mode: int, mtime_ns: int) -> None:
+        """Set this directory's own permission bits and modification time."""
+
+    @abc.abstractmethod
+    def sync(self) -> None:
+        """Return once the names in it are on the medium."""
+
+    def has(self, name: bytes, identity: Identity) -> bool:
+        """Say whether this very file stands under that name."""
+        found = self.status(name)
+        return found is not None and (found.st_dev, found.st_ino) == identity
+
+
+def open_root(path: str | bytes, *, handles: bool = HAVE_HANDLES) -> Directory:
+    """Open a directory that a person named on this machine; links in its path are followed.
+
+    Raises:
+        OSError: If it is missing, no directory, or not permitted.
+    """
+    if handles:
+        from p2pal.files.rooted_handles import HandleDirectory
+
+        return HandleDirectory.adopt(os.open(path, os.O_RDONLY | ONLY_DIRECTORY))
+    from p2pal.files.rooted_paths import PathDirectory
+
+    return PathDirectory.root(os.fsencode(path))
+
+
+class Tree:
+    """The directories below some named ones, opened part by part; the last used stay open.
+
+    For one thread; the directories it gives out may be released by others.
+
+    Args:
+        open_top: Opens the directory for a path's first part.
+        limit: Directories kept open.
+    """
+
+    def __init__(self, open_top: Callable[[bytes], Directory], *, limit: int = 64) -> None:
+        self._open_top = open_top
+        self._limit = limit
+        self._open: OrderedDict[bytes, Directory] = OrderedDict()
+
+    def directory(self, path: bytes) -> Directory:
+        """Return the directory at ``path`` (its parts divided by ``/``), to be released by the caller.
+
+        Raises:
+            OSError: If a part is missing, a link, or no directory.
+        """
+        found = self._open.get(path)
+        if found is not None:
+            self._open.move_to_end(path)
+            return found.retain()
+        missing = []
+        current: Directory | None = None
+        rest = path
+        while current is None and rest:
+            rest, slash, name = rest.rpartition(b"/")
+            missing.append(name)
+            if slash:
+                current = self._open.get(rest)
+        if current is not None:
+            current.retain()
+        for name in reversed(missing):
+            current = self._descend(current, name)
+            rest = rest + b"/" + name if rest else name
+            self._keep(rest, current)
+        if current is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return current
+
+    def _descend(self, parent: Directory | None, name: bytes) -> Directory:
+        """Open the child; the parent's use ends here."""
+        if parent is None:
+            return self._open_top(name)
+        try:
+            return parent.open_directory(name)
+        finally:
+            parent.release()
+
+    def _keep(self, path: bytes, directory: Directory) -> None:
+        self._open[path] = directory.retain()
+        if len(self._open) > self._limit:
+            self._open.popitem(last=False)[1].release()
+
+    def close(self) -> None:
+        """Close what is kept open."""
+        release_all(self._open.values())
+        self._open.clear()
+
+
+def release_all(directories: Iterable[Directory]) -> None:
+    """Release each once."""
+    for directory in directories:
+        directory.release()

@@ -1,0 +1,76 @@
+"""Directories behind descriptors: openat(2) and its relatives, never following a link."""
+
+# ruff: noqa: D102 - the methods are described once, at Directory
+
+from __future__ import annotations
+
+import os
+
+from p2pal.files.renames import Identity, rename_new, rename_over
+from p2pal.files.rooted import NO_FOLLOW, ONLY_DIRECTORY, OPEN_PART, OPEN_READ, Directory
+
+
+class HandleDirectory(Directory):
+    """A directory behind a descriptor (openat(2) and its relatives)."""
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, fd: int) -> None:
+        found = os.fstat(fd)
+        super().__init__((found.st_dev, found.st_ino))
+        self._fd = fd
+
+    @classmethod
+    def adopt(cls, fd: int) -> HandleDirectory:
+        """Return the directory behind a descriptor, which now belongs to it."""
+        try:
+            return cls(fd)
+        except OSError:
+            os.close(fd)
+            raise
+
+    def _close(self) -> None:
+        os.close(self._fd)
+
+    def open_directory(self, name: bytes) -> Directory:
+        return HandleDirectory.adopt(os.open(name, os.O_RDONLY | ONLY_DIRECTORY | NO_FOLLOW, dir_fd=self._fd))
+
+    def names(self) -> list[bytes]:
+        return [os.fsencode(name) for name in os.listdir(self._fd)]
+
+    def status(self, name: bytes) -> os.stat_result | None:
+        try:
+            return os.stat(name, dir_fd=self._fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def create(self, name: bytes) -> int:
+        return os.open(name, OPEN_PART, 0o600, dir_fd=self._fd)
+
+    def open_read(self, name: bytes) -> int:
+        return os.open(name, OPEN_READ | NO_FOLLOW, dir_fd=self._fd)
+
+    def make_directory(self, name: bytes) -> None:
+        os.mkdir(name, 0o700, dir_fd=self._fd)
+
+    def make_link(self, name: bytes, target: bytes) -> None:
+        os.symlink(target, name, dir_fd=self._fd)
+
+    def read_link(self, name: bytes) -> bytes:
+        return os.readlink(name, dir_fd=self._fd)
+
+    def remove(self, name: bytes) -> None:
+        os.unlink(name, dir_fd=self._fd)
+
+    def rename_new(self, source: bytes, target: bytes) -> None:
+        rename_new(self._fd, source, target)
+
+    def rename_over(self, source: bytes, target: bytes, allowed: Identity) -> None:
+        rename_over(self._fd, source, target, allowed)
+
+    def set_attributes(self, mode: int, mtime_ns: int) -> None:
+        os.fchmod(self._fd, mode)
+        os.utime(self._fd, ns=(mtime_ns, mtime_ns))
+
+    def sync(self) -> None:
+        os.fsync(self._fd)

@@ -1,0 +1,131 @@
+"""Directories where the system has no directory handles (Windows): checked paths behind the same interface.
+
+Before each use every part of the path below the root is looked at without following it: it must still be the very
+directory that was opened first, and neither a symbolic link nor a junction or another reparse point. That refuses links
+that stand in the way. It is weaker than handles in one respect: a process on this machine that swaps a directory for
+a link within the microseconds between look and use wins. The sender alone cannot: links of the payload are made
+last.
+"""
+
+# ruff: noqa: D102 - the methods are described once, at Directory
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import Final
+
+from p2pal.files.renames import Identity
+from p2pal.files.rooted import OPEN_PART, OPEN_READ, Directory
+
+_REPARSE_POINT: Final = 0x400
+
+
+def _plain_directory(path: bytes) -> Identity:
+    """Return the identity of a real directory.
+
+    Raises:
+        OSError: If it is missing, a link, a junction, or no directory.
+    """
+    found = os.lstat(path)
+    if getattr(found, "st_file_attributes", 0) & _REPARSE_POINT:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    if not stat.S_ISDIR(found.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    return found.st_dev, found.st_ino
+
+
+class PathDirectory(Directory):
+    """A directory known by its path and its identity."""
+
+    __slots__ = ("_parent", "_path")
+
+    def __init__(self, path: bytes, identity: Identity, parent: PathDirectory | None) -> None:
+        super().__init__(identity)
+        self._path = path
+        self._parent = parent
+
+    @classmethod
+    def root(cls, path: bytes) -> PathDirectory:
+        """Return the directory that a person named; links in its path are followed, once."""
+        real = os.path.realpath(path)
+        return cls(real, _plain_directory(real), None)
+
+    def _join(self, name: bytes) -> bytes:
+        """Return the path of a name in this directory after checking every part above it."""
+        self._check()
+        return os.path.join(self._path, name)
+
+    def _check(self) -> None:
+        checked: PathDirectory | None = self
+        while checked is not None:
+            if _plain_directory(checked._path) != checked.identity:
+                raise NotADirectoryError(errno.ENOTDIR, "another directory took its place")
+            checked = checked._parent
+
+    def _close(self) -> None:
+        """Nothing is held."""
+
+    def open_directory(self, name: bytes) -> Directory:
+        path = self._join(name)
+        return PathDirectory(path, _plain_directory(path), self)
+
+    def names(self) -> list[bytes]:
+        self._check()
+        return os.listdir(self._path)
+
+    def status(self, name: bytes) -> os.stat_result | None:
+        path = self._join(name)
+        try:
+            return os.lstat(path)
+        except FileNotFoundError:
+            return None
+
+    def create(self, name: bytes) -> int:
+        return os.open(self._join(name), OPEN_PART, 0o600)
+
+    def open_read(self, name: bytes) -> int:
+        path = self._join(name)
+        found = os.lstat(path)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.ELOOP, "it is no regular file")
+        fd = os.open(path, OPEN_READ)
+        opened = os.fstat(fd)
+        if (opened.st_dev, opened.st_ino) != (found.st_dev, found.st_ino):
+            os.close(fd)
+            raise OSError(errno.ELOOP, "another file took its place")
+        return fd
+
+    def make_directory(self, name: bytes) -> None:
+        os.mkdir(self._join(name), 0o700)
+
+    def make_link(self, name: bytes, target: bytes) -> None:
+        os.symlink(target, self._join(name))
+
+    def read_link(self, name: bytes) -> bytes:
+        return os.readlink(self._join(name))
+
+    def remove(self, name: bytes) -> None:
+        os.unlink(self._join(name))
+
+    def rename_new(self, source: bytes, target: bytes) -> None:
+        old, new = self._join(source), self._join(target)
+        if os.path.lexists(new):  # Windows' own rename refuses too; elsewhere this look is all there is
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        os.rename(old, new)
+
+    def rename_over(self, source: bytes, target: bytes, allowed: Identity) -> None:
+        old, new = self._join(source), self._join(target)
+        found = os.lstat(new)
+        if (found.st_dev, found.st_ino) != allowed or stat.S_ISDIR(found.st_mode):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        os.replace(old, new)
+
+    def set_attributes(self, mode: int, mtime_ns: int) -> None:
+        self._check()
+        os.chmod(self._path, mode)
+        os.utime(self._path, ns=(mtime_ns, mtime_ns))
+
+    def sync(self) -> None:
+        """Windows has no fsync for directories; NTFS journals its names."""
