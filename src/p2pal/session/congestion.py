@@ -1,0 +1,123 @@
+"""How many bytes may be on the way over one lane: a window steered by delay, not by loss.
+
+A WebRTC data channel punishes one overrun of the path's queue for many seconds (SCTP falls back to its timers), so
+waiting for loss is too late. The sign used here comes before it: once more bytes are on the way than the path
+holds, each of them waits in the queue and the round trip grows.
+
+The window is judged once a round, a round being the time until all that was on the way at its start has been
+acknowledged. The least round trip of the round is compared with the least ever seen on the lane:
+
+- within ``max(4 ms, 15 %)`` of it, and the window was used to the full: the window grows by a quarter. On a clean
+  path the judgement lags one round behind, so the overshoot is at most 1.15 x 1.25 x 1.25 = 1.8 times what the path
+  holds, less than a queue of one bandwidth-delay product takes;
+- beyond it: the window shrinks towards that bound, by 3 to 15 %.
+
+The least of a round ignores single late samples; the ratio to the least ever is TCP Vegas's sign of a queue
+(Brakmo and Peterson, 1995), and steering before loss is what LEDBAT does (RFC 6817).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+INITIAL_WINDOW: Final = 256 * 1024
+MAX_WINDOW: Final = 12 * 1024 * 1024
+"""The engine's own send queue holds 16 MiB; what it cannot take it refuses."""
+MIN_WINDOW: Final = 64 * 1024
+MIN_WINDOW_FRAMES: Final = 2
+"""With one frame on the way the path would idle while the acknowledgement travels."""
+
+TOLERATED_DELAY: Final = 0.004
+TOLERATED_RATIO: Final = 0.15
+GROWTH: Final = 1.25
+LEAST_CUT: Final = 0.03
+MOST_CUT: Final = 0.15
+
+
+class Congestion:
+    """The congestion window of one lane, in bytes.
+
+    Args:
+        max_frame: The size of the largest frame, in bytes; two of these always fit the window.
+
+    Attributes:
+        window: How many bytes may be on the way.
+        in_flight: How many are.
+        min_rtt: The least round trip ever seen, in seconds; None before the first sample.
+    """
+
+    __slots__ = (
+        "_acked",
+        "_floor",
+        "_limited",
+        "_round_ends",
+        "_round_rtt",
+        "_sent",
+        "in_flight",
+        "min_rtt",
+        "window",
+    )
+
+    def __init__(self, max_frame: int) -> None:
+        self._floor = max(MIN_WINDOW, MIN_WINDOW_FRAMES * max_frame)
+        self.window = max(INITIAL_WINDOW, self._floor)
+        self.in_flight = 0
+        self.min_rtt: float | None = None
+        self._sent = 0
+        self._acked = 0
+        self._round_ends = 0
+        self._round_rtt: float | None = None
+        self._limited = False
+
+    def can_send(self, size: int) -> bool:
+        """Whether a frame of ``size`` bytes may go now. One frame may always be on the way, whatever its size."""
+        return not self.in_flight or self.in_flight + size <= self.window
+
+    def on_sent(self, size: int, now: float) -> None:  # noqa: ARG002  (every machine takes the time)
+        """A frame of ``size`` bytes went onto the lane."""
+        self._sent += size
+        if not self.in_flight:
+            self._start_round()
+        self.in_flight += size
+        if self.in_flight + size > self.window:
+            self._limited = True
+
+    def on_ack(self, size: int, rtt: float | None, now: float) -> None:  # noqa: ARG002
+        """The oldest ``size`` bytes on the way arrived.
+
+        Args:
+            size: Bytes.
+            rtt: A round trip measured by this acknowledgement, in seconds, without the peer's delay; or None.
+            now: The time.
+
+        Raises:
+            ValueError: If more is acknowledged than is on the way.
+        """
+        if size > self.in_flight:
+            raise ValueError("more bytes acknowledged than are on the way")
+        self._acked += size
+        self.in_flight -= size
+        if rtt is not None:
+            if self._round_rtt is None or rtt < self._round_rtt:
+                self._round_rtt = rtt
+            if self.min_rtt is None or rtt < self.min_rtt:
+                self.min_rtt = rtt
+        if self._acked >= self._round_ends:
+            self._judge()
+            self._start_round()
+
+    def _start_round(self) -> None:
+        self._round_ends = self._sent
+        self._round_rtt = None
+        self._limited = False
+
+    def _judge(self) -> None:
+        """Grow or shrink by what the round showed."""
+        if self._round_rtt is None or self.min_rtt is None:
+            return
+        bound = self.min_rtt + max(TOLERATED_DELAY, TOLERATED_RATIO * self.min_rtt)
+        if self._round_rtt > bound:
+            cut = min(max(1 - bound / self._round_rtt, LEAST_CUT), MOST_CUT)
+            self.window = max(int(self.window * (1 - cut)), self._floor)
+        elif self._limited:
+            self.window = min(int(self.window * GROWTH), MAX_WINDOW)
