@@ -1,0 +1,221 @@
+"""Where the entries of an offer go: decided once for each top-level entry, before anything is written.
+
+``out`` means what it means to cp and scp: an existing directory is written into; otherwise a single top-level entry gets
+exactly that path, and several get a new directory of that name. Nothing that exists is replaced without consent: the new
+entry stands beside it as ``name (1)``. With consent, a file replaces exactly the file that was there when the person
+agreed, and a directory is merged into; what cannot be replaced (a link, a directory under a file's name) is not, and the
+new entry stands beside it as well.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Final
+
+from p2pal.errors import DiskError
+from p2pal.files.failures import error_text
+from p2pal.files.names import check_path, free_name
+from p2pal.files.renames import Identity
+from p2pal.wire.transfer import Kind
+
+_UNITS: Final = ("B", "KB", "MB", "GB", "TB", "PB")
+
+
+class Policy(Enum):
+    """What may stand where a top-level entry goes."""
+
+    NEW = "nothing may stand there"
+    REPLACE = "one known file may be replaced"
+    MERGE = "a directory may stand there; regular files in it may be replaced"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one top-level entry goes.
+
+    Attributes:
+        name: Its name in the root directory.
+        policy: What may stand there.
+        replaces: With :attr:`Policy.REPLACE`, the file that may be replaced.
+    """
+
+    name: bytes
+    policy: Policy = Policy.NEW
+    replaces: Identity | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """A top-level entry before it is decided: its preferred name and what stands there."""
+
+    name: bytes
+    kind: Kind
+    found: os.stat_result | None
+
+
+class Placement:
+    """The places of all top-level entries. Made by :func:`plan`; :meth:`resolve` must follow before writing.
+
+    Attributes:
+        root: The directory that everything goes into.
+        make_root: Whether it must be made first.
+        existing: Names in the root, as offered or as ``out`` gives, under which something stands already.
+    """
+
+    def __init__(self, root: Path, make_root: bool, wishes: dict[bytes, _Wish]) -> None:
+        self.root = root
+        self.make_root = make_root
+        self.existing = [wish.name for wish in wishes.values() if wish.found is not None]
+        self._wishes = wishes
+        self._places: dict[bytes, Place] = {}
+
+    def resolve(self, *, overwrite: bool) -> None:
+        """Fix the final names.
+
+        Args:
+            overwrite: Whether a person agreed that what is in ``existing`` is replaced.
+
+        Raises:
+            DiskError: If no free name is left for an entry.
+        """
+        self._places = {}
+        claimed = {wish.name for wish in self._wishes.values()}
+        for top, wish in self._wishes.items():
+            self._places[top] = self._place(wish, claimed, overwrite)
+
+    def _place(self, wish: _Wish, claimed: set[bytes], overwrite: bool) -> Place:
+        if wish.found is None:
+            return Place(wish.name)
+        mode = wish.found.st_mode
+        if overwrite and wish.kind is Kind.FILE and stat.S_ISREG(mode):
+            return Place(wish.name, Policy.REPLACE, (wish.found.st_dev, wish.found.st_ino))
+        if overwrite and wish.kind is Kind.DIRECTORY and stat.S_ISDIR(mode):
+            return Place(wish.name, Policy.MERGE)
+
+        def taken(name: bytes) -> bool:
+            return name in claimed or os.path.lexists(os.path.join(os.fsencode(self.root), name))
+
+        try:
+            name = free_name(taken, wish.name, directory=wish.kind is Kind.DIRECTORY)
+        except FileExistsError as error:
+            raise DiskError("no free name is left beside an existing file") from error
+        claimed.add(name)
+        return Place(name)
+
+    def place(self, top: bytes) -> Place | None:
+        """Return where the top-level entry offered under this name goes; None if no such one was planned."""
+        return self._places.get(top)
+
+    @property
+    def merges(self) -> bool:
+        """Whether any existing directory is merged into."""
+        return any(place.policy is Policy.MERGE for place in self._places.values())
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """The offered top-level names that differ from those on disk, with the latter."""
+        return {_text(top): _text(place.name) for top, place in self._places.items() if top != place.name}
+
+    def path(self, top: bytes) -> Path:
+        """Return the final path of a top-level entry."""
+        return self.root / os.fsdecode(self._places[top].name)
+
+    def check_space(self, total: int) -> None:
+        """Look whether ``total`` bytes fit. Where the system does not know, they do.
+
+        Raises:
+            DiskError: If they do not fit; says how much is missing.
+        """
+        try:
+            usage = shutil.disk_usage(_nearest(self.root))
+        except OSError:
+            return
+        if usage.total > 0 and usage.free < total:
+            missing = _size(total - usage.free)
+            raise DiskError(f"not enough space: {_size(total)} to receive, {_size(usage.free)} free, {missing} missing")
+
+    def prepare(self) -> None:
+        """Make the root directory if it must be made.
+
+        Raises:
+            DiskError: If that failed.
+        """
+        if not self.make_root:
+            return
+        try:
+            os.mkdir(self.root)
+        except FileExistsError:
+            pass  # opening it tells whether it is a directory
+        except OSError as error:
+            raise DiskError(f"{self.root} could not be made: {error_text(error)}") from error
+
+
+def plan(out: Path, tops: Iterable[tuple[bytes, Kind]]) -> Placement:
+    """Decide where the top-level entries go, and find out what stands there. Changes nothing.
+
+    Args:
+        out: A directory to write into, or the path of the one top-level entry, or of a directory to be made.
+        tops: Names and kinds of the top-level entries. Names that cannot be used here get no place.
+
+    Raises:
+        DiskError: If ``out`` cannot be used: its parent is missing, or it is a file and several entries are offered.
+    """
+    entries = dict(tops)
+    try:
+        directory = stat.S_ISDIR(os.stat(out).st_mode)
+        exists = True
+    except OSError:
+        directory, exists = False, os.path.lexists(out)
+    if directory:
+        return Placement(out, False, _wishes(out, entries))
+    if exists and len(entries) != 1:
+        raise DiskError(
+            f"{out} is no directory, and more than one entry is offered", hint="choose a directory with -out"
+        )
+    parent = out.parent
+    if not parent.is_dir():
+        raise DiskError(f"the directory {parent} does not exist", hint="make it first, or choose another with -out")
+    if len(entries) == 1:
+        top, kind = next(iter(entries.items()))
+        name = os.fsencode(out.name)
+        if check_path(name) is not None:
+            raise DiskError(f"{out} cannot be the name of what is received", hint="choose another name with -out")
+        return Placement(parent, False, {top: _Wish(name, kind, _status(parent, name))})
+    return Placement(out, True, {top: _Wish(top, kind, None) for top, kind in entries.items() if not check_path(top)})
+
+
+def _wishes(root: Path, entries: dict[bytes, Kind]) -> dict[bytes, _Wish]:
+    return {top: _Wish(top, kind, _status(root, top)) for top, kind in entries.items() if check_path(top) is None}
+
+
+def _status(root: Path, name: bytes) -> os.stat_result | None:
+    try:
+        return os.lstat(os.path.join(os.fsencode(root), name))
+    except OSError:  # missing, or unreadable: then writing fails and says why
+        return None
+
+
+def _nearest(path: Path) -> Path:
+    """Return the path itself, or the closest directory above it that exists."""
+    path = Path(os.path.abspath(path))
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
+def _size(number: float) -> str:
+    for unit in _UNITS:
+        if number < 1000 or unit == _UNITS[-1]:
+            break
+        number /= 1000
+    return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")
