@@ -1,0 +1,68 @@
+# Everything runs in a private virtual environment; nothing is installed outside of this folder, except system
+# packages that the tests need, when `make test` runs as root.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# Two workers: most tests wait for processes, and small machines have two cores.
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test_integration test_coverage lint format build bench clean
+
+help:
+	@echo "make demo              send files between two processes over WebRTC and compare them"
+	@echo "make test              the whole test suite"
+	@echo "make test_integration  only the end-to-end tests (real processes on loopback)"
+	@echo "make test_coverage     the suite with a coverage report"
+	@echo "make lint              ruff, mypy --strict, import-linter"
+	@echo "make format            let ruff format the code"
+	@echo "make build             wheel and sdist in dist/"
+	@echo "make bench             print the performance table"
+
+$(VENV)/.run: pyproject.toml scripts/venv.sh
+	@sh scripts/venv.sh "$(PYTHON)" "$(VENV)" .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml scripts/venv.sh
+	@sh scripts/venv.sh "$(PYTHON)" "$(VENV)" '.[dev]'
+	@touch $@ $(VENV)/.run
+
+$(VENV)/.bench: pyproject.toml scripts/venv.sh
+	@sh scripts/venv.sh "$(PYTHON)" "$(VENV)" '.[bench]'
+	@touch $@ $(VENV)/.run
+
+demo: $(VENV)/.run
+	@$(BIN)/python scripts/demo.py
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+test_integration: $(VENV)/.dev
+	$(BIN)/python -m pytest -n $(WORKERS) tests/e2e
+
+test_coverage: $(VENV)/.dev
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage combine
+	$(BIN)/python -m coverage report
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+build: $(VENV)/.dev
+	rm -rf dist
+	$(BIN)/python -m build
+
+bench: $(VENV)/.bench
+	$(BIN)/python bench/run.py
+
+clean:
+	rm -rf $(VENV) dist .coverage* htmlcov .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
