@@ -1,0 +1,157 @@
+"""The HTTP side: create, join, look, delete, health. Every error is ``{"error": {"code", "message"}}``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import msgspec
+from aiohttp import hdrs, web
+
+from p2pal.server.config import ServerConfig
+from p2pal.server.hub import Hub
+from p2pal.server.ice import IceServers
+from p2pal.server.logs import log, short
+from p2pal.server.socket import Socket
+from p2pal.server.state import SENDER, Delete, Denied, Transfer
+from p2pal.server.store import Store
+from p2pal.wire import rendezvous as wire
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_T = TypeVar("_T")
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+class Api:
+    """The handlers, over one store."""
+
+    def __init__(self, store: Store, hub: Hub, config: ServerConfig) -> None:
+        self._store = store
+        self._hub = hub
+        self._config = config
+        self._ice = IceServers(config.ice_servers)
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return all routes."""
+        return [
+            web.post("/api/transfer", self.create),
+            web.post("/api/join", self.join),
+            web.get("/api/transfer/{id}", self.look, allow_head=False),
+            web.delete("/api/transfer/{id}", self.delete),
+            web.get("/api/ws", self.websocket, allow_head=False),
+            web.get("/healthz", self.health),
+        ]
+
+    async def create(self, request: web.Request) -> web.Response:
+        """``POST /api/transfer``: open a transfer; 201 with its slot and the sender's token."""
+        wanted = await self._body(request, wire.CreateRequest)
+        _check_version(wanted.version)
+        if not self._config.min_ttl <= wanted.ttl <= self._config.max_ttl:
+            raise Denied("ttl")
+        transfer, token = await self._store.create(wanted.ttl)
+        log("created", transfer=short(transfer.id), slot=transfer.slot, ttl=wanted.ttl)
+        expires_in = transfer.expires_in(self._store.now())
+        servers = self._ice.offer(accepted=False)
+        return _json(wire.Created(transfer.id, transfer.slot, token, expires_in, servers), 201)
+
+    async def join(self, request: web.Request) -> web.Response:
+        """``POST /api/join``: open an attempt on a slot; 201 with its token."""
+        wanted = await self._body(request, wire.JoinRequest)
+        _check_version(wanted.version)
+        transfer, attempt, token = await self._store.join(wanted.slot)
+        expires_in = transfer.expires_in(self._store.now())
+        servers = self._ice.offer(accepted=False)
+        return _json(wire.Joined(transfer.id, attempt, token, expires_in, servers), 201)
+
+    async def look(self, request: web.Request) -> web.Response:
+        """``GET /api/transfer/{id}``: its state, for the sender."""
+        transfer = await self._sender(request)
+        expires_in = transfer.expires_in(self._store.now())
+        return _json(wire.TransferInfo(transfer.id, transfer.slot, transfer.state, expires_in, transfer.served))
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """``DELETE /api/transfer/{id}``: abort it; 204."""
+        transfer = await self._sender(request)
+        await self._store.execute(transfer.id, Delete(SENDER))
+        return web.Response(status=204, headers=_HEADERS)
+
+    async def websocket(self, request: web.Request) -> web.StreamResponse:
+        """``GET /api/ws``: the mailbox."""
+        if not web.WebSocketResponse().can_prepare(request):
+            return _error(400, "websocket-expected", "this address speaks WebSocket only")
+        socket = Socket(request, self._store, self._ice, self._config)
+        self._hub.add(socket)
+        try:
+            return await socket.serve()
+        finally:
+            self._hub.remove(socket)
+
+    async def health(self, _request: web.Request) -> web.Response:
+        """``GET /healthz``: this process answers."""
+        return web.json_response({"status": "ok"}, headers=_HEADERS)
+
+    async def _body(self, request: web.Request, kind: type[_T]) -> _T:
+        async with asyncio.timeout(self._config.request_timeout):
+            data = await request.read()
+        return msgspec.json.decode(data, type=kind)
+
+    async def _sender(self, request: web.Request) -> Transfer:
+        scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+        if scheme.lower() != "bearer":
+            raise Denied("unauthorised")
+        transfer, who = await self._store.authorise(token.strip())
+        if transfer.id != request.match_info["id"]:
+            raise Denied("unauthorised")
+        if who != SENDER:
+            raise Denied("forbidden")
+        return transfer
+
+
+@web.middleware
+async def errors(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    """Turn everything that a handler raises into a JSON error without any of the request in it."""
+    try:
+        return await handler(request)
+    except Denied as denied:
+        headers: dict[str, str] = {"Retry-After": "10"} if denied.status in (429, 503) else {}
+        if denied.status == 401:
+            headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
+        return _error(denied.status, denied.code, denied.message, headers)
+    except (msgspec.MsgspecError, RecursionError):
+        return _error(400, "malformed", "the request body is not what is expected here")
+    except TimeoutError:
+        return _error(408, "timeout", "the request took too long")
+    except web.HTTPException as error:
+        allow: dict[str, str] = {hdrs.ALLOW: error.headers[hdrs.ALLOW]} if hdrs.ALLOW in error.headers else {}
+        return _error(error.status, _CODES.get(error.status, "refused"), error.reason.lower(), allow)
+    except ConnectionError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, the client and the log learn no details
+        place = error.__traceback__
+        while place is not None and place.tb_next is not None:
+            place = place.tb_next
+        where = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place is not None else ""
+        log("internal-error", logging.ERROR, kind=type(error).__name__, where=where)
+        return _error(500, "internal", "the server failed")
+
+
+_CODES = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}
+
+
+def _check_version(version: int) -> None:
+    if version != wire.VERSION:
+        raise Denied("version")
+
+
+def _json(value: msgspec.Struct, status: int = 200) -> web.Response:
+    return web.Response(
+        body=wire.encoder.encode(value), status=status, content_type="application/json", headers=_HEADERS
+    )
+
+
+def _error(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> web.Response:
+    response = _json(wire.ErrorBody(wire.ErrorDetail(code, message)), status)
+    response.headers.update(headers or {})
+    return response

@@ -1,0 +1,110 @@
+"""The server put together: an aiohttp application, and a :class:`Server` that listens."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from typing import Final
+
+from aiohttp import web
+
+from p2pal.errors import UsageError
+from p2pal.server.api import Api, errors
+from p2pal.server.config import ServerConfig
+from p2pal.server.hub import Hub
+from p2pal.server.logs import log
+from p2pal.server.memory import MemoryStore
+from p2pal.server.store import Store
+
+_KEEPALIVE: Final = 30.0
+_silent: Final = logging.getLogger("p2pal.server.http")
+_silent.disabled = True  # aiohttp logs raw requests there, tokens and all; errors() logs what matters
+
+
+def create_app(config: ServerConfig, store: Store | None = None) -> web.Application:
+    """Return the application; it owns the store's clock work and closes its sockets on shutdown.
+
+    Args:
+        config: How it runs.
+        store: Where transfers live; this process's memory by default.
+    """
+    if store is None:
+        store = MemoryStore(config.limits, max_transfers=config.max_transfers, max_bytes=config.max_mailbox_bytes)
+    hub = Hub()
+    store.listen(hub.handle)
+    app = web.Application(client_max_size=config.max_request, middlewares=[errors])
+    app.add_routes(Api(store, hub, config).routes())
+
+    async def keep_time(_app: web.Application) -> AsyncIterator[None]:
+        task = asyncio.create_task(store.run())
+        yield
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    async def close_sockets(_app: web.Application) -> None:
+        await hub.stop(config.drain)
+
+    app.cleanup_ctx.append(keep_time)
+    app.on_shutdown.append(close_sockets)
+    return app
+
+
+class Server:
+    """A listening server, for ``p2pal server`` and for ``p2pal send --serve``.
+
+    Args:
+        config: How it runs.
+        store: Where transfers live; this process's memory by default.
+    """
+
+    def __init__(self, config: ServerConfig, store: Store | None = None) -> None:
+        self._config = config
+        self._store = store
+        self._runner: web.AppRunner | None = None
+        self._port = 0
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return self._port
+
+    @property
+    def url(self) -> str:
+        """Its URL from this machine."""
+        host = self._config.host
+        if host in ("", "0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+            host = "::1" if host == "::" else "127.0.0.1"
+        return f"http://[{host}]:{self._port}" if ":" in host else f"http://{host}:{self._port}"
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            UsageError: If the address cannot be had.
+        """
+        app = create_app(self._config, self._store)
+        runner = web.AppRunner(
+            app, access_log=None, logger=_silent, keepalive_timeout=_KEEPALIVE, shutdown_timeout=self._config.drain
+        )
+        await runner.setup()
+        site = web.TCPSite(runner, self._config.host or None, self._config.port, backlog=1024)
+        try:
+            await site.start()
+        except OSError as error:
+            await runner.cleanup()
+            where = f"{self._config.host or '*'}:{self._config.port}"
+            message = f"cannot listen on {where}: {error.strerror or 'no such address'}"
+            raise UsageError(message, hint="choose another --host or --port") from error
+        self._runner = runner
+        self._port = runner.addresses[0][1]
+        log("listening", host=self._config.host, port=self._port)
+
+    async def stop(self) -> None:
+        """Stop gracefully: take no new connections, close sockets with 1001, let requests end."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+            log("stopped")

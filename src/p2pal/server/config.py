@@ -1,0 +1,74 @@
+"""What an operator may choose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from p2pal.wire import rendezvous as wire
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The bounds that the rules keep. Counts, bytes and seconds.
+
+    Attributes:
+        attempts: Receivers that may wait behind the one being served.
+        messages: Messages in one log.
+        message_bytes: Bytes of one message.
+        log_bytes: Bytes of one log.
+        silence: The served receiver must send its first message within this time.
+        join_grace: A joiner must open its socket within this time.
+        offline_grace: A waiting receiver may be without a socket for this time.
+        rest: A transfer that is over keeps its slot for this time, so that an old code cannot reach a new transfer.
+        remembered: Released attempts whose tokens still get a clear answer.
+    """
+
+    attempts: int = 8
+    messages: int = wire.MAX_MESSAGES
+    message_bytes: int = wire.MAX_BODY
+    log_bytes: int = wire.MAX_LOG
+    silence: float = 10.0
+    join_grace: float = 10.0
+    offline_grace: float = 30.0
+    rest: float = 300.0
+    remembered: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """How a server runs. Sizes are bytes, times seconds.
+
+    Attributes:
+        host: The address to listen on.
+        port: The port; 0 lets the system choose.
+        limits: The bounds per transfer.
+        min_ttl: The shortest time that a code may wait.
+        max_ttl: The longest.
+        max_transfers: Transfers held at once, those that rest included.
+        max_mailbox_bytes: Bytes of all logs together.
+        max_request: Bytes of one HTTP request body.
+        request_timeout: One HTTP request body must arrive within this time.
+        hello_timeout: The first WebSocket message must arrive within this time.
+        send_timeout: A client must take one message within this time.
+        heartbeat: A WebSocket is pinged this often.
+        drain: Graceful stop waits this long for sockets to close.
+        ice_servers: STUN and TURN servers for clients without settings of their own.
+        log_format: ``text`` (key=value) or ``json``.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    limits: Limits = field(default_factory=Limits)
+    min_ttl: float = 1.0
+    max_ttl: float = 7 * 86_400.0
+    max_transfers: int = 100_000
+    max_mailbox_bytes: int = 256 << 20
+    max_request: int = 4096
+    request_timeout: float = 10.0
+    hello_timeout: float = 10.0
+    send_timeout: float = 30.0
+    heartbeat: float = 30.0
+    drain: float = 2.0
+    ice_servers: tuple[wire.IceServer, ...] = ()
+    log_format: Literal["text", "json"] = "text"

@@ -1,0 +1,219 @@
+"""One WebSocket: a bounded queue outwards, commands inwards. The rules decide everything."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections import deque
+from typing import Final
+
+import msgspec
+from aiohttp import WSMessage, WSMsgType, web
+
+from p2pal.server import state as s
+from p2pal.server.config import ServerConfig
+from p2pal.server.ice import IceServers
+from p2pal.server.state import SENDER, Denied
+from p2pal.server.store import Store
+from p2pal.wire import rendezvous as wire
+from p2pal.wire.rendezvous import CloseCode
+
+_MAX_QUEUED: Final = 2 * wire.MAX_MESSAGES
+_MAX_QUEUED_BYTES: Final = 2 * wire.MAX_LOG
+_FATAL: Final = {"unauthorised": CloseCode.UNAUTHORISED, "unknown": CloseCode.UNAUTHORISED}
+_CLOSE_TIMEOUT: Final = 2.0
+
+
+class Socket:
+    """One client's WebSocket.
+
+    Whoever has something for it calls :meth:`tell` or :meth:`close`, which never block; a task writes while there is
+    something to write and ends then, so that an idle socket costs no task of its own beyond its reader.
+    """
+
+    __slots__ = (
+        "_closing",
+        "_config",
+        "_ice",
+        "_next",
+        "_queue",
+        "_queued",
+        "_request",
+        "_store",
+        "_writer",
+        "_ws",
+        "id",
+    )
+
+    def __init__(self, request: web.Request, store: Store, ice: IceServers, config: ServerConfig) -> None:
+        self.id = secrets.token_hex(8)
+        self._request = request
+        self._store = store
+        self._ice = ice
+        self._config = config
+        self._ws = web.WebSocketResponse(
+            heartbeat=config.heartbeat, compress=False, max_msg_size=wire.MAX_FRAME, timeout=_CLOSE_TIMEOUT
+        )
+        self._queue: deque[wire.ServerMessage | CloseCode] = deque()
+        self._queued = 0
+        self._writer: asyncio.Task[None] | None = None
+        self._next: dict[int, int] = {}
+        self._closing = False
+
+    def tell(self, message: wire.ServerMessage) -> None:
+        """Queue a message. A client that lets too much pile up is cut off: it comes back with its cursors."""
+        if self._closing:
+            return
+        if isinstance(message, wire.Message):
+            if message.index < self._next.get(message.attempt, 0):
+                return
+            self._next[message.attempt] = message.index + 1
+            self._queued += len(message.body)
+        elif isinstance(message, wire.Released):
+            self._next.pop(message.attempt, None)
+        self._queue.append(message)
+        if len(self._queue) > _MAX_QUEUED or self._queued > _MAX_QUEUED_BYTES:
+            self._queue.clear()
+            self._queued = 0
+            self.close(CloseCode.TOO_SLOW)
+        self._wake()
+
+    def close(self, code: CloseCode) -> None:
+        """Close once everything queued is written."""
+        if not self._closing:
+            self._closing = True
+            self._queue.append(code)
+            self._wake()
+
+    def abort(self) -> None:
+        """Cut the connection without ceremony."""
+        transport = self._request.transport
+        if transport is not None:
+            transport.abort()
+
+    async def serve(self) -> web.WebSocketResponse:
+        """Speak with the client until the socket is over."""
+        await self._ws.prepare(self._request)
+        try:
+            async with asyncio.timeout(self._config.hello_timeout):
+                hello = self._decode(await self._ws.receive())
+        except TimeoutError:
+            self.close(CloseCode.HELLO_TIMEOUT)
+            return await self._finish()
+        if isinstance(hello, wire.Hello):
+            await self._speak(hello)
+        elif hello is not None:
+            self._refuse("hello expected")
+        return await self._finish()
+
+    async def _speak(self, hello: wire.Hello) -> None:
+        try:
+            transfer, who = await self._store.authorise(hello.token)
+        except Denied as denied:
+            self.close(_FATAL[denied.code])
+            return
+        try:
+            await self._attach(transfer.id, who, hello.cursors)
+            while not self._closing:
+                message = self._decode(await self._ws.receive())
+                if message is None:
+                    return
+                await self._handle(transfer.id, who, message)
+        finally:
+            with contextlib.suppress(Denied):  # the transfer may be forgotten meanwhile
+                await self._store.execute(transfer.id, s.Detach(who, self.id))
+
+    async def _attach(self, rendezvous_id: str, who: int, cursors: dict[int, int]) -> None:
+        """Take over as this token's socket, then read the log from the client's cursor on."""
+        transfer = await self._store.execute(rendezvous_id, s.Attach(who, self.id, tuple(cursors)))
+        attempt = transfer.attempt(transfer.served if who == SENDER else who)
+        if attempt is None:
+            return
+        start = cursors.get(attempt.number, 0)
+        log = attempt.to_sender if who == SENDER else attempt.to_receiver
+        if start > log.count:
+            self._refuse("cursor past the end")
+            return
+        bodies = await self._store.read(rendezvous_id, attempt.number, start, by_sender=who != SENDER)
+        for index, body in enumerate(bodies, start):
+            self.tell(wire.Message(attempt.number, index, body))
+
+    async def _handle(self, rendezvous_id: str, who: int, message: wire.ClientMessage) -> None:
+        attempt = getattr(message, "attempt", 0)
+        command: s.Command
+        match message:
+            case wire.Append():
+                attempt = message.attempt or who
+                command = s.Append(who, attempt, message.index, message.body)
+            case wire.Accept():
+                command = s.Accept(who, message.attempt)
+            case wire.Release():
+                command = s.Release(who, message.attempt, message.reason)
+            case wire.Complete():
+                command = s.Complete(who)
+            case wire.Leave():
+                command = s.Leave(who)
+            case wire.AskIce():
+                await self._answer_ice(rendezvous_id)
+                return
+            case wire.Hello():
+                self._refuse("hello twice")
+                return
+        try:
+            await self._store.execute(rendezvous_id, command)
+        except Denied as denied:
+            self.tell(wire.Error(denied.code, denied.message, attempt))
+            if denied.code == "too-large":
+                self.close(CloseCode.TOO_LARGE)
+
+    async def _answer_ice(self, rendezvous_id: str) -> None:
+        try:
+            transfer = await self._store.load(rendezvous_id)
+        except Denied as denied:
+            self.tell(wire.Error(denied.code, denied.message))
+            return
+        self.tell(wire.Ice(self._ice.offer(accepted=transfer.accepted)))
+
+    def _decode(self, received: WSMessage) -> wire.ClientMessage | None:
+        """Return the client's message, or None when the socket is over (:meth:`_refuse` included)."""
+        if received.type is WSMsgType.TEXT:
+            try:
+                return wire.client_decoder.decode(received.data)
+            except (msgspec.MsgspecError, RecursionError):
+                self._refuse("malformed message")
+        elif received.type is WSMsgType.BINARY:
+            self._refuse("text expected")
+        return None
+
+    def _refuse(self, why: str) -> None:
+        self.tell(wire.Error("protocol", why))
+        self.close(CloseCode.PROTOCOL)
+
+    def _wake(self) -> None:
+        if self._writer is None and self._ws.prepared:
+            self._writer = asyncio.create_task(self._write())
+
+    async def _write(self) -> None:
+        try:
+            while self._queue:
+                item = self._queue.popleft()
+                if isinstance(item, CloseCode):
+                    await self._ws.close(code=item)
+                    return
+                if isinstance(item, wire.Message):
+                    self._queued -= len(item.body)
+                async with asyncio.timeout(self._config.send_timeout):
+                    await self._ws.send_str(wire.encoder.encode(item).decode())
+        except TimeoutError:
+            self.abort()
+        except ConnectionError:
+            self._queue.clear()  # the reader sees the end too
+        finally:
+            self._writer = None
+
+    async def _finish(self) -> web.WebSocketResponse:
+        self._closing = True
+        if self._writer is not None:
+            await asyncio.wait((self._writer,))
+        return self._ws

@@ -1,0 +1,266 @@
+"""One transfer as the server sees it, what can happen to it, and what the shell has to do then.
+
+Plain values: a store can keep a :class:`Transfer` anywhere (it encodes with msgspec) and hand effects to whichever
+server instance holds the socket they name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from p2pal.wire import rendezvous as wire
+from p2pal.wire.rendezvous import CloseCode, State
+
+SENDER: Final = 0
+"""Who acts: 0 is the sender, n the receiver of attempt n."""
+
+DENIALS: Final[dict[str, tuple[int, str]]] = {
+    "unknown": (404, "no such transfer"),
+    "unknown-attempt": (404, "no such attempt"),
+    "expired": (410, "the transfer's time ran out"),
+    "over": (410, "the transfer is over"),
+    "released": (410, "the attempt is over"),
+    "busy": (409, "the transfer is already accepted by a receiver"),
+    "queue-full": (429, "too many receivers are waiting for this transfer"),
+    "unauthorised": (401, "the token is missing or wrong"),
+    "forbidden": (403, "this token may not do that"),
+    "not-served": (409, "the attempt is not being served"),
+    "wrong-state": (409, "the transfer is not in a state that allows this"),
+    "gap": (409, "the index is not the next one"),
+    "conflict": (409, "another message is stored at this index"),
+    "too-large": (413, "the message is too large"),
+    "log-full": (413, "the log is full"),
+    "ttl": (400, "the ttl is out of range"),
+    "version": (400, "another version of the protocol"),
+    "full": (503, "the server is full"),
+}
+"""Every reason for which a command is refused: the HTTP status and the text for people."""
+
+
+class Denied(Exception):
+    """A command was refused; ``code`` is a key of :data:`DENIALS`."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+        self.status, self.message = DENIALS[code]
+        super().__init__(self.message)
+
+
+class Log(msgspec.Struct, frozen=True, gc=False):
+    """How much one log holds; the bodies are the store's."""
+
+    count: int = 0
+    size: int = 0
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One receiver.
+
+    Attributes:
+        number: From 1, in the order of joining.
+        token: SHA-256 of its token.
+        socket: The id of its socket, or empty.
+        deadline: When it is released unless a socket comes; None with a socket, or while served.
+        to_receiver: The log that the sender writes.
+        to_sender: The log that the receiver writes.
+    """
+
+    number: int
+    token: bytes
+    socket: str = ""
+    deadline: float | None = None
+    to_receiver: Log = Log()
+    to_sender: Log = Log()
+
+
+class Past(msgspec.Struct, frozen=True, gc=False):
+    """A released attempt whose token still gets a clear answer."""
+
+    number: int
+    token: bytes
+    reason: str
+
+
+class Transfer(msgspec.Struct, frozen=True):
+    """One transfer.
+
+    Attributes:
+        id: The rendezvous id.
+        slot: The number in the join code.
+        token: SHA-256 of the sender's token.
+        ttl: Seconds until the first accept, then seconds of idleness.
+        expires_at: When it ends; None after the first accept while a side has a socket.
+        state: See :class:`p2pal.wire.rendezvous.State`.
+        expired: It was aborted because its time ran out.
+        accepted: An attempt was accepted once.
+        socket: The id of the sender's socket, or empty.
+        attempts: Those that are served or wait, in order.
+        past: The last ones that were released.
+        served: The number of the served attempt, or 0.
+        silent_at: When the served attempt is released unless its first message comes.
+        joined: Attempts ever opened.
+        forget_at: When a transfer that is over is forgotten, and its slot free.
+    """
+
+    id: str
+    slot: int
+    token: bytes
+    ttl: float
+    expires_at: float | None
+    state: State = State.PENDING
+    expired: bool = False
+    accepted: bool = False
+    socket: str = ""
+    attempts: tuple[Attempt, ...] = ()
+    past: tuple[Past, ...] = ()
+    served: int = 0
+    silent_at: float | None = None
+    joined: int = 0
+    forget_at: float | None = None
+
+    @property
+    def over(self) -> bool:
+        """It is completed or aborted."""
+        return self.state is State.COMPLETED or self.state is State.ABORTED
+
+    def attempt(self, number: int) -> Attempt | None:
+        """Return the live attempt of that number."""
+        for attempt in self.attempts:
+            if attempt.number == number:
+                return attempt
+        return None
+
+    def expires_in(self, now: float) -> float:
+        """Seconds left; while the idle clock stands still, all of them."""
+        if self.over:
+            return 0.0
+        return self.ttl if self.expires_at is None else max(0.0, self.expires_at - now)
+
+
+# Commands. ``who`` is SENDER or an attempt's number, as the token proved.
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Someone knows the slot. ``token`` is the SHA-256 of the token that it gets."""
+
+    token: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """A socket said hello. ``known`` are the attempts that it has cursors for."""
+
+    who: int
+    socket: str
+    known: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Detach:
+    """A socket is gone."""
+
+    who: int
+    socket: str
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """A message for the other side. ``stored`` is what the store holds at that index already, if anything."""
+
+    who: int
+    attempt: int
+    index: int
+    body: bytes
+    stored: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """The attempt knows the words."""
+
+    who: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The sender is done with the attempt."""
+
+    who: int
+    attempt: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """The receiver is done with its attempt."""
+
+    who: int
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """The transfer went through."""
+
+    who: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """The sender gives up the transfer."""
+
+    who: int
+
+
+Command = Join | Attach | Detach | Append | Accept | Release | Leave | Complete | Delete
+
+
+# Effects, to be carried out in order.
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Send the message over that socket."""
+
+    socket: str
+    message: wire.ServerMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close that socket once all before was sent."""
+
+    socket: str
+    code: CloseCode
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Store a message at the end of a log. ``by_sender`` names the log of the attempt: written by the sender or not."""
+
+    attempt: int
+    by_sender: bool
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Both logs of the attempt are no longer needed."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something happened that the operator's log and counters want to know."""
+
+    event: str
+    attempt: int = 0
+    reason: str = ""
+
+
+Effect = Tell | Close | Keep | Drop | Note
