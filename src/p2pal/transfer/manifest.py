@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import io
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
 import msgspec
 
-from p2pal.wire.transfer import MAX_ENTRY_COUNT, MAX_FILE_SIZE, Entry, Kind
+from p2pal.wire.transfer import MAX_ENTRIES, MAX_FILE_SIZE, Entry, Kind
 
 DIGEST_PREFIX: Final = b"\x02"
 
@@ -27,6 +28,10 @@ class Manifest:
 
     Args:
         store: Where the encoded entries live; seekable, opened for reading and writing, empty.
+
+    Attributes:
+        files: How many of the entries are files.
+        total: Their bytes together.
     """
 
     def __init__(self, store: BinaryIO | None = None) -> None:
@@ -44,7 +49,7 @@ class Manifest:
             ValueError: If the count or the sum of sizes passes what the protocol can say.
         """
         index = len(self._offsets) - 1
-        if index >= MAX_ENTRY_COUNT or self.total + entry.size > MAX_FILE_SIZE:
+        if index >= MAX_ENTRIES or self.total + entry.size > MAX_FILE_SIZE:
             raise ValueError("the offer is larger than the protocol allows")
         data = _encoder.encode(entry)
         if not self._at_end:
@@ -73,6 +78,18 @@ class Manifest:
     def __iter__(self) -> Iterator[Entry]:
         for index in range(len(self)):
             yield self[index]
+
+    def encoded(self, first: int, max_count: int, max_bytes: int) -> tuple[int, bytes]:
+        """Return how many entries from ``first`` on fit the two limits, and their encoded bytes, one after another.
+
+        At least one entry is returned, however long it is.
+        """
+        start = self._offsets[first]
+        stop = bisect_right(self._offsets, start + max_bytes, lo=first + 1) - 1
+        stop = min(max(stop, first + 1), first + max_count)
+        self._store.seek(start)
+        self._at_end = False
+        return stop - first, self._store.read(self._offsets[stop] - start)
 
     def digest(self) -> bytes:
         """SHA-256(0x02 || for each entry: u32 length || MessagePack), 32 bytes; consent binds it."""

@@ -2,8 +2,14 @@
 
 A session payload is a run of records: ``u8 type | u32 length | body`` (big-endian), at most the payload limit
 together, so that many small files share one frame. :class:`Chunk` carries file bytes and has a packed body
-(``u32 entry | u64 offset | data``); every other body is a MessagePack array. Entries are named by their index in
-the offer; only the offer knows names. See ``docs/protocol.md``.
+(``u32 entry | u64 offset | data``); every other body is a MessagePack array in its shortest form. Entries are named
+by their index in the offer; only the offer knows names. See ``docs/protocol.md``.
+
+The order on the wire: OfferBegin, OfferPart..., OfferEnd; Accept, Want...; then the wanted files one after another by
+ascending index, each as Chunk... [PieceDone] ... FileDone, or cut short by FileFailed; AllSent. Repairs (Chunk...
+PieceDone, after PieceAgain) come between files, after the FileDone of theirs. Verdicts flow back all the while, one
+for every entry, and Complete closes. After an Abort, from either side, no more file bytes are wanted; if files were
+on their way, the receiver still sends the Verdicts of those in work, and Complete.
 """
 
 from __future__ import annotations
@@ -18,17 +24,25 @@ import msgspec
 from p2pal.errors import ProtocolError
 
 MAX_PATH: Final = 4096
-MAX_ENTRY_COUNT: Final = 2**32 - 1
+MAX_ENTRIES: Final = 10_000_000
+"""Entries that one offer may hold: bounds what either side must remember (about 30 bytes each)."""
 MAX_FILE_SIZE: Final = 2**63 - 1
 RECORD_HEADER: Final = 5
 CHUNK_HEADER: Final = 12
 CHUNK_OVERHEAD: Final = RECORD_HEADER + CHUNK_HEADER
+MAX_PART_ENTRIES: Final = 4096
+MAX_RANGES: Final = 1024
+MAX_VERDICTS: Final = 4096
+MAX_TEXT: Final = 300
+MIN_PAYLOAD: Final = 4096
+"""Bytes that every record but an :class:`OfferPart` of one very long name fits into."""
 
-_Index = Annotated[int, msgspec.Meta(ge=0, le=MAX_ENTRY_COUNT)]
+_Index = Annotated[int, msgspec.Meta(ge=0, le=MAX_ENTRIES)]
+_Piece = Annotated[int, msgspec.Meta(ge=0, le=MAX_FILE_SIZE)]
 _Size = Annotated[int, msgspec.Meta(ge=0, le=MAX_FILE_SIZE)]
 _Digest = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 _Path = Annotated[bytes, msgspec.Meta(min_length=1, max_length=MAX_PATH)]
-_Text = Annotated[str, msgspec.Meta(max_length=300)]
+_Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
 
 
 class Kind(IntEnum):
@@ -93,16 +107,20 @@ class OfferPart(msgspec.Struct, frozen=True, array_like=True):
     """Sender: entries from index ``first`` on, in order, without gaps."""
 
     first: _Index
-    entries: Annotated[list[Entry], msgspec.Meta(min_length=1, max_length=4096)]
+    entries: Annotated[list[Entry], msgspec.Meta(min_length=1, max_length=MAX_PART_ENTRIES)]
 
 
 class OfferEnd(msgspec.Struct, frozen=True, array_like=True):
-    """Sender: the totals, and the digest of all entries that consent binds."""
+    """Sender: the totals, and the digest of all entries that consent binds.
+
+    ``left_out`` counts what the sender could not list or read and left out of the offer.
+    """
 
     entries: _Index
     files: _Index
     total: _Size
     digest: _Digest
+    left_out: _Size = 0
 
 
 class Accept(msgspec.Struct, frozen=True, array_like=True):
@@ -115,26 +133,31 @@ class Accept(msgspec.Struct, frozen=True, array_like=True):
 class Want(msgspec.Struct, frozen=True, array_like=True):
     """Receiver: what it lacks. ``whole`` are half-open ranges of entry indices; ``pieces`` name one entry each.
 
-    Several may follow each other; ``last`` closes the list. What no Want names is not sent.
+    Ranges ascend and do not overlap, also from one Want to the next; ``last`` closes the list. Directories and
+    links inside a range have no bytes and are passed over. What no Want names is not sent. ``pieces`` is for
+    resuming: it stays empty unless both sides proved that they know the earlier transfer.
     """
 
-    whole: Annotated[list[tuple[_Index, _Index]], msgspec.Meta(max_length=1024)]
+    whole: Annotated[list[tuple[_Index, _Index]], msgspec.Meta(max_length=MAX_RANGES)]
     pieces: Annotated[
-        list[tuple[_Index, Annotated[list[tuple[_Index, _Index]], msgspec.Meta(max_length=1024)]]],
-        msgspec.Meta(max_length=1024),
+        list[tuple[_Index, Annotated[list[tuple[_Piece, _Piece]], msgspec.Meta(max_length=MAX_RANGES)]]],
+        msgspec.Meta(max_length=MAX_RANGES),
     ]
     last: bool = True
 
 
-class PieceDone(msgspec.Struct, frozen=True, array_like=True):
-    """Sender, after a piece's last chunk (files of two pieces or more): the leaf that the piece must have."""
+class PieceDone(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Sender, after a piece's last chunk: the leaf that the piece must have.
+
+    It closes each piece of a file of two pieces or more, and each repaired piece of any file.
+    """
 
     entry: _Index
-    piece: _Index
+    piece: _Piece
     leaf: _Digest
 
 
-class FileDone(msgspec.Struct, frozen=True, array_like=True):
+class FileDone(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Sender, after a file's last piece: the digest of the whole file."""
 
     entry: _Index
@@ -150,19 +173,22 @@ class FileFailed(msgspec.Struct, frozen=True, array_like=True):
 
 
 class AllSent(msgspec.Struct, frozen=True, array_like=True):
-    """Sender: every wanted entry was closed by FileDone or FileFailed. Repairs may still follow."""
+    """Sender: every wanted file was closed, ``failed`` of them by FileFailed. Repairs may still follow."""
 
     failed: _Index = 0
 
 
 class PieceAgain(msgspec.Struct, frozen=True, array_like=True):
-    """Receiver: this piece arrived with another leaf; send it once more."""
+    """Receiver: this piece arrived with another leaf (or the one-piece file with another digest); send it once more.
+
+    At most once for each piece.
+    """
 
     entry: _Index
-    piece: _Index
+    piece: _Piece
 
 
-class Verdict(msgspec.Struct, frozen=True, array_like=True):
+class Verdict(msgspec.Struct, frozen=True, array_like=True, gc=False, omit_defaults=True):
     """How one entry ended at the receiver. ``ok`` means durable under its final name."""
 
     entry: _Index
@@ -174,18 +200,21 @@ class Verdict(msgspec.Struct, frozen=True, array_like=True):
 class Verdicts(msgspec.Struct, frozen=True, array_like=True):
     """Receiver: the ends of some entries, each entry once, in any order."""
 
-    verdicts: Annotated[list[Verdict], msgspec.Meta(min_length=1, max_length=4096)]
+    verdicts: Annotated[list[Verdict], msgspec.Meta(min_length=1, max_length=MAX_VERDICTS)]
 
 
 class Complete(msgspec.Struct, frozen=True, array_like=True):
-    """Receiver, last: every entry has its verdict; nothing more is to come."""
+    """Receiver, last: how many entries ended well and how many did not. Every entry has had its verdict.
+
+    Only after an Abort may some have none: they did not arrive.
+    """
 
     ok: _Index
     failed: _Index
 
 
 class Abort(msgspec.Struct, frozen=True, array_like=True):
-    """Either side, last: the transfer stops here; complete files stay."""
+    """Either side: the transfer stops here; complete files stay."""
 
     reason: Reason
     text: _Text = ""
@@ -250,6 +279,26 @@ def encode_record(record: Record) -> list[bytes | memoryview]:
         return [_chunk_record.pack(_CHUNK, length, record.entry, record.offset), record.data]
     body = _encoder.encode(record)
     return [_record_header.pack(_NUMBERS[type(record)], len(body)), body]
+
+
+def chunk_header(entry: int, offset: int, length: int) -> bytes:
+    """Return what stands before ``length`` file bytes in a chunk record: :data:`CHUNK_OVERHEAD` bytes."""
+    return _chunk_record.pack(_CHUNK, CHUNK_HEADER + length, entry, offset)
+
+
+def offer_part(first: int, count: int, entries: bytes) -> bytes:
+    """Return the record of an :class:`OfferPart` whose ``count`` entries are encoded already, one after another.
+
+    The offer of a million entries is sent without decoding and encoding each again.
+    """
+    array = bytes((0x90 | count,)) if count < 16 else b"\xdc" + count.to_bytes(2, "big")
+    body = b"\x92" + _encoder.encode(first) + array + entries
+    return _record_header.pack(_NUMBERS[OfferPart], len(body)) + body
+
+
+def clean_text(text: str) -> str:
+    """Return the text as a record can carry it: valid Unicode, at most :data:`MAX_TEXT` characters."""
+    return text.encode("utf-8", "replace").decode("utf-8")[:MAX_TEXT]
 
 
 def decode_payload(payload: bytes | memoryview) -> Iterator[Record]:

@@ -1,0 +1,108 @@
+"""What the transfer's machines tell their shell. Entries are named by index; the manifest knows names.
+
+Texts and names may come from the peer: whoever shows them makes them safe first.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from p2pal.wire.transfer import Kind, Reason
+
+
+class Top(msgspec.Struct, frozen=True):
+    """One top-level entry of an offer: its path, what it is, and the files and bytes in it."""
+
+    path: bytes
+    kind: Kind
+    files: int
+    size: int
+
+
+class OfferComplete(msgspec.Struct, frozen=True):
+    """Receiver: the whole offer is here and in order; someone must accept or refuse.
+
+    Attributes:
+        entries: How many entries it has.
+        files: How many of them are files.
+        total: Their bytes together.
+        tops: The first top-level entries.
+        more: How many further top-level entries there are.
+        left_out: What the sender could not list and left out.
+    """
+
+    entries: int
+    files: int
+    total: int
+    tops: list[Top]
+    more: int
+    left_out: int
+
+
+class Started(msgspec.Struct, frozen=True):
+    """The receiver has accepted; files flow from now on."""
+
+
+class EntryStarted(msgspec.Struct, frozen=True, gc=False):
+    """The first bytes of this file are on their way. Empty files have it too; directories and links have not."""
+
+    index: int
+
+
+class BytesMoved(msgspec.Struct, frozen=True, gc=False):
+    """``count`` bytes of this file were handed to the session, or came from it. Repairs do not count again."""
+
+    index: int
+    count: int
+
+
+class EntryFinished(msgspec.Struct, frozen=True, gc=False):
+    """This entry stands at the receiver, durable, under its final name.
+
+    ``digest`` is a file's digest (:mod:`p2pal.transfer.pieces`), empty for directories and links.
+    """
+
+    index: int
+    digest: bytes
+
+
+class EntryFailed(msgspec.Struct, frozen=True, gc=False):
+    """This entry did not go through, or was declined. What was never listed has no ``index`` but a ``name``."""
+
+    index: int | None
+    reason: Reason
+    text: str
+    name: str = ""
+
+
+class Aborted(msgspec.Struct, frozen=True):
+    """The transfer stops; :class:`Finished` follows once what is in work has ended."""
+
+    reason: Reason
+    text: str
+    by_peer: bool
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """The last event, always and once.
+
+    Attributes:
+        ok: Entries that stand at the receiver.
+        failed: Entries that do not; after an abort, those are further ones that neither number counts.
+        files_ok: The files among the former.
+        files_failed: The files among the latter.
+        left_out: What the sender could not list.
+        seconds: Time since files began to flow; 0 if they never did.
+    """
+
+    ok: int
+    failed: int
+    files_ok: int
+    files_failed: int
+    left_out: int
+    seconds: float
+
+
+TransferEvent = (
+    OfferComplete | Started | EntryStarted | BytesMoved | EntryFinished | EntryFailed | Aborted | Finished
+)  # fmt: skip
