@@ -32,6 +32,11 @@ MAX_PIECE_SIZE: Final = 16 << 20
 TARGET_PIECES: Final = 1024
 LEAF_SIZE: Final = 32
 
+MAX_REPAIRS: Final = 1024
+"""Pieces that travel twice in one transfer, at most; more damage than that is not repaired but failed."""
+MAX_UNJUDGED: Final = 16_384
+"""Files that the sender has closed and the receiver has not judged: the sender begins no other while they are more."""
+
 _LEAF_PREFIX: Final = b"\x00"
 _FILE_PREFIX: Final = b"\x01"
 _file_header: Final = struct.Struct("!QI")

@@ -1,0 +1,372 @@
+"""The sending side of a transfer: entries and file blocks in, payloads out. Pure; see :mod:`p2pal.transfer.states`.
+
+The shell gives it what the walk lists, what the peer says and what the source reads; after each input it drains
+:meth:`Sender.outputs` while the session takes payloads, then :meth:`Sender.jobs` into the source, then
+:meth:`Sender.events`. Jobs are made as earlier ones end, within the limits of :mod:`p2pal.transfer.reading`, so that a
+million files cost no million jobs; and no file is begun while :data:`~p2pal.transfer.pieces.MAX_UNJUDGED` others
+await the receiver's verdict, so that what is remembered of those is bounded too. Any other entry costs one byte.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from p2pal.errors import ProtocolError, UsageError
+from p2pal.transfer import events, ops
+from p2pal.transfer.events import TransferEvent
+from p2pal.transfer.manifest import Manifest
+from p2pal.transfer.payloads import Buffer, PayloadQueue
+from p2pal.transfer.pieces import MAX_UNJUDGED
+from p2pal.transfer.reading import BEGUN, CLOSED, FAILED, JUDGED, KIND, Flight, Reading
+from p2pal.transfer.states import SENDER, SenderState, check_call, check_record
+from p2pal.transfer.tally import Tally
+from p2pal.wire import transfer as wire
+from p2pal.wire.transfer import Entry, Kind, Reason
+
+SETTLE_TIME: Final = 5.0
+"""Seconds that a stopped sender waits for the receiver's last verdicts, from the last sign of it on."""
+
+_ENTRY_OVERHEAD: Final = 64  # of an OfferPart with one entry, beside its path and target; rounded up
+
+_State = SenderState
+_FLOWING: Final = frozenset((_State.AGREED, _State.SENDING, _State.SENT))
+_OVER: Final = frozenset((_State.STOPPED, _State.ENDED))
+
+
+class Sender:
+    """The sender's machine. Its clock is any that only moves forward; times are seconds.
+
+    Args:
+        transfer_id: 16 random bytes, new for each transfer.
+        payload_limit: The largest payload in bytes; a full chunk of file bytes fills one.
+        skip_errors: What cannot be read is left out; otherwise it stops the batch.
+        manifest: Empty; gets the entries.
+        now: The time.
+
+    Attributes:
+        manifest: The entries so far.
+    """
+
+    def __init__(
+        self,
+        transfer_id: bytes,
+        *,
+        payload_limit: int,
+        skip_errors: bool,
+        manifest: Manifest,
+        now: float,  # noqa: ARG002 - one shape for every machine
+    ) -> None:
+        self.manifest = manifest
+        self._transfer_id = transfer_id
+        self._skip_errors = skip_errors
+        self._state = _State.WAITING
+        self._out = PayloadQueue(payload_limit)
+        self._events: deque[TransferEvent] = deque()
+        self._status = bytearray()
+        self._reading = Reading(manifest, self._status)
+        self._offered = 0  # entries that are in the queue or gone
+        self._listed = False  # no more will come
+        self._muted: set[int] = set()  # in flight, but the receiver has given them up
+        self._digests: dict[int, bytes] = {}  # of closed files that await their verdict
+        self._sent_failed = 0
+        self._judged = 0
+        self._tally = Tally()
+        self._deadline: float | None = None
+
+    # What the shell asks
+
+    @property
+    def state(self) -> SenderState:
+        """Where the machine is."""
+        return self._state
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that wait for the session; the shell reads no further while they are many."""
+        return self._out.backlog
+
+    @property
+    def done(self) -> bool:
+        """Nothing more will come in or go out."""
+        return self._state is _State.ENDED and not self._out.backlog
+
+    def events(self) -> Iterator[TransferEvent]:
+        """Yield what happened since the last time."""
+        while self._events:
+            yield self._events.popleft()
+
+    def jobs(self) -> Iterator[ops.ReadJob]:
+        """Yield what the source shall read now, in order; results must come in the same order."""
+        while self._reading.ready:
+            yield self._reading.ready.popleft()
+
+    def outputs(self) -> Iterator[list[Buffer]]:
+        """Yield payloads for the session, each a list of buffers to be joined; draw only while it takes them."""
+        while True:
+            if self._state is _State.OFFERING and not self._out.backlog:
+                self._offer_more()
+            self._fill()
+            taken = self._out.take(self._muted)
+            if taken is None:
+                return
+            payload, moved = taken
+            for index, count in moved:
+                self._events.append(events.BytesMoved(index, count))
+            yield payload
+
+    def next_timeout(self) -> float | None:
+        """Return when :meth:`handle_timeout` is due, or None."""
+        return self._deadline
+
+    def handle_timeout(self, now: float) -> None:
+        """Stop waiting for a peer that says no more."""
+        if self._deadline is None or now < self._deadline:
+            return
+        if self._out.backlog:  # not even its files have left: the wait begins when they have
+            self._deadline = now + SETTLE_TIME
+        else:
+            self._end(now)
+
+    # The offer
+
+    def start(self, now: float) -> None:  # noqa: ARG002 - one shape for every input
+        """The peer is there: let the offer out."""
+        check_call(SENDER[self._state], "start")
+        self._state = _State.OFFERING
+        self._out.add(wire.OfferBegin(self._transfer_id, self._skip_errors))
+
+    def add_entries(self, entries: Iterable[Entry], now: float) -> None:
+        """Add what the walk found, parents before their children.
+
+        Raises:
+            UsageError: If there are more entries or bytes than one transfer can carry.
+        """
+        check_call(SENDER[self._state], "add")
+        longest = self._out.limit - _ENTRY_OVERHEAD
+        for entry in entries:
+            if self._state in _OVER:
+                return
+            if len(entry.path) + len(entry.target) > longest:
+                self.add_failure(entry.name, Reason.NAME, "the path is too long for this chunk size", now)
+                continue
+            try:
+                self.manifest.append(entry)
+            except ValueError as error:
+                message = f"one transfer carries at most {wire.MAX_ENTRIES:,} entries"
+                raise UsageError(message, hint="send it in several parts, or pack it first") from error
+            self._status.append(entry.kind)
+
+    def add_failure(self, name: str, reason: Reason, text: str, now: float) -> None:
+        """Note what the walk could not list; without ``skip_errors`` it stops the batch."""
+        check_call(SENDER[self._state], "add")
+        if self._state in _OVER:
+            return
+        self._tally.left_out += 1
+        self._events.append(events.EntryFailed(None, reason, text, name))
+        if not self._skip_errors:
+            self._stop(Reason.BATCH, "", now)
+
+    def finish_offer(self, now: float) -> None:  # noqa: ARG002 - one shape for every input
+        """The walk is complete."""
+        check_call(SENDER[self._state], "finish")
+        self._listed = True
+
+    def _offer_more(self) -> None:
+        manifest, first = self.manifest, self._offered
+        if first < len(manifest):
+            room = self._out.limit - wire.RECORD_HEADER - 16
+            count, entries = manifest.encoded(first, wire.MAX_PART_ENTRIES, room)
+            self._out.add_encoded(wire.offer_part(first, count, entries))
+            self._offered += count
+        elif self._listed:
+            self._state = _State.OFFERED
+            self._out.add(
+                wire.OfferEnd(len(manifest), manifest.files, manifest.total, manifest.digest(), self._tally.left_out)
+            )
+
+    # What the peer says
+
+    def handle_payload(self, payload: bytes | memoryview, now: float) -> None:
+        """Take one payload from the peer.
+
+        Raises:
+            ProtocolError: If it holds what the protocol does not allow here. :meth:`cancel` then ends the machine.
+        """
+        if self._state is _State.ENDED:
+            return
+        if self._deadline is not None:
+            self._deadline = now + SETTLE_TIME
+        for record in wire.decode_payload(payload):
+            check_record(SENDER[self._state], type(record))
+            match record:
+                case wire.Verdicts():
+                    self._on_verdicts(record)
+                case wire.Complete():
+                    self._on_complete(record, now)
+                case wire.Abort():
+                    self._stop(record.reason, record.text, now, by_peer=True)
+                case wire.Accept():
+                    self._on_accept(record, now)
+                case wire.Want() if self._state is _State.AGREED:
+                    self._reading.want(record)
+                    if record.last:
+                        self._state = _State.SENDING
+                case wire.PieceAgain() if self._state in _FLOWING:
+                    self._reading.want_again(record.entry, record.piece)
+            if self.state is _State.ENDED:
+                return
+        self._fill()
+
+    def _on_accept(self, record: wire.Accept, now: float) -> None:
+        if record.digest != self.manifest.digest():
+            raise ProtocolError("the other side consented to another offer than this one")
+        self._state = _State.AGREED
+        self._tally.began = now
+        self._events.append(events.Started())
+
+    def _on_verdicts(self, record: wire.Verdicts) -> None:
+        status = self._status
+        for verdict in record.verdicts:
+            index = verdict.entry
+            if index >= len(status) or status[index] & JUDGED:
+                raise ProtocolError("the other side judged an entry twice, or one that was not offered")
+            was = status[index]
+            is_file = was & KIND == Kind.FILE
+            if verdict.ok:
+                if is_file and was & (CLOSED | FAILED) != CLOSED:
+                    raise ProtocolError("the other side claims a file that it was not sent")
+                self._tally.add(is_file, True)
+                self._events.append(events.EntryFinished(index, self._digests.pop(index, b"")))
+            else:
+                self._digests.pop(index, None)
+                if was & (BEGUN | CLOSED | FAILED) == BEGUN:
+                    self._muted.add(index)
+                if not was & FAILED:
+                    self._fail(index, verdict.reason, verdict.text)
+            status[index] |= JUDGED
+            self._judged += 1
+
+    def _on_complete(self, record: wire.Complete, now: float) -> None:
+        counts = (self._tally.ok, self._tally.failed)
+        if self._state is _State.SENT and (self._judged < len(self._status) or (record.ok, record.failed) != counts):
+            raise ProtocolError("the other side's totals are not those of its verdicts")
+        self._end(now)
+
+    # What the source read
+
+    def handle_source(self, results: Iterable[ops.SourceResult], now: float) -> None:
+        """Take what the source read, in the order of the jobs.
+
+        Raises:
+            RuntimeError: If it is not what the jobs asked for: a bug in the source.
+        """
+        for result in results:
+            if self._state not in _FLOWING:
+                return
+            flight = self._reading.flights[0] if self._reading.flights else None
+            if flight is None or flight.job.index != result.index:
+                raise RuntimeError("the source answered another job")
+            if not flight.started:
+                flight.started = True
+                if not flight.job.again:
+                    self._events.append(events.EntryStarted(result.index))
+            if isinstance(result, ops.BlockRead):
+                self._on_block(flight, result)
+            elif isinstance(result, ops.PieceRead):
+                self._on_piece(flight, result)
+            elif isinstance(result, ops.FileRead):
+                self._on_file(flight, result)
+            else:
+                self._on_failed(flight, result, now)
+        self._fill()
+
+    def _on_block(self, flight: Flight, block: ops.BlockRead) -> None:
+        count = len(block.data)
+        if block.offset != flight.position or flight.position + count > flight.stop:
+            raise RuntimeError("the source read another block")
+        flight.position += count
+        self._reading.owed -= count
+        if block.index not in self._muted:
+            self._out.add_block(block.index, block.offset, block.data, flight.job.again)
+
+    def _on_piece(self, flight: Flight, piece: ops.PieceRead) -> None:
+        flight.pieces += 1
+        job = flight.job
+        if job.again or (job.stop > 1 and job.index not in self._muted):
+            self._out.add(wire.PieceDone(piece.index, piece.piece, piece.leaf))
+
+    def _on_file(self, flight: Flight, read: ops.FileRead) -> None:
+        if flight.position != flight.stop:
+            raise RuntimeError("the source ended a file early")
+        index = read.index
+        self._reading.flights.popleft()
+        if flight.job.again:
+            return
+        if index in self._muted:  # failed at the receiver long ago; this only lets the order of files go on
+            self._close_failed(index, Reason.OTHER, "")
+        else:
+            self._out.add(wire.FileDone(index, read.digest))
+            self._status[index] |= CLOSED
+            self._digests[index] = read.digest
+
+    def _on_failed(self, flight: Flight, failed: ops.ReadFailed, now: float) -> None:
+        index = failed.index
+        self._reading.flights.popleft()
+        self._reading.owed -= flight.stop - flight.position
+        status = self._status[index]
+        if status & FAILED:
+            return  # a second repair of a file that the first one failed
+        if not status & JUDGED:
+            self._fail(index, failed.reason, failed.text)
+        self._close_failed(index, failed.reason, failed.text)
+        if not status & JUDGED and not self._skip_errors:
+            self._stop(Reason.BATCH, "", now, keep=True)
+
+    def _close_failed(self, index: int, reason: Reason, text: str) -> None:
+        self._muted.discard(index)
+        self._digests.pop(index, None)
+        self._status[index] |= FAILED
+        self._sent_failed += 1
+        self._out.add(wire.FileFailed(index, reason, wire.clean_text(text)))
+
+    def _fail(self, index: int, reason: Reason, text: str) -> None:
+        self._tally.add(self._status[index] & KIND == Kind.FILE, False)
+        self._events.append(events.EntryFailed(index, reason, text))
+
+    def _fill(self) -> None:
+        """Make jobs up to the limits; close the stream once the last file is closed."""
+        if self._state not in _FLOWING:
+            return
+        self._reading.fill(self._out.backlog, files=len(self._digests) < MAX_UNJUDGED)
+        if self._state is _State.SENDING and self._reading.exhausted:
+            self._state = _State.SENT
+            self._out.add(wire.AllSent(self._sent_failed))
+
+    # The end
+
+    def cancel(self, reason: Reason, text: str, now: float) -> None:
+        """Stop the transfer; what the receiver has complete stays."""
+        self._stop(reason, text, now)
+
+    def _stop(self, reason: Reason, text: str, now: float, *, by_peer: bool = False, keep: bool = False) -> None:
+        """Abort. ``keep`` lets what is queued leave first: files that are complete arrive as such."""
+        if self._state in _OVER:
+            return
+        if not keep:
+            self._out.clear()
+        if not by_peer and self._state is not _State.WAITING:
+            self._out.add(wire.Abort(reason, wire.clean_text(text)))
+        self._reading.clear()
+        self._events.append(events.Aborted(reason, text, by_peer))
+        if self._tally.began is None:
+            self._end(now)
+        else:
+            self._state = _State.STOPPED
+            self._deadline = now + SETTLE_TIME
+
+    def _end(self, now: float) -> None:
+        self._state = _State.ENDED
+        self._deadline = None
+        self._events.append(self._tally.finished(now))

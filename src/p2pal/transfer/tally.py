@@ -1,0 +1,40 @@
+"""How the entries of a transfer ended: the counts behind Complete and the last event, the same on both sides."""
+
+from __future__ import annotations
+
+from p2pal.transfer.events import Finished
+
+
+class Tally:
+    """Counts ends of entries.
+
+    Attributes:
+        ok: Entries that ended well.
+        failed: Entries that did not.
+        left_out: What was never listed.
+        began: When files began to flow, in seconds; None before.
+    """
+
+    __slots__ = ("_files_failed", "_files_ok", "began", "failed", "left_out", "ok")
+
+    def __init__(self) -> None:
+        self.ok = 0
+        self.failed = 0
+        self.left_out = 0
+        self.began: float | None = None
+        self._files_ok = 0
+        self._files_failed = 0
+
+    def add(self, is_file: bool, ok: bool) -> None:
+        """Count one entry's end."""
+        if ok:
+            self.ok += 1
+            self._files_ok += is_file
+        else:
+            self.failed += 1
+            self._files_failed += is_file
+
+    def finished(self, now: float) -> Finished:
+        """Return the last event."""
+        seconds = 0.0 if self.began is None else now - self.began
+        return Finished(self.ok, self.failed, self._files_ok, self._files_failed, self.left_out, seconds)
