@@ -1,0 +1,92 @@
+"""From flags and environment to the validated settings that the app takes.
+
+Environment: ``P2PAL_SERVER``, ``TURN_USER`` and ``TURN_PASS`` stand in for their flags (click reads them);
+``P2PAL_ONLY_LOOPBACK=1`` keeps all traffic on this machine, for tests and demonstrations.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from typing import Final
+from urllib.parse import urlsplit
+
+from p2pal.app.options import DEFAULT_SERVER, ConnectOptions
+from p2pal.cli import logs
+from p2pal.cli.options import quoted
+from p2pal.errors import UsageError
+
+CONNECTION_FLAGS: Final = (
+    "server", "max_retries", "retry_backoff", "stun", "turn", "turn_user", "turn_pass",
+)  # fmt: skip
+"""The names of :func:`connect_options`'s arguments."""
+
+_STUN: Final = re.compile(r"stuns?:[^\s/@?]+")
+_TURN: Final = re.compile(r"turns?:[^\s/@?]+(\?transport=(udp|tcp))?")
+
+
+def only_loopback() -> bool:
+    """Whether the environment keeps all traffic on this machine."""
+    return os.environ.get("P2PAL_ONLY_LOOPBACK", "") not in {"", "0"}
+
+
+def server_url(text: str | None) -> str:
+    """Return the server's URL without a trailing slash; the default where none is given.
+
+    Raises:
+        UsageError: If it is no http or https URL of a host.
+    """
+    if not text:
+        return DEFAULT_SERVER
+    hint = "write it as https://example.org or http://192.0.2.5:8080"
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    else:
+        if usable and (parts.query or parts.fragment or parts.username or parts.password):
+            raise UsageError("-server takes a URL without user, password, query and fragment", hint=hint)
+    if not usable or not text.isascii() or not text.isprintable() or " " in text:
+        raise UsageError(f"-server takes an http:// or https:// URL, not {quoted(text)}", hint=hint)
+    return text.rstrip("/")
+
+
+def connect_options(
+    *,
+    server: str | None,
+    max_retries: int,
+    retry_backoff: float,
+    stun: str,
+    turn: Sequence[str],
+    turn_user: str | None,
+    turn_pass: str | None,
+) -> ConnectOptions:
+    """Return how to connect. The TURN password is kept out of logs from here on.
+
+    Raises:
+        UsageError: If a URL has another scheme, or TURN lacks its credentials.
+    """
+    logs.hide(turn_pass or "")
+    off = stun.strip().lower() == "none"
+    if not off and not _STUN.fullmatch(stun):
+        raise UsageError(f"-stun takes a STUN URL, not {quoted(stun)}", hint="write -stun stun:host:port or -stun none")
+    for url in turn:
+        if not _TURN.fullmatch(url):
+            hint = "write -turn turn:host:port or -turn 'turns:host:port?transport=tcp'"
+            raise UsageError(f"-turn takes a TURN URL, not {quoted(url)}", hint=hint)
+    if turn and not (turn_user and turn_pass):
+        raise UsageError(
+            "-turn needs credentials", hint="give -turn-user and -turn-pass, or set $TURN_USER and $TURN_PASS"
+        )
+    return ConnectOptions(
+        server=server_url(server),
+        stun=None if off else (stun,),
+        turn=tuple(turn),
+        turn_user=turn_user or "",
+        turn_pass=turn_pass or "",
+        max_retries=max_retries,
+        retry_backoff=retry_backoff,
+        only_loopback=only_loopback(),
+    )

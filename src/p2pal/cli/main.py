@@ -1,0 +1,140 @@
+"""The ``p2pal`` command: finds the sub-command, runs it, turns every ending into an exit code.
+
+Nothing heavy is imported before a command runs, and no command before it is named: ``p2pal --help`` is instant.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Final
+
+import click
+
+from p2pal._version import __version__
+from p2pal.cli.exit import describe, report
+from p2pal.cli.options import CONTEXT, Globals, canonical, closest, debug_option, quoted, write_exit_codes
+from p2pal.errors import UsageError
+
+COMMANDS: Final = {
+    "send": "Send files and directories; prints the join code.",
+    "recv": "Receive what the join code stands for.",
+    "server": "Run the signaling server that both sides can reach.",
+    "completion": "Print the completion script for bash, zsh or fish.",
+}
+"""Each sub-command's one line. It lives in the module and under the attribute of the same name."""
+
+
+class Root(click.Group):
+    """The group that imports a sub-command only when it is named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the names in the order of use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import and return the command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(import_module(f"p2pal.cli.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command)  # noqa: S101
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or name the nearest one."""
+        if args[0] not in COMMANDS and not ctx.resilient_parsing:
+            near = closest(args[0], COMMANDS)
+            hint = f"did you mean '{near}'?" if near else "see 'p2pal --help'"
+            raise UsageError(f"there is no command {quoted(args[0])}", hint=hint)
+        return super().resolve_command(ctx, args)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Accept options with one dash or two."""
+        lenient = ctx.resilient_parsing
+        return super().parse_args(ctx, canonical(self.get_params(ctx), args, leading_only=True, lenient=lenient))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the exit codes."""
+        write_exit_codes(formatter)
+
+
+def _show_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        click.echo(f"p2pal {__version__}")
+        ctx.exit()
+
+
+@click.command(
+    cls=Root,
+    context_settings=CONTEXT,
+    no_args_is_help=False,
+    invoke_without_command=True,
+    options_metavar="[--version] [--debug]",
+    subcommand_metavar="COMMAND [ARGS]...",
+)
+@click.option(
+    "-version", "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version,
+    help="Show the version and exit.",
+)  # fmt: skip
+@debug_option
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Send files from one machine to another, directly and end-to-end encrypted.
+
+    \b
+    p2pal send report.pdf                on one machine; prints a join code
+    p2pal recv zebra-luna-47             on the other one
+    p2pal send --serve -r photos/        no server to set up: the sender runs one
+    """  # noqa: D301
+    if ctx.invoked_subcommand is None and not ctx.resilient_parsing:
+        raise UsageError("a command is missing", hint="try 'p2pal send FILE', 'p2pal recv CODE' or 'p2pal --help'")
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the command line (default: the process's own) and return the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # A terminal that cannot show a character gets an escape, never an exception.
+            stream.reconfigure(errors="backslashreplace")
+    settings = Globals()
+    try:
+        result = cli.main(args=args, prog_name="p2pal", standalone_mode=False, obj=settings)
+        code = result if isinstance(result, int) else 0
+    except SystemExit as error:  # click's way out of a completion request, or of a closed pipe
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    except BrokenPipeError:
+        code = 1
+    except BaseException as error:  # noqa: BLE001
+        code = _reported(error, debug=settings.debug)
+    return _flushed(code)
+
+
+def _reported(error: BaseException, *, debug: bool) -> int:
+    try:
+        return report(error, debug=debug)
+    except OSError:  # stderr is gone; the exit code still tells
+        return describe(error).exit_code
+
+
+def _flushed(code: int) -> int:
+    """Flush the output; a reader that went away (``| head``) is no error worth a message."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            # What is still buffered would fail again, aloud, when the interpreter shuts down.
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), stream.fileno())
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

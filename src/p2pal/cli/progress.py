@@ -1,0 +1,189 @@
+"""Progress on a terminal: the file in work, the whole transfer, the rate, the time left and the path in use.
+
+The only module that knows rich. Lines are laid out here, because what matters must stay visible from 60 columns on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final, TextIO
+
+from rich.cells import cell_len, chop_cells
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.segment import Segment
+from rich.text import Text
+
+from p2pal.app.events import Progress
+from p2pal.cli import units
+from p2pal.cli.text import ELLIPSIS, safe
+
+REDRAW: Final = 0.1
+"""Seconds between two drawings at least."""
+
+MIN_BAR: Final = 10
+MAX_BAR: Final = 40
+GAP: Final = 2
+NAME_LIMIT: Final = 1000
+
+
+def fit(text: str, cells: int) -> str:
+    """Cut the middle out of ``text`` so that it takes at most ``cells`` columns of a terminal."""
+    if cell_len(text) <= cells:
+        return text
+    if cells <= 1:
+        return ELLIPSIS[: max(cells, 0)]
+    tail_cells = (cells - 1) // 2
+    head = _start(text, cells - 1 - tail_cells)
+    tail = _start(text[::-1], tail_cells)[::-1]
+    return head + ELLIPSIS + tail
+
+
+def _start(text: str, cells: int) -> str:
+    """The longest start of ``text`` that fits."""
+    if cells <= 0:
+        return ""
+    first = chop_cells(text, cells)[0] if text else ""
+    return first if cell_len(first) <= cells else ""
+
+
+class Bars:
+    """Live bars at the bottom of the terminal, redrawn ten times a second at most.
+
+    Args:
+        out: The terminal.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(self, out: TextIO, clock: Callable[[], float]) -> None:
+        self._console = Console(file=out, highlight=False, markup=False, emoji=False)
+        self._clock = clock
+        self._live: Live | None = None
+        self._drawn_at = 0.0
+        self._last: Progress | None = None
+        self._path = ""
+        self._files = 0
+
+    def start(self, total: int, files: int, path: str) -> None:
+        """Draw the empty bar."""
+        if self._live is not None:
+            return
+        self._path, self._files = path, files
+        self._last = Progress(done=0, total=total, files_done=0, files_failed=0, files=files, rate=0.0, eta=None)
+        self._live = Live(self, console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+        self._drawn_at = self._clock()
+        self._live.start(refresh=True)
+
+    def update(self, event: Progress) -> None:
+        """Draw, unless the last drawing is too fresh."""
+        self._last = event
+        now = self._clock()
+        if self._live is not None and now - self._drawn_at >= REDRAW:
+            self._drawn_at = now
+            self._live.refresh()
+
+    def path(self, path: str) -> None:
+        """Show it with the next drawing."""
+        self._path = path
+
+    def note(self, text: str) -> None:
+        """Print a line above the bars."""
+        self._console.print(Text(text), soft_wrap=True)
+
+    def stop(self, *, complete: bool) -> None:
+        """Draw the end and leave it on the screen."""
+        if self._live is None:
+            return
+        last = self._last
+        if complete and last is not None:
+            self._last = Progress(
+                done=last.total, total=last.total, files_done=last.files, files_failed=0, files=last.files,
+                rate=last.rate, eta=0.0,
+            )  # fmt: skip
+        elif last is not None:
+            self._last = Progress(
+                done=last.done, total=last.total, files_done=last.files_done, files_failed=last.files_failed,
+                files=last.files, rate=last.rate, eta=None,
+            )  # fmt: skip
+        self._live.refresh()
+        self._live.stop()
+        self._live = None
+
+    def abandon(self) -> None:
+        """Show the cursor again."""
+        if self._live is not None:
+            self._console.show_cursor(True)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Lay out the lines for the terminal's present width."""
+        if self._last is None:
+            return
+        # The last column stays free: some terminals wrap as soon as it is written.
+        width = max(options.max_width - 1, 1)
+        first = True
+        for line in self._lines(self._last, width):
+            if not first:
+                yield Segment.line()
+            first = False
+            yield from line
+
+    def _lines(self, event: Progress, width: int) -> Iterator[list[Text | ProgressBar]]:
+        if event.name is not None and event.files > 1:
+            yield [self._file_line(event, width)]
+        parts = self._parts(event)
+        first, rest = _split(parts, width)
+        taken = sum(cell_len(part) + GAP for part in first)
+        bar = min(MAX_BAR, width - taken)
+        total = max(event.total, 1)
+        done = total if event.total == 0 else event.done
+        line: list[Text | ProgressBar] = []
+        if bar >= MIN_BAR:
+            line.append(ProgressBar(total=total, completed=min(done, total), width=bar))
+            line.append(_text(" " * GAP + (" " * GAP).join(first), width - bar))
+        else:
+            line.append(_text((" " * GAP).join(first), width))
+        yield line
+        if rest:
+            yield [_text((" " * GAP).join(rest), width)]
+
+    def _file_line(self, event: Progress, width: int) -> Text:
+        percent = units.percent(event.file_done, event.file_size)
+        figures = f"{percent:3}%  {units.size(event.file_done)} of {units.size(event.file_size)}"
+        room = width - cell_len(figures) - GAP
+        name = fit(safe(event.name or "", NAME_LIMIT), min(room, MAX_BAR * 2))
+        # The figures start where the total's do, unless the name needs the room.
+        pad = max(MAX_BAR - cell_len(name), 0) if room > MAX_BAR else max(room - cell_len(name), 0)
+        return _text(name + " " * (pad + GAP) + figures, width)
+
+    def _parts(self, event: Progress) -> list[str]:
+        """What is said of the whole transfer, the most important first."""
+        parts = [
+            f"{units.percent(event.done, event.total):3}%",
+            f"{units.size(event.done)} of {units.size(event.total)}",
+            units.rate(event.rate),
+            f"{units.clock(event.eta)} left",
+        ]
+        if self._files > 1 or event.files > 1:
+            parts.append(f"{event.files_done:,}/{event.files:,} files")
+        if event.files_failed:
+            parts.append(f"{event.files_failed:,} failed")
+        if self._path:
+            parts.append(self._path)
+        return parts
+
+
+def _split(parts: list[str], width: int) -> tuple[list[str], list[str]]:
+    """Divide the parts between the bar's line and the one below it."""
+    room = width - MIN_BAR
+    for index, part in enumerate(parts):
+        room -= cell_len(part) + GAP
+        if room < 0:
+            return parts[:index], parts[index:]
+    return parts, []
+
+
+def _text(text: str, width: int) -> Text:
+    line = Text(text, no_wrap=True, overflow="ellipsis", end="")
+    line.truncate(max(width, 1), overflow="ellipsis")
+    return line

@@ -1,0 +1,160 @@
+"""Questions to the person at the terminal: asked on the running loop, ended by Ctrl-C, safe against type-ahead."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Mapping
+from threading import Thread
+from typing import TextIO
+
+from p2pal.cli.signals import Stop
+from p2pal.errors import Interrupted, Refused
+
+
+def screen() -> TextIO | None:
+    """Return the stream on which a person sees a question: stderr, else stdout, else None (no terminal)."""
+    for stream in (sys.stderr, sys.stdout):
+        if stream.isatty():
+            return stream
+    return None
+
+
+def interactive() -> bool:
+    """Whether there is a person: keys to type and a screen to see them."""
+    return sys.stdin is not None and sys.stdin.isatty() and screen() is not None
+
+
+class Prompter:
+    """Asks questions on the running loop.
+
+    Args:
+        stop: Ends a question when the user stops the program.
+    """
+
+    def __init__(self, stop: Stop) -> None:
+        self._stop = stop
+
+    def say(self, text: str) -> None:
+        """Write a line where the questions stand; the text is safe already."""
+        _write(text + "\n")
+
+    async def confirm(self, question: str) -> bool:
+        """Ask a yes-or-no question; Enter alone means yes.
+
+        Raises:
+            Interrupted: If the user stops the program at the question.
+        """
+        answer = await self.choose(f"{question} [Y/n] ", {"y": "y", "yes": "y", "n": "n", "no": "n"}, default="y")
+        return answer == "y"
+
+    async def choose(self, question: str, answers: Mapping[str, str], *, default: str) -> str:
+        """Ask until one of ``answers`` is typed; return what it maps to.
+
+        Raises:
+            Interrupted: If the user stops the program at the question.
+            Refused: If the input ends.
+        """
+        _forget_type_ahead()
+        while True:
+            _write(question)
+            line = await self._line()
+            if line is None:
+                _write("\n")
+                raise Refused("the question was not answered", hint="use -y to go on without questions")
+            answer = line.strip().lower()
+            if not answer:
+                return default
+            if answer in answers:
+                return answers[answer]
+
+    async def _line(self) -> str | None:
+        reading = asyncio.ensure_future(_read_line())
+        stopping = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if stopping.done():
+                _write("\n")
+                raise Interrupted("interrupted")
+            return reading.result()
+        finally:
+            reading.cancel()
+            stopping.cancel()
+
+
+def _write(text: str) -> None:
+    stream = screen() or sys.stderr
+    stream.write(text)
+    stream.flush()
+
+
+def _forget_type_ahead() -> None:
+    """Drop keys pressed before the question was there: an Enter too many must not agree to anything."""
+    try:
+        import termios
+    except ImportError:  # Windows
+        return
+    try:
+        termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
+    except (termios.error, OSError, ValueError):
+        return
+
+
+def _read_line() -> Awaitable[str | None]:
+    """One line from the terminal, or None at its end. Never blocks the loop, and a cancelled read leaves nothing."""
+    return _read_in_thread() if sys.platform == "win32" else _read_on_loop()
+
+
+async def _read_on_loop() -> str | None:
+    loop = asyncio.get_running_loop()
+    descriptor = sys.stdin.fileno()
+    done: asyncio.Future[str | None] = loop.create_future()
+    typed = bytearray()
+
+    def readable() -> None:
+        try:
+            data = os.read(descriptor, 1024)
+        except OSError:
+            data = b""
+        typed.extend(data)
+        if not done.done() and (not data or b"\n" in data):
+            done.set_result(typed.partition(b"\n")[0].decode("utf-8", "replace") if data else None)
+
+    loop.add_reader(descriptor, readable)
+    try:
+        return await done
+    finally:
+        loop.remove_reader(descriptor)
+
+
+async def _read_in_thread() -> str | None:
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[str | None] = loop.create_future()
+
+    def finish(line: str) -> None:
+        if not done.done():
+            done.set_result(line or None)
+
+    def read() -> None:
+        line = sys.stdin.readline()
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(finish, line)
+
+    # A daemon: the process may end while the console still waits for Enter.
+    Thread(target=read, daemon=True, name="prompt").start()
+    return await done
+
+
+def ask_line(question: str) -> str:
+    """Ask for a line before any loop runs.
+
+    Raises:
+        EOFError: If the input ends.
+    """
+    _write(question)
+    line = sys.stdin.readline()
+    if not line:
+        _write("\n")
+        raise EOFError
+    return line.strip()

@@ -1,0 +1,67 @@
+"""What ``p2pal send`` does once its command line is understood."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from p2pal.app import events
+from p2pal.app.options import SendOptions
+from p2pal.cli import config, signals
+from p2pal.cli.prompts import Prompter, interactive
+from p2pal.cli.running import drive, make_board, reporting
+from p2pal.cli.serve import Served, for_the_other_machine, parse_address, serving
+from p2pal.cli.views import JsonView, QuietView, SenderView, View, Writer
+from p2pal.errors import UsageError
+
+MIN_TTL = 1.0
+
+
+def run_send(files: tuple[Path, ...], flags: dict[str, Any], *, as_json: bool, quiet: bool, debug: bool) -> None:
+    """Send the files; return when all arrived.
+
+    Raises:
+        P2palError: If they did not.
+    """
+    board = make_board(quiet=quiet or as_json, debug=debug)
+    out = Writer(sys.stdout)
+    screen = SenderView(out, board, flags["ttl"])
+    view: View = JsonView(out) if as_json else QuietView(out) if quiet else screen
+    asking = view is screen and not flags.pop("yes") and interactive()
+
+    async def main(stop: signals.Stop) -> None:
+        async def confirm(listed: events.Listed) -> bool:
+            screen.listing(listed)
+            return await Prompter(stop).confirm("Send?")
+
+        async with AsyncExitStack() as stack:
+            served: Served | None = None
+            reach = connect
+            if address is not None:
+                served = await stack.enter_async_context(serving(address))
+                reach = replace(connect, server=served.local)
+
+            def change(event: events.Event) -> events.Event:
+                return for_the_other_machine(event, served) if served and isinstance(event, events.Code) else event
+
+            from p2pal.app.send import send
+
+            transfer = send(files, options=options, connect=reach, confirm=confirm if asking else None)
+            await drive(transfer, view, board, stop, change)
+
+    with reporting(view):
+        if flags["ttl"] < MIN_TTL:
+            raise UsageError("-ttl must be at least 1s", hint="write -ttl 5m")
+        options = SendOptions(
+            ttl=flags["ttl"],
+            recursive=flags["recursive"],
+            skip_errors=flags["skip_errors"],
+            chunk_kib=flags["chunk_size"],
+            words=flags["words"],
+        )
+        connect = config.connect_options(**{name: flags[name] for name in config.CONNECTION_FLAGS})
+        address = None if flags["serve"] is None else parse_address(flags["serve"], only_loopback=connect.only_loopback)
+        signals.run(main)

@@ -1,0 +1,305 @@
+"""What a person or a program sees of a transfer: one view per role and mode, fed with the app's events.
+
+Results go to stdout (what is sent, the code, how it ended), everything else to stderr (status, progress, questions,
+failures), so that a pipe gets what a script wants and a terminal shows both in order. Names come from anywhere: every
+one passes :func:`p2pal.cli.text.safe`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final, Protocol, TextIO
+
+from p2pal.app import events
+from p2pal.cli import jsonl, logs, units
+from p2pal.cli.plain import Board
+from p2pal.cli.text import names, safe, safe_path
+
+MAX_FAILURES: Final = 20
+"""Failed files that are named; the rest is counted."""
+
+MAX_TOPS: Final = 20
+"""Offered names that are listed before the question; the rest is counted."""
+
+VERIFIED: Final = "100% — SHA-256 verified"
+
+
+class View(Protocol):
+    """Shows events."""
+
+    def show(self, event: events.Event) -> None:
+        """Show one event."""
+
+    def close(self, failure: events.Failure | None) -> None:
+        """The end: ``failure`` says why it did not go through, None that it did. Called once."""
+
+
+async def present(transfer: AsyncIterator[events.Event], view: View) -> None:
+    """Show every event until the transfer ends. What the iteration raises goes through."""
+    async for event in transfer:
+        if isinstance(event, events.Code):
+            hide_code(event.code)
+        view.show(event)
+
+
+def hide_code(code: str) -> None:
+    """Keep a join code, and its words alone, out of logs and tracebacks."""
+    logs.hide(code)
+    logs.hide(code.rpartition("-")[0])
+
+
+class Writer:
+    """Lines to stdout. A reader that goes away does not end the transfer: the files matter more than the report."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._gone = False
+
+    def line(self, text: str) -> None:
+        """Write one line at once."""
+        if self._gone:
+            return
+        try:
+            self._out.write(text + "\n")
+            self._out.flush()
+        except BrokenPipeError:
+            self._gone = True
+
+
+class JsonView:
+    """Every event as a line of JSON; the error too, once."""
+
+    def __init__(self, out: Writer) -> None:
+        self._out = out
+        self._failed = False
+
+    def show(self, event: events.Event) -> None:
+        """Write the event."""
+        self._failed = self._failed or isinstance(event, events.Failure)
+        self._out.line(jsonl.encode(event))
+
+    def close(self, failure: events.Failure | None) -> None:
+        """Write the error, unless the transfer did."""
+        if failure is not None and not self._failed:
+            self.show(failure)
+
+
+class QuietView:
+    """``-q``: the join code and nothing else; on the receiving side nothing at all."""
+
+    def __init__(self, out: Writer) -> None:
+        self._out = out
+
+    def show(self, event: events.Event) -> None:
+        """Write the code alone."""
+        if isinstance(event, events.Code):
+            self._out.line(safe(event.code))
+
+    def close(self, failure: events.Failure | None) -> None:
+        """Nothing to add: the error is on stderr."""
+
+
+class _HumanView:
+    """What both roles show alike."""
+
+    def __init__(self, out: Writer, board: Board) -> None:
+        self._out = out
+        self._board = board
+        self._path = ""
+        self._joined = False
+        self._flowing = False
+        self._what = ""
+        self._failures: list[events.FileFailed] = []
+        self._more_failures = 0
+
+    def close(self, failure: events.Failure | None) -> None:  # noqa: ARG002
+        """Leave the terminal in order, and name what failed."""
+        self._board.stop(complete=False)
+        for failed in self._failures:
+            self._board.note(f"failed: {safe(failed.name)}: {safe(failed.reason)}")
+        if self._more_failures:
+            self._board.note(f"failed: {units.plural(self._more_failures, 'more file')}")
+
+    def _common(self, event: events.Event) -> None:
+        match event:
+            case events.Connected():
+                self._connected(safe(event.path))
+            case events.Reconnecting():
+                self._board.note(
+                    f"Connection lost; trying again in {units.elapsed(event.delay)} "
+                    f"(attempt {event.attempt} of {event.attempts})"
+                )
+            case events.Accepted():
+                self._flowing = True
+                self._board.start(event.total, event.files, self._path)
+            case events.Progress():
+                self._board.update(event)
+            case events.FileFailed():
+                self._failed(event)
+            case _:
+                pass
+
+    def _connected(self, path: str) -> None:
+        if path == self._path:
+            return
+        self._board.path(path)
+        self._board.note(f"Path: {path}" if self._path else f"Connected: {path}")
+        self._path = path
+
+    def _failed(self, event: events.FileFailed) -> None:
+        if len(self._failures) < MAX_FAILURES:
+            self._failures.append(event)
+        else:
+            self._more_failures += 1
+
+    def _figures(self, event: events.Summary) -> str:
+        text = f"{units.plural(event.files, 'file')} in {units.elapsed(event.seconds)} at {units.rate(event.rate)}"
+        return f"{text}, {safe(event.path)}" if event.path else text
+
+    def _partial(self, verb: str, event: events.Summary) -> str:
+        everything = units.plural(event.files + event.failed, "file")
+        return f"{verb} {event.files:,} of {everything}, {event.failed:,} failed"
+
+
+class SenderView(_HumanView):
+    """The sender's screen.
+
+    Args:
+        out: For results.
+        board: For status and progress.
+        ttl: Seconds that the code waits, shown beside what is sent.
+    """
+
+    def __init__(self, out: Writer, board: Board, ttl: float) -> None:
+        super().__init__(out, board)
+        self._ttl = ttl
+
+    def show(self, event: events.Event) -> None:
+        """Show one event."""
+        match event:
+            case events.Listed():
+                self.listing(event)
+            case events.Code():
+                self._out.line(f"Join code: {safe(event.code)}")
+                self._out.line(f"On the other machine: {safe(event.command, 500)}")
+                self._board.note("Waiting for the other machine…")
+            case events.WrongGuess():
+                left = "no more tries" if event.left <= 0 else f"{units.plural(event.left, 'more try')} left"
+                self._board.note(f"Someone tried another code ({left})")
+            case events.Connected() if not self._path:
+                self._common(event)
+                if not self._flowing:
+                    self._board.note("Waiting for the other side to accept…")
+            case events.Summary():
+                self._summary(event)
+            case _:
+                self._common(event)
+
+    def listing(self, event: events.Listed) -> None:
+        """Say what will be sent, once."""
+        if self._what:
+            return
+        one = len(event.names) == 1 and event.entries == 1 and event.files == 1
+        self._what = f"{names(event.names)} ({units.plural(event.files, 'file')}, {units.size(event.total)})"
+        self._out.line(f"Sending{' file' if one else ''}: {self._what} — TTL: {units.duration(self._ttl)}")
+
+    def _summary(self, event: events.Summary) -> None:
+        self._board.stop(complete=event.ok)
+        if event.ok:
+            self._out.line(f"Sent: {self._what} {VERIFIED}")
+            self._out.line(self._figures(event))
+        else:
+            self._out.line(self._partial("Sent", event))
+
+
+class ReceiverView(_HumanView):
+    """The receiver's screen.
+
+    Args:
+        out: For results.
+        board: For status and progress.
+        target: What ``-out`` names; it tells where the result is.
+    """
+
+    def __init__(self, out: Writer, board: Board, target: Path) -> None:
+        super().__init__(out, board)
+        self._target = target
+        # Asked now: once the transfer runs, a new directory may stand under that name.
+        self._into = target.is_dir()
+        self._offer: events.Offered | None = None
+        self._renamed: dict[str, str] = {}
+
+    def show(self, event: events.Event) -> None:
+        """Show one event."""
+        match event:
+            case events.Joining():
+                self._board.note("Joining…")
+            case events.Offered():
+                self._offer = event
+            case events.Accepted():
+                self._accepted(event)
+            case events.Summary():
+                self._summary(event)
+            case _:
+                self._common(event)
+
+    def _accepted(self, event: events.Accepted) -> None:
+        self._renamed = event.renamed
+        offer = self._offer
+        if offer is not None:
+            shown = [top.name + ("/" if top.kind == "directory" else "") for top in offer.tops]
+            only_file = len(shown) == 1 and not offer.more and offer.tops[0].kind != "directory"
+            figures = units.size(offer.total)
+            if not only_file:
+                figures = f"{units.plural(offer.files, 'file')}, {figures}"
+            self._what = f"{names(shown, more=offer.more)} ({figures})"
+        else:
+            self._what = f"{units.plural(event.files, 'file')}, {units.size(event.total)}"
+        renamed = [(old, new) for old, new in event.renamed.items() if old != new]
+        for old, new in renamed[:MAX_TOPS] if self._into else []:
+            self._board.note(f"{safe(old)} exists already: saving as {safe(new)}")
+        self._out.line(f"Receiving: {self._what}")
+        self._common(event)
+
+    def _summary(self, event: events.Summary) -> None:
+        self._board.stop(complete=event.ok)
+        self._out.line(VERIFIED if event.ok else self._partial("Received", event))
+        self._out.line(f"Saved: {self._place()}")
+        self._out.line(self._figures(event))
+
+    def _place(self) -> str:
+        """Where the result is, as a path that can be opened."""
+        offer = self._offer
+        if offer is None or offer.more or len(offer.tops) != 1:
+            return safe_path(_absolute(self._target), 500)
+        top = offer.tops[0].name
+        if self._into:
+            return safe_path(_absolute(self._target / self._renamed.get(top, top)), 500)
+        renamed = self._renamed.get(top, top)
+        name = renamed if renamed != top else self._target.name
+        return safe_path(_absolute(self._target.parent / name), 500)
+
+
+def offer_lines(offer: events.Offered) -> list[str]:
+    """Return what is offered, for a person who is about to be asked."""
+    lines = [f"Offered: {units.plural(offer.files, 'file')}, {units.size(offer.total)}"]
+    lines += [f"  {_top(top)}" for top in offer.tops[:MAX_TOPS]]
+    if more := offer.more + len(offer.tops[MAX_TOPS:]):
+        lines.append(f"  and {more:,} more")
+    return lines
+
+
+def _absolute(path: Path) -> Path:
+    with contextlib.suppress(OSError):
+        return path.absolute()
+    return path
+
+
+def _top(top: events.Top) -> str:
+    if top.kind == "directory":
+        return f"{safe(top.name, 100)}/ ({units.plural(top.files, 'file')}, {units.size(top.size)})"
+    if top.kind == "link":
+        return f"{safe(top.name, 100)} (link)"
+    return f"{safe(top.name, 100)} ({units.size(top.size)})"
