@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -13,7 +12,7 @@ from aiohttp import hdrs, web
 from p2pal.server.config import ServerConfig
 from p2pal.server.hub import Hub
 from p2pal.server.ice import IceServers
-from p2pal.server.logs import log, short
+from p2pal.server.logs import log, log_failure, short
 from p2pal.server.socket import Socket
 from p2pal.server.state import SENDER, Delete, Denied, Transfer
 from p2pal.server.store import Store
@@ -133,7 +132,7 @@ async def errors(request: web.Request, handler: _Handler) -> web.StreamResponse:
         while place is not None and place.tb_next is not None:
             place = place.tb_next
         where = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place is not None else ""
-        log("internal-error", logging.ERROR, kind=type(error).__name__, where=where)
+        log_failure("internal-error", kind=type(error).__name__, where=where)
         return _error(500, "internal", "the server failed")
 
 

@@ -12,10 +12,15 @@ LOGGER: Final = logging.getLogger("p2pal.server")
 Field = str | int | float
 
 
-def log(event: str, level: int = logging.INFO, **fields: Field) -> None:
+def log(event: str, **fields: Field) -> None:
     """Write one event. A transfer is named by :func:`short` of its id."""
-    if LOGGER.isEnabledFor(level):
-        LOGGER.log(level, event, extra={"fields": fields})
+    if LOGGER.isEnabledFor(logging.INFO):
+        LOGGER.info(event, extra={"fields": fields})
+
+
+def log_failure(event: str, **fields: Field) -> None:
+    """Write one event that should not have happened."""
+    LOGGER.error(event, extra={"fields": fields})
 
 
 def short(rendezvous_id: str) -> str:

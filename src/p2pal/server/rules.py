@@ -152,6 +152,8 @@ def _attach(transfer: Transfer, command: s.Attach, now: float, limits: Limits, e
                 _tell(effects, socket, wire.Released(known, _past_reason(transfer, known)))
         served = transfer.attempt(transfer.served)
         if served is not None:
+            if served.number not in command.known:
+                _tell(effects, socket, wire.Served(served.number))
             _tell(effects, socket, wire.Peer(bool(served.socket)))
             _tell(effects, served.socket, wire.Peer(online=True))
             if transfer.state is State.READY and served.to_sender.count == 0:

@@ -1,0 +1,294 @@
+"""The mailbox: a WebSocket that comes back, under a :class:`~p2pal.rendezvous.delivery.Delivery` that loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from typing import Final
+
+import aiohttp
+import msgspec
+
+from p2pal.errors import CodeExpired, CodeUnknown, P2palError, ServerRefused, ServerUnreachable
+from p2pal.rendezvous.delivery import Delivery, Role, nonsense
+from p2pal.rendezvous.events import MailboxEvent, Offline, Online
+from p2pal.rendezvous.transport import Address, cause
+from p2pal.wire import rendezvous as wire
+from p2pal.wire.rendezvous import CloseCode
+
+DEFAULT_PATIENCE: Final = 120.0
+_FIRST_BACKOFF: Final = 0.25
+_MAX_BACKOFF: Final = 5.0
+_FLUSH: Final = 1.0
+_CONNECT: Final = 10.0
+_HEARTBEAT: Final = 20.0
+_WAITING_EVENTS: Final = 256
+
+
+class Mailbox:
+    """One side's way to the other through the server; see :meth:`p2pal.rendezvous.client.RendezvousClient.mailbox`.
+
+    The owner runs :meth:`run` in its TaskGroup and awaits :meth:`get`. What it queues survives lost sockets; every
+    message arrives once and in order. While the owner does not take events, the socket is not read.
+    """
+
+    def __init__(
+        self, session: aiohttp.ClientSession, address: Address, role: Role, token: str, *, patience: float
+    ) -> None:
+        self._session = session
+        self._address = address
+        self._token = token
+        self._patience = patience
+        self._delivery = Delivery(role)
+        self._events: asyncio.Queue[MailboxEvent | None] = asyncio.Queue(_WAITING_EVENTS)
+        self._wake = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._running = False
+        self._closing = False
+        self._offline_since: float | None = None
+        self._told_offline = False
+        self._cause = "no answer in time"
+
+    async def run(self) -> None:
+        """Keep the mailbox connected until :meth:`close`, the end of the transfer, or a receiver's release.
+
+        Raises:
+            ServerUnreachable: If there was no connection for longer than ``patience`` seconds.
+            CodeExpired: If the transfer's time ran out.
+            CodeUnknown: If the server does not know the token (any more), or the transfer was aborted.
+            ServerRefused: If the server refuses the mailbox or breaks the protocol.
+        """
+        self._running = True
+        work = asyncio.create_task(self._work())
+        stop = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait((work, stop), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stop.cancel()
+            if not work.done():
+                work.cancel()
+            try:
+                await asyncio.wait((work, stop))
+            finally:
+                self._ended.set()
+                self._end_events()
+        if not work.cancelled():
+            work.result()
+
+    async def get(self) -> MailboxEvent:
+        """Return the next event.
+
+        Raises:
+            ServerRefused: Once the mailbox has ended and all its events were taken.
+        """
+        if not (self._ended.is_set() and self._events.empty()):
+            event = await self._events.get()
+            if event is not None:
+                return event
+            self._end_events()
+        raise ServerRefused("the mailbox on the signaling server is closed")
+
+    def append(self, attempt: int, body: bytes) -> int:
+        """Queue a message for the other side and return its index.
+
+        Raises:
+            ServerRefused: If the log is full.
+            ValueError: If it is larger than 64 KiB.
+        """
+        index = self._delivery.append(attempt, body)
+        self._wake.set()
+        return index
+
+    def accept(self, attempt: int) -> None:
+        """Sender: the served attempt knows the words."""
+        self._delivery.accept(attempt)
+        self._wake.set()
+
+    def release(self, attempt: int, reason: str) -> None:
+        """Sender: the attempt is over. The other side sees ``reason``: small letters and dashes, at most 40."""
+        self._delivery.release(attempt, reason)
+        self._wake.set()
+
+    def complete(self) -> None:
+        """Sender: the transfer is done; the mailbox ends once the server knows."""
+        self._delivery.complete()
+        self._wake.set()
+
+    def leave(self) -> None:
+        """Receiver: give the attempt up; the mailbox ends once the server knows."""
+        self._delivery.leave()
+        self._wake.set()
+
+    def ask_ice(self) -> None:
+        """Ask for the server's STUN and TURN servers; the answer is an event."""
+        self._delivery.ask_ice()
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Give what is queued a second to get out, then end :meth:`run`."""
+        self._closing = True
+        self._drop_events()
+        if self._running and not self._ended.is_set() and not self._delivery.settled:
+            self._settled.clear()
+            self._wake.set()
+            settled, ended = (asyncio.create_task(event.wait()) for event in (self._settled, self._ended))
+            try:
+                await asyncio.wait((settled, ended), timeout=_FLUSH, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                settled.cancel()
+                ended.cancel()
+        self._stop.set()
+        if self._running:
+            await self._ended.wait()
+            self._end_events()
+
+    # One socket after the other.
+
+    async def _work(self) -> None:
+        backoff = _FIRST_BACKOFF
+        while True:
+            try:
+                welcomed = await self._one_socket()
+            finally:
+                self._delivery.disconnected()
+            if self._delivery.over:
+                if self._delivery.over == "aborted":
+                    raise CodeUnknown("the transfer was closed by the other side or the server")
+                return
+            if welcomed:
+                backoff = _FIRST_BACKOFF
+            await self._tell_offline()
+            await asyncio.sleep(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            backoff = min(_MAX_BACKOFF, backoff * 2)
+
+    async def _tell_offline(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._offline_since is None:
+            self._offline_since = now
+        seconds = now - self._offline_since
+        if seconds >= self._patience:
+            message = f"lost the signaling server at {self._address}: {self._cause}"
+            raise ServerUnreachable(message)
+        self._told_offline = True
+        await self._put(Offline(seconds))
+
+    async def _one_socket(self) -> bool:
+        """Connect and speak until the socket is over; return whether the server welcomed us."""
+        try:
+            async with asyncio.timeout(_CONNECT):
+                ws = await self._session.ws_connect(
+                    self._address.websocket(),
+                    heartbeat=_HEARTBEAT,
+                    compress=0,
+                    max_msg_size=wire.MAX_FRAME,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
+                )
+        except aiohttp.WSServerHandshakeError as error:
+            if error.status < 500 and error.status not in (408, 425, 429):
+                raise ServerRefused(
+                    "what answers at the server's address has no p2pal mailbox", hint="check the -server address"
+                ) from error
+            self._cause = f"it has a problem (HTTP {error.status})"
+            return False
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            self._cause = cause(error)
+            return False
+        async with ws:
+            return await self._speak(ws)
+
+    async def _speak(self, ws: aiohttp.ClientWebSocketResponse) -> bool:
+        now = asyncio.get_running_loop().time
+        welcomed = False
+        writer: asyncio.Task[None] | None = None
+        self._cause = "the connection was lost"
+        try:
+            async with asyncio.timeout(_CONNECT) as limit:
+                hello = wire.Hello(self._token, self._delivery.connected())
+                await ws.send_str(wire.encoder.encode(hello).decode())
+                async for received in ws:
+                    self._delivery.handle(_decode(received))
+                    if not welcomed:
+                        welcomed = True
+                        limit.reschedule(None)
+                        writer = asyncio.create_task(self._write(ws))
+                        await self._tell_online()
+                    await self._tell_events()
+                    if self._delivery.over:
+                        limit.reschedule(now() + _FLUSH)  # the close says why
+        except TimeoutError:
+            self._cause = "no answer in time"
+            return welcomed
+        except (aiohttp.ClientError, ConnectionError):
+            return welcomed
+        finally:
+            if writer is not None:
+                writer.cancel()
+                await asyncio.wait((writer,))
+        _raise_for_close(ws.close_code)
+        return welcomed
+
+    async def _tell_online(self) -> None:
+        self._offline_since = None
+        if self._told_offline:
+            self._told_offline = False
+            await self._put(Online())
+
+    async def _tell_events(self) -> None:
+        self._wake.set()
+        if self._delivery.settled:
+            self._settled.set()
+        for event in self._delivery.events():
+            await self._put(event)
+
+    async def _write(self, ws: aiohttp.ClientWebSocketResponse) -> None:
+        with contextlib.suppress(aiohttp.ClientError, ConnectionError):  # the reader sees the end too
+            while True:
+                self._wake.clear()
+                for message in self._delivery.outputs():
+                    await ws.send_str(wire.encoder.encode(message).decode())
+                await self._wake.wait()
+
+    # Events.
+
+    async def _put(self, event: MailboxEvent) -> None:
+        if not self._closing:
+            await self._events.put(event)
+
+    def _drop_events(self) -> None:
+        """A closing owner takes no more events; make room so that the socket is read on."""
+        while not self._events.empty():
+            self._events.get_nowait()
+
+    def _end_events(self) -> None:
+        """Wake whoever waits in :meth:`get`; events not taken yet stay in front."""
+        with contextlib.suppress(asyncio.QueueFull):
+            self._events.put_nowait(None)
+
+
+def _decode(received: aiohttp.WSMessage) -> wire.ServerMessage:
+    if received.type is aiohttp.WSMsgType.TEXT:
+        with contextlib.suppress(msgspec.MsgspecError, RecursionError):
+            return wire.server_decoder.decode(received.data)
+    elif received.type is aiohttp.WSMsgType.ERROR and not isinstance(received.data, aiohttp.WebSocketError):
+        raise ConnectionError
+    raise nonsense()
+
+
+_FINAL: Final[dict[int, tuple[type[P2palError], str]]] = {
+    CloseCode.UNAUTHORISED: (CodeUnknown, "the signaling server does not know this transfer any more"),
+    CloseCode.EXPIRED: (CodeExpired, "the code has expired"),
+    CloseCode.REPLACED: (ServerRefused, "this transfer's mailbox was opened a second time"),
+    CloseCode.PROTOCOL: (ServerRefused, "the signaling server does not understand this p2pal"),
+    CloseCode.TOO_LARGE: (ServerRefused, "a message is too large for the signaling server"),
+    aiohttp.WSCloseCode.MESSAGE_TOO_BIG: (ServerRefused, "a message is too large for the signaling server"),
+}
+
+
+def _raise_for_close(code: int | None) -> None:
+    """Raise for a close after which coming back is no use."""
+    if code in _FINAL:
+        kind, message = _FINAL[code]
+        raise kind(message)

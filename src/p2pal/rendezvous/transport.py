@@ -1,0 +1,85 @@
+"""What HTTP and WebSocket have in common: the server's URL, and what went wrong in words."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import ssl
+
+import aiohttp
+from yarl import URL
+
+from p2pal.errors import ServerUnreachable, UsageError
+
+
+class Address:
+    """A signaling server's URL: http or https, perhaps with a base path or user info.
+
+    Raises:
+        UsageError: If it is none.
+    """
+
+    __slots__ = ("_base", "local")
+
+    def __init__(self, url: str) -> None:
+        try:
+            base = URL(url)
+        except ValueError:
+            base = URL()
+        if base.scheme not in ("http", "https") or not base.host:
+            raise UsageError("the server must be an http:// or https:// URL")
+        self._base = base.with_query(None).with_fragment(None)
+        self.local = _is_loopback(self._base.host or "")
+
+    def __str__(self) -> str:
+        """The URL to show: without user name and password."""
+        return str(self._base.with_user(None)).rstrip("/")
+
+    def http(self, *parts: str, bare: bool = False) -> URL:
+        """Return the URL of an HTTP resource; ``bare`` leaves out user info, for requests with a bearer token."""
+        base = self._base.with_user(None) if bare else self._base
+        return base.joinpath("api", *parts)
+
+    def websocket(self) -> URL:
+        """Return the mailbox's URL."""
+        return self.http("ws").with_scheme("wss" if self._base.scheme == "https" else "ws")
+
+    def unreachable(self, error: BaseException) -> ServerUnreachable:
+        """Return the error for a request that failed below HTTP."""
+        return ServerUnreachable(f"cannot reach the signaling server at {self}: {cause(error)}")
+
+
+def cause(error: BaseException) -> str:
+    """Say in a few words why a connection failed, with nothing of what the server sent."""
+    if isinstance(error, TimeoutError | asyncio.TimeoutError):
+        return "no answer in time"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "its name does not resolve"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return "its TLS certificate is not trusted"
+    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
+        return "the TLS handshake failed"
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return "the proxy does not answer"
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return "the proxy refused the connection"
+    number = error.errno if isinstance(error, OSError) else None
+    if number == errno.ECONNREFUSED or isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if number in (errno.ENETUNREACH, errno.EHOSTUNREACH):
+        return "no network route to it"
+    if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionError):
+        return "the connection was lost"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return "the connection failed"
+    return "the connection failed or its answer is not HTTP"
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
