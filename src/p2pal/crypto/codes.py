@@ -10,6 +10,7 @@ corrected and the correction reported, before anything is sent.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ MAX_SLOT: Final = 2**31 - 1
 MAX_TEXT: Final = 256
 
 _EXAMPLE: Final = "a code looks like zebra-luna-47"
-_PASTED: Final = (["p2pal", "recv"], ["join", "code"])
+_PASTED: Final = re.compile(r"\W*(?:p2pal\s+recv\b|join\s+code\s*:)")
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
 _LONGEST: Final = 8
 _KNOWN: Final = frozenset(WORDS)
@@ -120,9 +121,10 @@ def _tokens(text: str) -> list[str]:
     # NFKD turns full-width and circled forms into plain ones and splits accents off, as marks (Mn). Format
     # characters (Cf) are the invisible ones that travel with a paste: zero-width spaces, direction marks.
     plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
-    kept = (char for char in plain if unicodedata.category(char) not in {"Mn", "Cf"})
-    tokens = "".join(char if char.isalnum() else " " for char in kept).split()
-    return tokens[2:] if tokens[:2] in _PASTED else tokens
+    kept = "".join(char for char in plain if unicodedata.category(char) not in {"Mn", "Cf"})
+    pasted = _PASTED.match(kept)
+    code = kept[pasted.end() :] if pasted else kept
+    return "".join(char if char.isalnum() else " " for char in code).split()
 
 
 def _split(tokens: list[str]) -> tuple[list[str], int]:
@@ -137,7 +139,7 @@ def _split(tokens: list[str]) -> tuple[list[str], int]:
     if not number:
         raise MistypedCode("the join code has no number at its end", hint=_EXAMPLE)
     # Not corrected even where a word is near: 'luna4-7' would go to slot 7, which is somebody else's.
-    if any(word[:1].isdecimal() or word[-1:].isdecimal() for word in words):
+    if any(word[-1:].isdecimal() for word in words):
         raise MistypedCode("a join code has one number, at its end", hint=_EXAMPLE)
     if len(words) < MIN_WORDS:
         raise MistypedCode(f"the join code has fewer than {MIN_WORDS} words", hint=_EXAMPLE)
@@ -175,14 +177,14 @@ def _one_edit(word: str) -> set[str]:
 
 
 def _suggest(typed: str) -> list[str]:
-    """Return the nearest words, at most three, at most two edits away; three for a long word."""
-    limit = 3 if len(typed) > 5 else 2
+    """Return the nearest words, at most three, the same first letter first; the longer the word, the more edits."""
+    limit = 1 if len(typed) < 4 else 2 if len(typed) < 7 else 3
     ranked = sorted(
-        (distance, word)
+        (distance, word[0] != typed[0], word)
         for word in WORDS
         if abs(len(word) - len(typed)) <= limit and (distance := edit_distance(typed, word)) <= limit
     )
-    return [word for _, word in ranked[:_SUGGESTIONS]]
+    return [word for *_, word in ranked[:_SUGGESTIONS]]
 
 
 def edit_distance(a: str, b: str) -> int:

@@ -16,7 +16,7 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from p2pal.crypto.keys import Direction, MailboxSecret
+from p2pal.crypto.keys import KEY_BYTES, Direction, MailboxSecret
 from p2pal.errors import ProtocolError
 
 TAG_BYTES: Final = 16
@@ -27,6 +27,12 @@ PADDED_TO: Final = 256
 _NONCE: Final = 12
 _PAD: Final = b"\x80"
 _ASSOCIATED: Final = struct.Struct(">IBI")
+
+
+def _cipher(key: bytes) -> AESGCM:
+    if len(key) != KEY_BYTES:
+        raise ValueError("the key is not 32 bytes long")
+    return AESGCM(key)
 
 
 class BadSeal(ProtocolError):
@@ -46,7 +52,7 @@ class LaneSealer:
     __slots__ = ("_count", "_encrypt")
 
     def __init__(self, key: bytes) -> None:
-        self._encrypt = AESGCM(key).encrypt
+        self._encrypt = _cipher(key).encrypt
         self._count = 0
 
     @property
@@ -74,7 +80,7 @@ class LaneOpener:
     __slots__ = ("_count", "_dead", "_decrypt")
 
     def __init__(self, key: bytes) -> None:
-        self._decrypt = AESGCM(key).decrypt
+        self._decrypt = _cipher(key).decrypt
         self._count = 0
         self._dead = False
 
@@ -117,7 +123,7 @@ class MailboxSealer:
     __slots__ = ("_attempt", "_direction", "_encrypt", "_next")
 
     def __init__(self, secret: MailboxSecret, attempt: int, direction: Direction, first_index: int) -> None:
-        self._encrypt = AESGCM(secret.mailbox_key(attempt, direction)).encrypt
+        self._encrypt = _cipher(secret.mailbox_key(attempt, direction)).encrypt
         self._attempt = attempt
         self._direction = direction.value
         self._next = first_index
@@ -150,7 +156,7 @@ class MailboxOpener:
     __slots__ = ("_attempt", "_decrypt", "_direction", "_next")
 
     def __init__(self, secret: MailboxSecret, attempt: int, direction: Direction, first_index: int) -> None:
-        self._decrypt = AESGCM(secret.mailbox_key(attempt, direction)).decrypt
+        self._decrypt = _cipher(secret.mailbox_key(attempt, direction)).decrypt
         self._attempt = attempt
         self._direction = direction.value
         self._next = first_index
