@@ -1,10 +1,10 @@
 """Where the entries of an offer go: decided once for each top-level entry, before anything is written.
 
-``out`` means what it means to cp and scp: an existing directory is written into; otherwise a single top-level entry gets
-exactly that path, and several get a new directory of that name. Nothing that exists is replaced without consent: the new
-entry stands beside it as ``name (1)``. With consent, a file replaces exactly the file that was there when the person
-agreed, and a directory is merged into; what cannot be replaced (a link, a directory under a file's name) is not, and the
-new entry stands beside it as well.
+``out`` means what it means to cp and scp: an existing directory is written into; otherwise a single top-level entry
+gets exactly that path, and several get a new directory of that name. Nothing that exists is replaced without consent:
+the new entry stands beside it as ``name (1)``. With consent, a file replaces exactly the file that was there when the
+person agreed, and a directory is merged into; what cannot be replaced (a link, a directory under a file's name) is not,
+and the new entry stands beside it as well.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from p2pal.errors import DiskError
 from p2pal.files.failures import error_text
 from p2pal.files.names import check_path, free_name
 from p2pal.files.renames import Identity
+from p2pal.files.rooted import open_root
 from p2pal.wire.transfer import Kind
 
 _UNITS: Final = ("B", "KB", "MB", "GB", "TB", "PB")
@@ -150,6 +151,9 @@ class Placement:
             return
         try:
             os.mkdir(self.root)
+            parent = open_root(os.fsencode(self.root.parent))
+            parent.sync()
+            parent.release()
         except FileExistsError:
             pass  # opening it tells whether it is a directory
         except OSError as error:

@@ -11,12 +11,13 @@ Where the system has no such calls, :mod:`p2pal.files.rooted_paths` does the nex
 from __future__ import annotations
 
 import abc
+import contextlib
 import errno
 import os
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from p2pal.files.renames import Identity
@@ -35,6 +36,8 @@ HAVE_HANDLES: Final = (
     and hasattr(os, "O_DIRECTORY")
     and {os.open, os.stat, os.mkdir, os.unlink, os.rename, os.link, os.symlink, os.readlink} <= os.supports_dir_fd
 )
+
+_NO_SUCH_ATTRIBUTE: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 
 _count_lock: Final = threading.Lock()
 
@@ -56,6 +59,18 @@ def sync_file(fd: int) -> None:
         else:
             return
     os.fsync(fd)
+
+
+@contextlib.contextmanager
+def where_supported() -> Iterator[None]:
+    """Set a mode or a time, or do without: a file system that has no such thing (FAT) is no reason to lose a file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_SUCH_ATTRIBUTE:
+            raise
+    except OverflowError:  # a time that the platform cannot express
+        pass
 
 
 class Directory(abc.ABC):
@@ -133,8 +148,12 @@ class Directory(abc.ABC):
         """Rename a file and replace ``target``; FileExistsError if that is no longer the file ``allowed``."""
 
     @abc.abstractmethod
+    def set_file_attributes(self, fd: int, name: bytes, mode: int, mtime_ns: int) -> None:
+        """Set an open file's permission bits and modification time, where the file system has them."""
+
+    @abc.abstractmethod
     def set_attributes(self, mode: int, mtime_ns: int) -> None:
-        """Set this directory's own permission bits and modification time."""
+        """Set this directory's own permission bits and modification time, where the file system has them."""
 
     @abc.abstractmethod
     def sync(self) -> None:

@@ -1,13 +1,13 @@
 """Directories behind descriptors: openat(2) and its relatives, never following a link."""
 
-# ruff: noqa: D102 - the methods are described once, at Directory
+# ruff: noqa: ARG002, D102 - the methods and their arguments are described once, at Directory
 
 from __future__ import annotations
 
 import os
 
 from p2pal.files.renames import Identity, rename_new, rename_over
-from p2pal.files.rooted import NO_FOLLOW, ONLY_DIRECTORY, OPEN_PART, OPEN_READ, Directory
+from p2pal.files.rooted import NO_FOLLOW, ONLY_DIRECTORY, OPEN_PART, OPEN_READ, Directory, where_supported
 
 
 class HandleDirectory(Directory):
@@ -68,9 +68,18 @@ class HandleDirectory(Directory):
     def rename_over(self, source: bytes, target: bytes, allowed: Identity) -> None:
         rename_over(self._fd, source, target, allowed)
 
+    def set_file_attributes(self, fd: int, name: bytes, mode: int, mtime_ns: int) -> None:
+        _set(fd, mode, mtime_ns)
+
     def set_attributes(self, mode: int, mtime_ns: int) -> None:
-        os.fchmod(self._fd, mode)
-        os.utime(self._fd, ns=(mtime_ns, mtime_ns))
+        _set(self._fd, mode, mtime_ns)
 
     def sync(self) -> None:
         os.fsync(self._fd)
+
+
+def _set(fd: int, mode: int, mtime_ns: int) -> None:
+    with where_supported():
+        os.fchmod(fd, mode)
+    with where_supported():
+        os.utime(fd, ns=(mtime_ns, mtime_ns))

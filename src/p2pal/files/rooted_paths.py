@@ -7,7 +7,7 @@ a link within the microseconds between look and use wins. The sender alone canno
 last.
 """
 
-# ruff: noqa: D102 - the methods are described once, at Directory
+# ruff: noqa: ARG002, D102 - the methods and their arguments are described once, at Directory
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import stat
 from typing import Final
 
 from p2pal.files.renames import Identity
-from p2pal.files.rooted import OPEN_PART, OPEN_READ, Directory
+from p2pal.files.rooted import OPEN_PART, OPEN_READ, Directory, where_supported
 
 _REPARSE_POINT: Final = 0x400
 
@@ -122,10 +122,19 @@ class PathDirectory(Directory):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         os.replace(old, new)
 
+    def set_file_attributes(self, fd: int, name: bytes, mode: int, mtime_ns: int) -> None:
+        _set(self._join(name), mode, mtime_ns)
+
     def set_attributes(self, mode: int, mtime_ns: int) -> None:
         self._check()
-        os.chmod(self._path, mode)
-        os.utime(self._path, ns=(mtime_ns, mtime_ns))
+        _set(self._path, mode, mtime_ns)
 
     def sync(self) -> None:
         """Windows has no fsync for directories; NTFS journals its names."""
+
+
+def _set(path: bytes, mode: int, mtime_ns: int) -> None:
+    with where_supported():
+        os.chmod(path, mode)
+    with where_supported():
+        os.utime(path, ns=(mtime_ns, mtime_ns))

@@ -1,0 +1,303 @@
+"""Between the event loop and the disk: one reader thread, one writer thread, each with a bounded queue.
+
+The loop's side never blocks. Threads wake the loop at most once for everything that gathered since it last looked, so
+ten thousand small files cost some hundred wake-ups. An exception in a thread is raised by ``get`` after all results
+that came before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from p2pal.files.sink import Sink
+from p2pal.files.source import Source
+from p2pal.transfer.ops import BlockRead, ReadJob, SinkOp, SinkResult, SourceResult, Write
+
+READ_AHEAD: Final = 8 << 20
+"""Bytes that are read before somebody takes them."""
+
+BATCH_BYTES: Final = 1 << 20
+"""Bytes that one ``get`` of the read pump returns, about: the loop must come to other work."""
+
+_RESULT_COST: Final = 256
+"""Bytes that a result without data counts for: queues of empty files are bounded too."""
+
+_PUBLISH_BYTES: Final = 512 << 10
+_PUBLISH_OPS: Final = 256
+"""After so much work the loop hears of it, so that credit flows back in small steps."""
+
+
+class _Wake:
+    """A doorbell for the loop: rung from any thread any number of times, heard once."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._event = asyncio.Event()
+        self._rung = False
+
+    def ring(self) -> None:
+        """Wake the loop unless that is under way. The caller holds the lock that guards the queue."""
+        if self._rung:
+            return
+        self._rung = True
+        try:
+            self._loop.call_soon_threadsafe(self._event.set)
+        except RuntimeError:  # the loop is closed: nobody listens any more
+            self._rung = False
+
+    def heard(self) -> None:
+        """Everything was taken. The caller holds the lock."""
+        self._rung = False
+        self._event.clear()
+
+    async def wait(self) -> None:
+        """Return once the bell was rung."""
+        await self._event.wait()
+
+
+class ReadPump:
+    """Reads jobs in order, ahead of who takes the results. Made and used on the loop's thread.
+
+    Args:
+        source: Read and, at the end, closed by the pump's thread.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._jobs: deque[ReadJob] = deque()
+        self._results: deque[SourceResult] = deque()
+        self._bytes = 0
+        self._failure: BaseException | None = None
+        self._closing = False
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._wake = _Wake()
+        self._thread = threading.Thread(target=self._run, name="p2pal-read", daemon=True)
+        self._thread.start()
+
+    def submit(self, job: ReadJob) -> None:
+        """Queue a job. Does not block."""
+        with self._changed:
+            self._jobs.append(job)
+            self._changed.notify()
+
+    async def get(self) -> list[SourceResult]:
+        """Return the next results, at least one, about :data:`BATCH_BYTES` at most; for one task at a time.
+
+        Raises:
+            Exception: What ended the thread, once all results before it were returned.
+        """
+        while True:
+            with self._changed:
+                results = self._take()
+                if results:
+                    return results
+                if self._failure is not None:
+                    raise self._failure
+                self._wake.heard()
+            await self._wake.wait()
+
+    def _take(self) -> list[SourceResult]:
+        taken: list[SourceResult] = []
+        size = 0
+        while self._results and size < BATCH_BYTES:
+            result = self._results.popleft()
+            size += _cost(result)
+            taken.append(result)
+        if taken:
+            self._bytes -= size
+            self._changed.notify()
+        return taken
+
+    def _run(self) -> None:
+        try:
+            while True:
+                with self._changed:
+                    while not self._jobs and not self._closing:
+                        self._changed.wait()
+                    if self._closing:
+                        return
+                    job = self._jobs.popleft()
+                if not self._read(job):
+                    return
+        except BaseException as error:  # noqa: BLE001 - handed to the loop's side, which raises it
+            with self._changed:
+                self._failure = error
+                self._wake.ring()
+        finally:
+            self._source.close()
+
+    def _read(self, job: ReadJob) -> bool:
+        """Queue a job's results; False when the pump closes."""
+        for result in self._source.read(job):
+            with self._changed:
+                while self._bytes >= READ_AHEAD and not self._closing:
+                    self._changed.wait()
+                if self._closing:
+                    return False
+                self._results.append(result)
+                self._bytes += _cost(result)
+                self._wake.ring()
+        return True
+
+    def close(self) -> None:
+        """Stop reading soon; what was not taken is dropped. Does not block."""
+        with self._changed:
+            self._closing = True
+            self._results.clear()
+            self._changed.notify()
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait for the thread's end (seconds); say whether it ended. Blocks."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+
+def _cost(result: SourceResult) -> int:
+    return _RESULT_COST + len(result.data) if isinstance(result, BlockRead) else _RESULT_COST
+
+
+class WritePump:
+    """Carries out operations in order in one thread. Made and used on the loop's thread.
+
+    Args:
+        sink: Driven and, at the end, closed by the pump's thread.
+    """
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._ops: deque[SinkOp] = deque()
+        self._results: list[SinkResult] = []
+        self._executed = 0
+        self._pending_bytes = 0
+        self._failure: BaseException | None = None
+        self._closing = False
+        self._poll = False
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._wake = _Wake()
+        self._loop = asyncio.get_running_loop()
+        self._ended = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="p2pal-write", daemon=True)
+        sink.set_listener(self._sink_ready)
+        self._thread.start()
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes of file data that were submitted and not yet written."""
+        return self._pending_bytes
+
+    def submit(self, ops: Sequence[SinkOp]) -> None:
+        """Queue operations. Does not block: the caller looks at :attr:`pending_bytes` and the session's window."""
+        with self._changed:
+            self._ops.extend(ops)
+            self._pending_bytes += sum(map(_bytes, ops))
+            self._changed.notify()
+
+    async def get(self) -> tuple[list[SinkResult], int]:
+        """Return the next results and how many operations were executed since the last call.
+
+        Either may be empty or 0, not both. For one task at a time.
+
+        Raises:
+            Exception: What ended the thread (ProtocolError for one), after everything before it was returned.
+        """
+        while True:
+            with self._changed:
+                results, executed = self._results, self._executed
+                if results or executed:
+                    self._results, self._executed = [], 0
+                    return results, executed
+                if self._failure is not None:
+                    raise self._failure
+                self._wake.heard()
+            await self._wake.wait()
+
+    def _sink_ready(self) -> None:
+        """Called from the sink's own threads."""
+        with self._changed:
+            self._poll = True
+            self._changed.notify()
+
+    def _run(self) -> None:
+        try:
+            while self._turn():
+                pass
+        except BaseException as error:  # noqa: BLE001 - handed to the loop's side, which raises it
+            with self._changed:
+                self._failure = error
+                self._wake.ring()
+        finally:
+            self._finish()
+
+    def _turn(self) -> bool:
+        """Execute what is queued, or wait; False when the pump closes."""
+        with self._changed:
+            if not self._ops and not self._poll and not self._closing:
+                self._changed.wait()
+            if self._closing:
+                return False
+            self._poll = False
+            ops, self._ops = self._ops, deque()
+        while ops:
+            self._execute(ops)
+            if self._closing:
+                return False
+        self._publish(self._sink.poll(idle=not self._ops), 0, 0)
+        return True
+
+    def _execute(self, ops: deque[SinkOp]) -> None:
+        """Execute some operations and publish what came of them, also if the next one raises."""
+        results: list[SinkResult] = []
+        executed = size = 0
+        try:
+            while ops and executed < _PUBLISH_OPS and size < _PUBLISH_BYTES and not results:
+                op = ops.popleft()
+                results += self._sink.execute(op)
+                executed += 1
+                size += _bytes(op)
+            results += self._sink.poll(idle=False)
+        finally:
+            self._publish(results, executed, size)
+
+    def _publish(self, results: list[SinkResult], executed: int, size: int) -> None:
+        if results or executed:
+            with self._changed:
+                self._results += results
+                self._executed += executed
+                self._pending_bytes -= size
+                self._wake.ring()
+
+    def _finish(self) -> None:
+        """Clean up and let :meth:`close` return."""
+        try:
+            try:
+                self._publish(self._sink.discard_all(), 0, 0)
+            finally:
+                self._sink.close()
+        except BaseException as error:  # noqa: BLE001 - handed to the loop's side, which raises it
+            with self._changed:
+                self._failure = self._failure or error
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            self._loop.call_soon_threadsafe(self._ended.set)
+
+    async def close(self) -> list[SinkResult]:
+        """Stop: drop what is queued, finish files that are complete, remove those that are not.
+
+        Returns the results that were not taken. May be called more than once.
+        """
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        await self._ended.wait()
+        results, self._results = self._results, []
+        return results
+
+
+def _bytes(op: SinkOp) -> int:
+    return len(op.data) if isinstance(op, Write) else 0
