@@ -31,14 +31,12 @@ class OfferReader:
 
     Args:
         manifest: Empty; gets every entry that was found in order.
-
-    Attributes:
-        kinds: The kind of each entry, one byte each.
+        kinds: Empty; gets the kind of each entry, one byte each.
     """
 
-    def __init__(self, manifest: Manifest) -> None:
-        self.kinds = bytearray()
+    def __init__(self, manifest: Manifest, kinds: bytearray) -> None:
         self._manifest = manifest
+        self._kinds = kinds
         # A hash of each path, by its low byte. Python's keyed SipHash: the sender cannot aim at collisions, and
         # even with the most entries a false alarm has odds of 1 in 300,000. No duplicate is missed.
         self._paths = [array("q") for _ in range(_BUCKETS)]
@@ -80,7 +78,7 @@ class OfferReader:
         self._paths[key % _BUCKETS].append(key)
         if kind is Kind.DIRECTORY:
             self._directories.add(key)
-        self.kinds.append(kind)
+        self._kinds.append(kind)
         self._count(path, slash == b"", entry)
 
     def _count(self, path: bytes, is_top: bool, entry: Entry) -> None:

@@ -137,11 +137,12 @@ class Sender:
         self._state = _State.OFFERING
         self._out.add(wire.OfferBegin(self._transfer_id, self._skip_errors))
 
-    def add_entries(self, entries: Iterable[Entry], now: float) -> None:
-        """Add what the walk found, parents before their children.
+    def add_entries(self, entries: Iterable[Entry], now: float) -> None:  # noqa: ARG002 - one shape for every input
+        """Add what the walk found, parents before their children. Entries get their indices in this order.
 
         Raises:
-            UsageError: If there are more entries or bytes than one transfer can carry.
+            UsageError: If there are more entries or bytes than one transfer can carry, or a path and its link target
+                are longer together than a payload.
         """
         check_call(SENDER[self._state], "add")
         longest = self._out.limit - _ENTRY_OVERHEAD
@@ -149,8 +150,7 @@ class Sender:
             if self._state in _OVER:
                 return
             if len(entry.path) + len(entry.target) > longest:
-                self.add_failure(entry.name, Reason.NAME, "the path is too long for this chunk size", now)
-                continue
+                raise UsageError("a path is too long for this -chunk-size", hint="use a larger -chunk-size")
             try:
                 self.manifest.append(entry)
             except ValueError as error:

@@ -9,8 +9,8 @@ Complete, after its disk has said *its* last word, Sealed.
 
 ::
 
-    sender     WAITING -> OFFERING -> OFFERED -> AGREED -> SENDING -> SENT --------------------------> ENDED
-    receiver   WAITING -> OFFERING -> OFFERED ---------> RECEIVING -> CLOSING -> LINKING -> SEALING -> ENDED
+    sender     WAITING -> OFFERING -> OFFERED -> AGREED -> SENDING -> SENT ---------------> ENDED
+    receiver   WAITING -> OFFERING -> OFFERED ---------> RECEIVING -> CLOSING -> SEALING ---> ENDED
 
 Anyone may stop at any time. Before consent that ends the machine at once. Afterwards it is ``STOPPED`` for a while:
 the files that were complete when it happened are still made durable and reported, so that both sides know, for every
@@ -55,8 +55,7 @@ class ReceiverState(Enum):
     OFFERED = "the whole offer is in; a person is asked"
     RECEIVING = "files flow"
     CLOSING = "every wanted file was closed by the sender; repairs, and the disk's answers"
-    LINKING = "files and directories stand; links are made"
-    SEALING = "everything stands; the disk makes it durable"
+    SEALING = "every file is judged; links, directories' attributes, and all of it made durable"
     STOPPED = "aborted while files flowed; the disk's answers are awaited"
     ENDED = "over"
 
@@ -82,7 +81,6 @@ RECEIVER: Final[dict[ReceiverState, frozenset[Input]]] = {
     ReceiverState.OFFERED: frozenset({"accept", "refuse", wire.Abort}),
     ReceiverState.RECEIVING: frozenset({*_FILES, wire.Abort}),
     ReceiverState.CLOSING: frozenset({*_REPAIRS, wire.Abort}),
-    ReceiverState.LINKING: frozenset({*_REPAIRS, wire.Abort}),
     ReceiverState.SEALING: frozenset({*_REPAIRS, wire.Abort}),
     ReceiverState.STOPPED: frozenset({*_FILES, wire.Abort}),
     ReceiverState.ENDED: frozenset({"accept", "refuse"}),
