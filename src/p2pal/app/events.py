@@ -40,9 +40,10 @@ class Joining(Event, frozen=True, tag="joining"):
 
 
 class WrongGuess(Event, frozen=True, tag="wrong-guess"):
-    """Sender: someone joined with other words, or said nothing. ``left`` more failed guesses close the transfer."""
+    """Sender: someone joined with other words or another version; ``left`` more wrong codes close the transfer."""
 
     left: int
+    reason: Literal["wrong-code", "version"] = "wrong-code"
 
 
 class PeerJoined(Event, frozen=True, tag="peer"):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from p2pal.errors import UsageError
 
@@ -39,6 +41,15 @@ class ConnectOptions:
     max_retries: int = 3
     retry_backoff: float = 1.0
     only_loopback: bool = False
+
+    @property
+    def on_this_machine(self) -> bool:
+        """Whether the server is on a loopback address: then the peer may be on this machine, without a network."""
+        host = urlsplit(self.server).hostname or ""
+        try:
+            return self.only_loopback or host == "localhost" or ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return False
 
     def __post_init__(self) -> None:
         if not self.server.startswith(("http://", "https://")):

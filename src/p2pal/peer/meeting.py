@@ -15,8 +15,9 @@ from typing import Final, Literal
 from p2pal.crypto.keys import Direction, SessionSecret
 from p2pal.crypto.pake import ReceiverPake, SenderPake
 from p2pal.crypto.seal import MailboxOpener, MailboxSealer
-from p2pal.errors import CodeExpired, PeerLost, ProtocolError, VersionMismatch, WrongCode
-from p2pal.rendezvous.mailbox import Mailbox, Message, Released, Served, State
+from p2pal.errors import CodeExpired, CodeUnknown, P2palError, PeerLost, ProtocolError, VersionMismatch, WrongCode
+from p2pal.rendezvous.events import Message, Released, Served, State
+from p2pal.rendezvous.mailbox import Mailbox
 from p2pal.wire.signal import PakeAnswer, PakeConfirm, PakeElement, PakeReject, decode_pake, encode
 
 MAX_GUESSES: Final = 3
@@ -148,16 +149,15 @@ async def meet_sender(mailbox: Mailbox, password: bytes, rendezvous_id: str, att
         WrongCode: If the words differ.
         VersionMismatch: If the sender speaks another version of the protocol.
         CodeExpired: When the transfer ended while we waited.
-        PeerLost: When the sender let this attempt go.
+        CodeUnknown: When someone else has joined before.
+        PeerLost: When this attempt was let go for another reason.
     """
     pake = ReceiverPake(password, rendezvous_id, attempt)
     answered = False
     while True:
         event = await mailbox.get()
         if isinstance(event, Released):
-            if answered:
-                raise WrongCode("the code is wrong")
-            raise PeerLost("the sender did not answer this attempt", hint="try the same code again")
+            raise _let_go(event.reason)
         if isinstance(event, State) and event.state in ("aborted", "completed"):
             raise CodeExpired("the transfer is over")
         if not isinstance(event, Message):
@@ -180,3 +180,18 @@ async def meet_sender(mailbox: Mailbox, password: bytes, rendezvous_id: str, att
             return _introduction(secret, attempt, mailbox, sender=False)
         else:
             raise ProtocolError("the other side broke the order of the key exchange")
+
+
+def _let_go(reason: str) -> P2palError:
+    """What an attempt's release means to its receiver."""
+    match reason:
+        case "wrong-code":
+            return WrongCode("the code is wrong")
+        case "version":
+            return VersionMismatch("the other side speaks another version of the protocol")
+        case "busy":
+            return CodeUnknown("someone else has joined with this code", hint="ask the sender for a new code")
+        case "over":
+            return CodeExpired("the transfer is over")
+        case _:
+            return PeerLost("the sender did not go on with this attempt", hint="try the same code again")

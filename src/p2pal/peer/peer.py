@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from p2pal.crypto.keys import Direction
 from p2pal.crypto.seal import LaneOpener, LaneSealer
-from p2pal.errors import ConnectionImpossible, PeerError, PeerLost, ProtocolError
+from p2pal.errors import ConnectionImpossible, PeerError, PeerLost, ProtocolError, ServerRefused
 from p2pal.lanes.base import IceServer, Lane
 from p2pal.link.negotiator import (
     Action,
@@ -32,9 +32,10 @@ from p2pal.link.negotiator import (
     TakeCandidate,
 )
 from p2pal.peer.meeting import Introduction
-from p2pal.rendezvous.mailbox import Message, PeerOnline
+from p2pal.rendezvous.events import Message, PeerOnline
 from p2pal.session.core import Session
 from p2pal.session.events import Closed, Delivered, LaneSilent
+from p2pal.wire.frames import DATA_HEADER
 from p2pal.wire.signal import Bye, Hello, SignalMessage, decode_signal, encode
 
 if TYPE_CHECKING:
@@ -43,14 +44,14 @@ if TYPE_CHECKING:
 WINDOW: Final = 16 << 20
 """Bytes of delivered but unconsumed payloads that we allow: what a slow disk may cost in memory."""
 
-FRAME_OVERHEAD: Final = 64
-"""Room for a frame's header above its payload."""
-
 SILENCE_LIMIT: Final = 15.0
 """Seconds without a word on a lane after which the link is negotiated anew."""
 
 CLOSE_GRACE: Final = 1.0
-"""Seconds that a farewell may take."""
+"""Seconds that a farewell may take, from our CLOSE to the other side's answer."""
+
+LINGER: Final = 0.1
+"""Seconds in which the last frame leaves the engine."""
 
 _LANE_NONCE: Final = 16
 
@@ -140,7 +141,10 @@ class Peer:
         self._timer: asyncio.TimerHandle | None = None
         self._flush_scheduled = False
         self._no_lanes = asyncio.Event()
+        self._session_over = asyncio.Event()
+        self._drained = asyncio.Event()
         self._peer_online = True
+        self._mailbox_over = False
         self._closing = False
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._tasks: asyncio.TaskGroup | None = None
@@ -189,31 +193,58 @@ class Peer:
             self._wake()
 
     async def close(self, code: int = 0, reason: str = "done") -> None:
-        """Say farewell on the lane and through the mailbox, and end :meth:`run`.
+        """Let what was sent arrive, say farewell, and end :meth:`run`.
 
-        Takes at most :data:`CLOSE_GRACE` seconds for what is still on its way.
+        Takes at most twice :data:`CLOSE_GRACE` seconds.
+
+        Args:
+            code: 0 when all is well.
+            reason: A short word for the other side's log.
         """
+        session = self._session
+        if session is not None and self._lanes and not self._closing:
+            self._check_drained(session)
+            await self._wait(self._drained, CLOSE_GRACE)
         if self._closing:
             return
         self._closing = True
-        session = self._session
         if session is not None and not session.closed and self._lanes:
             session.close(code, reason, self._loop.time())
             self._flush()
-            await self._wait_for_lanes()
+            await self._wait(self._session_over, CLOSE_GRACE)
         if code:
             self._mail(Bye(reason[:40]))
+        self._end()
+
+    async def wait_closed(self, seconds: float) -> None:
+        """Wait until the other side ended the session, at most so long after everything that we sent has arrived."""
+        session = self._session
+        if session is not None and not self._closing:
+            self._check_drained(session)
+            await self._wait(self._drained, None)
+        await self._wait(self._session_over, seconds)
+
+    def _check_drained(self, session: Session) -> None:
+        if session.drained or session.closed:
+            self._drained.set()
+        else:
+            self._drained.clear()
+
+    def _end(self) -> None:
+        """Close every lane and let :meth:`run` return."""
+        self._closing = True
+        self._drained.set()
+        self._session_over.set()
         self._negotiator.stop()
         for connection in list(self._connections.values()):
             connection.close()
         if not self._ended.done():
             self._ended.set_result(None)
 
-    async def _wait_for_lanes(self) -> None:
-        """Give the other side a moment to read the farewell: it closes the lane when it did."""
+    async def _wait(self, event: asyncio.Event, seconds: float | None) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_GRACE):
-                await self._no_lanes.wait()
+            async with asyncio.timeout(seconds):
+                await event.wait()
 
     # The life of the peer
 
@@ -235,7 +266,7 @@ class Peer:
 
     @property
     def _max_frame(self) -> int:
-        return min(self._config.max_payload + FRAME_OVERHEAD, 262_144)
+        return self._config.max_payload + DATA_HEADER
 
     def _tear_down(self) -> None:
         self._closing = True
@@ -254,16 +285,32 @@ class Peer:
     # The mailbox
 
     def _mail(self, message: SignalMessage) -> None:
+        if self._mailbox_over:
+            return
         _, sealed = self._sealer.seal(encode(message))
-        self._mailbox.append(self._attempt, sealed)
+        try:
+            self._mailbox.append(self._attempt, sealed)
+        except ServerRefused:
+            # The log is full, after hundreds of candidates: a lane that stands goes on without it.
+            self._mailbox_over = True
 
     async def _read_mailbox(self) -> None:
         while True:
-            event = await self._mailbox.get()
+            try:
+                event = await self._mailbox.get()
+            except ServerRefused:
+                self._lose_mailbox()
+                return
             if isinstance(event, Message) and event.attempt == self._attempt:
                 self._handle_mail(event.index, event.body)
             elif isinstance(event, PeerOnline):
                 self._peer_online = event.online
+
+    def _lose_mailbox(self) -> None:
+        """Without the mailbox, a lane that stands goes on; one that falls cannot be replaced."""
+        self._mailbox_over = True
+        if not self._lanes and not self._closing:
+            self._fail(PeerLost("the signaling server lost this transfer before the connection stood"))
 
     def _handle_mail(self, index: int, body: bytes) -> None:
         message = decode_signal(self._opener.open(index, body))
@@ -383,7 +430,9 @@ class Peer:
             self._no_lanes.set()
         if generation is not None:
             del self._connections[generation]
-            if not self._closing:
+            if not self._closing and self._mailbox_over and not self._lanes:
+                self._fail(PeerLost("the connection was lost, and the signaling server with it"))
+            elif not self._closing:
                 self._negotiator.handle_lane_closed(generation, now)
         self._wake()
 
@@ -453,9 +502,9 @@ class Peer:
                 self._negotiator.handle_progress()
                 self._owner.peer_payload(event.payload)
             elif isinstance(event, Closed):
+                self._session_over.set()
                 if event.by_peer:
                     self._peer_left(event.code, event.reason)
-                    return
             elif isinstance(event, LaneSilent) and event.seconds >= SILENCE_LIMIT:
                 live_lane = self._lanes.get(event.lane_id)
                 if live_lane is not None:
@@ -464,20 +513,23 @@ class Peer:
             self._owner.peer_writable()
         for live in list(self._lanes.values()):
             self._drain_into(session, live)
+        self._check_drained(session)
 
     def _drain_into(self, session: Session, live: _LiveLane) -> None:
         seal, send = live.sealer.seal, live.lane.send
-        for frame in session.outputs(live.lane.id, live.lane.budget()):
+        for frame in session.outputs(live.lane.id, live.lane.budget(), self._loop.time()):
             send(seal(frame))
 
     def _peer_left(self, code: int, reason: str) -> None:
         self._closing = True
         self._owner.peer_closed(code, reason)
-        # Closing the lane tells the other side that its farewell was read.
-        for connection in list(self._connections.values()):
-            connection.close()
-        if not self._ended.done():
-            self._ended.set_result(None)
+        if self._tasks is not None:
+            self._tasks.create_task(self._linger())
+
+    async def _linger(self) -> None:
+        """Let our answer to the farewell get out; the other side ends the lane when it has it."""
+        await self._wait(self._no_lanes, LINGER)
+        self._end()
 
     def _arm(self) -> None:
         due = self._negotiator.next_timeout()

@@ -13,17 +13,13 @@ The work runs in one task. Iteration ends when the transfer ended well, and rais
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from p2pal.app.events import AnyEvent, Failure, Summary
 from p2pal.errors import Interrupted, P2palError
-
-if TYPE_CHECKING:
-    from p2pal.rendezvous.mailbox import Mailbox
 
 
 class Transfer(ABC):
@@ -34,6 +30,7 @@ class Transfer(ABC):
         self._task: asyncio.Task[None] | None = None
         self._error: BaseException | None = None
         self._cancelled = False
+        self._loop: asyncio.AbstractEventLoop
         self.summary: Summary | None = None
 
     @abstractmethod
@@ -53,7 +50,8 @@ class Transfer(ABC):
             self._task.cancel()
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._run())
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._run())
         return self
 
     async def __aexit__(
@@ -98,9 +96,8 @@ class Transfer(ABC):
         if self._cancelled and self._error is None and self.summary is None:
             self._error = Interrupted("stopped", hint="")
         if isinstance(self._error, P2palError):
-            error = self._error
             self._emit(
-                Failure(code=error.code, message=error.message, hint=error.hint, exit_code=error.exit_code)
+                Failure(code=failure.code, message=failure.message, hint=failure.hint, exit_code=failure.exit_code)
             )
         self._events.put_nowait(None)
 
@@ -116,10 +113,3 @@ def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
         else:
             leaves.append(error)
     return next((error for error in leaves if isinstance(error, P2palError)), leaves[0])
-
-
-async def farewell(mailbox: Mailbox) -> None:
-    """Close a mailbox in good order, whatever state it is in."""
-    with contextlib.suppress(P2palError, TimeoutError):
-        async with asyncio.timeout(1.5):
-            await mailbox.close()

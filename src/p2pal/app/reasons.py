@@ -1,0 +1,89 @@
+"""Words and errors for the ways in which a file or a transfer can fail."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from typing import Final
+
+from p2pal.app.events import Role
+from p2pal.errors import (
+    DiskError,
+    Interrupted,
+    P2palError,
+    PartialFailure,
+    PeerError,
+    PeerLost,
+    Refused,
+    VerificationFailed,
+)
+from p2pal.transfer.events import Aborted, Finished
+from p2pal.wire.transfer import Reason
+
+_WORDS: Final = {
+    Reason.OTHER: "failed",
+    Reason.READ: "could not be read",
+    Reason.CHANGED: "changed while it was being sent",
+    Reason.VERIFY: "arrived damaged twice",
+    Reason.NAME: "its name cannot be used there",
+    Reason.DISK: "the disk is full",
+    Reason.PERMISSION: "may not be written there",
+    Reason.EXISTS: "something else stands there already",
+    Reason.DECLINED: "declined",
+    Reason.CANCELLED: "stopped",
+    Reason.BATCH: "not sent: another file failed",
+}
+
+
+def describe(reason: Reason, text: str) -> str:
+    """Return a short text for a reason, with the detail that came along. Not yet safe for a terminal."""
+    words = _WORDS[reason]
+    return f"{words}: {text}" if text and text != words else words
+
+
+def outcome(
+    role: Role, aborted: Aborted | None, finished: Finished | None, reasons: AbstractSet[Reason]
+) -> P2palError | None:
+    """Return the error that a transfer ends with, or None if every entry arrived.
+
+    Args:
+        role: Which side asks: what is a full disk here is a peer's trouble there.
+        aborted: How it was stopped, if it was.
+        finished: How it ended.
+        reasons: Why entries failed.
+    """
+    if aborted is not None and aborted.reason is not Reason.BATCH:
+        return _stopped(role, aborted)
+    failed = 0 if finished is None else finished.failed + finished.left_out
+    if aborted is None and not failed and not reasons:
+        return None
+    if Reason.VERIFY in reasons:
+        return VerificationFailed("what arrived is not what was sent")
+    local_disk = role == "receive" and reasons and reasons <= {Reason.PERMISSION, Reason.DISK}
+    if aborted is not None:
+        if local_disk:
+            return DiskError("the files could not be written", hint="check the permissions or choose another -out")
+        return PartialFailure(
+            "a file failed and the batch was stopped", hint="-skip-errors on the sender leaves such files out"
+        )
+    count = max(failed, 1)
+    noun = "entry" if count == 1 else "entries"
+    return PartialFailure(f"{count} {noun} failed or were skipped", hint="the list above says why")
+
+
+def _stopped(role: Role, aborted: Aborted) -> P2palError:
+    here = not aborted.by_peer
+    match aborted.reason:
+        case Reason.DECLINED:
+            return Refused("you declined the files" if here else "the other side declined the files")
+        case Reason.CANCELLED if here:
+            return Interrupted("stopped", hint="")
+        case Reason.CANCELLED:
+            return PeerLost("the other side stopped the transfer", hint="files that were complete are kept")
+        case Reason.DISK if role == "receive" and here:
+            return DiskError("the disk is full; the transfer was stopped")
+        case Reason.DISK:
+            return PeerError("the other side's disk is full", hint="free some space there and send again")
+        case Reason.PERMISSION if here:
+            return DiskError("the files could not be written")
+        case _:
+            return PeerError("the other side stopped the transfer" if aborted.by_peer else "the transfer was stopped")

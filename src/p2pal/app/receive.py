@@ -1,0 +1,239 @@
+"""The receiving use case: join, meet, ask, write, verify."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import tempfile
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import BinaryIO, Final, cast
+
+from p2pal.app.base import Transfer
+from p2pal.app.events import Accepted, Joining, Offered, Top
+from p2pal.app.options import ConnectOptions, Decision, ReceiveOptions
+from p2pal.app.shell import Shell, ice_servers, load_engine
+from p2pal.app.tracker import Tracker
+from p2pal.crypto import codes
+from p2pal.crypto.codes import Code
+from p2pal.errors import DiskError
+from p2pal.files.placement import Placement, plan
+from p2pal.files.pumps import WritePump
+from p2pal.files.sink import Sink
+from p2pal.peer.meeting import meet_sender
+from p2pal.peer.peer import Peer, PeerConfig
+from p2pal.rendezvous.client import Joined, RendezvousClient
+from p2pal.rendezvous.mailbox import Mailbox
+from p2pal.transfer.events import OfferComplete, Started
+from p2pal.transfer.manifest import Manifest
+from p2pal.transfer.receiver import Receiver
+from p2pal.wire.transfer import Kind, Reason
+
+Decide = Callable[[Offered, list[str]], Awaitable[Decision]]
+
+CONTROL_PAYLOAD: Final = 64 * 1024
+"""Bytes of the largest payload that a receiver sends: verdicts and wants."""
+
+MANIFEST_IN_MEMORY: Final = 8 << 20
+FAREWELL: Final = 2.0
+"""Seconds that the sender gets to close the session after our last word."""
+
+_KINDS: Final = {Kind.FILE: "file", Kind.DIRECTORY: "directory", Kind.LINK: "link"}
+
+
+def receive(
+    code: str | Code,
+    *,
+    options: ReceiveOptions | None = None,
+    connect: ConnectOptions | None = None,
+    decide: Decide | None = None,
+) -> Transfer:
+    """Receive what the sender of this code offers.
+
+    Args:
+        code: The join code; a typo that can only mean one word is corrected.
+        options: Where to, and whether existing files may be replaced.
+        connect: Server, STUN and TURN.
+        decide: Is asked before anything is written, with the offer and the names that exist already; without it
+            everything is accepted and nothing is replaced.
+
+    Returns:
+        An async context manager and stream of events.
+
+    Raises:
+        CodeError: If the code cannot be one.
+    """
+    parsed = codes.parse(code).code if isinstance(code, str) else code
+    return _Receive(parsed, options or ReceiveOptions(), connect or ConnectOptions(), decide)
+
+
+class _Receive(Shell):
+    _machine: Receiver
+
+    def __init__(self, code: Code, options: ReceiveOptions, connect: ConnectOptions, decide: Decide | None) -> None:
+        super().__init__(connect)
+        self._code = code
+        self._options = options
+        self._decide = decide
+        self._pump: WritePump | None = None
+        self._tasks: asyncio.TaskGroup
+        self._deciding: asyncio.Task[None] | None = None
+        self._writer: asyncio.Task[None] | None = None
+        self._local_error: DiskError | None = None
+        # Flow control: after how many operations in all each payload that we took is dealt with.
+        self._submitted = 0
+        self._executed = 0
+        self._owed: deque[int] = deque()
+
+    async def _main(self) -> None:
+        store = tempfile.SpooledTemporaryFile(max_size=MANIFEST_IN_MEMORY)  # noqa: SIM115 - closed below
+        try:
+            manifest = Manifest(cast("BinaryIO", store))
+            now = self._loop.time()
+            self._machine = Receiver(payload_limit=CONTROL_PAYLOAD, manifest=manifest, now=now)
+            self._tracker = Tracker("receive", manifest, self._emit, now)
+            async with asyncio.TaskGroup() as self._tasks:
+                tasks = self._tasks
+                engine = tasks.create_task(load_engine(loopback=self._connect.on_this_machine))
+                await self._join(tasks, engine)
+        finally:
+            if self._pump is not None:
+                await self._pump.close()
+            store.close()
+        error = self._local_error or self._tracker.conclude(
+            self._loop.time(), "" if self._peer is None else self._peer.path
+        )
+        if error is not None:
+            raise error
+
+    async def _join(self, tasks: asyncio.TaskGroup, engine: asyncio.Task[None]) -> None:
+        async with RendezvousClient(self._connect.server) as client:
+            joined = await client.join(self._code.slot)
+            self._emit(Joining())
+            mailbox = client.mailbox("receive", joined.token)
+            tender = tasks.create_task(self._tend(mailbox))
+            try:
+                meeting = meet_sender(mailbox, codes.password(self._code), joined.rendezvous_id, joined.attempt)
+                met = await self._meet(meeting, tender)
+                await engine
+                await self._stream(Peer(met, self._config(joined), self))
+            finally:
+                for task in (self._deciding, self._writer):
+                    if task is not None:
+                        task.cancel()
+                await self._part(mailbox, tender, self._last_word(mailbox))
+
+    def _config(self, joined: Joined) -> PeerConfig:
+        connect = self._connect
+        return PeerConfig(
+            sender=False,
+            max_payload=CONTROL_PAYLOAD,
+            ice_servers=ice_servers(connect, joined.ice_servers),
+            max_retries=connect.max_retries,
+            retry_backoff=connect.retry_backoff,
+            only_loopback=connect.only_loopback,
+        )
+
+    async def _last_word(self, mailbox: Mailbox) -> None:
+        mailbox.leave()
+
+    # Consent
+
+    def _handle_event(self, event: object) -> None:
+        if isinstance(event, OfferComplete):
+            self._deciding = self._tasks.create_task(self._consent(event))
+        elif isinstance(event, Started):
+            self._tracker.begin(self._loop.time())
+        self._tracker.handle(event)
+
+    async def _consent(self, offer: OfferComplete) -> None:
+        """Show the offer, ask, prepare the disk, and answer."""
+        offered = Offered(
+            tops=[
+                Top(name=_text(top.path), kind=_KINDS[top.kind], files=top.files, size=top.size)  # type: ignore[arg-type]
+                for top in offer.tops
+            ],
+            more=offer.more,
+            files=offer.files,
+            entries=offer.entries,
+            total=offer.total,
+        )
+        self._emit(offered)
+        try:
+            placement = await asyncio.to_thread(self._plan, offer)
+            decision = Decision(accept=True, replace=self._options.overwrite)
+            if self._decide is not None:
+                existing = [] if self._options.overwrite else [_text(name) for name in placement.existing]
+                decision = await self._decide(offered, existing)
+            if not decision.accept:
+                self._machine.refuse(Reason.DECLINED, "", self._loop.time())
+                self._drain()
+                return
+            sink = await asyncio.to_thread(self._open_sink, placement, decision.replace or self._options.overwrite)
+        except DiskError as error:
+            self._local_error = error
+            self._machine.refuse(Reason.DISK, "", self._loop.time())
+            self._drain()
+            return
+        self._pump = WritePump(sink)
+        self._writer = self._tasks.create_task(self._collect(self._pump))
+        self._emit(Accepted(files=offer.files, total=offer.total, renamed=placement.renamed))
+        self._machine.accept(self._loop.time())
+        self._drain()
+
+    def _plan(self, offer: OfferComplete) -> Placement:
+        placement = plan(self._options.out, self._tops())
+        placement.check_space(offer.total)
+        return placement
+
+    def _tops(self) -> list[tuple[bytes, Kind]]:
+        """Every top-level entry, also those that the offer's summary only counts."""
+        return [(entry.path, entry.kind) for entry in self._machine.manifest if b"/" not in entry.path]
+
+    def _open_sink(self, placement: Placement, replace: bool) -> Sink:
+        placement.resolve(overwrite=replace)
+        return Sink(placement, self._tag())
+
+    def _tag(self) -> str:
+        return base64.b32encode(self._machine.transfer_id)[:8].decode().lower()
+
+    # Writing
+
+    async def _collect(self, pump: WritePump) -> None:
+        while True:
+            results, executed = await pump.get()
+            self._executed += executed
+            if results:
+                self._machine.handle_results(results, self._loop.time())
+            self._settle()
+            self._drain()
+
+    def _move(self) -> None:
+        if self._pump is not None:
+            ops = list(self._machine.ops())
+            if ops:
+                self._submitted += len(ops)
+                self._pump.submit(ops)
+
+    def _credit(self) -> None:
+        self._move()
+        self._owed.append(self._submitted)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Give the window back for every payload whose operations were carried out: a slow disk slows the sender."""
+        owed, count = self._owed, 0
+        while owed and owed[0] <= self._executed:
+            owed.popleft()
+            count += 1
+        if count and self._peer is not None:
+            self._peer.consumed(count)
+
+    async def _close(self, peer: Peer) -> None:
+        """The sender closes when it has our last word; one that does not is left alone after a while."""
+        await peer.wait_closed(FAREWELL)
+        await peer.close()
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")

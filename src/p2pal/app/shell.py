@@ -1,0 +1,230 @@
+"""What sending and receiving share: the shell around a machine, a peer and a mailbox.
+
+A machine's inputs arrive from several tasks (the peer, the disk, the clock). Each is followed by one ``_drain``, which
+moves everything that the machine has to say to where it belongs. There is no lock and no queue between: all of it
+happens on the event loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from abc import abstractmethod
+from collections.abc import Coroutine, Iterable
+from typing import Final, Protocol
+
+from p2pal.app.base import Transfer
+from p2pal.app.events import Connected, PeerJoined, Reconnecting
+from p2pal.app.options import ConnectOptions
+from p2pal.app.tracker import Tracker
+from p2pal.errors import P2palError, PeerLost, ServerError, ServerRefused
+from p2pal.lanes.base import IceServer
+from p2pal.peer.meeting import Introduction
+from p2pal.peer.peer import Peer
+from p2pal.rendezvous.mailbox import Mailbox
+from p2pal.wire.transfer import Reason
+
+TICK: Final = 0.2
+"""Seconds between two looks at progress and timers: what a person sees moves smoothly, and costs nothing."""
+
+FAREWELL: Final = 1.5
+"""Seconds that the server gets to hear that we leave."""
+
+
+class Machine(Protocol):
+    """What both machines of a transfer have in common."""
+
+    @property
+    def done(self) -> bool:
+        """Nothing more will come in or go out."""
+
+    def outputs(self) -> Iterable[list[bytes | memoryview]]:
+        """Payloads for the peer."""
+
+    def events(self) -> Iterable[object]:
+        """What happened."""
+
+    def handle_payload(self, payload: bytes | memoryview, now: float) -> None:
+        """Take a payload of the peer."""
+
+    def cancel(self, reason: Reason, text: str, now: float) -> None:
+        """Stop."""
+
+
+class IceServerLike(Protocol):
+    """An ICE server as the rendezvous hands it out."""
+
+    @property
+    def urls(self) -> list[str]:
+        """STUN or TURN URLs."""
+
+    @property
+    def username(self) -> str:
+        """For TURN."""
+
+    @property
+    def credential(self) -> str:
+        """For TURN."""
+
+
+class Shell(Transfer):
+    """The base of both use cases; owns the peer once there is one."""
+
+    _machine: Machine
+    _tracker: Tracker
+
+    def __init__(self, connect: ConnectOptions) -> None:
+        super().__init__()
+        self._connect = connect
+        self._peer: Peer | None = None
+        self._closing: asyncio.Task[None] | None = None
+
+    @property
+    def _path(self) -> str:
+        return "" if self._peer is None else self._peer.path
+
+    @abstractmethod
+    def _move(self) -> None:
+        """Move what the machine has for the disk."""
+
+    @abstractmethod
+    def _handle_event(self, event: object) -> None:
+        """Take one of the machine's events."""
+
+    # The mailbox
+
+    async def _tend(self, mailbox: Mailbox) -> None:
+        """Keep the mailbox connected. A server that goes away while the peers are linked is not missed."""
+        try:
+            await mailbox.run()
+        except ServerError:
+            if self._peer is None or not self._peer.linked:
+                raise
+
+    async def _meet(self, meeting: Coroutine[None, None, Introduction], tender: asyncio.Task[None]) -> Introduction:
+        """Await the key exchange; where the mailbox ended under it, say why that was."""
+        try:
+            introduction = await meeting
+        except ServerRefused:
+            if tender.done():
+                tender.result()
+            raise
+        self._emit(PeerJoined())
+        return introduction
+
+    async def _part(self, mailbox: Mailbox, tender: asyncio.Task[None], last: Coroutine[None, None, None]) -> None:
+        """Leave the server in good order; what it should know last is ``last``."""
+        with contextlib.suppress(P2palError, TimeoutError):
+            async with asyncio.timeout(FAREWELL):
+                await last
+                await mailbox.close()
+        tender.cancel()
+
+    # The peer
+
+    async def _stream(self, peer: Peer) -> None:
+        """Run the peer until the transfer is over.
+
+        Raises:
+            PeerLost: If the session ended before the machine did.
+        """
+        self._peer = peer
+        ticker = asyncio.create_task(self._tick())
+        try:
+            if self._cancelled:
+                self._machine.cancel(Reason.CANCELLED, "", self._loop.time())
+            await peer.run()
+        finally:
+            ticker.cancel()
+            if self._closing is not None:
+                await self._closing
+        if self._tracker.finished is None:
+            raise PeerLost("the other side ended the session before the transfer was complete")
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            self._look(self._loop.time())
+
+    def _look(self, now: float) -> None:
+        """Look at the clock, a few times a second."""
+        self._tracker.progress(now)
+
+    def _drain(self) -> None:
+        """Move everything that the machine has to say to where it belongs."""
+        machine, peer = self._machine, self._peer
+        if peer is not None and peer.writable:
+            for payload in machine.outputs():
+                peer.send(payload)
+                if not peer.writable:
+                    break
+        self._move()
+        for event in machine.events():
+            self._handle_event(event)
+        if machine.done and peer is not None and self._closing is None:
+            self._closing = self._loop.create_task(self._close(peer))
+
+    @abstractmethod
+    async def _close(self, peer: Peer) -> None:
+        """The machine is done: end the session."""
+
+    def _stop(self) -> bool:
+        if self._peer is None or self._tracker.finished is not None:
+            return False
+        self._machine.cancel(Reason.CANCELLED, "", self._loop.time())
+        self._drain()
+        return True
+
+    # What the peer reports
+
+    def peer_payload(self, payload: bytes | memoryview) -> None:
+        """Give a payload to the machine."""
+        self._machine.handle_payload(payload, self._loop.time())
+        self._credit()
+        self._drain()
+
+    @abstractmethod
+    def _credit(self) -> None:
+        """Note that one more payload was taken; the peer may send another once it is dealt with."""
+
+    def peer_writable(self) -> None:
+        """Give the session more."""
+        self._drain()
+
+    def peer_path(self, path: str) -> None:
+        """Pass it on."""
+        self._emit(Connected(path=path))
+
+    def peer_retrying(self, attempt: int, attempts: int, delay: float) -> None:
+        """Pass it on."""
+        self._emit(Reconnecting(attempt=attempt, attempts=attempts, delay=delay))
+
+    def peer_closed(self, code: int, reason: str) -> None:  # noqa: ARG002 - the machine knows better why
+        """The other side ended the session; its last records came before."""
+        self._drain()
+
+
+async def load_engine(*, loopback: bool) -> None:
+    """Import the engine in a thread, while there is something to wait for anyway: it takes a tenth of a second."""
+
+    def load() -> None:
+        from p2pal.lanes import webrtc
+
+        if loopback:
+            webrtc.allow_loopback()
+
+    await asyncio.to_thread(load)
+
+
+def ice_servers(connect: ConnectOptions, offered: Iterable[IceServerLike]) -> list[IceServer]:
+    """Return the STUN and TURN servers to use: the caller's own, else those that the server offers.
+
+    ``connect.stun`` of None switches STUN off, the server's too.
+    """
+    servers = []
+    if connect.stun is not None:
+        servers += [IceServer((url,)) for url in connect.stun]
+        servers += [IceServer(tuple(s.urls), s.username, s.credential) for s in offered]
+    if connect.turn:
+        servers.append(IceServer(connect.turn, connect.turn_user, connect.turn_pass))
+    return servers

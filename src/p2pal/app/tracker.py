@@ -1,0 +1,127 @@
+"""What both use cases do with their machine's events: count, measure, name, report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from p2pal.app.events import AnyEvent, FileDone, FileFailed, Progress, Role, Summary
+from p2pal.app.meter import Meter
+from p2pal.app.reasons import describe, outcome
+from p2pal.errors import P2palError
+from p2pal.transfer.events import Aborted, BytesMoved, EntryFailed, EntryFinished, EntryStarted, Finished
+from p2pal.transfer.manifest import Manifest
+from p2pal.wire.transfer import Kind, Reason
+
+
+class Tracker:
+    """Turns a machine's events into the API's.
+
+    Args:
+        role: Which side this is.
+        manifest: The entries, to name them.
+        emit: Takes an event of the API.
+        now: The time in seconds.
+    """
+
+    def __init__(self, role: Role, manifest: Manifest, emit: Callable[[AnyEvent], None], now: float) -> None:
+        self._role: Role = role
+        self._manifest = manifest
+        self._emit = emit
+        self._meter = Meter(now)
+        self._began = now
+        self._index: int | None = None
+        self._name: str | None = None
+        self._size = 0
+        self._file_done = 0
+        self._moved = 0
+        self._files_done = 0
+        self._failed = 0
+        self._reasons: set[Reason] = set()
+        self._last: tuple[int, int, int] | None = None
+        self.aborted: Aborted | None = None
+        self.finished: Finished | None = None
+
+    def begin(self, now: float) -> None:
+        """Files flow from now on: rates and times count from here."""
+        self._meter = Meter(now)
+        self._began = now
+
+    def handle(self, event: object) -> None:
+        """Take one event of the machine."""
+        match event:
+            case BytesMoved():
+                self._moved += event.count
+                if event.index == self._index:
+                    self._file_done += event.count
+            case EntryStarted():
+                self._start(event.index)
+            case EntryFinished():
+                entry = self._manifest[event.index]
+                if entry.kind is Kind.FILE:
+                    self._files_done += 1
+                    self._emit(FileDone(name=entry.name, size=entry.size, digest=event.digest.hex()))
+            case EntryFailed():
+                name = event.name if event.index is None else self._manifest[event.index].name
+                self._failed += 1
+                self._reasons.add(event.reason)
+                self._emit(FileFailed(name=name, reason=describe(event.reason, event.text)))
+            case Aborted():
+                self.aborted = event
+            case Finished():
+                self.finished = event
+
+    def _start(self, index: int) -> None:
+        entry = self._manifest[index]
+        self._index, self._name, self._size, self._file_done = index, entry.name, entry.size, 0
+
+    def progress(self, now: float, in_flight: int = 0) -> None:
+        """Emit a progress event if anything moved since the last.
+
+        Args:
+            now: The time.
+            in_flight: Bytes that were handed on but are not known to have arrived.
+        """
+        done = max(0, self._moved - in_flight)
+        state = (done, self._files_done, self._failed)
+        rate = self._meter.sample(done, now)
+        if state == self._last and not rate:
+            return
+        self._last = state
+        total = self._manifest.total
+        self._emit(
+            Progress(
+                done=done,
+                total=total,
+                files_done=self._files_done,
+                files_failed=self._failed,
+                files=self._manifest.files,
+                rate=rate,
+                eta=self._meter.eta(total - done),
+                name=self._name,
+                file_done=max(0, min(self._file_done - in_flight, self._size)),
+                file_size=self._size,
+            )
+        )
+
+    def conclude(self, now: float, path: str) -> P2palError | None:
+        """Emit the last progress and the summary, and return the error that the transfer ends with, if any."""
+        finished = self.finished
+        if finished is None or not finished.seconds:
+            return outcome(self._role, self.aborted, finished, self._reasons)
+        self.progress(now)
+        seconds = now - self._began
+        failed = self._failed
+        error = outcome(self._role, self.aborted, finished, self._reasons)
+        self._emit(
+            Summary(
+                role=self._role,
+                ok=error is None,
+                files=finished.files_ok,
+                failed=failed,
+                total=self._moved,
+                seconds=seconds,
+                rate=self._meter.average(self._moved, now),
+                path=path,
+            )
+        )
+        return error
