@@ -24,6 +24,9 @@ READ_AHEAD: Final = 8 << 20
 BATCH_BYTES: Final = 1 << 20
 """Bytes that one ``get`` of the read pump returns, about: the loop must come to other work."""
 
+_WAKE_BYTES: Final = 64 << 10
+"""The reader wakes the loop for so many bytes, or when it has nothing more to read."""
+
 _RESULT_COST: Final = 256
 """Bytes that a result without data counts for: queues of empty files are bounded too."""
 
@@ -72,6 +75,7 @@ class ReadPump:
         self._jobs: deque[ReadJob] = deque()
         self._results: deque[SourceResult] = deque()
         self._bytes = 0
+        self._unheard = 0
         self._failure: BaseException | None = None
         self._closing = False
         self._lock = threading.Lock()
@@ -119,6 +123,7 @@ class ReadPump:
             while True:
                 with self._changed:
                     while not self._jobs and not self._closing:
+                        self._ring()
                         self._changed.wait()
                     if self._closing:
                         return
@@ -135,15 +140,22 @@ class ReadPump:
     def _read(self, job: ReadJob) -> bool:
         """Queue a job's results; False when the pump closes."""
         for result in self._source.read(job):
+            cost = _cost(result)
             with self._changed:
                 while self._bytes >= READ_AHEAD and not self._closing:
                     self._changed.wait()
                 if self._closing:
                     return False
                 self._results.append(result)
-                self._bytes += _cost(result)
-                self._wake.ring()
+                self._bytes += cost
+                self._unheard += cost
+                if self._unheard >= _WAKE_BYTES:
+                    self._ring()
         return True
+
+    def _ring(self) -> None:
+        self._unheard = 0
+        self._wake.ring()
 
     def close(self) -> None:
         """Stop reading soon; what was not taken is dropped. Does not block."""
