@@ -156,12 +156,14 @@ class RendezvousClient:
                         response.close()
                         raise _nonsense()
                 return response.status, bytes(body)
-        except ValueError as error:  # aiohttp puts no bearer token beside the credentials of ~/.netrc
-            raise ServerRefused("~/.netrc has other credentials for the signaling server") from error
+        except aiohttp.ClientHttpProxyError as error:
+            raise self._address.unreachable(error) from error
         except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError) as error:
             raise _nonsense() from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._address.unreachable(error) from error
+        except ValueError as error:  # aiohttp puts no bearer token beside the credentials of ~/.netrc
+            raise ServerRefused("~/.netrc has other credentials for the signaling server") from error
 
 
 def _nonsense() -> ServerRefused:

@@ -1,0 +1,279 @@
+from __future__ import annotations
+
+import pytest
+
+from p2pal.server import rules
+from p2pal.server import state as s
+from p2pal.server.config import Limits
+from p2pal.server.state import SENDER, Denied, Effect, Transfer
+from p2pal.wire import rendezvous as wire
+from p2pal.wire.rendezvous import CloseCode, State
+
+LIMITS = Limits()
+
+
+class Table:
+    """A transfer at a moment; each step keeps the effects."""
+
+    def __init__(self, ttl: float = 300.0) -> None:
+        self.now = 1000.0
+        self.transfer: Transfer = rules.create("r" * 32, 7, b"sender", ttl, self.now)
+        self.effects: list[Effect] = []
+
+    def do(self, *commands: s.Command) -> list[Effect]:
+        self.effects = []
+        for command in commands:
+            self.transfer, effects = rules.handle(self.transfer, command, self.now, LIMITS)
+            self.effects += effects
+        return self.effects
+
+    def wait(self, seconds: float) -> list[Effect]:
+        """Jump from timer to timer."""
+        end = self.now + seconds
+        self.effects = []
+        while (due := rules.next_timeout(self.transfer)) is not None and due <= end and not self.transfer.over:
+            self.now = max(self.now, due)
+            self.transfer, effects = rules.handle_timeout(self.transfer, self.now, LIMITS)
+            self.effects += effects
+        self.now = end
+        return self.effects
+
+    def told(self, socket: str) -> list[wire.ServerMessage]:
+        return [e.message for e in self.effects if isinstance(e, s.Tell) and e.socket == socket]
+
+    def closed(self, socket: str) -> list[CloseCode]:
+        return [e.code for e in self.effects if isinstance(e, s.Close) and e.socket == socket]
+
+    def denied(self, command: s.Command) -> str:
+        with pytest.raises(Denied) as caught:
+            rules.handle(self.transfer, command, self.now, LIMITS)
+        return caught.value.code
+
+
+def ready() -> Table:
+    table = Table()
+    table.do(s.Attach(SENDER, "A"), s.Join(b"one"), s.Attach(1, "B"))
+    assert table.transfer.state is State.READY
+    return table
+
+
+def active() -> Table:
+    table = ready()
+    table.do(s.Append(SENDER, 1, 0, b"a"), s.Append(1, 1, 0, b"b"), s.Accept(SENDER, 1))
+    assert table.transfer.state is State.ACTIVE
+    return table
+
+
+def test_an_attempt_is_served_once_both_have_sockets() -> None:
+    table = Table()
+    table.do(s.Join(b"one"))
+    assert table.transfer.served == 0
+    table.do(s.Attach(1, "B"))
+    assert table.transfer.served == 0
+    table.do(s.Attach(SENDER, "A"))
+    assert table.transfer.served == 1
+    assert wire.Served(1) in table.told("A")
+    assert wire.Peer(online=True) in table.told("B")
+
+
+def test_attempts_are_served_one_at_a_time_in_order() -> None:
+    table = ready()
+    table.do(s.Join(b"two"), s.Attach(2, "C"), s.Join(b"three"), s.Attach(3, "D"))
+    assert table.transfer.served == 1
+    table.do(s.Release(SENDER, 1, "wrong-code"))
+    assert table.transfer.served == 2
+    assert table.told("B") == [wire.Released(1, "wrong-code")]
+    assert table.closed("B") == [CloseCode.RELEASED]
+    assert wire.Served(2) in table.told("A")
+    table.do(s.Leave(2))
+    assert table.transfer.served == 3
+
+
+def test_a_silent_receiver_is_released_and_the_next_is_served() -> None:
+    table = ready()
+    table.do(s.Join(b"two"), s.Attach(2, "C"))
+    table.wait(LIMITS.silence - 1)
+    assert table.transfer.served == 1
+    table.wait(1)
+    assert table.transfer.served == 2
+    table.do(s.Append(2, 2, 0, b"speaks"))
+    table.wait(100)
+    assert table.transfer.served == 2
+
+
+def test_the_silence_clock_waits_for_the_sender() -> None:
+    table = ready()
+    table.do(s.Detach(SENDER, "A"))
+    table.wait(100)
+    assert table.transfer.served == 1
+    table.do(s.Attach(SENDER, "A2", (1,)))
+    assert wire.Served(1) not in table.told("A2")
+    table.wait(LIMITS.silence)
+    assert table.transfer.served == 0
+
+
+def test_joiners_without_a_socket_do_not_keep_their_place() -> None:
+    table = ready()
+    for n in range(LIMITS.attempts):
+        table.do(s.Join(b"x%d" % n))
+    assert table.denied(s.Join(b"late")) == "queue-full"
+    table.wait(LIMITS.join_grace)
+    table.do(s.Join(b"now"))
+
+
+def test_a_waiting_receiver_may_come_back_in_time() -> None:
+    table = ready()
+    table.do(s.Append(1, 1, 0, b"b"), s.Join(b"two"), s.Attach(2, "C"), s.Detach(2, "C"))
+    table.wait(LIMITS.offline_grace - 1)
+    table.do(s.Attach(2, "C2"))
+    table.wait(60)
+    assert table.transfer.attempt(2) is not None
+    table.do(s.Detach(2, "C2"))
+    table.wait(LIMITS.offline_grace)
+    assert table.transfer.attempt(2) is None
+
+
+def test_the_accept_pins_and_sends_the_others_away() -> None:
+    table = ready()
+    table.do(s.Join(b"two"), s.Attach(2, "C"))
+    table.do(s.Accept(SENDER, 1))
+    assert table.told("C") == [wire.Released(2, "busy")]
+    assert table.closed("C") == [CloseCode.RELEASED]
+    assert wire.StateChanged(State.ACTIVE, 300.0, 1) in table.told("B")
+    assert table.denied(s.Join(b"three")) == "busy"
+    table.do(s.Accept(SENDER, 1))
+    assert table.told("A") == [wire.StateChanged(State.ACTIVE, 300.0, 1)]
+
+
+def test_release_of_the_active_attempt_opens_the_slot_again() -> None:
+    table = active()
+    table.do(s.Release(SENDER, 1, "lost"), s.Join(b"two"), s.Attach(2, "C"))
+    assert table.transfer.served == 2
+    assert table.transfer.state is State.READY
+
+
+def test_only_the_sender_decides() -> None:
+    table = ready()
+    for command in (s.Accept(1, 1), s.Release(1, 1), s.Complete(1), s.Delete(1)):
+        assert table.denied(command) == "forbidden"
+    assert table.denied(s.Leave(SENDER)) == "forbidden"
+
+
+def test_appends_are_acknowledged_forwarded_and_repeatable() -> None:
+    table = ready()
+    table.do(s.Append(SENDER, 1, 0, b"a"))
+    assert table.effects == [
+        s.Keep(1, True, b"a"),
+        s.Tell("A", wire.Appended(1, 0)),
+        s.Tell("B", wire.Message(1, 0, b"a")),
+    ]
+    table.do(s.Append(SENDER, 1, 0, b"a", stored=b"a"))
+    assert table.effects == [s.Tell("A", wire.Appended(1, 0))]
+    assert table.denied(s.Append(SENDER, 1, 0, b"other", stored=b"a")) == "conflict"
+    assert table.denied(s.Append(SENDER, 1, 2, b"c")) == "gap"
+
+
+def test_logs_are_bounded() -> None:
+    table = ready()
+    assert table.denied(s.Append(1, 1, 0, bytes(LIMITS.message_bytes + 1))) == "too-large"
+    full = LIMITS.log_bytes // LIMITS.message_bytes
+    for n in range(full):
+        table.do(s.Append(1, 1, n, bytes(LIMITS.message_bytes)))
+    assert table.denied(s.Append(1, 1, full, b"x")) == "log-full"
+    for n in range(LIMITS.messages):
+        table.do(s.Append(SENDER, 1, n, b""))
+    assert table.denied(s.Append(SENDER, 1, LIMITS.messages, b"")) == "log-full"
+
+
+def test_who_may_write_where() -> None:
+    table = ready()
+    table.do(s.Join(b"two"), s.Attach(2, "C"))
+    assert table.denied(s.Append(2, 1, 0, b"x")) == "forbidden"
+    assert table.denied(s.Append(2, 2, 0, b"x")) == "not-served"
+    assert table.denied(s.Append(SENDER, 2, 0, b"x")) == "not-served"
+    assert table.denied(s.Append(SENDER, 9, 0, b"x")) == "unknown-attempt"
+    table.do(s.Release(SENDER, 1))
+    assert table.denied(s.Append(SENDER, 1, 0, b"x")) == "released"
+
+
+def test_the_first_ttl_is_absolute() -> None:
+    table = Table(ttl=60)
+    table.do(s.Attach(SENDER, "A"))
+    table.wait(30)
+    table.do(s.Join(b"one"), s.Attach(1, "B"), s.Append(1, 1, 0, b"b"))
+    table.wait(29)
+    assert not table.transfer.over
+    table.wait(1)
+    assert table.transfer.expired
+    assert table.closed("A") == table.closed("B") == [CloseCode.EXPIRED]
+    assert table.denied(s.Join(b"x")) == "expired"
+
+
+def test_after_the_accept_only_loneliness_counts() -> None:
+    table = active()
+    table.wait(10_000)
+    table.do(s.Detach(SENDER, "A"))
+    table.wait(10_000)
+    table.do(s.Detach(1, "B"))
+    table.wait(299)
+    table.do(s.Attach(1, "B2"))
+    table.wait(10_000)
+    table.do(s.Detach(1, "B2"))
+    table.wait(300)
+    assert table.transfer.expired
+
+
+def test_a_waiting_stranger_does_not_keep_a_transfer_alive() -> None:
+    table = active()
+    table.do(s.Release(SENDER, 1), s.Detach(SENDER, "A"), s.Join(b"two"), s.Attach(2, "C"))
+    table.wait(300)
+    assert table.transfer.expired
+
+
+def test_completion_ends_everything_and_can_be_repeated() -> None:
+    table = active()
+    table.do(s.Complete(SENDER))
+    assert table.closed("A") == table.closed("B") == [CloseCode.OVER]
+    assert s.Drop(1) in table.effects
+    assert table.denied(s.Delete(SENDER)) == "over"
+    table.do(s.Detach(SENDER, "A"), s.Complete(SENDER), s.Attach(SENDER, "A2"))
+    assert table.told("A2") == [wire.Welcome(State.COMPLETED, 0.0, 0)]
+    assert table.closed("A2") == [CloseCode.OVER]
+    assert rules.next_timeout(table.transfer) == table.now + LIMITS.rest
+
+
+def test_completion_needs_an_accept() -> None:
+    assert ready().denied(s.Complete(SENDER)) == "wrong-state"
+
+
+def test_a_newer_socket_replaces_the_older() -> None:
+    table = ready()
+    table.do(s.Attach(SENDER, "A2", (1,)))
+    assert table.closed("A") == [CloseCode.REPLACED]
+    table.do(s.Detach(SENDER, "A"))
+    assert table.transfer.socket == "A2"
+    table.do(s.Attach(1, "B2"))
+    assert table.closed("B") == [CloseCode.REPLACED]
+
+
+def test_a_sender_that_comes_back_hears_what_it_missed() -> None:
+    table = ready()
+    table.do(s.Detach(SENDER, "A"), s.Leave(1), s.Join(b"two"), s.Attach(2, "C"))
+    table.do(s.Attach(SENDER, "A2", (1,)))
+    told = table.told("A2")
+    assert told.index(wire.Released(1, "left")) < told.index(wire.Served(2))
+
+
+def test_a_released_receiver_that_comes_back_is_told() -> None:
+    table = ready()
+    table.do(s.Detach(1, "B"), s.Release(SENDER, 1, "wrong-code"))
+    table.do(s.Attach(1, "B2"))
+    assert table.told("B2") == [wire.Welcome(State.PENDING, 300.0, 1), wire.Released(1, "wrong-code")]
+    assert table.closed("B2") == [CloseCode.RELEASED]
+
+
+def test_release_can_be_repeated_but_not_invented() -> None:
+    table = ready()
+    table.do(s.Release(SENDER, 1, "x"), s.Release(SENDER, 1, "y"))
+    assert table.told("A")[-1] == wire.Released(1, "x")
+    assert table.denied(s.Release(SENDER, 5)) == "unknown-attempt"
