@@ -95,7 +95,8 @@ class Transfer(ABC):
             self._error = error
         if self._cancelled and self._error is None and self.summary is None:
             self._error = Interrupted("stopped", hint="")
-        if isinstance(self._error, P2palError):
+        failure = self._error
+        if isinstance(failure, P2palError):
             self._emit(
                 Failure(code=failure.code, message=failure.message, hint=failure.hint, exit_code=failure.exit_code)
             )

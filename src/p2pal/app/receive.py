@@ -7,6 +7,7 @@ import base64
 import tempfile
 from collections import deque
 from collections.abc import Awaitable, Callable
+from time import monotonic
 from typing import BinaryIO, Final, cast
 
 from p2pal.app.base import Transfer
@@ -89,7 +90,7 @@ class _Receive(Shell):
         store = tempfile.SpooledTemporaryFile(max_size=MANIFEST_IN_MEMORY)  # noqa: SIM115 - closed below
         try:
             manifest = Manifest(cast("BinaryIO", store))
-            now = self._loop.time()
+            now = monotonic()
             self._machine = Receiver(payload_limit=CONTROL_PAYLOAD, manifest=manifest, now=now)
             self._tracker = Tracker("receive", manifest, self._emit, now)
             async with asyncio.TaskGroup() as self._tasks:
@@ -100,9 +101,7 @@ class _Receive(Shell):
             if self._pump is not None:
                 await self._pump.close()
             store.close()
-        error = self._local_error or self._tracker.conclude(
-            self._loop.time(), "" if self._peer is None else self._peer.path
-        )
+        error = self._local_error or self._tracker.conclude(monotonic(), "" if self._peer is None else self._peer.path)
         if error is not None:
             raise error
 
@@ -143,7 +142,7 @@ class _Receive(Shell):
         if isinstance(event, OfferComplete):
             self._deciding = self._tasks.create_task(self._consent(event))
         elif isinstance(event, Started):
-            self._tracker.begin(self._loop.time())
+            self._tracker.begin(monotonic())
         self._tracker.handle(event)
 
     async def _consent(self, offer: OfferComplete) -> None:
@@ -166,19 +165,19 @@ class _Receive(Shell):
                 existing = [] if self._options.overwrite else [_text(name) for name in placement.existing]
                 decision = await self._decide(offered, existing)
             if not decision.accept:
-                self._machine.refuse(Reason.DECLINED, "", self._loop.time())
+                self._machine.refuse(Reason.DECLINED, "", monotonic())
                 self._drain()
                 return
             sink = await asyncio.to_thread(self._open_sink, placement, decision.replace or self._options.overwrite)
         except DiskError as error:
             self._local_error = error
-            self._machine.refuse(Reason.DISK, "", self._loop.time())
+            self._machine.refuse(Reason.DISK, "", monotonic())
             self._drain()
             return
         self._pump = WritePump(sink)
         self._writer = self._tasks.create_task(self._collect(self._pump))
         self._emit(Accepted(files=offer.files, total=offer.total, renamed=placement.renamed))
-        self._machine.accept(self._loop.time())
+        self._machine.accept(monotonic())
         self._drain()
 
     def _plan(self, offer: OfferComplete) -> Placement:
@@ -204,7 +203,7 @@ class _Receive(Shell):
             results, executed = await pump.get()
             self._executed += executed
             if results:
-                self._machine.handle_results(results, self._loop.time())
+                self._machine.handle_results(results, monotonic())
             self._settle()
             self._drain()
 

@@ -9,6 +9,7 @@ import shlex
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
+from time import monotonic
 from typing import BinaryIO, Final, cast
 
 from p2pal.app.base import Transfer
@@ -87,7 +88,7 @@ class _Send(Shell):
         store = tempfile.SpooledTemporaryFile(max_size=MANIFEST_IN_MEMORY)  # noqa: SIM115 - closed below
         try:
             manifest = Manifest(cast("BinaryIO", store))
-            now = self._loop.time()
+            now = monotonic()
             self._machine = Sender(
                 os.urandom(16),
                 payload_limit=self._payload_limit,
@@ -109,7 +110,7 @@ class _Send(Shell):
             if self._pump is None:
                 source.close()
             store.close()
-        error = self._tracker.conclude(self._loop.time(), self._path)
+        error = self._tracker.conclude(monotonic(), self._path)
         if error is not None:
             raise error
 
@@ -120,13 +121,13 @@ class _Send(Shell):
     async def _walk(self, source: Source) -> None:
         walk = source.walk()
         while found := await asyncio.to_thread(lambda: list(islice(walk, WALK_BATCH))):
-            now = self._loop.time()
+            now = monotonic()
             self._machine.add_entries((entry for entry in found if isinstance(entry, Entry)), now)
             for failure in found:
                 if isinstance(failure, WalkFailed):
                     self._machine.add_failure(failure.name, failure.reason, failure.text, now)
             self._drain()
-        self._machine.finish_offer(self._loop.time())
+        self._machine.finish_offer(monotonic())
         self._emit(self._listing(source))
         self._drain()
 
@@ -153,7 +154,7 @@ class _Send(Shell):
                 self._pump = ReadPump(source)
                 reader = tasks.create_task(self._read(self._pump))
                 try:
-                    self._machine.start(self._loop.time())
+                    self._machine.start(monotonic())
                     await self._stream(Peer(met, self._config(created), self))
                 finally:
                     reader.cancel()
@@ -191,7 +192,7 @@ class _Send(Shell):
         while True:
             await self._room.wait()
             results = await pump.get()
-            self._machine.handle_source(results, self._loop.time())
+            self._machine.handle_source(results, monotonic())
             self._drain()
 
     def _move(self) -> None:
@@ -205,7 +206,7 @@ class _Send(Shell):
 
     def _handle_event(self, event: object) -> None:
         if isinstance(event, Started):
-            self._tracker.begin(self._loop.time())
+            self._tracker.begin(monotonic())
             manifest = self._machine.manifest
             self._emit(Accepted(files=manifest.files, total=manifest.total, renamed={}))
         self._tracker.handle(event)

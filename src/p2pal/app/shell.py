@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 from abc import abstractmethod
 from collections.abc import Coroutine, Iterable
+from time import monotonic
 from typing import Final, Protocol
 
 from p2pal.app.base import Transfer
@@ -132,7 +133,7 @@ class Shell(Transfer):
         ticker = asyncio.create_task(self._tick())
         try:
             if self._cancelled:
-                self._machine.cancel(Reason.CANCELLED, "", self._loop.time())
+                self._machine.cancel(Reason.CANCELLED, "", monotonic())
             await peer.run()
         finally:
             ticker.cancel()
@@ -144,7 +145,7 @@ class Shell(Transfer):
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK)
-            self._look(self._loop.time())
+            self._look(monotonic())
 
     def _look(self, now: float) -> None:
         """Look at the clock, a few times a second."""
@@ -171,7 +172,7 @@ class Shell(Transfer):
     def _stop(self) -> bool:
         if self._peer is None or self._tracker.finished is not None:
             return False
-        self._machine.cancel(Reason.CANCELLED, "", self._loop.time())
+        self._machine.cancel(Reason.CANCELLED, "", monotonic())
         self._drain()
         return True
 
@@ -179,7 +180,7 @@ class Shell(Transfer):
 
     def peer_payload(self, payload: bytes | memoryview) -> None:
         """Give a payload to the machine."""
-        self._machine.handle_payload(payload, self._loop.time())
+        self._machine.handle_payload(payload, monotonic())
         self._credit()
         self._drain()
 

@@ -72,6 +72,7 @@ class WebRtcConnection:
         self._closed = False
         self._opened = False
         self._full = False
+        self._remote_hosts: set[tuple[str, int]] = set()
         servers = [
             webrtc.RTCIceServer(urls=list(s.urls), username=s.username or None, credential=s.credential or None)
             for s in ice_servers
@@ -125,11 +126,17 @@ class WebRtcConnection:
         """Take one of the peer's candidates. One that cannot be used is passed over: others may work."""
         if self._closed or not candidate or (self._only_loopback and not _is_loopback(candidate)):
             return
+        address = _host_address(candidate)
+        if address is not None:
+            self._remote_hosts.add(address)
         init = webrtc.RTCIceCandidateInit(candidate=candidate, sdp_mid=mid, sdp_m_line_index=mline)
         try:
             await self._pc.add_ice_candidate(init)
         except (webrtc.PythonWebRTCExceptionBase, ValueError, TypeError):
             return
+        if self._opened and address is not None and not self._closed:
+            # A check may arrive before its candidate does: only now is it clear what kind of path it came by.
+            self._listener.path_changed(self)
 
     def send(self, message: bytes) -> None:
         """Queue one message; dropped if the lane is over."""
@@ -170,7 +177,9 @@ class WebRtcConnection:
         pair = report.get(pair_id) if pair_id else None
         if not isinstance(pair, webrtc.RTCIceCandidatePairStats):
             return "unknown"
-        return describe_path(report.get(pair.local_candidate_id), report.get(pair.remote_candidate_id))
+        local, remote = report.get(pair.local_candidate_id), report.get(pair.remote_candidate_id)
+        known = (getattr(remote, "address", None), getattr(remote, "port", None)) in self._remote_hosts
+        return describe_path(local, remote, remote_is_host=known)
 
     def _on_open(self, _event: object) -> None:
         if self._closed:
@@ -227,9 +236,15 @@ class WebRtcConnection:
         self._listener.lane_closed(self, reason)
 
 
-def describe_path(local: object, remote: object) -> str:
-    """Return the words for a pair of ICE candidates, from the engine's statistics."""
+def describe_path(local: object, remote: object, *, remote_is_host: bool = False) -> str:
+    """Return the words for a pair of ICE candidates, from the engine's statistics.
+
+    ``remote_is_host`` tells that the peer announced the remote address as its own, whatever ICE took it for when its
+    first check came in (RFC 8445, section 7.3.1.3: peer-reflexive).
+    """
     local_type, remote_type = _text(local, "candidate_type"), _text(remote, "candidate_type")
+    if remote_is_host:
+        remote_type = "host"
     protocol = _text(local, "protocol") or "udp"
     if local_type == "relay":
         return f"relayed, turn {_text(local, 'relay_protocol') or protocol}"
@@ -243,6 +258,14 @@ def describe_path(local: object, remote: object) -> str:
 def _text(stats: object, name: str) -> str:
     value = getattr(stats, name, None)
     return str(getattr(value, "value", value) or "")
+
+
+def _host_address(candidate: str) -> tuple[str, int] | None:
+    """Return the address of a host candidate (RFC 8839), None for any other."""
+    fields = candidate.split()
+    if len(fields) < 8 or fields[7] != "host" or not fields[5].isdigit():
+        return None
+    return fields[4], int(fields[5])
 
 
 def _is_loopback(candidate: str) -> bool:

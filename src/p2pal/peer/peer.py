@@ -4,6 +4,9 @@ A :class:`Peer` starts from an :class:`~p2pal.peer.meeting.Introduction` and giv
 payloads in both directions over whatever lanes there are. All state changes happen on the event loop's thread: a
 lane's message, a mailbox message or a timer goes into a machine, and one flush at the end of the loop's turn takes
 out everything that followed.
+
+Time is ``time.monotonic``, not the loop's: uvloop's clock counts whole milliseconds and stands still within a turn of
+the loop, and the congestion controller steers by less than that.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import os
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
 from p2pal.crypto.keys import Direction
@@ -139,6 +143,7 @@ class Peer:
         self._lanes: dict[int, _LiveLane] = {}
         self._actions: asyncio.Queue[Action] = asyncio.Queue()
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 0.0
         self._flush_scheduled = False
         self._no_lanes = asyncio.Event()
         self._session_over = asyncio.Event()
@@ -183,13 +188,13 @@ class Peer:
         session = self._session
         if session is None or self._closing:
             raise RuntimeError("the session is not open")
-        session.send(payload, self._loop.time())
+        session.send(payload, monotonic())
         self._wake()
 
     def consumed(self, count: int) -> None:
         """The owner is done with the ``count`` oldest payloads; as many more may come."""
         if self._session is not None and count:
-            self._session.consumed(count, self._loop.time())
+            self._session.consumed(count, monotonic())
             self._wake()
 
     async def close(self, code: int = 0, reason: str = "done") -> None:
@@ -209,7 +214,7 @@ class Peer:
             return
         self._closing = True
         if session is not None and not session.closed and self._lanes:
-            session.close(code, reason, self._loop.time())
+            session.close(code, reason, monotonic())
             self._flush()
             await self._wait(self._session_over, CLOSE_GRACE)
         if code:
@@ -254,7 +259,7 @@ class Peer:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 self._mail(Hello(max_frame=self._max_frame, window=WINDOW))
-                self._negotiator.start(self._loop.time())
+                self._negotiator.start(monotonic())
                 reader = tasks.create_task(self._read_mailbox())
                 worker = tasks.create_task(self._carry_out())
                 self._wake()
@@ -314,7 +319,7 @@ class Peer:
 
     def _handle_mail(self, index: int, body: bytes) -> None:
         message = decode_signal(self._opener.open(index, body))
-        now = self._loop.time()
+        now = monotonic()
         if isinstance(message, Hello):
             if self._session is not None:
                 raise ProtocolError("the other side said hello twice")
@@ -362,10 +367,10 @@ class Peer:
                 self._connections[action.generation] = connection
                 if isinstance(action, CreateOffer):
                     sdp = await connection.offer()
-                    self._negotiator.handle_local_offer(action.generation, sdp, self._loop.time())
+                    self._negotiator.handle_local_offer(action.generation, sdp, monotonic())
                 else:
                     sdp = await connection.answer(action.sdp)
-                    self._negotiator.handle_local_answer(action.generation, sdp, self._loop.time())
+                    self._negotiator.handle_local_answer(action.generation, sdp, monotonic())
             elif (found := self._connections.get(action.generation)) is None:
                 continue
             elif isinstance(action, TakeAnswer):
@@ -387,7 +392,7 @@ class Peer:
         nonce = os.urandom(_LANE_NONCE)
         self._lanes[lane.id] = _LiveLane(lane, LaneSealer(self._master.lane_key(lane.id, self._outward, nonce)))
         lane.send(nonce)
-        now = self._loop.time()
+        now = monotonic()
         self._negotiator.handle_lane_open(generation, now)
         self._session.lane_up(lane.id, now)
         self._wake()
@@ -410,7 +415,7 @@ class Peer:
             lane.close()
             return
         try:
-            session.handle_frame(lane.id, frame, self._loop.time())
+            session.handle_frame(lane.id, frame, monotonic())
         except ProtocolError as error:
             self._fail(error)
             return
@@ -423,7 +428,7 @@ class Peer:
     def lane_closed(self, lane: Lane, reason: str) -> None:  # noqa: ARG002
         """A lane is over: its frames travel again on the next one."""
         generation = self._generation_of(lane)
-        now = self._loop.time()
+        now = monotonic()
         if self._lanes.pop(lane.id, None) is not None and self._session is not None:
             self._session.lane_down(lane.id, now)
         if not self._lanes:
@@ -438,7 +443,7 @@ class Peer:
 
     def candidate_found(self, connection: WebRtcConnection, candidate: str, mid: str, mline: int) -> None:
         """A local candidate is to be sent."""
-        self._negotiator.handle_local_candidate(connection.generation, candidate, mid, mline, self._loop.time())
+        self._negotiator.handle_local_candidate(connection.generation, candidate, mid, mline, monotonic())
         self._wake()
 
     def path_changed(self, connection: WebRtcConnection) -> None:
@@ -517,7 +522,7 @@ class Peer:
 
     def _drain_into(self, session: Session, live: _LiveLane) -> None:
         seal, send = live.sealer.seal, live.lane.send
-        for frame in session.outputs(live.lane.id, live.lane.budget(), self._loop.time()):
+        for frame in session.outputs(live.lane.id, live.lane.budget(), monotonic()):
             send(seal(frame))
 
     def _peer_left(self, code: int, reason: str) -> None:
@@ -536,18 +541,17 @@ class Peer:
         if self._session is not None:
             other = self._session.next_timeout()
             due = other if due is None else due if other is None else min(due, other)
-        timer = self._timer
-        if due is None:
-            return
         # A timer that fires too early costs one look; re-arming it at every frame would cost more.
-        if timer is None or timer.when() > due:
-            if timer is not None:
-                timer.cancel()
-            self._timer = self._loop.call_at(due, self._on_timer)
+        if due is None or (self._timer is not None and self._timer_due <= due):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_due = due
+        self._timer = self._loop.call_later(max(0.0, due - monotonic()), self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
-        now = self._loop.time()
+        now = monotonic()
         self._negotiator.handle_timeout(now)
         if self._session is not None:
             self._session.handle_timeout(now)
