@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from concurrent.futures import Future
 from typing import Final
@@ -46,6 +47,7 @@ class Arriving:
         directory: Where the part file is and the file will be; retained by this file.
         part: The part file's name.
         name: The final name.
+        fd: The part file's descriptor; -1 while it is parked.
         identity: The part file's device and inode: nothing else is ever renamed or removed.
         unsynced: Bytes written since the last sync began.
         syncing: A sync that runs in another thread; the descriptor stays open until it is done.
@@ -148,6 +150,29 @@ class Arriving:
         mode = self.entry.mode & 0o777 & ~umask
         self.directory.set_file_attributes(self.fd, self.part, mode, self.entry.mtime_ns)
 
+    def park(self) -> None:
+        """Close the descriptor for a while: many damaged files may wait for repair.
+
+        Raises:
+            OSError: If what was written may be lost.
+        """
+        self.settle()
+        fd, self.fd = self.fd, -1
+        os.close(fd)
+
+    def unpark(self) -> None:
+        """Open the part file again.
+
+        Raises:
+            OSError: If it is gone, or another file has its name.
+        """
+        fd = self.directory.open_part(self.part)
+        found = os.fstat(fd)
+        if (found.st_dev, found.st_ino) != self.identity:
+            os.close(fd)
+            raise FileNotFoundError(errno.ENOENT, "the unfinished file was replaced")
+        self.fd = fd
+
     def settle(self) -> None:
         """Wait for a sync under way.
 
@@ -162,7 +187,8 @@ class Arriving:
         """Close and remove the part file, if its name still means it; end the use of the directory."""
         with contextlib.suppress(OSError):
             self.settle()
-        os.close(self.fd)
+        if self.fd >= 0:
+            os.close(self.fd)
         with contextlib.suppress(OSError):
             remove_own(self.directory, self.part, self.identity)
         self.directory.release()

@@ -67,7 +67,7 @@ def settle_name(directory: Directory, part: bytes, name: bytes, replaceable: Rep
 class Finished:
     """A file whose bytes are verified and written but not yet durable. Takes everything over from Arriving."""
 
-    __slots__ = ("directory", "error", "fd", "identity", "index", "name", "part", "replaceable")
+    __slots__ = ("directory", "error", "fd", "identity", "index", "name", "part", "replaceable", "syncing")
 
     def __init__(self, file: Arriving, replaceable: Replaceable | None) -> None:
         self.index = file.index
@@ -76,12 +76,15 @@ class Finished:
         self.name = file.name
         self.fd = file.fd
         self.identity = file.identity
+        self.syncing = file.syncing
         self.replaceable = replaceable
         self.error: OSError | None = None
 
     def sync(self) -> None:
         """Put the bytes on the medium and close the file."""
         try:
+            if self.syncing is not None:  # begun earlier in the pool's queue, so it never waits for this one
+                self.syncing.result()
             sync_file(self.fd)
         except OSError as error:
             self.error = error

@@ -28,6 +28,7 @@ _NONBLOCK: Final[int] = getattr(os, "O_NONBLOCK", 0)
 NO_FOLLOW: Final[int] = getattr(os, "O_NOFOLLOW", 0)
 ONLY_DIRECTORY: Final[int] = getattr(os, "O_DIRECTORY", 0)
 OPEN_PART: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_FOLLOW | _BINARY
+OPEN_AGAIN: Final = os.O_RDWR | NO_FOLLOW | _NONBLOCK | _BINARY
 OPEN_READ: Final = os.O_RDONLY | _NONBLOCK | _BINARY
 """Not blocking: a fifo that was swapped in must not hang the reader. It means nothing to a regular file."""
 
@@ -118,6 +119,10 @@ class Directory(abc.ABC):
     @abc.abstractmethod
     def create(self, name: bytes) -> int:
         """Make a new file (0600) and return its descriptor, for reading and writing."""
+
+    @abc.abstractmethod
+    def open_part(self, name: bytes) -> int:
+        """Open an unfinished file again, for reading and writing; the caller checks that it is the same one."""
 
     @abc.abstractmethod
     def open_read(self, name: bytes) -> int:

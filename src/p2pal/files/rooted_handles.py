@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 
 from p2pal.files.renames import Identity, rename_new, rename_over
-from p2pal.files.rooted import NO_FOLLOW, ONLY_DIRECTORY, OPEN_PART, OPEN_READ, Directory, where_supported
+from p2pal.files.rooted import NO_FOLLOW, ONLY_DIRECTORY, OPEN_AGAIN, OPEN_PART, OPEN_READ, Directory, where_supported
 
 
 class HandleDirectory(Directory):
@@ -46,6 +46,9 @@ class HandleDirectory(Directory):
 
     def create(self, name: bytes) -> int:
         return os.open(name, OPEN_PART, 0o600, dir_fd=self._fd)
+
+    def open_part(self, name: bytes) -> int:
+        return os.open(name, OPEN_AGAIN, dir_fd=self._fd)
 
     def open_read(self, name: bytes) -> int:
         return os.open(name, OPEN_READ | NO_FOLLOW, dir_fd=self._fd)

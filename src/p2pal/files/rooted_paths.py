@@ -17,7 +17,7 @@ import stat
 from typing import Final
 
 from p2pal.files.renames import Identity
-from p2pal.files.rooted import OPEN_PART, OPEN_READ, Directory, where_supported
+from p2pal.files.rooted import OPEN_AGAIN, OPEN_PART, OPEN_READ, Directory, where_supported
 
 _REPARSE_POINT: Final = 0x400
 
@@ -85,12 +85,18 @@ class PathDirectory(Directory):
     def create(self, name: bytes) -> int:
         return os.open(self._join(name), OPEN_PART, 0o600)
 
+    def open_part(self, name: bytes) -> int:
+        return self._open_file(name, OPEN_AGAIN)
+
     def open_read(self, name: bytes) -> int:
+        return self._open_file(name, OPEN_READ)
+
+    def _open_file(self, name: bytes, flags: int) -> int:
         path = self._join(name)
         found = os.lstat(path)
         if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.ELOOP, "it is no regular file")
-        fd = os.open(path, OPEN_READ)
+        fd = os.open(path, flags)
         opened = os.fstat(fd)
         if (opened.st_dev, opened.st_ino) != (found.st_dev, found.st_ino):
             os.close(fd)
