@@ -103,16 +103,15 @@ class OpQueue:
         return MakeLink(index, entry) if each.status == _LINK else MakeDirectory(index, entry)
 
     def drop(self, given_up: AbstractSet[int]) -> None:
-        """Forget what would be done in vain for these files, and all directories and links not made yet."""
+        """Forget what would be done in vain for these files. Directories stay: complete files may need them."""
         kept: deque[SinkOp | _Range] = deque()
         self.backlog = 0
         for op in self._queue:
-            if isinstance(op, _Range) or (isinstance(op, Write | CheckPiece) and op.index in given_up):
-                continue
-            kept.append(op)
-            self.backlog += _cost(op)
+            if not (isinstance(op, Write | CheckPiece) and op.index in given_up):
+                kept.append(op)
+                self.backlog += _cost(op)
         self._queue = kept
 
 
-def _cost(op: SinkOp) -> int:
+def _cost(op: SinkOp | _Range) -> int:
     return _OP_COST + (len(op.data) if isinstance(op, Write) else 0)

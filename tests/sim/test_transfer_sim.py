@@ -1,0 +1,256 @@
+"""A whole sender and a whole receiver over an ordered pipe, with disks in memory that fail and damage as told."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from tests.sim.transfers import Link, Transfer, Tree, recut_randomly
+
+from p2pal.transfer import events
+from p2pal.transfer.pieces import MAX_UNJUDGED
+from p2pal.transfer.reading import MAX_JOBS
+from p2pal.transfer.states import ReceiverState, SenderState
+from p2pal.wire.transfer import Reason
+
+MIB = 1 << 20
+
+
+def content(seed: int, size: int) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+TREE: Tree = {
+    b"one": content(1, 10),
+    b"top": None,
+    b"top/empty": b"",
+    b"top/a": content(2, 3 * MIB + 5),
+    b"top/deep": None,
+    b"top/deep/b": content(3, 2 * MIB),
+    b"top/deep/link": Link(b"../a"),
+    b"top/hollow": None,
+    b"top/z\xff": content(4, 100_000),
+    b"last": content(5, 1),
+}
+
+
+def check_success(transfer: Transfer, tree: Tree) -> None:
+    assert transfer.sink.tree == dict(tree)
+    assert transfer.sender.done
+    assert transfer.receiver.done
+    sent, received = transfer.finished()
+    assert (sent.ok, sent.failed) == (received.ok, received.failed) == (len(tree), 0)
+    assert transfer.succeeded() == transfer.succeeded(sender=True) == set(tree)
+    for happened in (transfer.sender_events, transfer.receiver_events):
+        moved = sum(each.count for each in happened if isinstance(each, events.BytesMoved))
+        assert moved == sum(len(each) for each in tree.values() if isinstance(each, bytes))
+    digests = [{e.index: e.digest for e in each if isinstance(e, events.EntryFinished)}
+               for each in (transfer.sender_events, transfer.receiver_events)]  # fmt: skip
+    assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize("prompt", [True, False])
+def test_a_tree_arrives_whole(prompt: bool) -> None:
+    transfer = Transfer(TREE, prompt=prompt)
+    transfer.run()
+    check_success(transfer, TREE)
+    assert sent_seconds(transfer) > 0
+
+
+def sent_seconds(transfer: Transfer) -> float:
+    return transfer.finished()[0].seconds
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_tree_arrives_whole_in_any_order_of_work_and_any_cut_of_payloads(seed: int) -> None:
+    rng = random.Random(seed)
+    transfer = Transfer(TREE, limit=rng.choice((4096, 20_000, 64_529)), block=rng.choice((10_000, MIB)))
+    transfer.recut = recut_randomly(rng)
+    transfer.run(rng)
+    check_success(transfer, TREE)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_pieces_that_the_disk_damages_once_are_repaired(seed: int) -> None:
+    rng = random.Random(seed)
+    damaged: set[tuple[bytes, int]] = set()
+
+    def damage(path: bytes, offset: int, data: bytes) -> bytes:
+        spot = (path, offset // MIB)
+        if spot in damaged or rng.random() < 0.8:
+            return data
+        damaged.add(spot)
+        return bytes([data[0] ^ 1]) + data[1:]
+
+    transfer = Transfer(TREE)
+    transfer.sink.damage = damage
+    transfer.run(rng)
+    assert damaged
+    check_success(transfer, TREE)
+
+
+@pytest.mark.parametrize("path", [b"one", b"top/a"])
+def test_a_piece_that_the_disk_damages_twice_fails_its_file_alone(path: bytes) -> None:
+    transfer = Transfer(TREE, skip_errors=True)
+    transfer.sink.damage = lambda where, offset, data: bytes(len(data)) if where == path and not offset else data
+    transfer.run()
+    assert transfer.failures() == transfer.failures(sender=True) == {path: Reason.VERIFY}
+    assert transfer.sink.tree == {each: data for each, data in TREE.items() if each != path}
+    assert not transfer.sink.open
+    assert [(each.ok, each.failed) for each in transfer.finished()] == [(9, 1), (9, 1)]
+
+
+@pytest.mark.parametrize("path", [b"one", b"top/a"])
+def test_a_repair_that_cannot_be_read_fails_its_file_alone(path: bytes) -> None:
+    transfer = Transfer(TREE, skip_errors=True)
+    transfer.source.unrepairable = {path}
+    transfer.sink.damage = lambda where, offset, data: bytes(len(data)) if where == path and not offset else data
+    transfer.run()
+    assert transfer.failures() == transfer.failures(sender=True) == {path: Reason.READ}
+    assert transfer.sink.tree == {each: data for each, data in TREE.items() if each != path}
+    assert transfer.sender.done
+    assert transfer.receiver.done
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 2])
+@pytest.mark.parametrize("seed", range(3))
+def test_with_skip_errors_the_unreadable_is_left_out(blocks: int, seed: int) -> None:
+    transfer = Transfer(TREE, skip_errors=True)
+    transfer.source.unreadable = {b"top/a": blocks, b"one": min(blocks, 1)}
+    transfer.run(random.Random(seed))
+    assert set(transfer.failures()) == set(transfer.failures(sender=True)) == {b"top/a", b"one"}
+    assert transfer.sink.tree == {each: data for each, data in TREE.items() if each not in (b"top/a", b"one")}
+    assert not transfer.sink.open
+    assert transfer.sender.done
+    assert transfer.receiver.done
+
+
+def test_without_skip_errors_the_unreadable_stops_the_batch_and_complete_files_stay() -> None:
+    transfer = Transfer(TREE)
+    transfer.source.unreadable = {b"top/deep/b": 1}
+    transfer.run()
+    kept = {path: data for path, data in TREE.items() if path in (b"one", b"top", b"top/empty", b"top/a", b"top/deep")}
+    assert transfer.sink.tree == kept
+    assert transfer.sink.sealed
+    assert transfer.failures() == transfer.failures(sender=True) == {b"top/deep/b": Reason.READ}
+    assert transfer.succeeded() == transfer.succeeded(sender=True) == set(kept)
+    for happened in (transfer.sender_events, transfer.receiver_events):
+        assert [each.reason for each in happened if isinstance(each, events.Aborted)] == [Reason.BATCH]
+    assert transfer.sender.done
+    assert transfer.receiver.done
+
+
+@pytest.mark.parametrize("skip_errors", [False, True])
+@pytest.mark.parametrize("where", ["begin", "finish"])
+@pytest.mark.parametrize("seed", range(3))
+def test_what_the_target_cannot_take_fails_there(skip_errors: bool, where: str, seed: int) -> None:
+    transfer = Transfer(TREE, skip_errors=skip_errors)
+    failing = transfer.sink.failing if where == "begin" else transfer.sink.fail_at_finish
+    failing[b"top/a"] = Reason.PERMISSION
+    transfer.run(random.Random(seed))
+    assert transfer.failures() == transfer.failures(sender=True) == {b"top/a": Reason.PERMISSION}
+    if skip_errors:
+        assert transfer.sink.tree == {each: data for each, data in TREE.items() if each != b"top/a"}
+    assert transfer.succeeded() == transfer.succeeded(sender=True)
+    assert set(transfer.sink.tree) == transfer.succeeded()
+    assert not transfer.sink.open
+    assert transfer.sender.done
+    assert transfer.receiver.done
+
+
+def test_a_full_disk_stops_everything_even_with_skip_errors() -> None:
+    transfer = Transfer(TREE, skip_errors=True)
+    transfer.sink.failing[b"top/a"] = Reason.DISK
+    transfer.run()
+    stopped = [each for each in transfer.sender_events if isinstance(each, events.Aborted)]
+    assert [(each.reason, each.by_peer) for each in stopped] == [(Reason.DISK, True)]
+    assert transfer.sender.done
+    assert transfer.receiver.done
+    assert set(transfer.sink.tree) == transfer.succeeded() == transfer.succeeded(sender=True)
+    assert b"top/a" not in transfer.sink.tree
+
+
+def test_what_is_declined_never_travels() -> None:
+    transfer = Transfer(TREE)
+    transfer.skip = {3, 4, 5, 6}
+    transfer.run()
+    assert set(transfer.sink.tree) == set(TREE) - {b"top/a", b"top/deep", b"top/deep/b", b"top/deep/link"}
+    assert set(transfer.failures(sender=True).values()) == {Reason.DECLINED}
+    assert transfer.failures(sender=True) == transfer.failures()
+    assert sum(map(len, transfer.payloads)) < MIB
+    assert transfer.finished()[0].failed == 4
+
+
+def test_a_person_says_no() -> None:
+    transfer = Transfer(TREE)
+    transfer.consent = False
+    transfer.run()
+    assert transfer.sink.tree == {}
+    for happened, by_peer in ((transfer.sender_events, True), (transfer.receiver_events, False)):
+        assert [each for each in happened if isinstance(each, events.Aborted)] == [
+            events.Aborted(Reason.DECLINED, "no", by_peer)
+        ]
+    assert transfer.sender.done
+    assert transfer.receiver.done
+
+
+@pytest.mark.parametrize("side", ["sender", "receiver"])
+@pytest.mark.parametrize("seed", range(5))
+def test_either_side_may_stop_at_any_time(side: str, seed: int) -> None:
+    rng = random.Random(seed)
+    stop_after = rng.randrange(1, 40)
+    turns = iter(range(1000))
+    transfer = Transfer(TREE, limit=8000, block=50_000)
+    transfer.run(rng, until=lambda: next(turns) >= stop_after)
+    getattr(transfer, side).cancel(Reason.CANCELLED, "stopped", transfer.now)
+    transfer.resume(rng)
+    assert transfer.receiver.done
+    assert transfer.sender.done
+    assert not transfer.sink.open
+    assert transfer.succeeded() == transfer.succeeded(sender=True)
+    assert all(transfer.sink.tree[path] == TREE[path] for path in transfer.succeeded())
+    assert set(transfer.sink.tree) == transfer.succeeded()
+
+
+def test_a_stopped_sender_does_not_wait_for_ever() -> None:
+    transfer = Transfer(TREE)
+    transfer.run(until=lambda: transfer.sender.state is SenderState.SENDING)
+    transfer.sender.cancel(Reason.CANCELLED, "", transfer.now)
+    transfer.send()
+    due = transfer.sender.next_timeout()
+    assert due is not None
+    transfer.sender.handle_timeout(due - 0.1)
+    assert transfer.sender.state is SenderState.STOPPED
+    transfer.sender.handle_timeout(due)
+    assert transfer.sender.done
+
+
+def test_ten_thousand_small_files_share_payloads_and_are_read_a_few_at_a_time() -> None:
+    tree: Tree = {b"d": None, **{b"d/%d" % number: b"%1024d" % number for number in range(10_000)}}
+    transfer = Transfer(tree)
+    transfer.run()
+    check_success(transfer, tree)
+    assert transfer.most_jobs <= MAX_JOBS
+    assert len(transfer.payloads) < 10_000 / 30
+
+
+def test_no_file_is_begun_while_too_many_await_their_verdict() -> None:
+    tree: Tree = {b"%d" % number: b"" for number in range(MAX_UNJUDGED + 1000)}
+    transfer = Transfer(tree)
+    movers = [transfer.walk, transfer.send, transfer.read, transfer.receive, transfer.reply]
+    transfer.sender.start(0)
+    while True in [mover() for mover in movers]:
+        pass
+    begun = sum(isinstance(each, events.EntryStarted) for each in transfer.sender_events)
+    assert MAX_UNJUDGED <= begun <= MAX_UNJUDGED + MAX_JOBS
+    transfer.resume()
+    check_success(transfer, tree)
+
+
+def test_an_empty_offer_and_one_of_directories_alone() -> None:
+    trees: list[Tree] = [{}, {b"a": None, b"a/b": None, b"a/l": Link(b"b")}]
+    for tree in trees:
+        transfer = Transfer(tree)
+        transfer.run()
+        check_success(transfer, tree)
+        assert transfer.receiver.state is ReceiverState.ENDED
