@@ -1,0 +1,184 @@
+"""What every store does. A store joins the suite by an entry in ``STORES``."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import pytest
+from tests.unit.server.kit import on_loop
+
+from p2pal.server import state as s
+from p2pal.server.config import Limits
+from p2pal.server.memory import MemoryStore
+from p2pal.server.state import SENDER, Denied
+from p2pal.server.store import Store
+from p2pal.wire import rendezvous as wire
+from p2pal.wire.rendezvous import State
+
+LIMITS = Limits(rest=20.0, messages=8)
+
+
+class Bench(Protocol):
+    """A store whose time the test can move."""
+
+    store: Store
+    heard: list[tuple[str, s.Tell | s.Close | s.Note]]
+
+    async def pass_time(self, seconds: float) -> None: ...
+
+
+class MemoryBench:
+    def __init__(self) -> None:
+        self._now = 100.0
+        self._memory = MemoryStore(LIMITS, max_transfers=40, max_bytes=200_000, clock=lambda: self._now)
+        self.store: Store = self._memory
+        self.heard: list[tuple[str, s.Tell | s.Close | s.Note]] = []
+        self.store.listen(lambda rendezvous_id, effect: self.heard.append((rendezvous_id, effect)))
+
+    async def pass_time(self, seconds: float) -> None:
+        self._now += seconds
+        self._memory.sweep()
+
+
+STORES: dict[str, Callable[[], Bench]] = {"memory": MemoryBench}
+
+
+@pytest.fixture(params=list(STORES))
+def bench(request: pytest.FixtureRequest) -> Callable[[], Bench]:
+    """Makes the bench inside the test's event loop."""
+    return STORES[request.param]
+
+
+async def denial(call: Awaitable[object]) -> str:
+    with pytest.raises(Denied) as caught:
+        await call
+    return caught.value.code
+
+
+async def served(store: Store) -> tuple[s.Transfer, str, str]:
+    transfer, token = await store.create(60.0)
+    _, number, receiver = await store.join(transfer.slot)
+    await store.execute(transfer.id, s.Attach(SENDER, "A"))
+    return await store.execute(transfer.id, s.Attach(number, "B")), token, receiver
+
+
+def test_the_life_of_a_transfer(bench: Callable[[], Bench]) -> None:
+    @on_loop
+    async def run() -> None:
+        made = bench()
+        transfer, token, receiver = await served(made.store)
+        assert transfer.state is State.READY
+        assert (await made.store.authorise(token))[1] == SENDER
+        assert (await made.store.authorise(receiver))[1] == 1
+        await made.store.execute(transfer.id, s.Append(SENDER, 1, 0, b"a"))
+        await made.store.execute(transfer.id, s.Append(SENDER, 1, 1, b"b"))
+        await made.store.execute(transfer.id, s.Append(1, 1, 0, b"c"))
+        assert await made.store.read(transfer.id, 1, 0, by_sender=True) == [b"a", b"b"]
+        assert await made.store.read(transfer.id, 1, 1, by_sender=True) == [b"b"]
+        assert await made.store.read(transfer.id, 1, 0, by_sender=False) == [b"c"]
+        assert (transfer.id, s.Tell("B", wire.Message(1, 1, b"b"))) in made.heard
+        await made.store.execute(transfer.id, s.Accept(SENDER, 1))
+        done = await made.store.execute(transfer.id, s.Complete(SENDER))
+        assert done.state is State.COMPLETED
+        assert (await made.store.load(transfer.id)) == done
+        assert await made.store.read(transfer.id, 1, 0, by_sender=True) == []
+
+    run()
+
+
+def test_duplicates_are_dropped_by_their_bytes(bench: Callable[[], Bench]) -> None:
+    @on_loop
+    async def run() -> None:
+        made = bench()
+        transfer, _, _ = await served(made.store)
+        await made.store.execute(transfer.id, s.Append(1, 1, 0, b"x"))
+        await made.store.execute(transfer.id, s.Append(1, 1, 0, b"x"))
+        assert await denial(made.store.execute(transfer.id, s.Append(1, 1, 0, b"y"))) == "conflict"
+        assert await denial(made.store.execute(transfer.id, s.Append(1, 1, 2, b"z"))) == "gap"
+        assert await made.store.read(transfer.id, 1, 0, by_sender=False) == [b"x"]
+
+    run()
+
+
+def test_unknown_things(bench: Callable[[], Bench]) -> None:
+    @on_loop
+    async def run() -> None:
+        made = bench()
+        transfer, token = await made.store.create(60.0)
+        _, other = await made.store.create(60.0)
+        assert await denial(made.store.join(10_000)) == "unknown"
+        assert await denial(made.store.load("0" * 32)) == "unknown"
+        assert await denial(made.store.execute("0" * 32, s.Delete(SENDER))) == "unknown"
+        secret = other.rsplit(".", 1)[1]
+        for forged in (f"{transfer.id}.0.{secret}", f"{transfer.id}.1.{token.rsplit('.', 1)[1]}", "x", token + "x"):
+            assert await denial(made.store.authorise(forged)) == "unauthorised"
+
+    run()
+
+
+def test_time_ends_a_transfer_and_frees_its_slot_later(bench: Callable[[], Bench]) -> None:
+    @on_loop
+    async def run() -> None:
+        made = bench()
+        transfer, token = await made.store.create(5.0)
+        await made.store.execute(transfer.id, s.Attach(SENDER, "A"))
+        await made.pass_time(5.0)
+        assert (transfer.id, s.Close("A", wire.CloseCode.EXPIRED)) in made.heard
+        assert await denial(made.store.join(transfer.slot)) == "expired"
+        assert (await made.store.authorise(token))[0].expired
+        await made.pass_time(LIMITS.rest)
+        assert await denial(made.store.join(transfer.slot)) == "unknown"
+        assert await denial(made.store.authorise(token)) == "unknown"
+
+    run()
+
+
+def test_a_slot_is_not_given_out_again_while_it_rests(bench: Callable[[], Bench]) -> None:
+    @on_loop
+    async def run() -> None:
+        made = bench()
+        over = set()
+        for _ in range(10):
+            transfer, _ = await made.store.create(60.0)
+            await made.store.execute(transfer.id, s.Delete(SENDER))
+            over.add(transfer.slot)
+        assert len(over) == 10
+        live = {(await made.store.create(600.0))[0].slot for _ in range(20)}
+        assert not live & over
+        await made.pass_time(LIMITS.rest)
+        assert {(await made.store.create(60.0))[0].slot for _ in range(20)} & over
+
+    run()
+
+
+def test_secrets_are_stored_as_digests(bench: Callable[[], Bench]) -> None:
+    @on_loop
+    async def run() -> None:
+        made = bench()
+        transfer, token, receiver = await served(made.store)
+        kept = repr(await made.store.load(transfer.id))
+        assert token.rsplit(".", 1)[1] not in kept
+        assert receiver.rsplit(".", 1)[1] not in kept
+
+    run()
+
+
+def test_a_store_is_bounded(bench: Callable[[], Bench]) -> None:
+    @on_loop
+    async def run() -> None:
+        made = bench()
+        transfer, _, _ = await served(made.store)
+        for n in range(3):
+            await made.store.execute(transfer.id, s.Append(1, 1, n, bytes(60_000)))
+        assert await denial(made.store.execute(transfer.id, s.Append(1, 1, 3, bytes(60_000)))) == "log-full"
+        await made.store.execute(transfer.id, s.Release(SENDER, 1))
+        for _ in range(39):
+            await made.store.create(60.0)
+        assert await denial(made.store.create(60.0)) == "full"
+        await made.pass_time(60.0)
+        await made.pass_time(LIMITS.rest)
+        transfer, _, _ = await served(made.store)
+        await made.store.execute(transfer.id, s.Append(1, 1, 0, bytes(60_000)))
+
+    run()

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import asyncio
+
+import aiohttp
+import pytest
+from tests.unit.server.kit import Kit, on_loop, serving
+
+from p2pal.errors import UsageError
+from p2pal.server.app import Server
+from p2pal.server.config import ServerConfig
+from p2pal.wire import rendezvous as wire
+from p2pal.wire.rendezvous import CloseCode
+
+
+@on_loop
+async def test_create_join_look_delete() -> None:
+    async with serving() as kit:
+        created = await kit.create(60)
+        assert 59 < created.expires_in <= 60
+        joined = await kit.join(created.slot)
+        assert (joined.rendezvous_id, joined.attempt) == (created.rendezvous_id, 1)
+        path = f"/api/transfer/{created.rendezvous_id}"
+        status, body = await kit.request("GET", path, token=created.token)
+        assert (status, body["state"], body["slot"]) == (200, "pending", created.slot)
+        assert (await kit.request("DELETE", path, token=created.token))[0] == 204
+        assert (await kit.request("DELETE", path, token=created.token))[0] == 204
+        status, body = await kit.request("GET", path, token=created.token)
+        assert (status, body["state"]) == (200, "aborted")
+        status, body = await kit.post("/api/join", {"slot": created.slot})
+        assert (status, body["error"]["code"]) == (410, "over")
+
+
+async def _refused(kit: Kit, method: str, path: str, data: bytes | None = None, token: str | None = None) -> object:
+    status, body = await kit.request(method, path, data=data, token=token)
+    assert set(body) == {"error"}
+    assert set(body["error"]) == {"code", "message"}
+    return status, body["error"]["code"]
+
+
+@on_loop
+async def test_every_refusal_is_a_json_error() -> None:
+    async with serving() as kit:
+        created, other = await kit.create(), await kit.create()
+        joined = await kit.join(created.slot)
+        path = f"/api/transfer/{created.rendezvous_id}"
+        unknown = created.token.replace(created.rendezvous_id, "0" * 32)
+        for expected, method, target, data, token in (
+            ((404, "not-found"), "GET", "/", None, None),
+            ((405, "method-not-allowed"), "GET", "/api/transfer", None, None),
+            ((405, "method-not-allowed"), "PUT", "/api/join", b"{}", None),
+            ((400, "malformed"), "POST", "/api/transfer", b"", None),
+            ((400, "malformed"), "POST", "/api/transfer", b"{}", None),
+            ((400, "malformed"), "POST", "/api/transfer", b'{"ttl": "5"}', None),
+            ((400, "malformed"), "POST", "/api/transfer", b'{"ttl": -1}', None),
+            ((400, "malformed"), "POST", "/api/transfer", b"\xff\xfe", None),
+            ((400, "malformed"), "POST", "/api/transfer", b'{"x":' + b"[" * 4000, None),
+            ((400, "ttl"), "POST", "/api/transfer", b'{"ttl": 0.5}', None),
+            ((400, "ttl"), "POST", "/api/transfer", b'{"ttl": 1e8}', None),
+            ((400, "version"), "POST", "/api/transfer", b'{"ttl": 60, "version": 2}', None),
+            ((413, "too-large"), "POST", "/api/transfer", b" " * 5000, None),
+            ((400, "malformed"), "POST", "/api/join", b'{"slot": 0}', None),
+            ((400, "malformed"), "POST", "/api/join", b'{"slot": 1.5}', None),
+            ((404, "unknown"), "POST", "/api/join", b'{"slot": 99999}', None),
+            ((401, "unauthorised"), "GET", path, None, None),
+            ((401, "unauthorised"), "GET", path, None, "nonsense"),
+            ((401, "unauthorised"), "DELETE", path, None, other.token),
+            ((403, "forbidden"), "DELETE", path, None, joined.token),
+            ((404, "unknown"), "GET", f"/api/transfer/{'0' * 32}", None, unknown),
+            ((400, "websocket-expected"), "GET", "/api/ws", None, None),
+        ):
+            assert await _refused(kit, method, target, data, token) == expected, (method, target, data)
+
+
+@on_loop
+async def test_answers_are_not_to_be_stored_and_health_is_plain() -> None:
+    async with serving() as kit:
+        for path in ("/healthz", "/nowhere", "/api/ws"):
+            async with kit.session.get(kit.server.url + path, headers={"Host": "evil.example"}) as response:
+                assert response.headers["Cache-Control"] == "no-store"
+                assert "evil" not in await response.text()
+        assert (await kit.request("GET", "/healthz")) == (200, {"status": "ok"})
+
+
+@on_loop
+async def test_a_busy_and_a_full_transfer_say_so() -> None:
+    async with serving() as kit:
+        created = await kit.create()
+        for _ in range(8):
+            await kit.join(created.slot)
+        status, body = await kit.post("/api/join", {"slot": created.slot})
+        assert (status, body["error"]["code"]) == (429, "queue-full")
+        created, sender, _ = await kit.pair()
+        await sender.send(wire.Accept(1))
+        while (await sender.expect(wire.StateChanged)).state is not wire.State.ACTIVE:
+            pass
+        status, body = await kit.post("/api/join", {"slot": created.slot})
+        assert (status, body["error"]["code"]) == (409, "busy")
+
+
+@on_loop
+async def test_time_expires_a_transfer_with_its_sockets() -> None:
+    async with serving(ServerConfig(port=0, min_ttl=0.01)) as kit:
+        created = await kit.create(0.2)
+        sender = await kit.hello(created.token)
+        assert await sender.close_code() == CloseCode.EXPIRED
+        status, body = await kit.post("/api/join", {"slot": created.slot})
+        assert (status, body["error"]["code"]) == (410, "expired")
+
+
+@on_loop
+async def test_stop_closes_sockets_with_going_away() -> None:
+    server = Server(ServerConfig(port=0))
+    await server.start()
+    async with aiohttp.ClientSession() as session:
+        kit = Kit(server, session)
+        created = await kit.create()
+        greeted, mute = await kit.hello(created.token), await kit.socket()
+        await greeted.expect(wire.Welcome)
+        stopping = asyncio.create_task(server.stop())
+        assert await greeted.close_code() == CloseCode.GOING_AWAY
+        assert await mute.close_code() == CloseCode.GOING_AWAY
+        await stopping
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await kit.create()
+
+
+@on_loop
+async def test_a_taken_port_is_a_usage_error() -> None:
+    async with serving() as kit:
+        with pytest.raises(UsageError, match="cannot listen"):
+            await Server(ServerConfig(port=kit.server.port)).start()
+
+
+@on_loop
+async def test_urls_can_be_used_from_this_machine() -> None:
+    for host, shown in (("0.0.0.0", "127.0.0.1"), ("localhost", "localhost"), ("127.0.0.1", "127.0.0.1")):
+        server = Server(ServerConfig(host=host, port=0))
+        await server.start()
+        assert server.url == f"http://{shown}:{server.port}"
+        await server.stop()
