@@ -14,7 +14,7 @@ import click
 
 from p2pal._version import __version__
 from p2pal.cli.exit import describe, report
-from p2pal.cli.options import CONTEXT, Globals, canonical, closest, debug_option, quoted, write_exit_codes
+from p2pal.cli.options import CONTEXT, Globals, canonical, closest, debug_option, flag, quoted, write_exit_codes
 from p2pal.errors import UsageError
 
 COMMANDS: Final = {
@@ -80,10 +80,15 @@ def _show_version(ctx: click.Context, _param: click.Parameter, value: bool) -> N
     options_metavar="[--version] [--debug]",
     subcommand_metavar="COMMAND [ARGS]...",
 )
-@click.option(
-    "-version", "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version,
+@flag(
+    "--version",
+    "-V",
+    dest="version",
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
     help="Show the version and exit.",
-)  # fmt: skip
+)
 @debug_option
 @click.pass_context
 def cli(ctx: click.Context) -> None:

@@ -12,6 +12,24 @@ INTERVAL: Final = 5.0
 STEP: Final = 10
 
 
+class Writer:
+    """Lines to a stream. A reader that goes away does not end the transfer: the files matter more than the report."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._gone = False
+
+    def line(self, text: str) -> None:
+        """Write one line at once; the text is safe already."""
+        if self._gone:
+            return
+        try:
+            self._out.write(text + "\n")
+            self._out.flush()
+        except OSError:
+            self._gone = True
+
+
 class Board(Protocol):
     """Where progress is shown. Every text it is given is already safe, except the name in a :class:`Progress`."""
 
@@ -64,12 +82,13 @@ class Plain:
         clock: Seconds, monotonic.
     """
 
-    def __init__(self, out: TextIO, clock: Callable[[], float]) -> None:
+    def __init__(self, out: Writer, clock: Callable[[], float]) -> None:
         self._out = out
         self._clock = clock
         self._shown_at = 0.0
         self._shown_percent = 0
         self._last: Progress | None = None
+        self._shown: Progress | None = None
         self._running = False
         self._path = ""
 
@@ -92,7 +111,7 @@ class Plain:
             self._show(event, percent, now)
 
     def _show(self, event: Progress, percent: int, now: float) -> None:
-        self._shown_at, self._shown_percent = now, percent
+        self._shown_at, self._shown_percent, self._shown = now, percent, event
         parts = [
             f"{percent}%",
             f"{units.size(event.done)} of {units.size(event.total)}",
@@ -112,12 +131,11 @@ class Plain:
 
     def note(self, text: str) -> None:
         """Write the line."""
-        self._out.write(text + "\n")
-        self._out.flush()
+        self._out.line(text)
 
     def stop(self, *, complete: bool) -> None:
         """Write how far it came, unless all of it did: then the summary says so."""
-        if self._running and not complete and self._last is not None:
+        if self._running and not complete and self._last is not None and self._last is not self._shown:
             self._show(self._last, units.percent(self._last.done, self._last.total), self._clock())
         self._running = False
 

@@ -5,6 +5,7 @@ The only module that knows rich. Lines are laid out here, because what matters m
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Final, TextIO
 
@@ -81,7 +82,8 @@ class Bars:
         now = self._clock()
         if self._live is not None and now - self._drawn_at >= REDRAW:
             self._drawn_at = now
-            self._live.refresh()
+            with contextlib.suppress(OSError):  # the terminal went away; the transfer goes on
+                self._live.refresh()
 
     def path(self, path: str) -> None:
         """Show it with the next drawing."""
@@ -89,7 +91,8 @@ class Bars:
 
     def note(self, text: str) -> None:
         """Print a line above the bars."""
-        self._console.print(Text(text), soft_wrap=True)
+        with contextlib.suppress(OSError):
+            self._console.print(Text(text), soft_wrap=True)
 
     def stop(self, *, complete: bool) -> None:
         """Draw the end and leave it on the screen."""
@@ -106,8 +109,9 @@ class Bars:
                 done=last.done, total=last.total, files_done=last.files_done, files_failed=last.files_failed,
                 files=last.files, rate=last.rate, eta=None,
             )  # fmt: skip
-        self._live.refresh()
-        self._live.stop()
+        with contextlib.suppress(OSError):
+            self._live.refresh()
+            self._live.stop()
         self._live = None
 
     def abandon(self) -> None:

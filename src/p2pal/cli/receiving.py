@@ -10,10 +10,11 @@ from typing import Any, Final
 from p2pal.app import events
 from p2pal.app.options import Decision, ReceiveOptions
 from p2pal.cli import config, signals
+from p2pal.cli.plain import Writer
 from p2pal.cli.prompts import Prompter, ask_line, interactive
 from p2pal.cli.running import drive, make_board, reporting
 from p2pal.cli.text import names, safe, safe_path
-from p2pal.cli.views import JsonView, QuietView, ReceiverView, View, Writer, hide_code, offer_lines
+from p2pal.cli.views import JsonView, QuietView, ReceiverView, View, hide_code, offer_lines
 from p2pal.crypto.codes import Code, parse
 from p2pal.errors import MistypedCode, UsageError
 

@@ -7,24 +7,30 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from types import TracebackType
 from typing import Any, Protocol
 
 from p2pal.app import events
 from p2pal.cli import logs
 from p2pal.cli.exit import describe
-from p2pal.cli.plain import Board, Plain, Silent
+from p2pal.cli.plain import Board, Plain, Silent, Writer
 from p2pal.cli.signals import Stop
 from p2pal.cli.views import View, present
 
 
-class Transfer(AsyncIterator[events.Event], Protocol):
-    """What this floor needs of :class:`p2pal.app.operation.Transfer`."""
+class Transfer(Protocol):
+    """What this floor needs of the app's transfer: entered, iterated over, and left; see :mod:`p2pal.app`."""
 
     async def __aenter__(self) -> Any:
         """Begin."""
 
-    async def __aexit__(self, *args: object) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> None:
         """End, cancelling what still runs."""
+
+    def __aiter__(self) -> AsyncIterator[events.Event]:
+        """The events."""
 
     def cancel(self) -> None:
         """Stop: tell the peer, clean up; the iteration then raises Interrupted."""
@@ -38,7 +44,7 @@ def make_board(*, quiet: bool, debug: bool) -> Board:
         return Silent()
     # A log would run through the bars, and a dumb terminal cannot move its cursor.
     if debug or not sys.stderr.isatty() or os.environ.get("TERM", "") == "dumb":
-        return Plain(sys.stderr, time.monotonic)
+        return Plain(Writer(sys.stderr), time.monotonic)
     from p2pal.cli.progress import Bars
 
     return Bars(sys.stderr, time.monotonic)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +13,18 @@ from typing import Any
 from p2pal.app import events
 from p2pal.app.options import SendOptions
 from p2pal.cli import config, signals
+from p2pal.cli.plain import Writer
 from p2pal.cli.prompts import Prompter, interactive
 from p2pal.cli.running import drive, make_board, reporting
 from p2pal.cli.serve import Served, for_the_other_machine, parse_address, serving
-from p2pal.cli.views import JsonView, QuietView, SenderView, View, Writer
+from p2pal.cli.views import JsonView, QuietView, SenderView, View
 from p2pal.errors import UsageError
 
 MIN_TTL = 1.0
+
+
+def _directories(files: Iterable[Path]) -> frozenset[str]:
+    return frozenset(os.path.basename(os.path.abspath(path)) for path in files if os.path.isdir(path))
 
 
 def run_send(files: tuple[Path, ...], flags: dict[str, Any], *, as_json: bool, quiet: bool, debug: bool) -> None:
@@ -28,7 +35,7 @@ def run_send(files: tuple[Path, ...], flags: dict[str, Any], *, as_json: bool, q
     """
     board = make_board(quiet=quiet or as_json, debug=debug)
     out = Writer(sys.stdout)
-    screen = SenderView(out, board, flags["ttl"])
+    screen = SenderView(out, board, flags["ttl"], _directories(files))
     view: View = JsonView(out) if as_json else QuietView(out) if quiet else screen
     asking = view is screen and not flags.pop("yes") and interactive()
 

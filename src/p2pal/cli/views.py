@@ -8,13 +8,13 @@ one passes :func:`p2pal.cli.text.safe`.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
-from typing import Final, Protocol, TextIO
+from typing import Final, Protocol
 
 from p2pal.app import events
 from p2pal.cli import jsonl, logs, units
-from p2pal.cli.plain import Board
+from p2pal.cli.plain import Board, Writer
 from p2pal.cli.text import names, safe, safe_path
 
 MAX_FAILURES: Final = 20
@@ -48,24 +48,6 @@ def hide_code(code: str) -> None:
     """Keep a join code, and its words alone, out of logs and tracebacks."""
     logs.hide(code)
     logs.hide(code.rpartition("-")[0])
-
-
-class Writer:
-    """Lines to stdout. A reader that goes away does not end the transfer: the files matter more than the report."""
-
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
-        self._gone = False
-
-    def line(self, text: str) -> None:
-        """Write one line at once."""
-        if self._gone:
-            return
-        try:
-            self._out.write(text + "\n")
-            self._out.flush()
-        except BrokenPipeError:
-            self._gone = True
 
 
 class JsonView:
@@ -170,11 +152,13 @@ class SenderView(_HumanView):
         out: For results.
         board: For status and progress.
         ttl: Seconds that the code waits, shown beside what is sent.
+        directories: Which of the names are directories; they are shown with a slash.
     """
 
-    def __init__(self, out: Writer, board: Board, ttl: float) -> None:
+    def __init__(self, out: Writer, board: Board, ttl: float, directories: Collection[str] = frozenset()) -> None:
         super().__init__(out, board)
         self._ttl = ttl
+        self._directories = directories
 
     def show(self, event: events.Event) -> None:
         """Show one event."""
@@ -187,7 +171,8 @@ class SenderView(_HumanView):
                 self._board.note("Waiting for the other machine…")
             case events.WrongGuess():
                 left = "no more tries" if event.left <= 0 else f"{units.plural(event.left, 'more try')} left"
-                self._board.note(f"Someone tried another code ({left})")
+                who = "another version of p2pal" if event.reason == "version" else "another code"
+                self._board.note(f"Someone tried to join with {who} ({left})")
             case events.Connected() if not self._path:
                 self._common(event)
                 if not self._flowing:
@@ -202,7 +187,8 @@ class SenderView(_HumanView):
         if self._what:
             return
         one = len(event.names) == 1 and event.entries == 1 and event.files == 1
-        self._what = f"{names(event.names)} ({units.plural(event.files, 'file')}, {units.size(event.total)})"
+        shown = [name + "/" if name in self._directories else name for name in event.names]
+        self._what = f"{names(shown)} ({units.plural(event.files, 'file')}, {units.size(event.total)})"
         self._out.line(f"Sending{' file' if one else ''}: {self._what} — TTL: {units.duration(self._ttl)}")
 
     def _summary(self, event: events.Summary) -> None:
