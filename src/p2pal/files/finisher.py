@@ -64,6 +64,12 @@ def settle_name(directory: Directory, part: bytes, name: bytes, replaceable: Rep
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
 
 
+def _sync_and_drop(fd: int) -> None:
+    sync_file(fd)
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 class Finished:
     """A file whose bytes are verified and written but not yet durable. Takes everything over from Arriving."""
 
@@ -162,9 +168,15 @@ class Finisher:
             results += self._batches.popleft().result()
         return results
 
-    def sync_ahead(self, fd: int) -> Future[None]:
-        """Begin to put an open file on the medium while it is still being written."""
-        return self._pool.submit(sync_file, fd)
+    def sync_ahead(self, fd: int, *, drop: bool) -> Future[None]:
+        """Begin to put an open file on the medium while it is still being written.
+
+        Args:
+            fd: The file.
+            drop: Whether to give its memory in the page cache back afterwards: a file of many gigabytes must not push
+                out what other programs use, and reusing the same pages costs the system less than taking new ones.
+        """
+        return self._pool.submit(_sync_and_drop if drop else sync_file, fd)
 
     def sync_directories(self, directories: Iterable[Directory]) -> dict[Identity, OSError]:
         """Sync each directory once, however many handles it has; return the failures."""

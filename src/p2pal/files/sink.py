@@ -46,6 +46,9 @@ MAX_OPEN: Final = 32
 SYNC_BYTES: Final = 32 << 20
 """A batch, or the unsynced part of a big file, is not larger: bytes."""
 
+DROP_FROM: Final = 256 << 20
+"""Files of this size, in bytes, and larger leave the page cache once they are on the medium."""
+
 BATCH_SECONDS: Final = 0.5
 """A complete file waits no longer for its batch, even while the writer is busy."""
 
@@ -185,7 +188,7 @@ class Sink:
             file.write(op.offset, op.data)
             if file.unsynced >= SYNC_BYTES:
                 file.settle()  # a disk that is slower than the network slows the writer here
-                file.syncing = self._finisher.sync_ahead(file.fd)
+                file.syncing = self._finisher.sync_ahead(file.fd, drop=file.entry.size >= DROP_FROM)
                 file.unsynced = 0
         except OSError as error:
             results += self._fail(op.index, *sink_failure(error))
