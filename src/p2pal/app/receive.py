@@ -134,7 +134,9 @@ class _Receive(Shell):
         )
 
     async def _last_word(self, mailbox: Mailbox) -> None:
-        mailbox.leave()
+        # What ran to its end the sender completes; leaving would open the code for another receiver.
+        if self._tracker.finished is None:
+            mailbox.leave()
 
     # Consent
 

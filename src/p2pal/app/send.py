@@ -185,8 +185,11 @@ class _Send(Shell):
         """Whoever comes later with the code learns that the transfer is over."""
         if self._met:
             mailbox.complete()
-        else:
-            await client.delete(created.rendezvous_id, created.token)
+            await mailbox.close()
+            if not self._mailbox_failed:
+                return
+        # Nobody came, or the receiver left before we could say that it is done.
+        await client.delete(created.rendezvous_id, created.token)
 
     async def _read(self, pump: ReadPump) -> None:
         while True:

@@ -18,7 +18,7 @@ from p2pal.app.base import Transfer
 from p2pal.app.events import Connected, PeerJoined, Reconnecting
 from p2pal.app.options import ConnectOptions
 from p2pal.app.tracker import Tracker
-from p2pal.errors import P2palError, PeerLost, ServerError, ServerRefused
+from p2pal.errors import P2palError, PeerLost, ServerRefused
 from p2pal.lanes.base import IceServer
 from p2pal.peer.meeting import Introduction
 from p2pal.peer.peer import Peer
@@ -79,6 +79,8 @@ class Shell(Transfer):
         self._connect = connect
         self._peer: Peer | None = None
         self._closing: asyncio.Task[None] | None = None
+        self._parting = False
+        self._mailbox_failed = False
 
     @property
     def _path(self) -> str:
@@ -95,11 +97,15 @@ class Shell(Transfer):
     # The mailbox
 
     async def _tend(self, mailbox: Mailbox) -> None:
-        """Keep the mailbox connected. A server that goes away while the peers are linked is not missed."""
+        """Keep the mailbox connected.
+
+        A server that goes away, or forgets us, while the peers are linked or done with each other is not missed.
+        """
         try:
             await mailbox.run()
-        except ServerError:
-            if self._peer is None or not self._peer.linked:
+        except P2palError:
+            self._mailbox_failed = True
+            if not self._parting and (self._peer is None or not self._peer.linked):
                 raise
 
     async def _meet(self, meeting: Coroutine[None, None, Introduction], tender: asyncio.Task[None]) -> Introduction:
@@ -115,6 +121,7 @@ class Shell(Transfer):
 
     async def _part(self, mailbox: Mailbox, tender: asyncio.Task[None], last: Coroutine[None, None, None]) -> None:
         """Leave the server in good order; what it should know last is ``last``."""
+        self._parting = True
         with contextlib.suppress(P2palError, TimeoutError):
             async with asyncio.timeout(FAREWELL):
                 await last
@@ -136,6 +143,7 @@ class Shell(Transfer):
                 self._machine.cancel(Reason.CANCELLED, "", monotonic())
             await peer.run()
         finally:
+            self._parting = True
             ticker.cancel()
             if self._closing is not None:
                 await self._closing

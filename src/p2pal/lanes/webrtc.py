@@ -179,7 +179,8 @@ class WebRtcConnection:
             return "unknown"
         local, remote = report.get(pair.local_candidate_id), report.get(pair.remote_candidate_id)
         known = (getattr(remote, "address", None), getattr(remote, "port", None)) in self._remote_hosts
-        return describe_path(local, remote, remote_is_host=known)
+        # The engine also sends from addresses that we keep to ourselves: the peer cannot know them, but they are ours.
+        return describe_path(local, remote, remote_is_host=known or self._only_loopback)
 
     def _on_open(self, _event: object) -> None:
         if self._closed:
