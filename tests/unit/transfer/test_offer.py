@@ -1,0 +1,57 @@
+"""The reader of offers: what it takes, what it refuses, what it sums up."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2pal.errors import ProtocolError
+from p2pal.transfer.events import OfferComplete, Top
+from p2pal.transfer.manifest import Manifest
+from p2pal.transfer.offer import MAX_TOPS, OfferReader
+from p2pal.wire.transfer import Entry, Kind, OfferEnd, OfferPart
+
+DIRECTORY = Entry(b"d", Kind.DIRECTORY)
+
+
+def read(*entries: Entry) -> OfferComplete:
+    manifest = Manifest()
+    reader = OfferReader(manifest, bytearray())
+    for number, entry in enumerate(entries):
+        reader.add(OfferPart(number, [entry]))
+    return reader.end(OfferEnd(len(entries), manifest.files, manifest.total, manifest.digest(), 3))
+
+
+def test_the_summary_is_by_top_level_entry() -> None:
+    complete = read(
+        Entry(b"b", Kind.FILE, 5), DIRECTORY, Entry(b"d/x", Kind.FILE, 7), Entry(b"d/e", Kind.DIRECTORY),
+        Entry(b"d/e/y", Kind.FILE, 8), Entry(b"l", Kind.LINK, target=b"b"), Entry(b"d/e/l", Kind.LINK, target=b"y"),
+    )  # fmt: skip
+    tops = [Top(b"b", Kind.FILE, 1, 5), Top(b"d", Kind.DIRECTORY, 2, 15), Top(b"l", Kind.LINK, 0, 0)]
+    assert complete == OfferComplete(7, 3, 20, tops, 0, 3)
+
+
+def test_only_so_many_top_level_entries_are_described() -> None:
+    complete = read(*(Entry(b"%d" % number, Kind.FILE, 1) for number in range(MAX_TOPS + 7)))
+    assert (len(complete.tops), complete.more, complete.total) == (MAX_TOPS, 7, MAX_TOPS + 7)
+
+
+@pytest.mark.parametrize("path", [b"...", b"a.", b".a", b"..a", b"a..b", b" ", b"\n", b"\\", b"c:", b"\xff"])
+def test_odd_names_are_the_sinks_business(path: bytes) -> None:
+    assert read(Entry(path, Kind.FILE, 1)).files == 1
+
+
+def test_a_part_must_be_the_next() -> None:
+    reader = OfferReader(Manifest(), bytearray())
+    with pytest.raises(ProtocolError, match="gap"):
+        reader.add(OfferPart(1, [DIRECTORY]))
+    reader.add(OfferPart(0, [DIRECTORY]))
+    with pytest.raises(ProtocolError, match="gap"):
+        reader.add(OfferPart(0, [DIRECTORY]))
+
+
+def test_kinds_are_kept_by_index() -> None:
+    kinds = bytearray()
+    OfferReader(Manifest(), kinds).add(
+        OfferPart(0, [DIRECTORY, Entry(b"l", Kind.LINK, target=b"d"), Entry(b"f", Kind.FILE)])
+    )
+    assert kinds == bytes((Kind.DIRECTORY, Kind.LINK, Kind.FILE))
