@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import pytest
+
+from p2pal.errors import ServerRefused
+from p2pal.rendezvous import events as e
+from p2pal.rendezvous.delivery import Delivery, Role
+from p2pal.wire import rendezvous as wire
+from p2pal.wire.rendezvous import State
+
+
+def welcomed(role: Role) -> Delivery:
+    delivery = Delivery(role)
+    assert delivery.connected() == {}
+    delivery.handle(wire.Welcome(State.PENDING, 60.0, 0 if role == "send" else 1))
+    if role == "send":
+        delivery.handle(wire.Served(1))
+    delivery.events()
+    return delivery
+
+
+def test_what_is_queued_before_the_welcome_goes_out_after_it() -> None:
+    delivery = Delivery("receive")
+    delivery.connected()
+    assert delivery.append(1, b"a") == 0
+    delivery.ask_ice()
+    assert delivery.outputs() == []
+    delivery.handle(wire.Welcome(State.READY, 60.0, 1))
+    assert delivery.outputs() == [wire.Append(0, b"a", 1), wire.AskIce()]
+    assert delivery.outputs() == []
+
+
+def test_after_a_lost_socket_what_was_not_acknowledged_is_said_again() -> None:
+    delivery = welcomed("send")
+    delivery.append(1, b"a")
+    delivery.append(1, b"b")
+    delivery.accept(1)
+    assert len(delivery.outputs()) == 3
+    delivery.handle(wire.Appended(1, 0))
+    assert delivery.connected() == {1: 0}
+    delivery.handle(wire.Welcome(State.READY, 60.0, 1))
+    assert delivery.outputs() == [wire.Append(1, b"b", 1), wire.Accept(1)]
+    delivery.handle(wire.Appended(1, 1))
+    delivery.handle(wire.StateChanged(State.ACTIVE, 60.0, 1))
+    assert delivery.settled
+
+
+def test_repeats_are_dropped_and_the_cursor_moves() -> None:
+    delivery = welcomed("send")
+    delivery.handle(wire.Message(1, 0, b"a"))
+    delivery.handle(wire.Message(1, 0, b"a"))
+    delivery.handle(wire.Message(1, 1, b"b"))
+    assert delivery.events() == [e.Message(1, 0, b"a"), e.Message(1, 1, b"b")]
+    assert delivery.connected() == {1: 2}
+
+
+def test_a_release_clears_what_waits_for_that_attempt() -> None:
+    delivery = welcomed("send")
+    delivery.append(1, b"a")
+    delivery.release(1, "wrong-code")
+    delivery.handle(wire.Released(1, "wrong-code"))
+    delivery.handle(wire.Released(1, "wrong-code"))
+    assert delivery.events() == [e.Released(1, "wrong-code")]
+    assert delivery.settled
+    delivery.append(1, b"late")
+    assert delivery.settled
+    delivery.handle(wire.Message(1, 0, b"late too"))
+    delivery.handle(wire.Served(2))
+    assert delivery.events() == [e.Served(2)]
+
+
+def test_a_receiver_is_over_when_released() -> None:
+    delivery = welcomed("receive")
+    delivery.leave()
+    delivery.handle(wire.Released(1, "left"))
+    assert delivery.over == "released"
+    assert delivery.settled
+
+
+@pytest.mark.parametrize(("state", "over"), [(State.COMPLETED, "completed"), (State.ABORTED, "aborted")])
+def test_the_end_of_the_transfer(state: State, over: str) -> None:
+    delivery = welcomed("send")
+    delivery.complete()
+    delivery.handle(wire.StateChanged(state, 0.0))
+    assert delivery.over == over
+    assert delivery.settled
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        wire.Message(1, 1, b"gap"),
+        wire.Message(2, 0, b"no such attempt"),
+        wire.Appended(1, 0),
+        wire.Appended(3, 0),
+        wire.Served(2),
+        wire.Served(1),
+        wire.Welcome(State.READY, 1.0, 1),
+        wire.Error("conflict", "\x1b[2J"),
+        wire.Error("whatever"),
+    ],
+    ids=str,
+)
+def test_what_a_server_may_not_say(message: wire.ServerMessage) -> None:
+    with pytest.raises(ServerRefused) as caught:
+        welcomed("send").handle(message)
+    assert "\x1b" not in str(caught.value)
+
+
+def test_what_may_not_come_before_the_welcome() -> None:
+    for message in (wire.Served(1), wire.Error("released"), wire.Peer(online=True)):
+        with pytest.raises(ServerRefused):
+            Delivery("send").handle(message)
+    with pytest.raises(ServerRefused):
+        Delivery("receive").handle(wire.Welcome(State.READY, 1.0, 0))
+
+
+def test_a_receiver_stays_with_its_attempt() -> None:
+    delivery = welcomed("receive")
+    delivery.connected()
+    with pytest.raises(ServerRefused):
+        delivery.handle(wire.Welcome(State.READY, 1.0, 2))
+
+
+def test_a_refusal_that_a_release_explains_is_ignored() -> None:
+    delivery = welcomed("send")
+    delivery.handle(wire.Error("released", attempt=1))
+    delivery.handle(wire.Error("not-served", attempt=1))
+
+
+def test_logs_are_bounded_before_anything_is_sent() -> None:
+    delivery = welcomed("send")
+    with pytest.raises(ValueError, match="larger"):
+        delivery.append(1, bytes(wire.MAX_BODY + 1))
+    for _ in range(wire.MAX_LOG // wire.MAX_BODY):
+        delivery.append(1, bytes(wire.MAX_BODY))
+    with pytest.raises(ServerRefused):
+        delivery.append(1, b"x")
+
+
+def test_only_usable_ice_servers_are_reported() -> None:
+    delivery = welcomed("send")
+    delivery.ask_ice()
+    delivery.handle(wire.Ice([wire.IceServer(["stun:h", "http://x"])]))
+    assert delivery.events() == [e.IceServers((wire.IceServer(["stun:h"]),))]

@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+import pytest
+from aiohttp import web
+from tests.unit.rendezvous.proxy import Proxy, proxy_to
+from tests.unit.server.kit import Kit, odd_server, on_loop, serving
+
+from p2pal import errors
+from p2pal.rendezvous import events as e
+from p2pal.rendezvous.client import RendezvousClient
+from p2pal.rendezvous.mailbox import Mailbox
+from p2pal.server.config import ServerConfig
+from p2pal.wire import rendezvous as wire
+from p2pal.wire.rendezvous import State
+
+E = TypeVar("E", bound=e.MailboxEvent)
+
+
+async def expect(mailbox: Mailbox, kind: type[E]) -> E:
+    async with asyncio.timeout(30):
+        while True:
+            event = await mailbox.get()
+            if isinstance(event, kind):
+                return event
+
+
+@dataclass
+class Pair:
+    kit: Kit
+    proxy: Proxy
+    created: wire.Created
+    sender: Mailbox
+    receiver: Mailbox
+    sender_run: asyncio.Task[None]
+    receiver_run: asyncio.Task[None]
+
+
+@asynccontextmanager
+async def pair(patience: float = 120.0) -> AsyncIterator[Pair]:
+    """Two mailboxes through one proxy, attempt 1 served."""
+    async with serving() as kit, proxy_to(kit.server.port) as proxy, RendezvousClient(proxy.url) as client:
+        created = await kit.create()
+        joined = await kit.join(created.slot)
+        sender = client.mailbox("send", created.token, patience=patience)
+        receiver = client.mailbox("receive", joined.token, patience=patience)
+        runs = asyncio.create_task(sender.run()), asyncio.create_task(receiver.run())
+        try:
+            assert await expect(sender, e.Served) == e.Served(1)
+            yield Pair(kit, proxy, created, sender, receiver, *runs)
+        finally:
+            await sender.close()
+            await receiver.close()
+            for run in runs:
+                with suppress(errors.P2palError):
+                    await run
+
+
+@on_loop
+async def test_messages_accept_ice_and_completion() -> None:
+    async with pair() as p:
+        assert p.sender.append(1, b"a0") == 0
+        assert await expect(p.receiver, e.Message) == e.Message(1, 0, b"a0")
+        assert p.receiver.append(1, b"b0") == 0
+        assert await expect(p.sender, e.Message) == e.Message(1, 0, b"b0")
+        p.sender.ask_ice()
+        assert await expect(p.sender, e.IceServers) == e.IceServers(())
+        p.sender.accept(1)
+        while (await expect(p.receiver, e.State)).state is not State.ACTIVE:
+            pass
+        p.sender.complete()
+        await p.sender_run
+        await p.receiver_run
+        with pytest.raises(errors.ServerRefused):
+            await expect(p.receiver, e.Offline)
+
+
+@on_loop
+async def test_cuts_lose_and_repeat_nothing() -> None:
+    async with pair() as p:
+        sent = [b"%d" % n for n in range(60)]
+        for n, body in enumerate(sent):
+            p.sender.append(1, body)
+            p.receiver.append(1, body)
+            if n % 20 == 10:
+                p.proxy.cut()
+                await expect(p.sender, e.Online)
+        got = [await expect(p.receiver, e.Message) for _ in sent]
+        assert [(message.index, message.body) for message in got] == list(enumerate(sent))
+
+
+@on_loop
+async def test_a_cut_is_told_and_patience_ends() -> None:
+    async with pair(patience=0.0) as p:
+        p.proxy.refusing = True
+        p.proxy.cut()
+        with pytest.raises(errors.ServerUnreachable):
+            await p.sender_run
+        with pytest.raises(errors.ServerUnreachable):
+            await p.receiver_run
+
+
+@on_loop
+async def test_offline_then_online() -> None:
+    async with pair() as p:
+        p.proxy.refusing = True
+        p.proxy.cut()
+        assert (await expect(p.sender, e.Offline)).seconds == 0
+        p.sender.append(1, b"meanwhile")
+        p.proxy.refusing = False
+        await expect(p.sender, e.Online)
+        assert (await expect(p.receiver, e.Message)).body == b"meanwhile"
+
+
+@on_loop
+async def test_close_flushes_what_is_queued() -> None:
+    async with pair() as p:
+        p.sender.append(1, b"wrong")
+        p.sender.release(1, "wrong-code")
+        await p.sender.close()
+        assert (await expect(p.receiver, e.Message)).body == b"wrong"
+        assert await expect(p.receiver, e.Released) == e.Released(1, "wrong-code")
+        await p.receiver_run
+        await p.sender_run
+
+
+@on_loop
+async def test_a_receiver_leaves() -> None:
+    async with pair() as p:
+        p.receiver.leave()
+        assert await expect(p.sender, e.Released) == e.Released(1, "left")
+        await p.receiver_run
+
+
+@on_loop
+async def test_a_deleted_transfer_is_unknown_to_the_receiver() -> None:
+    async with pair() as p:
+        async with RendezvousClient(p.kit.server.url) as client:
+            await client.delete(p.created.rendezvous_id, p.created.token)
+        with pytest.raises(errors.CodeUnknown):
+            await p.receiver_run
+
+
+@on_loop
+async def test_an_expired_transfer() -> None:
+    async with serving(ServerConfig(port=0, min_ttl=0.01)) as kit, RendezvousClient(kit.server.url) as client:
+        created = await client.create(0.1)
+        with pytest.raises(errors.CodeExpired):
+            await client.mailbox("send", created.token).run()
+
+
+@on_loop
+async def test_a_token_that_nobody_knows() -> None:
+    async with serving() as kit, RendezvousClient(kit.server.url) as client:
+        for token in ("0" * 32 + ".0." + "x" * 32, "y" * 40):
+            with pytest.raises(errors.CodeUnknown):
+                await client.mailbox("send", token).run()
+
+
+@on_loop
+async def test_close_without_a_server_or_a_run_returns() -> None:
+    async with serving() as kit, proxy_to(kit.server.port) as proxy, RendezvousClient(proxy.url) as client:
+        created = await client.create(60)
+        proxy.refusing = True
+        proxy.cut()
+        mailbox = client.mailbox("send", created.token)
+        await mailbox.close()
+        mailbox = client.mailbox("send", created.token)
+        run = asyncio.create_task(mailbox.run())
+        await expect(mailbox, e.Offline)
+        mailbox.complete()
+        await mailbox.close()
+        await run
+
+
+@on_loop
+async def test_no_mailbox_at_that_address() -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(status=404)
+
+    async with odd_server(answer) as url, RendezvousClient(url) as client:
+        with pytest.raises(errors.ServerRefused):
+            await client.mailbox("send", "t" * 32).run()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"nonsense",
+        b'{"type":"message","attempt":1,"index":0,"body":""}',
+        b'{"type":"welcome","state":"dancing","expires_in":1}',
+        b'{"type":"error","code":"\\u001b[2J"}',
+        b'{"x":' + b"[" * 50_000,
+        b" " * (wire.MAX_FRAME + 1),
+    ],
+)
+def test_a_server_that_speaks_nonsense(said: bytes) -> None:
+    async def answer(request: web.Request) -> web.WebSocketResponse:
+        ws = web.WebSocketResponse()
+        await ws.prepare(request)
+        await ws.receive()
+        await ws.send_str(said.decode())
+        await ws.receive()
+        return ws
+
+    @on_loop
+    async def run() -> None:
+        async with odd_server(answer) as url, RendezvousClient(url) as client:
+            with pytest.raises(errors.ServerRefused) as caught:
+                await client.mailbox("send", "t" * 32).run()
+            assert "\x1b" not in str(caught.value)
+
+    run()
