@@ -54,6 +54,9 @@ SILENCE_LIMIT: Final = 15.0
 CLOSE_GRACE: Final = 1.0
 """Seconds that a farewell may take, from our CLOSE to the other side's answer."""
 
+SETTLE: Final = 0.3
+"""Seconds in which the peer's candidates catch up with its first connectivity check."""
+
 LINGER: Final = 0.1
 """Seconds in which the last frame leaves the engine."""
 
@@ -453,6 +456,10 @@ class Peer:
 
     async def _report_path(self, connection: WebRtcConnection) -> None:
         path = await connection.path()
+        if path == "direct, punched" and not self._path:
+            # The first check often overtakes the candidate that tells whose address it came from.
+            await asyncio.sleep(SETTLE)
+            path = await connection.path()
         if path != self._path and connection.id in self._lanes and not self._closing:
             self._path = path
             self._owner.peer_path(path)
