@@ -128,6 +128,11 @@ class MemoryLane:
         """Bytes that fit before the buffer holds :data:`p2pal.lanes.base.BUFFER_LIMIT`."""
         return 0 if self.closed or not self.opened else BUFFER_LIMIT - self._buffered
 
+    @property
+    def backlog(self) -> float:
+        """Bytes at the bottleneck, in the path's queue and before it."""
+        return max(0.0, self._free_at - self._link.clock.time()) * (self._link.path.rate or 0.0)
+
     def close(self) -> None:
         """End it. What left the buffer still arrives before the other end hears of it; the rest is lost."""
         if self.closed:
@@ -162,11 +167,11 @@ class MemoryLane:
             self._buffered -= len(message)
             self._moving.append((arrives, message))
         while self._moving and self._moving[0][0] <= now:
-            _, message = self._moving.popleft()
-            if message is None:
+            _, arrived = self._moving.popleft()
+            if arrived is None:
                 other.end("the other side closed the lane")
             elif not other.closed:
-                other.listener.lane_message(other, message)
+                other.listener.lane_message(other, arrived)
         if was_full and self._buffered <= BUFFER_LIMIT // 2 and not self.closed:
             self.listener.lane_writable(self)
 

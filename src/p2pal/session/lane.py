@@ -190,25 +190,25 @@ class LaneState:
         return self._check(now) if self.check_at <= now else None
 
     def _check(self, now: float) -> float | None:
+        # Deadlines are compared, never differences: rounding must not make a timer that fired look early.
         since = self._waiting_since()
         if since is None:
-            idle = now - self._heard
-            if idle >= IDLE_PING:
+            self.check_at = self._heard + IDLE_PING
+            if now >= self.check_at:
                 self.ping_now = True
                 self.check_at = now + PROBE_AFTER
-            else:
-                self.check_at = self._heard + IDLE_PING
             return None
-        silent = now - since
-        if self._ping_at is None and silent >= PROBE_AFTER:
+        self.check_at = since + PROBE_AFTER
+        if now < self.check_at:
+            return None
+        if self._ping_at is None:
             self.ping_now = True
-        due = self._silent_next or SILENT_AFTER
-        report = None
-        if silent >= due:
-            report = silent
-            due = self._silent_next = silent + SILENT_EVERY
-        self.check_at = since + (due if silent >= PROBE_AFTER else PROBE_AFTER)
-        return report
+        self.check_at = since + (self._silent_next or SILENT_AFTER)
+        if now < self.check_at:
+            return None
+        self._silent_next = now - since + SILENT_EVERY
+        self.check_at = now + SILENT_EVERY
+        return now - since
 
     def _waiting_since(self) -> float | None:
         """When the wait for a sign of life began, if one is due."""
