@@ -1,0 +1,142 @@
+"""What is read next: order, limits, and what may be asked for."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2pal.errors import ProtocolError
+from p2pal.transfer.manifest import Manifest
+from p2pal.transfer.pieces import MAX_REPAIRS
+from p2pal.transfer.reading import BEGUN, CLOSED, FAILED, JUDGED, MAX_JOBS, MAX_READ_AHEAD, Reading
+from p2pal.wire.transfer import Entry, Kind, Want
+
+MIB = 1 << 20
+
+
+def reading(*sizes: int | None) -> tuple[Reading, bytearray]:
+    """Return a plan for files of these sizes; None is a directory."""
+    manifest = Manifest()
+    status = bytearray()
+    for number, size in enumerate(sizes):
+        kind = Kind.DIRECTORY if size is None else Kind.FILE
+        manifest.append(Entry(b"%d" % number, kind, size or 0))
+        status.append(kind)
+    return Reading(manifest, status), status
+
+
+def indices(plan: Reading) -> list[int]:
+    return [job.index for job in plan.ready]
+
+
+def test_files_are_read_in_order_and_directories_passed_over() -> None:
+    plan, status = reading(1, None, 3 * MIB, None, 0)
+    plan.want(Want([(0, 5)], []))
+    plan.fill(0, files=True)
+    assert [(job.index, job.first, job.stop, job.again) for job in plan.ready] == [
+        (0, 0, 1, False), (2, 0, 3, False), (4, 0, 0, False)
+    ]  # fmt: skip
+    assert plan.owed == 3 * MIB + 1
+    assert [bool(each & BEGUN) for each in status] == [True, False, True, False, True]
+    assert not plan.exhausted
+    plan.flights.clear()
+    assert plan.exhausted
+
+
+def test_only_what_is_wanted_is_read() -> None:
+    plan, status = reading(*[1] * 6)
+    status[4] |= JUDGED
+    plan.want(Want([(1, 2)], [], last=False))
+    plan.want(Want([(3, 6)], []))
+    plan.fill(0, files=True)
+    assert indices(plan) == [1, 3, 5]
+
+
+def test_jobs_are_bounded_in_count_and_bytes() -> None:
+    plan, _ = reading(*[1] * 1000)
+    plan.want(Want([(0, 1000)], []))
+    plan.fill(0, files=True)
+    assert len(plan.ready) == MAX_JOBS
+    plan, _ = reading(*[20 * MIB] * 5)
+    plan.want(Want([(0, 5)], []))
+    plan.fill(0, files=True)
+    assert len(plan.ready) == 2
+    plan.fill(MAX_READ_AHEAD, files=True)
+    assert len(plan.ready) == 2
+
+
+def test_no_file_is_begun_when_the_sender_says_so_but_repairs_are() -> None:
+    plan, status = reading(1, 1)
+    status[0] |= BEGUN | CLOSED
+    plan.want(Want([(1, 2)], []))
+    plan.want_again(0, 0)
+    plan.fill(0, files=False)
+    assert [(job.index, job.again) for job in plan.ready] == [(0, True)]
+    plan.fill(0, files=True)
+    assert indices(plan) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "ranges", [[(0, 4)], [(1, 1)], [(2, 1)], [(0, 2), (1, 3)], [(2, 3), (0, 1)], [(0, 2**24 % 10**7)]]
+)
+def test_wants_ascend_within_the_offer(ranges: list[tuple[int, int]]) -> None:
+    plan, _ = reading(1, 1, 1)
+    with pytest.raises(ProtocolError, match="not offered"):
+        plan.want(Want(ranges, []))
+
+
+def test_wants_ascend_from_one_to_the_next() -> None:
+    plan, _ = reading(1, 1, 1)
+    plan.want(Want([(1, 2)], [], last=False))
+    with pytest.raises(ProtocolError, match="not offered"):
+        plan.want(Want([(0, 1)], []))
+
+
+def test_single_pieces_are_not_to_be_had_without_proof() -> None:
+    plan, _ = reading(1)
+    with pytest.raises(ProtocolError, match="resume"):
+        plan.want(Want([], [(0, [(0, 1)])]))
+
+
+@pytest.mark.parametrize(
+    ("index", "piece"), [(0, 0), (1, 2), (1, 2**50), (2, 0), (3, 0), (4, 0), (5, 0), (6, 0), (9, 0)]
+)
+def test_repairs_are_of_pieces_that_were_sent(index: int, piece: int) -> None:
+    plan, status = reading(5, 2 * MIB, None, 5, 5, 0, 5)
+    status[1] |= BEGUN | CLOSED
+    status[3] |= BEGUN | CLOSED | JUDGED
+    status[4] |= BEGUN | FAILED
+    status[5] |= BEGUN | CLOSED
+    status[6] |= BEGUN
+    with pytest.raises(ProtocolError, match="cannot miss"):
+        plan.want_again(index, piece)
+
+
+def test_a_piece_of_the_file_in_work_may_be_repaired_once_it_was_read() -> None:
+    plan, _ = reading(3 * MIB)
+    plan.want(Want([(0, 1)], []))
+    plan.fill(0, files=True)
+    plan.flights[0].pieces = 2
+    plan.want_again(0, 1)
+    with pytest.raises(ProtocolError):
+        plan.want_again(0, 2)
+
+
+def test_a_piece_is_repaired_once_and_only_so_many_are() -> None:
+    plan, status = reading((MAX_REPAIRS - 1) * MIB, 5, 5)
+    status[:] = bytes([BEGUN | CLOSED]) * 3
+    for piece in range(MAX_REPAIRS - 1):
+        plan.want_again(0, piece)
+    with pytest.raises(ProtocolError):
+        plan.want_again(0, 0)
+    plan.want_again(1, 0)
+    with pytest.raises(ProtocolError):
+        plan.want_again(2, 0)
+
+
+def test_repairs_of_what_failed_meanwhile_are_not_read() -> None:
+    plan, status = reading(5)
+    status[0] |= BEGUN | CLOSED
+    plan.want_again(0, 0)
+    status[0] |= JUDGED
+    plan.fill(0, files=True)
+    assert not plan.ready
