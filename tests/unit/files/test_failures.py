@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from p2pal.files.failures import error_text, sink_failure
+from p2pal.wire.transfer import Reason
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (errno.ENOSPC, Reason.DISK),
+        (errno.EDQUOT, Reason.DISK),
+        (errno.EROFS, Reason.DISK),
+        (errno.EACCES, Reason.PERMISSION),
+        (errno.EPERM, Reason.PERMISSION),
+        (errno.ENAMETOOLONG, Reason.NAME),
+        (errno.EILSEQ, Reason.NAME),
+        (errno.EEXIST, Reason.EXISTS),
+        (errno.ELOOP, Reason.EXISTS),
+        (errno.ENOENT, Reason.OTHER),
+    ],
+)
+def test_each_failure_has_its_reason(number: int, reason: Reason) -> None:
+    found, text = sink_failure(OSError(number, "what happened", "/secret/path"))
+    assert found is reason
+    assert text
+    assert "secret" not in text
+
+
+def test_an_error_without_number_or_text_still_says_something() -> None:
+    assert error_text(OSError("odd")) == "the operation failed"
+    assert error_text(OSError(errno.ENOSPC, "")) == "No space left on device"

@@ -1,0 +1,99 @@
+"""Both the kernel's own calls and what does where it has none."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from p2pal.files import renames
+from p2pal.files.renames import rename_new, rename_over
+
+
+@pytest.fixture(params=["kernel", "links", "plain"])
+def directory(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    if request.param != "kernel":
+        monkeypatch.setattr(renames, "_rename_with_flags", None)
+    if request.param == "plain":
+
+        def no_links(*_: object, **__: object) -> None:
+            raise PermissionError(errno.EPERM, "no hard links here")
+
+        monkeypatch.setattr(os, "link", no_links)
+    (tmp_path / "part").write_bytes(b"new")
+    fd = os.open(tmp_path, os.O_RDONLY)
+    yield fd
+    os.close(fd)
+
+
+def identity(path: Path) -> tuple[int, int]:
+    found = path.lstat()
+    return found.st_dev, found.st_ino
+
+
+def test_a_new_name(directory: int, tmp_path: Path) -> None:
+    rename_new(directory, b"part", b"name")
+    assert os.listdir(tmp_path) == ["name"]
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "directory"])
+def test_nothing_is_replaced(directory: int, tmp_path: Path, kind: str) -> None:
+    name = tmp_path / "name"
+    if kind == "file":
+        name.write_bytes(b"old")
+    elif kind == "link":
+        name.symlink_to("nowhere")
+    else:
+        name.mkdir()
+    with pytest.raises(FileExistsError):
+        rename_new(directory, b"part", b"name")
+    with pytest.raises(FileExistsError):
+        rename_over(directory, b"part", b"name", (0, 0))
+    assert sorted(os.listdir(tmp_path)) == ["name", "part"]
+    assert (tmp_path / "part").read_bytes() == b"new"
+
+
+def test_the_allowed_file_is_replaced(directory: int, tmp_path: Path) -> None:
+    (tmp_path / "name").write_bytes(b"old")
+    rename_over(directory, b"part", b"name", identity(tmp_path / "name"))
+    assert os.listdir(tmp_path) == ["name"]
+    assert (tmp_path / "name").read_bytes() == b"new"
+
+
+def test_a_missing_source_is_an_error(directory: int) -> None:
+    with pytest.raises(FileNotFoundError):
+        rename_new(directory, b"other", b"name")
+    with pytest.raises(FileNotFoundError):
+        rename_over(directory, b"part", b"missing", (0, 0))
+
+
+@pytest.mark.skipif(renames._rename_with_flags is None, reason="the system cannot exchange two names")
+def test_a_file_slipped_in_between_check_and_exchange_is_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, part = tmp_path / "name", tmp_path / "part"
+    part.write_bytes(b"new")
+    name.write_bytes(b"old")
+    allowed = identity(name)
+    call = renames._call
+    calls: list[int] = []
+
+    def slip_in(fd: int, source: bytes, target: bytes, flags: int) -> bool:
+        if not calls:
+            (tmp_path / "other").write_bytes(b"precious")
+            os.replace(tmp_path / "other", name)
+        calls.append(flags)
+        return call(fd, source, target, flags)
+
+    monkeypatch.setattr(renames, "_call", slip_in)
+    fd = os.open(tmp_path, os.O_RDONLY)
+    try:
+        with pytest.raises(FileExistsError):
+            rename_over(fd, b"part", b"name", allowed)
+    finally:
+        os.close(fd)
+    assert name.read_bytes() == b"precious"
+    assert part.read_bytes() == b"new"
