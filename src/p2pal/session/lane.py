@@ -106,6 +106,7 @@ class LaneState:
         if self._silent_next is None:
             return False
         self._silent_next = None
+        self.check_at = now + PROBE_AFTER
         return True
 
     def on_data(self, now: float) -> None:
