@@ -7,9 +7,10 @@ holds, each of them waits in the queue and the round trip grows.
 The window is judged once a round, a round being the time until all that was on the way at its start has been
 acknowledged. The least round trip of the round is compared with the least ever seen on the lane:
 
-- within ``max(4 ms, 15 %)`` of it, and the window was used to the full: the window grows by a quarter. On a clean
-  path the judgement lags one round behind, so the overshoot is at most 1.15 x 1.25 x 1.25 = 1.8 times what the path
-  holds, less than a queue of one bandwidth-delay product takes;
+- within ``max(4 ms, 15 %)`` of it, and the window was used to the full: the window grows,
+  by a fifth where nothing was delayed, and by less the more of that tolerance is used up. A round shows what frames
+  met that were sent before it, so the window makes two or three more steps once the path is full: at a full fifth
+  each that is 1.73 times what the path holds, less than it takes with a queue of one bandwidth-delay product;
 - beyond it: the window shrinks towards that bound, by 3 to 15 %.
 
 The least of a round ignores single late samples; the ratio to the least ever is TCP Vegas's sign of a queue
@@ -29,7 +30,8 @@ MIN_WINDOW_FRAMES: Final = 2
 
 TOLERATED_DELAY: Final = 0.004
 TOLERATED_RATIO: Final = 0.15
-GROWTH: Final = 1.25
+GROWTH: Final = 1.20
+"""At most, in one round."""
 LEAST_CUT: Final = 0.03
 MOST_CUT: Final = 0.15
 
@@ -115,9 +117,11 @@ class Congestion:
         """Grow or shrink by what the round showed."""
         if self._round_rtt is None or self.min_rtt is None:
             return
-        bound = self.min_rtt + max(TOLERATED_DELAY, TOLERATED_RATIO * self.min_rtt)
+        tolerated = max(TOLERATED_DELAY, TOLERATED_RATIO * self.min_rtt)
+        bound = self.min_rtt + tolerated
         if self._round_rtt > bound:
             cut = min(max(1 - bound / self._round_rtt, LEAST_CUT), MOST_CUT)
             self.window = max(int(self.window * (1 - cut)), self._floor)
         elif self._limited:
-            self.window = min(int(self.window * GROWTH), MAX_WINDOW)
+            unused = (bound - self._round_rtt) / tolerated
+            self.window = min(int(self.window * (1 + (GROWTH - 1) * unused)), MAX_WINDOW)
