@@ -68,7 +68,7 @@ class Sender:
         self._reading = Reading(manifest, self._status)
         self._offered = 0  # entries that are in the queue or gone
         self._listed = False  # no more will come
-        self._muted: set[int] = set()  # in flight, but the receiver has given them up
+        self._muted: set[int] = set()  # given up by the receiver in mid-flight: their bytes need not leave
         self._digests: dict[int, bytes] = {}  # of closed files that await their verdict
         self._sent_failed = 0
         self._judged = 0
@@ -325,7 +325,6 @@ class Sender:
             self._stop(Reason.BATCH, "", now, keep=True)
 
     def _close_failed(self, index: int, reason: Reason, text: str) -> None:
-        self._muted.discard(index)
         self._digests.pop(index, None)
         self._status[index] |= FAILED
         self._sent_failed += 1

@@ -1,0 +1,115 @@
+"""Each machine of the transfer brought into each of its states, for tests of what is allowed there."""
+
+from __future__ import annotations
+
+from tests.sim.transfers import LIMIT, TRANSFER_ID
+
+from p2pal.transfer import ops
+from p2pal.transfer.manifest import Manifest
+from p2pal.transfer.pieces import file_digest, leaf
+from p2pal.transfer.receiver import Receiver
+from p2pal.transfer.sender import Sender
+from p2pal.transfer.states import ReceiverState, SenderState
+from p2pal.wire import transfer as wire
+from p2pal.wire.transfer import Entry, Kind, Reason, Record
+
+MIB = 1 << 20
+DATA = b"data"
+ENTRIES = [Entry(b"d", Kind.DIRECTORY), Entry(b"d/a", Kind.FILE, len(DATA)), Entry(b"l", Kind.LINK, target=b"d")]
+DIGEST = file_digest(len(DATA), MIB, [leaf(DATA)])
+
+
+def payload(*records: Record) -> bytes:
+    """Return one payload."""
+    return b"".join(b"".join(wire.encode_record(record)) for record in records)
+
+
+def manifest_of(entries: list[Entry]) -> Manifest:
+    manifest = Manifest()
+    for entry in entries:
+        manifest.append(entry)
+    return manifest
+
+
+def offer_end(entries: list[Entry]) -> wire.OfferEnd:
+    """Return the true end of an offer of these entries."""
+    manifest = manifest_of(entries)
+    return wire.OfferEnd(len(manifest), manifest.files, manifest.total, manifest.digest())
+
+
+def records_of(machine: Sender | Receiver) -> list[Record]:
+    """Drain what a machine says."""
+    return [record for each in machine.outputs() for record in wire.decode_payload(b"".join(each))]
+
+
+def new_sender(*, skip_errors: bool = False) -> Sender:
+    return Sender(TRANSFER_ID, payload_limit=LIMIT, skip_errors=skip_errors, manifest=Manifest(), now=0.0)
+
+
+def new_receiver() -> Receiver:
+    return Receiver(payload_limit=LIMIT, manifest=Manifest(), now=0.0)
+
+
+def sender_in(state: SenderState, entries: list[Entry] = ENTRIES, *, skip_errors: bool = False) -> Sender:
+    """Return a sender of these entries (one file, ``DATA``, at index 1) in this state, drained."""
+    sender = new_sender(skip_errors=skip_errors)
+    sender.add_entries(entries, 0.0)
+    if state is SenderState.WAITING:
+        return sender
+    sender.start(0.0)
+    list(sender.outputs())
+    if state is SenderState.OFFERING:
+        return sender
+    sender.finish_offer(0.0)
+    list(sender.outputs())
+    if state is SenderState.OFFERED:
+        return sender
+    sender.handle_payload(payload(wire.Accept(sender.manifest.digest())), 1.0)
+    if state is SenderState.AGREED:
+        return sender
+    sender.handle_payload(payload(wire.Want([(0, len(entries))], [])), 1.0)
+    list(sender.jobs())
+    if state is SenderState.STOPPED:
+        sender.cancel(Reason.CANCELLED, "", 1.0)
+    elif state is not SenderState.SENDING:
+        sender.handle_source([ops.BlockRead(1, 0, DATA), ops.PieceRead(1, 0, leaf(DATA)), ops.FileRead(1, DIGEST)], 1.0)
+    list(sender.outputs())
+    if state is SenderState.ENDED:
+        verdicts = [wire.Verdict(index, True) for index in range(len(entries))]
+        sender.handle_payload(payload(wire.Verdicts(verdicts), wire.Complete(len(entries), 0)), 2.0)
+    assert sender.state is state
+    return sender
+
+
+def receiver_in(state: ReceiverState, entries: list[Entry] = ENTRIES, *, skip_errors: bool = False) -> Receiver:
+    """Return a receiver of these entries (one file, ``DATA``, at index 1) in this state, drained."""
+    receiver = new_receiver()
+    steps: dict[ReceiverState, list[Record]] = {
+        ReceiverState.OFFERING: [wire.OfferBegin(TRANSFER_ID, skip_errors)],
+        ReceiverState.OFFERED: [wire.OfferPart(0, entries), offer_end(entries)],
+    }
+    for step, records in steps.items():
+        if state is ReceiverState.WAITING:
+            return receiver
+        receiver.handle_payload(payload(*records), 0.0)
+        assert receiver.state is step
+        if step is state:
+            return receiver
+    receiver.accept(1.0)
+    if state is ReceiverState.STOPPED:
+        receiver.handle_payload(payload(wire.Chunk(1, 0, DATA), wire.FileDone(1, DIGEST)), 1.0)
+        receiver.cancel(Reason.CANCELLED, "", 1.0)
+    elif state is not ReceiverState.RECEIVING:
+        sent = (wire.Chunk(1, 0, DATA), wire.FileDone(1, DIGEST), wire.AllSent())
+        receiver.handle_payload(payload(*sent), 1.0)
+        if state is not ReceiverState.CLOSING:
+            list(receiver.ops())
+            receiver.handle_results([ops.EntryDone(0), ops.EntryDone(1)], 2.0)
+        if state is ReceiverState.ENDED:
+            list(receiver.ops())
+            receiver.handle_results([ops.EntryDone(2), ops.Sealed()], 2.0)
+    list(receiver.ops())
+    list(receiver.outputs())
+    list(receiver.events())
+    assert receiver.state is state
+    return receiver

@@ -1,0 +1,229 @@
+"""The receiver's machine, record by record and answer by answer."""
+
+from __future__ import annotations
+
+import pytest
+from tests.sim.stages import DATA, DIGEST, ENTRIES, MIB, offer_end, payload, receiver_in, records_of
+
+from p2pal.errors import ProtocolError
+from p2pal.transfer import events, ops
+from p2pal.transfer.pieces import leaf
+from p2pal.transfer.receiver import Receiver
+from p2pal.transfer.states import ReceiverState
+from p2pal.wire import transfer as wire
+from p2pal.wire.transfer import Entry, Kind, Reason, Record, Verdict
+
+LONG = [ENTRIES[0], Entry(b"d/a", Kind.FILE, 2 * MIB)]
+
+
+def take(receiver: Receiver, *records: Record) -> list[ops.SinkOp]:
+    receiver.handle_payload(payload(*records), 2)
+    return list(receiver.ops())
+
+
+def answer(receiver: Receiver, *results: ops.SinkResult) -> list[ops.SinkOp]:
+    receiver.handle_results(results, 2)
+    return list(receiver.ops())
+
+
+def piece(number: int) -> list[Record]:
+    return [wire.Chunk(1, number * MIB, bytes(MIB)), wire.PieceDone(1, number, DIGEST)]
+
+
+def test_the_offer_is_told_and_consent_names_it() -> None:
+    receiver = receiver_in(ReceiverState.OFFERED)
+    (complete,) = receiver.events()
+    assert isinstance(complete, events.OfferComplete)
+    assert (complete.entries, complete.files, complete.total) == (3, 1, 4)
+    receiver.accept(1, skip=[2])
+    assert records_of(receiver) == [
+        wire.Accept(offer_end(ENTRIES).digest), wire.Want([(0, 2)], []),
+        wire.Verdicts([Verdict(2, False, Reason.DECLINED)]),
+    ]  # fmt: skip
+    assert list(receiver.events()) == [events.Started(), events.EntryFailed(2, Reason.DECLINED, "")]
+
+
+@pytest.mark.parametrize("skip", [[3], [-1], [0, 99]])
+def test_only_what_was_offered_can_be_skipped(skip: list[int]) -> None:
+    receiver = receiver_in(ReceiverState.OFFERED)
+    with pytest.raises(ValueError, match="skip"):
+        receiver.accept(1, skip=skip)
+    receiver.accept(1)
+
+
+def test_a_small_file_becomes_operations_and_a_verdict() -> None:
+    receiver = receiver_in(ReceiverState.RECEIVING)
+    done = take(receiver, wire.Chunk(1, 0, DATA), wire.FileDone(1, DIGEST))
+    assert done == [
+        ops.MakeDirectory(0, ENTRIES[0]), ops.Begin(1, ENTRIES[1], MIB), ops.Write(1, 0, DATA), ops.Finish(1, DIGEST)
+    ]  # fmt: skip
+    assert list(receiver.events()) == [events.EntryStarted(1), events.BytesMoved(1, 4)]
+    assert answer(receiver, ops.EntryDone(0), ops.EntryDone(1)) == []
+    assert records_of(receiver) == [wire.Verdicts([Verdict(0, True), Verdict(1, True)])]
+    assert list(receiver.events()) == [events.EntryFinished(0, b""), events.EntryFinished(1, DIGEST)]
+
+
+def test_links_and_the_seal_come_after_every_file_and_complete_after_the_seal() -> None:
+    receiver = receiver_in(ReceiverState.CLOSING)
+    assert answer(receiver, ops.EntryDone(0)) == []
+    assert answer(receiver, ops.EntryDone(1)) == [ops.MakeLink(2, ENTRIES[2]), ops.Seal()]
+    assert receiver.state is ReceiverState.SEALING
+    assert answer(receiver, ops.EntryDone(2), ops.Sealed()) == []
+    assert records_of(receiver)[-2:] == [wire.Verdicts([Verdict(2, True)]), wire.Complete(3, 0)]
+    assert list(receiver.events())[-1] == events.Finished(3, 0, 1, 0, 0, 1.0)
+    assert receiver.done
+
+
+@pytest.mark.parametrize("state", [ReceiverState.RECEIVING, ReceiverState.SEALING])
+def test_a_sink_that_seals_too_early_is_a_bug(state: ReceiverState) -> None:
+    with pytest.raises(RuntimeError, match="sealed before"):
+        receiver_in(state).handle_results([ops.Sealed()], 2)
+
+
+def test_a_long_file_is_checked_piece_by_piece() -> None:
+    receiver = receiver_in(ReceiverState.RECEIVING, LONG)
+    done = take(receiver, *piece(0), *piece(1), wire.FileDone(1, DIGEST))
+    assert [type(op) for op in done] == [
+        ops.MakeDirectory, ops.Begin, ops.Write, ops.CheckPiece, ops.Write, ops.CheckPiece, ops.Finish
+    ]  # fmt: skip
+
+
+def test_a_bad_piece_comes_again_and_the_file_is_finished_again() -> None:
+    receiver = receiver_in(ReceiverState.RECEIVING, LONG)
+    take(receiver, *piece(0), *piece(1), wire.FileDone(1, DIGEST), wire.AllSent())
+    assert answer(receiver, ops.PieceBad(1, 0), ops.DigestBad(1)) == [ops.ResetPiece(1, 0)]
+    assert records_of(receiver)[-1] == wire.PieceAgain(1, 0)
+    assert [type(op) for op in take(receiver, *piece(0))] == [ops.Write, ops.CheckPiece, ops.Finish]
+    assert answer(receiver, ops.EntryDone(0), ops.EntryDone(1)) == [ops.Seal()]
+
+
+def test_the_end_of_a_file_waits_for_repairs_known_before() -> None:
+    receiver = receiver_in(ReceiverState.RECEIVING, LONG)
+    take(receiver, *piece(0))
+    assert answer(receiver, ops.PieceBad(1, 0)) == [ops.ResetPiece(1, 0)]
+    assert ops.Finish(1, DIGEST) not in take(receiver, *piece(1), wire.FileDone(1, DIGEST))
+    assert take(receiver, *piece(0))[-1] == ops.Finish(1, DIGEST)
+
+
+def test_a_repair_that_overtakes_the_bad_digest_leads_to_another_finish() -> None:
+    receiver = receiver_in(ReceiverState.RECEIVING, LONG)
+    take(receiver, *piece(0), *piece(1), wire.FileDone(1, DIGEST))
+    answer(receiver, ops.PieceBad(1, 0))
+    assert [type(op) for op in take(receiver, *piece(0))] == [ops.Write, ops.CheckPiece]
+    assert answer(receiver, ops.DigestBad(1)) == [ops.Finish(1, DIGEST)]
+
+
+def test_a_piece_that_is_bad_twice_fails_its_file() -> None:
+    receiver = receiver_in(ReceiverState.RECEIVING, LONG, skip_errors=True)
+    take(receiver, *piece(0), *piece(1), wire.FileDone(1, DIGEST))
+    answer(receiver, ops.PieceBad(1, 0), ops.DigestBad(1))
+    take(receiver, *piece(0))
+    records_of(receiver)
+    assert answer(receiver, ops.PieceBad(1, 0), ops.DigestBad(1)) == [ops.Discard(1)]
+    assert records_of(receiver) == [wire.Verdicts([Verdict(1, False, Reason.VERIFY)])]
+
+
+def test_a_wrong_digest_over_right_pieces_cannot_be_repaired() -> None:
+    receiver = receiver_in(ReceiverState.RECEIVING, LONG, skip_errors=True)
+    take(receiver, *piece(0), *piece(1), wire.FileDone(1, DIGEST))
+    assert answer(receiver, ops.DigestBad(1)) == [ops.Discard(1)]
+
+
+def test_a_file_of_one_piece_comes_again_once() -> None:
+    receiver = receiver_in(ReceiverState.CLOSING, skip_errors=True)
+    assert answer(receiver, ops.DigestBad(1)) == [ops.ResetPiece(1, 0)]
+    assert records_of(receiver) == [wire.PieceAgain(1, 0)]
+    done = take(receiver, wire.Chunk(1, 0, DATA), wire.PieceDone(1, 0, leaf(DATA)))
+    assert done == [ops.Write(1, 0, DATA), ops.Finish(1, DIGEST)]
+    assert answer(receiver, ops.DigestBad(1))[0] == ops.Discard(1)
+    assert records_of(receiver) == [wire.Verdicts([Verdict(1, False, Reason.VERIFY)])]
+
+
+def test_what_still_comes_of_a_failed_file_is_dropped() -> None:
+    receiver = receiver_in(ReceiverState.RECEIVING, LONG, skip_errors=True)
+    take(receiver, *piece(0))
+    answer(receiver, ops.EntryDone(0), ops.EntryFailed(1, Reason.EXISTS, "there"))
+    assert take(receiver, *piece(1), wire.FileDone(1, DIGEST)) == []
+    assert take(receiver, wire.AllSent()) == [ops.Seal()]
+    with pytest.raises(ProtocolError):
+        take(receiver, wire.Chunk(1, 0, DATA))
+
+
+def test_a_file_that_both_sides_fail_at_once_is_judged_once() -> None:
+    receiver = receiver_in(ReceiverState.RECEIVING, LONG, skip_errors=True)
+    take(receiver, *piece(0))
+    answer(receiver, ops.EntryFailed(1, Reason.EXISTS, "there"))
+    assert take(receiver, wire.FileFailed(1, Reason.READ), wire.FileFailed(1, Reason.READ), wire.AllSent(2)) == [
+        ops.Seal()
+    ]
+    verdicts = [record for record in records_of(receiver) if isinstance(record, wire.Verdicts)]
+    assert verdicts == [wire.Verdicts([Verdict(1, False, Reason.EXISTS, "there")])]
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_file_that_the_sender_fails_is_dropped_and_judged(begun: bool) -> None:
+    receiver = receiver_in(ReceiverState.RECEIVING, LONG, skip_errors=True)
+    if begun:
+        take(receiver, wire.Chunk(1, 0, DATA))
+    done = take(receiver, wire.FileFailed(1, Reason.READ, "bad"), wire.AllSent(1))
+    assert (ops.Discard(1) in done) is begun
+    assert records_of(receiver)[-1] == wire.Verdicts([Verdict(1, False, Reason.READ, "bad")])
+
+
+def test_a_failure_stops_the_batch_without_skip_errors() -> None:
+    entries = [ENTRIES[0], *(Entry(b"d/%d" % number, Kind.FILE, 4) for number in range(3))]
+    receiver = receiver_in(ReceiverState.RECEIVING, entries)
+    take(receiver, wire.Chunk(1, 0, DATA), wire.FileDone(1, DIGEST), wire.Chunk(2, 0, DATA), wire.FileDone(2, DIGEST))
+    take(receiver, wire.Chunk(3, 0, DATA[:2]))
+    assert answer(receiver, ops.EntryDone(0), ops.EntryFailed(1, Reason.PERMISSION, "")) == [ops.Discard(3)]
+    assert receiver.state is ReceiverState.STOPPED
+    assert wire.Abort(Reason.BATCH) in records_of(receiver)
+    assert take(receiver, wire.Chunk(3, 2, DATA[:2]), wire.FileDone(3, DIGEST), wire.AllSent()) == []
+    assert answer(receiver, ops.EntryDone(2)) == [ops.Seal()]
+    answer(receiver, ops.Sealed())
+    assert records_of(receiver) == [wire.Verdicts([Verdict(2, True)]), wire.Complete(2, 1)]
+    assert list(receiver.events())[-1] == events.Finished(2, 1, 1, 1, 0, 1.0)
+
+
+def test_damage_found_after_a_stop_is_not_repaired() -> None:
+    receiver = receiver_in(ReceiverState.STOPPED)
+    assert answer(receiver, ops.DigestBad(1)) == [ops.Discard(1), ops.Seal()]
+    receiver = receiver_in(ReceiverState.CLOSING, LONG[:1] + ENTRIES[1:2])
+    answer(receiver, ops.DigestBad(1))
+    receiver.cancel(Reason.CANCELLED, "", 3)
+    assert list(receiver.ops()) == [ops.Discard(1), ops.Seal()]
+
+
+def test_an_abort_by_the_sender_is_settled_the_same_way() -> None:
+    receiver = receiver_in(ReceiverState.RECEIVING, LONG)
+    take(receiver, *piece(0))
+    assert take(receiver, wire.Abort(Reason.CANCELLED, "bye")) == [ops.Discard(1), ops.Seal()]
+    answer(receiver, ops.EntryDone(0), ops.EntryDone(1), ops.Sealed())
+    assert records_of(receiver)[-1] == wire.Complete(1, 0)
+    assert events.Aborted(Reason.CANCELLED, "bye", by_peer=True) in list(receiver.events())
+
+
+def test_while_sealing_it_is_too_late_to_stop() -> None:
+    receiver = receiver_in(ReceiverState.SEALING)
+    receiver.cancel(Reason.CANCELLED, "", 3)
+    receiver.handle_payload(payload(wire.Abort(Reason.CANCELLED)), 3)
+    assert receiver.state is ReceiverState.SEALING
+    answer(receiver, ops.EntryFailed(2, Reason.NAME, ""), ops.Sealed())
+    assert records_of(receiver)[-1] == wire.Complete(2, 1)
+
+
+@pytest.mark.parametrize("state", [ReceiverState.WAITING, ReceiverState.OFFERING, ReceiverState.OFFERED])
+def test_a_refusal_is_said_if_there_is_anyone_to_say_it_to(state: ReceiverState) -> None:
+    receiver = receiver_in(state)
+    receiver.refuse(Reason.DECLINED, "no", 1)
+    said = records_of(receiver)
+    assert said == ([] if state is ReceiverState.WAITING else [wire.Abort(Reason.DECLINED, "no")])
+    assert receiver.done
+
+
+def test_the_backlog_is_what_the_sink_has_not_taken() -> None:
+    receiver = receiver_in(ReceiverState.RECEIVING, LONG)
+    receiver.handle_payload(payload(wire.Chunk(1, 0, bytes(60_000))), 2)
+    assert receiver.backlog > 60_000
+    list(receiver.ops())
+    assert receiver.backlog == 0

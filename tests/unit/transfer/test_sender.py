@@ -1,0 +1,232 @@
+"""The sender's machine, record by record."""
+
+from __future__ import annotations
+
+import pytest
+from tests.sim.stages import DATA, DIGEST, ENTRIES, MIB, new_sender, offer_end, payload, records_of, sender_in
+from tests.sim.transfers import TRANSFER_ID
+
+from p2pal.errors import ProtocolError, UsageError
+from p2pal.transfer import events, ops
+from p2pal.transfer.manifest import Manifest
+from p2pal.transfer.pieces import leaf
+from p2pal.transfer.sender import SETTLE_TIME, Sender
+from p2pal.transfer.states import SenderState
+from p2pal.wire import transfer as wire
+from p2pal.wire.transfer import Entry, Kind, Reason
+
+READ: list[ops.SourceResult] = [
+    ops.BlockRead(1, 0, DATA),
+    ops.PieceRead(1, 0, leaf(DATA)),
+    ops.FileRead(1, DIGEST),
+]
+
+
+def test_the_offer_waits_for_the_peer_and_then_streams_while_the_walk_goes_on() -> None:
+    sender = new_sender(skip_errors=True)
+    sender.add_entries(ENTRIES[:1], 0)
+    assert records_of(sender) == []
+    sender.start(1)
+    assert records_of(sender) == [wire.OfferBegin(TRANSFER_ID, True), wire.OfferPart(0, ENTRIES[:1])]
+    assert records_of(sender) == []
+    sender.add_entries(ENTRIES[1:], 2)
+    assert records_of(sender) == [wire.OfferPart(1, ENTRIES[1:])]
+    sender.finish_offer(3)
+    assert records_of(sender) == [offer_end(ENTRIES)]
+    assert sender.state is SenderState.OFFERED
+
+
+def test_a_long_offer_is_drawn_a_payload_at_a_time() -> None:
+    sender = new_sender()
+    entries = [Entry(b"%08d" % number, Kind.FILE, 1) for number in range(20_000)]
+    sender.add_entries(entries, 0)
+    sender.finish_offer(0)
+    sender.start(0)
+    outputs = sender.outputs()
+    next(outputs)
+    assert sender.backlog < 100_000
+    rest = [record for each in outputs for record in wire.decode_payload(b"".join(each))]
+    assert rest[-1] == offer_end(entries)
+
+
+def test_what_is_left_out_is_told() -> None:
+    sender = new_sender(skip_errors=True)
+    sender.start(0)
+    sender.add_failure("x", Reason.READ, "no", 0)
+    sender.finish_offer(0)
+    assert list(sender.events()) == [events.EntryFailed(None, Reason.READ, "no", "x")]
+    end = records_of(sender)[-1]
+    assert isinstance(end, wire.OfferEnd)
+    assert end.left_out == 1
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_without_skip_errors_what_cannot_be_listed_ends_it(started: bool) -> None:
+    sender = new_sender()
+    if started:
+        sender.start(0)
+    sender.add_failure("x", Reason.READ, "no", 0)
+    assert records_of(sender) == ([wire.Abort(Reason.BATCH)] if started else [])
+    assert sender.done
+    sender.add_entries(ENTRIES, 1)
+    sender.add_failure("y", Reason.READ, "no", 1)
+    assert len(sender.manifest) == 0
+    assert list(sender.events()) == [
+        events.EntryFailed(None, Reason.READ, "no", "x"), events.Aborted(Reason.BATCH, "", False),
+        events.Finished(0, 0, 0, 0, 1, 0.0),
+    ]  # fmt: skip
+
+
+def test_a_path_longer_than_a_payload_is_a_usage_error() -> None:
+    sender = Sender(TRANSFER_ID, payload_limit=wire.MIN_PAYLOAD, skip_errors=True, manifest=Manifest(), now=0)
+    sender.add_entries([Entry(b"x" * 4000, Kind.FILE)], 0)
+    with pytest.raises(UsageError, match="chunk-size"):
+        sender.add_entries([Entry(b"x" * 4096, Kind.FILE)], 0)
+    sender.start(0)
+    sender.finish_offer(0)
+    assert len(records_of(sender)) == 3
+
+
+def test_too_many_entries_are_a_usage_error() -> None:
+    sender = new_sender()
+    big = Entry(b"x", Kind.FILE, wire.MAX_FILE_SIZE)
+    with pytest.raises(UsageError, match="at most"):
+        sender.add_entries([big, big], 0)
+
+
+def test_consent_must_be_to_this_offer() -> None:
+    sender = sender_in(SenderState.OFFERED)
+    with pytest.raises(ProtocolError, match="another offer"):
+        sender.handle_payload(payload(wire.Accept(bytes(32))), 1)
+    assert sender.state is SenderState.OFFERED
+
+
+def test_a_small_file_travels_with_its_end() -> None:
+    sender = sender_in(SenderState.SENDING)
+    sender.handle_source(READ, 2)
+    assert records_of(sender) == [wire.Chunk(1, 0, DATA), wire.FileDone(1, DIGEST), wire.AllSent()]
+    assert sender.state is SenderState.SENT
+    assert list(sender.events()) == [events.Started(), events.EntryStarted(1), events.BytesMoved(1, 4)]
+
+
+def test_a_long_file_travels_with_the_end_of_each_piece() -> None:
+    sender = sender_in(SenderState.SENDING, [ENTRIES[0], Entry(b"d/a", Kind.FILE, MIB + 1)])
+    sender.handle_source([ops.BlockRead(1, 0, bytes(MIB)), ops.PieceRead(1, 0, bytes(32))], 2)
+    records = records_of(sender)
+    assert records[-1] == wire.PieceDone(1, 0, bytes(32))
+    assert sum(len(each.data) for each in records if isinstance(each, wire.Chunk)) == MIB
+    sender.handle_source([ops.BlockRead(1, MIB, b"x"), ops.PieceRead(1, 1, DIGEST), ops.FileRead(1, DIGEST)], 2)
+    assert records_of(sender) == [
+        wire.Chunk(1, MIB, b"x"), wire.PieceDone(1, 1, DIGEST), wire.FileDone(1, DIGEST), wire.AllSent()
+    ]  # fmt: skip
+
+
+def test_files_flow_before_all_wants_are_in() -> None:
+    sender = sender_in(SenderState.AGREED)
+    sender.handle_payload(payload(wire.Want([(1, 2)], [], last=False)), 1)
+    assert [job.index for job in sender.jobs()] == [1]
+    sender.handle_source(READ, 1)
+    assert records_of(sender) == [wire.Chunk(1, 0, DATA), wire.FileDone(1, DIGEST)]
+    sender.handle_payload(payload(wire.Want([], [])), 1)
+    assert records_of(sender) == [wire.AllSent()]
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        [ops.BlockRead(0, 0, DATA)], [ops.BlockRead(1, 1, DATA)], [ops.BlockRead(1, 0, DATA * 2)],
+        [ops.FileRead(1, DIGEST)], [*READ, ops.BlockRead(1, 0, DATA)],
+    ],
+)  # fmt: skip
+def test_a_source_that_answers_something_else_is_a_bug(results: list[ops.SourceResult]) -> None:
+    with pytest.raises(RuntimeError):
+        sender_in(SenderState.SENDING).handle_source(results, 2)
+
+
+@pytest.mark.parametrize("skip_errors", [False, True])
+def test_a_read_error_fails_the_file_and_without_skip_errors_the_batch(skip_errors: bool) -> None:
+    sender = sender_in(SenderState.SENDING, skip_errors=skip_errors)
+    sender.handle_source([ops.ReadFailed(1, Reason.CHANGED, "changed")], 2)
+    after = wire.AllSent(1) if skip_errors else wire.Abort(Reason.BATCH)
+    assert records_of(sender) == [wire.FileFailed(1, Reason.CHANGED, "changed"), after]
+    failed = [each for each in sender.events() if isinstance(each, events.EntryFailed)]
+    assert failed == [events.EntryFailed(1, Reason.CHANGED, "changed")]
+    sender.handle_payload(payload(wire.Verdicts([wire.Verdict(1, False, Reason.CHANGED)])), 3)
+    assert [each for each in sender.events() if isinstance(each, events.EntryFailed)] == []
+
+
+def test_a_file_that_fails_there_is_not_sent_any_further() -> None:
+    sender = sender_in(SenderState.SENDING, [ENTRIES[0], Entry(b"d/a", Kind.FILE, 2 * MIB)], skip_errors=True)
+    sender.handle_source([ops.BlockRead(1, 0, bytes(MIB)), ops.PieceRead(1, 0, DIGEST)], 2)
+    sender.handle_payload(payload(wire.Verdicts([wire.Verdict(1, False, Reason.EXISTS)])), 2)
+    sender.handle_source([ops.BlockRead(1, MIB, bytes(MIB)), ops.PieceRead(1, 1, DIGEST), ops.FileRead(1, DIGEST)], 2)
+    records = records_of(sender)
+    assert records == [wire.PieceDone(1, 0, DIGEST), wire.FileFailed(1, Reason.OTHER), wire.AllSent(1)]
+
+
+def test_success_needs_every_verdict_and_the_right_totals() -> None:
+    sender = sender_in(SenderState.SENT)
+    verdicts = [wire.Verdict(index, True) for index in range(3)]
+    with pytest.raises(ProtocolError, match="totals"):
+        sender.handle_payload(payload(wire.Verdicts(verdicts[:2]), wire.Complete(3, 0)), 2)
+    with pytest.raises(ProtocolError, match="totals"):
+        sender.handle_payload(payload(wire.Verdicts(verdicts[2:]), wire.Complete(2, 1)), 2)
+    sender.handle_payload(payload(wire.Complete(3, 0)), 5)
+    assert sender.done
+    happened = list(sender.events())
+    assert happened[-1] == events.Finished(3, 0, 1, 0, 0, 4.0)
+    assert events.EntryFinished(1, DIGEST) in happened
+
+
+@pytest.mark.parametrize(
+    "verdicts",
+    [
+        [wire.Verdict(3, True)], [wire.Verdict(0, True), wire.Verdict(0, True)], [wire.Verdict(1, True)],
+        [wire.Verdict(0, False), wire.Verdict(0, True)],
+    ],
+)  # fmt: skip
+def test_verdicts_are_one_for_each_entry_and_of_what_was_sent(verdicts: list[wire.Verdict]) -> None:
+    with pytest.raises(ProtocolError):
+        sender_in(SenderState.SENDING).handle_payload(payload(wire.Verdicts(verdicts)), 2)
+
+
+def test_a_repair_travels_with_its_leaf() -> None:
+    sender = sender_in(SenderState.SENT)
+    sender.handle_payload(payload(wire.PieceAgain(1, 0)), 2)
+    assert [(job.index, job.first, job.stop, job.again) for job in sender.jobs()] == [(1, 0, 1, True)]
+    sender.handle_source([*READ[:2], ops.FileRead(1, b"", again=True)], 2)
+    assert records_of(sender) == [wire.Chunk(1, 0, DATA), wire.PieceDone(1, 0, leaf(DATA))]
+    with pytest.raises(ProtocolError, match="cannot miss"):
+        sender.handle_payload(payload(wire.PieceAgain(1, 0)), 2)
+
+
+def test_after_an_abort_the_last_verdicts_still_count() -> None:
+    sender = sender_in(SenderState.SENT)
+    sender.cancel(Reason.CANCELLED, "stop", 2)
+    sender.cancel(Reason.CANCELLED, "again", 2)
+    assert records_of(sender) == [wire.Abort(Reason.CANCELLED, "stop")]
+    assert sender.next_timeout() == 2 + SETTLE_TIME
+    sender.handle_payload(payload(wire.PieceAgain(1, 0), wire.Verdicts([wire.Verdict(1, True)])), 3)
+    assert sender.next_timeout() == 3 + SETTLE_TIME
+    sender.handle_source(READ, 3)
+    sender.handle_payload(payload(wire.Complete(1, 0)), 4)
+    assert sender.done
+    assert list(sender.events())[-1] == events.Finished(1, 0, 1, 0, 0, 3.0)
+
+
+def test_the_wait_for_verdicts_begins_when_the_last_files_have_left() -> None:
+    sender = sender_in(SenderState.SENDING)
+    sender.handle_source([*READ[:1], ops.ReadFailed(1, Reason.READ, "")], 2)
+    assert sender.backlog
+    sender.handle_timeout(2 + SETTLE_TIME)
+    assert sender.next_timeout() == 2 + 2 * SETTLE_TIME
+    list(sender.outputs())
+    sender.handle_timeout(2 + 2 * SETTLE_TIME)
+    assert sender.done
+
+
+def test_a_refusal_ends_it_at_once() -> None:
+    sender = sender_in(SenderState.OFFERED)
+    sender.handle_payload(payload(wire.Abort(Reason.DECLINED, "no")), 2)
+    assert sender.done
+    assert next(sender.events()) == events.Aborted(Reason.DECLINED, "no", by_peer=True)
