@@ -1,0 +1,295 @@
+"""Attacks on the transfer: a peer that lies about sizes, offsets, counts and order only ever ends its own session."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import pytest
+from tests.sim.stages import (
+    DATA,
+    DIGEST,
+    ENTRIES,
+    MIB,
+    new_receiver,
+    offer_end,
+    payload,
+    receiver_in,
+    records_of,
+    sender_in,
+)
+from tests.sim.transfers import TRANSFER_ID
+
+from p2pal.errors import ProtocolError
+from p2pal.transfer import ops
+from p2pal.transfer.pieces import MAX_REPAIRS, MAX_UNJUDGED
+from p2pal.transfer.receiver import Receiver
+from p2pal.transfer.states import ReceiverState, SenderState
+from p2pal.wire import transfer as wire
+from p2pal.wire.transfer import Entry, Kind, Reason, Record
+
+LONG = [Entry(b"a", Kind.FILE, 2 * MIB), Entry(b"b", Kind.FILE, 4), Entry(b"c", Kind.FILE, 4)]
+
+
+def refused(receiver: Receiver, *records: Record) -> list[ops.SinkOp]:
+    """Check that the last of the records is refused; return what the disk was told."""
+    receiver.handle_payload(payload(*records[:-1]), 2) if records[:-1] else None
+    before = list(receiver.ops())
+    with pytest.raises(ProtocolError):
+        receiver.handle_payload(payload(records[-1]), 2)
+    after = list(receiver.ops())
+    assert all(isinstance(op, ops.Begin | ops.MakeDirectory) for op in after), "what is refused is not written"
+    receiver.cancel(Reason.OTHER, "", 3)
+    return before
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"/", b"/etc/passwd", b"..", b".", b"../x", b"d/..", b"d/../x", b"d/.", b"./d", b"d//x", b"d/", b"d/x\0", b"\0",
+        b"d/\0/x", b"//server/share", b"d/../../x",
+    ],
+)  # fmt: skip
+def test_paths_that_escape_or_deceive(path: bytes) -> None:
+    refused(receiver_in(ReceiverState.OFFERING), wire.OfferPart(0, [ENTRIES[0], Entry(path, Kind.FILE, 1)]))
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [Entry(b"x/a", Kind.FILE)],
+        [Entry(b"x", Kind.FILE), Entry(b"x/a", Kind.FILE)],
+        [Entry(b"x", Kind.LINK, target=b"/etc"), Entry(b"x/passwd", Kind.FILE)],
+        [Entry(b"x/a", Kind.FILE), Entry(b"x", Kind.DIRECTORY)],
+    ],
+)
+def test_children_without_a_directory_of_their_own(entries: list[Entry]) -> None:
+    refused(receiver_in(ReceiverState.OFFERING), wire.OfferPart(0, entries))
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        Entry(b"x", Kind.DIRECTORY, 1), Entry(b"x", Kind.LINK, 1, target=b"y"), Entry(b"x", Kind.LINK),
+        Entry(b"x", Kind.LINK, target=b"a\0b"), Entry(b"x", Kind.FILE, target=b"y"),
+        Entry(b"x", Kind.DIRECTORY, target=b"y"),
+    ],
+)  # fmt: skip
+def test_entries_that_contradict_themselves(entry: Entry) -> None:
+    refused(receiver_in(ReceiverState.OFFERING), wire.OfferPart(0, [entry]))
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_one_path_twice(kind: Kind) -> None:
+    again = Entry(b"d", kind, target=b"x" if kind is Kind.LINK else b"")
+    entries = [ENTRIES[0], Entry(b"d/a", Kind.FILE, 4), again]
+    refused(receiver_in(ReceiverState.OFFERING), wire.OfferPart(0, entries), offer_end(entries))
+
+
+# The offer's totals, and consent
+
+
+@pytest.mark.parametrize(("entries", "files", "total"), [(2, 1, 4), (4, 1, 4), (3, 2, 4), (3, 1, 5), (3, 1, 0)])
+def test_totals_that_lie(entries: int, files: int, total: int) -> None:
+    end = wire.OfferEnd(entries, files, total, offer_end(ENTRIES).digest)
+    refused(receiver_in(ReceiverState.OFFERING), wire.OfferPart(0, ENTRIES), end)
+
+
+def test_a_digest_of_another_offer() -> None:
+    end = wire.OfferEnd(3, 1, 4, offer_end(LONG).digest)
+    refused(receiver_in(ReceiverState.OFFERING), wire.OfferPart(0, ENTRIES), end)
+
+
+@pytest.mark.parametrize("state", [ReceiverState.OFFERED, ReceiverState.RECEIVING, ReceiverState.CLOSING])
+@pytest.mark.parametrize("record", [wire.OfferPart(3, LONG), offer_end(LONG), wire.OfferBegin(TRANSFER_ID)])
+def test_an_offer_that_changes_after_it_was_shown(state: ReceiverState, record: Record) -> None:
+    refused(receiver_in(state), record)
+
+
+def test_sizes_that_overflow_when_added() -> None:
+    sizes = [Entry(b"%d" % number, Kind.FILE, wire.MAX_FILE_SIZE // 2) for number in range(3)]
+    refused(receiver_in(ReceiverState.OFFERING), wire.OfferPart(0, sizes))
+
+
+def test_an_offer_without_end_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2pal.transfer.manifest.MAX_ENTRIES", 3)
+    refused(
+        receiver_in(ReceiverState.OFFERING), wire.OfferPart(0, ENTRIES), wire.OfferPart(3, [Entry(b"z", Kind.FILE)])
+    )
+
+
+def test_many_entries_cost_little_memory() -> None:
+    receiver = receiver_in(ReceiverState.OFFERING)
+    tracemalloc.start()
+    try:
+        for first in range(0, 20_000, 1000):
+            part = [Entry(b"quite-usual-name-%06d.txt" % (first + each), Kind.FILE, 9) for each in range(1000)]
+            receiver.handle_payload(payload(wire.OfferPart(first, part)), 1)
+        assert tracemalloc.get_traced_memory()[0] < 20_000 * 120
+    finally:
+        tracemalloc.stop()
+
+
+def test_files_before_consent() -> None:
+    for state in (ReceiverState.WAITING, ReceiverState.OFFERING, ReceiverState.OFFERED):
+        assert refused(receiver_in(state), wire.Chunk(1, 0, DATA)) == []
+
+
+# File bytes
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        wire.Chunk(0, 1, DATA), wire.Chunk(0, MIB, DATA), wire.Chunk(0, 2 * MIB, DATA), wire.Chunk(0, 2**63 - 1, DATA),
+        wire.Chunk(0, 0, bytes(MIB + 1)), wire.Chunk(1, 0, DATA), wire.Chunk(2, 0, DATA), wire.Chunk(3, 0, DATA),
+        wire.Chunk(2**32 - 1, 0, DATA),
+    ],
+)  # fmt: skip
+def test_a_first_chunk_that_is_not_the_first(chunk: wire.Chunk) -> None:
+    refused(receiver_in(ReceiverState.RECEIVING, LONG), chunk)
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        wire.Chunk(0, 0, DATA), wire.Chunk(0, 3, DATA), wire.Chunk(0, 5, DATA), wire.Chunk(0, 4, bytes(MIB - 3)),
+        wire.Chunk(1, 0, DATA),
+    ],
+)  # fmt: skip
+def test_chunks_twice_out_of_order_or_past_the_end(chunk: wire.Chunk) -> None:
+    refused(receiver_in(ReceiverState.RECEIVING, LONG), wire.Chunk(0, 0, DATA), chunk)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        wire.Chunk(1, 4, b"x"), wire.Chunk(1, 0, DATA + b"x"), wire.FileDone(1, DIGEST), wire.PieceDone(1, 0, DIGEST),
+        wire.PieceDone(2, 0, DIGEST), wire.PieceDone(2**20, 0, DIGEST), wire.FileDone(2, DIGEST), wire.AllSent(),
+    ],
+)  # fmt: skip
+def test_sizes_and_piece_counts_that_lie(record: Record) -> None:
+    refused(receiver_in(ReceiverState.RECEIVING), record)
+
+
+@pytest.mark.parametrize("number", [1, 2, 2**40, 2**63 - 1])
+def test_piece_numbers_that_lie(number: int) -> None:
+    receiver = receiver_in(ReceiverState.RECEIVING, LONG)
+    refused(receiver, wire.Chunk(0, 0, bytes(MIB)), wire.PieceDone(0, number, DIGEST))
+
+
+def test_an_empty_file_with_bytes() -> None:
+    refused(receiver_in(ReceiverState.RECEIVING, [Entry(b"e", Kind.FILE)]), wire.Chunk(0, 0, b"x"))
+
+
+def test_bytes_for_a_directory_or_a_link() -> None:
+    entries = [Entry(b"d", Kind.DIRECTORY), Entry(b"l", Kind.LINK, target=b"d")]
+    for index in (0, 1):
+        for record in (wire.Chunk(index, 0, DATA), wire.FileDone(index, DIGEST), wire.FileFailed(index, Reason.READ)):
+            refused(receiver_in(ReceiverState.RECEIVING, entries), record)
+
+
+@pytest.mark.parametrize("record", [wire.Chunk(1, 0, DATA), wire.FileDone(1, DIGEST), wire.FileFailed(1, Reason.OTHER)])
+def test_a_file_that_was_declined(record: Record) -> None:
+    receiver = receiver_in(ReceiverState.OFFERED)
+    receiver.accept(1, skip=[1])
+    assert refused(receiver, record) == []
+
+
+@pytest.mark.parametrize("record", [wire.Chunk(1, 0, DATA), wire.FileDone(1, DIGEST), wire.PieceDone(1, 0, DIGEST)])
+def test_a_file_once_more(record: Record) -> None:
+    receiver = receiver_in(ReceiverState.RECEIVING)
+    refused(receiver, wire.Chunk(1, 0, DATA), wire.FileDone(1, DIGEST), record)
+
+
+def test_a_file_that_fails_after_it_stood() -> None:
+    receiver = receiver_in(ReceiverState.RECEIVING)
+    receiver.handle_payload(payload(wire.Chunk(1, 0, DATA), wire.FileDone(1, DIGEST)), 2)
+    receiver.handle_results([ops.EntryDone(1)], 2)
+    refused(receiver, wire.FileFailed(1, Reason.READ))
+
+
+def test_a_repair_that_nobody_asked_for() -> None:
+    receiver = receiver_in(ReceiverState.CLOSING)
+    receiver.handle_results([ops.DigestBad(1)], 2)
+    refused(receiver, wire.Chunk(1, 0, DATA), wire.Chunk(1, 0, DATA))
+    refused(receiver_in(ReceiverState.CLOSING), wire.Chunk(1, 0, DATA))
+
+
+def test_more_damage_than_may_be_repaired_is_failed_and_not_asked_for() -> None:
+    entries = [Entry(b"%d" % number, Kind.FILE, 4) for number in range(MAX_REPAIRS + 10)]
+    receiver = receiver_in(ReceiverState.RECEIVING, entries, skip_errors=True)
+    for index in range(len(entries)):
+        receiver.handle_payload(payload(wire.Chunk(index, 0, DATA), wire.FileDone(index, DIGEST)), 2)
+    receiver.handle_results([ops.DigestBad(index) for index in range(len(entries))], 2)
+    asked = [record for record in records_of(receiver) if isinstance(record, wire.PieceAgain)]
+    assert len(asked) == MAX_REPAIRS
+
+
+def test_a_sender_that_does_not_wait_for_verdicts() -> None:
+    entries = [Entry(b"%d" % number, Kind.FILE) for number in range(2 * MAX_UNJUDGED + 1)]
+    receiver = new_receiver()
+    receiver.handle_payload(payload(wire.OfferBegin(TRANSFER_ID)), 0)
+    for first in range(0, len(entries), 4096):
+        receiver.handle_payload(payload(wire.OfferPart(first, entries[first : first + 4096])), 0)
+    receiver.handle_payload(payload(offer_end(entries)), 0)
+    receiver.accept(1)
+    for index in range(2 * MAX_UNJUDGED):
+        receiver.handle_payload(payload(wire.FileDone(index, DIGEST)), 2)
+    refused(receiver, wire.FileDone(2 * MAX_UNJUDGED, DIGEST))
+
+
+# A receiver that lies
+
+
+@pytest.mark.parametrize(
+    "want",
+    [
+        wire.Want([(0, 4)], []), wire.Want([(0, wire.MAX_ENTRIES)], []), wire.Want([(2, 2)], []),
+        wire.Want([(0, 2), (1, 3)], []), wire.Want([(2, 3), (0, 1)], []), wire.Want([], [(1, [(0, 1)])]),
+        wire.Want([], [(1, [(0, 2**62)])]),
+    ],
+)  # fmt: skip
+def test_wants_of_what_was_not_offered(want: wire.Want) -> None:
+    sender = sender_in(SenderState.AGREED)
+    with pytest.raises(ProtocolError):
+        sender.handle_payload(payload(want), 2)
+    assert list(sender.jobs()) == []
+
+
+@pytest.mark.parametrize(("index", "piece"), [(0, 0), (1, 1), (2, 0), (3, 0), (wire.MAX_ENTRIES, 0), (1, 2**60)])
+def test_repairs_of_what_was_not_sent(index: int, piece: int) -> None:
+    sender = sender_in(SenderState.SENT)
+    with pytest.raises(ProtocolError):
+        sender.handle_payload(payload(wire.PieceAgain(index, piece)), 2)
+    assert list(sender.jobs()) == []
+
+
+def test_one_repair_again_and_again() -> None:
+    sender = sender_in(SenderState.SENT)
+    sender.handle_payload(payload(wire.PieceAgain(1, 0)), 2)
+    with pytest.raises(ProtocolError):
+        sender.handle_payload(payload(wire.PieceAgain(1, 0)), 2)
+
+
+def test_success_that_is_claimed_for_what_was_not_sent() -> None:
+    sender = sender_in(SenderState.SENDING)
+    with pytest.raises(ProtocolError):
+        sender.handle_payload(payload(wire.Verdicts([wire.Verdict(1, True)])), 2)
+
+
+@pytest.mark.parametrize(("ok", "failed"), [(0, 0), (3, 0), (0, 3), (wire.MAX_ENTRIES, wire.MAX_ENTRIES)])
+def test_an_end_without_verdicts(ok: int, failed: int) -> None:
+    sender = sender_in(SenderState.SENT)
+    with pytest.raises(ProtocolError):
+        sender.handle_payload(payload(wire.Complete(ok, failed)), 2)
+
+
+@pytest.mark.parametrize("record", [wire.FileDone(1, DIGEST), wire.Accept(offer_end(LONG).digest), wire.Complete(3, 0)])
+def test_records_out_of_turn(record: Record) -> None:
+    for state in (SenderState.OFFERING, SenderState.OFFERED, SenderState.SENDING):
+        sender = sender_in(state)
+        with pytest.raises(ProtocolError):
+            sender.handle_payload(payload(record), 2)
