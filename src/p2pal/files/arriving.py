@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from typing import Final
 
 from p2pal.errors import ProtocolError
+from p2pal.files.names import ON_WINDOWS
 from p2pal.files.renames import Identity
 from p2pal.files.rooted import Directory
 from p2pal.transfer.ops import Begin
@@ -49,13 +50,14 @@ class Arriving:
         name: The final name.
         fd: The part file's descriptor; -1 while it is parked.
         identity: The part file's device and inode: nothing else is ever renamed or removed.
+        parked_at: When the parked file was last changed (ctime, nanoseconds).
         unsynced: Bytes written since the last sync began.
         syncing: A sync that runs in another thread; the descriptor stays open until it is done.
     """
 
     __slots__ = (
         "_current", "_leaves", "_piece_size", "_pieces", "_size", "directory", "entry", "fd", "identity", "index",
-        "name", "part", "syncing", "unsynced",
+        "name", "parked_at", "part", "syncing", "unsynced",
     )  # fmt: skip
 
     def __init__(self, op: Begin, directory: Directory, part: bytes, name: bytes) -> None:
@@ -67,6 +69,7 @@ class Arriving:
         self.directory = directory.retain()
         self.part = part
         self.name = name
+        self.parked_at = 0
         self.unsynced = 0
         self.syncing: Future[None] | None = None
         self._size = op.entry.size
@@ -157,18 +160,18 @@ class Arriving:
             OSError: If what was written may be lost.
         """
         self.settle()
-        fd, self.fd = self.fd, -1
-        os.close(fd)
+        self.parked_at = os.fstat(self.fd).st_ctime_ns
+        self._close()
 
     def unpark(self) -> None:
         """Open the part file again.
 
         Raises:
-            OSError: If it is gone, or another file has its name.
+            OSError: If it is gone, or another file has its name (perhaps with the same inode, used again).
         """
         fd = self.directory.open_part(self.part)
         found = os.fstat(fd)
-        if (found.st_dev, found.st_ino) != self.identity:
+        if (found.st_dev, found.st_ino, found.st_ctime_ns) != (*self.identity, self.parked_at):
             os.close(fd)
             raise FileNotFoundError(errno.ENOENT, "the unfinished file was replaced")
         self.fd = fd
@@ -187,11 +190,19 @@ class Arriving:
         """Close and remove the part file, if its name still means it; end the use of the directory."""
         with contextlib.suppress(OSError):
             self.settle()
-        if self.fd >= 0:
-            os.close(self.fd)
         with contextlib.suppress(OSError):
-            remove_own(self.directory, self.part, self.identity)
+            if self.fd < 0:
+                self.unpark()
+            if ON_WINDOWS:  # which removes no open file
+                self._close()
+            remove_own(self.directory, self.part, self.identity)  # while it is open its inode means no other file
+        self._close()
         self.directory.release()
+
+    def _close(self) -> None:
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
 
 
 def remove_own(directory: Directory, part: bytes, identity: Identity) -> None:

@@ -33,9 +33,14 @@ Replaceable = Callable[[os.stat_result], bool]
 _Item = TypeVar("_Item")
 
 
-def known_file(identity: Identity) -> Replaceable:
-    """Allow one file: the one that a person agreed to lose."""
-    return lambda found: stat.S_ISREG(found.st_mode) and (found.st_dev, found.st_ino) == identity
+def known_file(identity: Identity, ctime_ns: int) -> Replaceable:
+    """Allow one file, unchanged: the one that a person agreed to lose.
+
+    The inode alone could be that of a younger file: numbers are used again at once when a file is deleted.
+    """
+    return lambda found: (
+        stat.S_ISREG(found.st_mode) and (found.st_dev, found.st_ino) == identity and found.st_ctime_ns == ctime_ns
+    )
 
 
 def file_before(ctime_ns: int) -> Replaceable:

@@ -44,11 +44,13 @@ class Place:
         name: Its name in the root directory.
         policy: What may stand there.
         replaces: With :attr:`Policy.REPLACE`, the file that may be replaced.
+        ctime_ns: When that file was last changed, in nanoseconds.
     """
 
     name: bytes
     policy: Policy = Policy.NEW
     replaces: Identity | None = None
+    ctime_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,8 @@ class Placement:
             return Place(wish.name)
         mode = wish.found.st_mode
         if overwrite and wish.kind is Kind.FILE and stat.S_ISREG(mode):
-            return Place(wish.name, Policy.REPLACE, (wish.found.st_dev, wish.found.st_ino))
+            found = wish.found
+            return Place(wish.name, Policy.REPLACE, (found.st_dev, found.st_ino), found.st_ctime_ns)
         if overwrite and wish.kind is Kind.DIRECTORY and stat.S_ISDIR(mode):
             return Place(wish.name, Policy.MERGE)
 

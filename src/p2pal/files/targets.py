@@ -115,7 +115,7 @@ class Targets:
         if place.policy is Policy.MERGE:
             return file_before(self._consent_time)
         if place.policy is Policy.REPLACE and place.replaces is not None and b"/" not in path:
-            return known_file(place.replaces)
+            return known_file(place.replaces, place.ctime_ns)
         return None
 
     def make_directory(self, path: bytes) -> bool:

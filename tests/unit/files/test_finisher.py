@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.unit.files.disk import file_entry
+
+from p2pal.files import finisher as finisher_module
+from p2pal.files.arriving import Arriving
+from p2pal.files.finisher import Finished, Finisher, file_before, known_file, link_before
+from p2pal.files.rooted import Directory, open_root, sync_file
+from p2pal.transfer.ops import Begin, EntryDone, EntryFailed
+from p2pal.wire.transfer import Reason
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[Directory]:
+    opened = open_root(os.fsencode(tmp_path))
+    yield opened
+    opened.release()
+
+
+@pytest.fixture
+def finisher() -> Iterator[Finisher]:
+    made = Finisher(lambda: None)
+    yield made
+    made.close()
+
+
+def finished(directory: Directory, index: int, name: bytes) -> Finished:
+    begin = Begin(index, file_entry(name), 1 << 20)
+    return Finished(Arriving(begin, directory, b"part-%d" % index, name), None)
+
+
+def test_a_batch_is_durable_before_it_is_told(
+    directory: Directory, finisher: Finisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order is the promise: every file, then its name, then the directory, then the answer."""
+    log: list[str] = []
+    rename = type(directory).rename_new
+
+    def log_file(fd: int) -> None:
+        log.append("file")
+        sync_file(fd)
+
+    def log_rename(self: Directory, source: bytes, target: bytes) -> None:
+        log.append("rename")
+        rename(self, source, target)
+
+    monkeypatch.setattr(finisher_module, "sync_file", log_file)
+    monkeypatch.setattr(type(directory), "rename_new", log_rename)
+    monkeypatch.setattr(type(directory), "sync", lambda _: log.append("directory"))
+    finisher.submit([finished(directory, index, b"%d" % index) for index in range(20)])
+    results = finisher.drain()
+    assert results == [EntryDone(index) for index in range(20)]
+    assert log == ["file"] * 20 + ["rename"] * 20 + ["directory"]
+    assert sorted(os.listdir(tmp_path)) == sorted(str(index) for index in range(20))
+    assert finisher.idle
+    assert finisher.collect() == []
+
+
+def test_one_failure_spares_the_others(directory: Directory, finisher: Finisher, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_bytes(b"old")
+    finisher.submit([finished(directory, 0, b"a"), finished(directory, 1, b"taken"), finished(directory, 2, b"b")])
+    results = finisher.drain()
+    assert results[0] == EntryDone(0)
+    assert isinstance(results[1], EntryFailed)
+    assert results[1].reason is Reason.EXISTS
+    assert results[2] == EntryDone(2)
+    assert sorted(os.listdir(tmp_path)) == ["a", "b", "taken"]
+
+
+def test_a_directory_that_cannot_be_synced_fails_its_files(
+    directory: Directory, finisher: Finisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: Directory) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(type(directory), "sync", broken)
+    finisher.submit([finished(directory, 0, b"a")])
+    (result,) = finisher.drain()
+    assert isinstance(result, EntryFailed)
+    assert result.reason is Reason.DISK
+
+
+def test_the_writer_waits_when_two_batches_are_under_way(
+    directory: Directory, finisher: Finisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = threading.Event()
+
+    def slow(fd: int) -> None:
+        release.wait(60)
+        sync_file(fd)
+
+    monkeypatch.setattr(finisher_module, "sync_file", slow)
+    assert finisher.submit([finished(directory, 0, b"a")]) == []
+    assert finisher.has_room
+    assert finisher.submit([finished(directory, 1, b"b")]) == []
+    assert not finisher.has_room
+    assert not finisher.idle
+    release.set()
+    assert finisher.submit([finished(directory, 2, b"c")]) == [EntryDone(0)]
+    assert finisher.drain() == [EntryDone(1), EntryDone(2)]
+
+
+def test_the_listener_hears_of_each_batch(directory: Directory) -> None:
+    heard = threading.Semaphore(0)
+    finisher = Finisher(heard.release)
+    finisher.submit([finished(directory, 0, b"a")])
+    assert heard.acquire(timeout=60)
+    assert finisher.collect() == [EntryDone(0)]
+    finisher.close()
+
+
+def test_a_fault_of_ours_is_not_swallowed(
+    directory: Directory, finisher: Finisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bug(_: Finished) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Finished, "rename", bug)
+    finisher.submit([finished(directory, 0, b"a")])
+    with pytest.raises(ZeroDivisionError):
+        finisher.drain()
+
+
+def test_what_may_be_replaced(tmp_path: Path) -> None:
+    file, link, other = tmp_path / "file", tmp_path / "link", tmp_path / "directory"
+    file.write_bytes(b"1")
+    link.symlink_to("file")
+    other.mkdir()
+    found = file.lstat()
+    now = max(path.lstat().st_ctime_ns for path in (file, link, other))
+    known = known_file((found.st_dev, found.st_ino), found.st_ctime_ns)
+    assert known(found)
+    assert not known_file((found.st_dev, found.st_ino), found.st_ctime_ns - 1)(found)
+    assert not known(link.lstat())
+    assert [file_before(now)(path.lstat()) for path in (file, link, other)] == [True, False, False]
+    assert [link_before(now)(path.lstat()) for path in (file, link, other)] == [False, True, False]
+    assert not file_before(found.st_ctime_ns - 1)(found)
+    assert not link_before(0)(link.lstat())

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.unit.files.disk import TAG, as_nobody, directory_entry, link_entry, public_directory
+
+from p2pal.errors import ProtocolError
+from p2pal.files.placement import plan
+from p2pal.files.targets import Targets
+from p2pal.wire.transfer import Kind, Reason
+
+
+def targets_of(out: Path, *tops: bytes, overwrite: bool = False) -> Targets:
+    placement = plan(out, [(top, Kind.DIRECTORY) for top in tops])
+    placement.resolve(overwrite=overwrite)
+    return Targets(placement, TAG, 0o022)
+
+
+@pytest.fixture
+def targets(tmp_path: Path) -> Iterator[Targets]:
+    made = targets_of(tmp_path, b"top")
+    yield made
+    made.close()
+
+
+def test_paths_are_judged(targets: Targets) -> None:
+    assert targets.judge(b"top/x") is None
+    assert targets.judge(b"top/../x") == (Reason.NAME, "the path has a part that is '.' or '..'")
+    targets.refuse(b"top/d", Reason.PERMISSION)
+    assert targets.judge(b"top/d/e/x") == (Reason.PERMISSION, "its directory could not be made")
+    assert targets.judge(b"top/dx") is None
+
+
+def test_entries_are_located_under_their_final_names(tmp_path: Path) -> None:
+    (tmp_path / "top").mkdir()
+    targets = targets_of(tmp_path, b"top")
+    assert targets.make_directory(b"top")
+    directory, name = targets.locate(b"top")
+    assert name == b"top (1)"
+    directory.release()
+    directory, name = targets.locate(b"top/x")
+    assert name == b"x"
+    os.close(directory.create(b"x"))
+    directory.release()
+    assert (tmp_path / "top (1)" / "x").exists()
+    for operation in (targets.locate, targets.replaceable, targets.make_directory):
+        with pytest.raises(ProtocolError):
+            operation(b"never offered")
+    targets.close()
+
+
+def test_only_what_was_agreed_to_may_be_replaced(tmp_path: Path) -> None:
+    (tmp_path / "merged").mkdir()
+    (tmp_path / "merged" / "old").write_bytes(b"1")
+    targets = targets_of(tmp_path, b"merged", b"new", overwrite=True)
+    (tmp_path / "merged" / "young").write_bytes(b"1")
+    assert targets.replaceable(b"new/x") is None
+    replaceable = targets.replaceable(b"merged/x")
+    assert replaceable is not None
+    assert replaceable((tmp_path / "merged" / "old").stat())
+    assert not replaceable((tmp_path / "merged" / "young").stat())
+    assert sorted(os.listdir(tmp_path)) == ["merged"]
+    targets.close()
+
+
+def test_a_directory_is_made_once(targets: Targets, tmp_path: Path) -> None:
+    assert targets.make_directory(b"top")
+    with pytest.raises(FileExistsError):
+        targets.make_directory(b"top")
+    (directory, parent) = targets.finish_directory(0, directory_entry(b"top", 0o777))
+    directory.release()
+    parent.release()
+    assert (tmp_path / "top").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_link_that_is_there_already_is_done(tmp_path: Path) -> None:
+    (tmp_path / "top").mkdir()
+    (tmp_path / "top" / "l").symlink_to("x")
+    targets = targets_of(tmp_path, b"top", overwrite=True)
+    for target in (b"x", b"y"):
+        (directory,) = targets.make_link(0, link_entry(b"top/l", target))
+        directory.release()
+        assert os.readlink(tmp_path / "top" / "l") == target.decode()
+    assert os.listdir(tmp_path / "top") == ["l"]
+    with pytest.raises(FileExistsError):
+        targets.make_link(1, link_entry(b"top/l", b"z"))
+    assert os.listdir(tmp_path / "top") == ["l"]
+    targets.close()
+
+
+def test_a_root_that_is_not_writable_still_serves_a_directory_in_it() -> None:
+    with public_directory() as path:
+        (path / "top").mkdir()
+        (path / "top").chmod(0o777)
+        (path / "top" / "old").write_bytes(b"1")
+        path.chmod(0o755)
+        with as_nobody():
+            targets = targets_of(path, b"top", overwrite=True)
+            replaceable = targets.replaceable(b"top/old")
+            assert replaceable is not None
+            assert replaceable((path / "top" / "old").stat())
+            targets.close()
