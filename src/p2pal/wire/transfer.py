@@ -188,7 +188,7 @@ class PieceAgain(msgspec.Struct, frozen=True, array_like=True):
     piece: _Piece
 
 
-class Verdict(msgspec.Struct, frozen=True, array_like=True, gc=False, omit_defaults=True):
+class Verdict(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """How one entry ended at the receiver. ``ok`` means durable under its final name."""
 
     entry: _Index
