@@ -282,8 +282,10 @@ class Sink:
 
     def close(self) -> None:
         """Discard what is unfinished and free everything. The sink cannot be used afterwards."""
-        self.discard_all()
-        self._finisher.close()
-        self._targets.close()
-        self._made.close()
-        self._links.close()
+        try:
+            self.discard_all()
+        finally:
+            self._finisher.close()
+            self._targets.close()
+            self._made.close()
+            self._links.close()
