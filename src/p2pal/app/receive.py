@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import tempfile
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -17,7 +18,7 @@ from p2pal.app.shell import Shell, ice_servers, load_engine
 from p2pal.app.tracker import Tracker
 from p2pal.crypto import codes
 from p2pal.crypto.codes import Code
-from p2pal.errors import DiskError
+from p2pal.errors import DiskError, Interrupted, P2palError
 from p2pal.files.placement import Placement, plan
 from p2pal.files.pumps import WritePump
 from p2pal.files.sink import Sink
@@ -39,6 +40,10 @@ MANIFEST_IN_MEMORY: Final = 8 << 20
 FAREWELL: Final = 2.0
 """Seconds that the sender gets to close the session after our last word."""
 
+PATH_WAIT: Final = 0.5
+"""Seconds that the offer may wait for the name of the path."""
+
+_REFUSALS: Final = {DiskError: Reason.DISK, Interrupted: Reason.CANCELLED}
 _KINDS: Final = {Kind.FILE: "file", Kind.DIRECTORY: "directory", Kind.LINK: "link"}
 
 
@@ -80,7 +85,7 @@ class _Receive(Shell):
         self._tasks: asyncio.TaskGroup
         self._deciding: asyncio.Task[None] | None = None
         self._writer: asyncio.Task[None] | None = None
-        self._local_error: DiskError | None = None
+        self._local_error: P2palError | None = None
         # Flow control: after how many operations in all each payload that we took is dealt with.
         self._submitted = 0
         self._executed = 0
@@ -149,6 +154,10 @@ class _Receive(Shell):
 
     async def _consent(self, offer: OfferComplete) -> None:
         """Show the offer, ask, prepare the disk, and answer."""
+        # Which way it came is said before anyone is asked, not in the middle of the question.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATH_WAIT):
+                await self._path_known.wait()
         offered = Offered(
             tops=[
                 Top(name=_text(top.path), kind=_KINDS[top.kind], files=top.files, size=top.size)  # type: ignore[arg-type]
@@ -167,20 +176,26 @@ class _Receive(Shell):
                 existing = [] if self._options.overwrite else [_text(name) for name in placement.existing]
                 decision = await self._decide(offered, existing)
             if not decision.accept:
-                self._machine.refuse(Reason.DECLINED, "", monotonic())
-                self._drain()
+                self._refuse(Reason.DECLINED)
                 return
             sink = await asyncio.to_thread(self._open_sink, placement, decision.replace or self._options.overwrite)
-        except DiskError as error:
+        except P2palError as error:
+            # The disk, or the person's way out of the question; the sender hears of it, and the caller which it was.
             self._local_error = error
-            self._machine.refuse(Reason.DISK, "", monotonic())
-            self._drain()
+            self._refuse(_REFUSALS.get(type(error), Reason.DECLINED))
             return
         self._pump = WritePump(sink)
         self._writer = self._tasks.create_task(self._collect(self._pump))
+        if self._machine.done:
+            return
         self._emit(Accepted(files=offer.files, total=offer.total, renamed=placement.renamed))
         self._machine.accept(monotonic())
         self._drain()
+
+    def _refuse(self, reason: Reason) -> None:
+        if not self._machine.done:
+            self._machine.refuse(reason, "", monotonic())
+            self._drain()
 
     def _plan(self, offer: OfferComplete) -> Placement:
         placement = plan(self._options.out, self._tops())

@@ -79,6 +79,7 @@ class Shell(Transfer):
         self._connect = connect
         self._peer: Peer | None = None
         self._closing: asyncio.Task[None] | None = None
+        self._path_known = asyncio.Event()
         self._parting = False
         self._mailbox_failed = False
 
@@ -203,6 +204,7 @@ class Shell(Transfer):
     def peer_path(self, path: str) -> None:
         """Pass it on."""
         self._emit(Connected(path=path))
+        self._path_known.set()
 
     def peer_retrying(self, attempt: int, attempts: int, delay: float) -> None:
         """Pass it on."""

@@ -84,7 +84,8 @@ async def meet_receiver(
 
     Raises:
         WrongCode: After the last failed guess.
-        CodeExpired: When the transfer ended before anyone knew the words.
+        CodeExpired: When the transfer is over.
+        ServerRefused: When the mailbox ended; why, its own error tells: expired, aborted, unreachable.
     """
     pake: SenderPake | None = None
     attempt = 0
@@ -96,8 +97,8 @@ async def meet_receiver(
             mailbox.append(attempt, encode(PakeElement(pake.element)))
         elif isinstance(event, Released) and event.attempt == attempt:
             pake = None
-        elif isinstance(event, State) and event.state in ("aborted", "completed"):
-            raise CodeExpired("the transfer ended before anyone joined")
+        elif isinstance(event, State) and event.state == "completed":
+            raise CodeExpired("the transfer is over")
         elif isinstance(event, Message) and event.attempt == attempt and pake is not None and event.index == 0:
             tried, pake = pake, None
             secret = _check_answer(tried, event.body, mailbox, attempt, guesses, on_failed)
@@ -149,6 +150,7 @@ async def meet_sender(mailbox: Mailbox, password: bytes, rendezvous_id: str, att
         WrongCode: If the words differ.
         VersionMismatch: If the sender speaks another version of the protocol.
         CodeExpired: When the transfer ended while we waited.
+        ServerRefused: When the mailbox ended; why, its own error tells: expired, aborted, unreachable.
         CodeUnknown: When someone else has joined before.
         PeerLost: When this attempt was let go for another reason.
     """
@@ -158,7 +160,7 @@ async def meet_sender(mailbox: Mailbox, password: bytes, rendezvous_id: str, att
         event = await mailbox.get()
         if isinstance(event, Released):
             raise _let_go(event.reason)
-        if isinstance(event, State) and event.state in ("aborted", "completed"):
+        if isinstance(event, State) and event.state == "completed":
             raise CodeExpired("the transfer is over")
         if not isinstance(event, Message):
             continue

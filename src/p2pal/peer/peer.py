@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from p2pal.crypto.keys import Direction
 from p2pal.crypto.seal import LaneOpener, LaneSealer
-from p2pal.errors import ConnectionImpossible, PeerError, PeerLost, ProtocolError, ServerRefused
+from p2pal.errors import ConnectionImpossible, P2palError, PeerError, PeerLost, ProtocolError, ServerRefused
 from p2pal.lanes.base import IceServer, Lane
 from p2pal.link.negotiator import (
     Action,
@@ -112,6 +112,13 @@ class _LiveLane:
         self.lane = lane
         self.sealer = sealer
         self.opener: LaneOpener | None = None
+
+
+def _farewell(error: BaseException) -> str:
+    """The word for the other side when an error ends this one."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error.code if isinstance(error, P2palError) else PeerLost.code
 
 
 def jitter() -> float:
@@ -269,6 +276,10 @@ class Peer:
                 await self._ended
                 reader.cancel()
                 worker.cancel()
+        except BaseException as error:
+            # The other side need not wait for a lane that will not come back.
+            self._mail(Bye(_farewell(error)))
+            raise
         finally:
             self._tear_down()
 
@@ -278,6 +289,8 @@ class Peer:
 
     def _tear_down(self) -> None:
         self._closing = True
+        for awaited in (self._drained, self._session_over, self._no_lanes):
+            awaited.set()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -497,9 +510,7 @@ class Peer:
             if isinstance(event, Retrying):
                 self._owner.peer_retrying(event.attempt, event.attempts, event.delay)
             elif isinstance(event, GaveUp):
-                error = self._gave_up(event)
-                self._mail(Bye(error.code))
-                self._fail(error)
+                self._fail(self._gave_up(event))
 
     def _gave_up(self, event: GaveUp) -> PeerError:
         if event.connected_before:
