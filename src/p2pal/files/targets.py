@@ -84,10 +84,15 @@ class Targets:
         return first
 
     def judge(self, path: bytes) -> tuple[Reason, str] | None:
-        """Say why an entry cannot be made at this path; None if it may be tried."""
+        """Say why an entry cannot be made at this path; None if it may be tried.
+
+        Raises:
+            ProtocolError: If its top-level entry was not offered.
+        """
         text = check_path(path)
         if text is not None:
             return Reason.NAME, text
+        self._place(path.split(b"/", 1)[0])
         if self._refused:
             position = path.find(b"/")
             while position >= 0:
