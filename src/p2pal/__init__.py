@@ -4,7 +4,8 @@ The public names load on first use, so that ``import p2pal`` (and ``p2pal --help
 
     import p2pal
 
-    async with p2pal.send(["report.pdf"], server="https://example.org") as transfer:
+    connect = p2pal.ConnectOptions(server="https://example.org")
+    async with p2pal.send(["report.pdf"], connect=connect) as transfer:
         async for event in transfer:
             print(event)
 """
