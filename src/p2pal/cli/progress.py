@@ -165,7 +165,7 @@ class Bars:
         parts = [
             f"{units.percent(event.done, event.total):3}%",
             f"{units.size(event.done)} of {units.size(event.total)}",
-            units.rate(event.rate),
+            units.rate(event.rate).rjust(10),  # so that the line does not jump
             f"{units.clock(event.eta)} left",
         ]
         if self._files > 1 or event.files > 1:

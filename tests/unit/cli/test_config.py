@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from p2pal.app.options import DEFAULT_SERVER, ConnectOptions
+from p2pal.cli import config, logs
+from p2pal.errors import UsageError
+
+STUN = "stun:stun.l.google.com:19302"
+
+
+def connect(**changed: Any) -> ConnectOptions:
+    flags: dict[str, Any] = {
+        "server": None, "max_retries": 3, "retry_backoff": 1.0, "stun": STUN, "turn": (), "turn_user": None, "turn_pass": None,
+    }  # fmt: skip
+    assert set(flags) == set(config.CONNECTION_FLAGS)
+    return config.connect_options(**flags | changed)
+
+
+def test_the_defaults_are_the_apps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("P2PAL_ONLY_LOOPBACK", raising=False)
+    assert connect() == ConnectOptions()
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        (None, DEFAULT_SERVER),
+        ("", DEFAULT_SERVER),
+        ("https://example.org/", "https://example.org"),
+        ("http://[::1]:80/sub/", "http://[::1]:80/sub"),
+    ],
+)
+def test_server(given: str | None, used: str) -> None:
+    assert connect(server=given).server == used
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["example.org", "ws://example.org", "http://", "http://:80", "http://a:99999", "http://a:x", "http://u:p@a", "http://a?x=1", "http://a#x", "http://[", "http://a\x1b", "http://a b", "file:///etc"],
+)  # fmt: skip
+def test_server_refuses_the_rest(given: str) -> None:
+    with pytest.raises(UsageError, match="-server takes") as caught:
+        connect(server=given)
+    assert str(caught.value).isprintable()
+
+
+def test_stun_can_be_switched_off() -> None:
+    assert connect(stun="none").stun is None
+    assert connect(stun="stun:192.0.2.1:3478").stun == ("stun:192.0.2.1:3478",)
+    with pytest.raises(UsageError, match="-stun takes a STUN URL"):
+        connect(stun="http://x")
+
+
+def test_turn_needs_its_scheme_and_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "_secrets", set())
+    urls = ("turn:a:3478", "turns:b:5349?transport=tcp")
+    options = connect(turn=urls, turn_user="u", turn_pass="hunter22")
+    assert options.turn == urls
+    assert "hunter22" not in repr(options)
+    assert logs.redact("hunter22") == "[hidden]"
+    with pytest.raises(UsageError, match="-turn needs credentials"):
+        connect(turn=urls, turn_user="u")
+    with pytest.raises(UsageError, match="-turn takes a TURN URL"):
+        connect(turn=("stun:a",), turn_user="u", turn_pass="hunter22")
+
+
+@pytest.mark.parametrize(("value", "only"), [("1", True), ("0", False), ("", False)])
+def test_only_loopback(monkeypatch: pytest.MonkeyPatch, value: str, only: bool) -> None:
+    monkeypatch.setenv("P2PAL_ONLY_LOOPBACK", value)
+    assert connect().only_loopback is only

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from p2pal.cli.completion import completion
+from p2pal.cli.options import Command, canonical
+from p2pal.cli.recv import recv
+from p2pal.cli.send import send
+from p2pal.cli.server import server
+from p2pal.errors import UsageError
+
+
+def parsed(command: click.Command, *args: str, env: dict[str, str] | None = None) -> dict[str, Any]:
+    """What click hands to the command."""
+    with command.make_context("p2pal", list(args)) as context:
+        return context.params
+
+
+def canon(*args: str, command: click.Command = send) -> list[str]:
+    with click.Context(command) as context:
+        return canonical(command.get_params(context), list(args))
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["-server", "http://a", "x"],
+        ["--server", "http://a", "x"],
+        ["-server=http://a", "x"],
+        ["--server=http://a", "x"],
+        ["x", "-server", "http://a"],
+    ],
+)
+def test_one_dash_or_two_space_or_equals(args: list[str]) -> None:
+    assert parsed(send, *args)["server"] == "http://a"
+
+
+@pytest.mark.parametrize("args", [["-r", "-y"], ["-ry"], ["-yr"], ["--r", "--y"], ["-r", "--y"]])
+def test_short_flags_alone_together_and_with_two_dashes(args: list[str]) -> None:
+    params = parsed(send, *args, "x")
+    assert params["recursive"] is True
+    assert params["yes"] is True
+    assert params["quiet"] is False
+
+
+def test_every_flag_of_send() -> None:
+    params = parsed(
+        send, "a", "-serve=h:1", "-ttl", "1h30m", "-ryq", "-skip-errors", "-chunk-size", "255", "-max-retries=0",
+        "-retry-backoff", "250ms", "-stun", "none", "-turn", "turn:a", "--turn=turn:b", "-turn-user", "u", "-turn-pass",
+        "p", "-json", "-words", "4", "b",
+    )  # fmt: skip
+    files = params.pop("files")
+    assert [str(path) for path in files] == ["a", "b"]
+    assert params == {
+        "server": None, "serve": "h:1", "ttl": 5400.0, "recursive": True, "yes": True, "quiet": True, "skip_errors": True,
+        "chunk_size": 255, "max_retries": 0, "retry_backoff": 0.25, "stun": "none", "turn": ("turn:a", "turn:b"),
+        "turn_user": "u", "turn_pass": "p", "as_json": True, "words": 4,
+    }  # fmt: skip
+
+
+def test_defaults_of_send(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("P2PAL_SERVER", "TURN_USER", "TURN_PASS"):
+        monkeypatch.delenv(name, raising=False)
+    params = parsed(send, "x")
+    params.pop("files")
+    assert params == {
+        "server": None, "serve": None, "ttl": 300.0, "recursive": False, "yes": False, "quiet": False,
+        "skip_errors": False, "chunk_size": 63, "max_retries": 3, "retry_backoff": 1.0,
+        "stun": "stun:stun.l.google.com:19302", "turn": (), "turn_user": None, "turn_pass": None, "as_json": False, "words": 2,
+    }  # fmt: skip
+
+
+def test_every_flag_of_recv() -> None:
+    params = parsed(recv, "-out", "d", "-overwrite", "-yq", "--json", "zebra-luna-47")
+    assert str(params["out"]) == "d"
+    assert params["overwrite"] is True
+    assert params["code"] == "zebra-luna-47"
+    assert parsed(recv)["code"] is None
+    assert str(parsed(recv)["out"]) == "."
+
+
+def test_flags_of_server() -> None:
+    assert parsed(server) == {"host": "0.0.0.0", "port": 8080, "log_format": "text", "quiet": False}
+    assert parsed(server, "-host=::1", "-port", "0", "-log-format", "json", "-q")["log_format"] == "json"
+
+
+def test_environment_stands_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("P2PAL_SERVER", "http://env")
+    monkeypatch.setenv("TURN_USER", "u")
+    monkeypatch.setenv("TURN_PASS", "p")
+    params = parsed(recv, "c")
+    assert (params["server"], params["turn_user"], params["turn_pass"]) == ("http://env", "u", "p")
+    assert parsed(recv, "c", "-server", "http://flag")["server"] == "http://flag"
+
+
+def test_double_dash_ends_the_options() -> None:
+    assert [str(path) for path in parsed(send, "-r", "--", "-y", "--server")["files"]] == ["-y", "--server"]
+
+
+@pytest.mark.parametrize(
+    ("args", "serve", "files"),
+    [
+        (["--serve", "report.pdf"], "", ["report.pdf"]),
+        (["report.pdf", "--serve"], "", ["report.pdf"]),
+        (["--serve", "192.0.2.5:9000", "report.pdf"], "192.0.2.5:9000", ["report.pdf"]),
+        (["-serve", "[::1]:0", "x"], "[::1]:0", ["x"]),
+        (["-serve", ":9000", "x"], ":9000", ["x"]),
+        (["--serve=localhost:1", "x"], "localhost:1", ["x"]),
+        (["--serve", "-r", "x"], "", ["x"]),
+        (["--serve", "./odd:80"], "", ["./odd:80"]),
+    ],
+)
+def test_serve_takes_an_address_but_never_a_file(args: list[str], serve: str, files: list[str]) -> None:
+    params = parsed(send, *args)
+    assert params["serve"] == serve
+    assert list(params["files"]) == [Path(file) for file in files]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["-servr", "x"], r"'-servr'; did you mean -server\?"),
+        (["--sever=x"], r"'--sever'; did you mean -server\?"),
+        (["-chunksize", "1"], r"did you mean -chunk-size\?"),
+        (["--skiperrors"], r"did you mean -skip-errors\?"),
+        (["-jsn"], r"did you mean --json\?"),
+        (["-rx"], "no option '-rx'"),
+        (["---server", "x"], "no option '---server'"),
+        (["-\x1b[2J"], r"no option '-\\x1b\[2J'"),
+        (["-ttl", "--"], "-ttl needs a value; write -ttl=DURATION"),
+        (["--server", "-r"], "--server needs a value"),
+        (["--server", "--"], "--server needs a value"),
+        (["-y=1"], "-y takes no value"),
+        (["--json=yes"], "--json takes no value"),
+    ],
+)
+def test_mistakes_are_named_with_the_way_out(args: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        canon(*args, "file")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["-ttl", "5"], "-ttl takes a duration, not '5'"),
+        (["-retry-backoff", "soon"], "-retry-backoff takes a duration"),
+        (["-chunk-size", "3"], "whole number of KiB from 4 to 255, not '3'"),
+        (["-chunk-size", "256"], "from 4 to 255"),
+        (["-chunk-size", "1e2"], "from 4 to 255"),
+        (["-max-retries", "-1"], "-max-retries takes a whole number from 0"),
+        (["--words", "9"], "from 2 to 8"),
+    ],
+)
+def test_bad_values_say_what_is_good(args: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        parsed(send, *args, "x")
+
+
+def test_a_value_is_missing_at_the_end() -> None:
+    with pytest.raises(UsageError, match="-ttl needs a value; write -ttl=DURATION"):
+        canon("file", "-ttl")
+
+
+def test_a_file_is_needed() -> None:
+    with pytest.raises(click.UsageError, match="files"):
+        parsed(send, "-r")
+
+
+def test_a_lone_dash_is_a_name() -> None:
+    assert canon("-", "x") == ["-", "x"]
+
+
+@given(st.lists(st.text(st.sampled_from("-=:rysx1. \x1bé"), max_size=6), max_size=6))
+@settings(max_examples=300, deadline=None)
+def test_any_arguments_are_rewritten_or_refused(args: list[str]) -> None:
+    try:
+        result = canon(*args)
+    except UsageError as error:
+        assert "\x1b" not in str(error)
+    else:
+        assert canon(*result) == result or "--" in args
+
+
+@given(st.lists(st.text(st.sampled_from("-=rsv"), max_size=6), max_size=5))
+@settings(max_examples=200, deadline=None)
+def test_completion_never_raises(args: list[str]) -> None:
+    with click.Context(send) as context:
+        canonical(send.get_params(context), args, lenient=True)
+
+
+@pytest.mark.parametrize(
+    ("begun", "found"), [("-se", ["-server"]), ("--se", ["--server", "--serve"]), ("--js", ["--json"])]
+)
+def test_options_complete_in_the_spelling_that_was_begun(begun: str, found: list[str]) -> None:
+    with send.make_context("p2pal", [], resilient_parsing=True) as context:
+        assert [item.value for item in send.shell_complete(context, begun)] == found
+
+
+def test_code_words_complete() -> None:
+    with recv.make_context("p2pal", [], resilient_parsing=True) as context:
+        (argument,) = (param for param in recv.params if isinstance(param, click.Argument))
+        assert "zebra-" in [item.value for item in argument.shell_complete(context, "zeb")]
+
+
+@pytest.mark.parametrize("command", [send, recv, server, completion])
+def test_help_shows_each_option_once_and_the_exit_codes(command: click.Command) -> None:
+    assert isinstance(command, Command)
+    with command.make_context("p2pal", [], resilient_parsing=True) as context:
+        text = command.get_help(context)
+    assert "Exit codes:" in text
+    assert "130" in text
+    for param in command.params:
+        if isinstance(param, click.Option):
+            assert f"  {param.opts[0]}" in text
+            other = next(
+                name for name in param.opts if name.lstrip("-") == param.opts[0].lstrip("-") and name != param.opts[0]
+            )
+            assert f"{other} " not in text.replace(param.opts[0], "")
+
+
+@pytest.mark.parametrize(
+    "shown",
+    ["-server URL", "--serve [HOST:PORT]", "-ttl DURATION", "-r  ", "-y  ", "-q  ", "-skip-errors", "-chunk-size KIB", "-max-retries N", "-retry-backoff DURATION", "-stun URL", "-turn URL", "-turn-user NAME", "-turn-pass SECRET", "--json"],
+)  # fmt: skip
+def test_help_of_send_spells_options_as_the_table_does(shown: str) -> None:
+    with send.make_context("p2pal", [], resilient_parsing=True) as context:
+        assert f"\n  {shown}" in send.get_help(context)

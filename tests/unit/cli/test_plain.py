@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import io
+
+from p2pal.app.events import Progress
+from p2pal.cli.plain import Plain, Silent, Writer
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def progress(done: int, total: int = 1000, **more: int) -> Progress:
+    return Progress(
+        done=done, total=total, files_done=1, files_failed=more.get("failed", 0), files=3, rate=2e6, eta=42.0
+    )
+
+
+def board() -> tuple[Plain, Clock, io.StringIO]:
+    out, clock = io.StringIO(), Clock()
+    return Plain(Writer(out), clock), clock, out
+
+
+def test_a_line_at_the_start_and_each_ten_percent() -> None:
+    plain, _, out = board()
+    plain.start(1000, 3, "direct, host udp")
+    for done in range(0, 1001, 10):
+        plain.update(progress(done))
+    plain.stop(complete=True)
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "0% of 1.0 kB, 3 files"
+    assert lines[1] == "10%, 100 bytes of 1.0 kB, 2.0 MB/s, 0:42 left, 1 of 3 files, direct, host udp"
+    assert [line.split("%")[0] for line in lines] == [str(step) for step in range(0, 101, 10)]
+
+
+def test_a_line_each_five_seconds_when_it_is_slow() -> None:
+    plain, clock, out = board()
+    plain.start(1000, 3, "")
+    for _ in range(50):
+        clock.now += 0.5
+        plain.update(progress(1, failed=2))
+    lines = out.getvalue().splitlines()[1:]
+    assert len(lines) == 5
+    assert "2 failed" in lines[0]
+
+
+def test_the_end_of_a_broken_transfer_says_how_far_it_came_once() -> None:
+    plain, _, out = board()
+    plain.start(1000, 3, "")
+    plain.update(progress(100))
+    plain.update(progress(150))
+    plain.stop(complete=False)
+    plain.stop(complete=False)
+    assert [line.split(",")[0] for line in out.getvalue().splitlines()[1:]] == ["10%", "15%"]
+
+
+def test_another_path_shows_in_the_next_line() -> None:
+    plain, _, out = board()
+    plain.start(1000, 3, "direct, host udp")
+    plain.path("relayed, turn tcp")
+    plain.update(progress(500))
+    assert out.getvalue().splitlines()[-1].endswith("relayed, turn tcp")
+
+
+def test_a_reader_that_went_away_is_no_error() -> None:
+    class Gone(io.StringIO):
+        writes = 0
+
+        def write(self, text: str) -> int:
+            self.writes += 1
+            raise BrokenPipeError
+
+    gone = Gone()
+    writer = Writer(gone)
+    writer.line("a")
+    writer.line("b")
+    assert gone.writes == 1
+
+
+def test_silence() -> None:
+    silent = Silent()
+    silent.start(1, 1, "")
+    silent.update(progress(1))
+    silent.path("")
+    silent.note("x")
+    silent.stop(complete=True)
+    silent.abandon()

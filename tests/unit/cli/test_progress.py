@@ -1,0 +1,193 @@
+"""The bars, seen through a terminal emulator."""
+
+from __future__ import annotations
+
+import io
+
+import pyte
+import pytest
+from rich.cells import cell_len
+
+from p2pal.app.events import Progress
+from p2pal.cli.progress import Bars, fit
+
+NAMES = [
+    "photos/IMG_0001.jpg",
+    "a/very/long/path/" + "deep/" * 40 + "file.tar.gz",
+    "写真/" + "東京タワー" * 30 + ".jpg",
+    "\x1b[2Jevil\nname\u202egpj.exe",
+    "caf\udce9.txt",
+    "👩‍👩‍👧 family.png",
+]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Terminal(io.StringIO):
+    """A terminal of some width that remembers what was written to it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, width: int, term: str = "xterm-256color") -> None:
+        super().__init__()
+        self.width = width
+        for name in ("NO_COLOR", "FORCE_COLOR", "COLORTERM", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("COLUMNS", str(width))
+        monkeypatch.setenv("LINES", "24")
+        monkeypatch.setenv("TERM", term)
+
+    def isatty(self) -> bool:
+        return True
+
+    def screen(self) -> list[str]:
+        """The lines that a person sees now."""
+        screen = pyte.Screen(self.width, 24)
+        pyte.Stream(screen).feed(self.getvalue().replace("\n", "\r\n"))
+        return [line.rstrip() for line in screen.display]
+
+    def shown(self) -> list[str]:
+        return [line for line in self.screen() if line]
+
+
+def progress(done: int = 1_150_000_000, name: str | None = "photos/IMG_0001.jpg", **changed: int) -> Progress:
+    return Progress(
+        done=done, total=2_300_000_000, files_done=12, files_failed=changed.get("failed", 0),
+        files=changed.get("files", 1204), rate=182.4e6, eta=3723.0, name=name, file_done=1_100_000, file_size=2_300_000,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
+def test_everything_that_matters_is_visible(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    terminal, clock = Terminal(monkeypatch, width), Clock()
+    bars = Bars(terminal, clock)
+    bars.start(2_300_000_000, 1204, "direct, host udp")
+    clock.now += 1
+    bars.update(progress(failed=3))
+    shown = terminal.shown()
+    assert 2 <= len(shown) <= 3
+    text = "\n".join(shown)
+    for part in (
+        "IMG_0001.jpg", " 47%  1.1 MB of 2.3 MB", "50%", "1.1 GB of 2.3 GB", "182.4 MB/s", "1:02:03 left", "12/1,204 files",
+        "3 failed", "direct, host udp", "━" * 5,
+    ):  # fmt: skip
+        assert part in text, part
+
+
+@pytest.mark.parametrize("width", [60, 100, 200])
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+def test_any_name_fits_one_line(monkeypatch: pytest.MonkeyPatch, width: int, name: str) -> None:
+    terminal, clock = Terminal(monkeypatch, width), Clock()
+    bars = Bars(terminal, clock)
+    bars.start(2_300_000_000, 1204, "relayed, turn tcp")
+    for _ in range(3):  # redrawing in place only works if no line wraps
+        clock.now += 1
+        bars.update(progress(name=name))
+    shown = terminal.shown()
+    assert 2 <= len(shown) <= 3
+    assert shown[0].endswith("47%  1.1 MB of 2.3 MB")
+    assert "[2Jevil\n" not in terminal.getvalue()
+    assert "\u202e" not in terminal.getvalue()
+
+
+def test_narrower_than_promised_still_does_not_wrap(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, clock = Terminal(monkeypatch, 20), Clock()
+    bars = Bars(terminal, clock)
+    bars.start(2_300_000_000, 1204, "relayed, turn tcp")
+    for _ in range(3):
+        clock.now += 1
+        bars.update(progress())
+    assert len(terminal.shown()) <= 3
+
+
+def test_one_file_needs_no_line_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, clock = Terminal(monkeypatch, 100), Clock()
+    bars = Bars(terminal, clock)
+    bars.start(2_300_000_000, 1, "direct, host udp")
+    clock.now += 1
+    bars.update(progress(files=1))
+    (line,) = terminal.shown()
+    assert "files" not in line
+
+
+def test_at_most_ten_drawings_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, clock = Terminal(monkeypatch, 100), Clock()
+    bars = Bars(terminal, clock)
+    bars.start(2_300_000_000, 1204, "")
+    for step in range(1000):
+        clock.now += 0.001
+        bars.update(progress(done=step))
+    assert terminal.getvalue().count("photos/IMG_0001.jpg") <= 10
+
+
+def test_notes_stand_above_and_the_end_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, clock = Terminal(monkeypatch, 100), Clock()
+    bars = Bars(terminal, clock)
+    bars.note("Connected: direct, host udp")
+    bars.start(2_300_000_000, 1204, "direct, host udp")
+    clock.now += 1
+    bars.update(progress())
+    bars.note("[bold]Path:[/bold] relayed, turn tcp :smile:")
+    bars.path("relayed, turn tcp")
+    clock.now += 1
+    bars.update(progress())
+    bars.stop(complete=True)
+    bars.stop(complete=False)
+    shown = terminal.shown()
+    assert shown[0] == "Connected: direct, host udp"
+    assert shown[1] == "[bold]Path:[/bold] relayed, turn tcp :smile:"
+    assert "100%  2.3 GB of 2.3 GB" in shown[2]
+    assert "1,204/1,204 files" in shown[2]
+    assert "relayed, turn tcp" in shown[-1]
+    assert terminal.getvalue().rstrip().endswith("\x1b[?25h")
+
+
+def test_an_aborted_transfer_leaves_the_truth_on_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, clock = Terminal(monkeypatch, 100), Clock()
+    bars = Bars(terminal, clock)
+    bars.start(2_300_000_000, 1204, "")
+    bars.update(progress())
+    bars.stop(complete=False)
+    text = "\n".join(terminal.shown())
+    assert "50%" in text
+    assert "-:-- left" in text
+
+
+def test_an_empty_transfer_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal(monkeypatch, 100)
+    bars = Bars(terminal, Clock())
+    bars.start(0, 0, "")
+    bars.stop(complete=True)
+    assert "100%  0 bytes of 0 bytes" in terminal.shown()[0]
+
+
+def test_no_colour_when_it_is_not_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, clock = Terminal(monkeypatch, 100), Clock()
+    monkeypatch.setenv("NO_COLOR", "1")
+    bars = Bars(terminal, clock)
+    bars.start(2_300_000_000, 1204, "")
+    clock.now += 1
+    bars.update(progress())
+    bars.stop(complete=True)
+    assert "\x1b[3" not in terminal.getvalue()
+
+
+def test_an_abandoned_terminal_gets_its_cursor_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal(monkeypatch, 100)
+    bars = Bars(terminal, Clock())
+    bars.abandon()
+    assert terminal.getvalue() == ""
+    bars.start(1, 1, "")
+    assert terminal.getvalue().count("\x1b[?25l") == 1
+    bars.abandon()
+    assert terminal.getvalue().endswith("\x1b[?25h")
+
+
+@pytest.mark.parametrize("text", [*NAMES[:3], "ab", "東京"])
+@pytest.mark.parametrize("cells", [0, 1, 2, 3, 5, 10, 40])
+def test_fit_counts_cells_not_characters(text: str, cells: int) -> None:
+    assert cell_len(fit(text, cells)) <= cells

@@ -1,0 +1,180 @@
+"""Questions, asked over a pseudo-terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.unit.cli.kit import FILE, TREE, on_loop
+
+from p2pal.app import events
+from p2pal.app.options import Decision, ReceiveOptions
+from p2pal.cli import logs, prompts
+from p2pal.cli.receiving import ask, read_code
+from p2pal.cli.signals import Stop
+from p2pal.errors import Interrupted, MistypedCode, Refused, UsageError
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals")
+
+OFFER = events.Offered(tops=[FILE, TREE], more=0, files=1204, entries=1300, total=2_300_000_000)
+
+
+class Keyboard:
+    """The far end of a pseudo-terminal, as a person uses it: answers only what was asked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._far, near = os.openpty()
+        self._near = os.fdopen(near, "r", encoding="utf-8")
+        self.screen = io.StringIO()
+        monkeypatch.setattr(self.screen, "isatty", lambda: True, raising=False)
+        monkeypatch.setattr(sys, "stdin", self._near)
+        monkeypatch.setattr(sys, "stderr", self.screen)
+
+    def type(self, text: str) -> None:
+        os.write(self._far, text.encode())
+
+    async def answer(self, question: str, text: str) -> None:
+        while question not in self.screen.getvalue():
+            await asyncio.sleep(0)
+        self.type(text)
+
+    def close(self) -> None:
+        self._near.close()
+        os.close(self._far)
+
+
+@pytest.fixture
+def keyboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Keyboard]:
+    monkeypatch.setattr(logs, "_secrets", set())
+    keyboard = Keyboard(monkeypatch)
+    yield keyboard
+    keyboard.close()
+
+
+@pytest.mark.parametrize(
+    ("typed", "yes"),
+    [("\n", True), ("y\n", True), ("YES\n", True), ("n\n", False), ("no\n", False), ("what\nn\n", False)],
+)
+@on_loop
+async def test_confirm(keyboard: Keyboard, typed: str, yes: bool) -> None:
+    answer, _ = await asyncio.gather(prompts.Prompter(Stop()).confirm("Send?"), keyboard.answer("Send? [Y/n] ", typed))
+    assert answer is yes
+
+
+@on_loop
+async def test_type_ahead_agrees_to_nothing(keyboard: Keyboard) -> None:
+    keyboard.type("y\ny\n")
+    answer, _ = await asyncio.gather(prompts.Prompter(Stop()).confirm("Send?"), keyboard.answer("Send?", "n\n"))
+    assert answer is False
+
+
+@on_loop
+async def test_end_of_input_is_a_refusal(keyboard: Keyboard) -> None:
+    with pytest.raises(Refused):
+        await asyncio.gather(prompts.Prompter(Stop()).confirm("Send?"), keyboard.answer("Send?", "\x04"))
+
+
+@on_loop
+async def test_a_stop_ends_the_question(keyboard: Keyboard) -> None:
+    stop = Stop()
+    asking = asyncio.create_task(prompts.Prompter(stop).confirm("Send?"))
+    while "Send?" not in keyboard.screen.getvalue():
+        await asyncio.sleep(0)
+    stop.request()
+    with pytest.raises(Interrupted):
+        await asking
+
+
+@on_loop
+async def test_a_cancelled_question_leaves_the_terminal_to_the_next(keyboard: Keyboard) -> None:
+    prompter = prompts.Prompter(Stop())
+    asking = asyncio.create_task(prompter.confirm("First?"))
+    while "First?" not in keyboard.screen.getvalue():
+        await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.wait([asking])
+    answer, _ = await asyncio.gather(prompter.confirm("Second?"), keyboard.answer("Second?", "n\n"))
+    assert answer is False
+
+
+@pytest.mark.parametrize(("typed", "accept"), [("\n", True), ("n\n", False)])
+@on_loop
+async def test_the_offer_is_shown_before_the_question(keyboard: Keyboard, typed: str, accept: bool) -> None:
+    decision, _ = await asyncio.gather(
+        ask(prompts.Prompter(Stop()), OFFER, [], ReceiveOptions(out=Path("/tmp"))),
+        keyboard.answer("Receive into /tmp? [Y/n] ", typed),
+    )
+    assert decision == Decision(accept=accept)
+    assert keyboard.screen.getvalue().startswith(
+        "Offered: 1,204 files, 2.3 GB\n  report.pdf (2.3 MB)\n  photos/ (1,203"
+    )
+
+
+@pytest.mark.parametrize(
+    ("typed", "decision"),
+    [
+        ("\n", Decision(accept=True)),
+        ("k\n", Decision(accept=True)),
+        ("r\n", Decision(accept=True, replace=True)),
+        ("c\n", Decision(accept=False)),
+        ("y\nc\n", Decision(accept=False)),
+    ],
+)
+@on_loop
+async def test_what_exists_is_replaced_only_when_a_person_says_so(
+    keyboard: Keyboard, typed: str, decision: Decision
+) -> None:
+    made, _ = await asyncio.gather(
+        ask(prompts.Prompter(Stop()), OFFER, ["report.pdf"], ReceiveOptions()),
+        keyboard.answer("[r]eplace, [k]eep both, or [c]ancel? [K] ", typed),
+    )
+    assert made == decision
+    assert "report.pdf exists already\n" in keyboard.screen.getvalue()
+
+
+@on_loop
+async def test_overwrite_says_what_it_replaces(keyboard: Keyboard) -> None:
+    made, _ = await asyncio.gather(
+        ask(prompts.Prompter(Stop()), OFFER, ["report.pdf", "photos"], ReceiveOptions(overwrite=True)),
+        keyboard.answer("[Y/n]", "y\n"),
+    )
+    assert made == Decision(accept=True, replace=True)
+    assert "This replaces report.pdf and photos\n" in keyboard.screen.getvalue()
+
+
+def test_the_code_is_asked_for_again_when_it_is_mistyped(keyboard: Keyboard) -> None:
+    keyboard.type("nonsense\nZEBRA luna 47\n")
+    assert str(read_code(None, quiet=False)) == "zebra-luna-47"
+    assert keyboard.screen.getvalue().count("Enter join code: ") == 2
+
+
+def test_three_mistyped_codes_are_enough(keyboard: Keyboard) -> None:
+    keyboard.type("a\nb\nc\n")
+    with pytest.raises(MistypedCode):
+        read_code(None, quiet=False)
+
+
+def test_no_code_at_all(keyboard: Keyboard) -> None:
+    keyboard.type("\x04")
+    with pytest.raises(EOFError):
+        read_code(None, quiet=False)
+
+
+def test_a_correction_is_reported_and_secrets_are_hidden(keyboard: Keyboard) -> None:
+    assert str(read_code("zebrra-luna-47", quiet=False)) == "zebra-luna-47"
+    assert keyboard.screen.getvalue() == "Reading 'zebrra' as 'zebra'\n"
+    assert logs.redact("zebra-luna-47 zebra-luna zebrra-luna-47") == "[hidden] [hidden] [hidden]"
+
+
+def test_without_a_terminal_the_code_comes_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "_secrets", set())
+    monkeypatch.setattr(sys, "stdin", io.StringIO("zebra-luna-47\nmore\n"))
+    assert str(read_code(None, quiet=True)) == "zebra-luna-47"
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    with pytest.raises(UsageError, match="the join code is missing"):
+        read_code(None, quiet=True)

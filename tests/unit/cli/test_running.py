@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import pytest
+from tests.unit.cli.kit import CODE, Screen, Script, on_loop
+
+from p2pal.app import events
+from p2pal.cli.plain import Plain, Silent
+from p2pal.cli.running import drive, make_board
+from p2pal.cli.signals import Stop
+from p2pal.cli.views import QuietView
+from p2pal.errors import Interrupted
+
+
+@on_loop
+async def test_a_request_to_stop_cancels_the_transfer_and_says_so() -> None:
+    screen, stop = Screen(), Stop()
+    transfer = Script([CODE, None])
+    driving = asyncio.create_task(drive(transfer, QuietView(screen.writer), screen.board, stop))
+    while not screen.out:
+        await asyncio.sleep(0)
+    stop.request()
+    with pytest.raises(Interrupted):
+        await driving
+    assert screen.err == ["Stopping… (once more to stop at once)"]
+    assert transfer.entered
+    assert transfer.left
+
+
+@on_loop
+async def test_a_request_before_the_start_counts() -> None:
+    screen, stop = Screen(), Stop()
+    stop.request()
+    with pytest.raises(Interrupted):
+        await drive(Script([None]), QuietView(screen.writer), screen.board, stop)
+
+
+@on_loop
+async def test_events_can_be_changed_on_their_way() -> None:
+    screen = Screen()
+
+    def change(event: events.Event) -> events.Event:
+        return events.Code(code="other-code-1", ttl=1.0, server="", command="") if event is CODE else event
+
+    await drive(Script([CODE]), QuietView(screen.writer), screen.board, Stop(), change)
+    assert screen.out == ["other-code-1"]
+
+
+def test_boards(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(make_board(quiet=True, debug=False), Silent)
+    assert isinstance(make_board(quiet=False, debug=False), Plain)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "dumb")
+    assert isinstance(make_board(quiet=False, debug=False), Plain)
+    monkeypatch.setenv("TERM", "xterm")
+    assert isinstance(make_board(quiet=False, debug=True), Plain)
+    assert type(make_board(quiet=False, debug=False)).__name__ == "Bars"

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+import unicodedata
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from p2pal.cli.text import json_ascii, names, safe, shorten
+
+DANGEROUS = [
+    "\x1b", "\x00", "\x07", "\x08", "\n", "\r", "\t", "\x7f", "\x85", "\x9b", "\xad", "\u061c", "\u200b", "\u200d", "\u200e",
+    "\u202e", "\u2028", "\u2029", "\u2066", "\u2069", "\ufeff", "\u3164", "\ud800", "\udcff", "\U000e0041",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("char", DANGEROUS, ids=ascii)
+def test_dangerous_characters_become_visible_escapes(char: str) -> None:
+    shown = safe(f"a{char}b")
+    assert char not in shown
+    assert shown.startswith("a\\")
+    assert shown.endswith("b")
+    assert shown.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[2J", "\\x1b[2J"),
+        ("a\nb\tc\rd", "a\\nb\\tc\\rd"),
+        ("exe\u202egpj", "exe\\u202egpj"),
+        ("caf\udce9", "caf\\xe9"),
+        ("\ud83d", "\\ud83d"),
+        ("tag\U000e0041", "tag\\U000e0041"),
+    ],
+)
+def test_escapes_are_spelled_as_in_python(text: str, shown: str) -> None:
+    assert safe(text) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["report.pdf", "Größe №1.txt", "写真 2024.jpg", "отчёт.pdf", "صورة.png", "תמונה.png", "❤️.txt", "a\u3000b", "9.00\u202fAM.png", ""],
+)  # fmt: skip
+def test_names_in_any_script_stay_as_they_are(text: str) -> None:
+    assert safe(text) == text
+
+
+def test_long_text_loses_its_middle_and_keeps_the_extension() -> None:
+    shown = safe("x" * 10_000 + ".pdf", 20)
+    assert len(shown) == 20
+    assert shown.endswith(".pdf")
+    assert "…" in shown
+
+
+@pytest.mark.parametrize(("limit", "shown"), [(-1, ""), (0, ""), (1, "…"), (2, "a…"), (3, "a…f"), (6, "abcdef")])
+def test_shorten(limit: int, shown: str) -> None:
+    assert shorten("abcdef", limit) == shown
+
+
+@given(st.text(st.characters(), max_size=80), st.integers(0, 90))
+@settings(max_examples=300, deadline=None)
+def test_whatever_comes_is_bounded_and_harmless(text: str, limit: int) -> None:
+    shown = safe(text, limit)
+    assert len(shown) <= limit
+    assert not [char for char in shown if unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp", "Cn"}]
+    shown.encode()
+
+
+@given(st.text(st.characters(), max_size=40))
+@settings(max_examples=200, deadline=None)
+def test_json_keeps_its_value_and_loses_its_power(text: str) -> None:
+    line = json_ascii(json.dumps({text: text}, ensure_ascii=False))
+    assert json.loads(line) == {text: text}
+    assert safe(line, len(line)) == line or not line.isprintable()
+    assert not [char for char in line if unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp"}]
+
+
+@pytest.mark.parametrize(
+    ("items", "more", "said"),
+    [
+        ([], 0, ""),
+        (["a"], 0, "a"),
+        (["a", "b"], 0, "a and b"),
+        (["a", "b", "c"], 0, "a, b and c"),
+        (["report.pdf", "photos/", "c", "d", "e"], 0, "report.pdf, photos/ and 3 more"),
+        (["a", "b"], 1200, "a, b and 1,200 more"),
+        (["a\n"], 0, "a\\n"),
+    ],
+)
+def test_names_are_said_as_people_say_them(items: list[str], more: int, said: str) -> None:
+    assert names(items, more=more) == said

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from tests.unit.cli.kit import CODE, FILE, TREE, Screen, Script, on_loop, progress, summary
+
+from p2pal.app import events
+from p2pal.cli import logs
+from p2pal.cli.running import drive, reporting
+from p2pal.cli.signals import Stop
+from p2pal.cli.views import JsonView, QuietView, ReceiverView, SenderView, View, offer_lines
+from p2pal.errors import PartialFailure, PeerLost
+
+
+@pytest.fixture(autouse=True)
+def _no_secrets(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(logs, "_secrets", set())
+    yield
+
+
+async def play(
+    view: View, screen: Screen, script: Sequence[events.Event | None], error: BaseException | None = None
+) -> None:
+    with reporting(view):
+        await drive(Script(script, error), view, screen.board, Stop())
+
+
+ONE = events.Listed(names=["report.pdf"], files=1, entries=1, total=2_300_000)
+MANY = events.Listed(names=["report.pdf", "photos", "c", "d", "e"], files=1204, entries=1300, total=2_300_000_000)
+
+
+@on_loop
+async def test_sender_from_start_to_end() -> None:
+    screen = Screen()
+    script = [
+        ONE, CODE, events.WrongGuess(left=2), events.PeerJoined(), events.Connected(path="direct, host udp"),
+        events.Accepted(files=1, total=2_300_000, renamed={}), progress(1_150_000),
+        events.Connected(path="relayed, turn tcp"), events.Connected(path="relayed, turn tcp"), progress(2_300_000),
+        events.FileDone(name="report.pdf", size=2_300_000, digest="00"), summary("send"),
+    ]  # fmt: skip
+    await play(SenderView(screen.writer, screen.board, 300.0), screen, script)
+    assert screen.out == [
+        "Sending file: report.pdf (1 file, 2.3 MB) — TTL: 5m",
+        "Join code: zebra-luna-47",
+        "On the other machine: p2pal recv zebra-luna-47",
+        "Sent: report.pdf (1 file, 2.3 MB) 100% — SHA-256 verified",
+        "1 file in 1.2 s at 1.9 MB/s, direct, host udp",
+    ]
+    assert screen.err == [
+        "Waiting for the other machine…",
+        "Someone tried to join with another code (2 more tries left)",
+        "Connected: direct, host udp",
+        "Waiting for the other side to accept…",
+        "0% of 2.3 MB, 1 file",
+        "50%, 1.1 MB of 2.3 MB, 1.0 MB/s, 0:01 left, 0 of 1 file, direct, host udp",
+        "Path: relayed, turn tcp",
+        "100%, 2.3 MB of 2.3 MB, 1.0 MB/s, 0:01 left, 0 of 1 file, relayed, turn tcp",
+    ]
+
+
+@on_loop
+async def test_sender_says_names_as_people_do() -> None:
+    screen = Screen()
+    view = SenderView(screen.writer, screen.board, 5400.0, {"photos"})
+    view.listing(MANY)
+    await play(view, screen, [CODE, MANY])
+    assert screen.out[0] == "Sending: report.pdf, photos/ and 3 more (1,204 files, 2.3 GB) — TTL: 1h30m"
+    assert len(screen.out) == 3
+
+
+@on_loop
+async def test_last_wrong_guess_and_another_version() -> None:
+    screen = Screen()
+    script = [events.WrongGuess(left=0), events.WrongGuess(left=1, reason="version")]
+    await play(SenderView(screen.writer, screen.board, 300.0), screen, script)
+    assert screen.err == [
+        "Someone tried to join with another code (no more tries)",
+        "Someone tried to join with another version of p2pal (1 more try left)",
+    ]
+
+
+@on_loop
+async def test_failures_are_listed_bounded() -> None:
+    screen = Screen()
+    failed = [events.FileFailed(name=f"f{index}", reason="could not be read") for index in range(30)]
+    script = [events.Accepted(files=32, total=9, renamed={}), *failed, summary("send", ok=False, files=2, failed=30)]
+    with pytest.raises(PartialFailure):
+        await play(SenderView(screen.writer, screen.board, 300.0), screen, script, PartialFailure("30 failed"))
+    assert screen.out == ["Sent 2 of 32 files, 30 failed"]
+    assert screen.err[1:3] == ["failed: f0: could not be read", "failed: f1: could not be read"]
+    assert len(screen.err) == 1 + 20 + 1
+    assert screen.err[-1] == "failed: 10 more files"
+
+
+@on_loop
+async def test_receiver_from_start_to_end(tmp_path: Path) -> None:
+    screen = Screen()
+    script = [
+        events.Joining(), events.PeerJoined(), events.Connected(path="direct, host udp"),
+        events.Offered(tops=[FILE], more=0, files=1, entries=1, total=2_300_000),
+        events.Accepted(files=1, total=2_300_000, renamed={"report.pdf": "report (1).pdf"}), progress(2_300_000),
+        summary("receive"),
+    ]  # fmt: skip
+    await play(ReceiverView(screen.writer, screen.board, tmp_path), screen, script)
+    assert screen.out == [
+        "Receiving: report.pdf (2.3 MB)",
+        "100% — SHA-256 verified",
+        f"Saved: {tmp_path}/report (1).pdf",
+        "1 file in 1.2 s at 1.9 MB/s, direct, host udp",
+    ]
+    assert screen.err[:3] == [
+        "Joining…",
+        "Connected: direct, host udp",
+        "report.pdf exists already: saving as report (1).pdf",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tops", "renamed", "out", "place"),
+    [
+        ([FILE], {}, ".", "./report.pdf"),
+        ([FILE], {"report.pdf": "report.pdf"}, ".", "./report.pdf"),
+        ([FILE], {}, "new.pdf", "./new.pdf"),
+        ([FILE], {"report.pdf": "new.pdf"}, "new.pdf", "./new.pdf"),
+        ([FILE], {"report.pdf": "new (1).pdf"}, "new.pdf", "./new (1).pdf"),
+        ([TREE], {"photos": "photos (1)"}, ".", "./photos (1)"),
+        ([FILE, TREE], {}, ".", "."),
+    ],
+)
+def test_receiver_says_where_it_is(
+    tmp_path: Path, tops: list[events.Top], renamed: dict[str, str], out: str, place: str
+) -> None:
+    screen = Screen()
+    view = ReceiverView(screen.writer, screen.board, tmp_path / out)
+    view.show(events.Offered(tops=tops, more=0, files=1, entries=1, total=1))
+    view.show(events.Accepted(files=1, total=1, renamed=renamed))
+    view.show(summary("receive"))
+    assert screen.out[2] == f"Saved: {tmp_path / place}"
+
+
+@on_loop
+async def test_receiver_of_a_tree(tmp_path: Path) -> None:
+    screen = Screen()
+    offer = events.Offered(tops=[FILE, TREE], more=3, files=1204, entries=1300, total=2_300_000_000)
+    script = [offer, events.Accepted(files=1204, total=2_300_000_000, renamed={}), summary("receive", ok=False, files=3, failed=1)]  # fmt: skip
+    await play(ReceiverView(screen.writer, screen.board, tmp_path), screen, script)
+    assert screen.out[0] == "Receiving: report.pdf, photos/ and 3 more (1,204 files, 2.3 GB)"
+    assert screen.out[1] == "Received 3 of 4 files, 1 failed"
+
+
+def test_an_offer_is_listed_bounded() -> None:
+    link = events.Top(name="latest", kind="link", files=0, size=0)
+    offer = events.Offered(tops=[FILE, TREE, link, *[FILE] * 30], more=7, files=1204, entries=1300, total=2_300_000_000)
+    lines = offer_lines(offer)
+    assert lines[:4] == [
+        "Offered: 1,204 files, 2.3 GB",
+        "  report.pdf (2.3 MB)",
+        "  photos/ (1,203 files, 2.3 GB)",
+        "  latest (link)",
+    ]
+    assert len(lines) == 22
+    assert lines[-1] == "  and 20 more"
+
+
+@on_loop
+async def test_reconnecting_is_on_screen() -> None:
+    screen = Screen()
+    script = [events.Connected(path="direct, punched"), events.Reconnecting(attempt=1, attempts=3, delay=1.5)]
+    with pytest.raises(PeerLost):
+        await play(SenderView(screen.writer, screen.board, 300.0), screen, script, PeerLost("gone"))
+    assert screen.err[-1] == "Connection lost; trying again in 1.5 s (attempt 1 of 3)"
+
+
+@on_loop
+async def test_quiet_is_the_code_alone() -> None:
+    screen = Screen()
+    await play(QuietView(screen.writer), screen, [ONE, CODE, events.Connected(path="x"), summary("send")])
+    assert screen.out == ["zebra-luna-47"]
+
+
+@on_loop
+async def test_json_is_every_event_and_the_error_once() -> None:
+    for extra in ([], [events.Failure(code="peer-lost", message="gone", hint="", exit_code=5)]):
+        screen = Screen()
+        with pytest.raises(PeerLost):
+            await play(JsonView(screen.writer), screen, [ONE, CODE, *extra], PeerLost("gone", hint=""))
+        lines = [json.loads(line) for line in screen.out]
+        assert [line["event"] for line in lines] == ["listed", "code", "error"]
+        assert lines[-1] == {"event": "error", "code": "peer-lost", "message": "gone", "hint": "", "exit_code": 5}
+
+
+@on_loop
+async def test_json_tells_of_errors_that_nobody_expected() -> None:
+    screen = Screen()
+    with pytest.raises(ZeroDivisionError):
+        await play(JsonView(screen.writer), screen, [], ZeroDivisionError())
+    assert json.loads(screen.out[0])["code"] == "internal"
+
+
+@on_loop
+async def test_the_code_is_kept_out_of_logs_once_it_is_known() -> None:
+    screen = Screen()
+    await play(QuietView(screen.writer), screen, [CODE])
+    assert logs.redact("zebra-luna-47 zebra-luna") == "[hidden] [hidden]"
