@@ -28,6 +28,7 @@ from p2pal.rendezvous.client import Joined, RendezvousClient
 from p2pal.rendezvous.mailbox import Mailbox
 from p2pal.transfer.events import OfferComplete, Started
 from p2pal.transfer.manifest import Manifest
+from p2pal.transfer.ops import SinkOp
 from p2pal.transfer.receiver import Receiver
 from p2pal.wire.transfer import Kind, Reason
 
@@ -87,6 +88,7 @@ class _Receive(Shell):
         self._writer: asyncio.Task[None] | None = None
         self._local_error: P2palError | None = None
         # Flow control: after how many operations in all each payload that we took is dealt with.
+        self._ops: list[SinkOp] = []
         self._submitted = 0
         self._executed = 0
         self._owed: deque[int] = deque()
@@ -221,20 +223,24 @@ class _Receive(Shell):
             self._executed += executed
             if results:
                 self._machine.handle_results(results, monotonic())
-            self._settle()
             self._drain()
 
     def _move(self) -> None:
+        self._take_ops()
+        if self._ops and self._pump is not None:
+            self._submitted += len(self._ops)
+            self._pump.submit(self._ops)
+            self._ops.clear()
+        self._settle()
+
+    def _take_ops(self) -> None:
+        """Take what is to be done; the pump gets it once for all payloads that came together."""
         if self._pump is not None:
-            ops = list(self._machine.ops())
-            if ops:
-                self._submitted += len(ops)
-                self._pump.submit(ops)
+            self._ops.extend(self._machine.ops())
 
     def _credit(self) -> None:
-        self._move()
-        self._owed.append(self._submitted)
-        self._settle()
+        self._take_ops()
+        self._owed.append(self._submitted + len(self._ops))
 
     def _settle(self) -> None:
         """Give the window back for every payload whose operations were carried out: a slow disk slows the sender."""

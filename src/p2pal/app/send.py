@@ -127,9 +127,19 @@ class _Send(Shell):
                 if isinstance(failure, WalkFailed):
                     self._machine.add_failure(failure.name, failure.reason, failure.text, now)
             self._drain()
+            if self._machine.done:
+                self._check_alive()
+                return
         self._machine.finish_offer(monotonic())
         self._emit(self._listing(source))
         self._drain()
+
+    def _check_alive(self) -> None:
+        """Raise why the batch stopped before there was anyone to tell: nobody need come for what will not be sent."""
+        if self._machine.done and self._peer is None:
+            error = self._tracker.conclude(monotonic(), "")
+            if error is not None:
+                raise error
 
     def _listing(self, source: Source) -> Listed:
         manifest = self._machine.manifest
@@ -151,6 +161,7 @@ class _Send(Shell):
                 met = await self._meet(meeting, tender)
                 self._met = True
                 await engine
+                self._check_alive()
                 self._pump = ReadPump(source)
                 reader = tasks.create_task(self._read(self._pump))
                 try:

@@ -191,14 +191,13 @@ class Shell(Transfer):
         """Give a payload to the machine."""
         self._machine.handle_payload(payload, monotonic())
         self._credit()
-        self._drain()
 
     @abstractmethod
     def _credit(self) -> None:
         """Note that one more payload was taken; the peer may send another once it is dealt with."""
 
-    def peer_writable(self) -> None:
-        """Give the session more."""
+    def peer_turn(self) -> None:
+        """Deal with what the payloads brought, and give the session more."""
         self._drain()
 
     def peer_path(self, path: str) -> None:
