@@ -197,6 +197,33 @@ def _field(path: str, name: str) -> int:
     raise AssertionError(f"{path} has no {name}")
 
 
+class Gate:
+    """The gate of a slow disk: see ``gated_disk/sitecustomize.py``.
+
+    Args:
+        path: A file to keep its state in.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.allow(0)
+
+    def allow(self, count: int) -> None:
+        """Let the disk take that many bytes in all."""
+        new = self._path.with_suffix(".new")
+        new.write_text(str(count))
+        new.replace(self._path)
+
+    def open(self) -> None:
+        """Let the disk take everything."""
+        self.allow(1 << 62)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For the command whose disk it is."""
+        return environment(P2PAL_TEST_GATE=str(self._path), PYTHONPATH=str(Path(__file__).parent / "gated_disk"))
+
+
 class Server(Command):
     """``p2pal server`` on a free loopback port."""
 

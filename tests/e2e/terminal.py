@@ -55,6 +55,11 @@ class Terminal:
         return "\n".join(self.lines).rstrip()
 
     @property
+    def over(self) -> bool:
+        """Whether it has ended and everything that it wrote was read."""
+        return self._over
+
+    @property
     def cursor_hidden(self) -> bool:
         return bool(self._screen.cursor.hidden)
 

@@ -1,0 +1,27 @@
+"""A disk that takes only so many bytes, for a command that has this directory on its PYTHONPATH.
+
+Python loads this file when it starts. The file named by ``P2PAL_TEST_GATE`` holds how many bytes may be written by
+position (``pwrite``) so far; whoever wants to write more waits until the number has grown. Nothing else of the
+command is touched.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+_gate = Path(os.environ["P2PAL_TEST_GATE"])
+_pwrite = os.pwrite
+_written = 0
+
+
+def _gated_pwrite(fd: int, data: bytes | memoryview, offset: int, /) -> int:
+    global _written
+    while int(_gate.read_text()) < _written + len(data):
+        time.sleep(0.005)
+    _written += len(data)
+    return _pwrite(fd, data, offset)
+
+
+vars(os)["pwrite"] = _gated_pwrite
