@@ -71,7 +71,6 @@ class WebRtcConnection:
         self._only_loopback = only_loopback
         self._closed = False
         self._opened = False
-        self._full = False
         self._remote_hosts: set[tuple[str, int]] = set()
         servers = [
             webrtc.RTCIceServer(urls=list(s.urls), username=s.username or None, credential=s.credential or None)
@@ -152,10 +151,7 @@ class WebRtcConnection:
         """Bytes that fit before the engine's queue holds :data:`BUFFER_LIMIT`."""
         if self._closed or not self._opened:
             return 0
-        room = BUFFER_LIMIT - self._channel.buffered_amount
-        if room <= 0:
-            self._full = True
-        return room
+        return BUFFER_LIMIT - self._channel.buffered_amount
 
     @property
     def drained(self) -> bool:
@@ -201,8 +197,7 @@ class WebRtcConnection:
         self._listener.lane_message(self, data if isinstance(data, bytes) else b"")
 
     def _on_low(self, _event: object) -> None:
-        if self._full and not self._closed:
-            self._full = False
+        if not self._closed:
             self._listener.lane_writable(self)
 
     def _on_candidate(self, event: webrtc.RTCPeerConnectionIceEvent) -> None:

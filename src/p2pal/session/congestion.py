@@ -7,7 +7,7 @@ holds, each of them waits in the queue and the round trip grows.
 The window is judged once a round, a round being the time until all that was on the way at its start has been
 acknowledged. The least round trip of the round is compared with the least ever seen on the lane:
 
-- within ``max(4 ms, 15 %)`` of it, and the window was used to the full: the window grows,
+- within a bound of it (:func:`tolerated_delay`), and the window was used to the full: the window grows,
   by a fifth where nothing was delayed, and by less the more of that tolerance is used up. A round shows what frames
   met that were sent before it, so the window makes two or three more steps once the path is full: at a full fifth
   each that is 1.73 times what the path holds, less than it takes with a queue of one bandwidth-delay product;
@@ -28,12 +28,30 @@ MIN_WINDOW: Final = 64 * 1024
 MIN_WINDOW_FRAMES: Final = 2
 """With one frame on the way the path would idle while the acknowledgement travels."""
 
-TOLERATED_DELAY: Final = 0.004
 TOLERATED_RATIO: Final = 0.15
+LEAST_TOLERATED: Final = 0.004
+MOST_TOLERATED: Final = 0.010
+SHORT_PATH: Final = 0.020
+"""Seconds of round trip below which a queue is taken to hold this much: no bottleneck has a smaller one."""
+OVERSHOOT: Final = 1.5
+"""How far the window may pass its bound before the judgement catches up, with something to spare."""
 GROWTH: Final = 1.20
 """At most, in one round."""
 LEAST_CUT: Final = 0.03
 MOST_CUT: Final = 0.15
+
+
+def tolerated_delay(min_rtt: float) -> float:
+    """Return how many seconds above the least round trip are no sign of too much on the way.
+
+    15 %, at least 4 ms. On a short path the two machines themselves add milliseconds (their loops, their schedulers),
+    which are no queue; there the bound is what, overshot by half, still fits a queue of 20 ms.
+    """
+    tolerated = max(LEAST_TOLERATED, TOLERATED_RATIO * min_rtt)
+    if min_rtt < SHORT_PATH:
+        room = (min_rtt + SHORT_PATH) / OVERSHOOT - min_rtt
+        tolerated = max(tolerated, min(room, MOST_TOLERATED))
+    return tolerated
 
 
 class Congestion:
@@ -117,7 +135,7 @@ class Congestion:
         """Grow or shrink by what the round showed."""
         if self._round_rtt is None or self.min_rtt is None:
             return
-        tolerated = max(TOLERATED_DELAY, TOLERATED_RATIO * self.min_rtt)
+        tolerated = tolerated_delay(self.min_rtt)
         bound = self.min_rtt + tolerated
         if self._round_rtt > bound:
             cut = min(max(1 - bound / self._round_rtt, LEAST_CUT), MOST_CUT)

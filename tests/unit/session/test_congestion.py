@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2pal.session.congestion import INITIAL_WINDOW, MAX_WINDOW, MIN_WINDOW, MIN_WINDOW_FRAMES, Congestion
+from p2pal.session.congestion import (
+    INITIAL_WINDOW,
+    MAX_WINDOW,
+    MIN_WINDOW,
+    MIN_WINDOW_FRAMES,
+    Congestion,
+    tolerated_delay,
+)
 
 FRAME = 64 * 1024
 
@@ -129,3 +136,14 @@ def test_more_cannot_be_acknowledged_than_was_sent() -> None:
     congestion.on_sent(10, 0.0)
     with pytest.raises(ValueError, match="more bytes acknowledged"):
         congestion.on_ack(11, None, 0.0)
+
+
+@pytest.mark.parametrize("min_rtt", [0.0001, 0.001, 0.005, 0.010, 0.015, 0.019])
+def test_what_a_short_path_tolerates_fits_its_queue_even_when_overshot(min_rtt: float) -> None:
+    assert tolerated_delay(min_rtt) > 0.004
+    assert (min_rtt + tolerated_delay(min_rtt)) * 1.5 <= min_rtt + 0.020
+
+
+def test_a_long_path_tolerates_in_proportion() -> None:
+    assert tolerated_delay(0.020) == 0.004
+    assert tolerated_delay(0.100) == pytest.approx(0.015)
