@@ -78,7 +78,7 @@ def send(ctx: click.Context, /, files: tuple[Path, ...], *, as_json: bool, quiet
     The code, what is sent and how it ended go to stdout; status, progress, questions and errors to stderr.
     """
     if flags["serve"] is not None and ctx.get_parameter_source("server") is click.core.ParameterSource.COMMANDLINE:
-        raise UsageError("-server and --serve exclude each other", hint="leave one of them out")
+        raise UsageError("-server and --serve exclude each other", hint="leave one out")
     # From here on the command runs, and what it needs is loaded.
     from p2pal.cli.sending import run_send
 

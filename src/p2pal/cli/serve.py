@@ -126,7 +126,7 @@ def cannot_listen(address: Address, error: UsageError, flags: str) -> ServerErro
     if number in {errno.EACCES, errno.EPERM}:
         return ServerError(f"port {address.port} may not be used", hint=f"choose one above 1023 with {flags}")
     message = f"{quoted(address.host)} is no address of this machine"
-    return UsageError(message, hint=f"choose another with {flags}, or leave it out")
+    return UsageError(message, hint=f"choose another with {flags}")
 
 
 def recv_command(code: str, server: str) -> str:

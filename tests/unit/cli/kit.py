@@ -6,7 +6,7 @@ import asyncio
 import io
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from functools import wraps
-from typing import Any
+from typing import Any, Self
 
 from p2pal.app import events
 from p2pal.cli.plain import Plain, Writer
@@ -44,9 +44,10 @@ class Script:
         self._script = list(script)
         self._error = error
         self._cancelled = asyncio.Event()
+        self.waiting = asyncio.Event()
         self.entered = self.left = False
 
-    async def __aenter__(self) -> Script:
+    async def __aenter__(self) -> Self:
         self.entered = True
         return self
 
@@ -64,6 +65,7 @@ class Script:
         event = self._script.pop(0)
         if event is not None:
             return event
+        self.waiting.set()
         await self._cancelled.wait()
         raise Interrupted("stopped", hint="")
 

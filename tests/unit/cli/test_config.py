@@ -13,8 +13,14 @@ STUN = "stun:stun.l.google.com:19302"
 
 def connect(**changed: Any) -> ConnectOptions:
     flags: dict[str, Any] = {
-        "server": None, "max_retries": 3, "retry_backoff": 1.0, "stun": STUN, "turn": (), "turn_user": None, "turn_pass": None,
-    }  # fmt: skip
+        "server": None,
+        "max_retries": 3,
+        "retry_backoff": 1.0,
+        "stun": STUN,
+        "turn": (),
+        "turn_user": None,
+        "turn_pass": None,
+    }
     assert set(flags) == set(config.CONNECTION_FLAGS)
     return config.connect_options(**flags | changed)
 
@@ -39,8 +45,22 @@ def test_server(given: str | None, used: str) -> None:
 
 @pytest.mark.parametrize(
     "given",
-    ["example.org", "ws://example.org", "http://", "http://:80", "http://a:99999", "http://a:x", "http://u:p@a", "http://a?x=1", "http://a#x", "http://[", "http://a\x1b", "http://a b", "file:///etc"],
-)  # fmt: skip
+    [
+        "example.org",
+        "ws://example.org",
+        "http://",
+        "http://:80",
+        "http://a:99999",
+        "http://a:x",
+        "http://u:p@a",
+        "http://a?x=1",
+        "http://a#x",
+        "http://[",
+        "http://a\x1b",
+        "http://a b",
+        "file:///etc",
+    ],
+)
 def test_server_refuses_the_rest(given: str) -> None:
     with pytest.raises(UsageError, match="-server takes") as caught:
         connect(server=given)

@@ -79,14 +79,13 @@ def test_debug_shows_the_traceback_without_secrets(
 ) -> None:
     monkeypatch.setattr(logs, "_secrets", set())
     logs.hide("zebra-luna")
-    try:
+    with pytest.raises(ValueError) as caught:
         raise ValueError("zebra-luna-47 \x1b[2J")
-    except ValueError as error:
-        assert report(error, debug=True) == 1
+    assert report(caught.value, debug=True) == 1
     shown = capsys.readouterr().err
     assert "Traceback" in shown
     assert "test_exit.py" in shown
-    assert "zebra" not in shown.replace('"zebra-luna-47 \\x1b[2J"', "").replace('hide("zebra-luna")', "")
+    assert "zebra" not in shown
     assert "\x1b" not in shown
 
 

@@ -36,7 +36,7 @@ def test_every_event_is_one_line_that_reads_back(event: events.Event) -> None:
     line = jsonl.encode(event)
     assert "\n" not in line
     assert msgspec.json.decode(line, type=events.AnyEvent) == event
-    assert list(json.loads(line))[0] == "event"
+    assert next(iter(json.loads(line))) == "event"
 
 
 def test_a_name_that_is_no_utf8_gives_its_bytes_back() -> None:

@@ -56,9 +56,17 @@ class Terminal(io.StringIO):
 
 def progress(done: int = 1_150_000_000, name: str | None = "photos/IMG_0001.jpg", **changed: int) -> Progress:
     return Progress(
-        done=done, total=2_300_000_000, files_done=12, files_failed=changed.get("failed", 0),
-        files=changed.get("files", 1204), rate=182.4e6, eta=3723.0, name=name, file_done=1_100_000, file_size=2_300_000,
-    )  # fmt: skip
+        done=done,
+        total=2_300_000_000,
+        files_done=12,
+        files_failed=changed.get("failed", 0),
+        files=changed.get("files", 1204),
+        rate=182.4e6,
+        eta=3723.0,
+        name=name,
+        file_done=1_100_000,
+        file_size=2_300_000,
+    )
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
@@ -72,9 +80,17 @@ def test_everything_that_matters_is_visible(monkeypatch: pytest.MonkeyPatch, wid
     assert 2 <= len(shown) <= 3
     text = "\n".join(shown)
     for part in (
-        "IMG_0001.jpg", " 47%  1.1 MB of 2.3 MB", "50%", "1.1 GB of 2.3 GB", "182.4 MB/s", "1:02:03 left", "12/1,204 files",
-        "3 failed", "direct, host udp", "━" * 5,
-    ):  # fmt: skip
+        "IMG_0001.jpg",
+        " 47%  1.1 MB of 2.3 MB",
+        "50%",
+        "1.1 GB of 2.3 GB",
+        "182.4 MB/s",
+        "1:02:03 left",
+        "12/1,204 files",
+        "3 failed",
+        "direct, host udp",
+        "━" * 5,
+    ):
         assert part in text, part
 
 

@@ -24,23 +24,44 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminal
 OFFER = events.Offered(tops=[FILE, TREE], more=0, files=1204, entries=1300, total=2_300_000_000)
 
 
+class _Screen(io.StringIO):
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = asyncio.Event()
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        self.written.set()
+        return super().write(text)
+
+
 class Keyboard:
     """The far end of a pseudo-terminal, as a person uses it: answers only what was asked."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._far, near = os.openpty()
         self._near = os.fdopen(near, "r", encoding="utf-8")
-        self.screen = io.StringIO()
-        monkeypatch.setattr(self.screen, "isatty", lambda: True, raising=False)
-        monkeypatch.setattr(sys, "stdin", self._near)
-        monkeypatch.setattr(sys, "stderr", self.screen)
+        self.screen = _Screen()
+        self._monkeypatch = monkeypatch
+
+    def sit_down(self) -> None:
+        """Take over the streams. Called by the test itself: pytest sets its own after the fixtures ran."""
+        self._monkeypatch.setattr(sys, "stdin", self._near)
+        self._monkeypatch.setattr(sys, "stderr", self.screen)
+
+    async def see(self, question: str) -> None:
+        async with asyncio.timeout(30):
+            while question not in self.screen.getvalue():
+                await self.screen.written.wait()
+                self.screen.written.clear()
 
     def type(self, text: str) -> None:
         os.write(self._far, text.encode())
 
     async def answer(self, question: str, text: str) -> None:
-        while question not in self.screen.getvalue():
-            await asyncio.sleep(0)
+        await self.see(question)
         self.type(text)
 
     def close(self) -> None:
@@ -62,12 +83,14 @@ def keyboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Keyboard]:
 )
 @on_loop
 async def test_confirm(keyboard: Keyboard, typed: str, yes: bool) -> None:
+    keyboard.sit_down()
     answer, _ = await asyncio.gather(prompts.Prompter(Stop()).confirm("Send?"), keyboard.answer("Send? [Y/n] ", typed))
     assert answer is yes
 
 
 @on_loop
 async def test_type_ahead_agrees_to_nothing(keyboard: Keyboard) -> None:
+    keyboard.sit_down()
     keyboard.type("y\ny\n")
     answer, _ = await asyncio.gather(prompts.Prompter(Stop()).confirm("Send?"), keyboard.answer("Send?", "n\n"))
     assert answer is False
@@ -75,16 +98,17 @@ async def test_type_ahead_agrees_to_nothing(keyboard: Keyboard) -> None:
 
 @on_loop
 async def test_end_of_input_is_a_refusal(keyboard: Keyboard) -> None:
+    keyboard.sit_down()
     with pytest.raises(Refused):
         await asyncio.gather(prompts.Prompter(Stop()).confirm("Send?"), keyboard.answer("Send?", "\x04"))
 
 
 @on_loop
 async def test_a_stop_ends_the_question(keyboard: Keyboard) -> None:
+    keyboard.sit_down()
     stop = Stop()
     asking = asyncio.create_task(prompts.Prompter(stop).confirm("Send?"))
-    while "Send?" not in keyboard.screen.getvalue():
-        await asyncio.sleep(0)
+    await keyboard.see("Send?")
     stop.request()
     with pytest.raises(Interrupted):
         await asking
@@ -92,10 +116,10 @@ async def test_a_stop_ends_the_question(keyboard: Keyboard) -> None:
 
 @on_loop
 async def test_a_cancelled_question_leaves_the_terminal_to_the_next(keyboard: Keyboard) -> None:
+    keyboard.sit_down()
     prompter = prompts.Prompter(Stop())
     asking = asyncio.create_task(prompter.confirm("First?"))
-    while "First?" not in keyboard.screen.getvalue():
-        await asyncio.sleep(0)
+    await keyboard.see("First?")
     asking.cancel()
     await asyncio.wait([asking])
     answer, _ = await asyncio.gather(prompter.confirm("Second?"), keyboard.answer("Second?", "n\n"))
@@ -105,6 +129,7 @@ async def test_a_cancelled_question_leaves_the_terminal_to_the_next(keyboard: Ke
 @pytest.mark.parametrize(("typed", "accept"), [("\n", True), ("n\n", False)])
 @on_loop
 async def test_the_offer_is_shown_before_the_question(keyboard: Keyboard, typed: str, accept: bool) -> None:
+    keyboard.sit_down()
     decision, _ = await asyncio.gather(
         ask(prompts.Prompter(Stop()), OFFER, [], ReceiveOptions(out=Path("/tmp"))),
         keyboard.answer("Receive into /tmp? [Y/n] ", typed),
@@ -129,6 +154,7 @@ async def test_the_offer_is_shown_before_the_question(keyboard: Keyboard, typed:
 async def test_what_exists_is_replaced_only_when_a_person_says_so(
     keyboard: Keyboard, typed: str, decision: Decision
 ) -> None:
+    keyboard.sit_down()
     made, _ = await asyncio.gather(
         ask(prompts.Prompter(Stop()), OFFER, ["report.pdf"], ReceiveOptions()),
         keyboard.answer("[r]eplace, [k]eep both, or [c]ancel? [K] ", typed),
@@ -139,6 +165,7 @@ async def test_what_exists_is_replaced_only_when_a_person_says_so(
 
 @on_loop
 async def test_overwrite_says_what_it_replaces(keyboard: Keyboard) -> None:
+    keyboard.sit_down()
     made, _ = await asyncio.gather(
         ask(prompts.Prompter(Stop()), OFFER, ["report.pdf", "photos"], ReceiveOptions(overwrite=True)),
         keyboard.answer("[Y/n]", "y\n"),
@@ -148,24 +175,28 @@ async def test_overwrite_says_what_it_replaces(keyboard: Keyboard) -> None:
 
 
 def test_the_code_is_asked_for_again_when_it_is_mistyped(keyboard: Keyboard) -> None:
+    keyboard.sit_down()
     keyboard.type("nonsense\nZEBRA luna 47\n")
     assert str(read_code(None, quiet=False)) == "zebra-luna-47"
     assert keyboard.screen.getvalue().count("Enter join code: ") == 2
 
 
 def test_three_mistyped_codes_are_enough(keyboard: Keyboard) -> None:
+    keyboard.sit_down()
     keyboard.type("a\nb\nc\n")
     with pytest.raises(MistypedCode):
         read_code(None, quiet=False)
 
 
 def test_no_code_at_all(keyboard: Keyboard) -> None:
+    keyboard.sit_down()
     keyboard.type("\x04")
     with pytest.raises(EOFError):
         read_code(None, quiet=False)
 
 
 def test_a_correction_is_reported_and_secrets_are_hidden(keyboard: Keyboard) -> None:
+    keyboard.sit_down()
     assert str(read_code("zebrra-luna-47", quiet=False)) == "zebra-luna-47"
     assert keyboard.screen.getvalue() == "Reading 'zebrra' as 'zebra'\n"
     assert logs.redact("zebra-luna-47 zebra-luna zebrra-luna-47") == "[hidden] [hidden] [hidden]"

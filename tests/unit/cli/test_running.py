@@ -19,8 +19,7 @@ async def test_a_request_to_stop_cancels_the_transfer_and_says_so() -> None:
     screen, stop = Screen(), Stop()
     transfer = Script([CODE, None])
     driving = asyncio.create_task(drive(transfer, QuietView(screen.writer), screen.board, stop))
-    while not screen.out:
-        await asyncio.sleep(0)
+    await transfer.waiting.wait()
     stop.request()
     with pytest.raises(Interrupted):
         await driving

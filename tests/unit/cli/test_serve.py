@@ -65,9 +65,12 @@ def test_the_command_for_the_other_machine() -> None:
 
 @on_loop
 async def test_the_server_runs_for_the_length_of_the_block() -> None:
-    async with serve.serving(Address("127.0.0.1", 0)) as served, aiohttp.ClientSession() as client:
-        async with client.get(served.local + "/healthz") as answer:
-            assert answer.status == 200
+    async with (
+        serve.serving(Address("127.0.0.1", 0)) as served,
+        aiohttp.ClientSession() as client,
+        client.get(served.local + "/healthz") as answer,
+    ):
+        assert answer.status == 200
     with socket.socket() as probe:
         port = int(served.local.rpartition(":")[2])
         assert probe.connect_ex(("127.0.0.1", port)) != 0
@@ -85,6 +88,6 @@ async def test_a_port_in_use_is_exit_3() -> None:
 
 @on_loop
 async def test_an_address_of_another_machine_is_exit_2() -> None:
-    with pytest.raises(UsageError, match="'192.0.2.77' is no address of this machine"):
+    with pytest.raises(UsageError, match=r"'192\.0\.2\.77' is no address of this machine"):
         async with serve.serving(Address("192.0.2.77", 0)):
             pass

@@ -10,9 +10,32 @@ from hypothesis import strategies as st
 from p2pal.cli.text import json_ascii, names, safe, shorten
 
 DANGEROUS = [
-    "\x1b", "\x00", "\x07", "\x08", "\n", "\r", "\t", "\x7f", "\x85", "\x9b", "\xad", "\u061c", "\u200b", "\u200d", "\u200e",
-    "\u202e", "\u2028", "\u2029", "\u2066", "\u2069", "\ufeff", "\u3164", "\ud800", "\udcff", "\U000e0041",
-]  # fmt: skip
+    "\x1b",
+    "\x00",
+    "\x07",
+    "\x08",
+    "\n",
+    "\r",
+    "\t",
+    "\x7f",
+    "\x85",
+    "\x9b",
+    "\xad",
+    "\u061c",
+    "\u200b",
+    "\u200d",
+    "\u200e",
+    "\u202e",
+    "\u2028",
+    "\u2029",
+    "\u2066",
+    "\u2069",
+    "\ufeff",
+    "\u3164",
+    "\ud800",
+    "\udcff",
+    "\U000e0041",
+]
 
 
 @pytest.mark.parametrize("char", DANGEROUS, ids=ascii)
@@ -41,8 +64,19 @@ def test_escapes_are_spelled_as_in_python(text: str, shown: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["report.pdf", "Größe №1.txt", "写真 2024.jpg", "отчёт.pdf", "صورة.png", "תמונה.png", "❤️.txt", "a\u3000b", "9.00\u202fAM.png", ""],
-)  # fmt: skip
+    [
+        "report.pdf",
+        "Größe №1.txt",
+        "写真 2024.jpg",
+        "отчёт.pdf",
+        "صورة.png",
+        "תמונה.png",
+        "❤️.txt",
+        "a\u3000b",
+        "9.00\u202fAM.png",
+        "",
+    ],
+)
 def test_names_in_any_script_stay_as_they_are(text: str) -> None:
     assert safe(text) == text
 

@@ -48,8 +48,20 @@ def test_parse_size_refuses_the_rest(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90s", 90), ("10m", 600), ("1h", 3600), ("1h30m", 5400), ("1H30M", 5400), ("500ms", 0.5), ("1.5s", 1.5), ("2d", 172_800), ("0", 0), ("0s", 0), (" 5m ", 300)],
-)  # fmt: skip
+    [
+        ("90s", 90),
+        ("10m", 600),
+        ("1h", 3600),
+        ("1h30m", 5400),
+        ("1H30M", 5400),
+        ("500ms", 0.5),
+        ("1.5s", 1.5),
+        ("2d", 172_800),
+        ("0", 0),
+        ("0s", 0),
+        (" 5m ", 300),
+    ],
+)
 def test_parse_duration(text: str, seconds: float) -> None:
     assert units.parse_duration(text) == pytest.approx(seconds)
 
@@ -83,9 +95,10 @@ def test_a_duration_written_is_the_duration_read(seconds: int) -> None:
 @settings(max_examples=300, deadline=None)
 def test_any_text_is_a_duration_or_an_error(text: str) -> None:
     try:
-        assert units.parse_duration(text) >= 0
-    except ValueError as error:
-        assert "not a duration" in str(error)
+        seconds = units.parse_duration(text)
+    except ValueError:
+        return
+    assert seconds >= 0
 
 
 @pytest.mark.parametrize(

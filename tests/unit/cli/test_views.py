@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,8 @@ from p2pal.errors import PartialFailure, PeerLost
 
 
 @pytest.fixture(autouse=True)
-def _no_secrets(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "_secrets", set())
-    yield
 
 
 async def play(
@@ -36,11 +35,19 @@ MANY = events.Listed(names=["report.pdf", "photos", "c", "d", "e"], files=1204, 
 async def test_sender_from_start_to_end() -> None:
     screen = Screen()
     script = [
-        ONE, CODE, events.WrongGuess(left=2), events.PeerJoined(), events.Connected(path="direct, host udp"),
-        events.Accepted(files=1, total=2_300_000, renamed={}), progress(1_150_000),
-        events.Connected(path="relayed, turn tcp"), events.Connected(path="relayed, turn tcp"), progress(2_300_000),
-        events.FileDone(name="report.pdf", size=2_300_000, digest="00"), summary("send"),
-    ]  # fmt: skip
+        ONE,
+        CODE,
+        events.WrongGuess(left=2),
+        events.PeerJoined(),
+        events.Connected(path="direct, host udp"),
+        events.Accepted(files=1, total=2_300_000, renamed={}),
+        progress(1_150_000),
+        events.Connected(path="relayed, turn tcp"),
+        events.Connected(path="relayed, turn tcp"),
+        progress(2_300_000),
+        events.FileDone(name="report.pdf", size=2_300_000, digest="00"),
+        summary("send"),
+    ]
     await play(SenderView(screen.writer, screen.board, 300.0), screen, script)
     assert screen.out == [
         "Sending file: report.pdf (1 file, 2.3 MB) — TTL: 5m",
@@ -99,11 +106,14 @@ async def test_failures_are_listed_bounded() -> None:
 async def test_receiver_from_start_to_end(tmp_path: Path) -> None:
     screen = Screen()
     script = [
-        events.Joining(), events.PeerJoined(), events.Connected(path="direct, host udp"),
+        events.Joining(),
+        events.PeerJoined(),
+        events.Connected(path="direct, host udp"),
         events.Offered(tops=[FILE], more=0, files=1, entries=1, total=2_300_000),
-        events.Accepted(files=1, total=2_300_000, renamed={"report.pdf": "report (1).pdf"}), progress(2_300_000),
+        events.Accepted(files=1, total=2_300_000, renamed={"report.pdf": "report (1).pdf"}),
+        progress(2_300_000),
         summary("receive"),
-    ]  # fmt: skip
+    ]
     await play(ReceiverView(screen.writer, screen.board, tmp_path), screen, script)
     assert screen.out == [
         "Receiving: report.pdf (2.3 MB)",
@@ -145,7 +155,11 @@ def test_receiver_says_where_it_is(
 async def test_receiver_of_a_tree(tmp_path: Path) -> None:
     screen = Screen()
     offer = events.Offered(tops=[FILE, TREE], more=3, files=1204, entries=1300, total=2_300_000_000)
-    script = [offer, events.Accepted(files=1204, total=2_300_000_000, renamed={}), summary("receive", ok=False, files=3, failed=1)]  # fmt: skip
+    script = [
+        offer,
+        events.Accepted(files=1204, total=2_300_000_000, renamed={}),
+        summary("receive", ok=False, files=3, failed=1),
+    ]
     await play(ReceiverView(screen.writer, screen.board, tmp_path), screen, script)
     assert screen.out[0] == "Receiving: report.pdf, photos/ and 3 more (1,204 files, 2.3 GB)"
     assert screen.out[1] == "Received 3 of 4 files, 1 failed"
