@@ -143,7 +143,7 @@ class Bars:
         done = total if event.total == 0 else event.done
         line: list[Text | ProgressBar] = []
         if bar >= MIN_BAR:
-            line.append(ProgressBar(total=total, completed=min(done, total), width=bar))
+            line.append(ProgressBar(total, min(done, total), bar, complete_style="cyan", finished_style="green"))
             line.append(_text(" " * GAP + (" " * GAP).join(first), width - bar))
         else:
             line.append(_text((" " * GAP).join(first), width))
