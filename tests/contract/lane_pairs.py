@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from p2pal.lanes.base import Lane, LaneListener
 from p2pal.lanes.memory import MemoryLink, PathModel
+from p2pal.lanes.webrtc import WebRtcConnection, allow_loopback
 
 MakePair = Callable[[LaneListener, LaneListener], Awaitable[tuple[Lane, Lane]]]
 
@@ -22,4 +23,69 @@ async def memory(left: LaneListener, right: LaneListener) -> tuple[Lane, Lane]:
     return link.left, link.right
 
 
-KINDS: dict[str, MakePair] = {"memory": memory}
+class Signaling:
+    """What stands in for the mailbox at one end of a WebRTC pair: candidates go straight to the other end.
+
+    Args:
+        listener: Who hears of the lane.
+    """
+
+    def __init__(self, listener: LaneListener) -> None:
+        self._listener = listener
+        self._ready: list[tuple[str, str, int]] | None = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.other: WebRtcConnection
+        self.paths = 0
+
+    def deliver(self, other: WebRtcConnection) -> None:
+        """Both descriptions are in place: candidates may go to the other end, those found before first."""
+        self.other, found, self._ready = other, self._ready or [], None
+        for candidate in found:
+            self._give(*candidate)
+
+    def candidate_found(self, connection: WebRtcConnection, candidate: str, mid: str, mline: int) -> None:
+        if self._ready is not None:
+            self._ready.append((candidate, mid, mline))
+        else:
+            self._give(candidate, mid, mline)
+
+    def _give(self, candidate: str, mid: str, mline: int) -> None:
+        task = asyncio.get_running_loop().create_task(self.other.add_candidate(candidate, mid, mline))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def path_changed(self, connection: WebRtcConnection) -> None:
+        self.paths += 1
+
+    def lane_opened(self, lane: Lane) -> None:
+        self._listener.lane_opened(lane)
+
+    def lane_message(self, lane: Lane, data: bytes) -> None:
+        self._listener.lane_message(lane, data)
+
+    def lane_writable(self, lane: Lane) -> None:
+        self._listener.lane_writable(lane)
+
+    def lane_closed(self, lane: Lane, reason: str) -> None:
+        self._listener.lane_closed(lane, reason)
+
+
+async def connect(
+    left: LaneListener, right: LaneListener, *, lane_id: int = 1
+) -> tuple[WebRtcConnection, WebRtcConnection]:
+    """Two real connections in this process, over loopback, on their way to each other."""
+    allow_loopback()
+    ends = Signaling(left), Signaling(right)
+    a, b = (WebRtcConnection(lane_id, 1, end, only_loopback=True) for end in ends)
+    await a.accept(await b.answer(await a.offer()))
+    ends[0].deliver(b)
+    ends[1].deliver(a)
+    return a, b
+
+
+async def webrtc(left: LaneListener, right: LaneListener) -> tuple[Lane, Lane]:
+    """The engine, over loopback."""
+    return await connect(left, right)
+
+
+KINDS: dict[str, MakePair] = {"memory": memory, "webrtc": webrtc}

@@ -138,7 +138,13 @@ class WebRtcConnection:
             self._listener.path_changed(self)
 
     def send(self, message: bytes) -> None:
-        """Queue one message; dropped if the lane is over."""
+        """Queue one message; dropped if the lane is over.
+
+        Raises:
+            ValueError: If it is larger than :attr:`max_message`.
+        """
+        if len(message) > MAX_MESSAGE:
+            raise ValueError("the message is larger than the lane carries")
         if self._closed or not self._opened:
             return
         try:
@@ -146,6 +152,8 @@ class WebRtcConnection:
         except (webrtc.InvalidStateError, webrtc.OperationError):
             # The channel ended under us, or its queue is full, which the budget rules out for a live one.
             self._end("the channel refused a message")
+        except TypeError:
+            self._end("the other side's session description allows no messages of this size")
 
     def budget(self) -> int:
         """Bytes that fit before the engine's queue holds :data:`BUFFER_LIMIT`."""

@@ -1,0 +1,196 @@
+"""What only WebRTC lanes do; what every lane does is in tests/contract/test_lane.py."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+from tests.contract.lane_pairs import Signaling, connect
+from tests.contract.test_lane import Ear
+from tests.unit.server.kit import on_loop
+
+from p2pal.errors import ProtocolError
+from p2pal.lanes.webrtc import MAX_MESSAGE, WebRtcConnection, allow_loopback, describe_path
+
+HOST = SimpleNamespace(candidate_type="host", protocol="udp")
+TCP = SimpleNamespace(candidate_type="host", protocol="tcp")
+PUNCHED = SimpleNamespace(candidate_type="srflx", protocol="udp")
+SEEN = SimpleNamespace(candidate_type=SimpleNamespace(value="prflx"), protocol=SimpleNamespace(value="udp"))
+RELAY = SimpleNamespace(candidate_type="relay", protocol="udp", relay_protocol="tcp")
+PLAIN_RELAY = SimpleNamespace(candidate_type="relay", protocol="udp", relay_protocol=None)
+
+
+@pytest.mark.parametrize(
+    ("local", "remote", "known", "words"),
+    [
+        (HOST, HOST, False, "direct, host udp"),
+        (TCP, HOST, False, "direct, host tcp"),
+        (HOST, SEEN, True, "direct, host udp"),
+        (HOST, SEEN, False, "direct, punched"),
+        (PUNCHED, HOST, False, "direct, punched"),
+        (SEEN, SEEN, False, "direct, punched"),
+        (RELAY, HOST, False, "relayed, turn tcp"),
+        (PLAIN_RELAY, HOST, False, "relayed, turn udp"),
+        (RELAY, RELAY, False, "relayed, turn tcp"),
+        (HOST, RELAY, False, "relayed, turn"),
+        (None, None, False, "direct, punched"),
+    ],
+)
+def test_a_pair_of_candidates_has_words(local: object, remote: object, known: bool, words: str) -> None:
+    assert describe_path(local, remote, remote_is_host=known) == words
+
+
+async def pair() -> tuple[Ear, Ear, WebRtcConnection, WebRtcConnection]:
+    left, right = Ear(), Ear()
+    a, b = await connect(left, right)
+    await left.until(lambda: "opened" in left.heard)
+    await right.until(lambda: "opened" in right.heard)
+    return left, right, a, b
+
+
+def alone() -> WebRtcConnection:
+    """A connection that nobody answers."""
+    allow_loopback()
+    return WebRtcConnection(1, 1, Signaling(Ear()), only_loopback=True)
+
+
+@on_loop
+async def test_the_path_is_known_once_it_is_open() -> None:
+    _, _, a, b = await pair()
+    assert await a.path() == await b.path() == "direct, host udp"
+    a.close()
+    b.close()
+    assert await a.path() == "closed"
+
+
+@on_loop
+async def test_text_is_no_message_of_ours() -> None:
+    _, right, a, b = await pair()
+    a._channel.send("text")
+    await right.until(lambda: bool(right.messages))
+    assert right.messages == [b""]  # which no frame decoder accepts
+    a.close()
+    b.close()
+
+
+@on_loop
+async def test_before_it_opens_nothing_is_taken() -> None:
+    connection = alone()
+    connection.send(b"dropped")
+    assert connection.budget() == 0
+    assert connection.drained
+    assert await connection.path() == "unknown"
+    connection.close()
+    assert connection.drained
+
+
+@on_loop
+async def test_a_message_beyond_the_engines_limit_is_our_mistake() -> None:
+    _, _, a, b = await pair()
+    with pytest.raises(ValueError, match="larger than the lane carries"):
+        a.send(bytes(MAX_MESSAGE + 1))
+    a.close()
+    b.close()
+
+
+@on_loop
+async def test_a_peer_that_allows_no_messages_of_our_size_loses_the_lane() -> None:
+    allow_loopback()
+    left, right = Ear(), Ear()
+    ends = Signaling(left), Signaling(right)
+    a, b = (WebRtcConnection(1, 1, end, only_loopback=True) for end in ends)
+    answer = await b.answer(await a.offer())
+    await a.accept(answer.replace("a=max-message-size:262144", "a=max-message-size:1000"))
+    ends[0].deliver(b)
+    ends[1].deliver(a)
+    await left.until(lambda: "opened" in left.heard)
+    a.send(bytes(1000))
+    a.send(bytes(1001))
+    await left.until(lambda: "closed" in left.heard)
+    b.close()
+
+
+@pytest.mark.parametrize("sdp", ["", "nonsense", "v=0\r\n", "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n" * 2])
+def test_a_description_that_cannot_be_used_is_the_peers_fault(sdp: str) -> None:
+    @on_loop
+    async def answering() -> None:
+        connection = alone()
+        try:
+            with pytest.raises(ProtocolError, match="session description"):
+                await connection.accept(sdp)
+        finally:
+            connection.close()
+
+    answering()
+
+
+@on_loop
+async def test_a_second_answer_is_the_peers_fault() -> None:
+    _, _, a, b = await pair()
+    answer = b._pc.local_description
+    assert answer is not None
+    with pytest.raises(ProtocolError):
+        await a.accept(answer.sdp or "")
+    a.close()
+    b.close()
+
+
+@pytest.mark.parametrize(
+    "candidate",
+    [
+        "",
+        "nonsense",
+        "candidate:1 1 udp 1 999.1.1.1 1 typ host",
+        "candidate:1 1 udp 2122063615 192.0.2.1 59811 typ host",
+        "candidate:1 1 udp 2122063615 example.local 59811 typ host",
+        "candidate:1 1 udp 2122063615 127.0.0.1 99999999 typ host",
+        "candidate:" + "9" * 500,
+    ],
+)
+def test_a_candidate_that_cannot_be_used_is_passed_over(candidate: str) -> None:
+    @on_loop
+    async def adding() -> None:
+        left, _, a, b = await pair()
+        await a.add_candidate(candidate, "0", 0)
+        await a.add_candidate(candidate, "nonsense", 9)
+        assert left.heard == ["opened"]
+        a.close()
+        b.close()
+        await a.add_candidate("candidate:1 1 udp 1 127.0.0.1 9 typ host", "0", 0)
+
+    adding()
+
+
+@on_loop
+async def test_only_loopback_candidates_leave_when_told_so() -> None:
+    found: list[str] = []
+    done = asyncio.Event()
+
+    class Listener(Signaling):
+        def candidate_found(self, connection: WebRtcConnection, candidate: str, mid: str, mline: int) -> None:
+            found.append(candidate)
+            if not candidate:
+                done.set()
+
+    allow_loopback()
+    connection = WebRtcConnection(1, 1, Listener(Ear()), only_loopback=True)
+    sdp = await connection.offer()
+    async with asyncio.timeout(20):
+        await done.wait()
+    connection.close()
+    addresses = {candidate.split()[4] for candidate in found if candidate}
+    assert addresses
+    assert addresses <= {"127.0.0.1", "::1"}
+    assert "a=candidate" not in sdp
+
+
+@on_loop
+async def test_closing_a_connection_that_never_opened_is_reported_once() -> None:
+    allow_loopback()
+    ear = Ear()
+    connection = WebRtcConnection(1, 1, Signaling(ear))
+    await connection.offer()
+    connection.close()
+    connection.close()
+    assert ear.heard == ["closed"]
