@@ -60,6 +60,14 @@ SETTLE: Final = 0.3
 LINGER: Final = 0.1
 """Seconds in which the last frame leaves the engine."""
 
+GATHER_BYTES: Final = 480 << 10
+GATHER_SECONDS: Final = 0.001
+"""Large messages are dealt with together until so many bytes came, or for so long; small ones, such as ACK, at once.
+
+The engine hands over one message in each turn of the loop: waking the disk's thread for each costs more than the rest.
+"""
+LARGE: Final = 4096
+
 _LANE_NONCE: Final = 16
 
 
@@ -69,8 +77,8 @@ class PeerOwner(Protocol):
     def peer_payload(self, payload: bytes | memoryview) -> None:
         """One payload arrived, in order; tell the peer with :meth:`Peer.consumed` when done with it."""
 
-    def peer_writable(self) -> None:
-        """Payloads can be sent again."""
+    def peer_turn(self) -> None:
+        """All payloads that arrived were given, and more can be sent while :attr:`Peer.writable`."""
 
     def peer_path(self, path: str) -> None:
         """A path is in use, or another one than before."""
@@ -155,6 +163,8 @@ class Peer:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
         self._flush_scheduled = False
+        self._gathered = 0
+        self._gathering: asyncio.TimerHandle | None = None
         self._no_lanes = asyncio.Event()
         self._session_over = asyncio.Event()
         self._drained = asyncio.Event()
@@ -294,6 +304,9 @@ class Peer:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
         for connection in list(self._connections.values()):
             connection.close()
         self._connections.clear()
@@ -435,7 +448,11 @@ class Peer:
         except ProtocolError as error:
             self._fail(error)
             return
-        self._wake()
+        self._gathered += len(data)
+        if len(data) < LARGE or self._gathered >= GATHER_BYTES:
+            self._wake()
+        elif self._gathering is None and not self._flush_scheduled:
+            self._gathering = self._loop.call_later(GATHER_SECONDS, self._wake)
 
     def lane_writable(self, lane: Lane) -> None:  # noqa: ARG002 - the flush asks every lane
         """A lane's buffer drained."""
@@ -480,7 +497,7 @@ class Peer:
     def _generation_of(self, lane: Lane) -> int | None:
         return next((g for g, connection in self._connections.items() if connection is lane), None)
 
-    # The flush: what the machines have to say, once in each turn of the loop
+    # The flush: what the machines have to say, once for everything that came in about the same time
 
     def _wake(self) -> None:
         if not self._flush_scheduled:
@@ -488,14 +505,23 @@ class Peer:
             self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        self._flush_scheduled = False
         if self._ended.done():
             return
+        self._flush_scheduled = True
+        self._gathered = 0
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
         try:
-            self._flush_link()
             session = self._session
             if session is not None:
-                self._flush_session(session)
+                self._hear(session)
+            self._flush_link()
+            self._flush_scheduled = False  # what happens from here on is for another flush
+            if session is not None:
+                for live in list(self._lanes.values()):
+                    self._drain_into(session, live)
+                self._check_drained(session)
         except Exception as error:  # noqa: BLE001 - a callback has no caller: the owner of run() hears of it
             self._fail(error)
             return
@@ -519,7 +545,8 @@ class Peer:
             return PeerLost("the other side went away before the connection stood")
         return ConnectionImpossible("no network path to the other side was found")
 
-    def _flush_session(self, session: Session) -> None:
+    def _hear(self, session: Session) -> None:
+        """Tell the owner what happened; it answers by :meth:`send` and :meth:`consumed`."""
         for event in session.events():
             if isinstance(event, Delivered):
                 self._negotiator.handle_progress()
@@ -532,11 +559,7 @@ class Peer:
                 live_lane = self._lanes.get(event.lane_id)
                 if live_lane is not None:
                     live_lane.lane.close()
-        if session.writable and not self._closing:
-            self._owner.peer_writable()
-        for live in list(self._lanes.values()):
-            self._drain_into(session, live)
-        self._check_drained(session)
+        self._owner.peer_turn()
 
     def _drain_into(self, session: Session, live: _LiveLane) -> None:
         seal, send = live.sealer.seal, live.lane.send
