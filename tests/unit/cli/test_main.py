@@ -145,12 +145,14 @@ def test_a_reader_that_goes_away_is_no_error_aloud() -> None:
     assert done.stderr == b""
 
 
-@pytest.mark.parametrize("shell", ["zsh", "fish", "bash"])
-def test_completion_scripts(shell: str) -> None:
+@pytest.mark.parametrize(
+    ("shell", "no_space"), [("zsh", "space=(-S '')"), ("fish", ""), ("bash", "compopt -o nospace")]
+)
+def test_completion_scripts(shell: str, no_space: str) -> None:
     done = process("completion", shell)
     assert done.returncode == 0
     assert "_P2PAL_COMPLETE" in done.stdout
-    assert "p2pal" in done.stdout
+    assert no_space in done.stdout
 
 
 @pytest.mark.parametrize(
