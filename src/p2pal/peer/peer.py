@@ -22,7 +22,15 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from p2pal.crypto.keys import Direction
 from p2pal.crypto.seal import LaneOpener, LaneSealer
-from p2pal.errors import ConnectionImpossible, P2palError, PeerError, PeerLost, ProtocolError, ServerRefused
+from p2pal.errors import (
+    ConnectionImpossible,
+    Interrupted,
+    P2palError,
+    PeerError,
+    PeerLost,
+    ProtocolError,
+    ServerRefused,
+)
 from p2pal.lanes.base import IceServer, Lane
 from p2pal.link.negotiator import (
     Action,
@@ -126,6 +134,8 @@ def _farewell(error: BaseException) -> str:
     """The word for the other side when an error ends this one."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
+    if isinstance(error, asyncio.CancelledError):
+        return Interrupted.code
     return error.code if isinstance(error, P2palError) else PeerLost.code
 
 

@@ -1,0 +1,171 @@
+"""Two sides that meet through a real server, and talk over real WebRTC connections, in one process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+
+from tests.unit.server.kit import Kit, serving
+
+from p2pal.lanes.webrtc import allow_loopback
+from p2pal.peer.meeting import Guesses, Introduction, meet_receiver, meet_sender
+from p2pal.peer.peer import Peer, PeerConfig
+from p2pal.rendezvous.client import Created, RendezvousClient
+from p2pal.rendezvous.mailbox import Mailbox
+
+WORDS = b"zebra luna"
+PATIENCE = 30.0
+
+
+class Rendezvous:
+    """A sender's transfer at a real server, with its mailbox running; receivers join it."""
+
+    def __init__(self, kit: Kit, client: RendezvousClient, created: Created) -> None:
+        self.kit = kit
+        self.created = created
+        self.id = created.rendezvous_id
+        self._client = client
+        self.sender = client.mailbox("send", created.token)
+        self.failed: list[tuple[str, int]] = []
+        self.guesses = Guesses()
+        self._tenders: list[tuple[Mailbox, asyncio.Task[None]]] = []
+        self.sending = self._tend(self.sender)
+
+    def _tend(self, mailbox: Mailbox) -> asyncio.Task[None]:
+        task = asyncio.create_task(mailbox.run())
+        self._tenders.append((mailbox, task))
+        return task
+
+    async def join(self) -> tuple[Mailbox, int]:
+        """Join as another receiver: its mailbox, running, and its attempt."""
+        joined = await self._client.join(self.created.slot)
+        mailbox = self._client.mailbox("receive", joined.token)
+        self._tend(mailbox)
+        return mailbox, joined.attempt
+
+    def serve(self, words: bytes = WORDS) -> asyncio.Task[Introduction]:
+        """Meet receivers, one after the other, until one knows the words."""
+        meeting = meet_receiver(
+            self.sender, words, self.id, self.guesses, lambda reason, left: self.failed.append((reason, left))
+        )
+        return asyncio.create_task(meeting)
+
+    async def guess(self, words: bytes = WORDS) -> Introduction:
+        """Join and try these words."""
+        mailbox, attempt = await self.join()
+        return await meet_sender(mailbox, words, self.id, attempt)
+
+    async def close(self) -> None:
+        for mailbox, task in self._tenders:
+            await mailbox.close()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def rendezvous(ttl: float = 60.0) -> AsyncIterator[Rendezvous]:
+    async with (
+        asyncio.timeout(PATIENCE),
+        serving() as kit,
+        RendezvousClient(kit.server.url) as client,
+    ):
+        place = Rendezvous(kit, client, await client.create(ttl))
+        try:
+            yield place
+        finally:
+            await place.close()
+
+
+async def introduce(place: Rendezvous) -> tuple[Introduction, Introduction]:
+    """Let both sides prove that they know the words."""
+    serving_ = place.serve()
+    receiver = await place.guess()
+    return await serving_, receiver
+
+
+class Owner:
+    """Who uses a peer: sends what it has, keeps what arrives.
+
+    Args:
+        to_send: Payloads for the other side.
+        consume: Whether payloads are consumed as they come.
+    """
+
+    def __init__(self, to_send: Iterable[bytes] = (), *, consume: bool = True) -> None:
+        self.peer: Peer
+        self.to_send = deque(to_send)
+        self.consume = consume
+        self.received: list[bytes] = []
+        self.paths: list[str] = []
+        self.retries: list[tuple[int, int]] = []
+        self.closed: tuple[int, str] | None = None
+        self.on_payload: Callable[[], None] = lambda: None
+        self._changed = asyncio.Event()
+
+    def peer_payload(self, payload: bytes | memoryview) -> None:
+        self.received.append(bytes(payload))
+        if self.consume:
+            self.peer.consumed(1)
+        self.on_payload()
+        self._changed.set()
+
+    def peer_turn(self) -> None:
+        while self.to_send and self.peer.writable:
+            self.peer.send([self.to_send.popleft()])
+        self._changed.set()
+
+    def peer_path(self, path: str) -> None:
+        self.paths.append(path)
+        self._changed.set()
+
+    def peer_retrying(self, attempt: int, attempts: int, delay: float) -> None:
+        assert delay >= 0
+        self.retries.append((attempt, attempts))
+
+    def peer_closed(self, code: int, reason: str) -> None:
+        self.closed = (code, reason)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+
+class Pair:
+    """Two running peers. ``left`` sends the offer."""
+
+    def __init__(
+        self, introductions: tuple[Introduction, Introduction], left: Owner, right: Owner, *, max_retries: int = 3
+    ) -> None:
+        self.left, self.right = left, right
+        self.runs: list[asyncio.Task[None]] = []
+        for introduction, owner, sender in zip(introductions, (left, right), (True, False), strict=True):
+            config = PeerConfig(
+                sender=sender, max_payload=64 * 1024, max_retries=max_retries, retry_backoff=0.01, only_loopback=True
+            )
+            owner.peer = Peer(introduction, config, owner)
+            self.runs.append(asyncio.create_task(owner.peer.run()))
+
+    async def linked(self) -> None:
+        for owner in (self.left, self.right):
+            await owner.until(lambda owner=owner: bool(owner.paths))  # type: ignore[misc]
+
+    async def end(self) -> list[BaseException | None]:
+        """Wait for both ends; return what they raised."""
+        return await asyncio.gather(*self.runs, return_exceptions=True)
+
+
+@asynccontextmanager
+async def pair(left: Owner, right: Owner, *, max_retries: int = 3) -> AsyncIterator[tuple[Pair, Rendezvous]]:
+    """Run two peers to the end of the block."""
+    allow_loopback()
+    async with rendezvous() as place:
+        running = Pair(await introduce(place), left, right, max_retries=max_retries)
+        try:
+            yield running, place
+        finally:
+            for run in running.runs:
+                run.cancel()
+            await running.end()

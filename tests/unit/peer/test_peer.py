@@ -1,0 +1,229 @@
+"""Two peers over a real server and real WebRTC connections: streams, cuts, farewells."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+from tests.unit.peer.kit import PATIENCE, Owner, pair
+from tests.unit.server.kit import on_loop
+
+from p2pal.errors import ConnectionImpossible, P2palError, PeerLost, ProtocolError
+from p2pal.peer.peer import WINDOW
+from p2pal.wire.signal import Answer, Bye, Hello, encode
+
+
+def payloads(count: int, seed: int = 1, most: int = 60_000) -> list[bytes]:
+    """Payloads of many sizes, each of which tells its place."""
+    sizes = random.Random(seed)
+    return [b"%08d" % number + bytes(sizes.randrange(most)) for number in range(count)]
+
+
+def errors(ended: list[BaseException | None]) -> list[BaseException | None]:
+    """What was meant, out of the groups that task groups make."""
+    found: list[BaseException | None] = []
+    for error in ended:
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        found.append(error)
+    return found
+
+
+@on_loop
+async def test_payloads_go_both_ways_in_order() -> None:
+    there, back = payloads(300), payloads(200, 2)
+    left, right = Owner(there), Owner(back)
+    async with pair(left, right) as (running, _):
+        await right.until(lambda: len(right.received) == len(there))
+        await left.until(lambda: len(left.received) == len(back))
+        assert right.received == there
+        assert left.received == back
+        await running.linked()
+        assert left.paths == right.paths == ["direct, host udp"]
+        assert left.peer.path == "direct, host udp"
+        assert left.peer.linked
+        assert left.retries == right.retries == []
+
+
+@pytest.mark.parametrize("by_left", [True, False])
+def test_a_farewell_ends_both_sides(by_left: bool) -> None:
+    @on_loop
+    async def ending() -> None:
+        left, right = Owner(payloads(20)), Owner()
+        async with pair(left, right) as (running, _):
+            await right.until(lambda: len(right.received) == 20)
+            closer, other = (left, right) if by_left else (right, left)
+            await closer.peer.close(3, "a reason")
+            assert await running.end() == [None, None]
+            assert other.closed == (3, "a reason")
+            assert closer.closed is None
+            assert not closer.peer.writable
+            await closer.peer.close()  # once more changes nothing
+
+    ending()
+
+
+@on_loop
+async def test_what_was_sent_arrives_before_the_farewell() -> None:
+    sent = payloads(100)
+    left, right = Owner(sent), Owner()
+    async with pair(left, right) as (running, _):
+        await left.until(lambda: not left.to_send)
+        await left.peer.close()
+        assert await running.end() == [None, None]
+        assert right.received == sent
+
+
+@pytest.mark.parametrize("by_left", [True, False])
+@pytest.mark.parametrize("cuts", [1, 3])
+def test_a_lane_that_ends_is_replaced_and_nothing_is_lost_or_repeated(by_left: bool, cuts: int) -> None:
+    @on_loop
+    async def cutting() -> None:
+        there, back = payloads(1500), payloads(500, 2)
+        left, right = Owner(there), Owner(back)
+        async with pair(left, right):
+            for cut in range(cuts):
+                at = (cut + 1) * len(there) // (cuts + 1)
+                await right.until(lambda at=at: len(right.received) >= at)  # type: ignore[misc]
+                await left.until(lambda: left.peer.linked)
+                await right.until(lambda: right.peer.linked)
+                side = left if by_left else right
+                for connection in list(side.peer._connections.values()):
+                    connection.close()
+            await right.until(lambda: len(right.received) >= len(there))
+            await left.until(lambda: len(left.received) >= len(back))
+            assert right.received == there
+            assert left.received == back
+            assert len(left.retries) >= cuts
+            assert left.peer._negotiator.generation >= cuts + 1
+
+    cutting()
+
+
+@on_loop
+async def test_a_lane_with_a_forged_frame_is_dropped_and_the_session_goes_on() -> None:
+    there = payloads(600)
+    left, right = Owner(there), Owner()
+    async with pair(left, right):
+        await right.until(lambda: len(right.received) > 50)
+        next(iter(left.peer._connections.values())).send(b"forged" * 20)
+        await right.until(lambda: len(right.received) == len(there))
+        assert right.received == there
+        assert len(left.retries) >= 1
+
+
+@on_loop
+async def test_without_retries_a_lost_lane_ends_both_sides() -> None:
+    left, right = Owner(), Owner()
+    async with pair(left, right, max_retries=0) as (running, _):
+        await running.linked()
+        for connection in list(right.peer._connections.values()):
+            connection.close()
+        ended = errors(await running.end())
+        assert [type(error) for error in ended] == [PeerLost, PeerLost]
+
+
+@on_loop
+async def test_a_peer_that_is_not_read_holds_the_sender_back() -> None:
+    count = 3 * WINDOW // 60_000
+    left, right = Owner([bytes(60_000)] * count), Owner(consume=False)
+    async with pair(left, right):
+        await right.until(lambda: len(right.received) * 65_000 > WINDOW // 2)
+
+        def stands_still() -> bool:
+            return not left.peer.writable and len(right.received) == taken
+
+        for _ in range(3000):  # until nothing has moved for a while
+            taken = len(right.received)
+            await asyncio.sleep(0.02)
+            if stands_still():
+                break
+        assert len(right.received) * 60_000 <= WINDOW * 1.1
+        held = len(right.received)
+        right.consume = True
+        right.peer.consumed(held)
+        await right.until(lambda: len(right.received) == count)
+
+
+@on_loop
+async def test_a_server_that_goes_away_is_not_missed_while_linked() -> None:
+    left, right = Owner(), Owner()
+    async with pair(left, right) as (running, place):
+        await running.linked()
+        await place.kit.server.stop()
+        left.to_send.extend(payloads(50))
+        left.peer_turn()
+        await right.until(lambda: len(right.received) == 50)
+
+
+@on_loop
+async def test_a_side_that_is_cancelled_says_goodbye() -> None:
+    left, right = Owner(), Owner()
+    async with pair(left, right) as (running, _):
+        await running.linked()
+        running.runs[1].cancel()
+        async with asyncio.timeout(PATIENCE):
+            await running.runs[0]
+        assert left.closed == (1, "interrupted")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [Hello(max_frame=65_536, window=1 << 20), Answer(7, "sdp"), Answer(1, "twice")],
+)
+def test_a_peer_that_breaks_the_rules_of_the_link_ends_the_session(message: Hello | Answer) -> None:
+    @on_loop
+    async def breaking() -> None:
+        left, right = Owner(), Owner()
+        async with pair(left, right) as (running, _):
+            await running.linked()
+            right.peer._mail(message)
+            ended = errors(await running.end())
+            assert isinstance(ended[0], ProtocolError)
+            assert right.closed == (1, "protocol")
+
+    breaking()
+
+
+@on_loop
+async def test_a_message_with_a_bad_seal_ends_the_session() -> None:
+    left, right = Owner(), Owner()
+    async with pair(left, right) as (running, _):
+        await running.linked()
+        right.peer._mailbox.append(right.peer._attempt, encode(Bye("forged")))
+        assert isinstance(errors(await running.end())[0], ProtocolError)
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [(ConnectionImpossible.code, ConnectionImpossible), (PeerLost.code, PeerLost), ("whatever", None)],
+)
+def test_a_farewell_by_mail_tells_why(code: str, error: type[P2palError] | None) -> None:
+    @on_loop
+    async def parting() -> None:
+        left, right = Owner(), Owner()
+        async with pair(left, right) as (running, _):
+            await running.linked()
+            right.peer._mail(Bye(code))
+            ended = errors([(await asyncio.gather(running.runs[0], return_exceptions=True))[0]])
+            if error is None:
+                assert ended == [None]
+                assert left.closed == (1, "whatever")
+            else:
+                assert isinstance(ended[0], error)
+
+    parting()
+
+
+@on_loop
+async def test_sending_before_there_is_a_session_is_a_mistake() -> None:
+    left, right = Owner(), Owner()
+    async with pair(left, right) as (running, _):
+        with pytest.raises(RuntimeError):
+            left.peer.send([b"too early"])
+        assert left.peer.unacked_bytes == 0
+        assert not left.peer.linked
+        assert left.peer.max_payload == 64 * 1024
+        left.peer.consumed(0)
+        await running.linked()
