@@ -102,7 +102,7 @@ def main() -> int:
             text=True, env=ENV,
         )  # fmt: skip
         processes.append(server)
-        url = first_match(server, r"http://127\.0\.0\.1:\d+")
+        url = "http://127.0.0.1:" + first_match(server, r"(?<= port=)\d+")
         threading.Thread(target=server.communicate, daemon=True).start()
 
         names = ["photos", "disk.img"]
