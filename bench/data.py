@@ -11,6 +11,11 @@ MIB: Final = 1 << 20
 GIB: Final = 1 << 30
 
 
+def quiet_disk() -> None:
+    """Let the disk finish what earlier runs left in the page cache, or the next one pays for it."""
+    os.sync()
+
+
 def random_file(path: Path, size: int) -> Path:
     """Write a file of random bytes: one block again and again, each time with another beginning."""
     block = os.urandom(min(size, MIB))

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from data import quiet_disk
 from processes import Usage, Workbench
 from table import machine
 
@@ -51,6 +52,7 @@ def pump(bench: Workbench, *, kib: int, size: int, limit: float = LIMIT) -> Pump
     Raises:
         BenchError: If a process fails or takes longer than ``limit`` seconds.
     """
+    quiet_disk()
     ends = socket.socketpair()
     try:
         receiver, sender = (

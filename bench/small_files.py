@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from data import tree
+from data import quiet_disk, tree
 from processes import Workbench
 from table import Row, median, note, show, spread
 from transfer import SETTLE, check_arrived, signaling, transfer
@@ -92,6 +92,7 @@ def wormhole(bench: Workbench, servers: list[str], source: Path, code: str) -> f
     send = ["send", "--hide-progress", "--no-qr", "--code", code, source.name]
     sender = bench.start([*_WORMHOLE, *servers, *send], LIMIT, cwd=source.parent)
     sender.wait_for(r"(Wormhole code is)")
+    quiet_disk()
     time.sleep(SETTLE)
     receive = ["receive", "--hide-progress", "--accept-file", code]
     receiver = bench.start([*_WORMHOLE, *servers, *receive], LIMIT, cwd=target)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from data import quiet_disk
 from processes import BenchError, Process, Usage, Workbench
 
 ENV: Final = {"P2PAL_ONLY_LOOPBACK": "1"}
@@ -78,6 +79,7 @@ def start_sender(
     ]
     sender = bench.start(argv, limit, env=ENV)
     code = sender.wait_for(_BARE_CODE if quiet else _CODE)
+    quiet_disk()
     time.sleep(SETTLE)
     return sender, code
 
