@@ -39,7 +39,10 @@ class Transfer(ABC):
 
     @abstractmethod
     def _stop(self) -> bool:
-        """Begin to end in good order, telling the peer; return False when there is no peer to tell."""
+        """Begin to end in good order, telling the peer; return False when there is no peer to tell.
+
+        What has run to its end keeps the end that it had.
+        """
 
     def cancel(self) -> None:
         """Stop: tell the peer, leave nothing half done. The iteration then raises Interrupted."""

@@ -101,9 +101,8 @@ class _Receive(Shell):
             self._machine = Receiver(payload_limit=CONTROL_PAYLOAD, manifest=manifest, now=now)
             self._tracker = Tracker("receive", manifest, self._emit, now)
             async with asyncio.TaskGroup() as self._tasks:
-                tasks = self._tasks
-                engine = tasks.create_task(load_engine(loopback=self._connect.on_this_machine))
-                await self._join(tasks, engine)
+                engine = self._tasks.create_task(load_engine(loopback=self._connect.on_this_machine))
+                await self._join(engine)
         finally:
             if self._pump is not None:
                 await self._pump.close()
@@ -112,22 +111,21 @@ class _Receive(Shell):
         if error is not None:
             raise error
 
-    async def _join(self, tasks: asyncio.TaskGroup, engine: asyncio.Task[None]) -> None:
+    async def _join(self, engine: asyncio.Task[None]) -> None:
         async with RendezvousClient(self._connect.server) as client:
             joined = await client.join(self._code.slot)
             self._emit(Joining())
             mailbox = client.mailbox("receive", joined.token)
-            tender = tasks.create_task(self._tend(mailbox))
-            try:
-                meeting = meet_sender(mailbox, codes.password(self._code), joined.rendezvous_id, joined.attempt)
-                met = await self._meet(meeting, tender)
-                await engine
-                await self._stream(Peer(met, self._config(joined), self))
-            finally:
-                for task in (self._deciding, self._writer):
-                    if task is not None:
-                        task.cancel()
-                await self._part(mailbox, tender, self._last_word(mailbox))
+            async with self._tended(mailbox, lambda: self._last_word(mailbox)) as tender:
+                try:
+                    meeting = meet_sender(mailbox, codes.password(self._code), joined.rendezvous_id, joined.attempt)
+                    met = await self._meet(meeting, tender)
+                    await engine
+                    await self._stream(Peer(met, self._config(joined), self))
+                finally:
+                    for task in (self._deciding, self._writer):
+                        if task is not None:
+                            task.cancel()
 
     def _config(self, joined: Joined) -> PeerConfig:
         connect = self._connect

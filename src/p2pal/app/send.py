@@ -152,8 +152,7 @@ class _Send(Shell):
             created = await client.create(self._options.ttl)
             code = codes.make(created.slot, count=self._options.words, randbelow=secrets.randbelow)
             mailbox = client.mailbox("send", created.token)
-            tender = tasks.create_task(self._tend(mailbox))
-            try:
+            async with self._tended(mailbox, lambda: self._last_word(client, created, mailbox)) as tender:
                 self._announce(str(code), created)
                 meeting = meet_receiver(
                     mailbox, codes.password(code), created.rendezvous_id, Guesses(), self._guess_failed
@@ -170,8 +169,6 @@ class _Send(Shell):
                 finally:
                     reader.cancel()
                     self._pump.close()
-            finally:
-                await self._part(mailbox, tender, self._last_word(client, created, mailbox))
 
     def _announce(self, code: str, created: Created) -> None:
         server = self._connect.server

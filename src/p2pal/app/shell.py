@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from abc import abstractmethod
-from collections.abc import Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from time import monotonic
 from typing import Final, Protocol
 
@@ -120,14 +120,29 @@ class Shell(Transfer):
         self._emit(PeerJoined())
         return introduction
 
-    async def _part(self, mailbox: Mailbox, tender: asyncio.Task[None], last: Coroutine[None, None, None]) -> None:
-        """Leave the server in good order; what it should know last is ``last``."""
-        self._parting = True
-        with contextlib.suppress(P2palError, TimeoutError):
-            async with asyncio.timeout(FAREWELL):
-                await last
-                await mailbox.close()
-        tender.cancel()
+    @contextlib.asynccontextmanager
+    async def _tended(
+        self, mailbox: Mailbox, last_word: Callable[[], Awaitable[None]]
+    ) -> AsyncIterator[asyncio.Task[None]]:
+        """Keep the mailbox connected for the length of the block, and leave the server in good order.
+
+        The mailbox has a group of its own: when another task fails, what is still to be said gets out.
+
+        Args:
+            mailbox: The mailbox; its task is what the block gets.
+            last_word: Tells the server how it ended.
+        """
+        async with asyncio.TaskGroup() as keeper:
+            tender = keeper.create_task(self._tend(mailbox))
+            try:
+                yield tender
+            finally:
+                self._parting = True
+                with contextlib.suppress(P2palError, TimeoutError):
+                    async with asyncio.timeout(FAREWELL):
+                        await last_word()
+                        await mailbox.close()
+                tender.cancel()
 
     # The peer
 
@@ -179,8 +194,10 @@ class Shell(Transfer):
         """The machine is done: end the session."""
 
     def _stop(self) -> bool:
-        if self._peer is None or self._tracker.finished is not None:
+        if self._peer is None:
             return False
+        if self._tracker.finished is not None:
+            return True  # it is ending already, and knows how
         self._machine.cancel(Reason.CANCELLED, "", monotonic())
         self._drain()
         return True

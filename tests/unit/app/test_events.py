@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import typing
+
+import msgspec
+import pytest
+
+from p2pal.app import events
+
+KINDS = typing.get_args(events.AnyEvent)
+
+
+def test_every_event_has_a_name_of_its_own() -> None:
+    names = [kind.__struct_config__.tag for kind in KINDS]
+    assert len(set(names)) == len(names)
+    assert set(KINDS) == set(events.Event.__subclasses__())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_event_is_one_json_object_and_comes_back(kind: type[events.Event]) -> None:
+    samples: dict[object, object] = {str: "x", int: 1, float: 1.5, bool: True}
+    values = {
+        field.name: samples.get(field.type, msgspec.UNSET)
+        for field in msgspec.structs.fields(kind)
+        if field.type in samples
+    }
+    special = {
+        "names": ["a"], "tops": [events.Top("a", "file", 1, 2)], "renamed": {"a": "b"}, "eta": None, "name": None,
+        "role": "send", "reason": "version",
+    }  # fmt: skip
+    for field in msgspec.structs.fields(kind):
+        if field.name not in values or field.name == "role":
+            values[field.name] = special[field.name]
+    event = kind(**values)
+    encoded = msgspec.json.encode(event)
+    assert msgspec.json.decode(encoded)["event"] == kind.__struct_config__.tag
+    assert msgspec.json.decode(encoded, type=events.AnyEvent) == event

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import pytest
+
+from p2pal.app.events import Role
+from p2pal.app.reasons import describe, outcome
+from p2pal.errors import (
+    DiskError,
+    Interrupted,
+    P2palError,
+    PartialFailure,
+    PeerError,
+    PeerLost,
+    Refused,
+    VerificationFailed,
+)
+from p2pal.transfer.events import Aborted, Finished
+from p2pal.wire.transfer import Reason
+
+
+def finished(failed: int = 0, left_out: int = 0) -> Finished:
+    return Finished(ok=3, failed=failed, files_ok=3, files_failed=failed, left_out=left_out, seconds=1.0)
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_every_reason_has_words(reason: Reason) -> None:
+    words = describe(reason, "")
+    assert words
+    assert describe(reason, "a detail") == f"{words}: a detail"
+    assert describe(reason, words) == words
+
+
+@pytest.mark.parametrize("role", ["send", "receive"])
+@pytest.mark.parametrize("reason", list(Reason))
+@pytest.mark.parametrize("by_peer", [True, False])
+def test_every_way_to_stop_has_an_error_with_an_exit_code(role: Role, reason: Reason, by_peer: bool) -> None:
+    error = outcome(role, Aborted(reason, "their text", by_peer), finished(), set())
+    assert error is not None
+    assert error.exit_code
+    assert "their text" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("role", "reason", "by_peer", "kind"),
+    [
+        ("receive", Reason.DECLINED, False, Refused),
+        ("send", Reason.DECLINED, True, Refused),
+        ("send", Reason.CANCELLED, False, Interrupted),
+        ("receive", Reason.CANCELLED, True, PeerLost),
+        ("receive", Reason.DISK, False, DiskError),
+        ("send", Reason.DISK, True, PeerError),
+        ("receive", Reason.DISK, True, PeerError),
+        ("receive", Reason.PERMISSION, False, DiskError),
+        ("send", Reason.BATCH, False, PartialFailure),
+        ("receive", Reason.BATCH, True, PartialFailure),
+        ("send", Reason.OTHER, True, PeerError),
+    ],
+)
+def test_who_stopped_and_why_decides_the_error(role: Role, reason: Reason, by_peer: bool, kind: type) -> None:
+    assert type(outcome(role, Aborted(reason, "", by_peer), finished(), {Reason.READ})) is kind
+
+
+@pytest.mark.parametrize(
+    ("role", "reasons", "ended", "kind"),
+    [
+        ("send", set(), finished(), None),
+        ("send", {Reason.READ}, finished(1), PartialFailure),
+        ("send", {Reason.READ}, finished(0, 1), PartialFailure),
+        ("receive", {Reason.NAME, Reason.VERIFY}, finished(2), VerificationFailed),
+        ("receive", {Reason.CHANGED}, finished(1), PartialFailure),
+    ],
+)
+def test_what_failed_decides_the_error(
+    role: Role, reasons: set[Reason], ended: Finished, kind: type[P2palError] | None
+) -> None:
+    error = outcome(role, None, ended, reasons)
+    assert (None if error is None else type(error)) is kind
+
+
+def test_a_batch_that_stopped_for_our_disk_is_the_disks_fault() -> None:
+    batch = Aborted(Reason.BATCH, "", False)
+    assert isinstance(outcome("receive", batch, finished(1), {Reason.PERMISSION}), DiskError)
+    assert isinstance(outcome("send", batch, finished(1), {Reason.PERMISSION}), PartialFailure)
+
+
+def test_the_number_of_failures_is_told() -> None:
+    assert "1 entry failed" in str(outcome("send", None, finished(1), {Reason.READ}))
+    assert "3 entries failed" in str(outcome("send", None, finished(1, 2), {Reason.READ}))

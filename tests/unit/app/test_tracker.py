@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from p2pal.app.events import AnyEvent, FileDone, FileFailed, Progress, Summary
+from p2pal.app.tracker import Tracker
+from p2pal.errors import PartialFailure, Refused
+from p2pal.transfer.events import Aborted, BytesMoved, EntryFailed, EntryFinished, EntryStarted, Finished
+from p2pal.transfer.manifest import Manifest
+from p2pal.wire.transfer import Entry, Kind, Reason
+
+
+def make() -> tuple[Tracker, list[AnyEvent]]:
+    manifest = Manifest()
+    manifest.append(Entry(b"tree", Kind.DIRECTORY, 0, 0o755, 0, b""))
+    manifest.append(Entry(b"tree/a", Kind.FILE, 1000, 0o644, 0, b""))
+    manifest.append(Entry(b"tree/\xff", Kind.FILE, 500, 0o644, 0, b""))
+    manifest.append(Entry(b"tree/link", Kind.LINK, 0, 0o777, 0, b"a"))
+    events: list[AnyEvent] = []
+    tracker = Tracker("send", manifest, events.append, 0.0)
+    tracker.begin(100.0)
+    return tracker, events
+
+
+def progress(events: list[AnyEvent]) -> Progress:
+    assert isinstance(events[-1], Progress)
+    return events[-1]
+
+
+def test_bytes_are_counted_for_the_file_and_for_all() -> None:
+    tracker, events = make()
+    tracker.handle(EntryStarted(1))
+    tracker.handle(BytesMoved(1, 600))
+    tracker.progress(101.0)
+    assert progress(events) == Progress(
+        done=600, total=1500, files_done=0, files_failed=0, files=2, rate=600.0, eta=1.5,
+        name="tree/a", file_done=600, file_size=1000,
+    )  # fmt: skip
+
+
+def test_what_is_on_its_way_has_not_arrived() -> None:
+    tracker, events = make()
+    tracker.handle(EntryStarted(1))
+    tracker.handle(BytesMoved(1, 600))
+    tracker.progress(101.0, in_flight=250)
+    assert (progress(events).done, progress(events).file_done) == (350, 350)
+    tracker.progress(102.0, in_flight=9999)
+    assert (progress(events).done, progress(events).file_done) == (0, 0)
+
+
+def test_the_next_file_starts_from_nothing() -> None:
+    tracker, events = make()
+    tracker.handle(EntryStarted(1))
+    tracker.handle(BytesMoved(1, 1000))
+    tracker.handle(EntryStarted(2))
+    tracker.handle(BytesMoved(1, 50))  # a repair of the one before
+    tracker.handle(BytesMoved(2, 10))
+    tracker.progress(101.0)
+    assert progress(events).done == 1060
+    assert (progress(events).name, progress(events).file_done) == ("tree/\udcff", 10)
+
+
+def test_only_files_are_reported_as_files() -> None:
+    tracker, events = make()
+    for index, digest in ((0, b""), (1, b"\xab"), (3, b"")):
+        tracker.handle(EntryFinished(index, digest))
+    assert events == [FileDone(name="tree/a", size=1000, digest="ab")]
+
+
+def test_failures_have_names_and_words() -> None:
+    tracker, events = make()
+    tracker.handle(EntryFailed(1, Reason.READ, "Input/output error"))
+    tracker.handle(EntryFailed(None, Reason.READ, "", "tree/fifo"))
+    assert events == [
+        FileFailed(name="tree/a", reason="could not be read: Input/output error"),
+        FileFailed(name="tree/fifo", reason="could not be read"),
+    ]
+    tracker.progress(101.0)
+    assert progress(events).files_failed == 2
+
+
+def test_nothing_new_is_not_told_again_once_the_rate_is_known_to_be_zero() -> None:
+    tracker, events = make()
+    tracker.progress(101.0)
+    tracker.progress(102.0)
+    assert len(events) == 1
+
+
+def test_a_summary_ends_what_ran() -> None:
+    tracker, events = make()
+    tracker.handle(BytesMoved(1, 1500))
+    tracker.handle(Finished(ok=4, failed=0, files_ok=2, files_failed=0, left_out=0, seconds=3.0))
+    assert tracker.conclude(103.0, "direct, host udp") is None
+    assert progress(events[:-1]).done == 1500
+    assert events[-1] == Summary(
+        role="send", ok=True, files=2, failed=0, total=1500, seconds=3.0, rate=500.0, path="direct, host udp"
+    )
+
+
+def test_a_failure_is_in_the_summary_and_raised() -> None:
+    tracker, events = make()
+    tracker.handle(EntryFailed(1, Reason.READ, ""))
+    tracker.handle(Finished(ok=3, failed=1, files_ok=1, files_failed=1, left_out=0, seconds=3.0))
+    assert isinstance(tracker.conclude(103.0, ""), PartialFailure)
+    assert isinstance(events[-1], Summary)
+    assert (events[-1].ok, events[-1].files, events[-1].failed) == (False, 1, 1)
+
+
+def test_what_never_ran_has_no_summary() -> None:
+    tracker, events = make()
+    tracker.handle(Aborted(Reason.DECLINED, "", True))
+    tracker.handle(Finished(ok=0, failed=0, files_ok=0, files_failed=0, left_out=0, seconds=0.0))
+    assert isinstance(tracker.conclude(103.0, ""), Refused)
+    assert events == []
