@@ -227,8 +227,8 @@ class Gate:
 class Server(Command):
     """``p2pal server`` on a free loopback port."""
 
-    def __init__(self, folder: Path, port: int = 0, **options: Any) -> None:
-        super().__init__(["server", "--host", "127.0.0.1", "--port", str(port)], folder, **options)
+    def __init__(self, folder: Path, *flags: str, port: int = 0, **options: Any) -> None:
+        super().__init__(["server", "--host", "127.0.0.1", "--port", str(port), *flags], folder, **options)
         self.port = int(self.says(r"port=(\d+)").group(1))
         self.url = f"http://127.0.0.1:{self.port}"
 
@@ -267,8 +267,9 @@ class Commands:
         self._started.append(command)
         return command
 
-    def server(self, port: int = 0) -> Server:
-        server = Server(self.folder(), port)
+    def server(self, *flags: str, port: int = 0) -> Server:
+        """``p2pal server``, beside the one that the commands use."""
+        server = Server(self.folder(), *flags, port=port)
         self._started.append(server)
         return server
 

@@ -87,7 +87,7 @@ def test_a_server_that_forgot_the_transfer_does_not_stop_it(commands: Commands, 
     received.moved(MIB)
     server.process.kill()
     server.wait()
-    again = commands.server(server.port)
+    again = commands.server(port=server.port)
     assert (received.wait(), sent.wait()) == (0, 0)
     again.signal(signal.SIGTERM)
     assert again.wait() == 0
