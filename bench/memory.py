@@ -47,7 +47,6 @@ def measure(bench: Workbench, *, sizes: Sequence[int], entries: int) -> list[Row
             note(f"memory: {entries:,} files")
             source = tree(bench.path / "entries", entries, 16, per_directory=1000)
             sent = transfer(bench, url, source, LIMIT, quiet=True)
-            shutil.rmtree(source)
             rows.append(_row(f"peak memory, {entries:,} files", sent, MAX_PEAK_ENTRIES))
     return rows
 

@@ -37,8 +37,8 @@ def figures(*, quick: bool, huge: bool) -> dict[str, Figure]:
         "startup": lambda _bench: startup.measure(runs=5 if quick else 15),
         "first_byte": lambda bench: first_byte.measure(bench, runs=1 if quick else 5),
         "throughput": lambda bench: throughput.measure(bench, mib=mib, pairs=runs, kib=[63, 255]),
-        "memory": lambda bench: memory.measure(bench, sizes=sizes, entries=10_000 if quick else memory.ENTRIES),
         "small_files": lambda bench: small_files.measure(bench, files=small_files.FILES, pairs=runs),
+        "memory": lambda bench: memory.measure(bench, sizes=sizes, entries=10_000 if quick else memory.ENTRIES),
         "chunk_size": lambda bench: chunk_size.measure(bench, mib=mib, rounds=1 if quick else 2),
     }
 
@@ -53,15 +53,15 @@ def main() -> int:
     args = parser.parse_args()
     started = time.perf_counter()
     rows: list[Row] = []
-    for name, figure in figures(quick=args.quick, huge=args.huge).items():
-        if args.only and name not in args.only:
-            continue
-        try:
-            with Workbench(args.dir) as bench:
+    with Workbench(args.dir) as bench:
+        for name, figure in figures(quick=args.quick, huge=args.huge).items():
+            if args.only and name not in args.only:
+                continue
+            try:
                 rows += figure(bench)
-        except (BenchError, OSError, subprocess.SubprocessError) as error:
-            note(f"{name}: {error}")
-            rows.append(failed(name, error))
+            except (BenchError, OSError, subprocess.SubprocessError) as error:
+                note(f"{name}: {error}")
+                rows.append(failed(name, error))
     code = show(rows)
     note(f"{time.perf_counter() - started:.0f} s in all")
     return code

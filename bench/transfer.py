@@ -96,7 +96,10 @@ def start_receiver(
 def transfer(
     bench: Workbench, url: str, source: Path, limit: float, *, chunk_kib: int = 63, quiet: bool = False
 ) -> Transfer:
-    """Send a file or a tree to a new directory, and remove it again.
+    """Send a file or a tree to a new directory.
+
+    A file is removed again, a tree stays until the end: for a minute after inodes were freed, ext4 searches long for
+    each new one, and the next run would be measured with that.
 
     Raises:
         BenchError: If a process fails or takes longer than ``limit`` seconds, or not everything arrives.
@@ -107,7 +110,8 @@ def transfer(
     received = receiver.wait()
     sent = sender.wait()
     check_arrived(source, target)
-    shutil.rmtree(target)
+    if not source.is_dir():
+        shutil.rmtree(target)
     seconds = 0.0 if quiet else max(_summary(sender)["seconds"], _summary(receiver)["seconds"])
     return Transfer(sent, received, max(received.ended, sent.ended) - received.started, seconds)
 
