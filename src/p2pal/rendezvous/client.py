@@ -141,7 +141,7 @@ class RendezvousClient:
             raise _error(status, body)
         try:
             return msgspec.json.decode(body, type=kind)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             raise _nonsense() from error
 
     async def _request(
@@ -176,7 +176,7 @@ def _error(status: int, body: bytes) -> P2palError:
     """Return the error for an HTTP answer. The server's own text is never shown."""
     try:
         code = msgspec.json.decode(body, type=wire.ErrorBody).error.code
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         code = ""
     if code == "version":
         return VersionMismatch("the signaling server speaks another version of the protocol")

@@ -106,6 +106,9 @@ _pake_decoder: msgspec.msgpack.Decoder[PakeMessage] = msgspec.msgpack.Decoder(Pa
 _signal_decoder: msgspec.msgpack.Decoder[SignalMessage] = msgspec.msgpack.Decoder(SignalMessage)
 _version_decoder = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
 
+_UNDECODABLE: Final = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
+"""What msgspec raises for hostile bytes: besides its own errors, nesting too deep for it and text that is no UTF-8."""
+
 
 def encode(message: PakeMessage | SignalMessage) -> bytes:
     """Return the message as MessagePack."""
@@ -122,14 +125,14 @@ def decode_pake(data: bytes) -> PakeMessage:
     try:
         fields = _version_decoder.decode(data)
         version = msgspec.msgpack.decode(fields.get("version", b"\x01"))
-    except msgspec.MsgspecError as error:
+    except _UNDECODABLE as error:
         raise ProtocolError("the other side sent a malformed key-exchange message") from error
     if isinstance(version, int) and version != PROTOCOL_VERSION:
         message = "the other side speaks another version of the protocol"
         raise VersionMismatch(message)
     try:
         return _pake_decoder.decode(data)
-    except msgspec.MsgspecError as error:
+    except _UNDECODABLE as error:
         raise ProtocolError("the other side sent a malformed key-exchange message") from error
 
 
@@ -141,5 +144,5 @@ def decode_signal(data: bytes) -> SignalMessage:
     """
     try:
         return _signal_decoder.decode(data)
-    except msgspec.MsgspecError as error:
+    except _UNDECODABLE as error:
         raise ProtocolError("the other side sent a malformed signaling message") from error

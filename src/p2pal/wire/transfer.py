@@ -333,5 +333,5 @@ def decode_payload(payload: bytes | memoryview) -> Iterator[Record]:
             raise ProtocolError("the other side sent a message of an unknown kind")
         try:
             yield decoder.decode(body)  # type: ignore[misc]
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             raise ProtocolError("the other side sent a malformed message") from error
