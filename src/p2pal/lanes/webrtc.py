@@ -7,6 +7,7 @@ do ICE, DTLS and SCTP.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -19,6 +20,9 @@ MAX_MESSAGE: Final = 256 * 1024
 """What both ends of this engine accept (its SDP says ``a=max-message-size:262144``)."""
 
 _CHANNEL_ID: Final = 0
+_REFUSED: Final = (webrtc.PythonWebRTCExceptionBase, ValueError, TypeError)
+_PORT: Final = re.compile(r"[0-9]{1,5}")
+_MEDIA: Final = re.compile(r"^m=([a-z]*)", re.MULTILINE)
 
 
 class ConnectionListener(LaneListener, Protocol):
@@ -72,11 +76,7 @@ class WebRtcConnection:
         self._closed = False
         self._opened = False
         self._remote_hosts: set[tuple[str, int]] = set()
-        servers = [
-            webrtc.RTCIceServer(urls=list(s.urls), username=s.username or None, credential=s.credential or None)
-            for s in ice_servers
-        ]
-        self._pc = webrtc.RTCPeerConnection(webrtc.RTCConfiguration(ice_servers=servers))
+        self._pc = _connection(ice_servers)
         self._channel = self._pc.create_data_channel(
             "p2pal", webrtc.RTCDataChannelInit(negotiated=True, id=_CHANNEL_ID, ordered=True)
         )
@@ -87,6 +87,7 @@ class WebRtcConnection:
         self._channel.on("close", self._on_channel_close)
         self._pc.on("icecandidate", self._on_candidate)
         self._pc.on("connectionstatechange", self._on_state)
+        self._pc.on("datachannel", self._on_other_channel)
 
     async def offer(self) -> str:
         """Return the SDP offer (RFC 8829); candidates follow one by one (RFC 8838)."""
@@ -114,9 +115,12 @@ class WebRtcConnection:
         await self._set_remote("answer", sdp)
 
     async def _set_remote(self, kind: str, sdp: str) -> None:
+        if _MEDIA.findall(sdp) != ["application"]:
+            # Audio and video would start a large part of the engine that nobody asked for.
+            raise ProtocolError("the other side's session description has other media than one data channel")
         try:
             await self._pc.set_remote_description(webrtc.RTCSessionDescriptionInit(type=kind, sdp=sdp))  # type: ignore[arg-type]
-        except (webrtc.PythonWebRTCExceptionBase, ValueError, TypeError) as error:
+        except _REFUSED as error:
             if self._closed:
                 return
             raise ProtocolError("the other side sent a session description that cannot be used") from error
@@ -131,7 +135,7 @@ class WebRtcConnection:
         init = webrtc.RTCIceCandidateInit(candidate=candidate, sdp_mid=mid, sdp_m_line_index=mline)
         try:
             await self._pc.add_ice_candidate(init)
-        except (webrtc.PythonWebRTCExceptionBase, ValueError, TypeError):
+        except _REFUSED:
             return
         if self._opened and address is not None and not self._closed:
             # A check may arrive before its candidate does: only now is it clear what kind of path it came by.
@@ -228,6 +232,10 @@ class WebRtcConnection:
         elif state == "closed":
             self._end("the connection was closed")
 
+    def _on_other_channel(self, _event: object) -> None:
+        # What nobody reads would pile up in the engine.
+        self._end("the other side opened a second channel")
+
     def _on_channel_close(self, _event: object) -> None:
         self._end("the other side closed the channel")
 
@@ -238,6 +246,26 @@ class WebRtcConnection:
         self._channel.close()
         self._pc.close()
         self._listener.lane_closed(self, reason)
+
+
+def _connection(servers: Sequence[IceServer]) -> webrtc.RTCPeerConnection:
+    """Return a connection with all servers that the engine takes: the signaling server may hand out wrong ones."""
+    every = [
+        webrtc.RTCIceServer(urls=list(s.urls), username=s.username or None, credential=s.credential or None)
+        for s in servers
+    ]
+    try:
+        return webrtc.RTCPeerConnection(webrtc.RTCConfiguration(ice_servers=every))
+    except _REFUSED:
+        return webrtc.RTCPeerConnection(webrtc.RTCConfiguration(ice_servers=[s for s in every if _is_usable(s)]))
+
+
+def _is_usable(server: webrtc.RTCIceServer) -> bool:
+    try:
+        webrtc.RTCPeerConnection(webrtc.RTCConfiguration(ice_servers=[server])).close()
+    except _REFUSED:
+        return False
+    return True
 
 
 def describe_path(local: object, remote: object, *, remote_is_host: bool = False) -> str:
@@ -267,7 +295,7 @@ def _text(stats: object, name: str) -> str:
 def _host_address(candidate: str) -> tuple[str, int] | None:
     """Return the address of a host candidate (RFC 8839), None for any other."""
     fields = candidate.split()
-    if len(fields) < 8 or fields[7] != "host" or not fields[5].isdigit():
+    if len(fields) < 8 or fields[7] != "host" or not _PORT.fullmatch(fields[5]):
         return None
     return fields[4], int(fields[5])
 

@@ -1,0 +1,94 @@
+"""Attacks on WebRTC itself: a peer with the words that is hostile, a server that hands out nonsense."""
+
+from __future__ import annotations
+
+import pytest
+from tests.contract.lane_pairs import Signaling, connect
+from tests.contract.test_lane import Ear
+from tests.unit.server.kit import on_loop
+
+from p2pal.errors import ProtocolError
+from p2pal.lanes.base import IceServer
+from p2pal.lanes.webrtc import WebRtcConnection, allow_loopback
+from p2pal.wire.rendezvous import IceServer as Offered
+from p2pal.wire.rendezvous import usable_ice_servers
+
+NONSENSE = [
+    IceServer(("stun:[[[",)),
+    IceServer(("stun:%%%",)),
+    IceServer(("stun::::::",)),
+    IceServer(("stun:a:99999",)),
+    IceServer(("turn:no.credentials",)),
+    IceServer(("turn:a:b?transport=udp",), "user", "password"),
+]
+
+
+def make(*servers: IceServer) -> WebRtcConnection:
+    allow_loopback()
+    return WebRtcConnection(1, 1, Signaling(Ear()), servers, only_loopback=True)
+
+
+@pytest.mark.parametrize("server", NONSENSE, ids=lambda server: server.urls[0])
+def test_an_ice_server_that_the_engine_refuses_is_passed_over(server: IceServer) -> None:
+    @on_loop
+    async def use() -> None:
+        offered = usable_ice_servers([Offered(list(server.urls), server.username, server.credential)])
+        assert offered, "the engine, not our own check, is asked here"
+        connection = make(server, IceServer(("stun:127.0.0.1:9",)))
+        assert "webrtc-datachannel" in await connection.offer()
+        connection.close()
+
+    use()
+
+
+CANDIDATES = [
+    "candidate:1 1 udp 1 127.0.0.1 ² typ host",
+    "candidate:1 1 udp 1 127.0.0.1 " + "9" * 400 + " typ host",
+    "candidate:1 1 udp 99999999999999999999 127.0.0.1 70000 typ host",
+    "candidate:" + "x" * 500,
+    "\x00\x1b[2J",
+    "candidate:1 1 udp 1 :: 9 typ host tcptype",
+]
+
+
+@pytest.mark.parametrize("candidate", CANDIDATES)
+@pytest.mark.parametrize("only_loopback", [True, False])
+def test_a_candidate_that_is_nonsense_is_passed_over(candidate: str, only_loopback: bool) -> None:
+    @on_loop
+    async def take() -> None:
+        allow_loopback()
+        connection = WebRtcConnection(1, 1, Signaling(Ear()), only_loopback=only_loopback)
+        await connection.offer()
+        await connection.add_candidate(candidate, "0", 0)
+        connection.close()
+
+    take()
+
+
+@pytest.mark.parametrize("media", ["audio 9 UDP/TLS/RTP/SAVPF 111", "video 9 UDP/TLS/RTP/SAVPF 96"])
+@pytest.mark.parametrize("instead", [True, False])
+def test_a_description_with_other_media_is_refused_before_the_engine_sees_it(media: str, instead: bool) -> None:
+    @on_loop
+    async def take() -> None:
+        caller, called = make(), make()
+        sdp = await caller.offer()
+        at = sdp.index("m=application")
+        hostile = sdp[:at] + f"m={media}\r\nc=IN IP4 0.0.0.0\r\na=mid:1\r\n" + ("" if instead else sdp[at:])
+        with pytest.raises(ProtocolError):
+            await called.answer(hostile)
+        with pytest.raises(ProtocolError):
+            await caller.accept(hostile)
+        for connection in (caller, called):
+            connection.close()
+
+    take()
+
+
+@on_loop
+async def test_a_second_channel_ends_the_lane_and_fills_no_memory() -> None:
+    left, right = Ear(), Ear()
+    a, _ = await connect(left, right)
+    await left.until(lambda: "opened" in left.heard)
+    await right.until(lambda: "opened" in right.heard)
+    a._pc.create_data_channel("another")
+    await right.until(lambda: "closed" in right.heard)
