@@ -62,7 +62,7 @@ class RendezvousClient:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            trust_env=not self._address.local,
+            proxy=self._address.proxy(),
             timeout=_TIMEOUT,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"Accept": "application/json", "User-Agent": "p2pal"},

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import ipaddress
 import ssl
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
@@ -42,8 +43,21 @@ class Address:
         return base.joinpath("api", *parts)
 
     def websocket(self) -> URL:
-        """Return the mailbox's URL."""
-        return self.http("ws").with_scheme("wss" if self._base.scheme == "https" else "ws")
+        """Return the mailbox's URL. WebSockets start as an HTTP request (RFC 6455): the scheme stays http or https."""
+        return self.http("ws")
+
+    def proxy(self) -> str | None:
+        """Return the proxy that the environment names for this server, one for requests and the WebSocket alike.
+
+        A server on this machine is reached without. The client library's own look-up is not used: it treats the
+        WebSocket's scheme as another one, and reads credentials from ``~/.netrc`` too.
+        """
+        host = self._base.host or ""
+        if self.local or proxy_bypass(host):
+            return None
+        proxies = getproxies()
+        found = proxies.get(self._base.scheme) or proxies.get("all")
+        return found if found and found.startswith("http") else None
 
     def unreachable(self, error: BaseException) -> ServerUnreachable:
         """Return the error for a request that failed below HTTP."""
