@@ -12,6 +12,7 @@ from tests.e2e.trees import tree_equal, write
 
 from p2pal.crypto.codes import parse
 from p2pal.crypto.words import WORDS
+from p2pal.errors import MistypedCode
 
 
 def wrong(code: str) -> str:
@@ -30,7 +31,7 @@ def mistyped(code: str) -> str:
 def _means(typed: str, code: str) -> bool:
     try:
         return str(parse(typed).code) == code
-    except ValueError:
+    except MistypedCode:
         return False
 
 
