@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -48,11 +49,12 @@ def receiver(commands: Commands) -> Start:
 
 
 @pytest.fixture
-def out(tmp_path: Path) -> Path:
-    """An empty directory to receive into."""
+def out(tmp_path: Path) -> Iterator[Path]:
+    """An empty directory to receive into. What arrives there can be large, and does not stay."""
     path = tmp_path / "out"
     path.mkdir()
-    return path
+    yield path
+    shutil.rmtree(path)
 
 
 @pytest.fixture
