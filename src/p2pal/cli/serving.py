@@ -22,7 +22,7 @@ def run_server(host: str, port: int, *, log_format: Literal["text", "json"], qui
     """
     level = logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO
     logs.configure(log_format, level=level)
-    signals.run(lambda stop: _serve(ServerConfig(host=host, port=port, log_format=log_format), stop))
+    signals.run(lambda stop: _serve(ServerConfig(host=host, port=port, log_format=log_format), stop), fast_sockets=True)
 
 
 async def _serve(config: ServerConfig, stop: signals.Stop) -> None:

@@ -88,19 +88,25 @@ def listening(stop: Stop) -> Iterator[None]:
                 loop.remove_signal_handler(number)
 
 
-def run(main: Callable[[Stop], Awaitable[T]]) -> T:
-    """Run ``main(stop)`` to its end on uvloop where it exists, else on asyncio's own loop."""
+def run(main: Callable[[Stop], Awaitable[T]], *, fast_sockets: bool = False) -> T:
+    """Run ``main(stop)`` to its end on an event loop of its own.
+
+    Args:
+        main: What to run.
+        fast_sockets: Use uvloop where it exists, for a server of many sockets. The WebRTC engine does its own sockets,
+            and hands its events over in batches on asyncio's loop but one by one on any other: there it is slower.
+    """
 
     async def guarded() -> T:
         stop = Stop()
         with listening(stop):
             return await main(stop)
 
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=_uvloop() if fast_sockets else None) as runner:
         return runner.run(guarded())
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def _uvloop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
         import uvloop
     except ImportError:

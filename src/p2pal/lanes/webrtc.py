@@ -75,6 +75,7 @@ class WebRtcConnection:
         self._only_loopback = only_loopback
         self._closed = False
         self._opened = False
+        self._queued_at_most = 0
         self._remote_hosts: set[tuple[str, int]] = set()
         self._pc = _connection(ice_servers)
         self._channel = self._pc.create_data_channel(
@@ -151,6 +152,7 @@ class WebRtcConnection:
             raise ValueError("the message is larger than the lane carries")
         if self._closed or not self._opened:
             return
+        self._queued_at_most += len(message)
         try:
             self._channel.send(message)
         except (webrtc.InvalidStateError, webrtc.OperationError):
@@ -160,10 +162,16 @@ class WebRtcConnection:
             self._end("the other side's session description allows no messages of this size")
 
     def budget(self) -> int:
-        """Bytes that fit before the engine's queue holds :data:`BUFFER_LIMIT`."""
+        """Bytes that fit before the engine's queue holds :data:`BUFFER_LIMIT`.
+
+        Asking the engine takes a lock that its network thread holds most of the time. What was sent since it was last
+        asked bounds what can be queued, so it is asked once for every few hundred kilobytes.
+        """
         if self._closed or not self._opened:
             return 0
-        return BUFFER_LIMIT - self._channel.buffered_amount
+        if self._queued_at_most > BUFFER_LIMIT // 2:
+            self._queued_at_most = self._channel.buffered_amount
+        return BUFFER_LIMIT - self._queued_at_most
 
     @property
     def drained(self) -> bool:

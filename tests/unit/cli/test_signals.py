@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from importlib.util import find_spec
 
 import pytest
 from tests.unit.cli.kit import on_loop
@@ -15,12 +16,18 @@ from p2pal.cli import signals
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
 
-def test_run_uses_the_fast_loop_and_returns() -> None:
-    async def main(stop: signals.Stop) -> str:
-        assert not stop.requested
-        return type(asyncio.get_running_loop()).__module__
+async def _loop_module(stop: signals.Stop) -> str:
+    assert not stop.requested
+    return type(asyncio.get_running_loop()).__module__
 
-    assert signals.run(main) in {"uvloop", "asyncio.unix_events", "asyncio.windows_events"}
+
+def test_transfers_run_on_the_loop_that_the_engine_knows() -> None:
+    assert signals.run(_loop_module) in {"asyncio.unix_events", "asyncio.windows_events"}
+
+
+def test_a_server_runs_on_the_fast_loop_where_it_exists() -> None:
+    expected = {"uvloop"} if find_spec("uvloop") else {"asyncio.unix_events", "asyncio.windows_events"}
+    assert signals.run(_loop_module, fast_sockets=True) in expected
 
 
 @POSIX
