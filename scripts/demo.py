@@ -87,7 +87,12 @@ def main() -> int:
     """Run the demo; return the exit code."""
     work = Path(tempfile.mkdtemp(prefix="p2pal-demo-"))
     processes: list[subprocess.Popen[str]] = []
-    watchdog = threading.Timer(DEADLINE, lambda: [process.kill() for process in processes])
+
+    def give_up() -> None:
+        for process in processes:
+            process.kill()
+
+    watchdog = threading.Timer(DEADLINE, give_up)
     watchdog.daemon = True
     watchdog.start()
     try:

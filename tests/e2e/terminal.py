@@ -43,7 +43,8 @@ class Terminal:
         self._over = False
         self.raw = b""
         self.seen: list[list[str]] = []
-        """Every screen that there was, between two reads."""
+        """Every screen that stood still for a moment: none is half drawn."""
+        self._drawn = False
 
     @property
     def lines(self) -> list[str]:
@@ -73,13 +74,16 @@ class Terminal:
         try:
             data = self._child.read_nonblocking(65536, 0.02)
         except pexpect.TIMEOUT:
+            if self._drawn:
+                self._drawn = False
+                self.seen.append(self.lines)
             return
         except pexpect.EOF:
             self._over = True
             return
         self.raw += data
         self._stream.feed(data)
-        self.seen.append(self.lines)
+        self._drawn = True
 
     def until(self, condition: Callable[[], T], what: str) -> T:
         """Look at the screen until it is as wanted."""

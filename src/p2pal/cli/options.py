@@ -160,7 +160,7 @@ def canonical(
         elif not argument.startswith("-") or argument == "-":
             result.append(argument)
         elif names.bundle(argument):
-            result += [f"-{letter}" for letter in argument[1:]]
+            result += [_two_dashes(names.by_name[letter]) for letter in argument[1:]]
         elif not lenient:
             raise names.unknown(argument)
     return result

@@ -43,7 +43,8 @@ def test_every_error_has_its_exit_code_and_its_line(
     kind: type[errors.P2palError], capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = report(kind("it happened", hint="do this"), debug=False)
-    assert code == EXPECTED[kind]
+    # Other floors have finer kinds of their own, which end as the kind they belong to.
+    assert code == EXPECTED[next(base for base in kind.__mro__ if base in EXPECTED)]
     assert code in dict(EXIT_CODES)
     assert capsys.readouterr().err == "p2pal: it happened; do this\n"
 
