@@ -18,7 +18,7 @@ from p2pal.app.base import Transfer
 from p2pal.app.events import Connected, PeerJoined, Reconnecting
 from p2pal.app.options import ConnectOptions
 from p2pal.app.tracker import Tracker
-from p2pal.errors import P2palError, PeerLost, ServerRefused
+from p2pal.errors import Interrupted, P2palError, PeerLost, ServerRefused
 from p2pal.lanes.base import IceServer
 from p2pal.peer.meeting import Introduction
 from p2pal.peer.peer import Peer
@@ -27,6 +27,9 @@ from p2pal.wire.transfer import Reason
 
 TICK: Final = 0.2
 """Seconds between two looks at progress and timers: what a person sees moves smoothly, and costs nothing."""
+
+STOP_LIMIT: Final = 2.0
+"""Seconds that the peer gets, once the user stops us, to tell what became of the files on their way."""
 
 FAREWELL: Final = 1.5
 """Seconds that the server gets to hear that we leave."""
@@ -194,13 +197,19 @@ class Shell(Transfer):
         """The machine is done: end the session."""
 
     def _stop(self) -> bool:
-        if self._peer is None:
+        peer = self._peer
+        ending = self._tracker.finished is not None  # already, and it knows how
+        if peer is None or not (peer.linked or ending):
             return False
-        if self._tracker.finished is not None:
-            return True  # it is ending already, and knows how
-        self._machine.cancel(Reason.CANCELLED, "", monotonic())
-        self._drain()
+        # A peer that stands still, or never stops talking, does not keep us.
+        self._loop.call_later(STOP_LIMIT, self._abandon, peer)
+        if not ending:
+            self._machine.cancel(Reason.CANCELLED, "", monotonic())
+            self._drain()
         return True
+
+    def _abandon(self, peer: Peer) -> None:
+        peer.abandon(None if self._tracker.finished is not None else Interrupted("stopped", hint=""))
 
     # What the peer reports
 

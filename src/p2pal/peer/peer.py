@@ -62,6 +62,9 @@ SILENCE_LIMIT: Final = 15.0
 CLOSE_GRACE: Final = 1.0
 """Seconds that a farewell may take, from our CLOSE to the other side's answer."""
 
+LAST_WORD: Final = 60.0
+"""Seconds that the other side gets to take what we sent last, while we wait for its farewell."""
+
 SETTLE: Final = 0.3
 """Seconds in which the peer's candidates catch up with its first connectivity check."""
 
@@ -252,12 +255,22 @@ class Peer:
         self._end()
 
     async def wait_closed(self, seconds: float) -> None:
-        """Wait until the other side ended the session, at most so long after everything that we sent has arrived."""
+        """Wait until the other side ended the session, at most so long after everything that we sent has arrived.
+
+        That, in turn, may take :data:`LAST_WORD`.
+        """
         session = self._session
         if session is not None and not self._closing:
             self._check_drained(session)
-            await self._wait(self._drained, None)
+            await self._wait(self._drained, LAST_WORD)
         await self._wait(self._session_over, seconds)
+
+    def abandon(self, error: BaseException | None = None) -> None:
+        """End :meth:`run` now, with this error if there is one. After the end it changes nothing."""
+        if error is None:
+            self._end()
+        else:
+            self._fail(error)
 
     def _check_drained(self, session: Session) -> None:
         if session.drained or session.closed:
@@ -276,7 +289,7 @@ class Peer:
         if not self._ended.done():
             self._ended.set_result(None)
 
-    async def _wait(self, event: asyncio.Event, seconds: float | None) -> None:
+    async def _wait(self, event: asyncio.Event, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await event.wait()
