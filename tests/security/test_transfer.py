@@ -113,11 +113,41 @@ def test_sizes_that_overflow_when_added() -> None:
     refused(receiver_in(ReceiverState.OFFERING), wire.OfferPart(0, sizes))
 
 
-def test_an_offer_without_end_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2pal.transfer.manifest.MAX_ENTRIES", 3)
-    refused(
-        receiver_in(ReceiverState.OFFERING), wire.OfferPart(0, ENTRIES), wire.OfferPart(3, [Entry(b"z", Kind.FILE)])
-    )
+BOUNDS = [
+    ("MAX_ENTRIES", 3, [Entry(b"z", Kind.FILE)]),
+    ("MAX_DIRECTORIES", 1, [Entry(b"d/z", Kind.DIRECTORY)]),
+    ("MAX_TOPS", 3, [Entry(b"z", Kind.FILE), Entry(b"zz", Kind.FILE)]),
+    ("MAX_OFFER_BYTES", 300, [Entry(b"d/%0200d" % each, Kind.FILE) for each in (1, 2)]),
+]
+
+
+@pytest.mark.parametrize(("bound", "limit", "more"), BOUNDS, ids=[bound for bound, *_ in BOUNDS])
+def test_an_offer_without_end_is_bounded(
+    monkeypatch: pytest.MonkeyPatch, bound: str, limit: int, more: list[Entry]
+) -> None:
+    within, last = more[:-1], len(ENTRIES) + len(more) - 1
+    monkeypatch.setattr(f"p2pal.transfer.manifest.{bound}", limit)
+    receiver = receiver_in(ReceiverState.OFFERING)
+    receiver.handle_payload(payload(wire.OfferPart(0, [*ENTRIES, *within])), 1)
+    with pytest.raises(ProtocolError):
+        receiver.handle_payload(payload(wire.OfferPart(last, more[-1:])), 1)
+
+
+def test_what_an_offer_may_cost_before_consent_is_a_few_hundred_mebibytes() -> None:
+    assert wire.MAX_ENTRIES * 30 + wire.MAX_DIRECTORIES * 90 + wire.MAX_TOPS * 500 < 450 << 20
+    assert wire.MAX_OFFER_BYTES <= 512 << 20
+
+
+def test_many_directories_cost_what_is_said() -> None:
+    receiver = receiver_in(ReceiverState.OFFERING)
+    tracemalloc.start()
+    try:
+        for first in range(0, 100_000, 1000):
+            part = [Entry(b"%05d" % (first + each), Kind.DIRECTORY) for each in range(1000)]
+            receiver.handle_payload(payload(wire.OfferPart(first, part)), 1)
+        assert tracemalloc.get_traced_memory()[0] < 100_000 * 180
+    finally:
+        tracemalloc.stop()
 
 
 def test_many_entries_cost_little_memory() -> None:

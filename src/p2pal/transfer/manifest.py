@@ -15,7 +15,15 @@ from typing import BinaryIO, Final
 
 import msgspec
 
-from p2pal.wire.transfer import MAX_ENTRIES, MAX_FILE_SIZE, Entry, Kind
+from p2pal.wire.transfer import (
+    MAX_DIRECTORIES,
+    MAX_ENTRIES,
+    MAX_FILE_SIZE,
+    MAX_OFFER_BYTES,
+    MAX_TOPS,
+    Entry,
+    Kind,
+)
 
 DIGEST_PREFIX: Final = b"\x02"
 
@@ -39,6 +47,8 @@ class Manifest:
         self._offsets = array("Q", [0])
         self._hash = hashlib.sha256(DIGEST_PREFIX)
         self._at_end = True
+        self._directories = 0
+        self._tops = 0
         self.files = 0
         self.total = 0
 
@@ -46,12 +56,11 @@ class Manifest:
         """Add an entry and return its index.
 
         Raises:
-            ValueError: If the count or the sum of sizes passes what the protocol can say.
+            ValueError: If there are more entries or bytes than the protocol allows; says which, as 'at most ...'.
         """
         index = len(self._offsets) - 1
-        if index >= MAX_ENTRIES or self.total + entry.size > MAX_FILE_SIZE:
-            raise ValueError("the offer is larger than the protocol allows")
         data = _encoder.encode(entry)
+        self._check(index, entry, len(data))
         if not self._at_end:
             self._store.seek(0, io.SEEK_END)
             self._at_end = True
@@ -59,10 +68,24 @@ class Manifest:
         self._hash.update(len(data).to_bytes(4, "big"))
         self._hash.update(data)
         self._offsets.append(self._offsets[-1] + len(data))
+        self._directories += entry.kind is Kind.DIRECTORY
+        self._tops += b"/" not in entry.path
         if entry.kind is Kind.FILE:
             self.files += 1
             self.total += entry.size
         return index
+
+    def _check(self, index: int, entry: Entry, size: int) -> None:
+        if index >= MAX_ENTRIES:
+            raise ValueError(f"at most {MAX_ENTRIES:,} entries")
+        if entry.kind is Kind.DIRECTORY and self._directories >= MAX_DIRECTORIES:
+            raise ValueError(f"at most {MAX_DIRECTORIES:,} directories")
+        if self._tops >= MAX_TOPS and b"/" not in entry.path:
+            raise ValueError(f"at most {MAX_TOPS:,} files and directories side by side at its top")
+        if self._offsets[-1] + size > MAX_OFFER_BYTES:
+            raise ValueError(f"at most {MAX_OFFER_BYTES >> 20} MiB of names")
+        if self.total + entry.size > MAX_FILE_SIZE:
+            raise ValueError(f"at most {MAX_FILE_SIZE:,} bytes")
 
     def __len__(self) -> int:
         return len(self._offsets) - 1

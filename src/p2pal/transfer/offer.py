@@ -4,8 +4,8 @@ What must hold on every platform is checked here: paths are relative and have no
 parent is listed before its children and is a directory, no path comes twice, kinds and sizes fit, the totals are the
 true ones. What a name may be on *this* machine, and where a link may lead, is the sink's business.
 
-The costs are bounded: at most :data:`~p2pal.wire.transfer.MAX_ENTRIES` entries; eight bytes for each path, so that
-duplicates are found; some ninety for each directory.
+The costs are bounded by what a manifest takes (:data:`~p2pal.wire.transfer.MAX_ENTRIES` and its neighbours): eight
+bytes for each path, so that duplicates are found; some ninety for each directory.
 """
 
 from __future__ import annotations

@@ -154,7 +154,7 @@ class Sender:
             try:
                 self.manifest.append(entry)
             except ValueError as error:
-                message = f"one transfer carries at most {wire.MAX_ENTRIES:,} entries"
+                message = f"one transfer carries {error}"
                 raise UsageError(message, hint="send it in several parts, or pack it first") from error
             self._status.append(entry.kind)
 

@@ -26,6 +26,12 @@ from p2pal.errors import ProtocolError
 MAX_PATH: Final = 4096
 MAX_ENTRIES: Final = 10_000_000
 """Entries that one offer may hold: bounds what either side must remember (about 30 bytes each)."""
+MAX_DIRECTORIES: Final = 1_000_000
+"""Directories among them: a receiver remembers each for as long as the offer comes in (about 90 bytes)."""
+MAX_TOPS: Final = 100_000
+"""Top-level entries among them: a receiver looks for each in its target before it asks (about 500 bytes)."""
+MAX_OFFER_BYTES: Final = 512 << 20
+"""Bytes of all entries as MessagePack: a receiver keeps them in a temporary file before anyone has agreed."""
 MAX_FILE_SIZE: Final = 2**63 - 1
 RECORD_HEADER: Final = 5
 CHUNK_HEADER: Final = 12
