@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from tests.unit.files.disk import Disk, digest_of, file_entry, snapshot
 
+from p2pal.errors import DiskError
+from p2pal.files.placement import plan
+from p2pal.files.sink import Sink
 from p2pal.transfer import ops
 from p2pal.wire.transfer import Kind, Reason
 
@@ -124,6 +127,32 @@ def test_a_link_under_the_name_that_was_chosen_is_not_followed(out: Path, outsid
             assert disk.failed == {}
     assert untouched(outside)
     assert sorted(os.listdir(out)) == ["x", "x (1)", "x (2)"]
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_a_target_that_someone_else_made_after_the_question_is_not_used(
+    tmp_path: Path, outside: Path, link: bool
+) -> None:
+    target = tmp_path / "new"
+    placement = plan(target, [(b"a", Kind.FILE), (b"b", Kind.FILE)])
+    placement.resolve(overwrite=False)
+    if link:
+        target.symlink_to(outside)
+    else:
+        target.mkdir()
+    with pytest.raises(DiskError):
+        Sink(placement, "0123abcd")
+    assert untouched(outside)
+
+
+def test_a_target_swapped_for_a_link_after_the_question_is_not_used(out: Path, outside: Path) -> None:
+    placement = plan(out, [(b"a", Kind.FILE), (b"b", Kind.FILE)])
+    placement.resolve(overwrite=True)
+    out.rmdir()
+    out.symlink_to(outside)
+    with pytest.raises(DiskError):
+        Sink(placement, "0123abcd")
+    assert untouched(outside)
 
 
 def test_a_directory_swapped_for_a_link_between_two_files(out: Path, outside: Path) -> None:

@@ -68,12 +68,14 @@ class Placement:
     Attributes:
         root: The directory that everything goes into.
         make_root: Whether it must be made first.
+        root_identity: Which directory it was when the person was asked; None where there was none.
         existing: Names in the root, as offered or as ``out`` gives, under which something stands already.
     """
 
     def __init__(self, root: Path, make_root: bool, wishes: dict[bytes, _Wish]) -> None:
         self.root = root
         self.make_root = make_root
+        self.root_identity = None if make_root else _identity(root)
         self.existing = [wish.name for wish in wishes.values() if wish.found is not None]
         self._wishes = wishes
         self._places: dict[bytes, Place] = {}
@@ -148,7 +150,8 @@ class Placement:
         """Make the root directory if it must be made.
 
         Raises:
-            DiskError: If that failed.
+            DiskError: If that failed, or something came to stand there since :func:`plan` looked: it is not what the
+                person agreed to, and a link would lead elsewhere.
         """
         if not self.make_root:
             return
@@ -157,8 +160,9 @@ class Placement:
             parent = open_root(os.fsencode(self.root.parent))
             parent.sync()
             parent.release()
-        except FileExistsError:
-            pass  # opening it tells whether it is a directory
+        except FileExistsError as error:
+            message = f"{self.root} did not exist a moment ago, and does now"
+            raise DiskError(message, hint="look what it is, and choose another directory with -out") from error
         except OSError as error:
             raise DiskError(f"{self.root} could not be made: {error_text(error)}") from error
 
@@ -206,6 +210,14 @@ def _status(root: Path, name: bytes) -> os.stat_result | None:
         return os.lstat(os.path.join(os.fsencode(root), name))
     except OSError:  # missing, or unreadable: then writing fails and says why
         return None
+
+
+def _identity(directory: Path) -> Identity | None:
+    try:
+        found = os.stat(directory)
+    except OSError:  # opening it will say why
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _nearest(path: Path) -> Path:

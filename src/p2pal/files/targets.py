@@ -32,7 +32,7 @@ class Targets:
         umask: Permission bits never given.
 
     Raises:
-        DiskError: If the root directory cannot be made or opened.
+        DiskError: If the root directory cannot be made or opened, or is not the one that the person was asked about.
     """
 
     def __init__(self, placement: Placement, tag: str, umask: int) -> None:
@@ -41,6 +41,10 @@ class Targets:
             self._root = open_root(os.fsencode(placement.root))
         except OSError as error:
             raise DiskError(f"{placement.root} cannot be used: {error_text(error)}") from error
+        if placement.root_identity not in (None, self._root.identity):
+            self._root.release()
+            message = f"{placement.root} is another directory than a moment ago"
+            raise DiskError(message, hint="look who else writes there, and choose another directory with -out")
         self._placement = placement
         self._tag = tag
         self._umask = umask

@@ -46,7 +46,8 @@ def test_several_entries_make_a_directory(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
     placement.prepare()
     assert (tmp_path / "new").is_dir()
-    placement.prepare()
+    with pytest.raises(DiskError, match="did not exist a moment ago"):
+        placement.prepare()
     assert placement.path(b"b") == tmp_path / "new" / "b"
 
 

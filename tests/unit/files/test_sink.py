@@ -451,7 +451,7 @@ def test_a_root_that_is_no_directory_is_a_disk_error(tmp_path: Path) -> None:
     placement = plan(tmp_path / "out", [(b"a", Kind.FILE), (b"b", Kind.FILE)])
     placement.resolve(overwrite=False)
     (tmp_path / "out").write_bytes(b"")
-    with pytest.raises(DiskError, match="cannot be used"):
+    with pytest.raises(DiskError, match="did not exist a moment ago"):
         Sink(placement, TAG)
 
 
