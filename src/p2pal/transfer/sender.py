@@ -74,6 +74,7 @@ class Sender:
         self._judged = 0
         self._tally = Tally()
         self._deadline: float | None = None
+        self._on_way = float("inf")  # when the deadline came last
 
     # What the shell asks
 
@@ -120,11 +121,20 @@ class Sender:
         """Return when :meth:`handle_timeout` is due, or None."""
         return self._deadline
 
-    def handle_timeout(self, now: float) -> None:
-        """Stop waiting for a peer that says no more."""
+    def handle_timeout(self, now: float, on_way: int = 0) -> None:
+        """Stop waiting for a peer that says no more.
+
+        Args:
+            now: The time.
+            on_way: Bytes that the session was given and that are not known to have arrived. While they become fewer,
+                what the peer shall judge is still under way.
+        """
         if self._deadline is None or now < self._deadline:
             return
         if self._out.backlog:  # not even its files have left: the wait begins when they have
+            self._deadline = now + SETTLE_TIME
+        elif 0 < on_way < self._on_way:  # a slow line: the abort is behind a mebibyte of them
+            self._on_way = on_way
             self._deadline = now + SETTLE_TIME
         else:
             self._end(now)

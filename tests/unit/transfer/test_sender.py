@@ -225,6 +225,17 @@ def test_the_wait_for_verdicts_begins_when_the_last_files_have_left() -> None:
     assert sender.done
 
 
+def test_the_wait_for_verdicts_goes_on_while_the_last_files_arrive() -> None:
+    sender = sender_in(SenderState.SENT)
+    sender.cancel(Reason.CANCELLED, "stop", 0)
+    list(sender.outputs())
+    for count, on_way in enumerate((3000, 2000, 1000), start=1):
+        sender.handle_timeout(count * SETTLE_TIME, on_way)
+        assert sender.next_timeout() == (count + 1) * SETTLE_TIME
+    sender.handle_timeout(4 * SETTLE_TIME, 1000)
+    assert sender.done, "nothing of it arrives any more"
+
+
 def test_a_refusal_ends_it_at_once() -> None:
     sender = sender_in(SenderState.OFFERED)
     sender.handle_payload(payload(wire.Abort(Reason.DECLINED, "no")), 2)
