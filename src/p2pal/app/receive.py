@@ -119,7 +119,7 @@ class _Receive(Shell):
             async with self._tended(mailbox, lambda: self._last_word(mailbox)) as tender:
                 try:
                     meeting = meet_sender(mailbox, codes.password(self._code), joined.rendezvous_id, joined.attempt)
-                    met = await self._meet(meeting, tender)
+                    met = await self._meet(meeting, tender, joined.expires_in)
                     await engine
                     await self._stream(Peer(met, self._config(joined), self))
                 finally:

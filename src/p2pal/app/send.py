@@ -157,7 +157,7 @@ class _Send(Shell):
                 meeting = meet_receiver(
                     mailbox, codes.password(code), created.rendezvous_id, Guesses(), self._guess_failed
                 )
-                met = await self._meet(meeting, tender)
+                met = await self._meet(meeting, tender, self._options.ttl)
                 self._met = True
                 await engine
                 self._check_alive()

@@ -18,7 +18,7 @@ from p2pal.app.base import Transfer
 from p2pal.app.events import Connected, PeerJoined, Reconnecting
 from p2pal.app.options import ConnectOptions
 from p2pal.app.tracker import Tracker
-from p2pal.errors import Interrupted, P2palError, PeerLost, ServerRefused
+from p2pal.errors import CodeExpired, Interrupted, P2palError, PeerLost, ServerRefused
 from p2pal.lanes.base import IceServer
 from p2pal.peer.meeting import Introduction
 from p2pal.peer.peer import Peer
@@ -30,6 +30,9 @@ TICK: Final = 0.2
 
 STOP_LIMIT: Final = 2.0
 """Seconds that the peer gets, once the user stops us, to tell what became of the files on their way."""
+
+TTL_SLACK: Final = 30.0
+"""Seconds after the end of the code's time in which the server should have said so; a hostile one never does."""
 
 FAREWELL: Final = 1.5
 """Seconds that the server gets to hear that we leave."""
@@ -112,10 +115,15 @@ class Shell(Transfer):
             if not self._parting and (self._peer is None or not self._peer.linked):
                 raise
 
-    async def _meet(self, meeting: Coroutine[None, None, Introduction], tender: asyncio.Task[None]) -> Introduction:
-        """Await the key exchange; where the mailbox ended under it, say why that was."""
+    async def _meet(
+        self, meeting: Coroutine[None, None, Introduction], tender: asyncio.Task[None], ttl: float
+    ) -> Introduction:
+        """Await the key exchange; where the mailbox ended under it, say why that was. ``ttl`` is in seconds."""
         try:
-            introduction = await meeting
+            async with asyncio.timeout(ttl + TTL_SLACK):
+                introduction = await meeting
+        except TimeoutError:
+            raise CodeExpired("the code has expired") from None
         except ServerRefused:
             if tender.done():
                 tender.result()

@@ -44,7 +44,7 @@ from p2pal.link.negotiator import (
     TakeCandidate,
 )
 from p2pal.peer.meeting import Introduction
-from p2pal.rendezvous.events import Message, PeerOnline
+from p2pal.rendezvous.events import Message, PeerOnline, Released
 from p2pal.session.core import Session
 from p2pal.session.events import Closed, Delivered, LaneSilent
 from p2pal.wire.frames import DATA_HEADER
@@ -80,6 +80,8 @@ The engine hands over one message in each turn of the loop: waking the disk's th
 LARGE: Final = 4096
 
 _LANE_NONCE: Final = 16
+_FORGOTTEN: Final = "the signaling server lost this transfer before the connection stood"
+_LEFT: Final = "the other side left before the connection stood"
 
 
 class PeerOwner(Protocol):
@@ -356,18 +358,21 @@ class Peer:
             try:
                 event = await self._mailbox.get()
             except ServerRefused:
-                self._lose_mailbox()
+                self._lose_mailbox(_FORGOTTEN)
                 return
             if isinstance(event, Message) and event.attempt == self._attempt:
                 self._handle_mail(event.index, event.body)
             elif isinstance(event, PeerOnline):
                 self._peer_online = event.online
+            elif isinstance(event, Released) and event.attempt == self._attempt:
+                # The farewell that the other side may have mailed before says more.
+                self._loop.call_later(CLOSE_GRACE, self._lose_mailbox, _LEFT)
 
-    def _lose_mailbox(self) -> None:
+    def _lose_mailbox(self, why: str) -> None:
         """Without the mailbox, a lane that stands goes on; one that falls cannot be replaced."""
         self._mailbox_over = True
         if not self._lanes and not self._closing:
-            self._fail(PeerLost("the signaling server lost this transfer before the connection stood"))
+            self._fail(PeerLost(why))
 
     def _handle_mail(self, index: int, body: bytes) -> None:
         message = decode_signal(self._opener.open(index, body))
