@@ -120,6 +120,8 @@ class Reading:
         pieces = piece_count(size, piece_size(size))
         if self._status[index] & CLOSED:
             return pieces
+        if pieces > 1 and self._status[index] & FAILED:
+            return pieces  # it failed in its midst: the request may have crossed that news, and comes to nothing
         if pieces > 1 and self.flights and self.flights[0].job.index == index:
             return self.flights[0].pieces
         return 0

@@ -155,6 +155,16 @@ def test_a_read_error_fails_the_file_and_without_skip_errors_the_batch(skip_erro
     assert [each for each in sender.events() if isinstance(each, events.EntryFailed)] == []
 
 
+def test_a_request_for_a_piece_may_cross_the_news_that_its_file_failed() -> None:
+    sender = sender_in(SenderState.SENDING, [ENTRIES[0], Entry(b"d/a", Kind.FILE, 2 * MIB)], skip_errors=True)
+    sender.handle_source([ops.BlockRead(1, 0, bytes(MIB)), ops.PieceRead(1, 0, DIGEST)], 2)
+    sender.handle_source([ops.ReadFailed(1, Reason.READ, "")], 2)
+    sender.handle_payload(payload(wire.PieceAgain(1, 0)), 3)
+    assert list(sender.jobs()) == []
+    sender.handle_payload(payload(wire.Verdicts([wire.Verdict(1, False, Reason.READ)])), 3)
+    assert sender.state is SenderState.SENT
+
+
 def test_a_file_that_fails_there_is_not_sent_any_further() -> None:
     sender = sender_in(SenderState.SENDING, [ENTRIES[0], Entry(b"d/a", Kind.FILE, 2 * MIB)], skip_errors=True)
     sender.handle_source([ops.BlockRead(1, 0, bytes(MIB)), ops.PieceRead(1, 0, DIGEST)], 2)
