@@ -436,7 +436,7 @@ class Receiver:
     def _stop(self, reason: Reason, text: str, now: float, *, by_peer: bool = False) -> None:
         if self._state in _OVER:
             return  # too late: every file is judged already
-        if not by_peer and self._state is not _State.WAITING:
+        if not by_peer:
             self._out.flush()
             self._out.add(wire.Abort(reason, wire.clean_text(text)))
         self._report_moved()
