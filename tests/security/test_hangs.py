@@ -12,7 +12,7 @@ from tests.security.hostile import Hostile, hostile_receiver, hostile_sender, of
 from tests.unit.server.kit import on_loop
 
 from p2pal.app import events
-from p2pal.errors import Interrupted, PeerError
+from p2pal.errors import Interrupted, PeerError, PeerLost
 from p2pal.peer import peer as peer_module
 from p2pal.session.core import Session
 from p2pal.transfer.pieces import file_digest, leaf, piece_size
@@ -111,6 +111,17 @@ def test_the_sender_stops_although_the_receiver_never_stops_talking(tmp_path: Pa
                 talking.cancel()
 
     attack()
+
+
+@on_loop
+async def test_who_is_left_by_a_stopped_peer_that_could_not_say_so_in_turn_is_told_why(tmp_path: Path) -> None:
+    async with hostile_sender(tmp_path) as (honest, hostile):
+        hostile.stream(sender=True)
+        await honest.until(events.Connected)
+        hostile.peer.abandon(Interrupted("stopped"))
+        error = await honest.end()
+        assert isinstance(error, PeerLost)
+        assert error.message == "the other side stopped the transfer"
 
 
 CONTENT = b"content"

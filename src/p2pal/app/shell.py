@@ -88,6 +88,7 @@ class Shell(Transfer):
         self._path_known = asyncio.Event()
         self._parting = False
         self._mailbox_failed = False
+        self._peer_stopped = False
 
     @property
     def _path(self) -> str:
@@ -175,6 +176,8 @@ class Shell(Transfer):
             if self._closing is not None:
                 await self._closing
         if self._tracker.finished is None:
+            if self._peer_stopped:
+                raise PeerLost("the other side stopped the transfer", hint="files that were complete are kept")
             raise PeerLost("the other side ended the session before the transfer was complete")
 
     async def _tick(self) -> None:
@@ -244,7 +247,8 @@ class Shell(Transfer):
         self._emit(Reconnecting(attempt=attempt, attempts=attempts, delay=delay))
 
     def peer_closed(self, code: int, reason: str) -> None:  # noqa: ARG002 - the machine knows better why
-        """The other side ended the session; its last records came before."""
+        """The other side ended the session; its last records came before, unless it did not wait for them to."""
+        self._peer_stopped = reason == Interrupted.code
         self._drain()
 
 
