@@ -173,8 +173,7 @@ class _Receive(Shell):
             placement = await asyncio.to_thread(self._plan, offer)
             decision = Decision(accept=True, replace=self._options.overwrite)
             if self._decide is not None:
-                existing = [] if self._options.overwrite else [_text(name) for name in placement.existing]
-                decision = await self._decide(offered, existing)
+                decision = await self._decide(offered, [_text(name) for name in placement.existing])
             if not decision.accept:
                 self._refuse(Reason.DECLINED)
                 return

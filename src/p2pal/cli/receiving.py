@@ -20,6 +20,8 @@ from p2pal.errors import MistypedCode, UsageError
 
 MAX_CODE_TEXT: Final = 1024
 TRIES: Final = 3
+ALL_NAMED: Final = 3
+"""Names that a sentence still names all; of more it counts some."""
 _EXISTING: Final = {
     "r": "replace", "replace": "replace",
     "k": "keep", "keep": "keep", "keep both": "keep",
@@ -75,12 +77,21 @@ async def ask(prompter: Prompter, offer: events.Offered, existing: Sequence[str]
     if existing and not options.overwrite:
         verb = "exists" if len(existing) == 1 else "exist"
         prompter.say(f"{names(existing)} {verb} already")
+        _list_all(prompter, existing)
         answer = await prompter.choose("[r]eplace, [k]eep both, or [c]ancel? [K] ", _EXISTING, default="keep")
         return Decision(accept=answer != "cancel", replace=answer == "replace")
     if existing:
         prompter.say(f"This replaces {names(existing)}")
+        _list_all(prompter, existing)
     accept = await prompter.confirm(f"Receive into {safe_path(options.out.absolute())}?")
     return Decision(accept=accept, replace=options.overwrite)
+
+
+def _list_all(prompter: Prompter, existing: Sequence[str]) -> None:
+    """Name what the sentence before only counted: nobody agrees to lose what is not shown."""
+    if len(existing) > ALL_NAMED:
+        for name in existing:
+            prompter.say(f"  {safe(name, 100)}")
 
 
 def read_code(text: str | None, *, quiet: bool) -> Code:

@@ -271,8 +271,10 @@ class ReceiverView(_HumanView):
 def offer_lines(offer: events.Offered) -> list[str]:
     """Return what is offered, for a person who is about to be asked."""
     lines = [f"Offered: {units.plural(offer.files, 'file')}, {units.size(offer.total)}"]
-    lines += [f"  {_top(top)}" for top in offer.tops[:MAX_TOPS]]
-    if more := offer.more + len(offer.tops[MAX_TOPS:]):
+    # Hidden ones first: a .ssh must not come along unseen behind twenty photos.
+    tops = sorted(offer.tops, key=lambda top: not top.name.startswith("."))
+    lines += [f"  {_top(top)}" for top in tops[:MAX_TOPS]]
+    if more := offer.more + len(tops[MAX_TOPS:]):
         lines.append(f"  and {more:,} more")
     return lines
 

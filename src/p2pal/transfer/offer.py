@@ -20,7 +20,7 @@ from p2pal.transfer.manifest import Manifest
 from p2pal.wire.transfer import Entry, Kind, OfferEnd, OfferPart
 
 MAX_TOPS: Final = 1000
-"""Top-level entries that are described to the user one by one; the rest is counted."""
+"""Top-level entries that are described to the user one by one, and as many hidden ones; the rest is counted."""
 
 _BUCKETS: Final = 256
 _bad_path: Final = re.compile(rb"\A/|/\Z|//|\x00|(?:\A|/)\.\.?(?:/|\Z)")
@@ -84,7 +84,8 @@ class OfferReader:
     def _count(self, path: bytes, is_top: bool, entry: Entry) -> None:
         if is_top:
             self._top_count += 1
-            if len(self._tops) < MAX_TOPS:
+            # Hidden names are told of even where the others are only counted: they are what a person should see.
+            if len(self._tops) < (2 * MAX_TOPS if path.startswith(b".") else MAX_TOPS):
                 self._tops.setdefault(path, [entry.kind, 0, 0])
         if entry.kind is Kind.FILE and (top := self._tops.get(path.partition(b"/")[0])):
             top[1] += 1

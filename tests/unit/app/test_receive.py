@@ -148,6 +148,23 @@ def test_the_decision_says_whether_to_replace(tmp_path: Path, out: Path, replace
     assert (out / "report.pdf").read_text() == ("theirs" if replace else "mine")
 
 
+def test_who_may_overwrite_is_still_told_what_is_there(tmp_path: Path, out: Path) -> None:
+    write(out / "report.pdf", "mine")
+    file = write(tmp_path / "report.pdf", "theirs")
+    told: list[str] = []
+
+    async def decide(offer: events.Offered, existing: list[str]) -> Decision:
+        told.extend(existing)
+        return Decision(accept=True)
+
+    async def deciding(there: Place) -> None:
+        await there.both(there.send(file), lambda code: there.receive(code, out, overwrite=True, decide=decide))
+
+    run(deciding)
+    assert told == ["report.pdf"]
+    assert (out / "report.pdf").read_text() == "theirs"
+
+
 def test_a_decision_that_fails_ends_both_sides(tmp_path: Path, out: Path) -> None:
     async def mistake(offer: events.Offered, existing: list[str]) -> Decision:
         raise ZeroDivisionError

@@ -163,6 +163,24 @@ async def test_what_exists_is_replaced_only_when_a_person_says_so(
     assert "report.pdf exists already\n" in keyboard.screen.getvalue()
 
 
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_nobody_agrees_to_lose_what_is_not_shown(keyboard: Keyboard, overwrite: bool) -> None:
+    many = [f"file-{number}" for number in range(30)] + ["\x1b[2J"]
+
+    @on_loop
+    async def agree() -> None:
+        keyboard.sit_down()
+        await asyncio.gather(
+            ask(prompts.Prompter(Stop()), OFFER, many, ReceiveOptions(overwrite=overwrite)),
+            keyboard.answer("[Y/n]" if overwrite else "[K] ", "\n"),
+        )
+
+    agree()
+    shown = keyboard.screen.getvalue()
+    assert all(f"  {name}\n" in shown for name in many[:-1])
+    assert "  \\x1b[2J\n" in shown
+
+
 @on_loop
 async def test_overwrite_says_what_it_replaces(keyboard: Keyboard) -> None:
     keyboard.sit_down()

@@ -219,3 +219,10 @@ async def test_the_code_is_kept_out_of_logs_once_it_is_known() -> None:
     screen = Screen()
     await play(QuietView(screen.writer), screen, [CODE])
     assert logs.redact("zebra-luna-47 zebra-luna") == "[hidden] [hidden]"
+
+
+def test_hidden_names_are_offered_in_sight() -> None:
+    tops = [events.Top(f"photo-{number}.jpg", "file", 1, 1) for number in range(40)]
+    offer = events.Offered([*tops, events.Top(".ssh", "directory", 1, 1)], 0, 41, 42, 41)
+    assert ".ssh/" in offer_lines(offer)[1]
+    assert offer_lines(offer)[-1] == "  and 21 more"

@@ -35,6 +35,13 @@ def test_only_so_many_top_level_entries_are_described() -> None:
     assert (len(complete.tops), complete.more, complete.total) == (MAX_TOPS, 7, MAX_TOPS + 7)
 
 
+def test_hidden_names_are_described_behind_any_number_of_others() -> None:
+    others = [Entry(b"%d" % number, Kind.FILE, 1) for number in range(MAX_TOPS + 7)]
+    complete = read(*others, Entry(b".ssh", Kind.DIRECTORY), Entry(b".ssh/authorized_keys", Kind.FILE, 9))
+    assert complete.tops[-1] == Top(b".ssh", Kind.DIRECTORY, 1, 9)
+    assert (len(complete.tops), complete.more) == (MAX_TOPS + 1, 7)
+
+
 @pytest.mark.parametrize("path", [b"...", b"a.", b".a", b"..a", b"a..b", b" ", b"\n", b"\\", b"c:", b"\xff"])
 def test_odd_names_are_the_sinks_business(path: bytes) -> None:
     assert read(Entry(path, Kind.FILE, 1)).files == 1
