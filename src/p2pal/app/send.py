@@ -15,7 +15,7 @@ from typing import BinaryIO, Final, cast
 from p2pal.app.base import Transfer
 from p2pal.app.events import Accepted, Code, Listed, WrongGuess
 from p2pal.app.options import DEFAULT_SERVER, ConnectOptions, SendOptions
-from p2pal.app.shell import Shell, ice_servers, load_engine
+from p2pal.app.shell import Shell, ice_servers, keeping_the_list, load_engine
 from p2pal.app.tracker import Tracker
 from p2pal.crypto import codes
 from p2pal.errors import Refused, UsageError
@@ -122,7 +122,8 @@ class _Send(Shell):
         walk = source.walk()
         while found := await asyncio.to_thread(lambda: list(islice(walk, WALK_BATCH))):
             now = monotonic()
-            self._machine.add_entries((entry for entry in found if isinstance(entry, Entry)), now)
+            with keeping_the_list():
+                self._machine.add_entries((entry for entry in found if isinstance(entry, Entry)), now)
             for failure in found:
                 if isinstance(failure, WalkFailed):
                     self._machine.add_failure(failure.name, failure.reason, failure.text, now)
@@ -223,12 +224,13 @@ class _Send(Shell):
         self._tracker.handle(event)
 
     def _look(self, now: float) -> None:
+        # What is still on its way has not arrived, whatever was handed to the session.
+        on_way = 0 if self._peer is None else self._peer.unacked_bytes
         due = self._machine.next_timeout()
         if due is not None and due <= now:
-            self._machine.handle_timeout(now)
+            self._machine.handle_timeout(now, on_way)
             self._drain()
-        # What is still on its way has not arrived, whatever was handed to the session.
-        self._tracker.progress(now, 0 if self._peer is None else self._peer.unacked_bytes)
+        self._tracker.progress(now, on_way)
 
     async def _close(self, peer: Peer) -> None:
         await peer.close()
