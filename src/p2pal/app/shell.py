@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from time import monotonic
 from typing import Final, Protocol
 
@@ -18,7 +18,7 @@ from p2pal.app.base import Transfer
 from p2pal.app.events import Connected, PeerJoined, Reconnecting
 from p2pal.app.options import ConnectOptions
 from p2pal.app.tracker import Tracker
-from p2pal.errors import CodeExpired, Interrupted, P2palError, PeerLost, ServerRefused
+from p2pal.errors import CodeExpired, DiskError, Interrupted, P2palError, PeerLost, ServerRefused
 from p2pal.lanes.base import IceServer
 from p2pal.peer.meeting import Introduction
 from p2pal.peer.peer import Peer
@@ -226,7 +226,8 @@ class Shell(Transfer):
 
     def peer_payload(self, payload: bytes | memoryview) -> None:
         """Give a payload to the machine."""
-        self._machine.handle_payload(payload, monotonic())
+        with keeping_the_list():
+            self._machine.handle_payload(payload, monotonic())
         self._credit()
 
     @abstractmethod
@@ -250,6 +251,20 @@ class Shell(Transfer):
         """The other side ended the session; its last records came before, unless it did not wait for them to."""
         self._peer_stopped = reason == Interrupted.code
         self._drain()
+
+
+@contextlib.contextmanager
+def keeping_the_list() -> Iterator[None]:
+    """Say what it means when the temporary file of a manifest fails.
+
+    Raises:
+        DiskError: Instead of OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        message = f"the list of files could not be kept: {error.strerror or 'the operation failed'}"
+        raise DiskError(message, hint="make room for temporary files, or set TMPDIR") from error
 
 
 async def load_engine(*, loopback: bool) -> None:
