@@ -18,7 +18,7 @@ from p2pal.app.base import Transfer
 from p2pal.app.events import Connected, PeerJoined, Reconnecting
 from p2pal.app.options import ConnectOptions
 from p2pal.app.tracker import Tracker
-from p2pal.errors import CodeExpired, DiskError, Interrupted, P2palError, PeerLost, ServerRefused
+from p2pal.errors import CodeExpired, ConnectionImpossible, DiskError, Interrupted, P2palError, PeerLost, ServerRefused
 from p2pal.lanes.base import IceServer
 from p2pal.peer.meeting import Introduction
 from p2pal.peer.peer import Peer
@@ -170,6 +170,10 @@ class Shell(Transfer):
             if self._cancelled:
                 self._machine.cancel(Reason.CANCELLED, "", monotonic())
             await peer.run()
+        except (PeerLost, ConnectionImpossible):
+            # Every file has its end: how the link ended matters no more.
+            if self._tracker.finished is None:
+                raise
         finally:
             self._parting = True
             ticker.cancel()

@@ -1,8 +1,18 @@
 from __future__ import annotations
 
+import asyncio
+from typing import cast
+
+import pytest
+
 from p2pal.app.options import ConnectOptions
-from p2pal.app.shell import ice_servers
+from p2pal.app.shell import Shell, ice_servers
+from p2pal.app.tracker import Tracker
+from p2pal.errors import PeerLost
 from p2pal.lanes.base import IceServer
+from p2pal.peer.peer import Peer
+from p2pal.transfer.events import Finished
+from p2pal.transfer.manifest import Manifest
 from p2pal.wire.rendezvous import IceServer as Offered
 
 OFFERED = [Offered(["stun:offered:1"]), Offered(["turn:offered:2"], "user", "pass")]
@@ -29,3 +39,44 @@ def test_no_stun_of_our_own_leaves_the_offered_ones() -> None:
         ("stun:offered:1",),
         ("turn:offered:2",),
     ]
+
+
+class Losing:
+    """A peer whose link is lost for good."""
+
+    async def run(self) -> None:
+        raise PeerLost("lost")
+
+
+class Bare(Shell):
+    """A use case with nothing to do."""
+
+    def __init__(self) -> None:
+        super().__init__(ConnectOptions())
+        self._tracker = Tracker("receive", Manifest(), self._emit, 0.0)
+
+    async def _main(self) -> None:
+        await self._stream(cast("Peer", Losing()))
+
+    def _move(self) -> None: ...
+
+    def _handle_event(self, event: object) -> None:
+        self._tracker.handle(event)
+
+    def _credit(self) -> None: ...
+
+    async def _close(self, peer: Peer) -> None: ...
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_link_that_is_lost_after_the_last_word_is_no_error(finished: bool) -> None:
+    async def run() -> None:
+        shell = Bare()
+        if finished:
+            shell._handle_event(Finished(1, 0, 1, 0, 0, 1.0))
+            await shell._main()
+        else:
+            with pytest.raises(PeerLost):
+                await shell._main()
+
+    asyncio.run(run())
