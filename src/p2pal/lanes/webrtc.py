@@ -56,6 +56,10 @@ class WebRtcConnection:
         listener: Who hears of it.
         ice_servers: STUN and TURN servers.
         only_loopback: Send and take loopback candidates only.
+
+    Attributes:
+        on_one_machine: Both ends of the path in use are on this machine, as far as :meth:`path` saw: its delays are
+            those of the processor, and there is no queue to overrun.
     """
 
     max_message = MAX_MESSAGE
@@ -76,6 +80,8 @@ class WebRtcConnection:
         self._closed = False
         self._opened = False
         self._queued_at_most = 0
+        self._own_addresses: set[str] = set()
+        self.on_one_machine = False
         self._remote_hosts: set[tuple[str, int]] = set()
         self._pc = _connection(ice_servers)
         self._channel = self._pc.create_data_channel(
@@ -183,7 +189,10 @@ class WebRtcConnection:
         self._end("closed here")
 
     async def path(self) -> str:
-        """Say which way the bytes go: ``direct, host udp``, ``direct, punched`` or ``relayed, turn tcp``."""
+        """Say which way the bytes go: ``direct, host udp``, ``direct, punched`` or ``relayed, turn tcp``.
+
+        Brings :attr:`on_one_machine` up to date.
+        """
         if self._closed:
             return "closed"
         report = await self._pc.get_stats()
@@ -195,6 +204,11 @@ class WebRtcConnection:
             return "unknown"
         local, remote = report.get(pair.local_candidate_id), report.get(pair.remote_candidate_id)
         known = (getattr(remote, "address", None), getattr(remote, "port", None)) in self._remote_hosts
+        self.on_one_machine = any(
+            _is_loopback_address(address) or (each is remote and address in self._own_addresses)
+            for each in (local, remote)
+            if (address := _text(each, "address"))
+        )
         # The engine also sends from addresses that we keep to ourselves: the peer cannot know them, but they are ours.
         return describe_path(local, remote, remote_is_host=known or self._only_loopback)
 
@@ -224,6 +238,9 @@ class WebRtcConnection:
         if self._closed:
             return
         found = event.candidate
+        own = _host_address(found.candidate) if found is not None else None
+        if own is not None:
+            self._own_addresses.add(own[0])
         if found is None:
             self._listener.candidate_found(self, "", "0", 0)
         elif found.candidate and not (self._only_loopback and not _is_loopback(found.candidate)):
@@ -310,7 +327,11 @@ def _host_address(candidate: str) -> tuple[str, int] | None:
 
 def _is_loopback(candidate: str) -> bool:
     fields = candidate.split()
+    return len(fields) > 4 and _is_loopback_address(fields[4])
+
+
+def _is_loopback_address(address: str) -> bool:
     try:
-        return ipaddress.ip_address(fields[4]).is_loopback
-    except (IndexError, ValueError):
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
         return False

@@ -518,6 +518,9 @@ class Peer:
             # The first check often overtakes the candidate that tells whose address it came from.
             await asyncio.sleep(SETTLE)
             path = await connection.path()
+        if self._session is not None and connection.id in self._lanes:
+            self._session.lane_controlled(connection.id, not connection.on_one_machine, monotonic())
+            self._wake()
         if path != self._path and connection.id in self._lanes and not self._closing:
             self._path = path
             self._owner.peer_path(path)

@@ -13,6 +13,8 @@ acknowledged. The least round trip of the round is compared with the least ever 
   each that is 1.73 times what the path holds, less than it takes with a queue of one bandwidth-delay product;
 - beyond it: the window shrinks towards that bound, by 3 to 15 %.
 
+A path within one machine is not steered at all (``Session.lane_controlled``): its delays are the scheduler's.
+
 The least of a round ignores single late samples; the ratio to the least ever is TCP Vegas's sign of a queue
 (Brakmo and Peterson, 1995), and steering before loss is what LEDBAT does (RFC 6817).
 """

@@ -144,6 +144,17 @@ class Session:
         if self._inbound.next or self._inbound.has_gap:
             self._ack_somewhere()
 
+    def lane_controlled(self, lane_id: int, controlled: bool, now: float) -> None:
+        """Say anew whether we limit the bytes on the way: a path within one machine has no queue to overrun.
+
+        Raises:
+            ValueError: If there never was such a lane.
+        """
+        self._now = now
+        lane = self._find(lane_id)
+        if lane is not None:
+            lane.control(Congestion(self._max_frame) if controlled else None, now)
+
     def send(self, payload: Buffer | Sequence[Buffer], now: float) -> None:
         """Queue one payload, given as one buffer or several to be joined.
 

@@ -89,6 +89,15 @@ class LaneState:
         """Whether a frame other than DATA must go out."""
         return self.ack_now or self.close_now or self.ping_now or bool(self.pongs)
 
+    def control(self, congestion: Congestion | None, now: float) -> None:
+        """Let another controller, or none, limit the bytes on the way; what is there already counts."""
+        if (congestion is None) == (self.congestion is None):
+            return
+        self.congestion = congestion
+        if congestion is not None:
+            for on_way in self.flight:
+                congestion.on_sent(on_way.size, now)
+
     def on_sent(self, number: int, size: int, now: float) -> None:
         """A DATA frame went onto the lane."""
         flight = self.flight
