@@ -20,8 +20,11 @@ BEGUN: Final = 0x04  # a job was made
 CLOSED: Final = 0x08  # FileDone is queued or gone
 FAILED: Final = 0x10  # FileFailed is
 JUDGED: Final = 0x20  # the receiver said how it ended
+WANTED: Final = 0x40  # the receiver lacks this file
 
-_FRESH_FILE: Final = bytes((Kind.FILE,))
+_WANTED_FILE: Final = bytes((Kind.FILE | WANTED,))
+# Marks fresh files; directories, links, and what failed or was judged before stay as they are.
+_WANT: Final = bytes(each | WANTED if each == Kind.FILE else each for each in range(256))
 
 
 class Flight:
@@ -64,7 +67,7 @@ class Reading:
         self.owed = 0
         self._manifest = manifest
         self._status = status
-        self._ranges: deque[tuple[int, int]] = deque()
+        self._next = 0  # where the next wanted file is looked for
         self._wanted_up_to = 0
         self._repairs: deque[tuple[int, int]] = deque()
         self._repaired: set[tuple[int, int]] = set()
@@ -72,13 +75,13 @@ class Reading:
     @property
     def exhausted(self) -> bool:
         """Every wanted file was read; repairs may still be under way."""
-        return not self._ranges and all(each.job.again for each in self.flights)
+        return self._next == self._wanted_up_to and all(each.job.again for each in self.flights)
 
     def clear(self) -> None:
         """Read no more."""
         self.flights.clear()
         self.ready.clear()
-        self._ranges.clear()
+        self._next = self._wanted_up_to
         self._repairs.clear()
 
     def want(self, record: Want) -> None:
@@ -93,9 +96,10 @@ class Reading:
         for start, stop in record.whole:
             if not last <= start < stop <= len(self._manifest):
                 raise ProtocolError("the other side wants what was not offered")
+            # A mark on the entry, not a list of ranges: a hostile receiver could make that one very long.
+            self._status[start:stop] = self._status[start:stop].translate(_WANT)
             last = stop
         self._wanted_up_to = last
-        self._ranges.extend(record.whole)
 
     def want_again(self, index: int, piece: int) -> None:
         """Take a request to repair one piece.
@@ -146,15 +150,12 @@ class Reading:
         return None
 
     def _next_file(self) -> ReadJob | None:
-        while self._ranges:
-            start, stop = self._ranges.popleft()
-            index = self._status.find(_FRESH_FILE, start, stop)  # passes over directories, links, and the judged
-            if index < 0:
-                continue
-            if index + 1 < stop:
-                self._ranges.appendleft((index + 1, stop))
-            self._status[index] |= BEGUN
-            entry = self._manifest[index]
-            size = piece_size(entry.size)
-            return ReadJob(index, entry, size, 0, piece_count(entry.size, size))
-        return None
+        index = self._status.find(_WANTED_FILE, self._next, self._wanted_up_to)  # passes over the judged, too
+        if index < 0:
+            self._next = self._wanted_up_to
+            return None
+        self._next = index + 1
+        self._status[index] |= BEGUN
+        entry = self._manifest[index]
+        size = piece_size(entry.size)
+        return ReadJob(index, entry, size, 0, piece_count(entry.size, size))

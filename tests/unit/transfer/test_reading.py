@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from p2pal.errors import ProtocolError
@@ -73,6 +75,32 @@ def test_no_file_is_begun_when_the_sender_says_so_but_repairs_are() -> None:
     assert [(job.index, job.again) for job in plan.ready] == [(0, True)]
     plan.fill(0, files=True)
     assert indices(plan) == [0, 1]
+
+
+def test_wants_of_single_files_cost_no_memory() -> None:
+    plan, _ = reading(*[1] * 10_000)
+    wants = [
+        Want([(index, index + 1) for index in range(first, first + 2000, 2)], []) for first in range(0, 10_000, 2000)
+    ]
+    tracemalloc.start()
+    try:
+        for want in wants:
+            plan.want(want)
+        assert tracemalloc.get_traced_memory()[0] < 20_000
+    finally:
+        tracemalloc.stop()
+    plan.fill(0, files=True)
+    assert indices(plan) == list(range(0, 2 * MAX_JOBS, 2))
+
+
+def test_nothing_more_is_read_once_it_is_cleared() -> None:
+    plan, _ = reading(*[1] * (MAX_JOBS + 1))
+    plan.want(Want([(0, MAX_JOBS + 1)], []))
+    plan.fill(0, files=True)
+    plan.clear()
+    plan.fill(0, files=True)
+    assert plan.exhausted
+    assert not plan.ready
 
 
 @pytest.mark.parametrize(
