@@ -17,6 +17,8 @@ from p2pal.errors import ProtocolError, VersionMismatch
 PROTOCOL_VERSION: Final = 1
 MAX_SDP: Final = 16 * 1024
 MAX_CANDIDATE: Final = 512
+MAX_WINDOW: Final = 64 << 20
+"""Bytes: a sender keeps as much as the window until it is acknowledged, so no receiver may ask for more."""
 
 _Element = Annotated[bytes, msgspec.Meta(min_length=33, max_length=33)]
 _Confirmation = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
@@ -58,7 +60,7 @@ class Hello(msgspec.Struct, frozen=True, tag_field="t", tag="hello"):
     """First sealed message each way: what this side can do. Frame sizes are bytes of a session frame."""
 
     max_frame: Annotated[int, msgspec.Meta(ge=1024, le=262_144)]
-    window: Annotated[int, msgspec.Meta(ge=262_144, le=268_435_456)]
+    window: Annotated[int, msgspec.Meta(ge=262_144, le=MAX_WINDOW)]
 
 
 class Offer(msgspec.Struct, frozen=True, tag_field="t", tag="offer"):
