@@ -64,6 +64,16 @@ class Reconnecting(Event, frozen=True, tag="reconnecting"):
     delay: float
 
 
+class Reconnected(Event, frozen=True, tag="reconnected"):
+    """The connection that had failed stands again; nothing was lost."""
+
+
+class Silence(Event, frozen=True, tag="silence"):
+    """Something is due from the other side and nothing came for ``seconds``; 0 says that it is heard again."""
+
+    seconds: float
+
+
 class Top(msgspec.Struct, frozen=True):
     """One top-level entry of an offer: what a person is asked about."""
 
@@ -155,6 +165,6 @@ class Failure(Event, frozen=True, tag="error"):
 
 
 AnyEvent = (
-    Listed | Code | Joining | WrongGuess | PeerJoined | Connected | Reconnecting | Offered | Accepted | Progress
-    | FileDone | FileFailed | Summary | Failure
+    Listed | Code | Joining | WrongGuess | PeerJoined | Connected | Reconnecting | Reconnected | Silence | Offered
+    | Accepted | Progress | FileDone | FileFailed | Summary | Failure
 )  # fmt: skip

@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Final, Protocol
 
 from p2pal.app.base import Transfer
-from p2pal.app.events import Connected, PeerJoined, Reconnecting
+from p2pal.app.events import Connected, PeerJoined, Reconnected, Reconnecting, Silence
 from p2pal.app.options import ConnectOptions
 from p2pal.app.tracker import Tracker
 from p2pal.errors import CodeExpired, ConnectionImpossible, DiskError, Interrupted, P2palError, PeerLost, ServerRefused
@@ -113,7 +113,8 @@ class Shell(Transfer):
             await mailbox.run()
         except P2palError:
             self._mailbox_failed = True
-            if not self._parting and (self._peer is None or not self._peer.linked):
+            over = self._parting or self._tracker.finished is not None
+            if not over and (self._peer is None or not self._peer.linked):
                 raise
 
     async def _meet(
@@ -250,6 +251,14 @@ class Shell(Transfer):
     def peer_retrying(self, attempt: int, attempts: int, delay: float) -> None:
         """Pass it on."""
         self._emit(Reconnecting(attempt=attempt, attempts=attempts, delay=delay))
+
+    def peer_back(self) -> None:
+        """Pass it on."""
+        self._emit(Reconnected())
+
+    def peer_silent(self, seconds: float) -> None:
+        """Pass it on."""
+        self._emit(Silence(seconds=seconds))
 
     def peer_closed(self, code: int, reason: str) -> None:  # noqa: ARG002 - the machine knows better why
         """The other side ended the session; its last records came before, unless it did not wait for them to."""

@@ -109,10 +109,15 @@ class _HumanView:
             case events.Connected():
                 self._connected(safe(event.path))
             case events.Reconnecting():
-                self._board.note(
-                    f"Connection lost; trying again in {units.elapsed(event.delay)} "
-                    f"(attempt {event.attempt} of {event.attempts})"
-                )
+                lost = "Connection lost, reconnecting" if self._path else "No connection yet, trying again"
+                self._board.note(f"{lost} ({event.attempt}/{event.attempts})")
+            case events.Reconnected():
+                self._board.note("Reconnected")
+            case events.Silence():
+                if event.seconds:
+                    self._board.note(f"No sign of the other side for {units.elapsed(event.seconds)}…")
+                else:
+                    self._board.note("The other side is back")
             case events.Accepted():
                 self._flowing = True
                 self._board.start(event.total, event.files, self._path)

@@ -5,8 +5,8 @@ payloads in both directions over whatever lanes there are. All state changes hap
 lane's message, a mailbox message or a timer goes into a machine, and one flush at the end of the loop's turn takes
 out everything that followed.
 
-Time is ``time.monotonic``, not the loop's: uvloop's clock counts whole milliseconds and stands still within a turn of
-the loop, and the congestion controller steers by less than that.
+Time is ``time.monotonic``, not the loop's: a loop's clock may count whole milliseconds and stand still within a turn
+(uvloop's does), and the congestion controller steers by less than that.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
 from p2pal.crypto.keys import Direction
-from p2pal.crypto.seal import LaneOpener, LaneSealer
+from p2pal.crypto.seal import BadSeal, LaneOpener, LaneSealer
 from p2pal.errors import (
     ConnectionImpossible,
     Interrupted,
@@ -38,6 +38,7 @@ from p2pal.link.negotiator import (
     CreateOffer,
     DropConnection,
     GaveUp,
+    LinkUp,
     Negotiator,
     Retrying,
     TakeAnswer,
@@ -46,7 +47,7 @@ from p2pal.link.negotiator import (
 from p2pal.peer.meeting import Introduction
 from p2pal.rendezvous.events import Message, PeerOnline, Released
 from p2pal.session.core import Session
-from p2pal.session.events import Closed, Delivered, LaneSilent
+from p2pal.session.events import Closed, Delivered, LaneAlive, LaneSilent
 from p2pal.wire.frames import DATA_HEADER
 from p2pal.wire.signal import Bye, Hello, SignalMessage, decode_signal, encode
 
@@ -98,6 +99,12 @@ class PeerOwner(Protocol):
 
     def peer_retrying(self, attempt: int, attempts: int, delay: float) -> None:
         """The link failed and is tried again."""
+
+    def peer_back(self) -> None:
+        """The link that had failed stands again."""
+
+    def peer_silent(self, seconds: float) -> None:
+        """Something is due from the other side, and nothing came for so long; 0 says that it is heard again."""
 
     def peer_closed(self, code: int, reason: str) -> None:
         """The other side closed the session."""
@@ -185,6 +192,9 @@ class Peer:
         self._drained = asyncio.Event()
         self._peer_online = True
         self._mailbox_over = False
+        self._linked_before = False
+        self._given = 0  # payload bytes
+        self._arrived = 0  # of those, known to be at the other side
         self._closing = False
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._tasks: asyncio.TaskGroup | None = None
@@ -224,6 +234,7 @@ class Peer:
         if session is None or self._closing:
             raise RuntimeError("the session is not open")
         session.send(payload, monotonic())
+        self._given += sum(map(len, payload))
         self._wake()
 
     def consumed(self, count: int) -> None:
@@ -252,7 +263,8 @@ class Peer:
             session.close(code, reason, monotonic())
             self._flush()
             await self._wait(self._session_over, CLOSE_GRACE)
-        if code:
+        if code or not self._session_over.is_set():
+            # What the lane could not carry the mailbox may.
             self._mail(Bye(reason[:40]))
         self._end()
 
@@ -270,6 +282,8 @@ class Peer:
     def abandon(self, error: BaseException | None = None) -> None:
         """End :meth:`run` now, with this error if there is one. After the end it changes nothing."""
         if error is None:
+            if not self._ended.done() and not self._session_over.is_set():
+                self._mail(Bye(Interrupted.code))
             self._end()
         else:
             self._fail(error)
@@ -361,7 +375,14 @@ class Peer:
                 self._lose_mailbox(_FORGOTTEN)
                 return
             if isinstance(event, Message) and event.attempt == self._attempt:
-                self._handle_mail(event.index, event.body)
+                try:
+                    self._handle_mail(event.index, event.body)
+                except BadSeal:
+                    # Not the other side's, or out of order: the server's doing. It shall not end what it cannot see.
+                    if not self._lanes:
+                        raise
+                    self._mailbox_over = True
+                    return
             elif isinstance(event, PeerOnline):
                 self._peer_online = event.online
             elif isinstance(event, Released) and event.attempt == self._attempt:
@@ -499,6 +520,7 @@ class Peer:
             if not self._closing and self._mailbox_over and not self._lanes:
                 self._fail(PeerLost("the connection was lost, and the signaling server with it"))
             elif not self._closing:
+                self._note_progress()
                 self._negotiator.handle_lane_closed(generation, now)
         self._wake()
 
@@ -547,6 +569,7 @@ class Peer:
             session = self._session
             if session is not None:
                 self._hear(session)
+            self._note_progress()
             self._flush_link()
             self._flush_scheduled = False  # what happens from here on is for another flush
             if session is not None:
@@ -568,6 +591,10 @@ class Peer:
                 self._owner.peer_retrying(event.attempt, event.attempts, event.delay)
             elif isinstance(event, GaveUp):
                 self._fail(self._gave_up(event))
+            elif isinstance(event, LinkUp):
+                if self._linked_before:
+                    self._owner.peer_back()
+                self._linked_before = True
 
     def _gave_up(self, event: GaveUp) -> PeerError:
         if event.connected_before:
@@ -586,11 +613,27 @@ class Peer:
                 self._session_over.set()
                 if event.by_peer:
                     self._peer_left(event.code, event.reason)
-            elif isinstance(event, LaneSilent) and event.seconds >= SILENCE_LIMIT:
-                live_lane = self._lanes.get(event.lane_id)
-                if live_lane is not None:
-                    live_lane.lane.close()
+            elif isinstance(event, LaneAlive):
+                self._owner.peer_silent(0.0)
+            elif isinstance(event, LaneSilent):
+                self._on_silence(event)
         self._owner.peer_turn()
+
+    def _on_silence(self, event: LaneSilent) -> None:
+        live = self._lanes.get(event.lane_id)
+        if live is None:
+            return
+        if event.seconds >= SILENCE_LIMIT:
+            live.lane.close()
+        else:
+            self._owner.peer_silent(event.seconds)
+
+    def _note_progress(self) -> None:
+        """What arrives, in either direction, makes earlier failures of the link no longer count."""
+        arrived = self._given - self.unacked_bytes
+        if arrived > self._arrived:
+            self._arrived = arrived
+            self._negotiator.handle_progress()
 
     def _drain_into(self, session: Session, live: _LiveLane) -> None:
         seal, send = live.sealer.seal, live.lane.send

@@ -182,10 +182,25 @@ def test_an_offer_is_listed_bounded() -> None:
 @on_loop
 async def test_reconnecting_is_on_screen() -> None:
     screen = Screen()
-    script = [events.Connected(path="direct, punched"), events.Reconnecting(attempt=1, attempts=3, delay=1.5)]
+    script = [
+        events.Reconnecting(attempt=1, attempts=3, delay=1.5),
+        events.Connected(path="direct, punched"),
+        events.Silence(seconds=3.0),
+        events.Silence(seconds=0.0),
+        events.Reconnecting(attempt=2, attempts=3, delay=1.5),
+        events.Reconnected(),
+    ]
     with pytest.raises(PeerLost):
         await play(SenderView(screen.writer, screen.board, 300.0), screen, script, PeerLost("gone"))
-    assert screen.err[-1] == "Connection lost; trying again in 1.5 s (attempt 1 of 3)"
+    assert screen.err[-7:] == [
+        "No connection yet, trying again (1/3)",
+        "Connected: direct, punched",
+        "Waiting for the other side to accept…",
+        "No sign of the other side for 3.0 s…",
+        "The other side is back",
+        "Connection lost, reconnecting (2/3)",
+        "Reconnected",
+    ]
 
 
 @on_loop

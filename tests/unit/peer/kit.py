@@ -99,6 +99,8 @@ class Owner:
         self.received: list[bytes] = []
         self.paths: list[str] = []
         self.retries: list[tuple[int, int]] = []
+        self.back = 0
+        self.silences: list[float] = []
         self.closed: tuple[int, str] | None = None
         self.on_payload: Callable[[], None] = lambda: None
         self._changed = asyncio.Event()
@@ -123,6 +125,12 @@ class Owner:
         assert delay >= 0
         self.retries.append((attempt, attempts))
 
+    def peer_back(self) -> None:
+        self.back += 1
+
+    def peer_silent(self, seconds: float) -> None:
+        self.silences.append(seconds)
+
     def peer_closed(self, code: int, reason: str) -> None:
         self.closed = (code, reason)
 
@@ -131,6 +139,12 @@ class Owner:
             while not condition():
                 self._changed.clear()
                 await self._changed.wait()
+
+    async def until_true(self, condition: Callable[[], bool]) -> None:
+        """Wait for what no callback tells of."""
+        async with asyncio.timeout(PATIENCE):
+            while not condition():  # noqa: ASYNC110 - there is nothing to wait for
+                await asyncio.sleep(0.01)
 
 
 class Pair:

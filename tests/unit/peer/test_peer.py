@@ -187,12 +187,39 @@ def test_a_peer_that_breaks_the_rules_of_the_link_ends_the_session(message: Hell
 
 
 @on_loop
-async def test_a_message_with_a_bad_seal_ends_the_session() -> None:
+async def test_a_message_with_a_bad_seal_costs_a_linked_peer_its_mailbox_only() -> None:
     left, right = Owner(), Owner()
     async with pair(left, right) as (running, _):
         await running.linked()
         right.peer._mailbox.append(right.peer._attempt, encode(Bye("forged")))
+        await left.until_true(lambda: left.peer._mailbox_over)
+        left.to_send.extend(payloads(50))
+        left.peer_turn()
+        await right.until(lambda: len(right.received) == 50)
+
+
+@on_loop
+async def test_a_message_with_a_bad_seal_ends_what_is_not_linked() -> None:
+    left, right = Owner(), Owner()
+    async with pair(left, right) as (running, _):
+        right.peer._mailbox.append(right.peer._attempt, encode(Bye("forged")))
         assert isinstance(errors(await running.end())[0], ProtocolError)
+
+
+@on_loop
+async def test_what_arrives_at_the_other_side_makes_failures_no_longer_count() -> None:
+    there = payloads(900)
+    left, right = Owner(there), Owner()
+    async with pair(left, right, max_retries=1):
+        for cut in range(4):
+            await right.until(lambda at=(cut + 1) * 180: len(right.received) >= at)  # type: ignore[misc]
+            await left.until(lambda: left.peer.linked)
+            await right.until(lambda: right.peer.linked)
+            for connection in list(left.peer._connections.values()):
+                connection.close()
+        await right.until(lambda: len(right.received) == len(there))
+        assert right.received == there
+        assert len(left.retries) == left.back == 4
 
 
 @pytest.mark.parametrize(
