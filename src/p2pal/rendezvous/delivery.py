@@ -227,7 +227,9 @@ class Delivery:
             self._pending.clear()
 
     def _drop_attempt(self, attempt: int) -> None:
-        self._settle(lambda c: not isinstance(c, wire.Complete | wire.Leave) and c.attempt == attempt)
+        self._settle(lambda c: _is_for(c, attempt))
+        # A server that ends attempts and reads nothing does not make us keep what was for them.
+        self._outputs = deque(output for output in self._outputs if not _is_for(output, attempt))
 
     def _handle_state(self, message: wire.Welcome | wire.StateChanged) -> None:
         state = message.state
@@ -240,6 +242,10 @@ class Delivery:
 
     def _settle(self, done: Callable[[_Command], bool]) -> None:
         self._pending = [command for command in self._pending if not done(command)]
+
+
+def _is_for(message: wire.ClientMessage, attempt: int) -> bool:
+    return isinstance(message, wire.Append | wire.Accept | wire.Release) and message.attempt == attempt
 
 
 def nonsense() -> ServerRefused:

@@ -69,6 +69,18 @@ def test_a_release_clears_what_waits_for_that_attempt() -> None:
     assert delivery.events() == [e.Served(2)]
 
 
+def test_what_was_for_ended_attempts_does_not_pile_up_while_the_server_reads_nothing() -> None:
+    delivery = welcomed("send")
+    delivery.ask_ice()
+    for attempt in range(1, 1001):
+        delivery.append(attempt, b"element")
+        delivery.release(attempt, "wrong-code")
+        delivery.handle(wire.Released(attempt, "left"))
+        delivery.handle(wire.Served(attempt + 1))
+    delivery.append(1001, b"element")
+    assert delivery.outputs() == [wire.AskIce(), wire.Append(0, b"element", 1001)]
+
+
 def test_a_receiver_is_over_when_released() -> None:
     delivery = welcomed("receive")
     delivery.leave()
