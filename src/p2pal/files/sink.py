@@ -52,6 +52,8 @@ DROP_FROM: Final = 256 << 20
 BATCH_SECONDS: Final = 0.5
 """A complete file waits no longer for its batch, even while the writer is busy."""
 
+_ENDED: Final = b"\x01"
+
 
 class Sink:
     """Writes what arrives. One thread calls it; syncs and renames run in threads of its own.
@@ -70,7 +72,7 @@ class Sink:
         self._umask = read_umask() if umask is None else umask
         self._targets = Targets(placement, tag, self._umask)
         self._working: dict[int, Arriving] = {}
-        self._ended: set[int] = set()
+        self._ended = bytearray()  # by index; a set would cost a hundred bytes for each of a million files that fail
         self._made = Deferred()
         self._links = Deferred()
         self._batch: list[Finished] = []
@@ -125,7 +127,7 @@ class Sink:
     def _in_work(self, index: int) -> Arriving | None:
         """Return the file; None if it failed already."""
         file = self._working.get(index)
-        if file is None and index not in self._ended:
+        if file is None and self._ended[index : index + 1] != _ENDED:
             raise ProtocolError("the other side sent data of a file that is not open")
         return file
 
@@ -134,7 +136,8 @@ class Sink:
         return [EntryFailed(index, reason, text)]
 
     def _drop(self, index: int) -> None:
-        self._ended.add(index)
+        self._ended.extend(bytes(max(0, index + 1 - len(self._ended))))
+        self._ended[index : index + 1] = _ENDED
         file = self._working.pop(index, None)
         if file is not None:
             file.discard()

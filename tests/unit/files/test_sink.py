@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import stat
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -193,6 +194,20 @@ def test_a_discarded_file_leaves_nothing(tmp_path: Path) -> None:
         assert snapshot(tmp_path) == {}
         disk.seal()
         assert disk.results == [ops.Sealed()]
+
+
+def test_a_file_that_failed_costs_one_byte(tmp_path: Path) -> None:
+    with Disk(tmp_path / "out", [(b"f", Kind.FILE)]) as disk:
+        tracemalloc.start()
+        try:
+            for index in reversed(range(20_000)):
+                disk.sink.execute(ops.Discard(index))
+            assert tracemalloc.get_traced_memory()[0] < 50_000
+        finally:
+            tracemalloc.stop()
+        assert disk.do(ops.Write(0, 0, b"late"), ops.Write(19_999, 0, b"late")) == []
+        with pytest.raises(ProtocolError):
+            disk.do(ops.Write(20_000, 0, b"never begun"))
 
 
 def test_what_was_not_completed_fails_at_the_seal(tmp_path: Path) -> None:
