@@ -6,9 +6,12 @@ the peer sent them; whoever shows them on a terminal makes them safe first (:mod
 
 from __future__ import annotations
 
+import shlex
 from typing import Literal
 
 import msgspec
+
+from p2pal.app.options import DEFAULT_SERVER
 
 Role = Literal["send", "receive"]
 
@@ -33,6 +36,11 @@ class Code(Event, frozen=True, tag="code"):
     ttl: float
     server: str
     command: str
+
+
+def recv_command(code: str, server: str) -> str:
+    """Return what to type on the other machine."""
+    return f"p2pal recv {code}" if server == DEFAULT_SERVER else f"p2pal recv -server {shlex.quote(server)} {code}"
 
 
 class Joining(Event, frozen=True, tag="joining"):

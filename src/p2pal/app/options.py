@@ -22,7 +22,7 @@ class ConnectOptions:
     """How to reach the server and the peer.
 
     Attributes:
-        server: The signaling server's URL (http or https).
+        server: The signaling server's URL (http or https), perhaps with user name and password.
         stun: STUN server URLs; empty for none. The server's own list is used as well unless ``stun`` was
             switched off with ``None``.
         turn: TURN server URLs.
@@ -43,6 +43,12 @@ class ConnectOptions:
     only_loopback: bool = False
 
     @property
+    def shown_server(self) -> str:
+        """The server's URL without user name and password: those are not for the other machine, and for no screen."""
+        parts = urlsplit(self.server)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+    @property
     def on_this_machine(self) -> bool:
         """Whether the server is on a loopback address: then the peer may be on this machine, without a network."""
         host = urlsplit(self.server).hostname or ""
@@ -52,7 +58,11 @@ class ConnectOptions:
             return False
 
     def __post_init__(self) -> None:
-        if not self.server.startswith(("http://", "https://")):
+        try:
+            host = urlsplit(self.server).hostname
+        except ValueError:
+            host = None
+        if not host or not self.server.startswith(("http://", "https://")):
             raise UsageError("the server must be an http:// or https:// URL")
         if self.max_retries < 0:
             raise UsageError("-max-retries cannot be negative")

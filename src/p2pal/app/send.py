@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import shlex
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
@@ -13,8 +12,8 @@ from time import monotonic
 from typing import BinaryIO, Final, cast
 
 from p2pal.app.base import Transfer
-from p2pal.app.events import Accepted, Code, Listed, WrongGuess
-from p2pal.app.options import DEFAULT_SERVER, ConnectOptions, SendOptions
+from p2pal.app.events import Accepted, Code, Listed, WrongGuess, recv_command
+from p2pal.app.options import ConnectOptions, SendOptions
 from p2pal.app.shell import Shell, ice_servers, keeping_the_list, load_engine
 from p2pal.app.tracker import Tracker
 from p2pal.crypto import codes
@@ -172,9 +171,8 @@ class _Send(Shell):
                     self._pump.close()
 
     def _announce(self, code: str, created: Created) -> None:
-        server = self._connect.server
-        where = "" if server == DEFAULT_SERVER else f"-server {shlex.quote(server)} "
-        self._emit(Code(code=code, ttl=created.expires_in, server=server, command=f"p2pal recv {where}{code}"))
+        server = self._connect.shown_server
+        self._emit(Code(code=code, ttl=created.expires_in, server=server, command=recv_command(code, server)))
 
     def _config(self, created: Created) -> PeerConfig:
         connect = self._connect

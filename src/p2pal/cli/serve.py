@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-import shlex
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,8 +11,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from p2pal.app.events import Code
-from p2pal.app.options import DEFAULT_SERVER
+from p2pal.app.events import Code, recv_command
 from p2pal.cli.options import quoted
 from p2pal.errors import ServerError, UsageError
 
@@ -127,11 +125,6 @@ def cannot_listen(address: Address, error: UsageError, flags: str) -> ServerErro
         return ServerError(f"port {address.port} may not be used", hint=f"choose one above 1023 with {flags}")
     message = f"{quoted(address.host)} is no address of this machine"
     return UsageError(message, hint=f"choose another with {flags}")
-
-
-def recv_command(code: str, server: str) -> str:
-    """Return what to type on the other machine."""
-    return f"p2pal recv {code}" if server == DEFAULT_SERVER else f"p2pal recv -server {shlex.quote(server)} {code}"
 
 
 def for_the_other_machine(event: Code, served: Served) -> Code:

@@ -16,6 +16,11 @@ def test_every_event_has_a_name_of_its_own() -> None:
     assert set(KINDS) == set(events.Event.__subclasses__())
 
 
+def test_the_command_for_the_other_machine() -> None:
+    assert events.recv_command("a-b-1", "http://localhost:8080") == "p2pal recv a-b-1"
+    assert events.recv_command("a-b-1", "http://x/$y") == "p2pal recv -server 'http://x/$y' a-b-1"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_event_is_one_json_object_and_comes_back(kind: type[events.Event]) -> None:
     samples: dict[object, object] = {str: "x", int: 1, float: 1.5, bool: True}

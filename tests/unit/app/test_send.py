@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,18 @@ async def test_the_code_comes_with_the_command_for_the_other_machine() -> None:
     assert code.command == f"p2pal recv -server {there.connect.server} {code.code}"
     assert 0 < code.ttl <= 300
     assert listed == events.Listed(names=["test_send.py"], files=1, entries=1, total=SIZE)
+
+
+@on_loop
+async def test_the_servers_password_is_not_told_on_with_the_code() -> None:
+    async with place() as there:
+        shown = there.connect.server
+        connect = replace(there.connect, server=shown.replace("http://", "http://ann:p%40ss@"))
+        async with p2pal.send([__file__], connect=connect) as transfer:
+            found = [await anext(transfer), await anext(transfer)]
+    (code,) = (event for event in found if isinstance(event, events.Code))
+    assert code.server == shown
+    assert code.command == f"p2pal recv -server {shown} {code.code}"
 
 
 @pytest.mark.parametrize("at", [events.Code, events.Listed])
