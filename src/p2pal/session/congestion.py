@@ -13,6 +13,10 @@ acknowledged. The least round trip of the round is compared with the least ever 
   each that is 1.73 times what the path holds, less than it takes with a queue of one bandwidth-delay product;
 - beyond it: the window shrinks towards that bound, by 3 to 15 %.
 
+Whatever the round trips say, the window does not grow past what the path has shown to deliver: the best rate of the
+last few rounds, times the bound, with a quarter to spare. While the path has room the rate grows with the window and
+this is no limit; once it is full the rate stands still, a round before the delay can be judged.
+
 A path within one machine is not steered at all (``Session.lane_controlled``): its delays are the scheduler's.
 
 The least of a round ignores single late samples; the ratio to the least ever is TCP Vegas's sign of a queue
@@ -21,6 +25,7 @@ The least of a round ignores single late samples; the ratio to the least ever is
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final
 
 INITIAL_WINDOW: Final = 256 * 1024
@@ -39,6 +44,10 @@ OVERSHOOT: Final = 1.5
 """How far the window may pass its bound before the judgement catches up, with something to spare."""
 GROWTH: Final = 1.20
 """At most, in one round."""
+HEADROOM: Final = 1.25
+"""How far the window may pass what the path has shown to deliver."""
+RATE_ROUNDS: Final = 4
+"""Rounds over which the best rate is kept: one round's is noisy."""
 LEAST_CUT: Final = 0.03
 MOST_CUT: Final = 0.15
 
@@ -72,7 +81,10 @@ class Congestion:
         "_acked",
         "_floor",
         "_limited",
+        "_rates",
+        "_round_at",
         "_round_ends",
+        "_round_from",
         "_round_rtt",
         "_sent",
         "in_flight",
@@ -90,21 +102,24 @@ class Congestion:
         self._round_ends = 0
         self._round_rtt: float | None = None
         self._limited = False
+        self._round_at = 0.0  # when the round began
+        self._round_from = 0  # what had been acknowledged then
+        self._rates: deque[float] = deque(maxlen=RATE_ROUNDS)
 
     def can_send(self, size: int) -> bool:
         """Whether a frame of ``size`` bytes may go now. One frame may always be on the way, whatever its size."""
         return not self.in_flight or self.in_flight + size <= self.window
 
-    def on_sent(self, size: int, now: float) -> None:  # noqa: ARG002  (every machine takes the time)
+    def on_sent(self, size: int, now: float) -> None:
         """A frame of ``size`` bytes went onto the lane."""
         self._sent += size
         if not self.in_flight:
-            self._start_round()
+            self._start_round(now)
         self.in_flight += size
         if self.in_flight + size > self.window:
             self._limited = True
 
-    def on_ack(self, size: int, rtt: float | None, now: float) -> None:  # noqa: ARG002
+    def on_ack(self, size: int, rtt: float | None, now: float) -> None:
         """The oldest ``size`` bytes on the way arrived.
 
         Args:
@@ -125,11 +140,15 @@ class Congestion:
             if self.min_rtt is None or rtt < self.min_rtt:
                 self.min_rtt = rtt
         if self._acked >= self._round_ends:
+            if now > self._round_at:
+                self._rates.append((self._acked - self._round_from) / (now - self._round_at))
             self._judge()
-            self._start_round()
+            self._start_round(now)
 
-    def _start_round(self) -> None:
+    def _start_round(self, now: float) -> None:
         self._round_ends = self._sent
+        self._round_at = now
+        self._round_from = self._acked
         self._round_rtt = None
         self._limited = False
 
@@ -144,4 +163,7 @@ class Congestion:
             self.window = max(int(self.window * (1 - cut)), self._floor)
         elif self._limited:
             unused = (bound - self._round_rtt) / tolerated
-            self.window = min(int(self.window * (1 + (GROWTH - 1) * unused)), MAX_WINDOW)
+            grown = self.window * (1 + (GROWTH - 1) * unused)
+            if self._rates:
+                grown = min(grown, max(self.window, max(self._rates) * bound * HEADROOM))
+            self.window = min(int(grown), MAX_WINDOW)
