@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,24 @@ MIN_CHUNK_KIB: Final = 4
 MAX_CHUNK_KIB: Final = 255
 """The engine's largest message is 256 KiB; a frame adds its headers and a 16-byte tag to the chunk."""
 
+MAX_TURN_USER: Final = 508
+"""Bytes of a TURN user name that the engine takes."""
+
+_HOST: Final = r"(?:[A-Za-z0-9._-]{1,255}|\[(?P<ipv6>[A-Za-z0-9:.%_-]{2,80})\])(?::(?P<port>[0-9]{1,5}))?"
+_STUN: Final = re.compile(rf"stuns?:{_HOST}")  # RFC 7064
+_TURN: Final = re.compile(rf"turns?:{_HOST}(?:\?transport=(?:udp|tcp))?")  # RFC 7065
+
+
+def _is_url(shape: re.Pattern[str], url: str) -> bool:
+    """Whether the engine can use the URL: it has the shape, a port that exists, and between brackets an address."""
+    found = shape.fullmatch(url)
+    if found is None or not 0 < int(found["port"] or 1) < 65536:
+        return False
+    try:
+        return found["ipv6"] is None or bool(ipaddress.IPv6Address(found["ipv6"]))
+    except ValueError:
+        return False
+
 
 @dataclass(frozen=True, slots=True)
 class ConnectOptions:
@@ -25,12 +44,15 @@ class ConnectOptions:
         server: The signaling server's URL (http or https), perhaps with user name and password.
         stun: STUN server URLs; empty for none. The server's own list is used as well unless ``stun`` was
             switched off with ``None``.
-        turn: TURN server URLs.
+        turn: TURN server URLs; they need ``turn_user`` and ``turn_pass``.
         turn_user: The TURN user name.
         turn_pass: The TURN password.
         max_retries: Connection attempts after the first.
         retry_backoff: Seconds before the first retry; doubles each time, with jitter.
         only_loopback: Exchange loopback addresses only; for tests and demos on one machine.
+
+    Raises:
+        UsageError: If a value cannot be used. It repeats no URL: passwords get into those.
     """
 
     server: str = DEFAULT_SERVER
@@ -68,6 +90,22 @@ class ConnectOptions:
             raise UsageError("-max-retries cannot be negative")
         if self.retry_backoff < 0:
             raise UsageError("-retry-backoff cannot be negative")
+        if not all(_is_url(_STUN, url) for url in self.stun or ()):
+            raise UsageError(
+                "-stun takes a STUN URL",
+                hint="write -stun stun:HOST:PORT, or stuns: for TLS, or -stun none; the port may be left out",
+            )
+        if not all(_is_url(_TURN, url) for url in self.turn):
+            raise UsageError(
+                "-turn takes a TURN URL, without user name and password",
+                hint="write -turn turn:HOST:PORT, or turns: for TLS; ?transport=udp or ?transport=tcp may follow",
+            )
+        if self.turn and not (self.turn_user and self.turn_pass):
+            raise UsageError(
+                "-turn needs credentials", hint="give -turn-user and -turn-pass, or set $TURN_USER and $TURN_PASS"
+            )
+        if self.turn and len(self.turn_user.encode("utf-8", "replace")) > MAX_TURN_USER:
+            raise UsageError("-turn-user is too long")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ Environment: ``P2PAL_SERVER``, ``TURN_USER`` and ``TURN_PASS`` stand in for thei
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from typing import Final
 from urllib.parse import urlsplit
@@ -21,9 +20,6 @@ CONNECTION_FLAGS: Final = (
     "server", "max_retries", "retry_backoff", "stun", "turn", "turn_user", "turn_pass",
 )  # fmt: skip
 """The names of :func:`connect_options`'s arguments."""
-
-_STUN: Final = re.compile(r"stuns?:[^\s/@?]+")
-_TURN: Final = re.compile(r"turns?:[^\s/@?]+(\?transport=(udp|tcp))?")
 
 
 def only_loopback() -> bool:
@@ -66,20 +62,10 @@ def connect_options(
     """Return how to connect. The TURN password is kept out of logs from here on.
 
     Raises:
-        UsageError: If a URL has another scheme, or TURN lacks its credentials.
+        UsageError: If a value cannot be used.
     """
     logs.hide(turn_pass or "")
     off = stun.strip().lower() == "none"
-    if not off and not _STUN.fullmatch(stun):
-        raise UsageError(f"-stun takes a STUN URL, not {quoted(stun)}", hint="write -stun stun:host:port or -stun none")
-    for url in turn:
-        if not _TURN.fullmatch(url):
-            hint = "write -turn turn:host:port or -turn 'turns:host:port?transport=tcp'"
-            raise UsageError(f"-turn takes a TURN URL, not {quoted(url)}", hint=hint)
-    if turn and not (turn_user and turn_pass):
-        raise UsageError(
-            "-turn needs credentials", hint="give -turn-user and -turn-pass, or set $TURN_USER and $TURN_PASS"
-        )
     return ConnectOptions(
         server=server_url(server),
         stun=None if off else (stun,),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+import webrtc
 
 from p2pal.app.options import MAX_CHUNK_KIB, MIN_CHUNK_KIB, ConnectOptions, SendOptions
 from p2pal.errors import UsageError
@@ -22,6 +23,70 @@ from p2pal.wire.transfer import CHUNK_OVERHEAD
 def test_what_cannot_work_is_refused_at_once(settings: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         ConnectOptions(**settings)  # type: ignore[arg-type]
+
+
+STUN = [
+    "stun:a",
+    "stun:a_b.example.org:3478",
+    "stun:192.0.2.1:65535",
+    "stuns:[2001:db8::1]:5349",
+    "stun:[fe80::1%eth0]",
+    "stuns:[::1]",
+]
+TURN = ["turn:a", "turn:a:3478?transport=udp", "turns:[::1]:5349?transport=tcp", "turns:a.example.org."]
+
+
+def engine_takes(server: webrtc.RTCIceServer) -> bool:
+    try:
+        webrtc.RTCPeerConnection(webrtc.RTCConfiguration(ice_servers=[server])).close()
+    except webrtc.PythonWebRTCExceptionBase:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("url", STUN)
+def test_stun_servers_that_the_engine_can_use(url: str) -> None:
+    assert ConnectOptions(stun=(url,)).stun == (url,)
+    assert engine_takes(webrtc.RTCIceServer(urls=[url]))
+
+
+@pytest.mark.parametrize("url", TURN)
+def test_turn_servers_that_the_engine_can_use(url: str) -> None:
+    user = "ü" * 254
+    assert ConnectOptions(turn=(url,), turn_user=user, turn_pass="secret").turn == (url,)
+    assert engine_takes(webrtc.RTCIceServer(urls=[url], username=user, credential="secret"))
+
+
+WRONG = [
+    "", "a", "a:3478", ":", "{}", "{}:", "{}::3478", "{}:a:", "{}:a:0", "{}:a:65536", "{}:a:b", "{}:a:3478:1",
+    "{}://a", "{}:::1", "{}:[::1", "{}:[zz]", "{}:[1.2.3.4]", "{}:[]", "{}:ü.example.org", "{}:a b", "{}:a/b",
+    "{}:%61", "{}:a?", "{}:[::1%a b]", "{}:a?transport=tls", "{}:a?transport=UDP", "{}:user:secret@a", "{}:a\x1b",
+    "{}:a\n", "http://a", "{}:" + "a" * 300,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("url", [*(url.format("stun") for url in WRONG), "turn:a", "stun:a?transport=udp", "STUN:a"])
+def test_other_stun_servers_are_refused_and_the_shape_told(url: str) -> None:
+    with pytest.raises(UsageError, match="-stun takes a STUN URL") as caught:
+        ConnectOptions(stun=("stun:a", url))
+    assert "stun:HOST:PORT" in caught.value.hint
+    assert "secret" not in f"{caught.value} {caught.value.hint}"
+
+
+@pytest.mark.parametrize("url", [*(url.format("turn") for url in WRONG), "stun:a", "TURN:a"])
+def test_other_turn_servers_are_refused_and_the_shape_told(url: str) -> None:
+    with pytest.raises(UsageError, match="-turn takes a TURN URL") as caught:
+        ConnectOptions(turn=("turn:a", url), turn_user="user", turn_pass="secret")
+    assert "turn:HOST:PORT" in caught.value.hint
+    assert "secret" not in f"{caught.value} {caught.value.hint}"
+
+
+@pytest.mark.parametrize(("user", "password"), [("", ""), ("user", ""), ("", "secret"), ("ü" * 255, "secret")])
+def test_turn_needs_credentials_that_the_engine_can_use(user: str, password: str) -> None:
+    with pytest.raises(UsageError, match="-turn") as caught:
+        ConnectOptions(turn=("turn:a",), turn_user=user, turn_pass=password)
+    assert "secret" not in f"{caught.value} {caught.value.hint}"
+    assert ConnectOptions(turn_user=user, turn_pass=password).turn == ()
 
 
 @pytest.mark.parametrize("settings", [{"chunk_kib": 3}, {"chunk_kib": 256}, {"words": 1}, {"words": 9}])

@@ -79,6 +79,13 @@ def test_nothing_heavy_is_loaded_before_a_command_runs(args: list[str]) -> None:
         (["send", "-servr", "x"], "there is no option '-servr'; did you mean -server?"),
         (["send", "--serve", "-server", "http://a", "x"], "-server and --serve exclude each other; leave one out"),
         (["send", "-ttl", "0", "x"], "-ttl must be at least 1s; write -ttl 5m"),
+        (
+            ["send", "-turn", "turn:ann:secret@a", "-turn-user", "ann", "-turn-pass", "secret", "x"],
+            (
+                "-turn takes a TURN URL, without user name and password; "
+                "write -turn turn:HOST:PORT, or turns: for TLS; ?transport=udp or ?transport=tcp may follow"
+            ),
+        ),
         (["recv", "zebra-luna-47"], "there is no terminal to ask at; add -y to accept what is offered"),
         (["recv", "-y"], "the join code is missing; write p2pal recv zebra-luna-47, or pipe the code in"),
         (["recv", "zebra-luna-47", "extra"], "got unexpected extra argument (extra); see 'p2pal recv --help'"),
