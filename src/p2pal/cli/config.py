@@ -36,14 +36,17 @@ def server_url(text: str | None) -> str:
     if not text:
         return DEFAULT_SERVER
     hint = "write it as https://example.org or http://192.0.2.5:8080"
+    unwanted = "-server takes a URL without user, password, query and fragment"
+    if "@" in text:  # also where the rest is wrong: a password is not repeated
+        raise UsageError(unwanted, hint=hint)
     try:
         parts = urlsplit(text)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         usable = False
     else:
-        if usable and (parts.query or parts.fragment or parts.username or parts.password):
-            raise UsageError("-server takes a URL without user, password, query and fragment", hint=hint)
+        if usable and (parts.query or parts.fragment):
+            raise UsageError(unwanted, hint=hint)
     if not usable or not text.isascii() or not text.isprintable() or " " in text:
         raise UsageError(f"-server takes an http:// or https:// URL, not {quoted(text)}", hint=hint)
     return text.rstrip("/")

@@ -53,6 +53,8 @@ def test_server(given: str | None, used: str) -> None:
         "http://a:99999",
         "http://a:x",
         "http://u:p@a",
+        "http://u:secret@a:99999",
+        "ftp://u:secret@a",
         "http://a?x=1",
         "http://a#x",
         "http://[",
@@ -65,6 +67,7 @@ def test_server_refuses_the_rest(given: str) -> None:
     with pytest.raises(UsageError, match="-server takes") as caught:
         connect(server=given)
     assert str(caught.value).isprintable()
+    assert "secret" not in str(caught.value)
 
 
 def test_stun_can_be_switched_off() -> None:
