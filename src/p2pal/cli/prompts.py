@@ -78,6 +78,9 @@ class Prompter:
                 _write("\n")
                 raise Interrupted("interrupted")
             return reading.result()
+        except asyncio.CancelledError:
+            _write("\n")  # the question was overtaken: what is told of that begins a line
+            raise
         finally:
             reading.cancel()
             stopping.cancel()

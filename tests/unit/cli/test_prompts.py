@@ -122,6 +122,7 @@ async def test_a_cancelled_question_leaves_the_terminal_to_the_next(keyboard: Ke
     await keyboard.see("First?")
     asking.cancel()
     await asyncio.wait([asking])
+    assert keyboard.screen.getvalue() == "First? [Y/n] \n", "what is told next has a line of its own"
     answer, _ = await asyncio.gather(prompter.confirm("Second?"), keyboard.answer("Second?", "n\n"))
     assert answer is False
 
