@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 
 import p2pal
-from p2pal.app.events import Code, FileDone, Offered, Progress, Summary
-from p2pal.app.options import Decision
+from p2pal import events
 
 SERVER = sys.argv[3] if len(sys.argv) > 3 else "http://localhost:8080"
 CONNECT = p2pal.ConnectOptions(server=SERVER, stun=None)  # no STUN: both sides are on this machine
@@ -20,17 +19,17 @@ async def send(path: str, code: asyncio.Future[str]) -> None:
     """Send one file, and tell the join code as soon as there is one."""
     async with p2pal.send([path], options=p2pal.SendOptions(ttl=60), connect=CONNECT) as transfer:
         async for event in transfer:
-            if isinstance(event, Code):
+            if isinstance(event, events.Code):
                 code.set_result(event.code)
-            elif isinstance(event, Progress):
+            elif isinstance(event, events.Progress):
                 print(f"sent {event.done:,} of {event.total:,} bytes")
-            elif isinstance(event, Summary):
+            elif isinstance(event, events.Summary):
                 print(f"{event.files} file at {event.rate / 1e6:.0f} MB/s, {event.path}")
 
 
-async def decide(offer: Offered, existing: list[str]) -> Decision:
+async def decide(offer: events.Offered, existing: list[str]) -> p2pal.Decision:
     """Accept up to 10 GB; keep what exists already (the new file gets another name)."""
-    return Decision(accept=offer.total <= 10_000_000_000, replace=False)
+    return p2pal.Decision(accept=offer.total <= 10_000_000_000, replace=False)
 
 
 async def receive(code: asyncio.Future[str], folder: Path) -> None:
@@ -38,7 +37,7 @@ async def receive(code: asyncio.Future[str], folder: Path) -> None:
     options = p2pal.ReceiveOptions(out=folder)
     async with p2pal.receive(await code, options=options, connect=CONNECT, decide=decide) as transfer:
         async for event in transfer:
-            if isinstance(event, FileDone):
+            if isinstance(event, events.FileDone):
                 print(f"received {event.name}, verified")
 
 

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING
 from p2pal._version import __version__
 
 if TYPE_CHECKING:
+    from p2pal.app import events as events
     from p2pal.app.events import Event as Event
     from p2pal.app.options import ConnectOptions as ConnectOptions
+    from p2pal.app.options import Decision as Decision
     from p2pal.app.options import ReceiveOptions as ReceiveOptions
     from p2pal.app.options import SendOptions as SendOptions
     from p2pal.app.receive import receive as receive
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ConnectOptions": "p2pal.app.options",
+    "Decision": "p2pal.app.options",
     "Event": "p2pal.app.events",
     "P2palError": "p2pal.errors",
     "ReceiveOptions": "p2pal.app.options",
@@ -37,11 +40,13 @@ _HOMES = {
 
 __all__ = [
     "ConnectOptions",
+    "Decision",
     "Event",
     "P2palError",
     "ReceiveOptions",
     "SendOptions",
     "__version__",
+    "events",
     "receive",
     "send",
 ]
@@ -49,10 +54,12 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     """Load a public name from its home (PEP 562)."""
+    from importlib import import_module
+
+    if name == "events":
+        return import_module("p2pal.app.events")
     home = _HOMES.get(name)
     if home is None:
         message = f"module 'p2pal' has no attribute {name!r}"
         raise AttributeError(message)
-    from importlib import import_module
-
     return getattr(import_module(home), name)
