@@ -61,6 +61,8 @@ def every_event(text: str) -> list[events.Event]:
         events.Connected(path=text),
         events.Connected(path=text + "2"),
         events.Reconnecting(attempt=1, attempts=3, delay=1.0),
+        events.Reconnected(),
+        events.Silence(seconds=3.5),
         events.Offered(tops=[top, link], more=0, files=1, entries=2, total=1),
         events.Accepted(files=1, total=1, renamed={text: text + " (1)"}),
         events.Progress(

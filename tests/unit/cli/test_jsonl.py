@@ -17,6 +17,8 @@ EVENTS: list[events.Event] = [
     events.PeerJoined(),
     events.Connected(path="direct, host udp"),
     events.Reconnecting(attempt=1, attempts=3, delay=1.0),
+    events.Reconnected(),
+    events.Silence(seconds=3.5),
     events.Offered(tops=[events.Top(name="a", kind="file", files=1, size=5)], more=0, files=1, entries=1, total=5),
     events.Accepted(files=1, total=5, renamed={"a": "a (1)"}),
     events.Progress(done=1, total=5, files_done=0, files_failed=0, files=1, rate=1.0, eta=None, name="a"),
