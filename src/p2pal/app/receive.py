@@ -30,7 +30,7 @@ from p2pal.transfer.events import OfferComplete, Started
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.ops import SinkOp
 from p2pal.transfer.receiver import Receiver
-from p2pal.wire.transfer import Kind, Reason
+from p2pal.wire.transfer import Kind, Reason, name_text
 
 Decide = Callable[[Offered, list[str]], Awaitable[Decision]]
 
@@ -160,7 +160,7 @@ class _Receive(Shell):
                 await self._path_known.wait()
         offered = Offered(
             tops=[
-                Top(name=_text(top.path), kind=_KINDS[top.kind], files=top.files, size=top.size)  # type: ignore[arg-type]
+                Top(name=name_text(top.path), kind=_KINDS[top.kind], files=top.files, size=top.size)  # type: ignore[arg-type]
                 for top in offer.tops
             ],
             more=offer.more,
@@ -173,7 +173,7 @@ class _Receive(Shell):
             placement = await asyncio.to_thread(self._plan, offer)
             decision = Decision(accept=True, replace=self._options.overwrite)
             if self._decide is not None:
-                decision = await self._decide(offered, [_text(name) for name in placement.existing])
+                decision = await self._decide(offered, [name_text(name) for name in placement.existing])
             if not decision.accept:
                 self._refuse(Reason.DECLINED)
                 return
@@ -252,7 +252,3 @@ class _Receive(Shell):
         """The sender closes when it has our last word; one that does not is left alone after a while."""
         await peer.wait_closed(FAREWELL)
         await peer.close()
-
-
-def _text(name: bytes) -> str:
-    return name.decode("utf-8", "surrogateescape")

@@ -27,7 +27,7 @@ from p2pal.rendezvous.mailbox import Mailbox
 from p2pal.transfer.events import Started
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.sender import Sender
-from p2pal.wire.transfer import CHUNK_OVERHEAD, Entry
+from p2pal.wire.transfer import CHUNK_OVERHEAD, Entry, name_text
 
 Confirm = Callable[[Listed], Awaitable[bool]]
 Path = str | os.PathLike[str]
@@ -143,7 +143,7 @@ class _Send(Shell):
 
     def _listing(self, source: Source) -> Listed:
         manifest = self._machine.manifest
-        names = [name.decode("utf-8", "surrogateescape") for name in source.names]
+        names = [name_text(name) for name in source.names]
         return Listed(names=names, files=manifest.files, entries=len(manifest), total=manifest.total)
 
     async def _serve(self, tasks: asyncio.TaskGroup, source: Source, engine: asyncio.Task[None]) -> None:

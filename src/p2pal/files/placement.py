@@ -23,7 +23,7 @@ from p2pal.files.failures import error_text
 from p2pal.files.names import check_path, free_name
 from p2pal.files.renames import Identity
 from p2pal.files.rooted import open_root
-from p2pal.wire.transfer import Kind
+from p2pal.wire.transfer import Kind, name_text
 
 _UNITS: Final = ("B", "KB", "MB", "GB", "TB", "PB")
 
@@ -126,7 +126,7 @@ class Placement:
     @property
     def renamed(self) -> dict[str, str]:
         """The offered top-level names that differ from those on disk, with the latter."""
-        return {_text(top): _text(place.name) for top, place in self._places.items() if top != place.name}
+        return {name_text(top): name_text(place.name) for top, place in self._places.items() if top != place.name}
 
     def path(self, top: bytes) -> Path:
         """Return the final path of a top-level entry."""
@@ -234,7 +234,3 @@ def _size(number: float) -> str:
             break
         number /= 1000
     return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-
-
-def _text(name: bytes) -> str:
-    return name.decode("utf-8", "surrogateescape")

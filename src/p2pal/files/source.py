@@ -19,7 +19,7 @@ from p2pal.files.names import MAX_NAME, free_name, is_part_name
 from p2pal.files.reading import read_pieces
 from p2pal.files.rooted import OPEN_READ, Directory, Tree, open_root
 from p2pal.transfer.ops import ReadFailed, ReadJob, SourceResult
-from p2pal.wire.transfer import MAX_PATH, Entry, Kind, Reason
+from p2pal.wire.transfer import MAX_PATH, Entry, Kind, Reason, name_text
 
 _PERMISSIONS: Final = 0o777
 _TIME_LIMIT: Final = 2**62
@@ -119,7 +119,7 @@ class Source:
         """
         for top in list(self._tops.values()):
             if top.failure:
-                yield WalkFailed(_text(top.name), Reason.READ, top.failure)
+                yield WalkFailed(name_text(top.name), Reason.READ, top.failure)
             elif top.directory:
                 yield from self._walk_tree(top)
             else:
@@ -129,7 +129,7 @@ class Source:
         try:
             found = os.stat(top.path)
         except OSError as error:
-            return WalkFailed(_text(top.name), Reason.READ, error_text(error))
+            return WalkFailed(name_text(top.name), Reason.READ, error_text(error))
         return self._entry(top.name, found, b"")
 
     def _walk_tree(self, top: _Top) -> Iterator[Entry | WalkFailed]:
@@ -137,7 +137,7 @@ class Source:
         try:
             found = os.stat(top.path)
         except OSError as error:
-            yield WalkFailed(_text(top.name), Reason.READ, error_text(error))
+            yield WalkFailed(name_text(top.name), Reason.READ, error_text(error))
             return
         yield self._enter(top.name, found, stack)
         while stack:
@@ -150,12 +150,12 @@ class Source:
                 continue
             child = path + b"/" + name
             if len(child) > MAX_PATH or len(name) > MAX_NAME:
-                yield WalkFailed(_text(child), Reason.NAME, "the path is too long")
+                yield WalkFailed(name_text(child), Reason.NAME, "the path is too long")
                 continue
             try:
                 result = self._visit(path, name, child, stack)
             except OSError as error:
-                result = WalkFailed(_text(child), Reason.READ, error_text(error))
+                result = WalkFailed(name_text(child), Reason.READ, error_text(error))
             if result is not None:
                 yield result
 
@@ -184,7 +184,7 @@ class Source:
             finally:
                 directory.release()
         except OSError as error:
-            return WalkFailed(_text(path), Reason.READ, error_text(error))
+            return WalkFailed(name_text(path), Reason.READ, error_text(error))
         names.sort(reverse=True)
         stack.append((path, names))
         return self._entry(path, found, b"")
@@ -199,7 +199,7 @@ class Source:
         elif stat.S_ISLNK(mode):
             kind = Kind.LINK
         else:
-            return WalkFailed(_text(path), Reason.READ, SPECIAL)
+            return WalkFailed(name_text(path), Reason.READ, SPECIAL)
         self._devices.append(found.st_dev & _MASK)
         self._inodes.append(found.st_ino & _MASK)
         self._ctimes.append(_in_range(found.st_ctime_ns))
@@ -257,7 +257,3 @@ class Source:
 
 def _in_range(nanoseconds: int) -> int:
     return max(-_TIME_LIMIT, min(_TIME_LIMIT, nanoseconds))
-
-
-def _text(path: bytes) -> str:
-    return path.decode("utf-8", "surrogateescape")

@@ -98,7 +98,12 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     @property
     def name(self) -> str:
         """The path as text; bytes that are no UTF-8 become surrogates (PEP 383)."""
-        return self.path.decode("utf-8", "surrogateescape")
+        return name_text(self.path)
+
+
+def name_text(path: bytes) -> str:
+    """Return a path or name as text; bytes that are no UTF-8 become surrogates (PEP 383)."""
+    return path.decode("utf-8", "surrogateescape")
 
 
 class OfferBegin(msgspec.Struct, frozen=True, array_like=True):

@@ -103,3 +103,9 @@ def test_records_before_a_malformed_one_are_given() -> None:
 def test_names_are_bytes_and_texts_are_made_to_fit() -> None:
     assert Entry(b"\xff.txt", Kind.FILE).name == "\udcff.txt"
     assert wire.clean_text("\udcff" + "x" * 400) == "?" + "x" * 299
+
+
+@pytest.mark.parametrize(("path", "text"), [(b"a/b", "a/b"), ("ü".encode(), "ü"), (b"\xff/a", "\udcff/a")])
+def test_every_path_is_text_and_comes_back(path: bytes, text: str) -> None:
+    assert wire.name_text(path) == wire.Entry(path, wire.Kind.FILE).name == text
+    assert text.encode("utf-8", "surrogateescape") == path
