@@ -9,7 +9,10 @@ import math
 import re
 from typing import Final
 
-_SIZE_UNITS: Final = ("kB", "MB", "GB", "TB", "PB", "EB")
+from p2pal.amounts import plural, size
+
+__all__ = ["clock", "duration", "elapsed", "parse_duration", "parse_size", "percent", "plural", "rate", "size"]
+
 _FACTORS: Final = {
     "": 1, "b": 1,
     "k": 10**3, "kb": 10**3, "m": 10**6, "mb": 10**6, "g": 10**9, "gb": 10**9, "t": 10**12, "tb": 10**12,
@@ -19,19 +22,6 @@ _SIZE: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([a-zA-Z]{0,3})")
 
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)")
-
-
-def size(count: float) -> str:
-    """Return bytes for people: ``999 bytes``, ``2.3 MB``."""
-    if count < 1000:
-        return plural(int(count), "byte")
-    value = float(count)
-    for unit in _SIZE_UNITS:
-        value /= 1000
-        # What would be rounded up to 1000.0 belongs to the next unit.
-        if value < 999.95 or unit == _SIZE_UNITS[-1]:
-            return f"{value:.1f} {unit}"
-    raise AssertionError("unreachable")
 
 
 def rate(bytes_per_second: float) -> str:
@@ -108,13 +98,6 @@ def clock(seconds: float | None) -> str:
     whole = round(seconds)
     hours, minutes = divmod(whole // 60, 60)
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
-
-
-def plural(count: int, noun: str) -> str:
-    """Return ``1 file``, ``1,204 files``."""
-    if count == 1:
-        return f"1 {noun}"
-    return f"{count:,} {noun[:-1] + 'ies' if noun.endswith('y') else noun + 's'}"
 
 
 def percent(done: int, total: int) -> int:

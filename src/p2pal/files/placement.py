@@ -16,16 +16,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Final
 
+from p2pal.amounts import size
 from p2pal.errors import DiskError
 from p2pal.files.failures import error_text
 from p2pal.files.names import check_path, free_name
 from p2pal.files.renames import Identity
 from p2pal.files.rooted import open_root
 from p2pal.wire.transfer import Kind, name_text
-
-_UNITS: Final = ("B", "KB", "MB", "GB", "TB", "PB")
 
 
 class Policy(Enum):
@@ -143,8 +141,8 @@ class Placement:
         except OSError:
             return
         if usage.total > 0 and usage.free < total:
-            missing = _size(total - usage.free)
-            raise DiskError(f"not enough space: {_size(total)} to receive, {_size(usage.free)} free, {missing} missing")
+            missing = size(total - usage.free)
+            raise DiskError(f"not enough space: {size(total)} to receive, {size(usage.free)} free, {missing} missing")
 
     def prepare(self) -> None:
         """Make the root directory if it must be made.
@@ -226,11 +224,3 @@ def _nearest(path: Path) -> Path:
     while not path.exists() and path != path.parent:
         path = path.parent
     return path
-
-
-def _size(number: float) -> str:
-    for unit in _UNITS:
-        if number < 1000 or unit == _UNITS[-1]:
-            break
-        number /= 1000
-    return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"

@@ -156,5 +156,5 @@ def test_space_is_checked_where_the_system_knows(tmp_path: Path, monkeypatch: py
 
 def test_sizes_are_said_in_units_people_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: _Usage(10**12, 0, 999))
-    with pytest.raises(DiskError, match=r"2\.5 GB to receive, 999 B free, 2\.5 GB missing"):
+    with pytest.raises(DiskError, match=r"2\.5 GB to receive, 999 bytes free, 2\.5 GB missing"):
         planned(tmp_path, (b"a", FILE)).check_space(2_500_000_999)
