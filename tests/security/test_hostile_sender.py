@@ -25,7 +25,7 @@ async def linked(hostile: Hostile) -> None:
 
 
 def test_a_list_too_long_for_the_disk_is_an_error_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2pal.app.receive.MANIFEST_IN_MEMORY", 100)
+    monkeypatch.setattr("p2pal.app.entries.IN_MEMORY", 100)
 
     @on_loop
     async def attack() -> None:

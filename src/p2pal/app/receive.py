@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import tempfile
 from collections import deque
 from collections.abc import Awaitable, Callable
 from time import monotonic
-from typing import BinaryIO, Final, cast
+from typing import Final
 
 from p2pal.app.base import Transfer
+from p2pal.app.entries import kept_manifest
 from p2pal.app.events import Accepted, Joining, Offered, Top
 from p2pal.app.options import ConnectOptions, Decision, ReceiveOptions
 from p2pal.app.shell import Shell, ice_servers, load_engine
@@ -27,7 +27,6 @@ from p2pal.peer.peer import Peer, PeerConfig
 from p2pal.rendezvous.client import Joined, RendezvousClient
 from p2pal.rendezvous.mailbox import Mailbox
 from p2pal.transfer.events import OfferComplete, Started
-from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.ops import SinkOp
 from p2pal.transfer.receiver import Receiver
 from p2pal.wire.transfer import Kind, Reason, name_text
@@ -37,7 +36,6 @@ Decide = Callable[[Offered, list[str]], Awaitable[Decision]]
 CONTROL_PAYLOAD: Final = 64 * 1024
 """Bytes of the largest payload that a receiver sends: verdicts and wants."""
 
-MANIFEST_IN_MEMORY: Final = 8 << 20
 FAREWELL: Final = 2.0
 """Seconds that the sender gets to close the session after our last word."""
 
@@ -94,19 +92,17 @@ class _Receive(Shell):
         self._owed: deque[int] = deque()
 
     async def _main(self) -> None:
-        store = tempfile.SpooledTemporaryFile(max_size=MANIFEST_IN_MEMORY)  # noqa: SIM115 - closed below
-        try:
-            manifest = Manifest(cast("BinaryIO", store))
-            now = monotonic()
-            self._machine = Receiver(payload_limit=CONTROL_PAYLOAD, manifest=manifest, now=now)
-            self._tracker = Tracker("receive", manifest, self._emit, now)
-            async with asyncio.TaskGroup() as self._tasks:
-                engine = self._tasks.create_task(load_engine(loopback=self._connect.on_this_machine))
-                await self._join(engine)
-        finally:
-            if self._pump is not None:
-                await self._pump.close()
-            store.close()
+        with kept_manifest() as manifest:
+            try:
+                now = monotonic()
+                self._machine = Receiver(payload_limit=CONTROL_PAYLOAD, manifest=manifest, now=now)
+                self._tracker = Tracker("receive", manifest, self._emit, now)
+                async with asyncio.TaskGroup() as self._tasks:
+                    engine = self._tasks.create_task(load_engine(loopback=self._connect.on_this_machine))
+                    await self._join(engine)
+            finally:
+                if self._pump is not None:
+                    await self._pump.close()
         error = self._local_error or self._tracker.conclude(monotonic(), "" if self._peer is None else self._peer.path)
         if error is not None:
             raise error

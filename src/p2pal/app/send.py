@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 from time import monotonic
-from typing import BinaryIO, Final, cast
+from typing import Final
 
 from p2pal.app.base import Transfer
+from p2pal.app.entries import kept_manifest
 from p2pal.app.events import Accepted, Code, Listed, WrongGuess, recv_command
 from p2pal.app.options import ConnectOptions, SendOptions
 from p2pal.app.shell import Shell, ice_servers, keeping_the_list, load_engine
@@ -25,7 +25,6 @@ from p2pal.peer.peer import Peer, PeerConfig
 from p2pal.rendezvous.client import Created, RendezvousClient
 from p2pal.rendezvous.mailbox import Mailbox
 from p2pal.transfer.events import Started
-from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.sender import Sender
 from p2pal.wire.transfer import CHUNK_OVERHEAD, Entry, name_text
 
@@ -33,9 +32,6 @@ Confirm = Callable[[Listed], Awaitable[bool]]
 Path = str | os.PathLike[str]
 
 WALK_BATCH: Final = 500
-MANIFEST_IN_MEMORY: Final = 8 << 20
-"""Bytes of manifest above which it moves to a temporary file: some 50,000 entries and more."""
-
 BACKLOG: Final = 4 << 20
 """Bytes read from disk that may wait for the session."""
 
@@ -84,31 +80,29 @@ class _Send(Shell):
         source = await asyncio.to_thread(
             Source, self._paths, recursive=options.recursive, skip_errors=options.skip_errors
         )
-        store = tempfile.SpooledTemporaryFile(max_size=MANIFEST_IN_MEMORY)  # noqa: SIM115 - closed below
-        try:
-            manifest = Manifest(cast("BinaryIO", store))
-            now = monotonic()
-            self._machine = Sender(
-                os.urandom(16),
-                payload_limit=self._payload_limit,
-                skip_errors=options.skip_errors,
-                manifest=manifest,
-                now=now,
-            )
-            self._tracker = Tracker("send", manifest, self._emit, now)
-            async with asyncio.TaskGroup() as tasks:
-                engine = tasks.create_task(load_engine(loopback=self._connect.on_this_machine))
-                walk = tasks.create_task(self._walk(source))
-                if self._confirm is not None:
-                    await walk
-                    if not await self._confirm(self._listing(source)):
-                        raise Refused("you chose not to send", hint="")
-                await self._serve(tasks, source, engine)
-                walk.cancel()
-        finally:
-            if self._pump is None:
-                source.close()
-            store.close()
+        with kept_manifest() as manifest:
+            try:
+                now = monotonic()
+                self._machine = Sender(
+                    os.urandom(16),
+                    payload_limit=self._payload_limit,
+                    skip_errors=options.skip_errors,
+                    manifest=manifest,
+                    now=now,
+                )
+                self._tracker = Tracker("send", manifest, self._emit, now)
+                async with asyncio.TaskGroup() as tasks:
+                    engine = tasks.create_task(load_engine(loopback=self._connect.on_this_machine))
+                    walk = tasks.create_task(self._walk(source))
+                    if self._confirm is not None:
+                        await walk
+                        if not await self._confirm(self._listing(source)):
+                            raise Refused("you chose not to send", hint="")
+                    await self._serve(tasks, source, engine)
+                    walk.cancel()
+            finally:
+                if self._pump is None:
+                    source.close()
         error = self._tracker.conclude(monotonic(), self._path)
         if error is not None:
             raise error
