@@ -55,7 +55,7 @@ class ConnectOptions:
         UsageError: If a value cannot be used. It repeats no URL: passwords get into those.
     """
 
-    server: str = DEFAULT_SERVER
+    server: str = field(default=DEFAULT_SERVER, repr=False)
     stun: tuple[str, ...] | None = (DEFAULT_STUN,)
     turn: tuple[str, ...] = ()
     turn_user: str = ""

@@ -21,6 +21,7 @@ from p2pal.files.arriving import Arriving, remove_own
 from p2pal.files.failures import sink_failure
 from p2pal.files.renames import Identity
 from p2pal.files.rooted import Directory, sync_file
+from p2pal.files.together import LEAST_FILES, sync_together
 from p2pal.transfer.ops import EntryDone, EntryFailed, SinkResult
 
 SYNC_THREADS: Final = 8
@@ -101,6 +102,10 @@ class Finished:
             self.error = error
         finally:
             os.close(self.fd)
+
+    def synced(self) -> None:
+        """The bytes were put on the medium together with others': close the file."""
+        os.close(self.fd)
 
     def rename(self) -> None:
         """Give the file its name, if its bytes are durable and its part file is still its own."""
@@ -212,7 +217,7 @@ class Finisher:
 
     def _finish(self, batch: list[Finished]) -> list[SinkResult]:
         try:
-            self._each(Finished.sync, batch)
+            self._sync(batch)
             for file in batch:
                 file.rename()
             failures = self.sync_directories(file.directory for file in batch if file.error is None)
@@ -222,6 +227,24 @@ class Finisher:
         finally:
             for file in batch:
                 file.directory.release()
+
+    def _sync(self, batch: list[Finished]) -> None:
+        """Make the files' bytes durable: many small ones on one file system with one call, else each by itself."""
+        small: dict[int, list[Finished]] = {}
+        for file in batch:
+            if file.syncing is None:
+                small.setdefault(file.identity[0], []).append(file)
+        together = {
+            device for device, files in small.items() if len(files) >= LEAST_FILES and sync_together(files[0].fd)
+        }
+        rest: list[Finished] = []
+        for file in batch:
+            if file.syncing is None and file.identity[0] in together:
+                file.synced()
+            else:
+                rest.append(file)
+        if rest:
+            self._each(Finished.sync, rest)
 
     def close(self) -> None:
         """End the threads; what was handed over is finished first."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from p2pal.files import finisher as finisher_module
 from p2pal.files.arriving import Arriving
 from p2pal.files.finisher import Finished, Finisher, file_before, known_file, link_before
 from p2pal.files.rooted import Directory, open_root, sync_file
+from p2pal.files.together import LEAST_FILES
 from p2pal.transfer.ops import Begin, EntryDone, EntryFailed
 from p2pal.wire.transfer import Reason
 
@@ -142,3 +144,56 @@ def test_what_may_be_replaced(tmp_path: Path) -> None:
     assert [link_before(now)(path.lstat()) for path in (file, link, other)] == [False, True, False]
     assert not file_before(found.st_ctime_ns - 1)(found)
     assert not link_before(0)(link.lstat())
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_many_small_files_are_synced_together_or_else_each(
+    together: bool, directory: Directory, finisher: Finisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log: list[str] = []
+
+    def log_together(fd: int) -> bool:
+        os.fstat(fd)  # still open
+        log.append("together")
+        return together
+
+    monkeypatch.setattr(finisher_module, "sync_together", log_together)
+    monkeypatch.setattr(finisher_module, "sync_file", lambda _: log.append("file"))
+    batch = [finished(directory, index, b"%d" % index) for index in range(LEAST_FILES)]
+    fds = [file.fd for file in batch]
+    finisher.submit(batch)
+    assert finisher.drain() == [EntryDone(index) for index in range(LEAST_FILES)]
+    assert log == ["together"] + ["file"] * (0 if together else LEAST_FILES)
+    for fd in fds:
+        with pytest.raises(OSError):
+            os.fstat(fd)
+
+
+def test_what_failed_together_is_found_one_by_one(
+    directory: Directory, finisher: Finisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = [finished(directory, index, b"%d" % index) for index in range(LEAST_FILES)]
+    broken = batch[5].fd
+
+    def sync(fd: int) -> None:
+        if fd == broken:
+            raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(finisher_module, "sync_together", lambda _: False)
+    monkeypatch.setattr(finisher_module, "sync_file", sync)
+    finisher.submit(batch)
+    results = finisher.drain()
+    assert isinstance(results[5], EntryFailed)
+    assert [result for result in results if isinstance(result, EntryDone)] == [
+        EntryDone(index) for index in range(LEAST_FILES) if index != 5
+    ]
+    assert not (tmp_path / "5").exists()
+
+
+def test_a_few_files_are_synced_each(directory: Directory, finisher: Finisher, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(_: int) -> bool:
+        raise AssertionError("not for so few")
+
+    monkeypatch.setattr(finisher_module, "sync_together", never)
+    finisher.submit([finished(directory, index, b"%d" % index) for index in range(LEAST_FILES - 1)])
+    assert len(finisher.drain()) == LEAST_FILES - 1
