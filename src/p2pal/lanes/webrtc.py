@@ -6,10 +6,11 @@ do ICE, DTLS and SCTP.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import re
-from collections.abc import Sequence
-from typing import Final, Protocol
+from collections.abc import Awaitable, Sequence
+from typing import Final, Protocol, TypeVar
 
 import webrtc
 
@@ -23,6 +24,8 @@ _CHANNEL_ID: Final = 0
 _REFUSED: Final = (webrtc.PythonWebRTCExceptionBase, ValueError, TypeError)
 _PORT: Final = re.compile(r"[0-9]{1,5}")
 _MEDIA: Final = re.compile(r"^m=([a-z]*)", re.MULTILINE)
+
+_T = TypeVar("_T")
 
 
 class ConnectionListener(LaneListener, Protocol):
@@ -97,21 +100,27 @@ class WebRtcConnection:
         self._pc.on("datachannel", self._on_other_channel)
 
     async def offer(self) -> str:
-        """Return the SDP offer (RFC 8829); candidates follow one by one (RFC 8838)."""
+        """Return the SDP offer (RFC 8829), empty if the connection ended; candidates follow one by one (RFC 8838)."""
+        return await self._while_open(self._offer()) or ""
+
+    async def _offer(self) -> str | None:
         description = await self._pc.create_offer()
         await self._pc.set_local_description(description)
-        return description.sdp or ""
+        return description.sdp
 
     async def answer(self, sdp: str) -> str:
-        """Take the peer's offer and return the answer.
+        """Take the peer's offer and return the answer, empty if the connection ended.
 
         Raises:
             ProtocolError: If the engine refuses the description.
         """
+        return await self._while_open(self._answer(sdp)) or ""
+
+    async def _answer(self, sdp: str) -> str | None:
         await self._set_remote("offer", sdp)
         description = await self._pc.create_answer()
         await self._pc.set_local_description(description)
-        return description.sdp or ""
+        return description.sdp
 
     async def accept(self, sdp: str) -> None:
         """Take the peer's answer.
@@ -119,7 +128,23 @@ class WebRtcConnection:
         Raises:
             ProtocolError: If the engine refuses the description.
         """
-        await self._set_remote("answer", sdp)
+        await self._while_open(self._set_remote("answer", sdp))
+
+    async def _while_open(self, call: Awaitable[_T]) -> _T | None:
+        """Return what a call of the engine gives; None if the connection ends under it: the engine cancels it then.
+
+        Whoever awaits the call is not cancelled by that, and may go on.
+        """
+        try:
+            return await call
+        except _REFUSED:
+            if not self._closed:
+                raise
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self._closed or (task is not None and task.cancelling()):
+                raise
+        return None
 
     async def _set_remote(self, kind: str, sdp: str) -> None:
         if _MEDIA.findall(sdp) != ["application"]:
@@ -141,7 +166,7 @@ class WebRtcConnection:
             self._remote_hosts.add(address)
         init = webrtc.RTCIceCandidateInit(candidate=candidate, sdp_mid=mid, sdp_m_line_index=mline)
         try:
-            await self._pc.add_ice_candidate(init)
+            await self._while_open(self._pc.add_ice_candidate(init))
         except _REFUSED:
             return
         if self._opened and address is not None and not self._closed:

@@ -194,3 +194,45 @@ async def test_closing_a_connection_that_never_opened_is_reported_once() -> None
     connection.close()
     connection.close()
     assert ear.heard == ["closed"]
+
+
+@pytest.mark.parametrize("call", ["offer", "answer", "accept", "add_candidate"])
+def test_a_connection_that_is_closed_under_a_call_cancels_nobody(call: str) -> None:
+    @on_loop
+    async def closing() -> None:
+        allow_loopback()
+        caller, called = alone(), alone()
+        offer = await caller.offer()
+        if call == "offer":
+            closed = alone()
+            waiting = asyncio.ensure_future(closed.offer())
+        elif call == "answer":
+            closed = alone()
+            waiting = asyncio.ensure_future(closed.answer(offer))
+        elif call == "accept":
+            closed = caller
+            waiting = asyncio.ensure_future(closed.accept(await called.answer(offer)))  # type: ignore[arg-type]
+        else:
+            closed = called
+            await called.answer(offer)
+            candidate = "candidate:1 1 udp 2130706431 127.0.0.1 9 typ host"
+            waiting = asyncio.ensure_future(closed.add_candidate(candidate, "0", 0))  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        closed.close()
+        assert not await waiting  # and is not cancelled
+        caller.close()
+        called.close()
+
+    closing()
+
+
+@on_loop
+async def test_who_is_cancelled_while_a_connection_closes_stays_cancelled() -> None:
+    allow_loopback()
+    connection = alone()
+    waiting = asyncio.ensure_future(connection.offer())
+    await asyncio.sleep(0)
+    connection.close()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
