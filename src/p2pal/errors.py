@@ -188,3 +188,16 @@ class Interrupted(P2palError):
 
     exit_code = 130
     code = "interrupted"
+
+
+def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return what went wrong out of a task group: an error of ours before any other."""
+    leaves: list[BaseException] = []
+    waiting: list[BaseException] = [group]
+    while waiting:
+        error = waiting.pop()
+        if isinstance(error, BaseExceptionGroup):
+            waiting.extend(reversed(error.exceptions))
+        else:
+            leaves.append(error)
+    return next((error for error in leaves if isinstance(error, P2palError)), leaves[0])

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from p2pal.app.events import AnyEvent, Failure, Summary
-from p2pal.errors import Interrupted, P2palError
+from p2pal.errors import Interrupted, P2palError, first_error
 
 
 class Transfer(ABC):
@@ -104,16 +104,3 @@ class Transfer(ABC):
                 Failure(code=failure.code, message=failure.message, hint=failure.hint, exit_code=failure.exit_code)
             )
         self._events.put_nowait(None)
-
-
-def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return what went wrong out of a task group: an error of ours before any other."""
-    leaves: list[BaseException] = []
-    waiting: list[BaseException] = [group]
-    while waiting:
-        error = waiting.pop()
-        if isinstance(error, BaseExceptionGroup):
-            waiting.extend(reversed(error.exceptions))
-        else:
-            leaves.append(error)
-    return next((error for error in leaves if isinstance(error, P2palError)), leaves[0])

@@ -9,7 +9,7 @@ import click
 
 from p2pal.cli import logs
 from p2pal.cli.text import safe
-from p2pal.errors import EXIT_OK, Interrupted, P2palError, UsageError
+from p2pal.errors import EXIT_OK, Interrupted, P2palError, UsageError, first_error
 
 MESSAGE_LIMIT: Final = 600
 
@@ -46,7 +46,7 @@ class Ending(NamedTuple):
 def describe(error: BaseException) -> Ending:
     """Return what to tell the user about any exception, ours or not."""
     if isinstance(error, BaseExceptionGroup):
-        error = _chosen(error)
+        error = first_error(error)
     if isinstance(error, P2palError):
         return Ending(error.code, error.message, error.hint, error.exit_code)
     if isinstance(error, click.UsageError):
@@ -60,19 +60,6 @@ def describe(error: BaseException) -> Ending:
     if isinstance(error, (KeyboardInterrupt, click.Abort, EOFError)):
         return Ending(Interrupted.code, "interrupted", "", Interrupted.exit_code)
     return Ending("internal", f"internal error ({type(error).__name__})", "run again with --debug to see more", 1)
-
-
-def _chosen(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The exception of a group that tells a person most: one of ours, before anything unexpected."""
-    leaves: list[BaseException] = []
-    pending: list[BaseException] = [group]
-    while pending:
-        error = pending.pop(0)
-        if isinstance(error, BaseExceptionGroup):
-            pending.extend(error.exceptions)
-        else:
-            leaves.append(error)
-    return next((leaf for leaf in leaves if isinstance(leaf, P2palError)), leaves[0])
 
 
 def report(error: BaseException, *, debug: bool) -> int:

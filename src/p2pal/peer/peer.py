@@ -30,6 +30,7 @@ from p2pal.errors import (
     PeerLost,
     ProtocolError,
     ServerRefused,
+    first_error,
 )
 from p2pal.lanes.base import IceServer, Lane
 from p2pal.link.negotiator import (
@@ -69,7 +70,7 @@ LAST_WORD: Final = 60.0
 SETTLE: Final = 0.3
 """Seconds in which the peer's candidates catch up with its first connectivity check."""
 
-LINGER: Final = 0.1
+LINGER: Final = 0.03
 """Seconds in which the last frame leaves the engine."""
 
 GATHER_BYTES: Final = 480 << 10
@@ -144,8 +145,6 @@ class _LiveLane:
 
 def _farewell(error: BaseException) -> str:
     """The word for the other side when an error ends this one."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
     if isinstance(error, asyncio.CancelledError):
         return Interrupted.code
     return error.code if isinstance(error, P2palError) else PeerLost.code
@@ -313,7 +312,11 @@ class Peer:
     # The life of the peer
 
     async def run(self) -> None:
-        """Connect, carry payloads, reconnect; return after :meth:`close` or the other side's CLOSE."""
+        """Connect, carry payloads, reconnect; return after :meth:`close` or the other side's CLOSE.
+
+        Raises:
+            P2palError: As the class says; never a group of errors.
+        """
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
@@ -325,10 +328,11 @@ class Peer:
                 await self._ended
                 reader.cancel()
                 worker.cancel()
-        except BaseException as error:
+        except BaseException as raised:  # noqa: BLE001 - it is raised again, out of its group
+            error = first_error(raised) if isinstance(raised, BaseExceptionGroup) else raised
             # The other side need not wait for a lane that will not come back.
             self._mail(Bye(_farewell(error)))
-            raise
+            raise error from None
         finally:
             self._tear_down()
 

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 from tests.unit.server.kit import on_loop
 
-from p2pal.app.base import Transfer, first_error
+from p2pal.app.base import Transfer
 from p2pal.app.events import Event, Failure, Joining, PeerJoined, Summary
-from p2pal.errors import Interrupted, PeerLost, ProtocolError
+from p2pal.errors import Interrupted, PeerLost
 
 SUMMARY = Summary(role="send", ok=True, files=1, failed=0, total=1, seconds=1.0, rate=1.0, path="")
 
@@ -152,9 +152,3 @@ async def test_it_must_be_entered_first() -> None:
     with pytest.raises(RuntimeError, match="async with"):
         await anext(Work(fine))
     await Work(fine).__aexit__(None, None, None)
-
-
-def test_our_own_error_is_chosen_out_of_a_group() -> None:
-    ours, other = ProtocolError("x"), ValueError()
-    assert first_error(BaseExceptionGroup("", [other, BaseExceptionGroup("", [ours])])) is ours
-    assert first_error(BaseExceptionGroup("", [other, KeyError()])) is other

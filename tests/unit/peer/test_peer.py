@@ -20,16 +20,6 @@ def payloads(count: int, seed: int = 1, most: int = 60_000) -> list[bytes]:
     return [b"%08d" % number + bytes(sizes.randrange(most)) for number in range(count)]
 
 
-def errors(ended: list[BaseException | None]) -> list[BaseException | None]:
-    """What was meant, out of the groups that task groups make."""
-    found: list[BaseException | None] = []
-    for error in ended:
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        found.append(error)
-    return found
-
-
 @on_loop
 async def test_payloads_go_both_ways_in_order() -> None:
     there, back = payloads(300), payloads(200, 2)
@@ -120,7 +110,7 @@ async def test_without_retries_a_lost_lane_ends_both_sides() -> None:
         await running.linked()
         for connection in list(right.peer._connections.values()):
             connection.close()
-        ended = errors(await running.end())
+        ended = await running.end()
         assert [type(error) for error in ended] == [PeerLost, PeerLost]
 
 
@@ -179,7 +169,7 @@ def test_a_peer_that_breaks_the_rules_of_the_link_ends_the_session(message: Hell
         async with pair(left, right) as (running, _):
             await running.linked()
             right.peer._mail(message)
-            ended = errors(await running.end())
+            ended = await running.end()
             assert isinstance(ended[0], ProtocolError)
             assert right.closed == (1, "protocol")
 
@@ -203,7 +193,7 @@ async def test_a_message_with_a_bad_seal_ends_what_is_not_linked() -> None:
     left, right = Owner(), Owner()
     async with pair(left, right) as (running, _):
         right.peer._mailbox.append(right.peer._attempt, encode(Bye("forged")))
-        assert isinstance(errors(await running.end())[0], ProtocolError)
+        assert isinstance((await running.end())[0], ProtocolError)
 
 
 @on_loop
@@ -233,12 +223,12 @@ def test_a_farewell_by_mail_tells_why(code: str, error: type[P2palError] | None)
         async with pair(left, right) as (running, _):
             await running.linked()
             right.peer._mail(Bye(code))
-            ended = errors([(await asyncio.gather(running.runs[0], return_exceptions=True))[0]])
+            (ended,) = await asyncio.gather(running.runs[0], return_exceptions=True)
             if error is None:
-                assert ended == [None]
+                assert ended is None
                 assert left.closed == (1, "whatever")
             else:
-                assert isinstance(ended[0], error)
+                assert isinstance(ended, error)
 
     parting()
 
