@@ -30,8 +30,6 @@ class Tracker:
         self._meter = Meter(now)
         self._began = now
         self._index: int | None = None
-        self._name: str | None = None
-        self._size = 0
         self._file_done = 0
         self._moved = 0
         self._files_done = 0
@@ -54,7 +52,7 @@ class Tracker:
                 if event.index == self._index:
                     self._file_done += event.count
             case EntryStarted():
-                self._start(event.index)
+                self._index, self._file_done = event.index, 0
             case EntryFinished():
                 entry = self._manifest[event.index]
                 if entry.kind is Kind.FILE:
@@ -70,10 +68,6 @@ class Tracker:
             case Finished():
                 self.finished = event
 
-    def _start(self, index: int) -> None:
-        entry = self._manifest[index]
-        self._index, self._name, self._size, self._file_done = index, entry.name, entry.size, 0
-
     def progress(self, now: float, in_flight: int = 0) -> None:
         """Emit a progress event if anything moved since the last.
 
@@ -88,6 +82,8 @@ class Tracker:
             return
         self._last = state
         total = self._manifest.total
+        current = None if self._index is None else self._manifest[self._index]
+        size = 0 if current is None else current.size
         self._emit(
             Progress(
                 done=done,
@@ -97,9 +93,9 @@ class Tracker:
                 files=self._manifest.files,
                 rate=rate,
                 eta=self._meter.eta(total - done),
-                name=self._name,
-                file_done=max(0, min(self._file_done - in_flight, self._size)),
-                file_size=self._size,
+                name=None if current is None else current.name,
+                file_done=max(0, min(self._file_done - in_flight, size)),
+                file_size=size,
             )
         )
 

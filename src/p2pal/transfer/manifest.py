@@ -31,6 +31,10 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Entry)
 
 
+RECENT: Final = 1024
+"""Decoded entries that are kept: a file is looked up when it begins, and again when it ends a batch later."""
+
+
 class Manifest:
     """An append-only list of entries.
 
@@ -49,6 +53,7 @@ class Manifest:
         self._at_end = True
         self._directories = 0
         self._tops = 0
+        self._recent: dict[int, Entry] = {}
         self.files = 0
         self.total = 0
 
@@ -91,12 +96,20 @@ class Manifest:
         return len(self._offsets) - 1
 
     def __getitem__(self, index: int) -> Entry:
+        recent = self._recent
+        found = recent.get(index)
+        if found is not None:
+            return found
         if not 0 <= index < len(self):
             raise IndexError(index)
         start, stop = self._offsets[index], self._offsets[index + 1]
         self._store.seek(start)
         self._at_end = False
-        return _decoder.decode(self._store.read(stop - start))
+        entry = _decoder.decode(self._store.read(stop - start))
+        if len(recent) >= RECENT:
+            del recent[next(iter(recent))]  # the oldest: dictionaries keep their order
+        recent[index] = entry
+        return entry
 
     def __iter__(self) -> Iterator[Entry]:
         for index in range(len(self)):

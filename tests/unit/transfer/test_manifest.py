@@ -9,7 +9,7 @@ from typing import BinaryIO, cast
 import msgspec
 import pytest
 
-from p2pal.transfer.manifest import Manifest
+from p2pal.transfer.manifest import RECENT, Manifest
 from p2pal.wire import transfer as wire
 from p2pal.wire.transfer import MAX_FILE_SIZE, Entry, Kind, OfferPart
 
@@ -96,3 +96,13 @@ def test_it_holds_no_more_than_the_protocol_can_say(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("p2pal.transfer.manifest.MAX_ENTRIES", 1)
     with pytest.raises(ValueError, match="at most 1 entries"):
         manifest.append(Entry(b"b", Kind.FILE, 0))
+
+
+def test_entries_are_the_same_however_often_they_are_looked_up_and_few_are_kept() -> None:
+    manifest = Manifest()
+    count = 2 * RECENT + 10
+    for number in range(count):
+        manifest.append(Entry(b"%d" % number, Kind.FILE, number))
+    for index in (*range(count), *reversed(range(count)), *range(0, count, 7)):
+        assert manifest[index] == Entry(b"%d" % index, Kind.FILE, index)
+    assert len(manifest._recent) == RECENT
