@@ -18,10 +18,10 @@ class Meter:
         now: The time at which the work starts, in seconds.
     """
 
-    __slots__ = ("_bytes", "_last", "_rate", "_start", "_weight")
+    __slots__ = ("_bytes", "_last", "_rate", "_weight")
 
     def __init__(self, now: float) -> None:
-        self._start = self._last = now
+        self._last = now
         self._bytes = 0
         self._rate = 0.0
         self._weight = 0.0
@@ -48,8 +48,3 @@ class Meter:
             return 0.0
         rate = self.rate
         return left / rate if rate >= 1.0 else None
-
-    def average(self, done: int, now: float) -> float:
-        """Bytes per second over the whole time."""
-        elapsed = now - self._start
-        return done / elapsed if elapsed > 0 else 0.0

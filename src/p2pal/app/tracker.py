@@ -28,7 +28,6 @@ class Tracker:
         self._manifest = manifest
         self._emit = emit
         self._meter = Meter(now)
-        self._began = now
         self._index: int | None = None
         self._file_done = 0
         self._moved = 0
@@ -40,9 +39,8 @@ class Tracker:
         self.finished: Finished | None = None
 
     def begin(self, now: float) -> None:
-        """Files flow from now on: rates and times count from here."""
+        """Files flow from now on: the rate counts from here."""
         self._meter = Meter(now)
-        self._began = now
 
     def handle(self, event: object) -> None:
         """Take one event of the machine."""
@@ -69,7 +67,7 @@ class Tracker:
                 self.finished = event
 
     def progress(self, now: float, in_flight: int = 0) -> None:
-        """Emit a progress event if anything moved since the last.
+        """Emit a progress event if anything moved since the last, or the rate still falls.
 
         Args:
             now: The time.
@@ -105,18 +103,16 @@ class Tracker:
         if finished is None or not finished.seconds:
             return outcome(self._role, self.aborted, finished, self._reasons)
         self.progress(now)
-        seconds = now - self._began
-        failed = self._failed
         error = outcome(self._role, self.aborted, finished, self._reasons)
         self._emit(
             Summary(
                 role=self._role,
                 ok=error is None,
                 files=finished.files_ok,
-                failed=failed,
+                failed=self._failed,
                 total=self._moved,
-                seconds=seconds,
-                rate=self._meter.average(self._moved, now),
+                seconds=finished.seconds,
+                rate=self._moved / finished.seconds,
                 path=path,
             )
         )

@@ -40,12 +40,6 @@ def test_what_cannot_be_told_is_none() -> None:
     assert meter.eta(1) is None
 
 
-def test_the_average_is_over_the_whole_time() -> None:
-    meter = Meter(5.0)
-    assert meter.average(100, 5.0) == 0.0
-    assert meter.average(100, 7.0) == 50.0
-
-
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 10**12), st.floats(0, 100)), max_size=30))
 def test_the_rate_is_never_negative_nor_beyond_the_fastest_moment(steps: list[tuple[int, float]]) -> None:

@@ -88,7 +88,7 @@ def test_a_summary_ends_what_ran() -> None:
     tracker, events = make()
     tracker.handle(BytesMoved(1, 1500))
     tracker.handle(Finished(ok=4, failed=0, files_ok=2, files_failed=0, left_out=0, seconds=3.0))
-    assert tracker.conclude(103.0, "direct, host udp") is None
+    assert tracker.conclude(105.0, "direct, host udp") is None  # the farewell took two seconds: nothing moved then
     assert progress(events[:-1]).done == 1500
     assert events[-1] == Summary(
         role="send", ok=True, files=2, failed=0, total=1500, seconds=3.0, rate=500.0, path="direct, host udp"
