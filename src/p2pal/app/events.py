@@ -92,7 +92,7 @@ class Top(msgspec.Struct, frozen=True):
 
 
 class Offered(Event, frozen=True, tag="offer"):
-    """Receiver: what the sender offers. ``names`` are the first of the top-level names."""
+    """Receiver: what the sender offers. ``tops`` are the first top-level entries, ``more`` counts the others."""
 
     tops: list[Top]
     more: int
@@ -102,7 +102,7 @@ class Offered(Event, frozen=True, tag="offer"):
 
 
 class Accepted(Event, frozen=True, tag="accepted"):
-    """The receiver agreed; files flow from now on. ``names`` maps offered top-level names to those on disk."""
+    """The receiver agreed; files flow from now on. ``renamed`` maps offered top-level names to others on disk."""
 
     files: int
     total: int
@@ -151,7 +151,10 @@ class FileFailed(Event, frozen=True, tag="file-failed"):
 
 
 class Summary(Event, frozen=True, tag="summary"):
-    """The end of a transfer that ran. ``ok`` is true when every file arrived."""
+    """The end of a transfer that ran. ``ok`` is true when every file arrived.
+
+    ``seconds`` run from consent until the last file was durable and told of; ``rate`` is bytes per second over them.
+    """
 
     role: Role
     ok: bool
