@@ -38,8 +38,7 @@ def run_recv(text: str | None, flags: dict[str, Any], *, as_json: bool, quiet: b
     board = make_board(quiet=quiet or as_json, debug=debug)
     out = Writer(sys.stdout)
     target: Path = flags["out"]
-    screen = ReceiverView(out, board, target)
-    view: View = JsonView(out) if as_json else QuietView(out) if quiet else screen
+    view: View = JsonView(out) if as_json else QuietView(out) if quiet else ReceiverView(out, board, target)
     with reporting(view):
         if not flags["yes"] and as_json:
             raise UsageError("--json asks no questions", hint="add -y to accept what is offered")
@@ -57,7 +56,6 @@ def run_recv(text: str | None, flags: dict[str, Any], *, as_json: bool, quiet: b
             async def decide(offer: events.Offered, existing: list[str]) -> Decision:
                 if flags["yes"]:
                     return Decision(accept=True, replace=options.overwrite)
-                screen.show(offer)
                 return await ask(prompter, offer, existing, options)
 
             await drive(receive(code, options=options, connect=connect, decide=decide), view, board, stop)

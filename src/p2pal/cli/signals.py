@@ -49,11 +49,6 @@ class Stop:
         for action in self._first:
             action()
 
-    @property
-    def requested(self) -> bool:
-        """Whether the user asked."""
-        return self._asked.is_set()
-
     async def wait(self) -> None:
         """Return once the user asked."""
         await self._asked.wait()

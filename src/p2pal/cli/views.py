@@ -90,7 +90,6 @@ class _HumanView:
         self._out = out
         self._board = board
         self._path = ""
-        self._joined = False
         self._flowing = False
         self._what = ""
         self._failures: list[events.FileFailed] = []

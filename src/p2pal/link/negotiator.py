@@ -140,7 +140,7 @@ class Negotiator:
         self._jitter = jitter
         self._state = State.IDLE
         self._generation = 0
-        self._lanes = 0
+        self._lane = 0
         self._tries = 0
         self._candidates = 0
         self._answered = False
@@ -209,7 +209,7 @@ class Negotiator:
     def handle_local_offer(self, generation: int, sdp: str, now: float) -> None:  # noqa: ARG002 - one shape for all inputs
         """The engine made the offer that :class:`CreateOffer` asked for."""
         if self._current(generation):
-            self._describe(Offer(generation, self._lanes, sdp))
+            self._describe(Offer(generation, self._lane, sdp))
 
     def handle_local_answer(self, generation: int, sdp: str, now: float) -> None:  # noqa: ARG002
         """The engine made the answer that :class:`CreateAnswer` asked for."""
@@ -287,7 +287,7 @@ class Negotiator:
         self._held.clear()
 
     def _begin(self, generation: int, lane: int, deadline: float) -> None:
-        self._generation, self._lanes = generation, lane
+        self._generation, self._lane = generation, lane
         self._candidates = 0
         self._answered = self._described = False
         self._held.clear()
@@ -297,7 +297,7 @@ class Negotiator:
     def _handle_offer(self, offer: Offer, now: float) -> None:
         if offer.generation <= self._generation:
             return
-        if offer.lane <= self._lanes:
+        if offer.lane <= self._lane:
             raise ProtocolError("the other side used a lane number twice")
         if self._state in (State.CONNECTING, State.UP):
             self._actions.append(DropConnection(self._generation))
@@ -324,8 +324,8 @@ class Negotiator:
             self._actions.append(TakeCandidate(message.generation, message.candidate, message.mid, message.mline))
 
     def _next_generation(self, now: float) -> None:
-        self._begin(self._generation + 1, self._lanes + 1, now + ATTEMPT_TIMEOUT)
-        self._actions.append(CreateOffer(self._generation, self._lanes))
+        self._begin(self._generation + 1, self._lane + 1, now + ATTEMPT_TIMEOUT)
+        self._actions.append(CreateOffer(self._generation, self._lane))
 
     def _attempt_failed(self, now: float, *, dropped: bool = False) -> None:
         if not dropped:

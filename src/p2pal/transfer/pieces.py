@@ -30,7 +30,6 @@ from p2pal.wire.transfer import MAX_FILE_SIZE
 MIN_PIECE_SIZE: Final = 1 << 20
 MAX_PIECE_SIZE: Final = 16 << 20
 TARGET_PIECES: Final = 1024
-LEAF_SIZE: Final = 32
 
 MAX_REPAIRS: Final = 1024
 """Pieces that travel twice in one transfer, at most; more damage than that is not repaired but failed."""
