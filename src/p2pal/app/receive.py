@@ -14,7 +14,7 @@ from p2pal.app.base import Transfer
 from p2pal.app.entries import kept_manifest
 from p2pal.app.events import Accepted, Joining, Offered, Top
 from p2pal.app.options import ConnectOptions, Decision, ReceiveOptions
-from p2pal.app.shell import Shell, ice_servers, load_engine
+from p2pal.app.shell import Shell, load_engine, peer_config
 from p2pal.app.tracker import Tracker
 from p2pal.crypto import codes
 from p2pal.crypto.codes import Code
@@ -23,8 +23,8 @@ from p2pal.files.placement import Placement, plan
 from p2pal.files.pumps import WritePump
 from p2pal.files.sink import Sink
 from p2pal.peer.meeting import meet_sender
-from p2pal.peer.peer import Peer, PeerConfig
-from p2pal.rendezvous.client import Joined, RendezvousClient
+from p2pal.peer.peer import Peer
+from p2pal.rendezvous.client import RendezvousClient
 from p2pal.rendezvous.mailbox import Mailbox
 from p2pal.transfer.events import OfferComplete, Started
 from p2pal.transfer.ops import SinkOp
@@ -117,22 +117,12 @@ class _Receive(Shell):
                     meeting = meet_sender(mailbox, codes.password(self._code), joined.rendezvous_id, joined.attempt)
                     met = await self._meet(meeting, tender, joined.expires_in)
                     await engine
-                    await self._stream(Peer(met, self._config(joined), self))
+                    config = peer_config(self._connect, joined.ice_servers, sender=False, max_payload=CONTROL_PAYLOAD)
+                    await self._stream(Peer(met, config, self))
                 finally:
                     for task in (self._deciding, self._writer):
                         if task is not None:
                             task.cancel()
-
-    def _config(self, joined: Joined) -> PeerConfig:
-        connect = self._connect
-        return PeerConfig(
-            sender=False,
-            max_payload=CONTROL_PAYLOAD,
-            ice_servers=ice_servers(connect, joined.ice_servers),
-            max_retries=connect.max_retries,
-            retry_backoff=connect.retry_backoff,
-            only_loopback=connect.only_loopback,
-        )
 
     async def _last_word(self, mailbox: Mailbox) -> None:
         # What ran to its end the sender completes; leaving would open the code for another receiver.

@@ -14,14 +14,14 @@ from p2pal.app.base import Transfer
 from p2pal.app.entries import kept_manifest
 from p2pal.app.events import Accepted, Code, Listed, WrongGuess, recv_command
 from p2pal.app.options import ConnectOptions, SendOptions
-from p2pal.app.shell import Shell, ice_servers, keeping_the_list, load_engine
+from p2pal.app.shell import Shell, keeping_the_list, load_engine
 from p2pal.app.tracker import Tracker
 from p2pal.crypto import codes
 from p2pal.errors import Refused, UsageError
 from p2pal.files.pumps import ReadPump
 from p2pal.files.source import Source, WalkFailed
 from p2pal.peer.meeting import Guesses, GuessReason, meet_receiver
-from p2pal.peer.peer import Peer, PeerConfig
+from p2pal.peer.peer import Peer
 from p2pal.rendezvous.client import Created, RendezvousClient
 from p2pal.rendezvous.mailbox import Mailbox
 from p2pal.transfer.events import Started
@@ -159,7 +159,10 @@ class _Send(Shell):
                 reader = tasks.create_task(self._read(self._pump))
                 try:
                     self._machine.start(monotonic())
-                    await self._stream(Peer(met, self._config(created), self))
+                    config = peer_config(
+                        self._connect, created.ice_servers, sender=True, max_payload=self._payload_limit
+                    )
+                    await self._stream(Peer(met, config, self))
                 finally:
                     reader.cancel()
                     self._pump.close()
@@ -167,17 +170,6 @@ class _Send(Shell):
     def _announce(self, code: str, created: Created) -> None:
         server = self._connect.shown_server
         self._emit(Code(code=code, ttl=created.expires_in, server=server, command=recv_command(code, server)))
-
-    def _config(self, created: Created) -> PeerConfig:
-        connect = self._connect
-        return PeerConfig(
-            sender=True,
-            max_payload=self._payload_limit,
-            ice_servers=ice_servers(connect, created.ice_servers),
-            max_retries=connect.max_retries,
-            retry_backoff=connect.retry_backoff,
-            only_loopback=connect.only_loopback,
-        )
 
     def _guess_failed(self, reason: GuessReason, left: int) -> None:
         self._emit(WrongGuess(left=left, reason=reason))

@@ -21,7 +21,7 @@ from p2pal.app.tracker import Tracker
 from p2pal.errors import CodeExpired, ConnectionImpossible, DiskError, Interrupted, P2palError, PeerLost, ServerRefused
 from p2pal.lanes.base import IceServer
 from p2pal.peer.meeting import Introduction
-from p2pal.peer.peer import Peer
+from p2pal.peer.peer import Peer, PeerConfig
 from p2pal.rendezvous.mailbox import Mailbox
 from p2pal.wire.transfer import Reason
 
@@ -166,7 +166,7 @@ class Shell(Transfer):
             PeerLost: If the session ended before the machine did.
         """
         self._peer = peer
-        ticker = asyncio.create_task(self._tick())
+        ticker = asyncio.create_task(self._tick(peer))
         try:
             if self._cancelled:
                 self._machine.cancel(Reason.CANCELLED, "", monotonic())
@@ -185,10 +185,13 @@ class Shell(Transfer):
                 raise PeerLost("the other side stopped the transfer", hint="files that were complete are kept")
             raise PeerLost("the other side ended the session before the transfer was complete")
 
-    async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(TICK)
-            self._look(monotonic())
+    async def _tick(self, peer: Peer) -> None:
+        try:
+            while True:
+                await asyncio.sleep(TICK)
+                self._look(monotonic())
+        except Exception as error:  # noqa: BLE001 - nobody awaits this task: who runs the peer hears of it
+            peer.abandon(error)
 
     def _look(self, now: float) -> None:
         """Look at the clock, a few times a second."""
@@ -304,3 +307,17 @@ def ice_servers(connect: ConnectOptions, offered: Iterable[IceServerLike]) -> li
     if connect.turn:
         servers.append(IceServer(connect.turn, connect.turn_user, connect.turn_pass))
     return servers
+
+
+def peer_config(
+    connect: ConnectOptions, offered: Iterable[IceServerLike], *, sender: bool, max_payload: int
+) -> PeerConfig:
+    """Return how the peer connects: the caller's choices, and the STUN and TURN servers that are ``offered``."""
+    return PeerConfig(
+        sender=sender,
+        max_payload=max_payload,
+        ice_servers=ice_servers(connect, offered),
+        max_retries=connect.max_retries,
+        retry_backoff=connect.retry_backoff,
+        only_loopback=connect.only_loopback,
+    )
