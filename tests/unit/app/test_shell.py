@@ -8,7 +8,7 @@ import pytest
 from p2pal.app.options import ConnectOptions
 from p2pal.app.shell import Shell, ice_servers
 from p2pal.app.tracker import Tracker
-from p2pal.errors import PeerLost
+from p2pal.errors import DiskError, PeerLost
 from p2pal.lanes.base import IceServer
 from p2pal.peer.peer import Peer
 from p2pal.transfer.events import Finished
@@ -78,5 +78,38 @@ def test_a_link_that_is_lost_after_the_last_word_is_no_error(finished: bool) -> 
         else:
             with pytest.raises(PeerLost):
                 await shell._main()
+
+    asyncio.run(run())
+
+
+class Waiting:
+    """A peer that runs until it is abandoned."""
+
+    def __init__(self) -> None:
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def run(self) -> None:
+        await self.ended
+
+    def abandon(self, error: BaseException | None = None) -> None:
+        assert error is not None
+        self.ended.set_exception(error)
+
+
+class Breaking(Bare):
+    """A use case whose look at the clock fails, as it does when the list of files cannot be read any more."""
+
+    async def _main(self) -> None:
+        await self._stream(cast("Peer", Waiting()))
+
+    def _look(self, now: float) -> None:
+        raise DiskError("the list is gone")
+
+
+def test_what_fails_at_a_look_at_the_clock_ends_the_transfer() -> None:
+    async def run() -> None:
+        with pytest.raises(DiskError):
+            async with asyncio.timeout(10):
+                await Breaking()._main()
 
     asyncio.run(run())
