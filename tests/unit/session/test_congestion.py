@@ -7,10 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2pal.session.congestion import (
+    HEADROOM,
     INITIAL_WINDOW,
     MAX_WINDOW,
     MIN_WINDOW,
     MIN_WINDOW_FRAMES,
+    RATE_ROUNDS,
     Congestion,
     tolerated_delay,
 )
@@ -147,3 +149,30 @@ def test_what_a_short_path_tolerates_fits_its_queue_even_when_overshot(min_rtt: 
 def test_a_long_path_tolerates_in_proportion() -> None:
     assert tolerated_delay(0.020) == 0.004
     assert tolerated_delay(0.100) == pytest.approx(0.015)
+
+
+def timed_round(congestion: Congestion, now: float, seconds: float, rtt: float) -> float:
+    """Fill the window, and have all of it acknowledged after some seconds; return the time then."""
+    while congestion.can_send(FRAME):
+        congestion.on_sent(FRAME, now)
+    congestion.on_ack(congestion.in_flight, rtt, now + seconds)
+    return now + seconds
+
+
+def test_the_window_stops_growing_at_what_the_path_has_shown_to_deliver() -> None:
+    congestion, now = Congestion(FRAME), 0.0
+    rate, rtt = 12_500_000, 0.020  # the delay has not been seen yet: the round trips say that there is room
+    for _ in range(40):
+        now = timed_round(congestion, now, max(rtt, congestion.window / rate), rtt)
+    bound = rate * (rtt + tolerated_delay(rtt)) * HEADROOM
+    assert 0.8 * bound < congestion.window <= bound * 1.01
+
+
+def test_a_path_that_delivers_more_again_lets_the_window_grow_again() -> None:
+    congestion, now = Congestion(FRAME), 0.0
+    for _ in range(2 * RATE_ROUNDS):
+        now = timed_round(congestion, now, 0.1, 0.020)  # slow
+    held = congestion.window
+    for _ in range(40):
+        now = timed_round(congestion, now, 0.020, 0.020)
+    assert congestion.window > 4 * held
