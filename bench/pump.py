@@ -200,7 +200,7 @@ def main() -> int:
     parser.add_argument("--bytes", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.role is not None:
-        import uvloop  # the loop that p2pal runs on, too
+        import uvloop  # the faster one for a bare pump; p2pal's transfers run on asyncio's own
 
         uvloop.run(run(args.role, args.fd, args.bytes, args.kib * 1024))
         return 0
