@@ -186,7 +186,6 @@ class WritePump:
         self._ops: deque[SinkOp] = deque()
         self._results: list[SinkResult] = []
         self._executed = 0
-        self._pending_bytes = 0
         self._failure: BaseException | None = None
         self._closing = False
         self._poll = False
@@ -199,16 +198,10 @@ class WritePump:
         sink.set_listener(self._sink_ready)
         self._thread.start()
 
-    @property
-    def pending_bytes(self) -> int:
-        """Bytes of file data that were submitted and not yet written."""
-        return self._pending_bytes
-
     def submit(self, ops: Sequence[SinkOp]) -> None:
-        """Queue operations. Does not block: the caller looks at :attr:`pending_bytes` and the session's window."""
+        """Queue operations. Does not block: the session's window bounds what may wait here."""
         with self._changed:
             self._ops.extend(ops)
-            self._pending_bytes += sum(map(_bytes, ops))
             self._changed.notify()
 
     async def get(self) -> tuple[list[SinkResult], int]:
@@ -260,7 +253,7 @@ class WritePump:
             self._execute(ops)
             if self._closing:
                 return False
-        self._publish(self._sink.poll(idle=not self._ops), 0, 0)
+        self._publish(self._sink.poll(idle=not self._ops), 0)
         return True
 
     def _execute(self, ops: deque[SinkOp]) -> None:
@@ -275,21 +268,20 @@ class WritePump:
                 size += _bytes(op)
             results += self._sink.poll(idle=False)
         finally:
-            self._publish(results, executed, size)
+            self._publish(results, executed)
 
-    def _publish(self, results: list[SinkResult], executed: int, size: int) -> None:
+    def _publish(self, results: list[SinkResult], executed: int) -> None:
         if results or executed:
             with self._changed:
                 self._results += results
                 self._executed += executed
-                self._pending_bytes -= size
                 self._wake.ring()
 
     def _finish(self) -> None:
         """Clean up and let :meth:`close` return."""
         try:
             try:
-                self._publish(self._sink.discard_all(), 0, 0)
+                self._publish(self._sink.discard_all(), 0)
             finally:
                 self._sink.close()
         except BaseException as error:  # noqa: BLE001 - handed to the loop's side, which raises it

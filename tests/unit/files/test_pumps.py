@@ -201,7 +201,6 @@ def test_operations_are_executed_in_order_and_counted(tmp_path: Path, run: Runne
         writing.pump.submit([ops.Seal()])
         await writing.until(1002)
         assert writing.executed == 3002
-        assert writing.pump.pending_bytes == 0
         assert writing.results[-1] == ops.Sealed()
         assert {result.index for result in writing.results if isinstance(result, ops.EntryDone)} == set(range(1001))
         assert await writing.pump.close() == []
@@ -220,29 +219,6 @@ def test_a_lone_file_is_told_without_a_seal(tmp_path: Path, run: Runner) -> None
             writing.pump.submit(whole_file(index, name, b"data"))
             await writing.until(index + 1)
         assert writing.results == [ops.EntryDone(0), ops.EntryDone(1)]
-        await writing.pump.close()
-
-    run(main())
-
-
-def test_bytes_are_pending_until_they_are_written(tmp_path: Path, run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    disk = Disk(tmp_path, [(b"x", Kind.FILE)])
-    gate = threading.Event()
-    execute = disk.sink.execute
-
-    def slow(op: ops.SinkOp) -> list[ops.SinkResult]:
-        gate.wait(60)
-        return execute(op)
-
-    monkeypatch.setattr(disk.sink, "execute", slow)
-
-    async def main() -> None:
-        writing = Writing(WritePump(disk.sink))
-        writing.pump.submit(whole_file(0, b"x", bytes(1000)))
-        assert writing.pump.pending_bytes == 1000
-        gate.set()
-        await writing.until(1)
-        assert writing.pump.pending_bytes == 0
         await writing.pump.close()
 
     run(main())
