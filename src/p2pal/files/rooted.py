@@ -188,7 +188,8 @@ def open_root(path: str | bytes, *, handles: bool = HAVE_HANDLES) -> Directory:
 class Tree:
     """The directories below some named ones, opened part by part; the last used stay open.
 
-    For one thread; the directories it gives out may be released by others.
+    For one thread, but any may close it: a walk does not end at once. The directories that it gives out may be
+    released by any, too.
 
     Args:
         open_top: Opens the directory for a path's first part.
@@ -199,6 +200,8 @@ class Tree:
         self._open_top = open_top
         self._limit = limit
         self._open: OrderedDict[bytes, Directory] = OrderedDict()
+        self._closed = False
+        self._lock = threading.Lock()
 
     def directory(self, path: bytes) -> Directory:
         """Return the directory at ``path`` (its parts divided by ``/``), to be released by the caller.
@@ -206,6 +209,10 @@ class Tree:
         Raises:
             OSError: If a part is missing, a link, or no directory.
         """
+        with self._lock:
+            return self._find(path)
+
+    def _find(self, path: bytes) -> Directory:
         found = self._open.get(path)
         if found is not None:
             self._open.move_to_end(path)
@@ -238,14 +245,18 @@ class Tree:
             parent.release()
 
     def _keep(self, path: bytes, directory: Directory) -> None:
+        if self._closed:
+            return
         self._open[path] = directory.retain()
         if len(self._open) > self._limit:
             self._open.popitem(last=False)[1].release()
 
     def close(self) -> None:
-        """Close what is kept open."""
-        release_all(self._open.values())
-        self._open.clear()
+        """Close what is kept open, and keep nothing open from now on."""
+        with self._lock:
+            self._closed = True
+            release_all(self._open.values())
+            self._open.clear()
 
 
 def release_all(directories: Iterable[Directory]) -> None:

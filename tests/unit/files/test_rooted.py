@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -198,3 +199,36 @@ def test_attributes_that_a_file_system_lacks_are_passed_over() -> None:
         raise OverflowError
     with pytest.raises(OSError), where_supported():
         raise OSError(5, "input/output error")
+
+
+def test_a_tree_that_was_closed_keeps_nothing_open(root: Directory) -> None:
+    root.make_directory(b"a")
+    tree = Tree(root.open_directory)
+    before = open_files()
+    tree.directory(b"a").release()
+    tree.close()
+    tree.directory(b"a").release()  # a thread that walks on
+    assert open_files() == before
+
+
+def test_a_tree_may_be_closed_while_another_thread_walks(root: Directory) -> None:
+    for number in range(100):
+        root.make_directory(b"%d" % number)
+    before = open_files()
+    failures: list[BaseException] = []
+    for _ in range(20):
+        tree = Tree(root.open_directory)
+
+        def walk(tree: Tree = tree) -> None:
+            try:
+                for number in range(100):
+                    tree.directory(b"%d" % number).release()
+            except BaseException as error:  # noqa: BLE001 - told below
+                failures.append(error)
+
+        walking = threading.Thread(target=walk)
+        walking.start()
+        tree.close()
+        walking.join()
+    assert not failures
+    assert open_files() == before
