@@ -535,7 +535,7 @@ class Peer:
 
     def path_changed(self, connection: WebRtcConnection) -> None:
         """Another path is in use: find out which, and tell the owner."""
-        if self._tasks is not None and not self._closing:
+        if self._tasks is not None and not self._closing and not self._ended.done():
             self._tasks.create_task(self._report_path(connection))
 
     async def _report_path(self, connection: WebRtcConnection) -> None:

@@ -244,3 +244,16 @@ async def test_sending_before_there_is_a_session_is_a_mistake() -> None:
         assert left.peer.max_payload == 64 * 1024
         left.peer.consumed(0)
         await running.linked()
+
+
+@on_loop
+async def test_a_path_that_changes_while_a_side_fails_is_not_looked_at() -> None:
+    left, right = Owner(), Owner()
+    async with pair(left, right) as (running, _):
+        await running.linked()
+        (connection,) = left.peer._connections.values()
+        left.peer.abandon(PeerLost("gone"))
+        for _turn in range(5):
+            left.peer.path_changed(connection)
+            await asyncio.sleep(0)
+        assert isinstance((await running.end())[0], PeerLost)
