@@ -14,7 +14,7 @@ from p2pal.app.base import Transfer
 from p2pal.app.entries import kept_manifest
 from p2pal.app.events import Accepted, Code, Listed, WrongGuess, recv_command
 from p2pal.app.options import ConnectOptions, SendOptions
-from p2pal.app.shell import Shell, keeping_the_list, load_engine
+from p2pal.app.shell import Shell, keeping_the_list, load_engine, peer_config
 from p2pal.app.tracker import Tracker
 from p2pal.crypto import codes
 from p2pal.errors import Refused, UsageError
