@@ -25,6 +25,7 @@ from tests.e2e.trees import make_tree, tree_equal, write
         (["send", "{file}", "-turn", "turn:example.org"], "-turn needs credentials"),
         (["send", "{file}", "-server", "http://127.0.0.1:1", "--serve"], "-server and --serve exclude each other"),
         (["recv", "-y", "a", "b"], "unexpected extra argument"),
+        (["recv", "-y", "-out", "{dir}/new/", "zebra-luna-47"], "there is no such directory"),
         (["recv", "-overwrite=yes", "zebra-luna-47"], "-overwrite takes no value"),
         (["recieve", "zebra-luna-47"], "there is no command 'recieve'"),
         (["server", "--port", "99999"], "--port takes a whole number from 0 to 65535"),

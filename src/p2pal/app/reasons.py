@@ -66,8 +66,8 @@ def outcome(
             "a file failed and the batch was stopped", hint="-skip-errors on the sender leaves such files out"
         )
     count = max(failed, 1)
-    noun = "entry" if count == 1 else "entries"
-    return PartialFailure(f"{count} {noun} failed or were skipped", hint="the list above says why")
+    noun = "1 entry" if count == 1 else f"{count:,} entries"
+    return PartialFailure(f"{noun} failed or left out", hint="each is reported with its reason")
 
 
 def _stopped(role: Role, aborted: Aborted) -> P2palError:
@@ -78,12 +78,16 @@ def _stopped(role: Role, aborted: Aborted) -> P2palError:
         case Reason.CANCELLED if here:
             return Interrupted("stopped", hint="")
         case Reason.CANCELLED:
-            return PeerLost("the other side stopped the transfer", hint="files that were complete are kept")
+            return PeerLost(
+                "the other side stopped the transfer", hint="files that were complete are kept"
+            )
         case Reason.DISK if role == "receive" and here:
             return DiskError("the disk is full; the transfer was stopped")
         case Reason.DISK:
             return PeerError("the other side's disk is full", hint="free some space there and send again")
         case Reason.PERMISSION if here:
             return DiskError("the files could not be written")
+        case Reason.PERMISSION:
+            return PeerError("the other side cannot write the files", hint="its own screen says why; then send again")
         case _:
             return PeerError("the other side stopped the transfer" if aborted.by_peer else "the transfer was stopped")

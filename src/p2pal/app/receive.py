@@ -36,13 +36,12 @@ Decide = Callable[[Offered, list[str]], Awaitable[Decision]]
 CONTROL_PAYLOAD: Final = 64 * 1024
 """Bytes of the largest payload that a receiver sends: verdicts and wants."""
 
-FAREWELL: Final = 2.0
+CLOSE_WAIT: Final = 2.0
 """Seconds that the sender gets to close the session after our last word."""
 
 PATH_WAIT: Final = 0.5
 """Seconds that the offer may wait for the name of the path."""
 
-_REFUSALS: Final = {DiskError: Reason.DISK, Interrupted: Reason.CANCELLED}
 _KINDS: Final = {Kind.FILE: "file", Kind.DIRECTORY: "directory", Kind.LINK: "link"}
 
 
@@ -85,6 +84,7 @@ class _Receive(Shell):
         self._deciding: asyncio.Task[None] | None = None
         self._writer: asyncio.Task[None] | None = None
         self._local_error: P2palError | None = None
+        self._disk_reason = Reason.PERMISSION  # what the sender hears if the disk refuses before the first byte
         # Flow control: after how many operations in all each payload that we took is dealt with.
         self._ops: list[SinkOp] = []
         self._submitted = 0
@@ -167,7 +167,10 @@ class _Receive(Shell):
         except P2palError as error:
             # The disk, or the person's way out of the question; the sender hears of it, and the caller which it was.
             self._local_error = error
-            self._refuse(_REFUSALS.get(type(error), Reason.DECLINED))
+            if isinstance(error, DiskError):
+                self._refuse(self._disk_reason)
+            else:
+                self._refuse(Reason.CANCELLED if isinstance(error, Interrupted) else Reason.DECLINED)
             return
         self._pump = WritePump(sink)
         self._writer = self._tasks.create_task(self._collect(self._pump))
@@ -184,7 +187,11 @@ class _Receive(Shell):
 
     def _plan(self, offer: OfferComplete) -> Placement:
         placement = plan(self._options.out, self._tops())
-        placement.check_space(offer.total)
+        try:
+            placement.check_space(offer.total)
+        except DiskError:
+            self._disk_reason = Reason.DISK
+            raise
         return placement
 
     def _tops(self) -> list[tuple[bytes, Kind]]:
@@ -236,5 +243,5 @@ class _Receive(Shell):
 
     async def _close(self, peer: Peer) -> None:
         """The sender closes when it has our last word; one that does not is left alone after a while."""
-        await peer.wait_closed(FAREWELL)
+        await peer.wait_closed(CLOSE_WAIT)
         await peer.close()

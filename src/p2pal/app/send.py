@@ -17,7 +17,7 @@ from p2pal.app.options import ConnectOptions, SendOptions
 from p2pal.app.shell import Shell, keeping_the_list, load_engine, peer_config
 from p2pal.app.tracker import Tracker
 from p2pal.crypto import codes
-from p2pal.errors import Refused, UsageError
+from p2pal.errors import CodeUnknown, Refused, ServerRefused, UsageError
 from p2pal.files.pumps import ReadPump
 from p2pal.files.source import Source, WalkFailed
 from p2pal.peer.meeting import Guesses, GuessReason, meet_receiver
@@ -110,6 +110,13 @@ class _Send(Shell):
     @property
     def _payload_limit(self) -> int:
         return self._options.chunk_kib * 1024 + CHUNK_OVERHEAD
+
+    async def _tend(self, mailbox: Mailbox) -> None:
+        try:
+            await super()._tend(mailbox)
+        except CodeUnknown as error:  # the code is ours: there is none to check
+            message = "the signaling server does not know this transfer any more"
+            raise ServerRefused(message, hint="send again to get a new code") from error
 
     async def _walk(self, source: Source) -> None:
         walk = source.walk()

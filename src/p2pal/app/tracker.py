@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from p2pal.app.events import AnyEvent, FileDone, FileFailed, Progress, Role, Summary
 from p2pal.app.meter import Meter
@@ -11,6 +12,9 @@ from p2pal.errors import P2palError
 from p2pal.transfer.events import Aborted, BytesMoved, EntryFailed, EntryFinished, EntryStarted, Finished
 from p2pal.transfer.manifest import Manifest
 from p2pal.wire.transfer import Kind, Reason
+
+STANDSTILL: Final = 1.0
+"""Bytes per second below which nothing new is to be said: a smoothed rate never gets down to zero."""
 
 
 class Tracker:
@@ -66,17 +70,18 @@ class Tracker:
             case Finished():
                 self.finished = event
 
-    def progress(self, now: float, in_flight: int = 0) -> None:
+    def progress(self, now: float, in_flight: int = 0, *, average: float | None = None) -> None:
         """Emit a progress event if anything moved since the last, or the rate still falls.
 
         Args:
             now: The time.
             in_flight: Bytes that were handed on but are not known to have arrived.
+            average: At the end, the rate over the whole time: the smoothed one of a short transfer says nothing.
         """
         done = max(0, self._moved - in_flight)
         state = (done, self._files_done, self._failed)
-        rate = self._meter.sample(done, now)
-        if state == self._last and not rate:
+        rate = self._meter.sample(done, now) if average is None else average
+        if state == self._last and rate < STANDSTILL:
             return
         self._last = state
         total = self._manifest.total
@@ -90,7 +95,7 @@ class Tracker:
                 files_failed=self._failed,
                 files=self._manifest.files,
                 rate=rate,
-                eta=self._meter.eta(total - done),
+                eta=self._meter.eta(total - done) if average is None else 0.0,
                 name=None if current is None else current.name,
                 file_done=max(0, min(self._file_done - in_flight, size)),
                 file_size=size,
@@ -102,7 +107,9 @@ class Tracker:
         finished = self.finished
         if finished is None or not finished.seconds:
             return outcome(self._role, self.aborted, finished, self._reasons)
-        self.progress(now)
+        average = self._moved / finished.seconds
+        self._last = None
+        self.progress(now, average=average)
         error = outcome(self._role, self.aborted, finished, self._reasons)
         self._emit(
             Summary(
@@ -112,7 +119,7 @@ class Tracker:
                 failed=self._failed,
                 total=self._moved,
                 seconds=finished.seconds,
-                rate=self._moved / finished.seconds,
+                rate=average,
                 path=path,
             )
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,16 @@ def complete_code(_ctx: click.Context, _param: click.Parameter, incomplete: str)
     return [CompletionItem(word) for word in complete(incomplete)]
 
 
+class Target(click.Path):
+    """What ``-out`` names. A slash at its end promises a directory, which a path object would forget."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path; refuse a directory that is promised and not there."""
+        if str(value).endswith(("/", os.sep)) and not os.path.isdir(value):
+            self.fail("it ends with a slash but there is no such directory; make it first", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 @click.command(cls=Command, context_settings=CONTEXT, options_metavar="[FLAGS]")
 @click.argument("code", metavar="[CODE]", required=False, shell_complete=complete_code)
 @server_option
@@ -36,7 +47,7 @@ def complete_code(_ctx: click.Context, _param: click.Parameter, incomplete: str)
     "-out",
     dest="out",
     metavar="PATH",
-    type=click.Path(path_type=Path),
+    type=Target(path_type=Path),
     default=".",
     help="Directory to write into, or the path that the file or tree shall have [current directory].",
 )

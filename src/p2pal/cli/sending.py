@@ -36,7 +36,7 @@ def run_send(files: tuple[Path, ...], flags: dict[str, Any], *, as_json: bool, q
     board = make_board(quiet=quiet or as_json, debug=debug)
     out = Writer(sys.stdout)
     screen = SenderView(out, board, flags["ttl"], _directories(files))
-    view: View = JsonView(out) if as_json else QuietView(out) if quiet else screen
+    view: View = JsonView(out) if as_json else QuietView(out, command=flags["serve"] is not None) if quiet else screen
     asking = view is screen and not flags.pop("yes") and interactive()
 
     async def main(stop: signals.Stop) -> None:

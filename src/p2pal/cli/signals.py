@@ -49,6 +49,11 @@ class Stop:
         for action in self._first:
             action()
 
+    def hang_up(self) -> None:
+        """The terminal is gone: ask, once. Shell and kernel both tell of it, which is no impatience."""
+        if not self._asked.is_set():
+            self.request()
+
     async def wait(self) -> None:
         """Return once the user asked."""
         await self._asked.wait()
@@ -75,7 +80,7 @@ def listening(stop: Stop) -> Iterator[None]:
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup wants us to go on
             numbers.append(signal.SIGHUP)
         for number in numbers:
-            loop.add_signal_handler(number, stop.request)
+            loop.add_signal_handler(number, stop.hang_up if number == signal.SIGHUP else stop.request)
         try:
             yield
         finally:

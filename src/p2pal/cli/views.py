@@ -69,15 +69,21 @@ class JsonView:
 
 
 class QuietView:
-    """``-q``: the join code and nothing else; on the receiving side nothing at all."""
+    """``-q``: the join code and nothing else; on the receiving side nothing at all.
 
-    def __init__(self, out: Writer) -> None:
+    Args:
+        out: For the code.
+        command: Write the whole command for the other machine instead: with ``--serve`` nobody knows the address.
+    """
+
+    def __init__(self, out: Writer, *, command: bool = False) -> None:
         self._out = out
+        self._command = command
 
     def show(self, event: events.Event) -> None:
         """Write the code alone."""
         if isinstance(event, events.Code):
-            self._out.line(safe(event.code))
+            self._out.line(safe(event.command, 500) if self._command else safe(event.code))
 
     def close(self, failure: events.Failure | None) -> None:
         """Nothing to add: the error is on stderr."""
@@ -145,6 +151,8 @@ class _HumanView:
         return f"{text}, {safe(event.path)}" if event.path else text
 
     def _partial(self, verb: str, event: events.Summary) -> str:
+        if not event.files and not event.failed:
+            return f"Stopped after {units.size(event.total)}; no file is complete"
         everything = units.plural(event.files + event.failed, "file")
         return f"{verb} {event.files:,} of {everything}, {event.failed:,} failed"
 
@@ -163,15 +171,22 @@ class SenderView(_HumanView):
         super().__init__(out, board)
         self._ttl = ttl
         self._directories = directories
+        self._coded = False
+        self._early: events.Listed | None = None
 
     def show(self, event: events.Event) -> None:
         """Show one event."""
         match event:
+            case events.Listed() if not self._coded:
+                self._early = event  # a short walk may overtake the code; scripts count on one order
             case events.Listed():
                 self.listing(event)
             case events.Code():
+                self._coded = True
                 self._out.line(f"Join code: {safe(event.code)}")
                 self._out.line(f"On the other machine: {safe(event.command, 500)}")
+                if self._early is not None:
+                    self.listing(self._early)
                 self._board.note("Waiting for the other machine…")
             case events.WrongGuess():
                 left = "no more tries" if event.left <= 0 else f"{units.plural(event.left, 'more try')} left"
@@ -256,8 +271,9 @@ class ReceiverView(_HumanView):
     def _summary(self, event: events.Summary) -> None:
         self._board.stop(complete=event.ok)
         self._out.line(VERIFIED if event.ok else self._partial("Received", event))
-        self._out.line(f"Saved: {self._place()}")
-        self._out.line(self._figures(event))
+        if event.ok or event.files:
+            self._out.line(f"Saved: {self._place()}")
+            self._out.line(self._figures(event))
 
     def _place(self) -> str:
         """Where the result is, as a path that can be opened."""

@@ -21,7 +21,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
 from p2pal.crypto.keys import Direction
-from p2pal.crypto.seal import BadSeal, LaneOpener, LaneSealer
+from p2pal.crypto.seal import BadSeal, LaneExhausted, LaneOpener, LaneSealer
 from p2pal.errors import (
     ConnectionImpossible,
     Interrupted,
@@ -77,7 +77,8 @@ GATHER_BYTES: Final = 480 << 10
 GATHER_SECONDS: Final = 0.001
 """Large messages are dealt with together until so many bytes came, or for so long; small ones, such as ACK, at once.
 
-The engine hands over one message in each turn of the loop: waking the disk's thread for each costs more than the rest.
+The engine hands over what has come in a turn of the loop, often a single message: waking the disk's thread for each
+costs more than the rest.
 """
 LARGE: Final = 4096
 
@@ -641,8 +642,11 @@ class Peer:
 
     def _drain_into(self, session: Session, live: _LiveLane) -> None:
         seal, send = live.sealer.seal, live.lane.send
-        for frame in session.outputs(live.lane.id, live.lane.budget(), monotonic()):
-            send(seal(frame))
+        try:
+            for frame in session.outputs(live.lane.id, live.lane.budget(), monotonic()):
+                send(seal(frame))
+        except LaneExhausted:
+            live.lane.close()  # its key has sealed all that one key may; the next lane has another
 
     def _peer_left(self, code: int, reason: str) -> None:
         self._closing = True

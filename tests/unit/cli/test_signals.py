@@ -82,3 +82,18 @@ async def test_nohup_stays_in_force() -> None:
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@POSIX
+@on_loop
+async def test_a_terminal_that_goes_away_is_no_impatience_however_often_it_is_told() -> None:
+    stop = signals.Stop()
+    asked: list[str] = []
+    stop.on_request(lambda: asked.append("asked"))
+    with signals.listening(stop):
+        for _ in range(3):  # the shell tells, and the kernel
+            signal.raise_signal(signal.SIGHUP)
+            await asyncio.sleep(0)
+        await stop.wait()
+        await asyncio.sleep(0)
+    assert asked == ["asked"]

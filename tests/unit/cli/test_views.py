@@ -50,9 +50,9 @@ async def test_sender_from_start_to_end() -> None:
     ]
     await play(SenderView(screen.writer, screen.board, 300.0), screen, script)
     assert screen.out == [
-        "Sending file: report.pdf (1 file, 2.3 MB) — TTL: 5m",
         "Join code: zebra-luna-47",
         "On the other machine: p2pal recv zebra-luna-47",
+        "Sending file: report.pdf (1 file, 2.3 MB) — TTL: 5m",
         "Sent: report.pdf (1 file, 2.3 MB) 100% — SHA-256 verified",
         "1 file in 1.2 s at 1.9 MB/s, direct, host udp",
     ]
@@ -241,3 +241,24 @@ def test_hidden_names_are_offered_in_sight() -> None:
     offer = events.Offered([*tops, events.Top(".ssh", "directory", 1, 1)], 0, 41, 42, 41)
     assert ".ssh/" in offer_lines(offer)[1]
     assert offer_lines(offer)[-1] == "  and 21 more"
+
+
+@on_loop
+async def test_a_transfer_stopped_before_any_file_was_complete_claims_none() -> None:
+    for role, view in (("send", SenderView), ("receive", ReceiverView)):
+        screen = Screen()
+        stopped = events.Summary(
+            role=role,  # type: ignore[arg-type]
+            ok=False, files=0, failed=0, total=144_000_000, seconds=1.3, rate=1e8, path="direct, host udp",
+        )  # fmt: skip
+        made = view(screen.writer, screen.board, 300.0 if role == "send" else Path("."))  # type: ignore[arg-type]
+        with pytest.raises(PeerLost):
+            await play(made, screen, [stopped], PeerLost("gone"))
+        assert screen.out == ["Stopped after 144.0 MB; no file is complete"]
+
+
+@on_loop
+async def test_quiet_with_a_server_of_its_own_is_the_whole_command() -> None:
+    screen = Screen()
+    await play(QuietView(screen.writer, command=True), screen, [ONE, CODE])
+    assert screen.out == ["p2pal recv zebra-luna-47"]

@@ -9,6 +9,7 @@ import pytest
 from tests.unit.peer.kit import PATIENCE, Owner, pair
 from tests.unit.server.kit import on_loop
 
+from p2pal.crypto.seal import MAX_FRAMES
 from p2pal.errors import ConnectionImpossible, P2palError, PeerLost, ProtocolError
 from p2pal.peer.peer import WINDOW
 from p2pal.wire.signal import Answer, Bye, Hello, encode
@@ -174,6 +175,22 @@ def test_a_peer_that_breaks_the_rules_of_the_link_ends_the_session(message: Hell
             assert right.closed == (1, "protocol")
 
     breaking()
+
+
+@on_loop
+async def test_a_lane_whose_key_has_sealed_all_it_may_is_replaced() -> None:
+    there = payloads(100)
+    left, right = Owner(), Owner()
+    async with pair(left, right) as (running, _):
+        await running.linked()
+        (sending,), (opening,) = left.peer._lanes.values(), right.peer._lanes.values()
+        assert opening.opener is not None
+        sending.sealer._count = opening.opener._count = MAX_FRAMES - 20  # both ends are at rest
+        left.to_send.extend(there)
+        left.peer_turn()
+        await right.until(lambda: len(right.received) == len(there))
+        assert right.received == there
+        assert left.back == 1
 
 
 @on_loop
