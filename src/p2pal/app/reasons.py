@@ -78,9 +78,7 @@ def _stopped(role: Role, aborted: Aborted) -> P2palError:
         case Reason.CANCELLED if here:
             return Interrupted("stopped", hint="")
         case Reason.CANCELLED:
-            return PeerLost(
-                "the other side stopped the transfer", hint="files that were complete are kept"
-            )
+            return PeerLost("the other side stopped the transfer", hint="files that were complete are kept")
         case Reason.DISK if role == "receive" and here:
             return DiskError("the disk is full; the transfer was stopped")
         case Reason.DISK:

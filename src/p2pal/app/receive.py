@@ -103,9 +103,10 @@ class _Receive(Shell):
             finally:
                 if self._pump is not None:
                     await self._pump.close()
-        error = self._local_error or self._tracker.conclude(monotonic(), "" if self._peer is None else self._peer.path)
-        if error is not None:
-            raise error
+            # Within the block: the last report still names files.
+            error = self._local_error or self._tracker.conclude(monotonic(), self._path)
+            if error is not None:
+                raise error
 
     async def _join(self, engine: asyncio.Task[None]) -> None:
         async with RendezvousClient(self._connect.server) as client:

@@ -103,9 +103,10 @@ class _Send(Shell):
             finally:
                 if self._pump is None:
                     source.close()
-        error = self._tracker.conclude(monotonic(), self._path)
-        if error is not None:
-            raise error
+            # Within the block: the last report still names files.
+            error = self._tracker.conclude(monotonic(), self._path)
+            if error is not None:
+                raise error
 
     @property
     def _payload_limit(self) -> int:

@@ -20,6 +20,7 @@ from p2pal.app.events import Event
 from p2pal.app.options import Decision
 from p2pal.app.shell import Shell
 from p2pal.errors import CodeUnknown, DiskError, Interrupted, MistypedCode, PeerLost, Refused, WrongCode
+from p2pal.transfer import manifest
 
 LONG = 4 << 30
 
@@ -293,3 +294,18 @@ def test_two_transfers_at_once(tmp_path: Path, out: Path) -> None:
 
     run(sending)
     assert all(tree_equal(source, out / source.name) for source in sources)
+
+
+def test_the_last_report_names_a_file_that_is_no_longer_remembered(
+    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manifest, "RECENT", 1)
+    for number in range(60):
+        write(tmp_path / "tree" / f"{number:02}", content(number))
+
+    async def sending(there: Place) -> None:
+        sent, received = await there.both(there.send(tmp_path / "tree"), lambda code: there.receive(code, out))
+        assert sent.error is received.error is None
+        assert received.kinds.count(events.FileDone) == 60
+
+    run(sending)
