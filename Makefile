@@ -36,12 +36,15 @@ demo: $(VENV)/.run
 	@$(BIN)/python scripts/demo.py
 
 test: $(VENV)/.dev
+	@sh scripts/system.sh
 	$(BIN)/python -m pytest -n $(WORKERS)
 
 test_integration: $(VENV)/.dev
+	@sh scripts/system.sh
 	$(BIN)/python -m pytest -n $(WORKERS) tests/e2e
 
 test_coverage: $(VENV)/.dev
+	@sh scripts/system.sh
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m coverage run -m pytest
 	$(BIN)/python -m coverage combine

@@ -1,0 +1,16 @@
+#!/bin/sh
+# Install the system programs that the tests need, where they are missing and we are root.
+# unshare and mount: tests with nothing but loopback, and with a disk that is full.
+set -eu
+missing=""
+command -v unshare >/dev/null || missing="$missing util-linux"
+command -v mount >/dev/null || missing="$missing mount"
+[ -n "$missing" ] || exit 0
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "installing$missing"
+    apt-get update -qq
+    # shellcheck disable=SC2086 - a list of packages
+    apt-get install -y -qq --no-install-recommends $missing >/dev/null
+else
+    echo "the tests also want these packages:$missing (some are skipped without)" >&2
+fi
