@@ -115,9 +115,11 @@ class Bars:
         self._live = None
 
     def abandon(self) -> None:
-        """Show the cursor again."""
+        """Show the cursor again, on a line of its own below the bars."""
         if self._live is not None:
             self._console.show_cursor(True)
+            self._console.file.write("\n")
+            self._console.file.flush()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Lay out the lines for the terminal's present width."""

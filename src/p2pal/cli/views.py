@@ -45,9 +45,14 @@ async def present(transfer: AsyncIterator[events.Event], view: View) -> None:
 
 
 def hide_code(code: str) -> None:
-    """Keep a join code, and its words alone, out of logs and tracebacks."""
+    """Keep a join code, and its words without the number, out of logs and tracebacks.
+
+    A single word is no secret, and hiding it would eat holes into what errors say.
+    """
     logs.hide(code)
-    logs.hide(code.rpartition("-")[0])
+    words = code.rpartition("-")[0]
+    if "-" in words:
+        logs.hide(words)
 
 
 class JsonView:

@@ -200,7 +200,7 @@ def test_an_abandoned_terminal_gets_its_cursor_back(monkeypatch: pytest.MonkeyPa
     bars.start(1, 1, "")
     assert terminal.getvalue().count("\x1b[?25l") == 1
     bars.abandon()
-    assert terminal.getvalue().endswith("\x1b[?25h")
+    assert terminal.getvalue().endswith("\x1b[?25h\n")
 
 
 @pytest.mark.parametrize("text", [*NAMES[:3], "ab", "東京"])
