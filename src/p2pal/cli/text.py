@@ -19,10 +19,12 @@ ELLIPSIS: Final = "…"
 
 # Everything here is dangerous whatever str.isprintable() says of it: C0 and C1 controls, line and paragraph
 # separators, bidirectional controls, zero-width and other invisible ("default ignorable") characters, lone
-# surrogates, non-characters and tags. Variation selectors 15 and 16 stay: emoji need them and they hide nothing.
+# surrogates, non-characters, tags, and every other format character of Unicode (Cf). Variation selectors 15 and 16
+# stay: emoji need them and they hide nothing.
 _UNSAFE: Final = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
-    "\u2060-\u206f\u3164\ud800-\udfff\ufe00-\ufe0d\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff\U0001d173-\U0001d17a"
+    "[\x00-\x1f\x7f-\x9f\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u17b4\u17b5"
+    "\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff\ufe00-\ufe0d\ufeff\uffa0\ufff0-\ufffb"
+    "\ufffe\uffff\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
     "\U000e0000-\U000e0fff]"
 )
 _SHORT: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}

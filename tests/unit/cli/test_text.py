@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import unicodedata
 
 import pytest
@@ -100,6 +101,13 @@ def test_whatever_comes_is_bounded_and_harmless(text: str, limit: int) -> None:
     assert len(shown) <= limit
     assert not [char for char in shown if unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp", "Cn"}]
     shown.encode()
+
+
+def test_json_escapes_every_format_and_control_character_there_is() -> None:
+    dangerous = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+    every = [chr(code) for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) in dangerous]
+    assert len(every) > 2000
+    assert [char for char in every if json_ascii(char) == char] == []
 
 
 @given(st.text(st.characters(), max_size=40))
