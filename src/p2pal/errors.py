@@ -19,6 +19,7 @@ The tree, with exit codes::
     │   └── ProtocolError          5      it sent what the protocol does not allow
     ├── Refused                    6    a person said no, on either side
     ├── DiskError                  7    the local disk: full, read-only, not permitted
+    │   └── CheckpointError        7      a checkpoint that is missing, damaged, in use, or not this transfer's
     ├── VerificationFailed         8    what arrived is not what was sent
     ├── PartialFailure             1    some files failed or were skipped; the others are complete
     └── Interrupted              130    Ctrl-C or SIGTERM
@@ -166,6 +167,13 @@ class DiskError(P2palError):
     exit_code = 7
     code = "disk"
     default_hint = "free some space or choose another directory with -out"
+
+
+class CheckpointError(DiskError):
+    """A checkpoint cannot be used: missing, damaged, in use by another process, of a newer version, not ours."""
+
+    code = "checkpoint"
+    default_hint = "'p2pal checkpoint list' shows those there are"
 
 
 class VerificationFailed(P2palError):

@@ -65,10 +65,10 @@ class Connected(Event, frozen=True, tag="path"):
 
 
 class Reconnecting(Event, frozen=True, tag="reconnecting"):
-    """The connection failed; attempt ``attempt`` of ``attempts`` starts after ``delay`` seconds."""
+    """The connection failed; attempt ``attempt`` of ``attempts`` (None: no end) starts after ``delay`` seconds."""
 
     attempt: int
-    attempts: int
+    attempts: int | None
     delay: float
 
 
@@ -80,6 +80,50 @@ class Silence(Event, frozen=True, tag="silence"):
     """Something is due from the other side and nothing came for ``seconds``; 0 says that it is heard again."""
 
     seconds: float
+
+
+class Waiting(Event, frozen=True, tag="waiting"):
+    """Nothing moves until something comes back; after ``seconds`` more this side gives up and saves a checkpoint.
+
+    ``what`` is ``network`` (this side reaches no server), ``peer`` (the other side does not), ``disk`` (this side's is
+    full), ``peer-disk`` (the other's is); an empty ``what`` says that it goes on.
+    """
+
+    what: Literal["network", "peer", "disk", "peer-disk", ""]
+    seconds: float = 0.0
+
+
+class Resuming(Event, frozen=True, tag="resuming"):
+    """Both sides proved that they go on with an earlier transfer; ``files`` and ``done`` bytes are there already.
+
+    ``changed`` files are not as they were when the transfer began.
+    """
+
+    id: str
+    files: int
+    done: int
+    total: int
+    changed: int = 0
+
+
+class StartingOver(Event, frozen=True, tag="starting-over"):
+    """This transfer is not gone on with, or one file of it (``name``); why, in a few words."""
+
+    reason: str
+    name: str = ""
+
+
+class Saved(Event, frozen=True, tag="saved"):
+    """The end for now: a checkpoint is kept. ``command`` goes on; for a receiver, with the sender's new code."""
+
+    id: str
+    command: str
+    done: int
+    total: int
+
+
+class Unproven(Event, frozen=True, tag="unproven"):
+    """Sender: someone who knows the code, but not from the transfer that runs, wants it from the start."""
 
 
 class Top(msgspec.Struct, frozen=True):
@@ -176,6 +220,7 @@ class Failure(Event, frozen=True, tag="error"):
 
 
 AnyEvent = (
-    Listed | Code | Joining | WrongGuess | PeerJoined | Connected | Reconnecting | Reconnected | Silence | Offered
-    | Accepted | Progress | FileDone | FileFailed | Summary | Failure
+    Listed | Code | Joining | WrongGuess | PeerJoined | Connected | Reconnecting | Reconnected | Silence | Waiting
+    | Offered | Accepted | Resuming | StartingOver | Unproven | Progress | FileDone | FileFailed | Saved | Summary
+    | Failure
 )  # fmt: skip

@@ -13,6 +13,8 @@ from p2pal.errors import UsageError
 
 DEFAULT_SERVER: Final = "http://localhost:8080"
 DEFAULT_STUN: Final = "stun:stun.l.google.com:19302"
+DEFAULT_WAIT: Final = 600.0
+DEFAULT_CHECKPOINT_TTL: Final = 168 * 3600.0
 MIN_CHUNK_KIB: Final = 4
 MAX_CHUNK_KIB: Final = 255
 """The engine's largest message is 256 KiB; a frame adds its headers and a 16-byte tag to the chunk."""
@@ -47,8 +49,11 @@ class ConnectOptions:
         turn: TURN server URLs; they need ``turn_user`` and ``turn_pass``.
         turn_user: The TURN user name.
         turn_pass: The TURN password.
-        max_retries: Connection attempts after the first.
+        max_retries: Connection attempts that may fail in a row while both sides reach the server; None for no end.
         retry_backoff: Seconds before the first retry; doubles each time, with jitter.
+        wait: Seconds that a transfer waits for what is gone (the network, the other side, space on the disk) before
+            it saves a checkpoint and ends. With ``max_retries`` of None the network and the other side are waited for
+            without end.
         only_loopback: Exchange loopback addresses only; for tests and demos on one machine.
 
     Raises:
@@ -60,8 +65,9 @@ class ConnectOptions:
     turn: tuple[str, ...] = ()
     turn_user: str = ""
     turn_pass: str = field(default="", repr=False)
-    max_retries: int = 3
+    max_retries: int | None = 3
     retry_backoff: float = 1.0
+    wait: float = DEFAULT_WAIT
     only_loopback: bool = False
 
     @property
@@ -86,10 +92,12 @@ class ConnectOptions:
             host = None
         if not host or not self.server.startswith(("http://", "https://")):
             raise UsageError("the server must be an http:// or https:// URL")
-        if self.max_retries < 0:
+        if self.max_retries is not None and self.max_retries < 0:
             raise UsageError("-max-retries cannot be negative")
         if self.retry_backoff < 0:
             raise UsageError("-retry-backoff cannot be negative")
+        if self.wait < 0:
+            raise UsageError("--wait cannot be negative")
         if not all(_is_url(_STUN, url) for url in self.stun or ()):
             raise UsageError(
                 "-stun takes a STUN URL",
@@ -118,6 +126,8 @@ class SendOptions:
         skip_errors: A file that cannot be read is left out; without it the batch stops.
         chunk_kib: File bytes in one message, in KiB.
         words: Words in the join code.
+        home: Where checkpoints are kept (in its ``checkpoints`` directory); None for ``~/.p2pal``.
+        checkpoint_ttl: Seconds that a checkpoint is kept after its last use.
     """
 
     ttl: float = 300.0
@@ -125,6 +135,8 @@ class SendOptions:
     skip_errors: bool = False
     chunk_kib: int = 63
     words: int = 2
+    home: Path | None = None
+    checkpoint_ttl: float = DEFAULT_CHECKPOINT_TTL
 
     def __post_init__(self) -> None:
         if not MIN_CHUNK_KIB <= self.chunk_kib <= MAX_CHUNK_KIB:
@@ -139,12 +151,19 @@ class ReceiveOptions:
     """How to receive.
 
     Attributes:
-        out: A directory to write into, or the path that a single file or tree shall have.
+        out: A directory to write into, or the path that a single file or tree shall have; None for the current
+            directory, or where a transfer that goes on was written to before.
         overwrite: Existing files may be replaced.
+        verify: When a transfer goes on, read and check all that is there already, and have what is damaged sent again.
+        home: Where checkpoints are kept (in its ``checkpoints`` directory); None for ``~/.p2pal``.
+        checkpoint_ttl: Seconds that a checkpoint is kept after its last use.
     """
 
-    out: Path = field(default_factory=Path)
+    out: Path | None = None
     overwrite: bool = False
+    verify: bool = False
+    home: Path | None = None
+    checkpoint_ttl: float = DEFAULT_CHECKPOINT_TTL
 
 
 @dataclass(frozen=True, slots=True)

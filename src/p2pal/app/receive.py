@@ -7,6 +7,7 @@ import base64
 import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from time import monotonic
 from typing import Final
 
@@ -187,7 +188,7 @@ class _Receive(Shell):
             self._drain()
 
     def _plan(self, offer: OfferComplete) -> Placement:
-        placement = plan(self._options.out, self._tops())
+        placement = plan(self._options.out or Path(), self._tops())
         try:
             placement.check_space(offer.total)
         except DiskError:

@@ -317,7 +317,7 @@ def peer_config(
         sender=sender,
         max_payload=max_payload,
         ice_servers=ice_servers(connect, offered),
-        max_retries=connect.max_retries,
+        max_retries=10**9 if connect.max_retries is None else connect.max_retries,
         retry_backoff=connect.retry_backoff,
         only_loopback=connect.only_loopback,
     )

@@ -81,7 +81,7 @@ async def ask(prompter: Prompter, offer: events.Offered, existing: Sequence[str]
     if existing:
         prompter.say(f"This replaces {names(existing)}")
         _list_all(prompter, existing)
-    accept = await prompter.confirm(f"Receive into {safe_path(options.out.absolute())}?")
+    accept = await prompter.confirm(f"Receive into {safe_path((options.out or Path()).absolute())}?")
     return Decision(accept=accept, replace=options.overwrite)
 
 

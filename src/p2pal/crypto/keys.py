@@ -13,6 +13,7 @@ label          from            parameters                         gives
 ``lane``       master          u32 lane, u8 direction, 16 bytes   AES-256-GCM key of one direction of one lane
 ``resume``     master                                             the resume key, kept beside both checkpoints
 ``rendezvous`` master          u32 n                              the id of the n-th rendezvous (16 of the 32 bytes)
+``checkpoint`` resume key      16 bytes: the transfer id          the checkpoints' name on both sides (16 of the 32 bytes)
 ``reconnect``  master          u32 n, 16 bytes                    stands for the PAKE key at the n-th rendezvous
 ``transcript`` master                                             a public name of this session, for proofs to bind to
 ============== =============== ================================== ==================================================
@@ -130,9 +131,7 @@ class Master(_Secret):
 
     def rendezvous_id(self, n: int) -> str:
         """Return the id under which both sides meet again for the n-th time: 26 characters of a-z and 2-7."""
-        return (
-            b32encode(_derive(self._key, b"rendezvous", struct.pack(">I", n))[:16]).decode("ascii").rstrip("=").lower()
-        )
+        return _name(_derive(self._key, b"rendezvous", struct.pack(">I", n)))
 
     def reconnect(self, n: int, nonce16: bytes) -> MailboxSecret:
         """Return the secret for one side's log at the n-th rendezvous.
@@ -150,6 +149,18 @@ class Master(_Secret):
     def transcript(self) -> bytes:
         """Return the session's public name, 32 bytes: both sides have it, no other session does."""
         return _derive(self._key, b"transcript")
+
+
+def checkpoint_id(resume_key: bytes, transfer_id: bytes) -> str:
+    """Return the name that both sides give to their checkpoints of one transfer: 26 characters of a-z and 2-7.
+
+    It hangs on the key as well: who only quotes a transfer's id gets another name, and touches nothing of the first.
+    """
+    return _name(_derive(resume_key, b"checkpoint", transfer_id))
+
+
+def _name(derived: bytes) -> str:
+    return b32encode(derived[:16]).decode("ascii").rstrip("=").lower()
 
 
 def resume_proof(resume_key: bytes, role: Role, transcript: bytes) -> bytes:

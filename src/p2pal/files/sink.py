@@ -36,6 +36,7 @@ from p2pal.transfer.ops import (
     Sealed,
     SinkOp,
     SinkResult,
+    Suspend,
     Write,
 )
 from p2pal.wire.transfer import Reason
@@ -114,7 +115,7 @@ class Sink:
                 if file is not None:
                     file.reset(op.piece)
                 return []
-            case Discard():
+            case Discard() | Suspend():
                 self._drop(op.index)
                 return []
             case MakeDirectory():

@@ -26,6 +26,7 @@ from p2pal.wire.transfer import (
 )
 
 DIGEST_PREFIX: Final = b"\x02"
+SHAPE_PREFIX: Final = b"\x03"
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Entry)
@@ -126,6 +127,19 @@ class Manifest:
         self._store.seek(start)
         self._at_end = False
         return stop - first, self._store.read(self._offsets[stop] - start)
+
+    def shape(self) -> bytes:
+        """SHA-256 as :meth:`digest` over the entries with size, mode and time of each file set to 0, 32 bytes.
+
+        Two manifests of one shape differ in nothing but what a file's owner may change in place. Reads them all.
+        """
+        found = hashlib.sha256(SHAPE_PREFIX)
+        for entry in self:
+            same = Entry(entry.path, Kind.FILE, 0, 0, 0) if entry.kind is Kind.FILE else entry
+            data = _encoder.encode(same)
+            found.update(len(data).to_bytes(4, "big"))
+            found.update(data)
+        return found.digest()
 
     def digest(self) -> bytes:
         """SHA-256(0x02 || for each entry: u32 length || MessagePack), 32 bytes; consent binds it."""

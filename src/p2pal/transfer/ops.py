@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from p2pal.transfer.checkpoint import Claim
 from p2pal.wire.transfer import Entry, Reason
 
 
@@ -16,6 +17,11 @@ class ReadJob:
     """Sender: read these pieces (half-open range) of one file; hash each piece.
 
     ``again`` marks a repair: the file was closed before, and only the pieces travel.
+
+    ``wanted`` is given when the receiver has part of the file already; ``first`` and ``stop`` then cover all of it. Of
+    the wanted pieces (ascending, half-open ranges) the bytes are given out, of the first of them only those from
+    ``head`` on. Afterwards every other piece whose leaf the source does not know is read for its leaf alone:
+    :class:`PieceRead` without :class:`BlockRead`, ascending. The digest is the whole file's.
     """
 
     index: int
@@ -24,6 +30,8 @@ class ReadJob:
     first: int
     stop: int
     again: bool = False
+    wanted: tuple[tuple[int, int], ...] | None = None
+    head: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +78,12 @@ SourceResult = BlockRead | PieceRead | FileRead | ReadFailed
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """Sink: a file is about to arrive. Opens its part file."""
+    """Sink: a file is about to arrive. Opens its part file: a new one, or with ``claim`` that of an earlier session."""
 
     index: int
     entry: Entry
     piece_size: int
+    claim: Claim | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +128,16 @@ class Discard:
 
 
 @dataclass(frozen=True, slots=True)
+class Suspend:
+    """Sink: the transfer stops; keep what is here of this file for another session, as far as the disk has it.
+
+    Where no checkpoint is kept it is a :class:`Discard`. There is no answer.
+    """
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
 class MakeDirectory:
     """Sink: make this directory now; its mode and times come last, after all children."""
 
@@ -139,7 +158,7 @@ class Seal:
     """Sink, last: set directories' modes and times, make everything durable."""
 
 
-SinkOp = Begin | Write | CheckPiece | ResetPiece | Finish | Discard | MakeDirectory | MakeLink | Seal
+SinkOp = Begin | Write | CheckPiece | ResetPiece | Finish | Discard | Suspend | MakeDirectory | MakeLink | Seal
 
 
 @dataclass(frozen=True, slots=True)

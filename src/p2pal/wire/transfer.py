@@ -107,7 +107,10 @@ def name_text(path: bytes) -> str:
 
 
 class OfferBegin(msgspec.Struct, frozen=True, array_like=True):
-    """Sender, first: which transfer this is, and whether one bad file stops the batch."""
+    """Sender, first: which transfer this is, and whether one bad file stops the batch.
+
+    ``proof`` is empty for a new transfer; to resume, it is the sender's :func:`~p2pal.crypto.keys.resume_proof`.
+    """
 
     transfer_id: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
     skip_errors: bool = False
@@ -135,26 +138,45 @@ class OfferEnd(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Accept(msgspec.Struct, frozen=True, array_like=True):
-    """Receiver: consent to exactly the manifest with this digest."""
+    """Receiver: consent to exactly the manifest with this digest.
+
+    ``proof`` is the receiver's :func:`~p2pal.crypto.keys.resume_proof` if it goes on from a checkpoint, else empty.
+    """
 
     digest: _Digest
     proof: Annotated[bytes, msgspec.Meta(max_length=32)] = b""
 
 
+class WantPieces(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What one file of two pieces or more still lacks: half-open ranges of pieces, ascending.
+
+    ``head`` bytes at the start of the first of them are here already: the sender leaves them out. No range at all
+    asks for the file's digest only.
+    """
+
+    entry: _Index
+    pieces: Annotated[list[tuple[_Piece, _Piece]], msgspec.Meta(max_length=MAX_RANGES)]
+    head: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] = 0
+
+
 class Want(msgspec.Struct, frozen=True, array_like=True):
     """Receiver: what it lacks. ``whole`` are half-open ranges of entry indices; ``pieces`` name one entry each.
 
-    Ranges ascend and do not overlap, also from one Want to the next; ``last`` closes the list. Directories and
-    links inside a range have no bytes and are passed over. What no Want names is not sent. ``pieces`` is for
-    resuming: it stays empty unless both sides proved that they know the earlier transfer.
+    Each list ascends; nothing comes twice, and nothing in a Want lies below what an earlier one named; ``last`` closes
+    them. Directories and links inside a range have no bytes and are passed over. What no Want names is not sent.
+    ``pieces`` is for resuming: it stays empty unless both sides proved that they know the earlier transfer.
     """
 
     whole: Annotated[list[tuple[_Index, _Index]], msgspec.Meta(max_length=MAX_RANGES)]
-    pieces: Annotated[
-        list[tuple[_Index, Annotated[list[tuple[_Piece, _Piece]], msgspec.Meta(max_length=MAX_RANGES)]]],
-        msgspec.Meta(max_length=MAX_RANGES),
-    ]
+    pieces: Annotated[list[WantPieces], msgspec.Meta(max_length=MAX_RANGES)]
     last: bool = True
+
+
+class Hold(msgspec.Struct, frozen=True, array_like=True):
+    """Receiver: nothing can be written for now, because of ``reason``; with ``held`` false it goes on again."""
+
+    held: bool
+    reason: Reason = Reason.DISK
 
 
 class PieceDone(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -256,7 +278,7 @@ class Chunk:
 
 Record = (
     Chunk | OfferBegin | OfferPart | OfferEnd | Accept | Want | PieceDone | FileDone | FileFailed | AllSent
-    | PieceAgain | Verdicts | Complete | Abort
+    | PieceAgain | Verdicts | Complete | Hold | Abort
 )  # fmt: skip
 
 _CHUNK: Final = 0x10
@@ -273,6 +295,7 @@ _TYPES: Final[dict[int, type[msgspec.Struct]]] = {
     0x20: PieceAgain,
     0x21: Verdicts,
     0x22: Complete,
+    0x23: Hold,
     0x2F: Abort,
 }
 _NUMBERS: Final = {kind: number for number, kind in _TYPES.items()}
