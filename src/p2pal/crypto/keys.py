@@ -13,7 +13,7 @@ label          from            parameters                         gives
 ``lane``       master          u32 lane, u8 direction, 16 bytes   AES-256-GCM key of one direction of one lane
 ``resume``     master                                             the resume key, kept beside both checkpoints
 ``rendezvous`` master          u32 n                              the id of the n-th rendezvous (16 of the 32 bytes)
-``checkpoint`` resume key      16 bytes: the transfer id          the checkpoints' name on both sides (16 of the 32 bytes)
+``checkpoint`` resume key      16 bytes: the transfer id          the checkpoints' name (16 of the 32 bytes)
 ``reconnect``  master          u32 n, 16 bytes                    stands for the PAKE key at the n-th rendezvous
 ``transcript`` master                                             a public name of this session, for proofs to bind to
 ============== =============== ================================== ==================================================
