@@ -1,0 +1,289 @@
+"""What follows from a checkpoint's records: how far each side is. Pure.
+
+A fold believes no more than it can check: an index beyond the header's entries, a piece that the file cannot have, or
+a claim on another part file than the one begun is left out, as if it had not been written. What is left out is read,
+hashed or sent again; nothing is ever believed that no record says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from p2pal.ranges import RangeSet
+from p2pal.transfer.checkpoint import (
+    Begun,
+    Claim,
+    Claimed,
+    Declined,
+    Done,
+    Dropped,
+    Finishing,
+    Finishings,
+    Header,
+    Identity,
+    Leaves,
+    Made,
+    Moved,
+    Place,
+    Places,
+    Record,
+    SessionBegins,
+    Stopped,
+    Top,
+    Tops,
+)
+from p2pal.transfer.pieces import piece_count, piece_size
+from p2pal.wire.transfer import MAX_TOPS
+
+LEAF: Final = 32
+MAX_LEAVES: Final = 1 << 20
+"""Leaves that are remembered at most (a piece has at least 1 MiB); further pieces count as unknown."""
+
+
+class _Progress:
+    """What is known of an unfinished file."""
+
+    __slots__ = ("begun", "count", "head", "leaves", "piece", "piece_size")
+
+    def __init__(self, begun: Begun) -> None:
+        self.begun = begun
+        self.piece_size = piece_size(begun.size)
+        self.count = piece_count(begun.size, self.piece_size)
+        self.leaves: dict[int, bytes] = {}
+        self.piece = 0
+        self.head = 0
+
+    def length(self, piece: int) -> int:
+        """Return how many bytes a piece has."""
+        return min(self.piece_size, self.begun.size - piece * self.piece_size)
+
+    def inherit(self, before: _Progress) -> None:
+        """Take over what was known of the same part file, as far as it is the same bytes for the new size."""
+        if before.piece_size != self.piece_size:
+            return
+        self.leaves = {
+            n: leaf for n, leaf in before.leaves.items() if n < self.count and before.length(n) == self.length(n)
+        }
+        if before.piece < self.count and before.head < self.length(before.piece):
+            self.piece, self.head = before.piece, before.head
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes are claimed."""
+        return sum(self.length(piece) for piece in self.leaves) + self.head
+
+
+class ReceiveState:
+    """The receiver's side, record by record.
+
+    Attributes:
+        header: The checkpoint's.
+        places: Where each top-level entry goes, by its name as offered. Names are not checked here.
+        done: Entries that stand under their names.
+        declined: Entries that the person did not want.
+        finishing: Files that may have got their names already, and are not done, by entry.
+        made: Top-level directories that the transfer made.
+        stopped: What part files looked like at the last clean stop, if nobody has gone on since.
+        digests: Digests of files that are done.
+        session_at: When the last session began, seconds since the epoch.
+        done_files: How many of the entries done are files, as far as known; for the list.
+        done_bytes: Their bytes together; for the list.
+    """
+
+    __slots__ = (
+        "_files", "_leaves", "declined", "digests", "done", "done_bytes", "done_files", "finishing", "header", "made",
+        "places", "session_at", "stopped",
+    )  # fmt: skip
+
+    def __init__(self, header: Header) -> None:
+        self.header = header
+        self.places: dict[bytes, Place] = {}
+        self.done = RangeSet()
+        self.declined = RangeSet()
+        self.finishing: dict[int, Finishing] = {}
+        self.made: dict[bytes, Identity] = {}
+        self.stopped: dict[int, Stopped] = {}
+        self.digests: dict[int, bytes] = {}
+        self.session_at = header.created
+        self.done_files = 0
+        self.done_bytes = 0
+        self._files: dict[int, _Progress] = {}
+        self._leaves = 0
+
+    @property
+    def begun(self) -> dict[int, Begun]:
+        """The files that have a part file, by entry. A new dictionary."""
+        return {index: file.begun for index, file in self._files.items()}
+
+    @property
+    def claims(self) -> dict[int, Claim]:
+        """What of unfinished files of two pieces or more is there, by entry. A new dictionary."""
+        return {
+            index: Claim(file.begun.part, dict(file.leaves), file.piece, file.head, index in self.stopped)
+            for index, file in self._files.items()
+            if file.leaves or file.head
+        }
+
+    @property
+    def claimed_bytes(self) -> int:
+        """How many bytes of unfinished files are there; for the list."""
+        return sum(file.bytes for file in self._files.values() if file.leaves or file.head)
+
+    def apply(self, record: Record) -> None:
+        """Fold one more record in; the sender's are passed over."""
+        match record:
+            case Begun():
+                self._begin(record)
+            case Claimed():
+                self._claim(record)
+            case Finishings():
+                for each in record.files:
+                    self._finish(each)
+            case Done():
+                for start, stop in self._within(record.ranges):
+                    self._settle(start, stop)
+            case Dropped():
+                self._forget(record.index)
+            case Stopped():
+                file = self._files.get(record.index)
+                if file is not None and file.begun.part == record.part:
+                    self.stopped[record.index] = record
+            case _:
+                self._apply_other(record)
+
+    def _apply_other(self, record: Record) -> None:
+        """Fold in a record that is not about the contents of files."""
+        match record:
+            case SessionBegins():
+                self.session_at = record.at
+                self.stopped.clear()
+            case Declined():
+                for start, stop in self._within(record.ranges):
+                    self.declined.add(start, stop)
+            case Places():
+                for place in record.places:
+                    if len(self.places) < MAX_TOPS or place.top in self.places:
+                        self.places[place.top] = place
+            case Made():
+                if len(self.made) < MAX_TOPS or record.top in self.made:
+                    self.made[record.top] = record.identity
+            case Moved():
+                self.done_bytes, self.done_files = record.done, record.files
+            case _:
+                pass
+
+    def _within(self, ranges: Iterable[tuple[int, int]]) -> Iterable[tuple[int, int]]:
+        entries = self.header.entries
+        return ((start, min(stop, entries)) for start, stop in ranges if start < min(stop, entries))
+
+    def _begin(self, record: Begun) -> None:
+        index = record.index
+        if index >= self.header.entries:
+            return
+        before = self._forget(index)
+        file = self._files[index] = _Progress(record)
+        if before is not None and before.begun.part == record.part:
+            file.inherit(before)
+            self._leaves += len(file.leaves)
+        if index in self.done:  # it did not stand any more, or was not right
+            self.done.remove(index, index + 1)
+            self.digests.pop(index, None)
+
+    def _claim(self, record: Claimed) -> None:
+        file = self._files.get(record.index)
+        if file is None or file.count < 2:
+            return
+        number, rest = divmod(len(record.leaves), LEAF)
+        if rest or record.first + number > file.count:
+            return
+        self._leaves -= len(file.leaves)
+        for offset in range(min(number, MAX_LEAVES - self._leaves - len(file.leaves))):
+            file.leaves[record.first + offset] = record.leaves[offset * LEAF : (offset + 1) * LEAF]
+        self._leaves += len(file.leaves)
+        piece, head = record.piece, record.head
+        fits = piece < file.count and piece not in file.leaves and head < file.length(piece)
+        file.piece, file.head = (piece, head) if fits and head else (0, 0)
+
+    def _finish(self, record: Finishing) -> None:
+        file = self._files.get(record.index)
+        if record.index < self.header.entries and (file is None or file.begun.part == record.part):
+            self.finishing[record.index] = record
+
+    def _settle(self, start: int, stop: int) -> None:
+        self.done.add(start, stop)
+        for index in _keys_within(self.finishing, start, stop):
+            self.digests[index] = self.finishing.pop(index).digest
+        for index in _keys_within(self._files, start, stop):
+            file = self._forget(index)
+            if file is not None:
+                self.done_files += 1
+                self.done_bytes += file.begun.size
+
+    def _forget(self, index: int) -> _Progress | None:
+        """Leave out all that is said of a part file."""
+        self.stopped.pop(index, None)
+        self.finishing.pop(index, None)
+        file = self._files.pop(index, None)
+        if file is not None:
+            self._leaves -= len(file.leaves)
+        return file
+
+
+def _keys_within(table: dict[int, Finishing] | dict[int, _Progress], start: int, stop: int) -> list[int]:
+    """Return the keys in ``[start, stop)``, however long either is."""
+    if stop - start < len(table):
+        return [index for index in range(start, stop) if index in table]
+    return [index for index in table if start <= index < stop]
+
+
+class SendState:
+    """The sender's side, record by record. The listing is not kept: it is read from the file when it is needed.
+
+    Attributes:
+        header: The checkpoint's.
+        tops: The arguments of the command line, in their order.
+        leaves: Leaves of each file as it was offered, by entry and piece. Whether a file has such a piece is not
+            checked: its size is in the listing.
+        leaves_at: When the first of an entry's leaves was hashed, seconds since the epoch.
+        session_at: When the last session began, seconds since the epoch.
+        done: Bytes that are known to be at the receiver.
+        files: Files, likewise.
+    """
+
+    __slots__ = ("_leaves", "done", "files", "header", "leaves", "leaves_at", "session_at", "tops")
+
+    def __init__(self, header: Header) -> None:
+        self.header = header
+        self.tops: list[Top] = []
+        self.leaves: dict[int, dict[int, bytes]] = {}
+        self.leaves_at: dict[int, float] = {}
+        self.session_at = header.created
+        self.done = 0
+        self.files = 0
+        self._leaves = 0
+
+    def apply(self, record: Record) -> None:
+        """Fold one more record in; the receiver's, and listings, are passed over."""
+        match record:
+            case Leaves():
+                self._add(record)
+            case Moved():
+                self.done, self.files = record.done, record.files
+            case SessionBegins():
+                self.session_at = record.at
+            case Tops():
+                self.tops += record.tops[: MAX_TOPS - len(self.tops)]
+            case _:
+                pass
+
+    def _add(self, record: Leaves) -> None:
+        number, rest = divmod(len(record.leaves), LEAF)
+        if rest or record.index >= self.header.entries or self._leaves + number > MAX_LEAVES:
+            return
+        known = self.leaves.setdefault(record.index, {})
+        self._leaves -= len(known)
+        for offset in range(number):
+            known[record.first + offset] = record.leaves[offset * LEAF : (offset + 1) * LEAF]
+        self._leaves += len(known)
+        self.leaves_at[record.index] = min(record.at, self.leaves_at.get(record.index, record.at))
