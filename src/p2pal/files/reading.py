@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator
 from typing import Final
 
 from p2pal.files.failures import error_text
+from p2pal.files.leaves import FileLeaves
 from p2pal.transfer.ops import BlockRead, FileRead, PieceRead, ReadFailed, ReadJob, SourceResult
 from p2pal.transfer.pieces import LeafHasher, file_digest, leaf, piece_count
 from p2pal.wire.transfer import Reason
@@ -54,17 +55,20 @@ def _same(before: os.stat_result, after: os.stat_result) -> bool:
     )
 
 
-def read_pieces(fd: int, before: os.stat_result, job: ReadJob) -> Iterator[SourceResult]:
+def read_pieces(
+    fd: int, before: os.stat_result, job: ReadJob, known: FileLeaves | None = None
+) -> Iterator[SourceResult]:
     """Yield the job's results.
 
     Args:
         fd: The open file.
         before: Its status when it was opened: the state that all bytes must belong to.
         job: The pieces to read.
+        known: Leaves of the file in that state; those that are read are added. Without it none are known.
     """
     same, digest = False, b""
     try:
-        digest = yield from _read_all(fd, job)
+        digest = yield from _read_all(fd, job, known)
         same = _same(before, os.fstat(fd))
     except _Shorter:
         pass
@@ -77,29 +81,47 @@ def read_pieces(fd: int, before: os.stat_result, job: ReadJob) -> Iterator[Sourc
         yield ReadFailed(job.index, Reason.CHANGED, CHANGED)
 
 
-def _read_all(fd: int, job: ReadJob) -> Generator[SourceResult, None, bytes]:
+def _read_all(fd: int, job: ReadJob, known: FileLeaves | None) -> Generator[SourceResult, None, bytes]:
     """Yield blocks and leaves; return the digest, if the job covers the whole file."""
     index, size, piece_size = job.index, job.entry.size, job.piece_size
     if size > _READ_AHEAD_FROM and hasattr(os, "posix_fadvise"):
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-    whole = job.first == 0 and job.stop == piece_count(size, piece_size)
-    leaves: list[bytes] = []
-    for piece in range(job.first, job.stop):
-        offset = piece * piece_size
-        stop = min(offset + piece_size, size)
-        if stop - offset <= BLOCK:
-            block = _read_block(fd, stop - offset, offset)
-            found = leaf(block)
-            yield BlockRead(index, offset, block)
-        else:
-            hasher = LeafHasher()
-            while offset < stop:
-                block = _read_block(fd, min(BLOCK, stop - offset), offset)
-                hasher.update(block)
-                yield BlockRead(index, offset, block)
-                offset += len(block)
-            found = hasher.digest()
-        if whole:
-            leaves.append(found)
+    count = piece_count(size, piece_size)
+    whole = job.first == 0 and job.stop == count
+    leaves = FileLeaves(piece_size, 0.0) if known is None else known
+    head = job.head
+    for first, stop in ((job.first, job.stop),) if job.wanted is None else job.wanted:
+        for piece in range(first, stop):
+            found = yield from _read_piece(fd, job, piece, head)
+            if whole:
+                leaves.add(piece, found)
+            yield PieceRead(index, piece, found)
+            head = 0
+    if not whole:
+        return b""
+    for piece in leaves.unknown(count):
+        found = yield from _read_piece(fd, job, piece, piece_size)
+        leaves.add(piece, found)
         yield PieceRead(index, piece, found)
-    return file_digest(size, piece_size, leaves) if whole else b""
+    return file_digest(size, piece_size, leaves.first(count))
+
+
+def _read_piece(fd: int, job: ReadJob, piece: int, head: int) -> Generator[BlockRead, None, bytes]:
+    """Hash a piece and return its leaf; of its bytes yield those from ``head`` on."""
+    start = piece * job.piece_size
+    stop = min(start + job.piece_size, job.entry.size)
+    offset, wanted_from = start, min(start + head, stop)
+    if stop - start <= BLOCK and wanted_from == start:
+        block = _read_block(fd, stop - start, start)
+        found = leaf(block)
+        yield BlockRead(job.index, start, block)
+        return found
+    hasher = LeafHasher()
+    while offset < stop:
+        wanted = offset >= wanted_from
+        block = _read_block(fd, min(BLOCK, (stop if wanted else wanted_from) - offset), offset)
+        hasher.update(block)
+        if wanted:
+            yield BlockRead(job.index, offset, block)
+        offset += len(block)
+    return hasher.digest()

@@ -2,28 +2,35 @@
 
 Nothing is hashed or opened beforehand. What the walk saw of a file is compared when it is read: a file that was
 replaced or written in between, or while it is read, fails and is never sent half old, half new.
+
+When an earlier transfer goes on, the walk is that one's listing, looked at again (:mod:`p2pal.files.relisting`), and
+pieces whose leaves are known need not be read for them (:mod:`p2pal.files.leaves`).
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from array import array
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from itertools import islice
+from typing import Final, Self
 
 from p2pal.errors import UsageError
 from p2pal.files.failures import error_text
+from p2pal.files.identities import PERMISSIONS, Identities, Identity3, identity_of, in_range
+from p2pal.files.leaves import FileLeaves, LeafStore, can_be_trusted
 from p2pal.files.names import MAX_NAME, free_name, is_part_name
 from p2pal.files.reading import read_pieces
+from p2pal.files.relisting import Relisting, check_tops
 from p2pal.files.rooted import OPEN_READ, Directory, Tree, open_root
+from p2pal.transfer.checkpoint import Listing, Top, Tops
+from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.ops import ReadFailed, ReadJob, SourceResult
 from p2pal.wire.transfer import MAX_PATH, Entry, Kind, Reason, name_text
 
-_PERMISSIONS: Final = 0o777
-_TIME_LIMIT: Final = 2**62
-_MASK: Final = 2**64 - 1
+_TOPS_IN_A_RECORD: Final = 1000
 
 CHANGED_SINCE: Final = "the file is not the one that was listed"
 SPECIAL: Final = "neither a file, a directory nor a link"
@@ -38,35 +45,39 @@ class WalkFailed:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Top:
-    """A command-line argument: the name it travels under, where it is, what it is (or why it cannot be sent)."""
-
-    name: bytes
-    path: bytes
-    directory: bool
-    failure: str = ""
-
-
 class Source:
     """The files, directories and links that were named on the command line, and all below them.
 
     A symbolic link that was named is followed; one inside a tree never is: it travels as a link.
-    :meth:`walk` runs first and once; :meth:`read` any time after it. One thread at a time.
+    :meth:`walk` runs first and once; :meth:`read` any time after it. One thread at a time, but for :meth:`forget`.
 
     Args:
         paths: The arguments.
         recursive: Whether directories may be sent.
         skip_errors: Whether an argument that cannot be sent is only reported by :meth:`walk`.
+        clock: Gives the time in seconds since the epoch.
+
+    Attributes:
+        known_leaves: Leaves that need not be computed again.
+        changed: Files of a restored source that are not the ones that were listed first.
+        vanished: Files of a restored source that cannot be sent any more, and why. Both are known once :meth:`walk`
+            has ended.
 
     Raises:
         UsageError: If an argument is missing, special, or a directory without ``recursive``, or nothing is left.
     """
 
-    def __init__(self, paths: Sequence[str | os.PathLike[str]], *, recursive: bool, skip_errors: bool = False) -> None:
+    def __init__(
+        self,
+        paths: Sequence[str | os.PathLike[str]],
+        *,
+        recursive: bool,
+        skip_errors: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         if not paths:
             raise UsageError("nothing to send was named")
-        self._tops: dict[bytes, _Top] = {}
+        self._begin({}, None, clock)
         failures = []
         for path in paths:
             failure = self._add(os.fspath(path), recursive=recursive)
@@ -74,15 +85,50 @@ class Source:
                 failures.append(failure)
         if failures and (not skip_errors or len(failures) == len(paths)):
             raise failures[0]
+
+    @classmethod
+    def restored(
+        cls,
+        tops: Iterable[Top],
+        listing: Iterable[tuple[Entry, Identity3]],
+        leaves: Mapping[int, Mapping[int, bytes]],
+        leaves_at: Mapping[int, float],
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> Self:
+        """Return the source of an earlier session, from its checkpoint.
+
+        :meth:`walk` yields the entries that were listed then, in their order; see :mod:`p2pal.files.relisting`.
+
+        Args:
+            tops: The arguments.
+            listing: The entries, and (device, inode, ctime_ns) of each when it was listed. Read by :meth:`walk`.
+            leaves: By entry and piece. Those of files that are no longer the same are left aside.
+            leaves_at: When the first of each entry's leaves was hashed, seconds since the epoch.
+            clock: Gives the time in seconds since the epoch.
+
+        Raises:
+            CheckpointError: If these cannot have been arguments; from :meth:`walk`, if the entries do not fit them.
+        """
+        source = cls.__new__(cls)
+        source._begin(check_tops(tops), Relisting(listing, leaves, leaves_at), clock)
+        return source
+
+    def _begin(self, tops: dict[bytes, Top], earlier: Relisting | None, clock: Callable[[], float]) -> None:
+        self._tops = tops
+        self._earlier = earlier
+        self._clock = clock
+        self._failures: dict[bytes, str] = {}
         self._tree = Tree(self._open_top)
-        self._devices = array("Q")
-        self._inodes = array("Q")
-        self._ctimes = array("q")
+        self._seen = Identities()
+        self.changed: set[int] = set() if earlier is None else earlier.changed
+        self.vanished: dict[int, str] = {} if earlier is None else earlier.vanished
+        self.known_leaves = LeafStore()
 
     @property
     def names(self) -> list[bytes]:
         """The top-level names that can be sent."""
-        return [top.name for top in self._tops.values() if not top.failure]
+        return [name for name in self._tops if name not in self._failures]
 
     def _add(self, path: str, *, recursive: bool) -> UsageError | None:
         """Take an argument; return why it cannot be sent."""
@@ -103,7 +149,9 @@ class Source:
             error = UsageError(f"{path} is {SPECIAL}", hint="only files and directories can be sent")
         name = free_name(self._tops.__contains__, name, directory=directory)
         place = os.fsencode(os.path.abspath(path))
-        self._tops[name] = _Top(name, place, directory, error.message if error else "")
+        self._tops[name] = Top(name, place, directory)
+        if error is not None:
+            self._failures[name] = error.message
         return error
 
     def _open_top(self, name: bytes) -> Directory:
@@ -117,22 +165,26 @@ class Source:
         The position of an entry among the entries yielded is its index in the offer: :meth:`read` counts on it.
         Memory grows by 24 bytes for each entry, and by the names of the directories that are open at one time.
         """
+        if self._earlier is not None:
+            yield from self._earlier.walk(self._tops, self._tree, self._seen, self.known_leaves)
+            return
         for top in list(self._tops.values()):
-            if top.failure:
-                yield WalkFailed(name_text(top.name), Reason.READ, top.failure)
+            failure = self._failures.get(top.name)
+            if failure is not None:
+                yield WalkFailed(name_text(top.name), Reason.READ, failure)
             elif top.directory:
                 yield from self._walk_tree(top)
             else:
                 yield self._named_file(top)
 
-    def _named_file(self, top: _Top) -> Entry | WalkFailed:
+    def _named_file(self, top: Top) -> Entry | WalkFailed:
         try:
             found = os.stat(top.path)
         except OSError as error:
             return WalkFailed(name_text(top.name), Reason.READ, error_text(error))
         return self._entry(top.name, found, b"")
 
-    def _walk_tree(self, top: _Top) -> Iterator[Entry | WalkFailed]:
+    def _walk_tree(self, top: Top) -> Iterator[Entry | WalkFailed]:
         stack: list[tuple[bytes, list[bytes]]] = []
         try:
             found = os.stat(top.path)
@@ -200,10 +252,24 @@ class Source:
             kind = Kind.LINK
         else:
             return WalkFailed(name_text(path), Reason.READ, SPECIAL)
-        self._devices.append(found.st_dev & _MASK)
-        self._inodes.append(found.st_ino & _MASK)
-        self._ctimes.append(_in_range(found.st_ctime_ns))
-        return Entry(path, kind, size, mode & _PERMISSIONS, _in_range(found.st_mtime_ns), target)
+        self._seen.append(identity_of(found))
+        return Entry(path, kind, size, mode & PERMISSIONS, in_range(found.st_mtime_ns), target)
+
+    # For the checkpoint
+
+    def tops_records(self) -> Iterator[Tops]:
+        """Yield the arguments that can be sent, as a checkpoint keeps them."""
+        tops = (top for name, top in self._tops.items() if name not in self._failures)
+        while some := list(islice(tops, _TOPS_IN_A_RECORD)):
+            yield Tops(some)
+
+    def listing_records(self, manifest: Manifest) -> Iterator[Listing]:
+        """Yield all entries as a checkpoint keeps them.
+
+        Args:
+            manifest: What :meth:`walk` yielded, all of it.
+        """
+        return self._seen.listings(manifest)
 
     # Reading
 
@@ -212,6 +278,10 @@ class Source:
 
         Blocks. The job's index must be the position at which :meth:`walk` yielded the entry.
         """
+        gone = self.vanished.get(job.index)
+        if gone is not None:
+            yield ReadFailed(job.index, Reason.READ, gone)
+            return
         try:
             fd = self._open(job.entry.path)
         except OSError as error:
@@ -222,9 +292,23 @@ class Source:
             if not self._is_listed(job, found):
                 yield ReadFailed(job.index, Reason.CHANGED, CHANGED_SINCE)
                 return
-            yield from read_pieces(fd, found, job)
+            yield from read_pieces(fd, found, job, self._known(job, found))
         finally:
             os.close(fd)
+
+    def _known(self, job: ReadJob, found: os.stat_result) -> FileLeaves | None:
+        """Return what may be believed of the file's leaves; None where nothing is to be remembered."""
+        if job.again or job.entry.size <= job.piece_size:
+            return None
+        now = self._clock()
+        known = self.known_leaves.of(job.index, job.piece_size, now)
+        if identity_of(found) != self._seen[job.index] or not can_be_trusted(found, known.at):
+            known.restart(now)
+        return known
+
+    def forget(self, index: int) -> None:
+        """Drop the leaves of a file that was judged. Any thread may say so, also while the file is read."""
+        self.known_leaves.forget(index)
 
     def _open(self, path: bytes) -> int:
         parent, slash, name = path.rpartition(b"/")
@@ -237,23 +321,18 @@ class Source:
             directory.release()
 
     def _is_listed(self, job: ReadJob, found: os.stat_result) -> bool:
-        entry, index = job.entry, job.index
+        entry = job.entry
         return (
             stat.S_ISREG(found.st_mode)
             and found.st_size == entry.size
-            and _in_range(found.st_mtime_ns) == entry.mtime_ns
-            and found.st_ino & _MASK == self._inodes[index]
-            and found.st_dev & _MASK == self._devices[index]
+            and in_range(found.st_mtime_ns) == entry.mtime_ns
+            and identity_of(found)[:2] == self._seen[job.index][:2]
         )
 
-    def identity(self, index: int) -> tuple[int, int, int]:
+    def identity(self, index: int) -> Identity3:
         """Return (device, inode, ctime_ns) of an entry as the walk saw it; size and mtime are in the entry."""
-        return self._devices[index], self._inodes[index], self._ctimes[index]
+        return self._seen[index]
 
     def close(self) -> None:
         """Close the directories that are kept open."""
         self._tree.close()
-
-
-def _in_range(nanoseconds: int) -> int:
-    return max(-_TIME_LIMIT, min(_TIME_LIMIT, nanoseconds))
