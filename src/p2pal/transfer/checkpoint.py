@@ -305,6 +305,12 @@ ReadAt = Callable[[int, int], bytes | memoryview]
 """Returns up to so many bytes (first argument) at an offset (second): fewer only where the file ends."""
 
 
+class NewerVersion(CheckpointError):
+    """A newer p2pal wrote it."""
+
+    default_hint = "update p2pal on this machine"
+
+
 class _Version(msgspec.Struct, array_like=True, tag=1):
     """What every version's header begins with."""
 
@@ -398,12 +404,12 @@ def _decode_header(body: bytes | memoryview) -> Header | None:
     """Return the first record; None if it cannot be used.
 
     Raises:
-        CheckpointError: If a newer version wrote it.
+        NewerVersion: If it is of a newer version.
     """
     try:
         version = msgspec.msgpack.decode(body, type=_Version).version
         if version > VERSION:
-            raise CheckpointError("it was made by a newer p2pal", hint="update p2pal on this machine")
+            raise NewerVersion("it was made by a newer p2pal")
         header = _decoder.decode(body)
     except _UNREADABLE:
         return None
