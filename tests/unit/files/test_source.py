@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import socket
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from tests.unit.files.disk import as_nobody, data_of, digest_of, job_for, public
 from p2pal.errors import UsageError
 from p2pal.files.source import Source
 from p2pal.transfer import ops
+from p2pal.transfer.checkpoint import Top
+from p2pal.transfer.manifest import Manifest
 from p2pal.wire.transfer import Entry, Kind, Reason
 
 
@@ -297,3 +300,123 @@ def test_the_identity_seen_by_the_walk_is_kept(tmp_path: Path) -> None:
     source, _ = listed(path)
     found = path.stat()
     assert source.identity(0) == (found.st_dev, found.st_ino, found.st_ctime_ns)
+
+
+class Clock:
+    """A clock that stands at a time after the last change of a file.
+
+    Args:
+        path: The file.
+        later: Seconds.
+    """
+
+    def __init__(self, path: Path, later: float) -> None:
+        found = path.stat()
+        self.now = max(found.st_ctime_ns, found.st_mtime_ns) / 1e9 + later
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def leaves_read(source: Source, entry: Entry, wanted: tuple[tuple[int, int], ...] = ()) -> list[int]:
+    """Let the source read what is wanted of the first entry; return the pieces whose leaves it had to compute."""
+    size = 1 << 20
+    job = ops.ReadJob(0, entry, size, 0, -(-entry.size // size), wanted=wanted)
+    results = list(source.read(job))
+    assert isinstance(results[-1], ops.FileRead), results
+    return [result.piece for result in results if isinstance(result, ops.PieceRead)]
+
+
+@pytest.fixture
+def big(tmp_path: Path) -> Path:
+    path = tmp_path / "x"
+    path.write_bytes(os.urandom((2 << 20) + 1))
+    return path
+
+
+def with_clock(path: Path, later: float) -> tuple[Source, Entry, Clock]:
+    clock = Clock(path, later)
+    source = Source([path], recursive=False, clock=clock)
+    return source, walk_of(source)[0][0], clock
+
+
+def test_a_receiver_that_comes_back_finds_the_leaves_known(big: Path) -> None:
+    source, entry, _ = with_clock(big, later=3)
+    taken = list(islice(source.read(job_for(0, entry)), 4))  # then the receiver was lost
+    assert isinstance(taken[-1], ops.PieceRead)
+    assert leaves_read(source, entry, ((2, 3),)) == [2]
+    assert leaves_read(source, entry) == []
+    source.forget(0)
+    assert leaves_read(source, entry) == [0, 1, 2]
+
+
+def test_leaves_of_a_file_that_had_just_changed_are_read_again(big: Path) -> None:
+    source, entry, clock = with_clock(big, later=1)
+    assert leaves_read(source, entry) == [0, 1, 2]
+    clock.now += 5
+    assert leaves_read(source, entry) == [0, 1, 2]
+    assert leaves_read(source, entry) == []
+
+
+def test_leaves_of_a_file_whose_attributes_changed_are_read_again(big: Path) -> None:
+    source, entry, _ = with_clock(big, later=100)
+    assert leaves_read(source, entry) == [0, 1, 2]
+    before = big.stat().st_ctime_ns
+    while big.stat().st_ctime_ns == before:  # until the clock of the file system ticks
+        big.chmod(0o600)
+    assert leaves_read(source, entry) == [0, 1, 2]
+
+
+def test_a_file_forgotten_while_it_is_read_is_read_to_its_end(big: Path) -> None:
+    source, entry, _ = with_clock(big, later=3)
+    results = []
+    for result in source.read(job_for(0, entry)):
+        results.append(result)
+        source.forget(0)
+    assert results[-1] == ops.FileRead(0, digest_of(big.read_bytes()))
+    assert len(source.known_leaves) == 0
+
+
+def test_repairs_and_files_of_one_piece_leave_nothing_to_remember(big: Path, tmp_path: Path) -> None:
+    (tmp_path / "small").write_bytes(bytes(1 << 20))
+    source = source_of(big, tmp_path / "small")
+    entries, _ = walk_of(source)
+    list(source.read(job_for(0, entries[0], again=(1, 2))))
+    list(source.read(job_for(1, entries[1])))
+    assert len(source.known_leaves) == 0
+
+
+def test_a_checkpoint_gets_the_arguments_and_entries_that_were_walked(tmp_path: Path) -> None:
+    (tmp_path / "top" / "d").mkdir(parents=True)
+    (tmp_path / "top" / "d" / "x").write_bytes(b"1")
+    source = source_of(tmp_path / "top", tmp_path / "missing", tmp_path / "top" / "d" / "x", skip_errors=True)
+    manifest = Manifest()
+    for entry in walk_of(source)[0]:
+        manifest.append(entry)
+    (tops,) = source.tops_records()
+    assert tops.tops == [
+        Top(b"top", os.fsencode(tmp_path / "top"), True),
+        Top(b"x", os.fsencode(tmp_path / "top" / "d" / "x"), False),
+    ]
+    (listing,) = source.listing_records(manifest)
+    assert (listing.first, listing.entries) == (0, manifest.encoded(0, 9, 1 << 20)[1])
+    assert listing.identities == [source.identity(index) for index in range(4)]
+
+
+def test_a_restored_source_reads_and_lists_like_the_first(tmp_path: Path) -> None:
+    (tmp_path / "top").mkdir()
+    (tmp_path / "top" / "x").write_bytes(b"data")
+    first = source_of(tmp_path / "top")
+    entries, _ = walk_of(first)
+    tops = [top for record in first.tops_records() for top in record.tops]
+    listing = [(entry, first.identity(index)) for index, entry in enumerate(entries)]
+    source = Source.restored(tops, iter(listing), {}, {})
+    assert source.names == [b"top"]
+    assert walk_of(source) == (entries, [])
+    assert data_of(source.read(job_for(1, entries[1]))) == b"data"
+    assert [*source.tops_records()] == [*first.tops_records()]
+    manifest = Manifest()
+    for entry in entries:
+        manifest.append(entry)
+    assert [*source.listing_records(manifest)] == [*first.listing_records(manifest)]
+    source.close()
