@@ -13,7 +13,7 @@ import stat
 from dataclasses import dataclass, field
 from typing import Final
 
-from p2pal.files.failures import error_text
+from p2pal.files.failures import error_text, sink_failure
 from p2pal.files.names import check_path, part_name
 from p2pal.files.renames import Identity
 from p2pal.files.rooted import Directory, Tree, open_root, release_all
@@ -91,7 +91,7 @@ class _Cleaning:
                 try:
                     self._remove(tree, file, self._state.finishing.get(index))
                 except OSError as error:
-                    self._cleaned.leave(file.path, error_text(error))
+                    self._cleaned.leave(file.path, sink_failure(error)[1])
             for directory in self._changed.values():
                 with contextlib.suppress(OSError):
                     directory.sync()

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from p2pal.files.locking import identity_of
+from p2pal.files.locking import identity_of, remove_locked
 from p2pal.files.renames import Identity
 from p2pal.files.rooted import Directory, sync_file
 from p2pal.transfer.checkpoint import Record, encode
@@ -76,7 +76,7 @@ class Journal:
 
     __slots__ = (
         "_closed", "_directory", "_end", "_failed", "_fd", "_identity", "_lock", "_name", "_pending", "_synced",
-        "_torn", "id", "path",
+        "_syncing", "_torn", "id", "path",
     )  # fmt: skip
 
     def __init__(self, directory: Directory, name: bytes, fd: int, end: int, path: Path, *, torn: bool = False) -> None:
@@ -103,6 +103,7 @@ class Journal:
         self._failed = False
         self._closed = False
         self._lock = threading.Lock()
+        self._syncing = threading.Lock()  # taken before the other
 
     @property
     def failed(self) -> bool:
@@ -127,7 +128,8 @@ class Journal:
             if self._fd < 0 or self._failed:
                 return False
             self._pending += data
-            return self._flush() and (not durable or self._sync())
+            written = self._flush()
+        return written and (not durable or self._sync())
 
     def sync(self) -> bool:
         """Make durable what was written, and what could not be before; say whether that is so now."""
@@ -150,15 +152,23 @@ class Journal:
         return True
 
     def _sync(self) -> bool:
-        if self._synced == self._end:
+        """Make durable what is written. Others may write meanwhile: a sync can take long."""
+        with self._syncing:
+            with self._lock:
+                if self._fd < 0 or self._failed or self._pending:
+                    return False
+                end = self._end
+                if self._synced == end:
+                    return True
+            try:
+                _sync_data(self._fd)  # close() and remove() wait for it
+            except OSError:
+                with self._lock:
+                    self._take_back()
+                return False
+            with self._lock:
+                self._synced = end
             return True
-        try:
-            _sync_data(self._fd)
-        except OSError:
-            self._take_back()
-            return False
-        self._synced = self._end
-        return True
 
     def _take_back(self) -> None:
         """Count as unwritten what is not known to be durable."""
@@ -201,20 +211,18 @@ class Journal:
     def close(self) -> None:
         """Write what is left, as far as that is possible, and let other processes use the checkpoint."""
         self.sync()
-        with self._lock:
+        with self._syncing, self._lock:
             self._release()
 
     def remove(self) -> None:
         """Delete the checkpoint: the transfer is over. A file that cannot be deleted stays, and says what is true."""
-        with self._lock:
+        with self._syncing, self._lock:
             if self._fd < 0:
                 return
             with contextlib.suppress(OSError):
                 if self._directory.has(self._name, self._identity):
-                    if sys.platform == "win32":  # which deletes no open file
-                        os.close(self._fd)
-                        self._fd = -1
-                    self._directory.remove(self._name)
+                    fd, self._fd = self._fd, -1
+                    remove_locked(self._directory, self._name, fd)
                     self._directory.sync()
             self._release()
 

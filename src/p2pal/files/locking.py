@@ -156,3 +156,21 @@ def in_use(fd: int) -> bool:
         return not try_lock(fd, shared=True)
     except OSError:
         return False
+
+
+def remove_locked(directory: Directory, name: bytes, fd: int) -> None:
+    """Remove a file that :func:`open_locked` opened, and close it: nobody can open it in between.
+
+    Windows removes no open file: there it is closed first.
+
+    Raises:
+        OSError: If it cannot be removed; it is closed all the same.
+    """
+    if sys.platform == "win32":
+        os.close(fd)
+        directory.remove(name)
+        return
+    try:
+        directory.remove(name)
+    finally:
+        os.close(fd)

@@ -84,7 +84,7 @@ class ReceiveState:
         declined: Entries that the person did not want.
         finishing: Files that may have got their names already, and are not done, by entry.
         made: Top-level directories that the transfer made.
-        stopped: What part files looked like at the last clean stop, if nobody has gone on since.
+        stopped: What part files looked like at the last clean stop, if no session and no claim came after it.
         digests: Digests of files that are done.
         session_at: When the last session began, seconds since the epoch.
         done_files: How many of the entries done are files, as far as known; for the list.
@@ -188,6 +188,8 @@ class ReceiveState:
             self._leaves += len(file.leaves)
         if index in self.done:  # it did not stand any more, or was not right
             self.done.remove(index, index + 1)
+            self.done_files = max(0, self.done_files - 1)
+            self.done_bytes = max(0, self.done_bytes - record.size)
             self.digests.pop(index, None)
 
     def _claim(self, record: Claimed) -> None:
@@ -197,6 +199,7 @@ class ReceiveState:
         number, rest = divmod(len(record.leaves), LEAF)
         if rest or record.first + number > file.count:
             return
+        self.stopped.pop(record.index, None)
         self._leaves -= len(file.leaves)
         for offset in range(min(number, MAX_LEAVES - self._leaves - len(file.leaves))):
             file.leaves[record.first + offset] = record.leaves[offset * LEAF : (offset + 1) * LEAF]
