@@ -96,7 +96,8 @@ class Waiting(Event, frozen=True, tag="waiting"):
 class Resuming(Event, frozen=True, tag="resuming"):
     """Both sides proved that they go on with an earlier transfer; ``files`` and ``done`` bytes are there already.
 
-    ``changed`` files are not as they were when the transfer began.
+    ``changed`` files are not as they were when the transfer began. ``where`` is the directory that the receiver writes
+    into: the one from before unless the person named another; empty at the sender.
     """
 
     id: str
@@ -104,6 +105,7 @@ class Resuming(Event, frozen=True, tag="resuming"):
     done: int
     total: int
     changed: int = 0
+    where: str = ""
 
 
 class StartingOver(Event, frozen=True, tag="starting-over"):
