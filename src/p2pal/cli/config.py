@@ -1,13 +1,15 @@
 """From flags and environment to the validated settings that the app takes.
 
 Environment: ``P2PAL_SERVER``, ``TURN_USER`` and ``TURN_PASS`` stand in for their flags (click reads them);
-``P2PAL_ONLY_LOOPBACK=1`` keeps all traffic on this machine, for tests and demonstrations.
+``P2PAL_HOME`` is the directory that holds the checkpoints; ``P2PAL_ONLY_LOOPBACK=1`` keeps all traffic on this machine,
+for tests and demonstrations.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -17,7 +19,7 @@ from p2pal.cli.options import quoted
 from p2pal.errors import UsageError
 
 CONNECTION_FLAGS: Final = (
-    "server", "max_retries", "retry_backoff", "stun", "turn", "turn_user", "turn_pass",
+    "server", "max_retries", "retry_backoff", "wait", "stun", "turn", "turn_user", "turn_pass",
 )  # fmt: skip
 """The names of :func:`connect_options`'s arguments."""
 
@@ -25,6 +27,12 @@ CONNECTION_FLAGS: Final = (
 def only_loopback() -> bool:
     """Whether the environment keeps all traffic on this machine."""
     return os.environ.get("P2PAL_ONLY_LOOPBACK", "") not in {"", "0"}
+
+
+def home() -> Path | None:
+    """Return where the environment wants our own files (absolute); None for the usual place, ``~/.p2pal``."""
+    text = os.environ.get("P2PAL_HOME", "")
+    return Path(text).absolute() if text else None
 
 
 def server_url(text: str | None) -> str:
@@ -55,8 +63,9 @@ def server_url(text: str | None) -> str:
 def connect_options(
     *,
     server: str | None,
-    max_retries: int,
+    max_retries: int | None,
     retry_backoff: float,
+    wait: float,
     stun: str,
     turn: Sequence[str],
     turn_user: str | None,
@@ -77,5 +86,6 @@ def connect_options(
         turn_pass=turn_pass or "",
         max_retries=max_retries,
         retry_backoff=retry_backoff,
+        wait=wait,
         only_loopback=only_loopback(),
     )

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import time
 from importlib import import_module
 from typing import Final
 
@@ -14,24 +16,24 @@ import click
 
 from p2pal._version import __version__
 from p2pal.cli.exit import describe, report
-from p2pal.cli.options import CONTEXT, Globals, canonical, closest, debug_option, flag, quoted, write_exit_codes
+from p2pal.cli.groups import Group
+from p2pal.cli.options import CONTEXT, Globals, debug_option, flag
 from p2pal.errors import UsageError
 
 COMMANDS: Final = {
     "send": "Send files and directories; prints the join code.",
     "recv": "Receive what the join code stands for.",
     "server": "Run the signaling server that both sides can reach.",
+    "checkpoint": "List and remove what unfinished transfers left, to go on with.",
     "completion": "Print the completion script for bash, zsh or fish.",
 }
 """Each sub-command's one line. It lives in the module and under the attribute of the same name."""
 
 
-class Root(click.Group):
+class Root(Group):
     """The group that imports a sub-command only when it is named."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """Return the names in the order of use."""
-        return list(COMMANDS)
+    summaries = COMMANDS
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Import and return the command."""
@@ -40,30 +42,6 @@ class Root(click.Group):
         command = getattr(import_module(f"p2pal.cli.{cmd_name}"), cmd_name)
         assert isinstance(command, click.Command)  # noqa: S101
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, or name the nearest one."""
-        if args[0] not in COMMANDS and not ctx.resilient_parsing:
-            near = closest(args[0], COMMANDS)
-            hint = f"did you mean '{near}'?" if near else "see 'p2pal --help'"
-            raise UsageError(f"there is no command {quoted(args[0])}", hint=hint)
-        return super().resolve_command(ctx, args)
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Accept options with one dash or two."""
-        lenient = ctx.resilient_parsing
-        return super().parse_args(ctx, canonical(self.get_params(ctx), args, leading_only=True, lenient=lenient))
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """List the commands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """List the exit codes."""
-        write_exit_codes(formatter)
 
 
 def _show_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
@@ -103,8 +81,17 @@ def cli(ctx: click.Context) -> None:
         raise UsageError("a command is missing", hint="try 'p2pal send FILE', 'p2pal recv CODE' or 'p2pal --help'")
 
 
+PARTING: Final = 0.2
+"""Seconds for which threads are waited for at the process's end."""
+
+
 def main(args: list[str] | None = None) -> int:
-    """Run the command line (default: the process's own) and return the exit code."""
+    """Run the command line and return the exit code.
+
+    Args:
+        args: What follows ``p2pal``. None for the process's own: then the process may end in here, because Python would
+            wait without end for a thread that hangs in the disk.
+    """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             # A terminal that cannot show a character gets an escape, never an exception.
@@ -119,7 +106,19 @@ def main(args: list[str] | None = None) -> int:
         code = 1
     except BaseException as error:  # noqa: BLE001
         code = _reported(error, debug=settings.debug)
-    return _flushed(code)
+    code = _flushed(code)
+    if args is None and _threads_hang():
+        os._exit(code)
+    return code
+
+
+def _threads_hang() -> bool:
+    """Whether threads still run after :data:`PARTING` that the interpreter would wait for."""
+    end = time.monotonic() + PARTING
+    others = [each for each in threading.enumerate() if each is not threading.current_thread() and not each.daemon]
+    for thread in others:
+        thread.join(max(0.0, end - time.monotonic()))
+    return any(thread.is_alive() for thread in others)
 
 
 def _reported(error: BaseException, *, debug: bool) -> int:

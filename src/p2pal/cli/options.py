@@ -187,7 +187,7 @@ def _spelled(option: click.Option, argument: str, rest: list[str], names: _Names
 
 
 class Duration(click.ParamType[float]):
-    """Seconds, written as ``90s``, ``10m`` or ``1h30m``."""
+    """Seconds, written as ``90s``, ``10m``, ``1h30m`` or ``7d``."""
 
     name = "duration"
 
@@ -200,7 +200,7 @@ class Duration(click.ParamType[float]):
         except ValueError:
             shown = param.opts[0] if param else "the duration"
             message = f"{shown} takes a duration, not {quoted(value)}"
-            raise UsageError(message, hint="write it as 90s, 10m, 1h or 1h30m") from None
+            raise UsageError(message, hint="write it as 90s, 10m, 1h30m or 7d") from None
 
 
 class Number(click.ParamType[int]):
@@ -222,6 +222,22 @@ class Number(click.ParamType[int]):
             message = f"{shown} takes a whole number{unit} from {self.low} to {self.high}, not {given}"
             raise UsageError(message, hint=f"write {shown} NUMBER")
         return value
+
+
+class Retries(click.ParamType["int | None"]):
+    """A number of attempts; None for ``inf``: no end."""
+
+    name = "retries"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        """Parse it."""
+        if isinstance(value, str) and value.strip().lower() == "inf":
+            return None
+        try:
+            return Number(0, MAX_RETRIES).convert(value, param, ctx)
+        except UsageError as error:
+            shown = param.opts[0] if param else "the number"
+            raise UsageError(error.message, hint=f"write {shown} NUMBER, or {shown} inf to try without end") from None
 
 
 def option(*spellings: str, dest: str, cls: type[click.Option] = Option, **kwargs: Any) -> Callable[[F], F]:
@@ -275,15 +291,23 @@ server_option: Final = option(
     help="Signaling server, http or https [$P2PAL_SERVER, else http://localhost:8080].",
 )
 yes_option: Final = flag("-y", dest="yes", help="Do not ask.")
+checkpoint_ttl_option: Final = option(
+    "-checkpoint-ttl",
+    dest="checkpoint_ttl",
+    metavar="DURATION",
+    type=Duration(),
+    default="168h",
+    help="How long the checkpoint of an unfinished transfer is kept [168h].",
+)
 json_option: Final = flag("--json", dest="as_json", help="One JSON object per line for every event.")
 connection_options: Final = together(
     option(
         "-max-retries",
         dest="max_retries",
-        metavar="N",
-        type=Number(0, MAX_RETRIES),
+        metavar="N|inf",
+        type=Retries(),
         default=3,
-        help="Connection retry attempts [3].",
+        help="Connection retry attempts; 'inf' for no end [3].",
     ),
     option(
         "-retry-backoff",
@@ -292,6 +316,14 @@ connection_options: Final = together(
         type=Duration(),
         default="1s",
         help="Wait before the first retry; doubles each time [1s].",
+    ),
+    option(
+        "--wait",
+        dest="wait",
+        metavar="DURATION",
+        type=Duration(),
+        default="10m",
+        help="How long to wait for the network, the other side or disk space before pausing [10m].",
     ),
     option(
         "-stun",

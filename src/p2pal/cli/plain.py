@@ -33,8 +33,8 @@ class Writer:
 class Board(Protocol):
     """Where progress is shown. Every text it is given is already safe, except the name in a :class:`Progress`."""
 
-    def start(self, total: int, files: int, path: str) -> None:
-        """Files flow from now on: ``total`` bytes in ``files`` files."""
+    def start(self, total: int, files: int, path: str, done: int = 0) -> None:
+        """Files flow from now on: ``total`` bytes in ``files`` files, of which ``done`` bytes are there already."""
 
     def update(self, event: Progress) -> None:
         """Show how far it is."""
@@ -44,6 +44,12 @@ class Board(Protocol):
 
     def note(self, text: str) -> None:
         """Show one line of text, above the progress if there is any."""
+
+    def pause(self) -> None:
+        """A question is asked: leave the terminal alone until :meth:`go_on`. Notes still come."""
+
+    def go_on(self) -> None:
+        """The question was answered."""
 
     def stop(self, *, complete: bool) -> None:
         """No more progress; ``complete`` when all of it arrived. May be called again."""
@@ -55,7 +61,7 @@ class Board(Protocol):
 class Silent:
     """Shows nothing."""
 
-    def start(self, total: int, files: int, path: str) -> None:
+    def start(self, total: int, files: int, path: str, done: int = 0) -> None:
         """Show nothing."""
 
     def update(self, event: Progress) -> None:
@@ -65,6 +71,12 @@ class Silent:
         """Show nothing."""
 
     def note(self, text: str) -> None:
+        """Show nothing."""
+
+    def pause(self) -> None:
+        """Show nothing."""
+
+    def go_on(self) -> None:
         """Show nothing."""
 
     def stop(self, *, complete: bool) -> None:
@@ -90,22 +102,26 @@ class Plain:
         self._last: Progress | None = None
         self._shown: Progress | None = None
         self._running = False
+        self._paused = False
         self._path = ""
 
-    def start(self, total: int, files: int, path: str) -> None:
+    def start(self, total: int, files: int, path: str, done: int = 0) -> None:
         """Write the first line."""
         if self._running:
             return
         self._running = True
         self._path = path
         self._shown_at = self._clock()
-        self.note(f"0% of {units.size(total)}, {units.plural(files, 'file')}")
+        self._shown_percent = units.percent(done, total) if done else 0
+        self.note(f"{self._shown_percent}% of {units.size(total)}, {units.plural(files, 'file')}")
 
     def update(self, event: Progress) -> None:
         """Write a line if it is time."""
         if not self._running:
             return
         self._last = event
+        if self._paused:
+            return
         now, percent = self._clock(), units.percent(event.done, event.total)
         if now - self._shown_at >= INTERVAL or percent >= self._shown_percent + STEP:
             self._show(event, percent, now)
@@ -132,6 +148,14 @@ class Plain:
     def note(self, text: str) -> None:
         """Write the line."""
         self._out.line(text)
+
+    def pause(self) -> None:
+        """Write no progress."""
+        self._paused = True
+
+    def go_on(self) -> None:
+        """Write progress again."""
+        self._paused = False
 
     def stop(self, *, complete: bool) -> None:
         """Write how far it came, unless all of it did: then the summary says so."""

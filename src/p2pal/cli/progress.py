@@ -29,6 +29,11 @@ GAP: Final = 2
 NAME_LIMIT: Final = 1000
 
 
+def cells(text: str) -> int:
+    """Return how many columns of a terminal a text takes."""
+    return cell_len(text)
+
+
 def fit(text: str, cells: int) -> str:
     """Cut the middle out of ``text`` so that it takes at most ``cells`` columns of a terminal."""
     if cell_len(text) <= cells:
@@ -65,16 +70,21 @@ class Bars:
         self._last: Progress | None = None
         self._path = ""
         self._files = 0
+        self._paused = False
 
-    def start(self, total: int, files: int, path: str) -> None:
-        """Draw the empty bar."""
-        if self._live is not None:
+    def start(self, total: int, files: int, path: str, done: int = 0) -> None:
+        """Draw the bar with what is there already."""
+        if self._live is not None or self._paused:
             return
         self._path, self._files = path, files
-        self._last = Progress(done=0, total=total, files_done=0, files_failed=0, files=files, rate=0.0, eta=None)
+        self._last = Progress(done=done, total=total, files_done=0, files_failed=0, files=files, rate=0.0, eta=None)
+        self._begin()
+
+    def _begin(self) -> None:
         self._live = Live(self, console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
         self._drawn_at = self._clock()
-        self._live.start(refresh=True)
+        with contextlib.suppress(OSError):
+            self._live.start(refresh=True)
 
     def update(self, event: Progress) -> None:
         """Draw, unless the last drawing is too fresh."""
@@ -94,8 +104,23 @@ class Bars:
         with contextlib.suppress(OSError):
             self._console.print(Text(text), soft_wrap=True)
 
+    def pause(self) -> None:
+        """Leave the bars as they are, above the question, and let the person type."""
+        self._paused = self._live is not None
+        if self._live is not None:
+            with contextlib.suppress(OSError):
+                self._live.stop()
+            self._live = None
+
+    def go_on(self) -> None:
+        """Draw the bars anew, below the answer."""
+        if self._paused:
+            self._paused = False
+            self._begin()
+
     def stop(self, *, complete: bool) -> None:
         """Draw the end and leave it on the screen."""
+        self._paused = False
         if self._live is None:
             return
         last = self._last

@@ -7,10 +7,12 @@ import os
 import sys
 from collections.abc import Awaitable, Mapping
 from threading import Thread
-from typing import TextIO
+from typing import Final, TextIO
 
 from p2pal.cli.signals import Stop
 from p2pal.errors import Interrupted, Refused
+
+YES_OR_NO: Final = {"y": "y", "yes": "y", "n": "n", "no": "n"}
 
 
 def screen() -> TextIO | None:
@@ -40,14 +42,14 @@ class Prompter:
         """Write a line where the questions stand; the text is safe already."""
         _write(text + "\n")
 
-    async def confirm(self, question: str) -> bool:
-        """Ask a yes-or-no question; Enter alone means yes.
+    async def confirm(self, question: str, *, default: bool = True) -> bool:
+        """Ask a yes-or-no question; Enter alone means ``default``.
 
         Raises:
             Interrupted: If the user stops the program at the question.
         """
-        answer = await self.choose(f"{question} [Y/n] ", {"y": "y", "yes": "y", "n": "n", "no": "n"}, default="y")
-        return answer == "y"
+        choice = "[Y/n]" if default else "[y/N]"
+        return await self.choose(f"{question} {choice} ", YES_OR_NO, default="y" if default else "n") == "y"
 
     async def choose(self, question: str, answers: Mapping[str, str], *, default: str) -> str:
         """Ask until one of ``answers`` is typed; return what it maps to.
@@ -147,6 +149,18 @@ async def _read_in_thread() -> str | None:
     # A daemon: the process may end while the console still waits for Enter.
     Thread(target=read, daemon=True, name="prompt").start()
     return await done
+
+
+def agree(question: str) -> bool:
+    """Ask a yes-or-no question before any loop runs; only a yes means yes. The end of the input means no."""
+    _forget_type_ahead()
+    while True:
+        try:
+            answer = ask_line(f"{question} [y/N] ").lower()
+        except EOFError:
+            return False
+        if not answer or answer in YES_OR_NO:
+            return YES_OR_NO.get(answer, "n") == "y"
 
 
 def ask_line(question: str) -> str:

@@ -12,7 +12,7 @@ from p2pal.app.options import Decision, ReceiveOptions
 from p2pal.cli import config, signals
 from p2pal.cli.plain import Writer
 from p2pal.cli.prompts import Prompter, ask_line, interactive
-from p2pal.cli.running import drive, make_board, reporting
+from p2pal.cli.running import deadline, drive, make_board, reporting
 from p2pal.cli.text import names, safe, safe_path
 from p2pal.cli.views import JsonView, QuietView, ReceiverView, View, hide_code, offer_lines
 from p2pal.crypto.codes import Code, parse
@@ -37,15 +37,22 @@ def run_recv(text: str | None, flags: dict[str, Any], *, as_json: bool, quiet: b
     """
     board = make_board(quiet=quiet or as_json, debug=debug)
     out = Writer(sys.stdout)
-    target: Path = flags["out"]
-    view: View = JsonView(out) if as_json else QuietView(out) if quiet else ReceiverView(out, board, target)
+    target: Path | None = flags["out"]
+    quietly = QuietView(out, Writer(sys.stderr), "receive")
+    view: View = JsonView(out) if as_json else quietly if quiet else ReceiverView(out, board, target or Path())
     with reporting(view):
         if not flags["yes"] and as_json:
             raise UsageError("--json asks no questions", hint="add -y to accept what is offered")
         if not flags["yes"] and not interactive():
             raise UsageError("there is no terminal to ask at", hint="add -y to accept what is offered")
         connect = config.connect_options(**{name: flags[name] for name in config.CONNECTION_FLAGS})
-        options = ReceiveOptions(out=target, overwrite=flags["overwrite"])
+        options = ReceiveOptions(
+            out=target,
+            overwrite=flags["overwrite"],
+            verify=flags["verify"],
+            home=config.home(),
+            checkpoint_ttl=flags["checkpoint_ttl"],
+        )
         code = read_code(text, quiet=quiet or as_json)
 
         async def main(stop: signals.Stop) -> None:
@@ -60,7 +67,7 @@ def run_recv(text: str | None, flags: dict[str, Any], *, as_json: bool, quiet: b
 
             await drive(receive(code, options=options, connect=connect, decide=decide), view, board, stop)
 
-        signals.run(main)
+        signals.run(main, deadline=deadline(view))
 
 
 async def ask(prompter: Prompter, offer: events.Offered, existing: Sequence[str], options: ReceiveOptions) -> Decision:

@@ -13,6 +13,7 @@ from p2pal.cli.options import (
     CONTEXT,
     Command,
     Globals,
+    checkpoint_ttl_option,
     connection_options,
     debug_option,
     flag,
@@ -48,12 +49,14 @@ class Target(click.Path):
     dest="out",
     metavar="PATH",
     type=Target(path_type=Path),
-    default=".",
-    help="Directory to write into, or the path that the file or tree shall have [current directory].",
+    help="Directory to write into, or the path that the file or tree shall have [current directory, or where a "
+    "transfer that goes on was written].",
 )
 @flag("-overwrite", dest="overwrite", help="Replace existing files.")
 @yes_option
 @flag("-q", dest="quiet", help="Quiet: only errors.")
+@flag("--verify", dest="verify", help="When going on with an earlier transfer, read and check all that is there.")
+@checkpoint_ttl_option
 @connection_options
 @json_option
 @debug_option
@@ -65,6 +68,8 @@ def recv(ctx: click.Context, /, code: str | None, *, as_json: bool, quiet: bool,
 
     It shows what is offered and asks before writing, unless -y. With -y an existing file stays, and the new one is
     written beside it as 'name (1).ext', unless -overwrite. Without a terminal -y is needed.
+
+    A transfer that was interrupted goes on where it stopped: CODE is then the new one, of 'p2pal send --resume ID'.
 
     What is received and how it ended go to stdout; status, progress, questions and errors to stderr.
     """

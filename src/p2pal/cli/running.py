@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -12,10 +13,11 @@ from typing import Any, Protocol
 
 from p2pal.app import events
 from p2pal.cli import logs
-from p2pal.cli.exit import describe
+from p2pal.cli.exit import describe, report
 from p2pal.cli.plain import Board, Plain, Silent, Writer
-from p2pal.cli.signals import Stop
+from p2pal.cli.signals import Deadline, Stop
 from p2pal.cli.views import View, present
+from p2pal.errors import Interrupted
 
 
 class Transfer(Protocol):
@@ -50,6 +52,21 @@ def make_board(*, quiet: bool, debug: bool) -> Board:
     return Bars(sys.stderr, time.monotonic)
 
 
+def deadline(view: View) -> Deadline:
+    """Return what ends the process if a stop takes too long; it leaves the terminal in order."""
+
+    def last_word() -> None:
+        error = Interrupted(
+            "stopped before everything was in order", hint="'p2pal checkpoint list' shows what can go on"
+        )
+        with contextlib.suppress(Exception), reporting(view):
+            raise error
+        with contextlib.suppress(OSError):
+            report(error, debug=False)
+
+    return Deadline(last_word)
+
+
 @contextmanager
 def reporting(view: View) -> Iterator[None]:
     """Close the view at the end of the block, with the error if there is one."""
@@ -73,13 +90,16 @@ async def drive(
 ) -> None:
     """Run the transfer, show its events (each passed through ``change``), and stop it when the user asks."""
     stop.on_abandon(board.abandon)
+    flowing = False
 
     def cancel() -> None:
-        board.note("Stopping… (once more to stop at once)")
+        board.note(f"Stopping{': saving what is here' if flowing else '…'} (once more to stop at once)")
         transfer.cancel()
 
     async def changed() -> AsyncIterator[events.Event]:
+        nonlocal flowing
         async for event in transfer:
+            flowing = flowing or isinstance(event, (events.Accepted, events.Resuming))
             yield change(event)
 
     async with transfer:

@@ -9,12 +9,14 @@ from typing import Any, Final
 import click
 from click.shell_completion import CompletionItem
 
+from p2pal.cli.checkpoint_ids import CheckpointId
 from p2pal.cli.options import (
     CONTEXT,
     Command,
     Duration,
     Globals,
     Number,
+    checkpoint_ttl_option,
     connection_options,
     debug_option,
     flag,
@@ -41,7 +43,7 @@ class _Address(click.ParamType[str]):
 
 
 @click.command(cls=Command, context_settings=CONTEXT, options_metavar="[FLAGS]")
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", metavar="FILE...", nargs=-1, type=click.Path(path_type=Path))
 @server_option
 @option(
     "--serve",
@@ -51,6 +53,13 @@ class _Address(click.ParamType[str]):
     optional=_ADDRESS,
     help="Run the signaling server inside this command, on a free port, and print the full command for the other "
     "machine.",
+)
+@option(
+    "--resume",
+    dest="resume",
+    metavar="ID",
+    type=CheckpointId("send"),
+    help="Go on with an earlier transfer instead of sending FILEs; 'p2pal checkpoint list' shows the ids.",
 )
 @option("-ttl", dest="ttl", metavar="DURATION", type=Duration(), default="5m", help="How long the code waits [5m].")
 @flag("-r", dest="recursive", help="Send directories recursively.")
@@ -65,6 +74,7 @@ class _Address(click.ParamType[str]):
     default=63,
     help="Chunk size in KiB, 4 to 255 [63].",
 )
+@checkpoint_ttl_option
 @connection_options
 @option("--words", dest="words", metavar="N", type=Number(2, 8), default=2, help="Words in the join code, 2 to 8 [2].")
 @json_option
@@ -77,6 +87,12 @@ def send(ctx: click.Context, /, files: tuple[Path, ...], *, as_json: bool, quiet
 
     The code, what is sent and how it ended go to stdout; status, progress, questions and errors to stderr.
     """
+    if files and flags["resume"] is not None:
+        raise UsageError("FILE and --resume exclude each other", hint="leave the files out: the checkpoint names them")
+    if not files and flags["resume"] is None:
+        raise UsageError(
+            "missing argument 'FILE...'", hint="name what to send, or go on with an earlier transfer: --resume ID"
+        )
     if flags["serve"] is not None and ctx.get_parameter_source("server") is click.core.ParameterSource.COMMANDLINE:
         raise UsageError("-server and --serve exclude each other", hint="leave one out")
     # From here on the command runs, and what it needs is loaded.

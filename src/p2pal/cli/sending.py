@@ -12,13 +12,13 @@ from typing import Any
 
 from p2pal.app import events
 from p2pal.app.options import SendOptions
-from p2pal.cli import config, signals
-from p2pal.cli.plain import Writer
+from p2pal.cli import config, phrases, signals
+from p2pal.cli.plain import Board, Writer
 from p2pal.cli.prompts import Prompter, interactive
-from p2pal.cli.running import drive, make_board, reporting
+from p2pal.cli.running import deadline, drive, make_board, reporting
 from p2pal.cli.serve import Served, for_the_other_machine, parse_address, serving
 from p2pal.cli.views import JsonView, QuietView, SenderView, View
-from p2pal.errors import UsageError
+from p2pal.errors import Refused, UsageError
 
 MIN_TTL = 1.0
 
@@ -35,14 +35,18 @@ def run_send(files: tuple[Path, ...], flags: dict[str, Any], *, as_json: bool, q
     """
     board = make_board(quiet=quiet or as_json, debug=debug)
     out = Writer(sys.stdout)
-    screen = SenderView(out, board, flags["ttl"], _directories(files))
-    view: View = JsonView(out) if as_json else QuietView(out, command=flags["serve"] is not None) if quiet else screen
-    asking = view is screen and not flags.pop("yes") and interactive()
+    asking = not as_json and not quiet and not flags["yes"] and interactive()
+    screen = SenderView(out, board, flags["ttl"], _directories(files), asking=asking)
+    quietly = QuietView(out, Writer(sys.stderr), "send", command=flags["serve"] is not None)
+    view: View = JsonView(out) if as_json else quietly if quiet else screen
 
     async def main(stop: signals.Stop) -> None:
         async def confirm(listed: events.Listed) -> bool:
             screen.listing(listed)
             return await Prompter(stop).confirm("Send?")
+
+        async def admit() -> bool:
+            return await admitted(Prompter(stop), board)
 
         async with AsyncExitStack() as stack:
             served: Served | None = None
@@ -56,7 +60,14 @@ def run_send(files: tuple[Path, ...], flags: dict[str, Any], *, as_json: bool, q
 
             from p2pal.app.send import send
 
-            transfer = send(files, options=options, connect=reach, confirm=confirm if asking else None)
+            transfer = send(
+                files,
+                options=options,
+                connect=reach,
+                confirm=confirm if asking and flags["resume"] is None else None,
+                resume=flags["resume"],
+                admit=admit if asking else None,
+            )
             await drive(transfer, view, board, stop, change)
 
     with reporting(view):
@@ -68,7 +79,26 @@ def run_send(files: tuple[Path, ...], flags: dict[str, Any], *, as_json: bool, q
             skip_errors=flags["skip_errors"],
             chunk_kib=flags["chunk_size"],
             words=flags["words"],
+            home=config.home(),
+            checkpoint_ttl=flags["checkpoint_ttl"],
         )
         connect = config.connect_options(**{name: flags[name] for name in config.CONNECTION_FLAGS})
         address = None if flags["serve"] is None else parse_address(flags["serve"], only_loopback=connect.only_loopback)
-        signals.run(main)
+        signals.run(main, deadline=deadline(view))
+
+
+async def admitted(prompter: Prompter, board: Board) -> bool:
+    """Ask whether someone who knows the code, but is not the receiver from before, may have the files.
+
+    Raises:
+        Interrupted: If the user stops the program at the question.
+    """
+    board.pause()
+    try:
+        for line in phrases.UNPROVEN:
+            prompter.say(line)
+        return await prompter.confirm("Send to them?", default=False)
+    except Refused:  # the input ended: nobody said yes
+        return False
+    finally:
+        board.go_on()

@@ -1,7 +1,8 @@
 """Running a command's coroutine: the fastest event loop there is, and an orderly end on Ctrl-C and SIGTERM.
 
-The first signal asks: the peer is told, part files are cleaned up, the command ends with exit code 130 (the server
-with 0). The second one does not wait.
+The first signal asks: a checkpoint is saved, the peer is told, the command ends with exit code 130 (the server with 0).
+The second one does not wait. A transfer that was asked ends within :data:`GRACE` in any case, though a disk that hangs
+holds one of its threads: what was claimed is durable, and a process that is gone leaves nothing wrong.
 """
 
 from __future__ import annotations
@@ -10,14 +11,27 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from types import FrameType
-from typing import Final, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from p2pal.errors import Interrupted
 
+P = ParamSpec("P")
 T = TypeVar("T")
+
+GRACE: Final = 1.7
+"""Seconds from the first signal in which a transfer ends by itself; then the process ends it."""
+
+LAST_WORD: Final = 0.1
+"""Seconds that saying so may take: a terminal can be held too."""
+
+LINGER: Final = 0.5
+"""Seconds for which the threads of ``asyncio.to_thread`` are waited for at the end."""
 
 
 class Stop:
@@ -88,6 +102,57 @@ def listening(stop: Stop) -> Iterator[None]:
                 loop.remove_signal_handler(number)
 
 
+class Deadline:
+    """Ends the process when a stop that the user asked for takes too long. It has a thread of its own.
+
+    Args:
+        last_word: Says so on the screen.
+        grace: Seconds.
+    """
+
+    def __init__(self, last_word: Callable[[], None], grace: float = GRACE) -> None:
+        self._last_word = last_word
+        self._grace = grace
+        self._over = threading.Event()
+
+    def start(self) -> None:
+        """The time runs from now on."""
+        threading.Thread(target=self._run, name="p2pal-deadline", daemon=True).start()
+
+    def lift(self) -> None:
+        """It ended by itself."""
+        self._over.set()
+
+    def _run(self) -> None:
+        if self._over.wait(self._grace):
+            return
+        speaking = threading.Thread(target=self._last_word, name="p2pal-last-word", daemon=True)
+        speaking.start()
+        speaking.join(LAST_WORD)
+        os._exit(Interrupted.exit_code)
+
+
+class _Threads(ThreadPoolExecutor):
+    """What ``asyncio.to_thread`` runs in. Its end waits for :data:`LINGER` at most: a thread may hang in the disk."""
+
+    def __init__(self) -> None:
+        super().__init__(thread_name_prefix="p2pal")
+        self._unfinished: set[Future[Any]] = set()
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Run it in a thread."""
+        future = super().submit(fn, *args, **kwargs)
+        self._unfinished.add(future)
+        future.add_done_callback(self._unfinished.discard)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more work, and wait a little for what is under way."""
+        super().shutdown(wait=False, cancel_futures=cancel_futures)
+        if wait:
+            wait_for(list(self._unfinished), timeout=LINGER)
+
+
 SWITCH_INTERVAL: Final = 0.0005
 """Seconds after which a thread that computes lets another have the interpreter.
 
@@ -96,23 +161,36 @@ small files wait for the loop's thread about as long as for the disk.
 """
 
 
-def run(main: Callable[[Stop], Awaitable[T]], *, fast_sockets: bool = False) -> T:
+def run(
+    main: Callable[[Stop], Awaitable[T]],
+    *,
+    fast_sockets: bool = False,
+    deadline: Deadline | None = None,
+) -> T:
     """Run ``main(stop)`` to its end on an event loop of its own.
 
     Args:
         main: What to run.
         fast_sockets: Use uvloop where it exists, for a server of many sockets. The WebRTC engine does its own sockets,
             and hands its events over in batches on asyncio's loop but one by one on any other: there it is slower.
+        deadline: Ends the process if it does not end by itself once the user asked.
     """
 
     async def guarded() -> T:
+        asyncio.get_running_loop().set_default_executor(_Threads())
         stop = Stop()
+        if deadline is not None:
+            stop.on_request(deadline.start)
         with listening(stop):
             return await main(stop)
 
     sys.setswitchinterval(SWITCH_INTERVAL)
-    with asyncio.Runner(loop_factory=_uvloop() if fast_sockets else None) as runner:
-        return runner.run(guarded())
+    try:
+        with asyncio.Runner(loop_factory=_uvloop() if fast_sockets else None) as runner:
+            return runner.run(guarded())
+    finally:
+        if deadline is not None:
+            deadline.lift()
 
 
 def _uvloop() -> Callable[[], asyncio.AbstractEventLoop] | None:

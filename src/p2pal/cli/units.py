@@ -11,7 +11,19 @@ from typing import Final
 
 from p2pal.amounts import plural, size
 
-__all__ = ["clock", "duration", "elapsed", "parse_duration", "parse_size", "percent", "plural", "rate", "size"]
+__all__ = [
+    "age",
+    "clock",
+    "duration",
+    "elapsed",
+    "parse_duration",
+    "parse_size",
+    "part",
+    "percent",
+    "plural",
+    "rate",
+    "size",
+]
 
 _FACTORS: Final = {
     "": 1, "b": 1,
@@ -28,6 +40,13 @@ def rate(bytes_per_second: float) -> str:
     """Return a rate for people: ``12.5 MB/s``."""
     text = size(max(bytes_per_second, 0.0))
     return (text.replace("bytes", "B").replace("byte", "B")) + "/s"
+
+
+def part(done: int, total: int) -> str:
+    """Return how much of a whole: ``4.2 of 10.0 GB``, ``999 kB of 10.0 GB``."""
+    one, _, unit = size(done).rpartition(" ")
+    whole = size(total)
+    return f"{one} of {whole}" if whole.endswith(f" {unit}") else f"{size(done)} of {whole}"
 
 
 def parse_size(text: str) -> int:
@@ -89,6 +108,15 @@ def elapsed(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def age(seconds: float) -> str:
+    """Return a time span in its largest unit: ``42 s``, ``12 min``, ``5 h``, ``6 d``; at most 99999 days."""
+    whole = int(min(max(seconds, 0.0), 99_999 * 86_400.0))
+    for length, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if whole >= length:
+            return f"{whole // length} {unit}"
+    return f"{whole} s"
 
 
 def clock(seconds: float | None) -> str:

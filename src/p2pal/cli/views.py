@@ -8,12 +8,12 @@ one passes :func:`p2pal.cli.text.safe`.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterable
 from pathlib import Path
 from typing import Final, Protocol
 
 from p2pal.app import events
-from p2pal.cli import jsonl, logs, units
+from p2pal.cli import jsonl, logs, phrases, units
 from p2pal.cli.plain import Board, Writer
 from p2pal.cli.text import names, safe, safe_path
 
@@ -74,21 +74,28 @@ class JsonView:
 
 
 class QuietView:
-    """``-q``: the join code and nothing else; on the receiving side nothing at all.
+    """``-q``: the join code and nothing else; on the receiving side nothing at all. How to go on is told on stderr.
 
     Args:
         out: For the code.
+        err: For what goes with an error.
+        role: Which side this is.
         command: Write the whole command for the other machine instead: with ``--serve`` nobody knows the address.
     """
 
-    def __init__(self, out: Writer, *, command: bool = False) -> None:
+    def __init__(self, out: Writer, err: Writer, role: events.Role, *, command: bool = False) -> None:
         self._out = out
+        self._err = err
+        self._role = role
         self._command = command
 
     def show(self, event: events.Event) -> None:
-        """Write the code alone."""
+        """Write the code alone; and how a transfer that was saved goes on."""
         if isinstance(event, events.Code):
             self._out.line(safe(event.command, 500) if self._command else safe(event.code))
+        elif isinstance(event, events.Saved):
+            for line in phrases.saved(event, self._role):
+                self._err.line(line)
 
     def close(self, failure: events.Failure | None) -> None:
         """Nothing to add: the error is on stderr."""
@@ -97,11 +104,15 @@ class QuietView:
 class _HumanView:
     """What both roles show alike."""
 
+    role: events.Role
+
     def __init__(self, out: Writer, board: Board) -> None:
         self._out = out
         self._board = board
         self._path = ""
         self._flowing = False
+        self._waiting = ""
+        self._files: int | None = None
         self._what = ""
         self._failures: list[events.FileFailed] = []
         self._more_failures = 0
@@ -119,8 +130,7 @@ class _HumanView:
             case events.Connected():
                 self._connected(safe(event.path))
             case events.Reconnecting():
-                lost = "Connection lost, reconnecting" if self._path else "No connection yet, trying again"
-                self._board.note(f"{lost} ({event.attempt}/{event.attempts})")
+                self._board.note(phrases.reconnecting(event, connected=bool(self._path)))
             case events.Reconnected():
                 self._board.note("Reconnected")
             case events.Silence():
@@ -129,14 +139,39 @@ class _HumanView:
                 else:
                     self._board.note("The other side is back")
             case events.Accepted():
-                self._flowing = True
-                self._board.start(event.total, event.files, self._path)
+                self._files = event.files
+                self._flow(event.total, 0)
             case events.Progress():
                 self._board.update(event)
             case events.FileFailed():
                 self._failed(event)
             case _:
+                self._interruption(event)
+
+    def _interruption(self, event: events.Event) -> None:
+        match event:
+            case events.Waiting() if event.what != self._waiting:
+                self._waiting = event.what
+                self._board.note(phrases.waiting(event))
+            case events.Resuming():
+                self._notes(phrases.resuming(event, self.role, self._files))
+                self._flow(event.total, event.done)
+            case events.StartingOver():
+                self._notes(phrases.starting_over(event))
+            case events.Saved():
+                # At once, not at the end: should something hang there, this was said.
+                self._board.stop(complete=False)
+                self._notes(phrases.saved(event, self.role))
+            case _:
                 pass
+
+    def _notes(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self._board.note(line)
+
+    def _flow(self, total: int, done: int) -> None:
+        self._flowing = True
+        self._board.start(total, self._files or 0, self._path, done)
 
     def _connected(self, path: str) -> None:
         if path == self._path:
@@ -158,6 +193,8 @@ class _HumanView:
     def _partial(self, verb: str, event: events.Summary) -> str:
         if not event.files and not event.failed:
             return f"Stopped after {units.size(event.total)}; no file is complete"
+        if not event.failed:
+            return f"Stopped after {units.size(event.total)}; {_complete(event.files)}"
         everything = units.plural(event.files + event.failed, "file")
         return f"{verb} {event.files:,} of {everything}, {event.failed:,} failed"
 
@@ -170,10 +207,16 @@ class SenderView(_HumanView):
         board: For status and progress.
         ttl: Seconds that the code waits, shown beside what is sent.
         directories: Which of the names are directories; they are shown with a slash.
+        asking: There is a person to ask; without one, who asks for all again is refused, and that is said.
     """
 
-    def __init__(self, out: Writer, board: Board, ttl: float, directories: Collection[str] = frozenset()) -> None:
+    role = "send"
+
+    def __init__(
+        self, out: Writer, board: Board, ttl: float, directories: Collection[str] = frozenset(), *, asking: bool = False
+    ) -> None:
         super().__init__(out, board)
+        self._asking = asking
         self._ttl = ttl
         self._directories = directories
         self._coded = False
@@ -201,6 +244,8 @@ class SenderView(_HumanView):
                 self._common(event)
                 if not self._flowing:
                     self._board.note("Waiting for the other side to accept…")
+            case events.Unproven() if not self._asking:
+                self._notes([*phrases.UNPROVEN, "and was refused: there is nobody to ask"])
             case events.Summary():
                 self._summary(event)
             case _:
@@ -210,6 +255,7 @@ class SenderView(_HumanView):
         """Say what will be sent, once."""
         if self._what:
             return
+        self._files = event.files
         one = len(event.names) == 1 and event.entries == 1 and event.files == 1
         shown = [name + "/" if name in self._directories else name for name in event.names]
         self._what = f"{names(shown)} ({units.plural(event.files, 'file')}, {units.size(event.total)})"
@@ -230,8 +276,10 @@ class ReceiverView(_HumanView):
     Args:
         out: For results.
         board: For status and progress.
-        target: What ``-out`` names; it tells where the result is.
+        target: What ``-out`` names; it tells where the result is. A transfer that goes on says itself.
     """
+
+    role = "receive"
 
     def __init__(self, out: Writer, board: Board, target: Path) -> None:
         super().__init__(out, board)
@@ -239,6 +287,8 @@ class ReceiverView(_HumanView):
         # Asked now: once the transfer runs, a new directory may stand under that name.
         self._into = target.is_dir()
         self._offer: events.Offered | None = None
+        self._resumed = False
+        self._announced = False
         self._renamed: dict[str, str] = {}
 
     def show(self, event: events.Event) -> None:
@@ -248,6 +298,9 @@ class ReceiverView(_HumanView):
                 self._board.note("Joining…")
             case events.Offered():
                 self._offer = event
+                self._files = event.files
+            case events.Resuming():
+                self._resuming(event)
             case events.Accepted():
                 self._accepted(event)
             case events.Summary():
@@ -255,8 +308,26 @@ class ReceiverView(_HumanView):
             case _:
                 self._common(event)
 
+    def _resuming(self, event: events.Resuming) -> None:
+        self._resumed = True
+        if event.where:
+            self._target, self._into = Path(event.where), True
+        self._announce(event.files, event.total)
+        self._common(event)
+
     def _accepted(self, event: events.Accepted) -> None:
         self._renamed = event.renamed
+        renamed = [(old, new) for old, new in event.renamed.items() if old != new]
+        for old, new in renamed[:MAX_TOPS] if self._into and not self._resumed else []:
+            self._board.note(f"{safe(old)} exists already: saving as {safe(new)}")
+        self._announce(event.files, event.total)
+        self._common(event)
+
+    def _announce(self, files: int, total: int) -> None:
+        """Say what comes, once."""
+        if self._announced:
+            return
+        self._announced = True
         offer = self._offer
         if offer is not None:
             shown = [top.name + ("/" if top.kind == "directory" else "") for top in offer.tops]
@@ -266,12 +337,8 @@ class ReceiverView(_HumanView):
                 figures = f"{units.plural(offer.files, 'file')}, {figures}"
             self._what = f"{names(shown, more=offer.more)} ({figures})"
         else:
-            self._what = f"{units.plural(event.files, 'file')}, {units.size(event.total)}"
-        renamed = [(old, new) for old, new in event.renamed.items() if old != new]
-        for old, new in renamed[:MAX_TOPS] if self._into else []:
-            self._board.note(f"{safe(old)} exists already: saving as {safe(new)}")
+            self._what = f"{units.plural(files, 'file')}, {units.size(total)}"
         self._out.line(f"Receiving: {self._what}")
-        self._common(event)
 
     def _summary(self, event: events.Summary) -> None:
         self._board.stop(complete=event.ok)
@@ -302,6 +369,10 @@ def offer_lines(offer: events.Offered) -> list[str]:
     if more := offer.more + len(tops[MAX_TOPS:]):
         lines.append(f"  and {more:,} more")
     return lines
+
+
+def _complete(files: int) -> str:
+    return f"{units.plural(files, 'file')} {'is' if files == 1 else 'are'} complete"
 
 
 def _absolute(path: Path) -> Path:

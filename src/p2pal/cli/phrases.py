@@ -1,0 +1,99 @@
+"""What is said of a transfer that was interrupted, waits, or goes on.
+
+Every line is safe and fits 60 columns, unless a command or a reason is longer: a command is never cut.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from p2pal.app import events
+from p2pal.cli import units
+from p2pal.cli.text import safe, shorten
+
+WIDTH: Final = 60
+COMMAND_LIMIT: Final = 4000
+REASON_LIMIT: Final = 200
+_MIN_NAME: Final = 12
+
+_WAITING: Final = {
+    "network": "No network here; waiting",
+    "peer": "The other side is offline; waiting",
+    "disk": "The disk is full; waiting for space,",
+    "peer-disk": "The other side's disk is full; waiting",
+}
+
+UNPROVEN: Final = (
+    "Someone who knows the code, but is not the one from before,",
+    "wants the files from the start",
+)
+
+
+def reconnecting(event: events.Reconnecting, *, connected: bool) -> str:
+    """Return that another attempt is made; ``connected`` says that there was a connection before."""
+    attempts = "" if event.attempts is None else f"/{event.attempts}"
+    lost = "Connection lost, reconnecting" if connected else "No connection yet, trying again"
+    return f"{lost} ({event.attempt}{attempts})"
+
+
+def waiting(event: events.Waiting) -> str:
+    """Return what is waited for, and for how long at most."""
+    if not event.what:
+        return "Going on"
+    text = _WAITING[event.what]
+    if event.seconds <= 0 or math.isinf(event.seconds):
+        return text.rstrip(",")
+    return f"{text} up to {units.clock(event.seconds)}"
+
+
+def resuming(event: events.Resuming, role: events.Role, files: int | None) -> list[str]:
+    """Return what is there already.
+
+    Args:
+        event: What the app says.
+        role: Which side says it.
+        files: How many files the transfer has, if that is known.
+    """
+    place = "here" if role == "receive" else "there"
+    verb = "is" if event.done == 1 else "are"
+    line = f"Resuming: {units.part(event.done, event.total)} {verb} {place} already"
+    lines = _joined(line, f"({_count(event.files, files)})")
+    if event.changed:
+        lines.append(f"{units.plural(event.changed, 'file')} changed since")
+    return lines
+
+
+def _count(files: int, of: int | None) -> str:
+    return units.plural(files, "file") if of is None or of < files else f"{files:,} of {units.plural(of, 'file')}"
+
+
+def _joined(line: str, rest: str) -> list[str]:
+    return [f"{line} {rest}"] if len(line) + 1 + len(rest) <= WIDTH else [line, f"  {rest}"]
+
+
+def starting_over(event: events.StartingOver) -> list[str]:
+    """Return what starts over and why."""
+    reason = safe(event.reason, REASON_LIMIT)
+    if not event.name:
+        return _joined("Starting over:", reason)
+    tail = " starts over:"
+    name = safe(event.name)
+    room = WIDTH - len(tail) - 1 - len(reason)
+    if len(name) > room:
+        name = shorten(name, max(room, _MIN_NAME)) if room >= _MIN_NAME else shorten(name, WIDTH - len(tail))
+    return _joined(name + tail, reason)
+
+
+def saved(event: events.Saved, role: events.Role) -> list[str]:
+    """Return how to go on; each command stands alone on its line, to be copied."""
+    at = f"Saved at {units.percent(event.done, event.total)}%. To go on"
+    command = safe(event.command, COMMAND_LIMIT)
+    if role == "send":
+        return [f"{at}:", command]
+    return [
+        f"{at}, the sender types:",
+        f"p2pal send --resume {safe(event.id[:8])}",
+        "and then here, with the new code:",
+        command,
+    ]
