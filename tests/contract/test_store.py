@@ -164,6 +164,75 @@ def test_secrets_are_stored_as_digests(bench: Callable[[], Bench]) -> None:
     run()
 
 
+MEETING = "m" * 26
+
+
+def test_the_life_of_a_meeting(bench: Callable[[], Bench]) -> None:
+    @on_loop
+    async def run() -> None:
+        made = bench()
+        transfer, number, receiver = await made.store.meet(MEETING, 60.0, sender=False)
+        assert (transfer.id, transfer.slot, number) == (MEETING, 0, 1)
+        assert (await made.store.authorise(receiver))[1] == 1
+        forged = [f"{MEETING}.0.{secret}" for secret in ("x" * 32, receiver.rsplit(".", 1)[1])]
+        for token in forged:
+            assert await denial(made.store.authorise(token)) == "unauthorised"
+        await made.store.execute(MEETING, s.Attach(1, "B"))
+        _, who, first = await made.store.meet(MEETING, 60.0, sender=True)
+        _, _, second = await made.store.meet(MEETING, 60.0, sender=True)
+        assert who == SENDER
+        assert await denial(made.store.authorise(first)) == "unauthorised"
+        assert (await made.store.authorise(second))[1] == SENDER
+        await made.store.execute(MEETING, s.Attach(SENDER, "A"))
+        await made.store.execute(MEETING, s.Append(SENDER, 1, 0, b"a"))
+        assert await made.store.read(MEETING, 1, 0, by_sender=True) == [b"a"]
+        await made.store.meet(MEETING, 60.0, sender=True)
+        assert await made.store.read(MEETING, 1, 0, by_sender=True) == []
+        assert (MEETING, s.Close("B", wire.CloseCode.RELEASED)) in made.heard
+        _, number, _ = await made.store.meet(MEETING, 60.0, sender=False)
+        assert number == 2
+
+    run()
+
+
+def test_a_meeting_that_is_over_begins_anew(bench: Callable[[], Bench]) -> None:
+    @on_loop
+    async def run() -> None:
+        made = bench()
+        _, _, token = await made.store.meet(MEETING, 5.0, sender=True)
+        await made.pass_time(5.0)
+        assert (await made.store.load(MEETING)).expired
+        await made.store.meet(MEETING, 5.0, sender=False)
+        assert not (await made.store.load(MEETING)).over
+        assert await denial(made.store.authorise(token)) == "unauthorised"
+        await made.pass_time(5.0)
+        await made.pass_time(LIMITS.rest)
+        assert await denial(made.store.load(MEETING)) == "unknown"
+        assert not (await made.store.meet(MEETING, 5.0, sender=True))[0].over
+
+    run()
+
+
+def test_meetings_take_no_slots_and_count_as_transfers(bench: Callable[[], Bench]) -> None:
+    @on_loop
+    async def run() -> None:
+        made = bench()
+        for n in range(38):
+            await made.store.meet(f"{'m' * 24}{chr(97 + n // 26)}{chr(97 + n % 26)}", 5.0, sender=True)
+        slots = {(await made.store.create(60.0))[0].slot for _ in range(2)}
+        assert max(slots) <= 17
+        assert await denial(made.store.meet(MEETING, 5.0, sender=True)) == "full"
+        assert await denial(made.store.create(60.0)) == "full"
+        assert await denial(made.store.join(0)) == "unknown"
+        await made.store.meet("m" * 24 + "aa", 5.0, sender=False)
+        await made.pass_time(5.0)
+        await made.pass_time(LIMITS.rest)
+        await made.store.meet(MEETING, 5.0, sender=True)
+        assert (await made.store.create(60.0))[0].slot not in slots
+
+    run()
+
+
 def test_a_store_is_bounded(bench: Callable[[], Bench]) -> None:
     @on_loop
     async def run() -> None:

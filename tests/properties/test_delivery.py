@@ -75,6 +75,8 @@ class World:
             self.execute(s.Append(who, message.attempt, message.index, message.body, stored))
         elif isinstance(message, wire.Accept):
             self.execute(s.Accept(who, message.attempt))
+        elif isinstance(message, wire.Release):
+            self.execute(s.Release(who, message.attempt, message.reason))
         else:
             assert isinstance(message, wire.Complete)
             self.execute(s.Complete(who))
@@ -130,3 +132,24 @@ def test_lossy_sockets_deliver_exactly_once_in_order(actions: list[tuple[str, in
     world.sides[SENDER].complete()
     world.settle()
     assert world.sides[SENDER].over == world.sides[1].over == "completed"
+
+
+@given(ACTIONS)
+@settings(max_examples=100, deadline=None)
+def test_a_knock_is_told_once_and_its_answer_arrives_over_lossy_sockets(actions: list[tuple[str, int]]) -> None:
+    world = World()
+    world.settle()
+    sender = world.sides[SENDER]
+    sender.accept(1)
+    world.settle()
+    world.execute(s.Join(b"two"))
+    world.execute(s.Attach(2, "knocker"))
+    for action, who in actions:
+        if action != "append":
+            getattr(world, action)(who)
+    sender.release(2, "busy")
+    world.settle()
+    assert world.transfer.attempt(2) is None
+    assert world.transfer.served == 1
+    assert sender.settled
+    assert world.told[SENDER].count(e.Knock(2)) <= 1

@@ -30,9 +30,9 @@ def expected_denial(t: Transfer, c: s.Command) -> str | None:
                 return "forbidden" if c.who != SENDER else None
         return "expired" if t.expired else "over"
     if isinstance(c, s.Join):
-        if t.state is State.ACTIVE:
-            return "busy"
         return "queue-full" if len([a for a in t.attempts if a.number != t.served]) >= LIMITS.attempts else None
+    if isinstance(c, s.Meet):
+        return None if t.meeting else "unknown"
     if isinstance(c, s.Append):
         if c.who not in (SENDER, c.attempt):
             return "forbidden"
@@ -49,7 +49,7 @@ def _decision_denial(t: Transfer, c: s.Command) -> str | None:
         number = c.attempt if isinstance(c, s.Release) else c.who
         return None if number <= t.joined else "unknown-attempt"
     if isinstance(c, s.Complete):
-        return None if t.state is State.ACTIVE else "wrong-state"
+        return None if t.state is State.ACTIVE or t.meeting else "wrong-state"
     return None
 
 
@@ -78,10 +78,13 @@ class Rendezvous(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.transfer = rules.create("r" * 32, 1, b"s", 60.0, self.now)
+        self.transfer = self.begin()
         self.logs: dict[tuple[int, bool], list[bytes]] = {}
         self.open: set[str] = set()
         self.sockets = 0
+
+    def begin(self) -> Transfer:
+        return rules.create("r" * 32, 1, b"s", 60.0, self.now)
 
     def carry_out(self, effects: list[s.Effect]) -> None:
         for effect in effects:
@@ -110,7 +113,7 @@ class Rendezvous(RuleBasedStateMachine):
             denied = None
         assert denied == expected
         self.carry_out(effects)
-        if command.who if not isinstance(command, s.Join) else True:
+        if isinstance(command, s.Join | s.Meet) or command.who != SENDER:
             assert not (before.state is not State.ACTIVE and self.transfer.state is State.ACTIVE)
             assert before.over or not self.transfer.over
 
@@ -118,10 +121,16 @@ class Rendezvous(RuleBasedStateMachine):
     def join(self, token: bytes) -> None:
         self.do(s.Join(token))
 
+    @rule(sender=st.booleans(), token=st.binary(min_size=2, max_size=2))
+    def meet(self, *, sender: bool, token: bytes) -> None:
+        self.do(s.Meet(sender, token, 60.0))
+
     @rule(who=WHO, known=st.lists(ATTEMPT, max_size=2))
     def attach(self, who: int, known: list[int]) -> None:
         if who > self.transfer.joined:
             return  # the store finds no such token
+        if who == SENDER and not self.transfer.token:
+            return
         self.sockets += 1
         socket = f"s{self.sockets}"
         self.open.add(socket)
@@ -184,7 +193,11 @@ class Rendezvous(RuleBasedStateMachine):
             assert t.attempts == ()
             assert not self.logs
         if t.state is State.ACTIVE:
-            assert [a.number for a in t.attempts] == [t.served]
+            assert all(a.knock_ends is not None or a.number == t.served or not a.socket for a in t.attempts)
+        else:
+            assert all(a.knock_ends is None for a in t.attempts)
+        if t.meeting:
+            assert t.slot == 0
         if t.state is State.PENDING and t.socket:
             assert not any(a.socket for a in t.attempts)
 
@@ -206,7 +219,8 @@ class Rendezvous(RuleBasedStateMachine):
     def a_silent_receiver_has_a_deadline_while_the_sender_is_there(self) -> None:
         t = self.transfer
         served = t.attempt(t.served)
-        if t.state is State.READY and t.socket and served is not None and served.to_sender.count == 0:
+        waits = t.state is State.READY and t.socket and not t.meeting
+        if waits and served is not None and served.to_sender.count == 0:
             assert t.silent_at is not None
         else:
             assert t.silent_at is None
@@ -221,6 +235,7 @@ class Rendezvous(RuleBasedStateMachine):
         else:
             served = t.attempt(t.served)
             present = bool(t.socket) or (served is not None and bool(served.socket))
+            present = present or (t.meeting and any(a.socket for a in t.attempts))
             assert (t.expires_at is None) == present
 
     @invariant()
@@ -229,5 +244,12 @@ class Rendezvous(RuleBasedStateMachine):
         assert msgspec.msgpack.decode(packed, type=Transfer) == self.transfer
 
 
+class Meeting(Rendezvous):
+    def begin(self) -> Transfer:
+        return rules.create_meeting("m" * 26, 60.0, self.now)
+
+
 TestRendezvous = Rendezvous.TestCase
 TestRendezvous.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestMeeting = Meeting.TestCase
+TestMeeting.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)

@@ -1,4 +1,4 @@
-"""Create and join over HTTP; the way to a :class:`~p2pal.rendezvous.mailbox.Mailbox`."""
+"""Create, join and meet again over HTTP; the way to a :class:`~p2pal.rendezvous.mailbox.Mailbox`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from p2pal.wire import rendezvous as wire
 MAX_ANSWER: Final = 64 * 1024
 """Bytes that are read of an HTTP answer."""
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=20.0, connect=10.0)
+_KEEPALIVE: Final = 3.0
+"""Seconds that an idle connection is used again: long enough for the mailbox, no longer than networks stay the same."""
 _T = TypeVar("_T")
 
 
@@ -44,6 +46,16 @@ class Joined:
     ice_servers: tuple[wire.IceServer, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Met:
+    """A meeting, as one side knows it: ``attempt`` is 0 for the sender. ``expires_in`` is in seconds."""
+
+    attempt: int
+    token: str = field(repr=False)
+    expires_in: float
+    ice_servers: tuple[wire.IceServer, ...]
+
+
 class RendezvousClient:
     """One client of a signaling server; an async context manager.
 
@@ -62,6 +74,7 @@ class RendezvousClient:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(keepalive_timeout=_KEEPALIVE),
             proxy=self._address.proxy(),
             timeout=_TIMEOUT,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -94,7 +107,7 @@ class RendezvousClient:
         Raises:
             CodeUnknown: If there is no such transfer.
             CodeExpired: If it is over.
-            ServerRefused: If it is busy with another receiver, or the server answers nonsense.
+            ServerRefused: If too many wait for it, or the server answers nonsense.
             ServerUnreachable: If there is no connection.
             VersionMismatch: If the server speaks another version of the protocol.
         """
@@ -103,6 +116,27 @@ class RendezvousClient:
         made = await self._post("join", wire.JoinRequest(slot), wire.Joined)
         ice = wire.usable_ice_servers(made.ice_servers)
         return Joined(made.rendezvous_id, made.attempt, made.token, made.expires_in, ice)
+
+    async def meet(self, rendezvous_id: str, role: Role, ttl: float = 900.0) -> Met:
+        """Create or join a rendezvous that only the two peers can name; no code is involved.
+
+        Every earlier token of this side for it is void afterwards. So a call that failed can be repeated.
+
+        Args:
+            rendezvous_id: 26 characters of ``a-z2-7``, see :meth:`p2pal.crypto.keys.SessionSecret.rendezvous_id`.
+            role: Which side this is.
+            ttl: Seconds that it lives while neither side has a socket; the server may change it.
+
+        Raises:
+            ServerUnreachable: If there is no connection.
+            ServerRefused: If the server answers anything else than a meeting.
+            VersionMismatch: If it speaks another version of the protocol.
+        """
+        made = await self._post("meet", wire.MeetRequest(rendezvous_id, role, ttl), wire.Met)
+        if (made.attempt == 0) != (role == "send"):
+            raise _nonsense()
+        ice = wire.usable_ice_servers(made.ice_servers)
+        return Met(made.attempt, made.token, made.expires_in, ice)
 
     async def delete(self, rendezvous_id: str, token: str) -> None:
         """Give up a transfer; one that is over or unknown already is fine.
@@ -116,13 +150,13 @@ class RendezvousClient:
         if status not in (204, 404, 410):
             raise _error(status, body)
 
-    def mailbox(self, role: Role, token: str, *, patience: float = DEFAULT_PATIENCE) -> Mailbox:
+    def mailbox(self, role: Role, token: str, *, patience: float | None = DEFAULT_PATIENCE) -> Mailbox:
         """Return the mailbox of a token; its owner runs :meth:`Mailbox.run`.
 
         Args:
-            role: ``send`` with the token of :meth:`create`, ``receive`` with that of :meth:`join`.
-            token: The token.
-            patience: Seconds without the server before the mailbox gives up.
+            role: ``send`` or ``receive``, as the token is.
+            token: That of :meth:`create`, :meth:`join` or :meth:`meet`.
+            patience: Seconds without the server before the mailbox gives up; None for never.
         """
         return Mailbox(self._opened, self._address, role, token, patience=patience)
 
@@ -188,10 +222,6 @@ def _error(status: int, body: bytes) -> P2palError:
         if code == "expired":
             return CodeExpired("the code has expired")
         return CodeExpired("the transfer with this code is over", hint="ask for a new code")
-    if status == 409:
-        return ServerRefused(
-            "another receiver is already connected to this transfer", hint="ask the sender for a new code"
-        )
     if status == 429:
         return ServerRefused("the signaling server is asked too often", hint="try again in a moment")
     if status >= 500:

@@ -21,6 +21,7 @@ Role = Literal["send", "receive"]
 _BENIGN: Final = frozenset({"released", "not-served", "unknown-attempt", "over", "expired"})
 """Refusals that a released or a closed transfer explains: the news of that is on its way."""
 _MAX_PAST: Final = 64
+_MAX_KNOCKS: Final = 64
 
 _Command = wire.Append | wire.Accept | wire.Release | wire.Complete | wire.Leave
 
@@ -35,8 +36,10 @@ class Delivery:
     __slots__ = (
         "_attempt",
         "_cursor",
+        "_ended",
         "_events",
-        "_last",
+        "_floor",
+        "_knocks",
         "_log_sizes",
         "_outputs",
         "_pending",
@@ -49,7 +52,9 @@ class Delivery:
     def __init__(self, role: Role) -> None:
         self._role = role
         self._attempt = 0  # the served one; a receiver's own
-        self._last = 0  # the highest attempt ever served
+        self._ended: set[int] = set()  # the last attempts that were served or knocked, and are over
+        self._floor = 0  # attempts up to this number are over
+        self._knocks: set[int] = set()  # those that knocked and were not served yet
         self._cursor = 0
         self._log_sizes: dict[int, tuple[int, int]] = {}  # attempt -> messages, bytes
         self._pending: list[_Command] = []
@@ -90,7 +95,7 @@ class Delivery:
         self._want(wire.Accept(attempt))
 
     def release(self, attempt: int, reason: str) -> None:
-        """Queue the release of an attempt."""
+        """Queue the release of an attempt: the served one, or one that knocks."""
         self._want(wire.Release(attempt, reason))
 
     def complete(self) -> None:
@@ -115,7 +120,7 @@ class Delivery:
             self._outputs.append(command)
 
     def _gone(self, attempt: int) -> bool:
-        return 0 < attempt <= self._last and attempt != self._attempt
+        return 0 < attempt <= self._floor or attempt in self._ended
 
     # The socket.
 
@@ -161,10 +166,14 @@ class Delivery:
         else:
             self._handle_notice(message)
 
-    def _handle_notice(self, message: wire.Served | wire.Released | wire.StateChanged | wire.Peer | wire.Ice) -> None:
+    def _handle_notice(
+        self, message: wire.Served | wire.Knock | wire.Released | wire.StateChanged | wire.Peer | wire.Ice
+    ) -> None:
         match message:
             case wire.Served():
                 self._handle_served(message.attempt)
+            case wire.Knock():
+                self._handle_knock(message.attempt)
             case wire.Released():
                 self._handle_released(message)
             case wire.StateChanged():
@@ -182,18 +191,30 @@ class Delivery:
         if self._role == "receive":
             if not message.attempt or (self._attempt and message.attempt != self._attempt):
                 raise nonsense()
-            self._attempt = self._last = message.attempt
+            self._attempt = message.attempt
         self._handle_state(message)
         self._outputs.extend(self._pending)
         if self._wants_ice:
             self._outputs.append(wire.AskIce())
 
     def _handle_served(self, attempt: int) -> None:
-        if self._role != "send" or self._attempt or attempt <= self._last:
+        if self._role != "send" or self._attempt or self._gone(attempt):
             raise nonsense()
-        self._attempt = self._last = attempt
+        self._knocks.discard(attempt)
+        self._attempt = attempt
         self._cursor = 0
         self._events.append(e.Served(attempt))
+
+    def _handle_knock(self, attempt: int) -> None:
+        """A knock is repeated on every new socket; the owner hears of it once."""
+        if self._role != "send" or attempt == self._attempt:
+            raise nonsense()
+        if attempt in self._knocks or self._gone(attempt):
+            return
+        if len(self._knocks) >= _MAX_KNOCKS:  # their ends were missed
+            self._knocks.discard(min(self._knocks))
+        self._knocks.add(attempt)
+        self._events.append(e.Knock(attempt))
 
     def _handle_message(self, message: wire.Message) -> None:
         if message.attempt != self._attempt:
@@ -216,15 +237,27 @@ class Delivery:
     def _handle_released(self, message: wire.Released) -> None:
         if message.attempt == self._attempt:
             self._end_attempt(message.attempt, message.reason)
+        elif message.attempt in self._knocks:
+            self._knocks.discard(message.attempt)
+            self._note_end(message.attempt)
+            self._events.append(e.Released(message.attempt, message.reason))
         self._drop_attempt(message.attempt)
 
     def _end_attempt(self, attempt: int, reason: str) -> None:
         self._attempt = 0
+        self._note_end(attempt)
         self._drop_attempt(attempt)
         self._events.append(e.Released(attempt, reason))
         if self._role == "receive":
             self.over = "released"
             self._pending.clear()
+
+    def _note_end(self, attempt: int) -> None:
+        self._ended.add(attempt)
+        if len(self._ended) > _MAX_PAST:
+            oldest = min(self._ended)
+            self._ended.discard(oldest)
+            self._floor = max(self._floor, oldest)
 
     def _drop_attempt(self, attempt: int) -> None:
         self._settle(lambda c: _is_for(c, attempt))

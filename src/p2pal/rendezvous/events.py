@@ -16,6 +16,13 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True)
+class Knock:
+    """Sender: this attempt waits while another is active; to be answered with a release of either, within seconds."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """The other side's message; per attempt the indices are 0, 1, 2 and so on, each exactly once."""
 
@@ -26,7 +33,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """The attempt is over: ``silent``, ``gone``, ``left``, ``busy``, ``over``, or the sender's own reason."""
+    """An attempt is over, the served one or one that knocked.
+
+    ``silent``, ``gone``, ``left``, ``busy``, ``renewed``, ``over``, or the sender's own reason.
+    """
 
     attempt: int
     reason: str
@@ -66,4 +76,4 @@ class Online:
     """The server is back; nothing was lost."""
 
 
-MailboxEvent = Served | Message | Released | State | PeerOnline | IceServers | Offline | Online
+MailboxEvent = Served | Knock | Message | Released | State | PeerOnline | IceServers | Offline | Online

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from typing import Final
+from collections import deque
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
 
 import aiohttp
 import msgspec
@@ -22,8 +24,10 @@ _FIRST_BACKOFF: Final = 0.25
 _MAX_BACKOFF: Final = 5.0
 _FLUSH: Final = 1.0
 _CONNECT: Final = 10.0
-_HEARTBEAT: Final = 20.0
+_HEARTBEAT: Final = 10.0
+"""Seconds of silence before a ping; without an answer in half that time the socket is lost."""
 _WAITING_EVENTS: Final = 256
+_T = TypeVar("_T")
 
 
 class Mailbox:
@@ -34,7 +38,7 @@ class Mailbox:
     """
 
     def __init__(
-        self, session: aiohttp.ClientSession, address: Address, role: Role, token: str, *, patience: float
+        self, session: aiohttp.ClientSession, address: Address, role: Role, token: str, *, patience: float | None
     ) -> None:
         self._session = session
         self._address = address
@@ -45,6 +49,9 @@ class Mailbox:
         self._wake = asyncio.Event()
         self._settled = asyncio.Event()
         self._stop = asyncio.Event()
+        self._renewed = asyncio.Event()
+        self._untold: deque[MailboxEvent] = deque()
+        self._leaving: set[asyncio.Task[bool]] = set()
         self._ended = asyncio.Event()
         self._running = False
         self._closing = False
@@ -56,7 +63,7 @@ class Mailbox:
         """Keep the mailbox connected until :meth:`close`, the end of the transfer, or a receiver's release.
 
         Raises:
-            ServerUnreachable: If there was no connection for longer than ``patience`` seconds.
+            ServerUnreachable: If there was no connection for longer than ``patience`` seconds (never if that is None).
             CodeExpired: If the transfer's time ran out.
             CodeUnknown: If the server does not know the token (any more), or the transfer was aborted.
             ServerRefused: If the server refuses the mailbox or breaks the protocol.
@@ -72,6 +79,8 @@ class Mailbox:
                 work.cancel()
             try:
                 await asyncio.wait((work, stop))
+                if self._leaving:
+                    await asyncio.wait(self._leaving)
             finally:
                 self._ended.set()
                 self._end_events()
@@ -108,7 +117,10 @@ class Mailbox:
         self._wake.set()
 
     def release(self, attempt: int, reason: str) -> None:
-        """Sender: the attempt is over. The other side sees ``reason``: small letters and dashes, at most 40."""
+        """Sender: the served attempt, or one that knocks, is over.
+
+        The other side sees ``reason``: small letters and dashes, at most 40.
+        """
         self._delivery.release(attempt, reason)
         self._wake.set()
 
@@ -126,6 +138,10 @@ class Mailbox:
         """Ask for the server's STUN and TURN servers; the answer is an event."""
         self._delivery.ask_ice()
         self._wake.set()
+
+    def renew(self) -> None:
+        """Leave the current socket and connect anew at once, resolving the server's name again; nothing is lost."""
+        self._renewed.set()
 
     async def close(self) -> None:
         """Give what is queued a second to get out, then end :meth:`run`."""
@@ -151,7 +167,7 @@ class Mailbox:
         backoff = _FIRST_BACKOFF
         while True:
             try:
-                welcomed = await self._one_socket()
+                welcomed = await self._until_renewed(self._one_socket())
             finally:
                 self._delivery.disconnected()
             if self._delivery.over:
@@ -161,15 +177,40 @@ class Mailbox:
             if welcomed:
                 backoff = _FIRST_BACKOFF
             await self._tell_offline()
-            await asyncio.sleep(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            await self._until_renewed(asyncio.sleep(backoff * random.uniform(0.5, 1.0)))  # noqa: S311 - jitter
             backoff = min(_MAX_BACKOFF, backoff * 2)
+            if self._renewed.is_set():
+                self._renewed.clear()
+                backoff = _FIRST_BACKOFF
+                self._forget_addresses()
+
+    async def _until_renewed(self, work: Coroutine[Any, Any, _T]) -> _T | None:
+        """Return what the work does, or None at once when :meth:`renew` was or is called."""
+        task = asyncio.create_task(work)
+        renewed = asyncio.create_task(self._renewed.wait())
+        try:
+            await asyncio.wait((task, renewed), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in (task, renewed):
+                each.cancel()
+            await asyncio.wait((task, renewed))
+            failure = None if task.cancelled() else task.exception()
+        if failure is not None:
+            raise failure
+        return None if task.cancelled() else task.result()
+
+    def _forget_addresses(self) -> None:
+        """A new network may answer for the server's name with other addresses."""
+        connector = self._session.connector
+        if isinstance(connector, aiohttp.TCPConnector):
+            connector.clear_dns_cache()
 
     async def _tell_offline(self) -> None:
         now = asyncio.get_running_loop().time()
         if self._offline_since is None:
             self._offline_since = now
         seconds = now - self._offline_since
-        if seconds >= self._patience:
+        if self._patience is not None and seconds >= self._patience:
             message = f"lost the signaling server at {self._address}: {self._cause}"
             raise ServerUnreachable(message)
         self._told_offline = True
@@ -196,8 +237,13 @@ class Mailbox:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             self._cause = cause(error)
             return False
-        async with ws:
+        try:
             return await self._speak(ws)
+        finally:
+            # Saying goodbye takes a second where nobody answers; the next socket need not wait for it.
+            leaving = asyncio.create_task(ws.close())
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
 
     async def _speak(self, ws: aiohttp.ClientWebSocketResponse) -> bool:
         now = asyncio.get_running_loop().time
@@ -214,7 +260,7 @@ class Mailbox:
                         welcomed = True
                         limit.reschedule(None)
                         writer = asyncio.create_task(self._write(ws))
-                        await self._tell_online()
+                        self._tell_online()
                     await self._tell_events()
                     if self._delivery.over:
                         limit.reschedule(now() + _FLUSH)  # the close says why
@@ -230,18 +276,20 @@ class Mailbox:
         _raise_for_close(ws.close_code)
         return welcomed
 
-    async def _tell_online(self) -> None:
+    def _tell_online(self) -> None:
         self._offline_since = None
         if self._told_offline:
             self._told_offline = False
-            await self._put(Online())
+            self._untold.append(Online())
 
     async def _tell_events(self) -> None:
         self._wake.set()
         if self._delivery.settled:
             self._settled.set()
-        for event in self._delivery.events():
-            await self._put(event)
+        self._untold += self._delivery.events()
+        while self._untold:
+            await self._put(self._untold[0])  # renewing may end this here: what is not put yet is told later
+            self._untold.popleft()
 
     async def _write(self, ws: aiohttp.ClientWebSocketResponse) -> None:
         with contextlib.suppress(aiohttp.ClientError, ConnectionError):  # the reader sees the end too

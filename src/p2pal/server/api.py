@@ -1,4 +1,4 @@
-"""The HTTP side: create, join, look, delete, health. Every error is ``{"error": {"code", "message"}}``."""
+"""The HTTP side: create, join, meet, look, delete, health. Every error is ``{"error": {"code", "message"}}``."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ class Api:
         return [
             web.post("/api/transfer", self.create),
             web.post("/api/join", self.join),
+            web.post("/api/meet", self.meet),
             web.get("/api/transfer/{id}", self.look, allow_head=False),
             web.delete("/api/transfer/{id}", self.delete),
             web.get("/api/ws", self.websocket, allow_head=False),
@@ -63,6 +64,16 @@ class Api:
         expires_in = transfer.expires_in(self._store.now())
         servers = self._ice.offer(accepted=False)
         return _json(wire.Joined(transfer.id, attempt, token, expires_in, servers), 201)
+
+    async def meet(self, request: web.Request) -> web.Response:
+        """``POST /api/meet``: create or join a rendezvous that only the two peers can name; 201 with a token."""
+        wanted = await self._body(request, wire.MeetRequest)
+        _check_version(wanted.version)
+        ttl = min(max(wanted.ttl, self._config.min_ttl), self._config.max_ttl)
+        transfer, who, token = await self._store.meet(wanted.rendezvous_id, ttl, sender=wanted.role == "send")
+        expires_in = transfer.expires_in(self._store.now())
+        servers = self._ice.offer(accepted=False)
+        return _json(wire.Met(who, token, expires_in, servers), 201)
 
     async def look(self, request: web.Request) -> web.Response:
         """``GET /api/transfer/{id}``: its state, for the sender."""

@@ -20,6 +20,7 @@ class Limits:
         silence: The served receiver must send its first message within this time.
         join_grace: A joiner must open its socket within this time.
         offline_grace: A waiting receiver may be without a socket for this time.
+        knock: The sender must answer a receiver that knocks within this time.
         rest: A transfer that is over keeps its slot for this time, so that an old code cannot reach a new transfer.
         remembered: Released attempts whose tokens still get a clear answer.
     """
@@ -31,6 +32,7 @@ class Limits:
     silence: float = 10.0
     join_grace: float = 10.0
     offline_grace: float = 30.0
+    knock: float = 15.0
     rest: float = 300.0
     remembered: int = 8
 
@@ -43,7 +45,7 @@ class ServerConfig:
         host: The address to listen on.
         port: The port; 0 lets the system choose.
         limits: The bounds per transfer.
-        min_ttl: The shortest time that a code may wait.
+        min_ttl: The shortest time that a code may wait. The idle time of a meeting is brought between the two.
         max_ttl: The longest.
         max_transfers: Transfers held at once, those that rest included.
         max_mailbox_bytes: Bytes of all logs together.
@@ -51,7 +53,7 @@ class ServerConfig:
         request_timeout: One HTTP request body must arrive within this time.
         hello_timeout: The first WebSocket message must arrive within this time.
         send_timeout: A client must take one message within this time.
-        heartbeat: A WebSocket is pinged this often.
+        heartbeat: A WebSocket is pinged after this silence; without an answer within half as much again it is gone.
         drain: Graceful stop waits this long for sockets to close.
         ice_servers: STUN and TURN servers for clients without settings of their own.
         log_format: ``text`` (key=value) or ``json``.
@@ -68,7 +70,7 @@ class ServerConfig:
     request_timeout: float = 10.0
     hello_timeout: float = 10.0
     send_timeout: float = 30.0
-    heartbeat: float = 30.0
+    heartbeat: float = 15.0
     drain: float = 2.0
     ice_servers: tuple[wire.IceServer, ...] = ()
     log_format: Literal["text", "json"] = "text"

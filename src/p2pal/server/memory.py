@@ -10,7 +10,7 @@ from collections.abc import Callable
 from p2pal.server import rules, tokens
 from p2pal.server.config import Limits
 from p2pal.server.slots import Slots
-from p2pal.server.state import SENDER, Append, Command, Denied, Drop, Effect, Join, Keep, Transfer
+from p2pal.server.state import SENDER, Append, Command, Denied, Drop, Effect, Join, Keep, Meet, Transfer
 from p2pal.server.store import Listener
 
 _LogKey = tuple[int, bool]
@@ -86,6 +86,22 @@ class MemoryStore:
         number = transfer.joined
         return transfer, number, tokens.assemble(rendezvous_id, number, secret)
 
+    async def meet(self, rendezvous_id: str, ttl: float, *, sender: bool) -> tuple[Transfer, int, str]:
+        """Come to a meeting; see :class:`~p2pal.server.store.Store`."""
+        record = self._records.get(rendezvous_id)
+        if record is not None:
+            self._advance(record, self._clock())
+            record = self._records.get(rendezvous_id)
+        if record is None and len(self._records) >= self._max_transfers:
+            raise Denied("full")
+        if record is None or record.transfer.over:
+            transfer = rules.create_meeting(rendezvous_id, ttl, self._clock())
+            self._records[rendezvous_id] = _Record(transfer)
+        secret = tokens.new_secret()
+        transfer = await self.execute(rendezvous_id, Meet(sender, tokens.digest(secret), ttl))
+        who = SENDER if sender else transfer.joined
+        return transfer, who, tokens.assemble(rendezvous_id, who, secret)
+
     async def authorise(self, token: str) -> tuple[Transfer, int]:
         """Check a token; see :class:`~p2pal.server.store.Store`."""
         rendezvous_id, who, secret = tokens.parse(token)
@@ -156,7 +172,7 @@ class MemoryStore:
 
     def _forget(self, record: _Record) -> None:
         transfer = record.transfer
-        if self._records.pop(transfer.id, None) is not None:
+        if self._records.pop(transfer.id, None) is not None and transfer.slot:
             del self._by_slot[transfer.slot]
             self._slots.free(transfer.slot)
 

@@ -7,11 +7,16 @@
        +----- release ----+------- release ----+          any --delete, expiry--> aborted
 
 - A join opens an attempt. The first one in order that has a socket is *served* once the sender has one too; the
-  others wait. While one is active nobody can join, and those who wait were sent away (``busy``).
+  others wait. An accept sends those who wait away (``busy``).
+- Who joins while another is active *knocks*: the sender hears of it, and releases either the newcomer (``busy``) or
+  the active one (``moved``). Without an answer within ``limits.knock`` the newcomer is released.
 - The served attempt must send its first message within ``limits.silence``; the clock stands still while the sender
   has no socket, because the sender speaks first. So neither a silent joiner nor one without a socket can squat.
 - Until the first accept the TTL is absolute. Afterwards it is idle time: it runs only while neither the sender nor
   the served attempt has a socket.
+- A *meeting* is a transfer without a slot: its id is a secret that the two peers share, so whoever names it is one of
+  them, there is no silence to punish, and it counts as accepted. Coming again replaces: the sender's token, or the
+  receiver's attempt. An attempt whose log to the receiver has begun cannot go on with a new sender (``renewed``).
 - A command that is no longer needed (an append that is stored, a release of what is released) is acknowledged again:
   after a lost socket a client just repeats what was not acknowledged.
 
@@ -38,11 +43,16 @@ def create(rendezvous_id: str, slot: int, token: bytes, ttl: float, now: float) 
     return Transfer(id=rendezvous_id, slot=slot, token=token, ttl=ttl, expires_at=now + ttl)
 
 
+def create_meeting(rendezvous_id: str, ttl: float, now: float) -> Transfer:
+    """Return a new meeting without anyone; the first :class:`~p2pal.server.state.Meet` follows."""
+    return Transfer(id=rendezvous_id, slot=0, token=b"", ttl=ttl, expires_at=now + ttl, accepted=True, meeting=True)
+
+
 def next_timeout(transfer: Transfer) -> float | None:
     """When :func:`handle_timeout` has something to do, or the transfer is to be forgotten."""
     if transfer.over:
         return transfer.forget_at
-    times = [attempt.deadline for attempt in transfer.attempts]
+    times = [time for attempt in transfer.attempts for time in (attempt.deadline, attempt.knock_ends)]
     times += (transfer.expires_at, transfer.silent_at)
     return min((time for time in times if time is not None), default=None)
 
@@ -57,6 +67,8 @@ def handle_timeout(transfer: Transfer, now: float, limits: Limits) -> Step:
     for attempt in transfer.attempts:
         if attempt.deadline is not None and now >= attempt.deadline:
             transfer = _release(transfer, attempt, "gone", now, limits, effects)
+        elif attempt.knock_ends is not None and now >= attempt.knock_ends:
+            transfer = _release(transfer, attempt, "busy", now, limits, effects)
     # Serving the next one sets a deadline in the future: this ends.
     if transfer.silent_at is not None and now >= transfer.silent_at:
         served = transfer.attempt(transfer.served)
@@ -83,7 +95,7 @@ def handle(transfer: Transfer, command: s.Command, now: float, limits: Limits) -
 
 def _handle_live(
     transfer: Transfer,
-    command: s.Join | s.Append | s.Accept | s.Release | s.Leave | s.Complete | s.Delete,
+    command: s.Join | s.Meet | s.Append | s.Accept | s.Release | s.Leave | s.Complete | s.Delete,
     now: float,
     limits: Limits,
     effects: list[Effect],
@@ -91,6 +103,8 @@ def _handle_live(
     match command:
         case s.Join():
             return _join(transfer, command, now, limits, effects)
+        case s.Meet():
+            return _meet(transfer, command, now, limits, effects)
         case s.Append():
             return _append(transfer, command, limits, effects)
         case s.Accept():
@@ -104,7 +118,7 @@ def _handle_live(
             return _end_attempt(transfer, command.who, "left", now, limits, effects)
         case s.Complete():
             _only_sender(command.who)
-            if transfer.state is not State.ACTIVE:
+            if transfer.state is not State.ACTIVE and not transfer.meeting:
                 raise Denied("wrong-state")
             return _end(transfer, State.COMPLETED, now, limits, effects)
         case s.Delete():
@@ -127,14 +141,40 @@ def _handle_over(transfer: Transfer, command: s.Command, now: float, effects: li
 
 
 def _join(transfer: Transfer, command: s.Join, now: float, limits: Limits, effects: list[Effect]) -> Transfer:
-    if transfer.state is State.ACTIVE:
-        raise Denied("busy")
     if sum(attempt.number != transfer.served for attempt in transfer.attempts) >= limits.attempts:
         raise Denied("queue-full")
     number = transfer.joined + 1
     attempt = Attempt(number=number, token=command.token, deadline=now + limits.join_grace)
     effects.append(s.Note("joined", number))
     return replace(transfer, joined=number, attempts=(*transfer.attempts, attempt))
+
+
+def _meet(transfer: Transfer, command: s.Meet, now: float, limits: Limits, effects: list[Effect]) -> Transfer:
+    if not transfer.meeting:
+        raise Denied("unknown")
+    transfer = replace(transfer, ttl=command.ttl)
+    if transfer.expires_at is not None:
+        transfer = replace(transfer, expires_at=now + command.ttl)
+    if command.sender:
+        return _meet_as_sender(transfer, command.token, now, limits, effects)
+    for older in transfer.attempts:
+        transfer = _release(transfer, older, "renewed", now, limits, effects)
+    number = transfer.joined + 1
+    attempt = Attempt(number=number, token=command.token, deadline=now + limits.join_grace)
+    effects.append(s.Note("met", number))
+    return replace(transfer, joined=number, attempts=(attempt,))
+
+
+def _meet_as_sender(transfer: Transfer, token: bytes, now: float, limits: Limits, effects: list[Effect]) -> Transfer:
+    _close(effects, transfer.socket, CloseCode.REPLACED)
+    transfer = replace(transfer, token=token, socket="")
+    effects.append(s.Note("met"))
+    served = transfer.attempt(transfer.served)
+    if served is not None and served.to_receiver.count:
+        return _release(transfer, served, "renewed", now, limits, effects)
+    if served is not None:
+        _tell(effects, served.socket, wire.Peer(online=False))
+    return _idle(transfer, now)
 
 
 def _attach(transfer: Transfer, command: s.Attach, now: float, limits: Limits, effects: list[Effect]) -> Transfer:
@@ -145,31 +185,53 @@ def _attach(transfer: Transfer, command: s.Attach, now: float, limits: Limits, e
         effects.append(s.Close(socket, _over_code(transfer)))
         return transfer
     if who == SENDER:
-        _close(effects, transfer.socket, CloseCode.REPLACED)
-        transfer = replace(transfer, socket=socket)
-        for known in command.known:
-            if transfer.attempt(known) is None:
-                _tell(effects, socket, wire.Released(known, _past_reason(transfer, known)))
-        served = transfer.attempt(transfer.served)
-        if served is not None:
-            if served.number not in command.known:
-                _tell(effects, socket, wire.Served(served.number))
-            _tell(effects, socket, wire.Peer(bool(served.socket)))
-            _tell(effects, served.socket, wire.Peer(online=True))
-            if transfer.state is State.READY and served.to_sender.count == 0:
-                transfer = replace(transfer, silent_at=now + limits.silence)
+        transfer = _attach_sender(transfer, command, now, limits, effects)
     else:
-        attempt = transfer.attempt(who)
-        if attempt is None:
+        own = transfer.attempt(who)
+        if own is None:
             _tell(effects, socket, wire.Released(who, _past_reason(transfer, who)))
             effects.append(s.Close(socket, CloseCode.RELEASED))
             return transfer
-        _close(effects, attempt.socket, CloseCode.REPLACED)
-        transfer = _with(transfer, replace(attempt, socket=socket, deadline=None))
-        if who == transfer.served:
-            _tell(effects, socket, wire.Peer(bool(transfer.socket)))
-            _tell(effects, transfer.socket, wire.Peer(online=True))
+        transfer = _attach_receiver(transfer, own, socket, now, limits, effects)
     return _serve(_idle(transfer, now), now, limits, effects)
+
+
+def _attach_sender(
+    transfer: Transfer, command: s.Attach, now: float, limits: Limits, effects: list[Effect]
+) -> Transfer:
+    socket = command.socket
+    _close(effects, transfer.socket, CloseCode.REPLACED)
+    transfer = replace(transfer, socket=socket)
+    for known in command.known:
+        if transfer.attempt(known) is None:
+            _tell(effects, socket, wire.Released(known, _past_reason(transfer, known)))
+    served = transfer.attempt(transfer.served)
+    if served is not None:
+        if served.number not in command.known:
+            _tell(effects, socket, wire.Served(served.number))
+        _tell(effects, socket, wire.Peer(bool(served.socket)))
+        _tell(effects, served.socket, wire.Peer(online=True))
+        if transfer.state is State.READY and served.to_sender.count == 0 and not transfer.meeting:
+            transfer = replace(transfer, silent_at=now + limits.silence)
+    for attempt in transfer.attempts:
+        if attempt.knock_ends is not None and attempt.socket:
+            _tell(effects, socket, wire.Knock(attempt.number))
+    return transfer
+
+
+def _attach_receiver(
+    transfer: Transfer, own: Attempt, socket: str, now: float, limits: Limits, effects: list[Effect]
+) -> Transfer:
+    _close(effects, own.socket, CloseCode.REPLACED)
+    own = replace(own, socket=socket, deadline=None)
+    if own.number == transfer.served:
+        _tell(effects, socket, wire.Peer(bool(transfer.socket)))
+        _tell(effects, transfer.socket, wire.Peer(online=True))
+    elif transfer.state is State.ACTIVE and own.knock_ends is None:
+        own = replace(own, knock_ends=now + limits.knock)
+        effects.append(s.Note("knocked", own.number))
+        _tell(effects, transfer.socket, wire.Knock(own.number))
+    return _with(transfer, own)
 
 
 def _detach(transfer: Transfer, command: s.Detach, now: float, limits: Limits, effects: list[Effect]) -> Transfer:
@@ -190,7 +252,7 @@ def _detach(transfer: Transfer, command: s.Detach, now: float, limits: Limits, e
         transfer = _with(transfer, replace(attempt, socket=""))
         _tell(effects, transfer.socket, wire.Peer(online=False))
         return _idle(transfer, now)
-    return _with(transfer, replace(attempt, socket="", deadline=now + limits.offline_grace))
+    return _idle(_with(transfer, replace(attempt, socket="", deadline=now + limits.offline_grace)), now)
 
 
 def _append(transfer: Transfer, command: s.Append, limits: Limits, effects: list[Effect]) -> Transfer:
@@ -255,17 +317,18 @@ def _end_attempt(
 def _release(
     transfer: Transfer, attempt: Attempt, reason: str, now: float, limits: Limits, effects: list[Effect]
 ) -> Transfer:
-    """Take the attempt out, and serve the next if it was the served one."""
+    """Take the attempt out, and serve the next if it was the served one. The sender hears of it in any case."""
     number = attempt.number
     past = (*transfer.past, s.Past(number, attempt.token, reason))[-limits.remembered :]
     transfer = replace(transfer, attempts=tuple(a for a in transfer.attempts if a.number != number), past=past)
     effects += (s.Note("released", number, reason), s.Drop(number))
     _tell(effects, attempt.socket, wire.Released(number, reason))
     _close(effects, attempt.socket, CloseCode.RELEASED)
-    if number != transfer.served:
-        return transfer
-    transfer = _idle(replace(transfer, state=State.PENDING, served=0, silent_at=None), now)
     _tell(effects, transfer.socket, wire.Released(number, reason))
+    if number != transfer.served:
+        return _idle(transfer, now)
+    waiting = tuple(replace(a, knock_ends=None) for a in transfer.attempts)
+    transfer = _idle(replace(transfer, state=State.PENDING, attempts=waiting, served=0, silent_at=None), now)
     _tell_state(effects, transfer, now)
     return _serve(transfer, now, limits, effects)
 
@@ -279,8 +342,8 @@ def _serve(transfer: Transfer, now: float, limits: Limits, effects: list[Effect]
             break
     else:
         return transfer
-    transfer = replace(transfer, state=State.READY, served=attempt.number, silent_at=now + limits.silence)
-    transfer = _idle(transfer, now)
+    silent_at = None if transfer.meeting else now + limits.silence
+    transfer = _idle(replace(transfer, state=State.READY, served=attempt.number, silent_at=silent_at), now)
     effects.append(s.Note("served", attempt.number))
     _tell(effects, transfer.socket, wire.Served(attempt.number))
     _tell_state(effects, transfer, now)
@@ -317,8 +380,7 @@ def _idle(transfer: Transfer, now: float) -> Transfer:
     """Start or stop the idle clock; before the first accept the TTL is absolute."""
     if not transfer.accepted:
         return transfer
-    served = transfer.attempt(transfer.served)
-    if transfer.socket or (served is not None and served.socket):
+    if transfer.socket or any(a.socket for a in transfer.attempts if transfer.meeting or a.number == transfer.served):
         return replace(transfer, expires_at=None)
     if transfer.expires_at is None:
         return replace(transfer, expires_at=now + transfer.ttl)

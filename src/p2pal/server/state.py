@@ -23,7 +23,6 @@ DENIALS: Final[dict[str, tuple[int, str]]] = {
     "expired": (410, "the transfer's time ran out"),
     "over": (410, "the transfer is over"),
     "released": (410, "the attempt is over"),
-    "busy": (409, "the transfer is already accepted by a receiver"),
     "queue-full": (429, "too many receivers are waiting for this transfer"),
     "unauthorised": (401, "the token is missing or wrong"),
     "forbidden": (403, "this token may not do that"),
@@ -64,6 +63,7 @@ class Attempt(msgspec.Struct, frozen=True):
         token: SHA-256 of its token.
         socket: The id of its socket, or empty.
         deadline: When it is released unless a socket comes; None with a socket, or while served.
+        knock_ends: When it is released unless the sender answers its knock; None if it need not knock.
         to_receiver: The log that the sender writes.
         to_sender: The log that the receiver writes.
     """
@@ -72,6 +72,7 @@ class Attempt(msgspec.Struct, frozen=True):
     token: bytes
     socket: str = ""
     deadline: float | None = None
+    knock_ends: float | None = None
     to_receiver: Log = Log()
     to_sender: Log = Log()
 
@@ -89,13 +90,14 @@ class Transfer(msgspec.Struct, frozen=True):
 
     Attributes:
         id: The rendezvous id.
-        slot: The number in the join code.
-        token: SHA-256 of the sender's token.
+        slot: The number in the join code; 0 for a meeting.
+        token: SHA-256 of the sender's token; empty before the sender came to a meeting.
         ttl: Seconds until the first accept, then seconds of idleness.
         expires_at: When it ends; None after the first accept while a side has a socket.
         state: See :class:`p2pal.wire.rendezvous.State`.
         expired: It was aborted because its time ran out.
-        accepted: An attempt was accepted once.
+        accepted: An attempt was accepted once, or it is a meeting.
+        meeting: Its id is known to the two peers alone: no slot, no key exchange.
         socket: The id of the sender's socket, or empty.
         attempts: Those that are served or wait, in order.
         past: The last ones that were released.
@@ -113,6 +115,7 @@ class Transfer(msgspec.Struct, frozen=True):
     state: State = State.PENDING
     expired: bool = False
     accepted: bool = False
+    meeting: bool = False
     socket: str = ""
     attempts: tuple[Attempt, ...] = ()
     past: tuple[Past, ...] = ()
@@ -148,6 +151,15 @@ class Join:
     """Someone knows the slot. ``token`` is the SHA-256 of the token that it gets."""
 
     token: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Meet:
+    """A peer comes to a meeting. ``token`` is the SHA-256 of the token that it gets, ``ttl`` the new idle time."""
+
+    sender: bool
+    token: bytes
+    ttl: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +228,7 @@ class Delete:
     who: int
 
 
-Command = Join | Attach | Detach | Append | Accept | Release | Leave | Complete | Delete
+Command = Join | Meet | Attach | Detach | Append | Accept | Release | Leave | Complete | Delete
 
 
 # Effects, to be carried out in order.

@@ -39,6 +39,16 @@ class Store(Protocol):
             Denied: ``unknown``, ``expired``, ``over``, ``busy``, ``queue-full``.
         """
 
+    async def meet(self, rendezvous_id: str, ttl: float, *, sender: bool) -> tuple[Transfer, int, str]:
+        """Come to a meeting, which begins anew if it is unknown or over.
+
+        Returns:
+            The transfer, whose token it is (``SENDER`` or the number of a new attempt), and the token.
+
+        Raises:
+            Denied: ``full``.
+        """
+
     async def authorise(self, token: str) -> tuple[Transfer, int]:
         """Return the transfer that the token is for, and whose token it is.
 

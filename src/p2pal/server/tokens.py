@@ -14,7 +14,7 @@ from typing import Final
 
 from p2pal.server.state import SENDER, Denied, Transfer
 
-_TOKEN: Final = re.compile(r"([0-9a-f]{32})\.([0-9]{1,10})\.([A-Za-z0-9_-]{32})")
+_TOKEN: Final = re.compile(r"([0-9a-f]{32}|[a-z2-7]{26})\.([0-9]{1,10})\.([A-Za-z0-9_-]{32})")
 
 
 def new_id() -> str:
@@ -55,7 +55,7 @@ def verify(transfer: Transfer, who: int, secret: str) -> None:
     Raises:
         Denied: ``unauthorised``.
     """
-    known = [transfer.token] if who == SENDER else []
+    known = [transfer.token] if who == SENDER and transfer.token else []
     known += (attempt.token for attempt in transfer.attempts if attempt.number == who)
     known += (past.token for past in transfer.past if past.number == who)
     presented = digest(secret)

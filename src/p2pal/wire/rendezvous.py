@@ -1,8 +1,8 @@
 """What a client and the signaling server tell each other. This is all that the server ever reads.
 
-Over HTTP: create and join. Over the WebSocket: one JSON object per text message, its kind under ``type``; the bodies
-of mailbox messages are base64. The first message is :class:`Hello`. Unknown fields are ignored, an unknown kind
-closes the socket. Times are seconds from now, never clock times. See ``docs/protocol.md``.
+Over HTTP: create, join and meet again. Over the WebSocket: one JSON object per text message, its kind under ``type``;
+the bodies of mailbox messages are base64. The first message is :class:`Hello`. Unknown fields are ignored, an unknown
+kind closes the socket. Times are seconds from now, never clock times. See ``docs/protocol.md``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from enum import IntEnum, StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -33,6 +33,8 @@ Index = Annotated[int, msgspec.Meta(ge=0, lt=MAX_MESSAGES)]
 Cursor = Annotated[int, msgspec.Meta(ge=0, le=MAX_MESSAGES)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 Id = Annotated[str, msgspec.Meta(min_length=16, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
+MeetingId = Annotated[str, msgspec.Meta(pattern=r"^[a-z2-7]{26}\Z")]
+"""The name of a meeting: 128 bits in base32 that only the two peers can derive."""
 Token = Annotated[str, msgspec.Meta(min_length=16, max_length=200)]
 Reason = Annotated[str, msgspec.Meta(max_length=40, pattern=r"^[a-z0-9-]*$")]
 _Text = Annotated[str, msgspec.Meta(max_length=300)]
@@ -114,11 +116,35 @@ class Joined(msgspec.Struct, frozen=True):
         return f"Joined(rendezvous_id={self.rendezvous_id!r}, attempt={self.attempt})"
 
 
+class MeetRequest(msgspec.Struct, frozen=True):
+    """``POST /api/meet``: create or join the rendezvous that both peers can name. ``ttl`` is idle time."""
+
+    rendezvous_id: MeetingId
+    role: Literal["send", "receive"]
+    ttl: Annotated[float, msgspec.Meta(gt=0, le=1e9)] = 300.0
+    version: int = VERSION
+
+    def __repr__(self) -> str:
+        return f"MeetRequest(role={self.role!r})"
+
+
+class Met(msgspec.Struct, frozen=True):
+    """Its answer. ``attempt`` is 0 for the sender; every earlier token of that side is void."""
+
+    attempt: Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
+    token: Token
+    expires_in: Seconds
+    ice_servers: list[IceServer] = []
+
+    def __repr__(self) -> str:
+        return f"Met(attempt={self.attempt})"
+
+
 class TransferInfo(msgspec.Struct, frozen=True):
-    """``GET /api/transfer/{id}``, for the sender. ``attempt`` is the one being served, 0 for none."""
+    """``GET /api/transfer/{id}``, for the sender. ``attempt``: the served one or 0; ``slot``: 0 for a meeting."""
 
     rendezvous_id: Id
-    slot: Slot
+    slot: Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
     state: State
     expires_in: Seconds
     attempt: int = 0
@@ -194,6 +220,12 @@ class Served(msgspec.Struct, frozen=True, tag_field="type", tag="attempt"):
     attempt: AttemptNumber
 
 
+class Knock(msgspec.Struct, frozen=True, tag_field="type", tag="knock"):
+    """To the sender: this attempt waits while another is active. To be answered with a release of either."""
+
+    attempt: AttemptNumber
+
+
 class Message(msgspec.Struct, frozen=True, tag_field="type", tag="message"):
     """One message of the log that this client reads."""
 
@@ -210,7 +242,7 @@ class Appended(msgspec.Struct, frozen=True, tag_field="type", tag="appended"):
 
 
 class Released(msgspec.Struct, frozen=True, tag_field="type", tag="released"):
-    """This attempt is over: ``silent``, ``gone``, ``left``, ``busy``, or the sender's reason."""
+    """This attempt is over: ``silent``, ``gone``, ``left``, ``busy``, ``renewed``, or the sender's reason."""
 
     attempt: AttemptNumber
     reason: Reason = ""
@@ -245,7 +277,7 @@ class Error(msgspec.Struct, frozen=True, tag_field="type", tag="error"):
 
 
 ClientMessage = Hello | Append | Accept | Release | Complete | Leave | AskIce
-ServerMessage = Welcome | Served | Message | Appended | Released | StateChanged | Peer | Ice | Error
+ServerMessage = Welcome | Served | Knock | Message | Appended | Released | StateChanged | Peer | Ice | Error
 
 encoder: Final = msgspec.json.Encoder()
 client_decoder: Final[msgspec.json.Decoder[ClientMessage]] = msgspec.json.Decoder(ClientMessage)

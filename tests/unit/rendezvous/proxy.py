@@ -1,4 +1,4 @@
-"""A TCP proxy that can cut everything that goes through it, and refuse for a while."""
+"""A TCP proxy that can cut everything that goes through it, refuse for a while, or swallow all without a word."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ class Proxy:
         self._target = port
         self._writers: set[asyncio.StreamWriter] = set()
         self.refusing = False
+        self.frozen = False
+        self._dead: set[asyncio.StreamWriter] = set()
         self.url = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -28,9 +30,16 @@ class Proxy:
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):
             while data := await reader.read(65536):
+                if self.frozen or writer in self._dead:
+                    continue
                 writer.write(data)
                 await writer.drain()
         writer.close()
+
+    def forget(self) -> None:
+        """End the frost for new connections; those so far stay open and swallow everything."""
+        self._dead |= self._writers
+        self.frozen = False
 
     def cut(self) -> None:
         for writer in self._writers:

@@ -9,6 +9,7 @@ from tests.unit.server.kit import odd_server, on_loop, serving
 
 from p2pal import errors
 from p2pal.rendezvous.client import RendezvousClient
+from p2pal.rendezvous.delivery import Role
 from p2pal.wire import rendezvous as wire
 
 
@@ -109,3 +110,32 @@ async def test_a_base_path_is_kept_and_ice_servers_are_filtered() -> None:
         joined = await client.join(1)
         assert seen == ["/deep/er/api/join"]
         assert sum(len(server.urls) for server in joined.ice_servers) == 8
+
+
+MEETING = "a2" * 13
+
+
+@on_loop
+async def test_meet_creates_and_joins() -> None:
+    async with serving() as kit, RendezvousClient(kit.server.url) as client:
+        met = await client.meet(MEETING, "receive")
+        assert (met.attempt, round(met.expires_in)) == (1, 900)
+        assert met.token not in repr(met)
+        assert (await client.meet(MEETING, "send", 60.0)).attempt == 0
+        assert (await client.meet(MEETING, "receive")).attempt == 2
+        with pytest.raises(errors.ServerRefused):
+            await client.meet("m" * 25, "send")
+
+
+@pytest.mark.parametrize(("role", "attempt"), [("send", 1), ("receive", 0)])
+def test_a_server_that_takes_us_for_the_other_side(role: Role, attempt: int) -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(status=201, body=wire.encoder.encode(wire.Met(attempt, "t" * 32, 5.0)))
+
+    @on_loop
+    async def run() -> None:
+        async with odd_server(answer) as url, RendezvousClient(url) as client:
+            with pytest.raises(errors.ServerRefused):
+                await client.meet(MEETING, role)
+
+    run()

@@ -155,3 +155,71 @@ def test_only_usable_ice_servers_are_reported() -> None:
     delivery.ask_ice()
     delivery.handle(wire.Ice([wire.IceServer(["stun:h", "http://x"])]))
     assert delivery.events() == [e.IceServers((wire.IceServer(["stun:h"]),))]
+
+
+def active() -> Delivery:
+    delivery = welcomed("send")
+    delivery.accept(1)
+    delivery.handle(wire.StateChanged(State.ACTIVE, 60.0, 1))
+    delivery.events()
+    delivery.outputs()
+    return delivery
+
+
+def test_a_knock_is_told_once_and_can_be_refused() -> None:
+    delivery = active()
+    delivery.handle(wire.Knock(2))
+    delivery.connected()
+    delivery.handle(wire.Welcome(State.ACTIVE, 60.0, 1))
+    delivery.handle(wire.Knock(2))
+    assert [event for event in delivery.events() if isinstance(event, e.Knock)] == [e.Knock(2)]
+    delivery.release(2, "busy")
+    assert delivery.outputs() == [wire.Release(2, "busy")]
+    assert not delivery.settled
+    delivery.handle(wire.Released(2, "busy"))
+    assert delivery.settled
+    assert delivery.events() == [e.Released(2, "busy")]
+    assert delivery.connected() == {1: 0}
+
+
+def test_a_knock_is_let_in_by_releasing_the_active_attempt() -> None:
+    delivery = active()
+    delivery.handle(wire.Knock(2))
+    delivery.release(1, "moved")
+    for message in (wire.Released(1, "moved"), wire.StateChanged(State.PENDING, 60.0), wire.Served(2)):
+        delivery.handle(message)
+    assert [event for event in delivery.events() if isinstance(event, e.Served | e.Released)] == [
+        e.Released(1, "moved"),
+        e.Served(2),
+    ]
+
+
+def test_attempts_may_be_served_in_another_order_than_they_joined() -> None:
+    delivery = welcomed("send")
+    delivery.handle(wire.Released(1, "left"))
+    delivery.handle(wire.Served(3))
+    delivery.handle(wire.Released(3, "left"))
+    delivery.handle(wire.Served(2))
+    assert delivery.append(2, b"element") == 0
+    assert delivery.outputs() == [wire.Append(0, b"element", 2)]
+    with pytest.raises(ServerRefused):
+        delivery.handle(wire.Served(4))
+
+
+def test_an_attempt_that_ended_never_comes_back_however_many_ended_since() -> None:
+    delivery = welcomed("send")
+    for attempt in range(1, 200):
+        delivery.handle(wire.Released(attempt, "left"))
+        delivery.handle(wire.Served(attempt + 1))
+    delivery.handle(wire.Released(200, "left"))
+    for attempt in (1, 100, 199, 200):
+        with pytest.raises(ServerRefused):
+            delivery.handle(wire.Served(attempt))
+        delivery.handle(wire.Knock(attempt))
+    assert not any(isinstance(event, e.Knock) for event in delivery.events())
+
+
+@pytest.mark.parametrize("role", ["send", "receive"])
+def test_a_knock_by_who_is_in_already_is_nonsense(role: Role) -> None:
+    with pytest.raises(ServerRefused):
+        welcomed(role).handle(wire.Knock(1))

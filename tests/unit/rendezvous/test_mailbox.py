@@ -13,6 +13,7 @@ from tests.unit.server.kit import Kit, odd_server, on_loop, serving
 
 from p2pal import errors
 from p2pal.rendezvous import events as e
+from p2pal.rendezvous import mailbox as mailbox_module
 from p2pal.rendezvous.client import RendezvousClient
 from p2pal.rendezvous.mailbox import Mailbox
 from p2pal.server.config import ServerConfig
@@ -42,7 +43,7 @@ class Pair:
 
 
 @asynccontextmanager
-async def pair(patience: float = 120.0) -> AsyncIterator[Pair]:
+async def pair(patience: float | None = 120.0) -> AsyncIterator[Pair]:
     """Two mailboxes through one proxy, attempt 1 served."""
     async with serving() as kit, proxy_to(kit.server.port) as proxy, RendezvousClient(proxy.url) as client:
         created = await kit.create()
@@ -115,6 +116,109 @@ async def test_offline_then_online() -> None:
         p.proxy.refusing = False
         await expect(p.sender, e.Online)
         assert (await expect(p.receiver, e.Message)).body == b"meanwhile"
+
+
+@on_loop
+async def test_without_a_limit_the_mailbox_does_not_give_up() -> None:
+    async with pair(patience=None) as p:
+        p.proxy.refusing = True
+        p.proxy.cut()
+        for _ in range(3):
+            await expect(p.sender, e.Offline)
+        p.proxy.refusing = False
+        await expect(p.sender, e.Online)
+
+
+@on_loop
+async def test_renewing_loses_and_repeats_nothing() -> None:
+    async with pair() as p:
+        sent = [b"%d" % n for n in range(60)]
+        for n, body in enumerate(sent):
+            p.sender.append(1, body)
+            p.receiver.append(1, body)
+            if n % 10 == 5:
+                p.sender.renew()
+                p.receiver.renew()
+                await expect(p.sender, e.Online)
+        got = [await expect(p.receiver, e.Message) for _ in sent]
+        assert [(message.index, message.body) for message in got] == list(enumerate(sent))
+
+
+@on_loop
+async def test_renewing_does_not_wait_for_a_server_that_is_silent() -> None:
+    async with pair() as p:
+        p.proxy.frozen = True
+        p.sender.append(1, b"before")
+        p.proxy.forget()
+        p.sender.renew()
+        await expect(p.sender, e.Online)
+        p.receiver.renew()
+        assert (await expect(p.receiver, e.Message)).body == b"before"
+
+
+@on_loop
+async def test_renewing_ends_the_wait_before_the_next_try() -> None:
+    async with pair() as p:
+        p.proxy.refusing = True
+        p.proxy.cut()
+        for _ in range(4):
+            await expect(p.sender, e.Offline)
+        p.proxy.refusing = False
+        p.sender.renew()
+        await expect(p.sender, e.Online)
+
+
+@on_loop
+async def test_a_socket_that_is_silently_dead_is_noticed_on_both_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mailbox_module, "_HEARTBEAT", 0.1)
+    async with (
+        serving(ServerConfig(port=0, heartbeat=0.1, drain=0.2)) as kit,
+        proxy_to(kit.server.port) as proxy,
+        RendezvousClient(proxy.url) as client,
+        RendezvousClient(kit.server.url) as direct,
+    ):
+        created = await kit.create()
+        joined = await kit.join(created.slot)
+        observer = direct.mailbox("receive", joined.token)
+        sender = client.mailbox("send", created.token)
+        runs = asyncio.create_task(sender.run()), asyncio.create_task(observer.run())
+        await expect(sender, e.Served)
+        assert (await expect(observer, e.PeerOnline)).online
+        proxy.frozen = True
+        await expect(sender, e.Offline)
+        while (await expect(observer, e.PeerOnline)).online:
+            pass
+        proxy.forget()
+        sender.renew()
+        await expect(sender, e.Online)
+        while not (await expect(observer, e.PeerOnline)).online:
+            pass
+        await sender.close()
+        await observer.close()
+        await asyncio.gather(*runs)
+
+
+@on_loop
+async def test_the_mailboxes_of_a_meeting() -> None:
+    async with serving() as kit, RendezvousClient(kit.server.url) as client:
+        meeting = "a2" * 13
+        sent, received = await client.meet(meeting, "send"), await client.meet(meeting, "receive")
+        sender = client.mailbox("send", sent.token, patience=None)
+        first = client.mailbox("receive", received.token, patience=None)
+        runs = [asyncio.create_task(mailbox.run()) for mailbox in (sender, first)]
+        assert await expect(sender, e.Served) == e.Served(1)
+        first.append(1, b"from the receiver")
+        assert (await expect(sender, e.Message)).body == b"from the receiver"
+        sender.append(1, b"from the sender")
+        assert (await expect(first, e.Message)).body == b"from the sender"
+        received = await client.meet(meeting, "receive")
+        assert await expect(first, e.Released) == e.Released(1, "renewed")
+        second = client.mailbox("receive", received.token, patience=None)
+        runs.append(asyncio.create_task(second.run()))
+        assert await expect(sender, e.Released) == e.Released(1, "renewed")
+        assert await expect(sender, e.Served) == e.Served(2)
+        sender.complete()
+        await asyncio.gather(*runs)
 
 
 @on_loop

@@ -83,7 +83,7 @@ async def test_answers_are_not_to_be_stored_and_health_is_plain() -> None:
 
 
 @on_loop
-async def test_a_busy_and_a_full_transfer_say_so() -> None:
+async def test_a_full_transfer_says_so_and_one_that_is_active_can_be_knocked_at() -> None:
     async with serving() as kit:
         created = await kit.create()
         for _ in range(8):
@@ -94,8 +94,55 @@ async def test_a_busy_and_a_full_transfer_say_so() -> None:
         await sender.send(wire.Accept(1))
         while (await sender.expect(wire.StateChanged)).state is not wire.State.ACTIVE:
             pass
-        status, body = await kit.post("/api/join", {"slot": created.slot})
-        assert (status, body["error"]["code"]) == (409, "busy")
+        joined = await kit.join(created.slot)
+        receiver = await kit.hello(joined.token)
+        assert await sender.expect(wire.Knock) == wire.Knock(2)
+        await sender.send(wire.Release(2, "busy"))
+        assert await receiver.expect(wire.Released) == wire.Released(2, "busy")
+        assert await receiver.close_code() == CloseCode.RELEASED
+
+
+MEETING = "a2" * 13
+
+
+@on_loop
+async def test_a_meeting_over_http() -> None:
+    async with serving() as kit:
+        status, body = await kit.post("/api/meet", {"rendezvous_id": MEETING, "role": "receive"})
+        assert status == 201
+        assert (body["attempt"], round(body["expires_in"])) == (1, 300)
+        receiver = await kit.hello(body["token"])
+        status, body = await kit.post("/api/meet", {"rendezvous_id": MEETING, "role": "send", "ttl": 900})
+        assert (status, body["attempt"]) == (201, 0)
+        sender = await kit.hello(body["token"])
+        assert await sender.expect(wire.Served) == wire.Served(1)
+        await sender.send(wire.Append(0, b"hello", 1))
+        assert await receiver.expect(wire.Message) == wire.Message(1, 0, b"hello")
+        status, info = await kit.request("GET", f"/api/transfer/{MEETING}", token=body["token"])
+        assert (status, info["slot"], info["state"]) == (200, 0, "ready")
+        status, _ = await kit.request("DELETE", f"/api/transfer/{MEETING}", token=body["token"])
+        assert status == 204
+        status, body = await kit.post("/api/meet", {"rendezvous_id": MEETING, "role": "receive"})
+        assert (status, body["attempt"]) == (201, 1), "a meeting that is over begins anew"
+
+
+@on_loop
+async def test_the_idle_time_of_a_meeting_is_brought_within_the_limits() -> None:
+    async with serving(ServerConfig(port=0, min_ttl=10, max_ttl=20)) as kit:
+        for asked, given in ((0.5, 10.0), (15, 15.0), (900, 20.0)):
+            body = {"rendezvous_id": MEETING, "role": "send", "ttl": asked}
+            assert given - 5 < (await kit.post("/api/meet", body))[1]["expires_in"] <= given
+
+
+@on_loop
+async def test_a_meeting_has_turn_over_the_mailbox_only() -> None:
+    relay = wire.IceServer(["turn:relay.example"], "user", "credential")
+    async with serving(ServerConfig(port=0, ice_servers=(relay, wire.IceServer(["stun:s.example"])))) as kit:
+        status, body = await kit.post("/api/meet", {"rendezvous_id": MEETING, "role": "send"})
+        assert (status, body["ice_servers"]) == (201, [{"urls": ["stun:s.example"]}])
+        sender = await kit.hello(body["token"])
+        await sender.send(wire.AskIce())
+        assert relay in (await sender.expect(wire.Ice)).servers
 
 
 @on_loop

@@ -15,9 +15,9 @@ LIMITS = Limits()
 class Table:
     """A transfer at a moment; each step keeps the effects."""
 
-    def __init__(self, ttl: float = 300.0) -> None:
+    def __init__(self, ttl: float = 300.0, transfer: Transfer | None = None) -> None:
         self.now = 1000.0
-        self.transfer: Transfer = rules.create("r" * 32, 7, b"sender", ttl, self.now)
+        self.transfer: Transfer = transfer or rules.create("r" * 32, 7, b"sender", ttl, self.now)
         self.effects: list[Effect] = []
 
     def do(self, *commands: s.Command) -> list[Effect]:
@@ -140,7 +140,6 @@ def test_the_accept_pins_and_sends_the_others_away() -> None:
     assert table.told("C") == [wire.Released(2, "busy")]
     assert table.closed("C") == [CloseCode.RELEASED]
     assert wire.StateChanged(State.ACTIVE, 300.0, 1) in table.told("B")
-    assert table.denied(s.Join(b"three")) == "busy"
     table.do(s.Accept(SENDER, 1))
     assert table.told("A") == [wire.StateChanged(State.ACTIVE, 300.0, 1)]
 
@@ -277,3 +276,159 @@ def test_release_can_be_repeated_but_not_invented() -> None:
     table.do(s.Release(SENDER, 1, "x"), s.Release(SENDER, 1, "y"))
     assert table.told("A")[-1] == wire.Released(1, "x")
     assert table.denied(s.Release(SENDER, 5)) == "unknown-attempt"
+
+
+# Knocking at an active transfer.
+
+
+def knocking() -> Table:
+    table = active()
+    table.do(s.Join(b"two"), s.Attach(2, "C"))
+    return table
+
+
+def test_who_joins_an_active_transfer_knocks_once_there_is_a_socket() -> None:
+    table = active()
+    assert s.Note("joined", 2) in table.do(s.Join(b"two"))
+    assert table.told("A") == []
+    table.do(s.Attach(2, "C"))
+    assert table.told("A") == [wire.Knock(2)]
+    assert table.told("C") == [wire.Welcome(State.ACTIVE, 300.0, 2)]
+    assert table.transfer.served == 1
+
+
+def test_a_sender_that_comes_back_hears_the_knocks_again() -> None:
+    table = knocking()
+    table.do(s.Join(b"three"), s.Attach(3, "D"), s.Detach(3, "D"), s.Attach(SENDER, "A2", (1,)))
+    assert [told for told in table.told("A2") if isinstance(told, wire.Knock)] == [wire.Knock(2)]
+
+
+def test_a_knock_is_answered_busy() -> None:
+    table = knocking()
+    table.do(s.Release(SENDER, 2, "busy"))
+    assert table.told("A") == [wire.Released(2, "busy")]
+    assert table.told("C") == [wire.Released(2, "busy")]
+    assert table.closed("C") == [CloseCode.RELEASED]
+    assert table.transfer.state is State.ACTIVE
+
+
+def test_a_knock_is_answered_by_letting_the_active_one_go() -> None:
+    table = knocking()
+    table.do(s.Join(b"three"), s.Attach(3, "D"), s.Release(SENDER, 1, "moved"))
+    assert table.told("B") == [wire.Released(1, "moved")]
+    assert wire.Served(2) in table.told("A")
+    assert table.transfer.state is State.READY
+    table.do(s.Append(2, 2, 0, b"speaks"))
+    table.wait(100)
+    assert [a.number for a in table.transfer.attempts] == [2, 3], "who waits for its turn need not knock any more"
+    table.do(s.Accept(SENDER, 2))
+    assert table.told("D") == [wire.Released(3, "busy")]
+
+
+def test_a_knock_that_nobody_answers_ends_and_cannot_be_prolonged() -> None:
+    table = knocking()
+    table.wait(LIMITS.knock - 1)
+    table.do(s.Detach(2, "C"), s.Attach(2, "C2"))
+    assert table.told("A") == []
+    table.wait(1)
+    assert table.told("C2") == table.told("A") == [wire.Released(2, "busy")]
+    assert table.transfer.state is State.ACTIVE
+
+
+def test_only_so_many_may_knock() -> None:
+    table = active()
+    for n in range(LIMITS.attempts):
+        table.do(s.Join(b"x%d" % n))
+    assert table.denied(s.Join(b"late")) == "queue-full"
+
+
+# Meetings.
+
+
+def meeting(*commands: s.Command) -> Table:
+    table = Table(transfer=rules.create_meeting("m" * 26, 300.0, 1000.0))
+    table.do(*commands)
+    return table
+
+
+SEND = s.Meet(sender=True, token=b"sender", ttl=300.0)
+RECEIVE = s.Meet(sender=False, token=b"receiver", ttl=300.0)
+
+
+@pytest.mark.parametrize("sender_first", [True, False])
+def test_a_meeting_serves_whoever_comes_first(*, sender_first: bool) -> None:
+    ours, theirs = (SEND, s.Attach(SENDER, "A")), (RECEIVE, s.Attach(1, "B"))
+    table = meeting(*ours, *theirs) if sender_first else meeting(*theirs, *ours)
+    assert table.transfer.state is State.READY
+    assert wire.Served(1) in table.told("A")
+    table.do(s.Append(SENDER, 1, 0, b"a"), s.Append(1, 1, 0, b"b"))
+    assert s.Tell("B", wire.Message(1, 0, b"a")) in table.effects
+
+
+def test_nobody_need_speak_in_a_meeting() -> None:
+    table = meeting(SEND, s.Attach(SENDER, "A"), RECEIVE, s.Attach(1, "B"))
+    table.wait(10_000)
+    assert table.transfer.served == 1
+
+
+def test_a_receiver_that_meets_again_gets_a_new_attempt() -> None:
+    table = meeting(SEND, s.Attach(SENDER, "A"), RECEIVE, s.Attach(1, "B"))
+    table.do(RECEIVE)
+    assert table.told("B") == [wire.Released(1, "renewed")]
+    assert table.closed("B") == [CloseCode.RELEASED]
+    assert wire.Released(1, "renewed") in table.told("A")
+    table.do(s.Attach(2, "B2"))
+    assert wire.Served(2) in table.told("A")
+    table.do(s.Detach(1, "B"))
+    assert table.transfer.served == 2
+
+
+def test_a_retried_meet_of_a_receiver_does_no_harm() -> None:
+    table = meeting(SEND, s.Attach(SENDER, "A"), RECEIVE, RECEIVE, s.Attach(2, "B"))
+    assert table.transfer.served == 2
+    assert [a.number for a in table.transfer.attempts] == [2]
+
+
+def test_a_sender_that_meets_again_replaces_its_token() -> None:
+    table = meeting(SEND, s.Attach(SENDER, "A"), RECEIVE, s.Attach(1, "B"))
+    table.do(s.Append(1, 1, 0, b"b"))
+    table.do(s.Meet(sender=True, token=b"new", ttl=300.0))
+    assert table.closed("A") == [CloseCode.REPLACED]
+    assert table.told("B") == [wire.Peer(online=False)]
+    assert table.transfer.token == b"new"
+    table.do(s.Detach(SENDER, "A"), s.Attach(SENDER, "A2"))
+    assert wire.Served(1) in table.told("A2"), "nothing was said to this attempt: it goes on"
+
+
+def test_an_attempt_that_was_spoken_to_cannot_go_on_with_a_new_sender() -> None:
+    table = meeting(SEND, s.Attach(SENDER, "A"), RECEIVE, s.Attach(1, "B"), s.Append(SENDER, 1, 0, b"a"))
+    table.do(SEND)
+    assert table.told("B") == [wire.Released(1, "renewed")]
+    assert table.transfer.attempts == ()
+    table.do(RECEIVE, s.Attach(2, "B2"), s.Attach(SENDER, "A2"))
+    assert wire.Served(2) in table.told("A2")
+
+
+def test_a_meeting_lives_while_anyone_is_there() -> None:
+    table = meeting(RECEIVE, s.Attach(1, "B"))
+    table.wait(10_000)
+    assert not table.transfer.over
+    table.do(s.Detach(1, "B"))
+    table.wait(299)
+    table.do(s.Meet(sender=True, token=b"sender", ttl=400.0))
+    table.wait(399)
+    assert not table.transfer.over
+    table.wait(1)
+    assert table.transfer.expired
+
+
+def test_a_meeting_can_be_completed_by_its_sender_alone() -> None:
+    table = meeting(SEND, s.Attach(SENDER, "A"), RECEIVE, s.Attach(1, "B"))
+    assert table.denied(s.Complete(1)) == "forbidden"
+    table.do(s.Complete(SENDER))
+    assert table.transfer.state is State.COMPLETED
+    assert table.denied(SEND) == "over"
+
+
+def test_a_transfer_with_a_slot_is_no_meeting() -> None:
+    assert ready().denied(SEND) == "unknown"
