@@ -100,8 +100,12 @@ class Checkpoints:
                 old = open_locked(directory, name)
             except FileNotFoundError:
                 continue
+            except NotOurs as error:
+                raise named(self.path / os.fsdecode(name), error) from error
             try:
                 directory.rename_over(temporary, name, identity_of(old))
+            except FileExistsError:
+                continue
             finally:
                 os.close(old)
             return
@@ -119,9 +123,9 @@ class Checkpoints:
                 ours.
         """
         with self._errors(), self._directory() as directory:
-            if directory is None:
-                raise _none(prefix, [])
-            ((found, _),) = self._find(directory, prefix, role)
+            ((found, _),) = _find(directory, prefix, role)
+            if directory is None:  # then nothing was found
+                raise _none(found, [])
             name = file_name(found, role)
             path = self.path / os.fsdecode(name)
             try:
@@ -163,9 +167,8 @@ class Checkpoints:
             CheckpointError: If there is none, or more than one id begins so.
         """
         with self._errors(), self._directory() as directory:
-            if directory is None:
-                raise _none(prefix, [])
-            return remove_each(directory, self._find(directory, prefix, role))
+            found = _find(directory, prefix, role)
+            return [] if directory is None else remove_each(directory, found)
 
     def clean(self, now: float) -> builtins.list[Removed]:
         """Remove what has expired, and what crashed processes left behind.
@@ -242,20 +245,22 @@ class Checkpoints:
         finally:
             directory.release()
 
-    def _find(self, directory: Directory, prefix: str, role: Role | None) -> builtins.list[tuple[str, Role]]:
-        """Return the one transfer of which the id begins so: its roles, or the one that is asked for."""
-        wanted = prefix.strip().lower()
-        if not _PREFIX.fullmatch(wanted):
-            raise CheckpointError("that is no checkpoint's id: it has letters and the digits 2 to 7, at most 26")
-        alike = [each for each in checkpoint_files(directory) if each[0].startswith(wanted)]
-        found = [each for each in alike if role is None or each[1] == role]
-        ids = sorted({each[0] for each in found})
-        if not ids:
-            raise _none(wanted, alike)
-        if len(ids) > 1:
-            shown = ", ".join(each[:_SHOWN] for each in ids[:8]) + (", ..." if len(ids) > 8 else "")
-            raise CheckpointError(f"more than one checkpoint begins with {wanted}: {shown}", hint="give more of the id")
-        return found
+
+def _find(directory: Directory | None, prefix: str, role: Role | None) -> list[tuple[str, Role]]:
+    """Return the one transfer of which the id begins so: its roles, or the one that is asked for."""
+    wanted = prefix.strip().lower()
+    if not _PREFIX.fullmatch(wanted):
+        raise CheckpointError("that is no checkpoint's id: it has letters and the digits 2 to 7, at most 26")
+    files = checkpoint_files(directory) if directory is not None else []
+    alike = [each for each in files if each[0].startswith(wanted)]
+    found = [each for each in alike if role is None or each[1] == role]
+    ids = sorted({each[0] for each in found})
+    if not ids:
+        raise _none(wanted, alike)
+    if len(ids) > 1:
+        shown = ", ".join(each[:_SHOWN] for each in ids[:8]) + (", ..." if len(ids) > 8 else "")
+        raise CheckpointError(f"more than one checkpoint begins with {wanted}: {shown}", hint="give more of the id")
+    return found
 
 
 def _none(prefix: str, alike: list[tuple[str, Role]]) -> CheckpointError:

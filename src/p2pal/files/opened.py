@@ -17,13 +17,13 @@ from p2pal.files.failures import error_text
 from p2pal.files.journal import Journal, read_at
 from p2pal.files.locking import open_own
 from p2pal.files.rooted import Directory
-from p2pal.transfer.checkpoint import LEAVES, LISTING, Header, Listing, Record, Role, SessionBegins, scan
+from p2pal.transfer.checkpoint import FINISHINGS, LEAVES, LISTING, Header, Listing, Record, Role, SessionBegins, scan
 from p2pal.transfer.recall import ReceiveState, SendState
 from p2pal.wire.transfer import Entry
 
 _SHOWN: Final = 12
 _LISTINGS: Final = frozenset((LISTING,))
-_LARGE: Final = frozenset((LISTING, LEAVES))
+_LARGE: Final = frozenset((LISTING, LEAVES, FINISHINGS))
 _FILE: Final = re.compile(r"([a-z2-7]{26})\.(send|receive)")
 _ROLES: Final[dict[str, Role]] = {"send": "send", "receive": "receive"}
 _entries: Final = msgspec.msgpack.Decoder(list[Entry])

@@ -298,6 +298,8 @@ _UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
 LISTING: Final = 4
 """The tag of :class:`Listing`, for ``skip`` of :func:`scan`."""
+FINISHINGS: Final = 12
+"""The tag of :class:`Finishings`, likewise."""
 LEAVES: Final = 20
 """The tag of :class:`Leaves`, likewise."""
 
@@ -413,9 +415,11 @@ def _decode_header(body: bytes | memoryview) -> Header | None:
         header = _decoder.decode(body)
     except _UNREADABLE:
         return None
-    if not isinstance(header, Header) or version < 1 or not _is_time(header.created):
+    if not isinstance(header, Header) or version < 1:
         return None
-    if not header.ttl >= 0 or (header.role == "receive") != (header.target is not None):
+    if not (_is_time(header.created) and _is_time(header.ttl)) or (header.role == "receive") != (
+        header.target is not None
+    ):
         return None
     return header
 
