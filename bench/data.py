@@ -33,6 +33,16 @@ def sparse_file(path: Path, size: int) -> Path:
     return path
 
 
+def marked_file(path: Path, size: int, step: int, mark: int, *, first: int = 0) -> Path:
+    """Write a hole with so many bytes other than zero at every multiple of ``step`` from ``first`` on."""
+    with path.open("wb") as file:
+        for offset in range(-(-first // step) * step, size, step):
+            file.seek(offset)
+            file.write(b"\xff" * mark)
+        file.truncate(size)
+    return path
+
+
 def tree(path: Path, files: int, size: int, *, per_directory: int = 100) -> Path:
     """Write a directory with so many random files of so many bytes, at most ``per_directory`` in each below it."""
     path.mkdir()

@@ -18,10 +18,11 @@ from pathlib import Path
 import chunk_size
 import first_byte
 import memory
+import resume
 import small_files
 import startup
 import throughput
-from data import KIB, MIB
+from data import GIB, KIB, MIB
 from processes import BenchError, Workbench
 from table import Row, failed, note, show
 
@@ -29,7 +30,7 @@ Figure = Callable[[Workbench], list[Row]]
 
 
 def figures(*, quick: bool, huge: bool) -> dict[str, Figure]:
-    """Return what to measure: in full within some eight minutes on two cores, quick within two."""
+    """Return what to measure: in full within some twelve minutes on two cores, quick within two or three."""
     mib = 256 if quick else 1024
     sizes = [KIB, 64 * MIB, mib * MIB, *([memory.HUGE] if huge else [])]
     runs = 1 if quick else 3
@@ -39,6 +40,9 @@ def figures(*, quick: bool, huge: bool) -> dict[str, Figure]:
         "throughput": lambda bench: throughput.measure(bench, mib=mib, pairs=runs, kib=[63, 255]),
         "small_files": lambda bench: small_files.measure(bench, files=small_files.FILES, pairs=runs),
         "memory": lambda bench: memory.measure(bench, sizes=sizes, entries=10_000 if quick else memory.ENTRIES),
+        "resume": lambda bench: resume.measure(
+            bench, size=GIB if quick else resume.SIZE, kill_size=mib * MIB, runs=1 if quick else 3
+        ),
         "chunk_size": lambda bench: chunk_size.measure(bench, mib=mib, rounds=1 if quick else 2),
     }
 

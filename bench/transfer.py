@@ -16,7 +16,7 @@ from typing import Any, Final
 from data import quiet_disk
 from processes import BenchError, Process, Usage, Workbench
 
-ENV: Final = {"P2PAL_ONLY_LOOPBACK": "1"}
+_LOOPBACK: Final = {"P2PAL_ONLY_LOOPBACK": "1"}
 SETTLE: Final = 1.0
 """Seconds from the code on screen to Enter at the receiver: sooner, nobody could say it aloud."""
 
@@ -45,7 +45,7 @@ class Transfer:
 @contextmanager
 def signaling(bench: Workbench, limit: float) -> Iterator[str]:
     """Run a signaling server for the length of the block; give its URL."""
-    server = bench.start([*p2pal(), "server", "--host", "127.0.0.1", "--port", "0"], limit, env=ENV)
+    server = bench.start([*p2pal(), "server", "--host", "127.0.0.1", "--port", "0"], limit, env=_LOOPBACK)
     try:
         yield f"http://127.0.0.1:{server.wait_for(r'listening.*port=([0-9]+)')}"
     finally:
@@ -58,30 +58,38 @@ def p2pal() -> list[str]:
     return [os.fspath(command)] if command.exists() else [sys.executable, "-m", "p2pal"]
 
 
+def environment(bench: Workbench) -> dict[str, str]:
+    """Keep all traffic on this machine, and checkpoints in the scratch directory."""
+    return _LOOPBACK | {"P2PAL_HOME": os.fspath(home(bench))}
+
+
+def home(bench: Workbench) -> Path:
+    """Return where the checkpoints of both sides are kept."""
+    return bench.path / "home"
+
+
 def start_sender(
     bench: Workbench, url: str, source: Path, limit: float, *, chunk_kib: int = 63, quiet: bool = False
 ) -> tuple[Process, str]:
     """Start a sender; return it and its join code once it waits."""
     how = "-q" if quiet else "--json"
-    argv = [
-        *p2pal(),
-        "send",
-        "-server",
-        url,
-        "-stun",
-        "none",
-        "-y",
-        "-r",
-        how,
-        "-chunk-size",
-        str(chunk_kib),
-        os.fspath(source),
-    ]
-    sender = bench.start(argv, limit, env=ENV)
-    code = sender.wait_for(_BARE_CODE if quiet else _CODE)
+    argv = ["-r", how, "-chunk-size", str(chunk_kib), os.fspath(source)]
+    return _start_waiting(bench, url, argv, limit, _BARE_CODE if quiet else _CODE)
+
+
+def resume_sender(bench: Workbench, url: str, checkpoint: str, limit: float) -> tuple[Process, str]:
+    """Start a sender that goes on with an earlier transfer; return it and its new join code once it waits."""
+    return _start_waiting(bench, url, ["--json", "--resume", checkpoint], limit, _CODE)
+
+
+def _start_waiting(bench: Workbench, url: str, argv: list[str], limit: float, code: str) -> tuple[Process, str]:
+    sender = bench.start(
+        [*p2pal(), "send", "-server", url, "-stun", "none", "-y", *argv], limit, env=environment(bench)
+    )
+    found = sender.wait_for(code)
     quiet_disk()
     time.sleep(SETTLE)
-    return sender, code
+    return sender, found
 
 
 def start_receiver(
@@ -90,7 +98,7 @@ def start_receiver(
     """Start a receiver."""
     how = "-q" if quiet else "--json"
     argv = [*p2pal(), "recv", "-server", url, "-stun", "none", "-y", how, "-out", os.fspath(target), code]
-    return bench.start(argv, limit, env=ENV)
+    return bench.start(argv, limit, env=environment(bench))
 
 
 def transfer(
