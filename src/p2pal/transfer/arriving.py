@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from p2pal.errors import ProtocolError
+from p2pal.ranges import RangeSet
 from p2pal.transfer.pieces import piece_count, piece_size
 from p2pal.wire.transfer import Chunk
 
 
 class ArrivingFile:
     """Follows one file. Its bytes come in order; pieces that were damaged come once more after its end.
+
+    Args:
+        index: Its entry.
+        size: Its bytes.
+        wanted: The pieces that come (half-open ranges, ascending), if an earlier session left the others; the ends of
+            those may come, without bytes, when the wanted ones are here.
+        head: Bytes of the first wanted piece that are here and do not come.
 
     Attributes:
         index: Its entry.
@@ -21,11 +31,11 @@ class ArrivingFile:
     """
 
     __slots__ = (
-        "_asked", "_piece", "_piece_stop", "_position", "_repairs", "_size",
-        "dead", "digest", "finishing", "index", "piece_size", "pieces", "repaired",
+        "_asked", "_check_from", "_checked", "_piece", "_piece_stop", "_position", "_range", "_range_stop", "_repairs",
+        "_size", "_wanted", "dead", "digest", "finishing", "index", "piece_size", "pieces", "repaired",
     )  # fmt: skip
 
-    def __init__(self, index: int, size: int) -> None:
+    def __init__(self, index: int, size: int, wanted: Sequence[tuple[int, int]] | None = None, head: int = 0) -> None:
         self.index = index
         self.piece_size = piece_size(size)
         self.pieces = piece_count(size, self.piece_size)
@@ -34,9 +44,18 @@ class ArrivingFile:
         self.repaired = False
         self.dead = False
         self._size = size
-        self._position = 0
-        self._piece = 0
+        self._position = 0  # of the next byte
+        self._piece = 0  # the piece in work; past the last one when all that are wanted are here
         self._piece_stop = min(size, self.piece_size)
+        self._range_stop = self.pieces  # the first piece that does not follow on
+        self._wanted = wanted
+        self._range = 0
+        self._checked: RangeSet | None = None  # pieces that the sender's leaf was, or will be, compared with
+        self._check_from = 0
+        if wanted is not None:
+            self._checked = RangeSet(wanted)
+            self._next_range()
+            self._position += head
         self._asked: set[int] | None = None  # pieces that were asked for again, ever
         self._repairs: dict[int, int] | None = None  # those not here yet: the next offset of each
 
@@ -56,16 +75,45 @@ class ArrivingFile:
             raise ProtocolError("the other side sent bytes out of their place")
         self._position = stop
 
-    def piece_done(self, piece: int) -> None:
-        """Take the end of a piece.
+    def piece_done(self, piece: int) -> bool:
+        """Take the end of a piece. Say whether it is to be compared: not one that was found damaged before.
 
         Raises:
             ProtocolError: If it is not the current one, or bytes of it are missing, or the file has only one.
         """
-        if self.pieces < 2 or piece != self._piece or self._position != self._piece_stop or piece >= self.pieces:
+        if self.pieces < 2 or piece >= self.pieces:
             raise ProtocolError("the other side ended a piece out of its place")
-        self._piece += 1
-        self._piece_stop = min(self._size, self._piece_stop + self.piece_size)
+        if piece == self._piece and self._position == self._piece_stop:
+            self._piece += 1
+            if self._piece == self._range_stop:
+                self._next_range()
+            else:
+                self._piece_stop = min(self._size, self._piece_stop + self.piece_size)
+            return True
+        checked = self._checked
+        if checked is None or self._piece < self.pieces or piece < self._check_from or piece in checked:
+            raise ProtocolError("the other side ended a piece out of its place")
+        self._check_from = piece + 1
+        checked.add(piece, piece + 1)
+        return not self.awaits(piece)
+
+    def _next_range(self) -> None:
+        if self._wanted is None or self._range == len(self._wanted):
+            self._piece = self._range_stop = self.pieces
+            self._position = self._piece_stop = self._size
+            return
+        self._piece, self._range_stop = self._wanted[self._range]
+        self._range += 1
+        self._position = self._piece * self.piece_size
+        self._piece_stop = self._stop_of(self._piece)
+
+    def unchecked(self) -> list[int]:
+        """Return the pieces that an earlier session left and that nothing was compared with; each only once."""
+        if self._checked is None:
+            return []
+        found = [piece for gap in self._checked.gaps(0, self.pieces) for piece in range(*gap)]
+        self._checked.add(0, self.pieces)
+        return found
 
     def file_done(self, digest: bytes) -> None:
         """Take the end of the file.
@@ -76,6 +124,10 @@ class ArrivingFile:
         if self._position != self._size or (self.pieces > 1 and self._piece != self.pieces):
             raise ProtocolError("the other side ended a file too early")
         self.digest = digest
+
+    def awaits(self, piece: int) -> bool:
+        """Whether this piece was asked for again and is still to come."""
+        return self._repairs is not None and piece in self._repairs
 
     def ask_again(self, piece: int) -> bool:
         """Expect this piece once more; False if it was asked for before."""

@@ -40,7 +40,30 @@ class OfferComplete(msgspec.Struct, frozen=True):
 
 
 class Started(msgspec.Struct, frozen=True):
-    """The receiver has accepted; files flow from now on."""
+    """The receiver has accepted and said what it lacks; files flow from now on.
+
+    What is there already has no event of its own, but :class:`Finished` counts it.
+
+    Attributes:
+        resumed: Both sides proved that they go on with an earlier transfer.
+        files: Files that stand at the receiver already, under their names.
+        done: The bytes of those, and of pieces of other files that it has and did not ask for.
+    """
+
+    resumed: bool = False
+    files: int = 0
+    done: int = 0
+
+
+class Unproven(msgspec.Struct, frozen=True):
+    """Sender: who accepted is not the one from before. Nothing is read until someone admits or refuses it."""
+
+
+class Held(msgspec.Struct, frozen=True):
+    """Sender: the receiver can write nothing for now, because of ``reason``; with ``held`` false it can again."""
+
+    held: bool
+    reason: Reason
 
 
 class EntryStarted(msgspec.Struct, frozen=True, gc=False):
@@ -50,7 +73,7 @@ class EntryStarted(msgspec.Struct, frozen=True, gc=False):
 
 
 class BytesMoved(msgspec.Struct, frozen=True, gc=False):
-    """``count`` bytes of this file were handed to the session, or came from it. Repairs do not count again."""
+    """``count`` bytes of this file were handed to the session, or came from it. Repairs do not count."""
 
     index: int
     count: int
@@ -59,7 +82,8 @@ class BytesMoved(msgspec.Struct, frozen=True, gc=False):
 class EntryFinished(msgspec.Struct, frozen=True, gc=False):
     """This entry stands at the receiver, durable, under its final name.
 
-    ``digest`` is a file's digest (:mod:`p2pal.transfer.pieces`), empty for directories and links.
+    ``digest`` is a file's digest (:mod:`p2pal.transfer.pieces`), empty for directories and links, and for a file that
+    was not sent.
     """
 
     index: int
@@ -104,5 +128,6 @@ class Finished(msgspec.Struct, frozen=True):
 
 
 TransferEvent = (
-    OfferComplete | Started | EntryStarted | BytesMoved | EntryFinished | EntryFailed | Aborted | Finished
+    OfferComplete | Started | Unproven | EntryStarted | BytesMoved | EntryFinished | EntryFailed | Held | Aborted
+    | Finished
 )  # fmt: skip

@@ -78,7 +78,10 @@ SourceResult = BlockRead | PieceRead | FileRead | ReadFailed
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """Sink: a file is about to arrive. Opens its part file: a new one, or with ``claim`` that of an earlier session."""
+    """Sink: a file is about to arrive. Opens its part file: a new one, or with ``claim`` that of an earlier session.
+
+    The claim then names only what will not be written: every other piece arrives, ``claim.piece`` from ``head`` on.
+    """
 
     index: int
     entry: Entry
@@ -97,7 +100,10 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class CheckPiece:
-    """Sink: the piece is complete; does it have this leaf? A repair resets the piece before it is written again."""
+    """Sink: the piece is complete; does it have this leaf? A repair resets the piece before it is written again.
+
+    It also comes, without writes, for pieces that an earlier session claimed.
+    """
 
     index: int
     piece: int
@@ -131,7 +137,7 @@ class Discard:
 class Suspend:
     """Sink: the transfer stops; keep what is here of this file for another session, as far as the disk has it.
 
-    Where no checkpoint is kept it is a :class:`Discard`. There is no answer.
+    Where no checkpoint is kept it is a :class:`Discard`. There is no answer. Writes of the file may stand before it.
     """
 
     index: int
@@ -163,7 +169,11 @@ SinkOp = Begin | Write | CheckPiece | ResetPiece | Finish | Discard | Suspend | 
 
 @dataclass(frozen=True, slots=True)
 class PieceBad:
-    """Sink: the piece has another leaf than announced."""
+    """Sink: the piece has another leaf than announced, or is not what an earlier session claimed of it.
+
+    Said of complete pieces, and once for each until it is reset: a piece of an earlier session may be found damaged
+    before or after its :class:`CheckPiece`.
+    """
 
     index: int
     piece: int
@@ -187,7 +197,7 @@ class EntryFailed:
 
 @dataclass(frozen=True, slots=True)
 class DigestBad:
-    """Sink: all pieces are right but the file's digest is not (or a one-piece file differs)."""
+    """Sink: all pieces are there but the file's digest is another (or a one-piece file differs)."""
 
     index: int
 

@@ -31,7 +31,7 @@ MIN_PIECE_SIZE: Final = 1 << 20
 MAX_PIECE_SIZE: Final = 16 << 20
 TARGET_PIECES: Final = 1024
 
-MAX_REPAIRS: Final = 1024
+MAX_REPAIRS: Final = 65_536
 """Pieces that travel twice in one transfer, at most; more damage than that is not repaired but failed."""
 MAX_UNJUDGED: Final = 16_384
 """Files that the sender has closed and the receiver has not judged: the sender begins no other while they are more."""

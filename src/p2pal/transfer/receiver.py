@@ -6,7 +6,8 @@ nothing but the peer and the disk and so has no timer.
 
 The stream must be exactly the wanted files, one after another by index, each byte once and in order; everything else is
 the sender's fault. What is remembered is one byte for each entry, and a few hundred for each file that the disk has not
-answered for: at most :data:`~p2pal.transfer.pieces.MAX_UNJUDGED`, and the sender's read-ahead on top.
+answered for: at most :data:`~p2pal.transfer.pieces.MAX_UNJUDGED`, and the sender's read-ahead on top. A transfer that
+goes on from an earlier session also has what that one left of its unfinished files, until each is begun.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from p2pal.errors import ProtocolError
 from p2pal.transfer import events
 from p2pal.transfer import ops as sink
 from p2pal.transfer.arriving import ArrivingFile
+from p2pal.transfer.checkpoint import Resume
 from p2pal.transfer.events import TransferEvent
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.offer import OfferReader
@@ -27,6 +29,7 @@ from p2pal.transfer.pieces import MAX_REPAIRS, MAX_UNJUDGED
 from p2pal.transfer.replies import Replies
 from p2pal.transfer.states import RECEIVER, ReceiverState, check_call, check_record
 from p2pal.transfer.tally import Tally
+from p2pal.transfer.wanting import Lacking, Part
 from p2pal.transfer.writing import BEGUN, JUDGED, KIND, OK, WANTED, OpQueue
 from p2pal.wire import transfer as wire
 from p2pal.wire.transfer import Kind, Reason
@@ -36,6 +39,7 @@ _WANT: Final = bytes(each | WANTED if each <= KIND else each for each in range(2
 
 _State = ReceiverState
 _OVER: Final = frozenset((_State.SEALING, _State.STOPPED, _State.ENDED))
+_FLOWING: Final = frozenset((_State.RECEIVING, _State.CLOSING, _State.SEALING))
 
 
 class Receiver:
@@ -49,6 +53,8 @@ class Receiver:
     Attributes:
         manifest: The entries so far.
         skip_errors: Whether one failed entry leaves the others alone; the sender says so.
+        transfer_id: Which transfer it is, 16 bytes.
+        offered_proof: By which the sender claims to go on with it, 32 bytes, or none.
     """
 
     def __init__(
@@ -61,6 +67,7 @@ class Receiver:
         self.manifest = manifest
         self.skip_errors = False
         self.transfer_id = b""
+        self.offered_proof = b""
         self._state = _State.WAITING
         self._out = Replies(payload_limit)
         self._events: deque[TransferEvent] = deque()
@@ -70,10 +77,12 @@ class Receiver:
         self._next = 0  # no wanted file below is still to come
         self._current: ArrivingFile | None = None
         self._files: dict[int, ArrivingFile] = {}  # begun and not judged, or with repairs to come
+        self._parts: dict[int, Part] = {}  # what an earlier session left of files that are not begun
         self._live = 0  # those of them that are not judged
         self._answered = 0  # directories and links that the sink answered for
         self._sealing = False
         self._repairs = 0
+        self._held = False
         self._failures_told = 0
         self._moved = 0
         self._tally = Tally()
@@ -112,29 +121,43 @@ class Receiver:
 
     # What a person decides
 
-    def accept(self, now: float, *, skip: Collection[int] = ()) -> None:
+    def accept(
+        self, now: float, *, skip: Collection[int] = (), resume: Resume | None = None, proof: bytes = b""
+    ) -> None:
         """Consent to exactly the offer that :class:`~p2pal.transfer.events.OfferComplete` told of.
 
         Args:
             now: The time.
             skip: Entries to be left out and reported as declined; a directory's contents are named one by one.
+            resume: Where an earlier session of this transfer stopped, which the sender proved to know.
+            proof: This side's proof that it was there, 32 bytes.
 
         Raises:
-            ValueError: If an entry to be skipped was not offered.
+            ValueError: If an entry to be skipped was not offered, or something is to go on without a proof.
         """
         check_call(RECEIVER[self._state], "accept")
         skipped = sorted(set(skip))
         if skipped and not 0 <= skipped[0] <= skipped[-1] < len(self._status):
             raise ValueError("no such entry to skip")
+        if resume is not None and not proof:
+            raise ValueError("nothing can go on without a proof")
         if self._state is _State.ENDED:
             return
         self._state = _State.RECEIVING
         self._tally.began = now
-        self._events.append(events.Started())
+        lacking = Lacking(self.manifest, self._status, skipped, resume, self._out.max_ranges)
+        self._parts = lacking.parts
+        self._events.append(events.Started(resume is not None, lacking.files, lacking.bytes))
         self._status[:] = self._status.translate(_WANT)
-        self._out.consent(self.manifest.digest(), len(self._status), skipped)
-        for index in skipped:
-            self._judge(index, Reason.DECLINED, "")
+        self._out.add(wire.Accept(self.manifest.digest(), proof))
+        for start, stop in lacking.done:
+            for index in range(start, stop):
+                self._note_end(index, None, "")
+        self._out.flush()
+        self._out.want(lacking.wants())
+        for start, stop in lacking.declined:
+            for index in range(start, stop):
+                self._judge(index, Reason.DECLINED, "")
         self._out.flush()
 
     def refuse(self, reason: Reason, text: str, now: float) -> None:
@@ -175,8 +198,7 @@ class Receiver:
             case wire.FileFailed():
                 self._on_file_failed(record, now)
             case wire.OfferBegin():
-                if record.proof:
-                    raise ProtocolError("the other side wants to resume what was never asked for")
+                self.offered_proof = record.proof
                 self.skip_errors = record.skip_errors
                 self.transfer_id = record.transfer_id
                 self._state = _State.OFFERING
@@ -200,11 +222,15 @@ class Receiver:
             raise ProtocolError("the other side does not wait for verdicts")
         self._ops.make_directories(index)
         entry = self.manifest[index]
-        file = ArrivingFile(index, entry.size)
+        part = self._parts.pop(index, None) if self._parts else None
+        if part is None:
+            file = ArrivingFile(index, entry.size)
+        else:
+            file = ArrivingFile(index, entry.size, part.wanted, part.head)
         self._status[index] |= BEGUN
         self._files[index] = self._current = file
         self._live += 1
-        self._ops.add(sink.Begin(index, entry, file.piece_size))
+        self._ops.add(sink.Begin(index, entry, file.piece_size, None if part is None else part.claim))
         self._events.append(events.EntryStarted(index))
         return file
 
@@ -233,9 +259,10 @@ class Receiver:
 
     def _on_piece_done(self, done: wire.PieceDone) -> None:
         file = self._current
+        if done.entry in self._parts:  # a file of which only the digest is wanted
+            file = self._begin(done.entry)
         if file is not None and file.index == done.entry:
-            if not file.dead:
-                file.piece_done(done.piece)
+            if not file.dead and file.piece_done(done.piece):
                 self._ops.add(sink.CheckPiece(done.entry, done.piece, done.leaf))
             return
         file = self._files.get(done.entry)
@@ -358,7 +385,12 @@ class Receiver:
         self._after_failure(failed.reason, now)
 
     def _ask_again(self, file: ArrivingFile, piece: int, now: float) -> None:
-        if self._state is _State.STOPPED or self._repairs >= MAX_REPAIRS or not file.ask_again(piece):
+        if self._state is _State.STOPPED:
+            self._suspend(file)
+            return
+        if file.awaits(piece):
+            return  # found once more before it came
+        if self._repairs >= MAX_REPAIRS or not file.ask_again(piece):
             self._give_up(file, Reason.VERIFY, "")
             self._after_failure(Reason.VERIFY, now)
             return
@@ -368,13 +400,18 @@ class Receiver:
 
     def _on_digest_bad(self, file: ArrivingFile, now: float) -> None:
         file.finishing = False
-        stopped = self._state is _State.STOPPED
-        if file.repairing and not stopped:
+        if self._state is _State.STOPPED:
+            self._suspend(file)
+        elif file.repairing:
             return  # that is why; it is finished again when they are here
-        if file.repaired and not stopped:
+        elif file.repaired:
             self._finish(file)
         elif file.pieces == 1:
             self._ask_again(file, 0, now)
+        elif unchecked := file.unchecked():  # the sender knew their leaves and did not say them
+            for piece in unchecked:
+                if not file.dead:
+                    self._ask_again(file, piece, now)
         else:
             self._give_up(file, Reason.VERIFY, "")
             self._after_failure(Reason.VERIFY, now)
@@ -382,6 +419,13 @@ class Receiver:
     def _give_up(self, file: ArrivingFile, reason: Reason, text: str) -> None:
         self._ops.add(sink.Discard(file.index))
         self._bury(file, reason, text)
+
+    def _suspend(self, file: ArrivingFile) -> None:
+        """Keep what is here of a file for another session; it gets no verdict in this one."""
+        self._ops.add(sink.Suspend(file.index))
+        self._live -= 1
+        file.dead = True
+        self._forget(file)
 
     def _bury(self, file: ArrivingFile, reason: Reason, text: str) -> None:
         self._live -= 1
@@ -396,13 +440,22 @@ class Receiver:
 
     def _judge(self, index: int, reason: Reason | None = None, text: str = "", digest: bytes = b"") -> None:
         """Say, once for each entry, how it ended; without a reason it ended well."""
-        self._status[index] |= JUDGED | OK if reason is None else JUDGED
-        self._tally.add(self._status[index] & KIND == Kind.FILE, reason is None)
-        self._out.judge(index, reason, text)
+        self._note_end(index, reason, text)
         if reason is None:
             self._events.append(events.EntryFinished(index, digest))
         else:
             self._events.append(events.EntryFailed(index, reason, text))
+
+    def _note_end(self, index: int, reason: Reason | None, text: str) -> None:
+        self._status[index] |= JUDGED | OK if reason is None else JUDGED
+        self._tally.add(self._status[index] & KIND == Kind.FILE, reason is None)
+        self._out.judge(index, reason, text)
+
+    def hold(self, held: bool, now: float) -> None:  # noqa: ARG002 - one shape for every input
+        """The disk can take nothing for now, or can again: tell the sender. Ignored when nothing flows."""
+        if held is not self._held and self._state in _FLOWING:
+            self._held = held
+            self._out.add(wire.Hold(held))
 
     def _after_failure(self, reason: Reason, now: float) -> None:
         if reason is Reason.DISK:
@@ -430,7 +483,7 @@ class Receiver:
         self._end(now)
 
     def cancel(self, reason: Reason, text: str, now: float) -> None:
-        """Stop the transfer; what is complete stays."""
+        """Stop the transfer; what is complete stays, and the rest is kept for another session if the disk can."""
         self._stop(reason, text, now)
 
     def _stop(self, reason: Reason, text: str, now: float, *, by_peer: bool = False) -> None:
@@ -446,18 +499,14 @@ class Receiver:
             self._end(now)
             return
         self._state = _State.STOPPED
-        self._drop_unfinished()
-        self._settle()
-
-    def _drop_unfinished(self) -> None:
-        """Discard every file that is not complete."""
-        unfinished = {index for index, file in self._files.items() if not file.dead and not file.finishing}
-        self._ops.drop(unfinished)
-        for index in unfinished:
-            self._files[index].dead = True
-            self._ops.add(sink.Discard(index))
-        self._live -= len(unfinished)
         self._current = None
+        self._parts.clear()
+        unfinished = [file for file in self._files.values() if not file.dead and not file.finishing]
+        if reason is Reason.DISK and not by_peer:  # otherwise what arrived is worth writing: it is not sent again
+            self._ops.drop({file.index for file in unfinished})
+        for file in unfinished:
+            self._suspend(file)
+        self._settle()
 
     def _end(self, now: float) -> None:
         self._state = _State.ENDED

@@ -5,10 +5,14 @@ The shell gives it what the walk lists, what the peer says and what the source r
 :meth:`Sender.events`. Jobs are made as earlier ones end, within the limits of :mod:`p2pal.transfer.reading`, so that a
 million files cost no million jobs; and no file is begun while :data:`~p2pal.transfer.pieces.MAX_UNJUDGED` others
 await the receiver's verdict, so that what is remembered of those is bounded too. Any other entry costs one byte.
+
+A transfer goes on from an earlier session if the receiver's proof is the expected one (:attr:`Sender.resumed`). Then it
+may say that files stand at its end already, and want pieces of others.
 """
 
 from __future__ import annotations
 
+import hmac
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -19,7 +23,7 @@ from p2pal.transfer.events import TransferEvent
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.payloads import Buffer, PayloadQueue
 from p2pal.transfer.pieces import MAX_UNJUDGED
-from p2pal.transfer.reading import BEGUN, CLOSED, FAILED, JUDGED, KIND, Flight, Reading
+from p2pal.transfer.reading import BEGUN, CLOSED, FAILED, JUDGED, KIND, WANTED, Flight, Reading
 from p2pal.transfer.states import SENDER, SenderState, check_call, check_record
 from p2pal.transfer.tally import Tally
 from p2pal.wire import transfer as wire
@@ -31,7 +35,7 @@ SETTLE_TIME: Final = 5.0
 _ENTRY_OVERHEAD: Final = 64  # of an OfferPart with one entry, beside its path and target; rounded up
 
 _State = SenderState
-_FLOWING: Final = frozenset((_State.AGREED, _State.SENDING, _State.SENT))
+_FLOWING: Final = frozenset((_State.SENDING, _State.SENT))
 _OVER: Final = frozenset((_State.STOPPED, _State.ENDED))
 
 
@@ -44,9 +48,14 @@ class Sender:
         skip_errors: What cannot be read is left out; otherwise it stops the batch.
         manifest: Empty; gets the entries.
         now: The time.
+        proof: To go on with an earlier transfer, this side's proof that it was there; 32 bytes.
+        expected: The proof that the receiver of that transfer has, 32 bytes. Another, or none: a new transfer.
+        pinned: The code was used before, and only who used it then may go on unasked: anyone else is held until
+            :meth:`admit`, or until :meth:`cancel` refuses.
 
     Attributes:
         manifest: The entries so far.
+        resumed: Both sides go on with an earlier transfer; not before the receiver has accepted.
     """
 
     def __init__(
@@ -57,8 +66,15 @@ class Sender:
         skip_errors: bool,
         manifest: Manifest,
         now: float,  # noqa: ARG002 - one shape for every machine
+        proof: bytes = b"",
+        expected: bytes = b"",
+        pinned: bool = False,
     ) -> None:
         self.manifest = manifest
+        self.resumed = False
+        self._proof = proof
+        self._expected = expected
+        self._pinned = pinned
         self._transfer_id = transfer_id
         self._skip_errors = skip_errors
         self._state = _State.WAITING
@@ -72,6 +88,9 @@ class Sender:
         self._digests: dict[int, bytes] = {}  # of closed files that await their verdict
         self._sent_failed = 0
         self._judged = 0
+        self._files_there = 0  # at the receiver, when files begin to flow; and the bytes of those
+        self._bytes_there = 0
+        self._held = False
         self._tally = Tally()
         self._deadline: float | None = None
         self._on_way = float("inf")  # when the deadline came last
@@ -145,7 +164,7 @@ class Sender:
         """The peer is there: let the offer out."""
         check_call(SENDER[self._state], "start")
         self._state = _State.OFFERING
-        self._out.add(wire.OfferBegin(self._transfer_id, self._skip_errors))
+        self._out.add(wire.OfferBegin(self._transfer_id, self._skip_errors, self._proof))
 
     def add_entries(self, entries: Iterable[Entry], now: float) -> None:  # noqa: ARG002 - one shape for every input
         """Add what the walk found, parents before their children. Entries get their indices in this order.
@@ -220,11 +239,11 @@ class Sender:
                 case wire.Accept():
                     self._on_accept(record, now)
                 case wire.Want() if self._state is _State.AGREED:
-                    self._reading.want(record)
-                    if record.last:
-                        self._state = _State.SENDING
+                    self._on_want(record)
                 case wire.PieceAgain() if self._state in _FLOWING:
                     self._reading.want_again(record.entry, record.piece)
+                case wire.Hold():
+                    self._on_hold(record)
             if self.state is _State.ENDED:
                 return
         self._fill()
@@ -234,7 +253,36 @@ class Sender:
             raise ProtocolError("the other side consented to another offer than this one")
         self._state = _State.AGREED
         self._tally.began = now
-        self._events.append(events.Started())
+        self.resumed = bool(self._expected) and hmac.compare_digest(record.proof, self._expected)
+        if self.resumed:
+            self._pinned = False
+        elif self._pinned:
+            self._events.append(events.Unproven())
+
+    def admit(self, now: float) -> None:  # noqa: ARG002 - one shape for every input
+        """Let the one who proved nothing have the files: what :class:`~p2pal.transfer.events.Unproven` asks for."""
+        check_call(SENDER[self._state], "admit")
+        if self._pinned:
+            self._pinned = False
+            self._set_out()
+            self._fill()
+
+    def _on_want(self, record: wire.Want) -> None:
+        self._reading.want(record, resumed=self.resumed)
+        if record.last:
+            self._state = _State.SENDING
+            self._set_out()
+
+    def _set_out(self) -> None:
+        """Files flow, once it is known which, and to whom."""
+        if self._state is _State.SENDING and not self._pinned:
+            there = self._bytes_there + self._reading.there
+            self._events.append(events.Started(self.resumed, self._files_there, there))
+
+    def _on_hold(self, record: wire.Hold) -> None:
+        if record.held is not self._held and self._state is not _State.STOPPED:
+            self._held = record.held
+            self._events.append(events.Held(record.held, record.reason))
 
     def _on_verdicts(self, record: wire.Verdicts) -> None:
         status = self._status
@@ -245,10 +293,14 @@ class Sender:
             was = status[index]
             is_file = was & KIND == Kind.FILE
             if verdict.ok:
-                if is_file and was & (CLOSED | FAILED) != CLOSED:
+                if is_file and was & (CLOSED | FAILED) != CLOSED and (not self.resumed or was & WANTED):
                     raise ProtocolError("the other side claims a file that it was not sent")
                 self._tally.add(is_file, True)
-                self._events.append(events.EntryFinished(index, self._digests.pop(index, b"")))
+                if self.resumed and self._state is _State.AGREED:
+                    self._files_there += is_file
+                    self._bytes_there += self.manifest[index].size
+                else:
+                    self._events.append(events.EntryFinished(index, self._digests.pop(index, b"")))
             else:
                 self._digests.pop(index, None)
                 if was & (BEGUN | CLOSED | FAILED) == BEGUN:
@@ -294,21 +346,19 @@ class Sender:
 
     def _on_block(self, flight: Flight, block: ops.BlockRead) -> None:
         count = len(block.data)
-        if block.offset != flight.position or flight.position + count > flight.stop:
-            raise RuntimeError("the source read another block")
-        flight.position += count
+        flight.take_block(block.offset, count)
         self._reading.owed -= count
         if block.index not in self._muted:
             self._out.add_block(block.index, block.offset, block.data, flight.job.again)
 
     def _on_piece(self, flight: Flight, piece: ops.PieceRead) -> None:
-        flight.pieces += 1
+        flight.take_piece(piece.piece)
         job = flight.job
         if job.again or (job.stop > 1 and job.index not in self._muted):
             self._out.add(wire.PieceDone(piece.index, piece.piece, piece.leaf))
 
     def _on_file(self, flight: Flight, read: ops.FileRead) -> None:
-        if flight.position != flight.stop:
+        if flight.left:
             raise RuntimeError("the source ended a file early")
         index = read.index
         self._reading.flights.popleft()
@@ -324,7 +374,7 @@ class Sender:
     def _on_failed(self, flight: Flight, failed: ops.ReadFailed, now: float) -> None:
         index = failed.index
         self._reading.flights.popleft()
-        self._reading.owed -= flight.stop - flight.position
+        self._reading.owed -= flight.left
         status = self._status[index]
         if status & FAILED:
             return  # a second repair of a file that the first one failed
@@ -346,7 +396,7 @@ class Sender:
 
     def _fill(self) -> None:
         """Make jobs up to the limits; close the stream once the last file is closed."""
-        if self._state not in _FLOWING:
+        if self._state not in _FLOWING or self._pinned:
             return
         self._reading.fill(self._out.backlog, files=len(self._digests) < MAX_UNJUDGED)
         if self._state is _State.SENDING and self._reading.exhausted:

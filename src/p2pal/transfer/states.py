@@ -3,9 +3,10 @@
 A transfer is a short conversation with one long middle. The sender speaks first: it lists what it has, while it is
 still walking its tree, and closes the list with totals and a digest. Then it waits for a person. The receiver reads
 the list, checks it, and waits for its own person; consent names the digest, so that it is consent to exactly that
-list. From then on file bytes run one way and verdicts the other, and both sides count: the sender is through when it
-has closed every wanted file (``SENT``), the receiver when it has judged every entry. The receiver says the last word,
-Complete, after its disk has said *its* last word, Sealed.
+list. Then the receiver says what it lacks, which is everything or, in a transfer that is resumed, less. From then on
+file bytes run one way and verdicts the other, and both sides count: the sender is through when it has closed every
+wanted file (``SENT``), the receiver when it has judged every entry. The receiver says the last word, Complete, after
+its disk has said *its* last word, Sealed.
 
 ::
 
@@ -18,9 +19,9 @@ entry, how it ended.
 
 Two kinds of input are listed here. Records come from the peer; one that its state does not list is the peer's
 fault and raises :class:`~p2pal.errors.ProtocolError`. Calls come from the shell; one that its state does not list is a
-bug and raises :class:`RuntimeError`. Results from the disk, ``cancel`` and the timer are always allowed and ignored
-where they mean nothing any more: threads answer late. ``STOPPED`` lists what may still be under way from a peer that
-does not know yet; ``ENDED`` ignores the peer altogether.
+bug and raises :class:`RuntimeError`. Results from the disk, ``hold``, ``cancel`` and the timer are always allowed and
+ignored where they mean nothing any more: threads answer late. ``STOPPED`` lists what may still be under way from a peer
+that does not know yet; ``ENDED`` ignores the peer altogether.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class SenderState(Enum):
     WAITING = "no peer yet; entries are collected"
     OFFERING = "the offer streams out"
     OFFERED = "the whole offer is out; consent is awaited"
-    AGREED = "the receiver consented and is still saying what it lacks; files flow already"
+    AGREED = "the receiver consented and is still saying what it lacks"
     SENDING = "what it lacks is known; files flow"
     SENT = "every wanted file is closed; repairs and verdicts"
     STOPPED = "aborted while files flowed; the last verdicts are awaited"
@@ -60,7 +61,7 @@ class ReceiverState(Enum):
     ENDED = "over"
 
 
-_VERDICTS: Final[set[Input]] = {wire.Verdicts, wire.PieceAgain}
+_VERDICTS: Final[set[Input]] = {wire.Verdicts, wire.PieceAgain, wire.Hold}
 _FILES: Final[set[Input]] = {wire.Chunk, wire.PieceDone, wire.FileDone, wire.FileFailed, wire.AllSent}
 _REPAIRS: Final[set[Input]] = {wire.Chunk, wire.PieceDone, wire.FileFailed}
 
@@ -68,11 +69,11 @@ SENDER: Final[dict[SenderState, frozenset[Input]]] = {
     SenderState.WAITING: frozenset({"start", "add", "finish"}),
     SenderState.OFFERING: frozenset({"add", "finish", wire.Abort}),
     SenderState.OFFERED: frozenset({wire.Accept, wire.Abort}),
-    SenderState.AGREED: frozenset({wire.Want, *_VERDICTS, wire.Abort}),
-    SenderState.SENDING: frozenset({*_VERDICTS, wire.Abort}),
-    SenderState.SENT: frozenset({*_VERDICTS, wire.Complete, wire.Abort}),
-    SenderState.STOPPED: frozenset({"add", "finish", wire.Want, *_VERDICTS, wire.Complete, wire.Abort}),
-    SenderState.ENDED: frozenset({"add", "finish"}),
+    SenderState.AGREED: frozenset({"admit", wire.Want, wire.Verdicts, wire.Hold, wire.Abort}),
+    SenderState.SENDING: frozenset({"admit", *_VERDICTS, wire.Abort}),
+    SenderState.SENT: frozenset({"admit", *_VERDICTS, wire.Complete, wire.Abort}),
+    SenderState.STOPPED: frozenset({"add", "finish", "admit", wire.Want, *_VERDICTS, wire.Complete, wire.Abort}),
+    SenderState.ENDED: frozenset({"add", "finish", "admit"}),
 }
 
 RECEIVER: Final[dict[ReceiverState, frozenset[Input]]] = {

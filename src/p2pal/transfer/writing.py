@@ -103,7 +103,7 @@ class OpQueue:
         return MakeLink(index, entry) if each.status == _LINK else MakeDirectory(index, entry)
 
     def drop(self, given_up: AbstractSet[int]) -> None:
-        """Forget what would be done in vain for these files. Directories stay: complete files may need them."""
+        """Forget what there is no room for. Directories stay: complete files may need them."""
         kept: deque[SinkOp | _Range] = deque()
         self.backlog = 0
         for op in self._queue:

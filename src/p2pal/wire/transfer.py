@@ -5,11 +5,18 @@ together, so that many small files share one frame. :class:`Chunk` carries file 
 (``u32 entry | u64 offset | data``); every other body is a MessagePack array in its shortest form. Entries are named
 by their index in the offer; only the offer knows names. See ``docs/protocol.md``.
 
-The order on the wire: OfferBegin, OfferPart..., OfferEnd; Accept, Want...; then the wanted files one after another by
-ascending index, each as Chunk... [PieceDone] ... FileDone, or cut short by FileFailed; AllSent. Repairs (Chunk...
-PieceDone, after PieceAgain) come between files, after the FileDone of theirs. Verdicts flow back all the while, one
-for every entry, and Complete closes. After an Abort, from either side, no more file bytes are wanted; if files were
-on their way, the receiver still sends the Verdicts of those in work, and Complete.
+The order on the wire: OfferBegin, OfferPart..., OfferEnd; Accept, [Verdicts...] Want...; then the wanted files one
+after another by ascending index, each as Chunk... [PieceDone] ... FileDone, or cut short by FileFailed; AllSent.
+Repairs (Chunk... PieceDone, after PieceAgain) come between files, after the FileDone of theirs. Verdicts flow back all
+the while, one for every entry, and Complete closes. The receiver says Hold when its disk cannot take any more, and
+when it can again. After an Abort, from either side, no more file bytes are wanted; if files were on their way, the
+receiver still sends the Verdicts of those in work, and Complete.
+
+A transfer is *resumed* if OfferBegin and Accept carry the right proofs. Then the Verdicts before the last Want name
+what stands at the receiver already and is not wanted; and of a file in Want.pieces come: the wanted pieces ascending,
+the first of them without its first ``head`` bytes, each closed by its PieceDone; then, ascending, a PieceDone alone
+for any other piece, so that the receiver compares what it has; then FileDone. A PieceAgain may ask for any piece of
+such a file that is not still to come.
 """
 
 from __future__ import annotations
@@ -38,6 +45,8 @@ CHUNK_HEADER: Final = 12
 CHUNK_OVERHEAD: Final = RECORD_HEADER + CHUNK_HEADER
 MAX_PART_ENTRIES: Final = 4096
 MAX_RANGES: Final = 1024
+MAX_WANTED_RANGES: Final = 65_536
+"""Ranges of pieces in all the Wants of a transfer; an entry of which no piece is wanted counts as one."""
 MAX_VERDICTS: Final = 4096
 MAX_TEXT: Final = 300
 MIN_PAYLOAD: Final = 4096
@@ -48,6 +57,7 @@ _Piece = Annotated[int, msgspec.Meta(ge=0, le=MAX_FILE_SIZE)]
 _Size = Annotated[int, msgspec.Meta(ge=0, le=MAX_FILE_SIZE)]
 _Digest = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 _Path = Annotated[bytes, msgspec.Meta(min_length=1, max_length=MAX_PATH)]
+_Proof = Annotated[bytes, msgspec.Meta(max_length=32)]
 _Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
 
 
@@ -106,6 +116,11 @@ def name_text(path: bytes) -> str:
     return path.decode("utf-8", "surrogateescape")
 
 
+def _check_proof(proof: bytes) -> None:
+    if len(proof) not in (0, 32):
+        raise ValueError("a proof has 32 bytes, or none")
+
+
 class OfferBegin(msgspec.Struct, frozen=True, array_like=True):
     """Sender, first: which transfer this is, and whether one bad file stops the batch.
 
@@ -114,7 +129,10 @@ class OfferBegin(msgspec.Struct, frozen=True, array_like=True):
 
     transfer_id: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
     skip_errors: bool = False
-    proof: Annotated[bytes, msgspec.Meta(max_length=32)] = b""
+    proof: _Proof = b""
+
+    def __post_init__(self) -> None:
+        _check_proof(self.proof)
 
 
 class OfferPart(msgspec.Struct, frozen=True, array_like=True):
@@ -144,27 +162,31 @@ class Accept(msgspec.Struct, frozen=True, array_like=True):
     """
 
     digest: _Digest
-    proof: Annotated[bytes, msgspec.Meta(max_length=32)] = b""
+    proof: _Proof = b""
+
+    def __post_init__(self) -> None:
+        _check_proof(self.proof)
 
 
 class WantPieces(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What one file of two pieces or more still lacks: half-open ranges of pieces, ascending.
 
-    ``head`` bytes at the start of the first of them are here already: the sender leaves them out. No range at all
-    asks for the file's digest only.
+    ``head`` bytes at the start of the first of them are here already, fewer than it has: the sender leaves them out.
+    No range at all asks for the file's digest only.
     """
 
     entry: _Index
     pieces: Annotated[list[tuple[_Piece, _Piece]], msgspec.Meta(max_length=MAX_RANGES)]
-    head: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] = 0
+    head: Annotated[int, msgspec.Meta(ge=0, lt=2**24)] = 0
 
 
 class Want(msgspec.Struct, frozen=True, array_like=True):
     """Receiver: what it lacks. ``whole`` are half-open ranges of entry indices; ``pieces`` name one entry each.
 
     Each list ascends; nothing comes twice, and nothing in a Want lies below what an earlier one named; ``last`` closes
-    them. Directories and links inside a range have no bytes and are passed over. What no Want names is not sent.
-    ``pieces`` is for resuming: it stays empty unless both sides proved that they know the earlier transfer.
+    them. Directories, links and judged entries inside a range are passed over. What no Want names is not sent.
+    ``pieces`` is for resuming: it stays empty unless both sides proved that they know the earlier transfer, and has at
+    most :data:`MAX_WANTED_RANGES` ranges in all Wants together.
     """
 
     whole: Annotated[list[tuple[_Index, _Index]], msgspec.Meta(max_length=MAX_RANGES)]
@@ -173,7 +195,10 @@ class Want(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Hold(msgspec.Struct, frozen=True, array_like=True):
-    """Receiver: nothing can be written for now, because of ``reason``; with ``held`` false it goes on again."""
+    """Receiver: nothing can be written for now, because of ``reason``; with ``held`` false it goes on again.
+
+    For the other side's screen: what is under way stays so, and the session's window holds the rest back.
+    """
 
     held: bool
     reason: Reason = Reason.DISK
@@ -182,7 +207,8 @@ class Hold(msgspec.Struct, frozen=True, array_like=True):
 class PieceDone(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Sender, after a piece's last chunk: the leaf that the piece must have.
 
-    It closes each piece of a file of two pieces or more, and each repaired piece of any file.
+    It closes each piece of a file of two pieces or more, and each repaired piece of any file. In a file of which only
+    pieces are wanted it also comes, after those, without chunks: the piece that the receiver has must have this leaf.
     """
 
     entry: _Index
@@ -212,9 +238,9 @@ class AllSent(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PieceAgain(msgspec.Struct, frozen=True, array_like=True):
-    """Receiver: this piece arrived with another leaf (or the one-piece file with another digest); send it once more.
+    """Receiver: this piece has another leaf (or the one-piece file another digest) than it must; send it once more.
 
-    At most once for each piece.
+    At most once for each piece. In a resumed file it may be a piece that was not sent in this session.
     """
 
     entry: _Index
