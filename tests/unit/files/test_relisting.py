@@ -18,13 +18,16 @@ from tests.unit.files.disk import (
 )
 
 from p2pal.errors import CheckpointError
+from p2pal.files.checkpoints import Checkpoints
 from p2pal.files.identities import Identity3
 from p2pal.files.leaves import GRACE
 from p2pal.files.relisting import GONE, check_tops
 from p2pal.files.source import Source
 from p2pal.transfer import ops
-from p2pal.transfer.checkpoint import Top
+from p2pal.transfer.checkpoint import VERSION, Header, Leaves, Top
+from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.pieces import leaf
+from p2pal.transfer.recall import SendState
 from p2pal.wire.transfer import Entry, Kind, Reason
 
 MIB = 1 << 20
@@ -303,3 +306,39 @@ def test_entries_that_no_walk_could_have_found_are_refused(tmp_path: Path, path:
     source = Source.restored([top], [(file_entry(path, b"1"), (1, 2, 3))], {}, {})
     with pytest.raises(CheckpointError, match="damaged"):
         list(source.walk())
+
+
+def test_a_checkpoint_on_disk_restores_the_source(top: Path, tmp_path: Path) -> None:
+    earlier = Earlier(top)
+    source = earlier.restored()
+    manifest = Manifest()
+    for entry in walk_of(source)[0]:
+        manifest.append(entry)
+    header = Header(
+        version=VERSION, role="send", id="a" * 26, transfer_id=bytes(16), resume_key=bytes(32), created=0.0, ttl=1.0,
+        digest=manifest.digest(), shape=manifest.shape(), entries=len(manifest), files=manifest.files,
+        total=manifest.total, names=[b"top"], more=0,
+    )  # fmt: skip
+    index = earlier.index(b"top/a")
+    leaves = Leaves(index, 0, b"".join(earlier.leaves[index][piece] for piece in range(2)), MUCH_LATER)
+    kept = Checkpoints(tmp_path / "home")
+    kept.create(header, [*source.tops_records(), *source.listing_records(manifest), leaves]).close()
+    (top / "d" / "b").unlink()
+    (top / "d" / "c").write_bytes(b"other")
+
+    opened = kept.open("a" * 8, "send")
+    state = opened.state
+    assert isinstance(state, SendState)
+    source = Source.restored(state.tops, opened.listing(), state.leaves, state.leaves_at)
+    entries, _ = walk_of(source)
+    opened.journal.close()
+    assert [entry.path for entry in entries] == [entry.path for entry in earlier.entries]
+    assert source.vanished == {earlier.index(b"top/d/b"): GONE}
+    assert source.changed == {earlier.index(b"top/d/c")}
+    results = list(source.read(ops.ReadJob(index, entries[index], MIB, 0, 3, wanted=())))
+    assert [type(result) for result in results] == [ops.PieceRead, ops.FileRead]
+    changed = Manifest()
+    for entry in entries:
+        changed.append(entry)
+    assert changed.digest() != header.digest
+    assert changed.shape() == header.shape
