@@ -1,0 +1,235 @@
+"""The directory of checkpoints: made whole, found by prefix, opened by one process at a time."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.unit.files.kept import Kept
+from tests.unit.transfer.records import ID, OTHER, TRANSFER, begun, entries_of, header, leaves, listing
+
+from p2pal.errors import CheckpointError
+from p2pal.files import checkpoints, journal
+from p2pal.files.checkpoints import Checkpoints
+from p2pal.transfer.checkpoint import Dropped, Leaves, Moved, Record, Top, Tops
+from p2pal.transfer.recall import ReceiveState, SendState
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Kept:
+    return Kept(tmp_path)
+
+
+def test_without_a_directory_there_is_none_and_none_is_made(tmp_path: Path) -> None:
+    store = Checkpoints(tmp_path / "home")
+    assert store.list() == []
+    assert store.offered(TRANSFER) == []
+    assert store.clean(0.0) == store.clean_all() == []
+    for attempt in (lambda: store.open("abc", "send"), lambda: store.remove("abc")):
+        with pytest.raises(CheckpointError, match="there is no checkpoint abc"):
+            attempt()
+    assert not (tmp_path / "home").exists()
+
+
+def test_the_default_is_below_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Checkpoints().path == tmp_path / ".p2pal" / "checkpoints"
+
+
+def test_a_checkpoint_is_for_its_owner_alone(kept: Kept) -> None:
+    before = os.umask(0)
+    try:
+        path = kept.closed()
+    finally:
+        os.umask(before)
+    assert path == kept.store.path / f"{ID}.receive"
+    for each, mode in ((path, 0o600), (path.parent, 0o700), (path.parent.parent, 0o700)):
+        assert stat.S_IMODE(each.stat().st_mode) == mode
+    assert kept.files() == [path.name]
+
+
+def test_what_was_written_is_there_when_it_is_opened(kept: Kept) -> None:
+    with_begun = kept.create(begun(1))
+    assert with_begun.write(begun(2), begun(3))
+    with_begun.close()
+    opened = kept.store.open(ID, "receive")
+    assert isinstance(opened.state, ReceiveState)
+    assert set(opened.state.begun) == {1, 2, 3}
+    assert opened.header == kept.header()
+    assert opened.journal.id == ID
+    opened.journal.write(Dropped(2))
+    opened.journal.close()
+    again = kept.store.open(ID, "receive").state
+    assert isinstance(again, ReceiveState)
+    assert set(again.begun) == {1, 3}
+
+
+def test_the_senders_listing_is_read_from_the_file(kept: Kept) -> None:
+    entries = entries_of(100)
+    tops = [Top(b"top", b"/somewhere/top", True)]
+    records: list[Record] = [Tops(tops), listing(0, entries[:70]), listing(70, entries[70:])]
+    journal = kept.create(*records, role="send")
+    journal.write(Leaves(1, 0, leaves(1), 5.0), Moved(10, 1))
+    journal.close()
+    opened = kept.store.open(ID, "send")
+    assert isinstance(opened.state, SendState)
+    assert opened.state.tops == tops
+    assert opened.state.leaves[1] == {0: leaves(1)}
+    assert [entry for entry, _ in opened.listing()] == entries
+    assert [found[1] for _, found in opened.listing()][-1] == 99
+
+
+def test_a_prefix_is_enough_and_case_does_not_matter(kept: Kept) -> None:
+    kept.closed()
+    kept.closed(ident=OTHER)
+    kept.store.open(ID[:5].upper(), "receive").journal.close()
+    with pytest.raises(CheckpointError, match="more than one") as caught:
+        kept.store.open(ID[:4], "receive")
+    assert ID[:12] in caught.value.message
+    assert OTHER[:12] in caught.value.message
+
+
+@pytest.mark.parametrize("prefix", ["", " ", "..", "a/b", "*", "abc1", "a" * 27, "\x1b[31m"])
+def test_what_is_no_id_is_said_to_be_none(kept: Kept, prefix: str) -> None:
+    kept.closed()
+    with pytest.raises(CheckpointError, match="no checkpoint's id"):
+        kept.store.open(prefix, "receive")
+    with pytest.raises(CheckpointError, match="no checkpoint's id"):
+        kept.store.remove(prefix)
+
+
+def test_the_other_sides_checkpoint_is_not_ours_to_go_on_from(kept: Kept) -> None:
+    kept.closed(role="send")
+    with pytest.raises(CheckpointError, match="of a receiver") as caught:
+        kept.store.open(ID, "receive")
+    assert "p2pal send --resume" in caught.value.hint
+
+
+def test_one_in_use_is_not_opened_not_replaced_and_not_removed(kept: Kept) -> None:
+    journal = kept.create()
+    for attempt in (lambda: kept.store.open(ID, "receive"), lambda: kept.store.create(kept.header())):
+        with pytest.raises(CheckpointError, match="another p2pal process is using this transfer"):
+            attempt()
+    (removed,) = kept.store.remove(ID)
+    assert not removed.removed
+    assert "using" in removed.problem
+    assert kept.store.clean_all() == [removed]
+    assert kept.store.offered(TRANSFER) == [ID]
+    journal.close()
+    assert kept.files() == [f"{ID}.receive"]
+
+
+def test_one_not_in_use_is_replaced(kept: Kept) -> None:
+    kept.closed(begun(1))
+    kept.closed(begun(2))
+    state = kept.store.open(ID, "receive").state
+    assert isinstance(state, ReceiveState)
+    assert set(state.begun) == {2}
+    assert kept.files() == [f"{ID}.receive"]
+
+
+def test_both_roles_of_one_transfer_stand_beside_each_other(kept: Kept) -> None:
+    kept.closed()
+    kept.closed(role="send")
+    assert [(each.id, each.role) for each in kept.store.remove(ID, "send")] == [(ID, "send")]
+    kept.closed(role="send")
+    assert {each.role for each in kept.store.remove(ID)} == {"send", "receive"}
+    assert kept.files() == []
+
+
+def test_offered_looks_at_the_transfer_and_at_the_role(kept: Kept) -> None:
+    kept.closed()
+    kept.closed(ident=OTHER, role="send")
+    (kept.store.path / f"{OTHER}.receive").write_bytes(b"p2pal-cp rubbish")
+    assert kept.store.offered(TRANSFER) == [ID]
+    assert kept.store.offered(b"u" * 16) == []
+
+
+def test_a_header_that_could_not_be_read_again_is_not_written(kept: Kept) -> None:
+    with pytest.raises(ValueError, match="could not be read again"):
+        kept.store.create(header("receive", ident="short"))
+    assert not kept.store.path.exists()
+
+
+class Boom(Exception):
+    """A process's end."""
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), Boom()])
+@pytest.mark.parametrize("step", ["lock", "records", "fsync", "rename", "directory"])
+def test_a_checkpoint_that_cannot_be_made_leaves_nothing(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch, step: str, error: Exception
+) -> None:
+    kept.store.path.mkdir(parents=True, mode=0o700)
+    records: list[Record] = [begun(1)]
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    if step == "lock":
+        monkeypatch.setattr(checkpoints, "try_lock", fail)
+    elif step == "records":
+        monkeypatch.setattr(journal, "_write_some", fail)
+    elif step == "fsync":
+        monkeypatch.setattr(checkpoints, "sync_file", fail)
+    else:
+        from p2pal.files.rooted_handles import HandleDirectory
+
+        monkeypatch.setattr(HandleDirectory, "rename_new" if step == "rename" else "sync", fail)
+    expected = CheckpointError if isinstance(error, OSError) else Boom
+    with pytest.raises(expected):
+        kept.create(*records)
+    assert kept.files() == []
+
+
+DYING = """
+import os, sys
+sys.path.insert(0, {root!r})
+from pathlib import Path
+from p2pal.files import checkpoints, journal
+from p2pal.files.rooted_handles import HandleDirectory
+from tests.unit.files.kept import Kept
+from tests.unit.transfer.records import begun
+
+def die(*_, **__):
+    os._exit(9)
+
+step = sys.argv[2]
+kept = Kept(Path(sys.argv[1]))
+if step == "lock":
+    checkpoints.try_lock = die
+elif step == "records":
+    journal._write_some = die
+elif step == "fsync":
+    checkpoints.sync_file = die
+elif step == "rename":
+    HandleDirectory.rename_new = die
+elif step == "directory":
+    kept.store.path.mkdir(parents=True, mode=0o700)
+    HandleDirectory.sync = die
+kept.create(begun(1))
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("step", ["lock", "records", "fsync", "rename", "directory", "none"])
+def test_a_process_that_dies_leaves_no_checkpoint_or_a_whole_one(tmp_path: Path, step: str) -> None:
+    root = str(Path(__file__).parents[3])
+    done = subprocess.run([sys.executable, "-c", DYING.format(root=root), str(tmp_path), step], check=False)
+    assert done.returncode == (0 if step == "none" else 9)
+    store = Checkpoints(tmp_path / "home")
+    whole = [name for name in os.listdir(store.path) if not name.startswith(".")]
+    assert len(whole) == (step in {"directory", "none"})
+    for summary in store.list():
+        assert not summary.problem
+        assert not summary.in_use
+        store.open(summary.id, "receive").journal.close()
+    for name in os.listdir(store.path):
+        if name.startswith("."):
+            os.utime(store.path / name, (1.0, 1.0))
+    assert store.clean(4000.0) == []
+    assert sorted(os.listdir(store.path)) == sorted(whole)
