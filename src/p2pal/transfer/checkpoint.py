@@ -293,7 +293,8 @@ _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final[msgspec.msgpack.Decoder[Record]] = msgspec.msgpack.Decoder(Record)
 _frame: Final = struct.Struct("!II")
 _MAX_SECONDS: Final = 2.0**40
-_WINDOW: Final = 256 << 10
+_AHEAD: Final = 256 << 10
+_PEEK: Final = 16 << 10
 _UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
 LISTING: Final = 4
@@ -356,7 +357,7 @@ def scan(
     Raises:
         CheckpointError: If it is no checkpoint, of a newer version, or its header is damaged.
     """
-    window = _Window(read_at)
+    window = _Window(read_at, _PEEK if unchecked else _AHEAD)
     if bytes(window.read(len(MAGIC), 0)) != MAGIC:
         raise CheckpointError("it is no checkpoint of p2pal")
     end = len(MAGIC)
@@ -432,10 +433,11 @@ def _is_time(seconds: float) -> bool:
 class _Window:
     """A stretch of the file in memory, so that small records do not cost a read each."""
 
-    __slots__ = ("_data", "_read_at", "_start")
+    __slots__ = ("_ahead", "_data", "_read_at", "_start")
 
-    def __init__(self, read_at: ReadAt) -> None:
+    def __init__(self, read_at: ReadAt, ahead: int) -> None:
         self._read_at = read_at
+        self._ahead = ahead
         self._start = 0
         self._data = memoryview(b"")
 
@@ -443,6 +445,6 @@ class _Window:
         """Return ``count`` bytes at ``offset``, or fewer where the file ends."""
         position = offset - self._start
         if not 0 <= position <= position + count <= len(self._data):
-            self._data = memoryview(self._read_at(max(count, _WINDOW), offset))
+            self._data = memoryview(self._read_at(max(count, self._ahead), offset))
             self._start, position = offset, 0
         return self._data[position : position + count]
