@@ -63,7 +63,11 @@ def every_event(text: str) -> list[events.Event]:
         events.Reconnecting(attempt=1, attempts=3, delay=1.0),
         events.Reconnected(),
         events.Silence(seconds=3.5),
+        events.Waiting(what="peer", seconds=3.5),
         events.Offered(tops=[top, link], more=0, files=1, entries=2, total=1),
+        events.Resuming(id=text, files=1, done=1, total=2, changed=1, where=text),
+        events.StartingOver(reason=text),
+        events.StartingOver(reason=text, name=text),
         events.Accepted(files=1, total=1, renamed={text: text + " (1)"}),
         events.Progress(
             done=1,
@@ -79,6 +83,8 @@ def every_event(text: str) -> list[events.Event]:
         ),
         events.FileDone(name=text, size=1, digest="00"),
         events.FileFailed(name=text, reason=text),
+        events.Unproven(),
+        events.Saved(id=text, command=text, done=1, total=2),
         events.Summary(role="send", ok=True, files=1, failed=1, total=1, seconds=1.0, rate=1.0, path=text),
         events.Failure(code="peer", message=text, hint=text, exit_code=5),
     ]
@@ -101,7 +107,8 @@ def show_everything(text: str, target: Path) -> tuple[str, int]:
     views: list[View] = [
         SenderView(writer, board, 300.0, {text}),
         ReceiverView(writer, board, target),
-        QuietView(writer),
+        QuietView(writer, writer, "send"),
+        QuietView(writer, writer, "receive"),
         JsonView(writer),
     ]
     for view in views:

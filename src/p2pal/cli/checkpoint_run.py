@@ -136,7 +136,8 @@ def run_clean_all(*, yes: bool) -> None:
     if not found:
         Writer(sys.stdout).line(NO_CHECKPOINTS)
         return
-    if not yes and not agree(question(found)):
+    free = any(not summary.in_use for summary in found)
+    if free and not yes and not agree(question(found)):
         raise Refused("nothing was removed", hint="")
     _settled(report(checkpoints.clean_all()))
 

@@ -10,10 +10,10 @@ from typing import Final
 
 from p2pal.app import events
 from p2pal.cli import units
-from p2pal.cli.text import safe, shorten
+from p2pal.cli.text import safe
 
 WIDTH: Final = 60
-COMMAND_LIMIT: Final = 4000
+COMMAND_LIMIT: Final = 1000
 REASON_LIMIT: Final = 200
 _MIN_NAME: Final = 12
 
@@ -72,17 +72,13 @@ def _joined(line: str, rest: str) -> list[str]:
     return [f"{line} {rest}"] if len(line) + 1 + len(rest) <= WIDTH else [line, f"  {rest}"]
 
 
-def starting_over(event: events.StartingOver) -> list[str]:
+def starting_over(event: events.StartingOver) -> str:
     """Return what starts over and why."""
     reason = safe(event.reason, REASON_LIMIT)
     if not event.name:
-        return _joined("Starting over:", reason)
-    tail = " starts over:"
-    name = safe(event.name)
-    room = WIDTH - len(tail) - 1 - len(reason)
-    if len(name) > room:
-        name = shorten(name, max(room, _MIN_NAME)) if room >= _MIN_NAME else shorten(name, WIDTH - len(tail))
-    return _joined(name + tail, reason)
+        return f"Starting over: {reason}"
+    tail = f" starts over: {reason}"
+    return safe(event.name, max(WIDTH - len(tail), _MIN_NAME)) + tail
 
 
 def saved(event: events.Saved, role: events.Role) -> list[str]:

@@ -46,7 +46,8 @@ def part(done: int, total: int) -> str:
     """Return how much of a whole: ``4.2 of 10.0 GB``, ``999 kB of 10.0 GB``."""
     one, _, unit = size(done).rpartition(" ")
     whole = size(total)
-    return f"{one} of {whole}" if whole.endswith(f" {unit}") else f"{size(done)} of {whole}"
+    same = whole.endswith(f" {unit}") or not done
+    return f"{one} of {whole}" if same else f"{size(done)} of {whole}"
 
 
 def parse_size(text: str) -> int:

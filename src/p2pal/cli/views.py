@@ -157,7 +157,7 @@ class _HumanView:
                 self._notes(phrases.resuming(event, self.role, self._files))
                 self._flow(event.total, event.done)
             case events.StartingOver():
-                self._notes(phrases.starting_over(event))
+                self._board.note(phrases.starting_over(event))
             case events.Saved():
                 # At once, not at the end: should something hang there, this was said.
                 self._board.stop(complete=False)
@@ -312,7 +312,7 @@ class ReceiverView(_HumanView):
         self._resumed = True
         if event.where:
             self._target, self._into = Path(event.where), True
-        self._announce(event.files, event.total)
+        self._announce(None, event.total)
         self._common(event)
 
     def _accepted(self, event: events.Accepted) -> None:
@@ -323,7 +323,7 @@ class ReceiverView(_HumanView):
         self._announce(event.files, event.total)
         self._common(event)
 
-    def _announce(self, files: int, total: int) -> None:
+    def _announce(self, files: int | None, total: int) -> None:
         """Say what comes, once."""
         if self._announced:
             return
@@ -337,7 +337,7 @@ class ReceiverView(_HumanView):
                 figures = f"{units.plural(offer.files, 'file')}, {figures}"
             self._what = f"{names(shown, more=offer.more)} ({figures})"
         else:
-            self._what = f"{units.plural(files, 'file')}, {units.size(total)}"
+            self._what = units.size(total) if files is None else f"{units.plural(files, 'file')}, {units.size(total)}"
         self._out.line(f"Receiving: {self._what}")
 
     def _summary(self, event: events.Summary) -> None:

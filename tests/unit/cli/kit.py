@@ -79,7 +79,8 @@ class Screen:
     def __init__(self) -> None:
         self._out, self._err = io.StringIO(), io.StringIO()
         self.writer = Writer(self._out)
-        self.board = Plain(Writer(self._err), lambda: 0.0)
+        self.errors = Writer(self._err)
+        self.board = Plain(self.errors, lambda: 0.0)
 
     @property
     def out(self) -> list[str]:

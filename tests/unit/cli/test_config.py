@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ def connect(**changed: Any) -> ConnectOptions:
         "server": None,
         "max_retries": 3,
         "retry_backoff": 1.0,
+        "wait": 600.0,
         "stun": STUN,
         "turn": (),
         "turn_user": None,
@@ -94,3 +96,20 @@ def test_turn_needs_its_scheme_and_credentials(monkeypatch: pytest.MonkeyPatch) 
 def test_only_loopback(monkeypatch: pytest.MonkeyPatch, value: str, only: bool) -> None:
     monkeypatch.setenv("P2PAL_ONLY_LOOPBACK", value)
     assert connect().only_loopback is only
+
+
+def test_retries_without_end_and_the_time_to_wait() -> None:
+    assert connect(max_retries=None).max_retries is None
+    assert connect(wait=90.0).wait == 90.0
+
+
+def test_our_own_files_are_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("P2PAL_HOME", raising=False)
+    assert config.home() is None
+    monkeypatch.setenv("P2PAL_HOME", "")
+    assert config.home() is None
+    monkeypatch.setenv("P2PAL_HOME", str(tmp_path))
+    assert config.home() == tmp_path
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("P2PAL_HOME", "own")
+    assert config.home() == tmp_path / "own"

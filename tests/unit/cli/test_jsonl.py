@@ -19,6 +19,11 @@ EVENTS: list[events.Event] = [
     events.Reconnecting(attempt=1, attempts=3, delay=1.0),
     events.Reconnected(),
     events.Silence(seconds=3.5),
+    events.Waiting(what="disk", seconds=600.0),
+    events.Resuming(id="k7x2m9qa", files=12, done=4, total=10, changed=1, where="/a"),
+    events.StartingOver(reason="another transfer", name="a"),
+    events.Unproven(),
+    events.Saved(id="k7x2m9qa", command="p2pal send --resume k7x2m9qa", done=4, total=10),
     events.Offered(tops=[events.Top(name="a", kind="file", files=1, size=5)], more=0, files=1, entries=1, total=5),
     events.Accepted(files=1, total=5, renamed={"a": "a (1)"}),
     events.Progress(done=1, total=5, files_done=0, files_failed=0, files=1, rate=1.0, eta=None, name="a"),
@@ -53,3 +58,9 @@ def test_hostile_names_keep_their_value_but_not_their_power() -> None:
     line = jsonl.encode(events.FileDone(name=name, size=0, digest=""))
     assert line.isprintable()
     assert json.loads(line)["name"] == name
+
+
+def test_other_objects_are_lines_too() -> None:
+    line = jsonl.encode({"names": ("a\n\x1b", b"\xff".decode("utf-8", "surrogateescape")), "problem": ""})
+    assert line.isprintable()
+    assert json.loads(line) == {"names": ["a\n\x1b", "\udcff"], "problem": ""}

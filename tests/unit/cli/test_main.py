@@ -75,7 +75,7 @@ def test_nothing_heavy_is_loaded_before_a_command_runs(args: list[str]) -> None:
         (["receive"], "there is no command 'receive'; did you mean 'recv'?"),
         (["upload"], "there is no command 'upload'; see 'p2pal --help'"),
         (["--vresion"], "there is no option '--vresion'; did you mean --version?"),
-        (["send"], "missing argument 'FILE...'; see 'p2pal send --help'"),
+        (["send"], "missing argument 'FILE...'; name what to send, or go on with an earlier transfer: --resume ID"),
         (["send", "-servr", "x"], "there is no option '-servr'; did you mean -server?"),
         (["send", "--serve", "-server", "http://a", "x"], "-server and --serve exclude each other; leave one out"),
         (["send", "-ttl", "0", "x"], "-ttl must be at least 1s; write -ttl 5m"),

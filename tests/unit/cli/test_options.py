@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from p2pal.cli.checkpoint import checkpoint
 from p2pal.cli.completion import completion
 from p2pal.cli.options import Command, canonical
 from p2pal.cli.recv import recv
@@ -63,6 +65,9 @@ def test_every_flag_of_send() -> None:
         "-max-retries=0",
         "-retry-backoff",
         "250ms",
+        "-wait=1h",
+        "-checkpoint-ttl",
+        "7d",
         "-stun",
         "none",
         "-turn",
@@ -90,6 +95,9 @@ def test_every_flag_of_send() -> None:
         "chunk_size": 255,
         "max_retries": 0,
         "retry_backoff": 0.25,
+        "wait": 3600.0,
+        "checkpoint_ttl": 7 * 86400.0,
+        "resume": None,
         "stun": "none",
         "turn": ("turn:a", "turn:b"),
         "turn_user": "u",
@@ -115,6 +123,9 @@ def test_defaults_of_send(monkeypatch: pytest.MonkeyPatch) -> None:
         "chunk_size": 63,
         "max_retries": 3,
         "retry_backoff": 1.0,
+        "wait": 600.0,
+        "checkpoint_ttl": 168 * 3600.0,
+        "resume": None,
         "stun": "stun:stun.l.google.com:19302",
         "turn": (),
         "turn_user": None,
@@ -125,12 +136,26 @@ def test_defaults_of_send(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_flag_of_recv() -> None:
-    params = parsed(recv, "-out", "d", "-overwrite", "-yq", "--json", "zebra-luna-47")
+    params = parsed(
+        recv,
+        "-out",
+        "d",
+        "-overwrite",
+        "-yq",
+        "--json",
+        "-verify",
+        "--checkpoint-ttl=2h",
+        "--wait",
+        "0",
+        "zebra-luna-47",
+    )
+    assert (params["verify"], params["checkpoint_ttl"], params["wait"]) == (True, 7200.0, 0.0)
     assert str(params["out"]) == "d"
     assert params["overwrite"] is True
     assert params["code"] == "zebra-luna-47"
     assert parsed(recv)["code"] is None
-    assert str(parsed(recv)["out"]) == "."
+    assert parsed(recv)["out"] is None
+    assert parsed(recv)["verify"] is False
 
 
 def test_flags_of_server() -> None:
@@ -202,6 +227,12 @@ def test_mistakes_are_named_with_the_way_out(args: list[str], message: str) -> N
         (["-chunk-size", "256"], "from 4 to 255"),
         (["-chunk-size", "1e2"], "from 4 to 255"),
         (["-max-retries", "-1"], "-max-retries takes a whole number from 0"),
+        (["-max-retries", "many"], "'many'; write -max-retries NUMBER, or -max-retries inf"),
+        (["--wait", "long"], "--wait takes a duration, not 'long'"),
+        (["-checkpoint-ttl", "7"], "write it as 90s, 10m, 1h30m or 7d"),
+        (["--resume", "k7x2!"], "'k7x2!' is no id of a checkpoint"),
+        (["--resume", ""], "is no id of a checkpoint"),
+        (["--resume", "a" * 27], "is no id of a checkpoint"),
         (["--words", "9"], "from 2 to 8"),
     ],
 )
@@ -215,9 +246,27 @@ def test_a_value_is_missing_at_the_end() -> None:
         canon("file", "-ttl")
 
 
-def test_a_file_is_needed() -> None:
-    with pytest.raises(click.UsageError, match="files"):
-        parsed(send, "-r")
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["-r"], "missing argument 'FILE...'; name what to send, or go on with an earlier transfer: --resume ID"),
+        (["--resume", "k7x2m2qa", "x"], "FILE and --resume exclude each other; leave the files out"),
+    ],
+)
+def test_files_or_a_checkpoint_are_needed(args: list[str], message: str) -> None:
+    with send.make_context("p2pal", args) as context, pytest.raises(UsageError, match=re.escape(message)):
+        send.invoke(context)
+
+
+@pytest.mark.parametrize("spelling", ["-resume", "--resume"])
+def test_a_checkpoint_instead_of_files(spelling: str) -> None:
+    params = parsed(send, spelling, " K7X2M2qa ")
+    assert (params["files"], params["resume"]) == ((), "k7x2m2qa")
+
+
+def test_retries_without_end() -> None:
+    assert parsed(send, "-max-retries", "inf", "x")["max_retries"] is None
+    assert parsed(recv, "--max-retries=INF", "x")["max_retries"] is None
 
 
 def test_a_lone_dash_is_a_name() -> None:
@@ -255,7 +304,7 @@ def test_code_words_complete() -> None:
         assert "zebra-" in [item.value for item in argument.shell_complete(context, "zeb")]
 
 
-@pytest.mark.parametrize("command", [send, recv, server, completion])
+@pytest.mark.parametrize("command", [send, recv, server, completion, *checkpoint.commands.values()])
 def test_help_shows_each_option_once_and_the_exit_codes(command: click.Command) -> None:
     assert isinstance(command, Command)
     with command.make_context("p2pal", [], resilient_parsing=True) as context:
@@ -282,7 +331,10 @@ def test_help_shows_each_option_once_and_the_exit_codes(command: click.Command) 
         "-q  ",
         "-skip-errors",
         "-chunk-size KIB",
-        "-max-retries N",
+        "-max-retries N|inf",
+        "--wait DURATION",
+        "-checkpoint-ttl DURATION",
+        "--resume ID",
         "-retry-backoff DURATION",
         "-stun URL",
         "-turn URL",

@@ -18,7 +18,7 @@ from p2pal.errors import Interrupted
 async def test_a_request_to_stop_cancels_the_transfer_and_says_so() -> None:
     screen, stop = Screen(), Stop()
     transfer = Script([CODE, None])
-    driving = asyncio.create_task(drive(transfer, QuietView(screen.writer), screen.board, stop))
+    driving = asyncio.create_task(drive(transfer, QuietView(screen.writer, screen.errors, "send"), screen.board, stop))
     await transfer.waiting.wait()
     stop.request()
     with pytest.raises(Interrupted):
@@ -33,7 +33,7 @@ async def test_a_request_before_the_start_counts() -> None:
     screen, stop = Screen(), Stop()
     stop.request()
     with pytest.raises(Interrupted):
-        await drive(Script([None]), QuietView(screen.writer), screen.board, stop)
+        await drive(Script([None]), QuietView(screen.writer, screen.errors, "send"), screen.board, stop)
 
 
 @on_loop
@@ -43,7 +43,7 @@ async def test_events_can_be_changed_on_their_way() -> None:
     def change(event: events.Event) -> events.Event:
         return events.Code(code="other-code-1", ttl=1.0, server="", command="") if event is CODE else event
 
-    await drive(Script([CODE]), QuietView(screen.writer), screen.board, Stop(), change)
+    await drive(Script([CODE]), QuietView(screen.writer, screen.errors, "send"), screen.board, Stop(), change)
     assert screen.out == ["other-code-1"]
 
 

@@ -206,7 +206,11 @@ async def test_reconnecting_is_on_screen() -> None:
 @on_loop
 async def test_quiet_is_the_code_alone() -> None:
     screen = Screen()
-    await play(QuietView(screen.writer), screen, [ONE, CODE, events.Connected(path="x"), summary("send")])
+    await play(
+        QuietView(screen.writer, screen.errors, "send"),
+        screen,
+        [ONE, CODE, events.Connected(path="x"), summary("send")],
+    )
     assert screen.out == ["zebra-luna-47"]
 
 
@@ -232,7 +236,7 @@ async def test_json_tells_of_errors_that_nobody_expected() -> None:
 @on_loop
 async def test_the_code_is_kept_out_of_logs_once_it_is_known() -> None:
     screen = Screen()
-    await play(QuietView(screen.writer), screen, [CODE])
+    await play(QuietView(screen.writer, screen.errors, "send"), screen, [CODE])
     assert logs.redact("zebra-luna-47 zebra-luna") == "[hidden] [hidden]"
 
 
@@ -260,5 +264,116 @@ async def test_a_transfer_stopped_before_any_file_was_complete_claims_none() -> 
 @on_loop
 async def test_quiet_with_a_server_of_its_own_is_the_whole_command() -> None:
     screen = Screen()
-    await play(QuietView(screen.writer, command=True), screen, [ONE, CODE])
+    await play(QuietView(screen.writer, screen.errors, "send", command=True), screen, [ONE, CODE])
     assert screen.out == ["p2pal recv zebra-luna-47"]
+
+
+RESUMING = events.Resuming(id="k7x2m2qa", files=1, done=920_000, total=2_300_000)
+SAVED = events.Saved(id="k7x2m2qa" + "a" * 18, command="p2pal send --resume k7x2m2qa", done=966_000, total=2_300_000)
+
+
+@on_loop
+async def test_a_sender_goes_on_and_is_stopped() -> None:
+    screen = Screen()
+    script = [
+        CODE,
+        ONE,
+        events.Connected(path="direct, host udp"),
+        RESUMING,
+        events.Accepted(files=1, total=2_300_000, renamed={}),
+        progress(966_000),
+        events.Waiting(what="peer-disk", seconds=600.0),
+        events.Waiting(what="peer-disk", seconds=599.0),
+        events.Waiting(what=""),
+        events.StartingOver(reason="it changed", name="report.pdf"),
+        summary("send", ok=False, files=0),
+        SAVED,
+    ]
+    with pytest.raises(PeerLost):
+        await play(SenderView(screen.writer, screen.board, 300.0), screen, script, PeerLost("gone", hint=""))
+    assert screen.out[2:] == [
+        "Sending file: report.pdf (1 file, 2.3 MB) — TTL: 5m",
+        "Stopped after 2.3 MB; no file is complete",
+    ]
+    assert screen.err[3:] == [
+        "Resuming: 920.0 kB of 2.3 MB are there already (1 of 1 file)",
+        "40% of 2.3 MB, 1 file",
+        "The other side's disk is full; waiting up to 10:00",
+        "Going on",
+        "report.pdf starts over: it changed",
+        "42%, 966.0 kB of 2.3 MB, 1.0 MB/s, 0:01 left, 0 of 1 file, direct, host udp",
+        "Saved at 42%. To go on:",
+        "p2pal send --resume k7x2m2qa",
+    ]
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_receiver_goes_on_where_it_was_and_says_where_that_is(tmp_path: Path, accepted: bool) -> None:
+    screen = Screen()
+    view = ReceiverView(screen.writer, screen.board, tmp_path / "here")
+    view.show(events.Offered(tops=[FILE], more=0, files=1, entries=1, total=2_300_000))
+    view.show(events.Resuming(id="k7x2m2qa", files=0, done=4, total=2_300_000, where=str(tmp_path / "there")))
+    if accepted:
+        view.show(events.Accepted(files=1, total=2_300_000, renamed={"report.pdf": "report (1).pdf"}))
+    view.show(summary("receive"))
+    view.close(None)
+    name = "report (1).pdf" if accepted else "report.pdf"
+    assert screen.out == [
+        "Receiving: report.pdf (2.3 MB)",
+        "100% — SHA-256 verified",
+        f"Saved: {tmp_path}/there/{name}",
+        "1 file in 1.2 s at 1.9 MB/s, direct, host udp",
+    ]
+    assert screen.err == ["Resuming: 4 bytes of 2.3 MB are here already (0 of 1 file)", "0% of 2.3 MB, 1 file"]
+
+
+def test_a_receiver_without_an_offer_still_says_what_comes(tmp_path: Path) -> None:
+    screen = Screen()
+    view = ReceiverView(screen.writer, screen.board, tmp_path)
+    view.show(RESUMING)
+    assert screen.out == ["Receiving: 2.3 MB"]
+
+
+@on_loop
+async def test_a_receiver_is_told_what_both_sides_type() -> None:
+    screen = Screen()
+    saved = events.Saved(id=SAVED.id, command="p2pal recv NEWCODE", done=1, total=2)
+    stopped = summary("receive", ok=False, files=2)
+    with pytest.raises(PeerLost):
+        await play(ReceiverView(screen.writer, screen.board, Path()), screen, [stopped, saved], PeerLost("gone"))
+    assert screen.out[0] == "Stopped after 2.3 MB; 2 files are complete"
+    assert screen.err == [
+        "Saved at 50%. To go on, the sender types:",
+        "p2pal send --resume k7x2m2qa",
+        "and then here, with the new code:",
+        "p2pal recv NEWCODE",
+    ]
+
+
+@on_loop
+async def test_quiet_tells_how_to_go_on_with_the_error() -> None:
+    screen = Screen()
+    with pytest.raises(PeerLost):
+        await play(QuietView(screen.writer, screen.errors, "send"), screen, [CODE, SAVED], PeerLost("gone"))
+    assert screen.out == ["zebra-luna-47"]
+    assert screen.err == ["Saved at 42%. To go on:", "p2pal send --resume k7x2m2qa"]
+
+
+@pytest.mark.parametrize("asking", [True, False])
+def test_who_cannot_prove_to_be_the_receiver_is_refused_aloud_where_nobody_is_asked(asking: bool) -> None:
+    screen = Screen()
+    SenderView(screen.writer, screen.board, 300.0, asking=asking).show(events.Unproven())
+    refused = [
+        "Someone who knows the code, but is not the one from before,",
+        "wants the files from the start",
+        "and was refused: there is nobody to ask",
+    ]
+    assert screen.err == ([] if asking else refused)
+
+
+@on_loop
+async def test_attempts_without_end_are_counted() -> None:
+    screen = Screen()
+    script = [events.Connected(path="x"), events.Reconnecting(attempt=7, attempts=None, delay=1.0)]
+    await play(SenderView(screen.writer, screen.board, 300.0), screen, script)
+    assert screen.err[-1] == "Connection lost, reconnecting (7)"

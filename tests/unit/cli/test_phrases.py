@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import math
+from typing import get_args
+
+import pytest
+
+from p2pal.app import events
+from p2pal.cli import phrases
+
+LONG = "photos/" + "very long " * 30 + "name.jpg"
+
+
+@pytest.mark.parametrize(
+    ("attempts", "connected", "line"),
+    [
+        (3, True, "Connection lost, reconnecting (2/3)"),
+        (None, True, "Connection lost, reconnecting (2)"),
+        (3, False, "No connection yet, trying again (2/3)"),
+    ],
+)
+def test_reconnecting(attempts: int | None, connected: bool, line: str) -> None:
+    event = events.Reconnecting(attempt=2, attempts=attempts, delay=1.0)
+    assert phrases.reconnecting(event, connected=connected) == line
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (events.Waiting(what="network", seconds=598.2), "No network here; waiting up to 9:58"),
+        (events.Waiting(what="peer", seconds=598.2), "The other side is offline; waiting up to 9:58"),
+        (events.Waiting(what="disk", seconds=598.2), "The disk is full; waiting for space, up to 9:58"),
+        (events.Waiting(what="peer-disk", seconds=598.2), "The other side's disk is full; waiting up to 9:58"),
+        (events.Waiting(what="peer-disk"), "The other side's disk is full; waiting"),
+        (events.Waiting(what="disk"), "The disk is full; waiting for space"),
+        (events.Waiting(what="network", seconds=math.inf), "No network here; waiting"),
+        (events.Waiting(what=""), "Going on"),
+    ],
+)
+def test_waiting(event: events.Waiting, line: str) -> None:
+    assert phrases.waiting(event) == line
+
+
+def test_resuming() -> None:
+    event = events.Resuming(id="k7x2m2qa", files=12, done=4_200_000_000, total=10_000_000_000)
+    assert phrases.resuming(event, "receive", 20) == ["Resuming: 4.2 of 10.0 GB are here already (12 of 20 files)"]
+    assert phrases.resuming(event, "send", 20) == ["Resuming: 4.2 of 10.0 GB are there already (12 of 20 files)"]
+    assert phrases.resuming(event, "send", None) == ["Resuming: 4.2 of 10.0 GB are there already (12 files)"]
+
+
+def test_resuming_says_what_changed_and_breaks_what_is_long() -> None:
+    event = events.Resuming(id="k7x2m2qa", files=12_345, done=999_000, total=10_000_000_000, changed=2)
+    assert phrases.resuming(event, "send", 20_000) == [
+        "Resuming: 999.0 kB of 10.0 GB are there already",
+        "  (12,345 of 20,000 files)",
+        "2 files changed since",
+    ]
+
+
+def test_starting_over() -> None:
+    whole = events.StartingOver(reason="the files are not those from before")
+    one = events.StartingOver(reason="it was edited here", name="report.pdf")
+    hostile = events.StartingOver(reason="gone\n\x1b[2J", name="\x1b[2J")
+    assert phrases.starting_over(whole) == "Starting over: the files are not those from before"
+    assert phrases.starting_over(one) == "report.pdf starts over: it was edited here"
+    assert phrases.starting_over(hostile) == "\\x1b[2J starts over: gone\\n\\x1b[2J"
+
+
+def test_saved_gives_commands_that_can_be_copied() -> None:
+    command = "p2pal send -server https://example.org/" + "x" * 300 + " --resume k7x2m2qa"
+    event = events.Saved(id="k7x2m2qa" + "a" * 18, command=command, done=42, total=100)
+    assert phrases.saved(event, "send") == ["Saved at 42%. To go on:", command]
+    event = events.Saved(id="k7x2m2qa" + "a" * 18, command="p2pal recv NEWCODE", done=0, total=0)
+    assert phrases.saved(event, "receive") == [
+        "Saved at 100%. To go on, the sender types:",
+        "p2pal send --resume k7x2m2qa",
+        "and then here, with the new code:",
+        "p2pal recv NEWCODE",
+    ]
+
+
+def test_everything_fits_sixty_columns() -> None:
+    lines = list(phrases.UNPROVEN)
+    for what in get_args(events.Waiting.__annotations__["what"]) or ("network", "peer", "disk", "peer-disk", ""):
+        lines.append(phrases.waiting(events.Waiting(what=what, seconds=359_999.0)))
+    for attempts in (1000, None):
+        event = events.Reconnecting(attempt=1000, attempts=attempts, delay=1.0)
+        lines += [phrases.reconnecting(event, connected=connected) for connected in (True, False)]
+    for role in ("send", "receive"):
+        resuming = events.Resuming(id="a" * 26, files=999_999, done=999_900, total=10**18, changed=999_999)
+        lines += phrases.resuming(resuming, role, 1_000_000)  # type: ignore[arg-type]
+        saved = events.Saved(id="a" * 26, command="p2pal send --resume k7x2m2qa", done=1, total=2)
+        lines += phrases.saved(saved, role)  # type: ignore[arg-type]
+    for name in ("", LONG, "写真" * 40, "\x1b" * 100):
+        for reason in ("gone", "its size is not what it was"):
+            lines.append(phrases.starting_over(events.StartingOver(reason=reason, name=name)))
+    assert [line for line in lines if len(line) > phrases.WIDTH] == []
