@@ -67,9 +67,13 @@ class Held(msgspec.Struct, frozen=True):
 
 
 class EntryStarted(msgspec.Struct, frozen=True, gc=False):
-    """The first bytes of this file are on their way. Empty files have it too; directories and links have not."""
+    """The first bytes of this file are on their way. Empty files have it too; directories and links have not.
+
+    ``done`` bytes of it are at the receiver from an earlier session.
+    """
 
     index: int
+    done: int = 0
 
 
 class BytesMoved(msgspec.Struct, frozen=True, gc=False):

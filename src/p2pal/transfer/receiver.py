@@ -231,7 +231,7 @@ class Receiver:
         self._files[index] = self._current = file
         self._live += 1
         self._ops.add(sink.Begin(index, entry, file.piece_size, None if part is None else part.claim))
-        self._events.append(events.EntryStarted(index))
+        self._events.append(events.EntryStarted(index, 0 if part is None else part.done))
         return file
 
     def _check_turn(self, index: int) -> None:

@@ -160,6 +160,28 @@ class Sender:
 
     # The offer
 
+    def prove(self, proof: bytes, expected: bytes) -> None:
+        """Go on with an earlier transfer: as the arguments of the constructor, for who learns them only now."""
+        check_call(SENDER[self._state], "start")
+        self._proof, self._expected = proof, expected
+
+    def successor(self, now: float) -> Sender:
+        """Return a machine that makes the same offer to someone else who joined with the same code: pinned.
+
+        Raises:
+            RuntimeError: If this one's offer is not complete.
+        """
+        if not self._listed:
+            raise RuntimeError("the offer is not complete")
+        limit, skip = self._out.limit, self._skip_errors
+        made = Sender(
+            self._transfer_id, payload_limit=limit, skip_errors=skip, manifest=self.manifest, now=now, pinned=True
+        )
+        made._status.extend(each & KIND for each in self._status)
+        made._listed = True
+        made._tally.left_out = self._tally.left_out
+        return made
+
     def start(self, now: float) -> None:  # noqa: ARG002 - one shape for every input
         """The peer is there: let the offer out."""
         check_call(SENDER[self._state], "start")
@@ -333,7 +355,8 @@ class Sender:
             if not flight.started:
                 flight.started = True
                 if not flight.job.again:
-                    self._events.append(events.EntryStarted(result.index))
+                    there = 0 if flight.job.wanted is None else flight.job.entry.size - flight.left
+                    self._events.append(events.EntryStarted(result.index, there))
             if isinstance(result, ops.BlockRead):
                 self._on_block(flight, result)
             elif isinstance(result, ops.PieceRead):
