@@ -30,7 +30,7 @@ GRACE: Final = 1.7
 LAST_WORD: Final = 0.1
 """Seconds that saying so may take: a terminal can be held too."""
 
-LINGER: Final = 0.5
+LINGER: Final = 0.3
 """Seconds for which the threads of ``asyncio.to_thread`` are waited for at the end."""
 
 
@@ -111,7 +111,7 @@ class Deadline:
     """
 
     def __init__(self, last_word: Callable[[], None], grace: float = GRACE) -> None:
-        self._last_word = last_word
+        self.last_word = last_word
         self._grace = grace
         self._over = threading.Event()
 
@@ -126,7 +126,7 @@ class Deadline:
     def _run(self) -> None:
         if self._over.wait(self._grace):
             return
-        speaking = threading.Thread(target=self._last_word, name="p2pal-last-word", daemon=True)
+        speaking = threading.Thread(target=self.last_word, name="p2pal-last-word", daemon=True)
         speaking.start()
         speaking.join(LAST_WORD)
         os._exit(Interrupted.exit_code)

@@ -136,7 +136,7 @@ def test_list_as_json_tells_all_but_secrets(home: Path, capsys: pytest.CaptureFi
 
 def test_delete_takes_the_start_of_an_id_and_both_sides(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for role in ("send", "receive"):
-        make(home, A, role).close()  # type: ignore[arg-type]
+        make(home, A, role).close()
     make(home, B, "send").close()
     assert main(["checkpoint", "delete", "K7X"]) == 0
     captured = capsys.readouterr()
@@ -192,7 +192,12 @@ def test_clean_all_asks_first(
 ) -> None:
     asked: list[str] = []
     monkeypatch.setattr(checkpoint_run, "interactive", lambda: True)
-    monkeypatch.setattr(checkpoint_run, "agree", lambda text: asked.append(text) or agreed)
+
+    def agree(text: str) -> bool:
+        asked.append(text)
+        return agreed
+
+    monkeypatch.setattr(checkpoint_run, "agree", agree)
     make(home, A, "send").close()
     assert main(["checkpoint", "clean-all"]) == code
     assert asked == ["Remove 1 checkpoint?"]

@@ -57,7 +57,9 @@ def test_version(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"p2pal {__version__}\n"
 
 
-@pytest.mark.parametrize("args", [["--help"], ["--version"], ["send", "--help"], ["snd"]])
+@pytest.mark.parametrize(
+    "args", [["--help"], ["--version"], ["send", "--help"], ["snd"], ["checkpoint", "list", "--help"]]
+)
 def test_nothing_heavy_is_loaded_before_a_command_runs(args: list[str]) -> None:
     code = f"import sys; from p2pal.cli.main import main; main({args!r}); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
@@ -94,6 +96,12 @@ def test_nothing_heavy_is_loaded_before_a_command_runs(args: list[str]) -> None:
             ["server", "--host", "192.0.2.77"],
             "'192.0.2.77' is no address of this machine; choose another with --host and --port",
         ),
+        (["checkpoint"], "a command is missing; try 'p2pal checkpoint list' or 'p2pal checkpoint --help'"),
+        (["checkpoint", "lst"], "there is no command 'lst'; did you mean 'list'?"),
+        (["checkpoint", "go"], "there is no command 'go'; see 'p2pal checkpoint --help'"),
+        (["checkpoint", "clean", "-jsn"], None),
+        (["checkpoint", "delete"], "missing argument 'ID'; see 'p2pal checkpoint delete --help'"),
+        (["checkpoint", "delete", "../x"], "'../x' is no id of a checkpoint; 'p2pal checkpoint list' shows the ids"),
         (["server", "--log-format", "xml"], None),
         (["completion", "tcsh"], None),
     ],

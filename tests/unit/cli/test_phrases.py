@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from typing import get_args
+from typing import Literal
 
 import pytest
 
@@ -80,17 +80,17 @@ def test_saved_gives_commands_that_can_be_copied() -> None:
 
 
 def test_everything_fits_sixty_columns() -> None:
-    lines = list(phrases.UNPROVEN)
-    for what in get_args(events.Waiting.__annotations__["what"]) or ("network", "peer", "disk", "peer-disk", ""):
-        lines.append(phrases.waiting(events.Waiting(what=what, seconds=359_999.0)))
+    whats: list[Literal["network", "peer", "disk", "peer-disk", ""]] = ["network", "peer", "disk", "peer-disk", ""]
+    lines = [*phrases.UNPROVEN]
+    lines += [phrases.waiting(events.Waiting(what=what, seconds=359_999.0)) for what in whats]
     for attempts in (1000, None):
         event = events.Reconnecting(attempt=1000, attempts=attempts, delay=1.0)
         lines += [phrases.reconnecting(event, connected=connected) for connected in (True, False)]
     for role in ("send", "receive"):
         resuming = events.Resuming(id="a" * 26, files=999_999, done=999_900, total=10**18, changed=999_999)
-        lines += phrases.resuming(resuming, role, 1_000_000)  # type: ignore[arg-type]
+        lines += phrases.resuming(resuming, role, 1_000_000)
         saved = events.Saved(id="a" * 26, command="p2pal send --resume k7x2m2qa", done=1, total=2)
-        lines += phrases.saved(saved, role)  # type: ignore[arg-type]
+        lines += phrases.saved(saved, role)
     for name in ("", LONG, "写真" * 40, "\x1b" * 100):
         for reason in ("gone", "its size is not what it was"):
             lines.append(phrases.starting_over(events.StartingOver(reason=reason, name=name)))

@@ -89,3 +89,23 @@ def test_silence() -> None:
     silent.note("x")
     silent.stop(complete=True)
     silent.abandon()
+
+
+def test_it_begins_at_what_is_there() -> None:
+    plain, _, out = board()
+    plain.start(1000, 3, "", 420)
+    plain.update(progress(430))
+    plain.update(progress(520))
+    assert [line.split("%")[0] for line in out.getvalue().splitlines()] == ["42", "52"]
+
+
+def test_no_progress_while_a_question_is_asked() -> None:
+    plain, _, out = board()
+    plain.start(1000, 3, "")
+    plain.pause()
+    plain.update(progress(500))
+    plain.note("a note")
+    assert out.getvalue().splitlines()[1:] == ["a note"]
+    plain.go_on()
+    plain.update(progress(600))
+    assert out.getvalue().splitlines()[2].startswith("60%")

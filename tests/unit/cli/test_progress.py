@@ -207,3 +207,31 @@ def test_an_abandoned_terminal_gets_its_cursor_back(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("cells", [0, 1, 2, 3, 5, 10, 40])
 def test_fit_counts_cells_not_characters(text: str, cells: int) -> None:
     assert cell_len(fit(text, cells)) <= cells
+
+
+def test_the_bar_begins_at_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal(monkeypatch, 100)
+    Bars(terminal, Clock()).start(2_300_000_000, 1204, "", 1_150_000_000)
+    assert "50%  1.1 GB of 2.3 GB" in terminal.shown()[0]
+
+
+def test_bars_leave_a_question_alone_and_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, clock = Terminal(monkeypatch, 100), Clock()
+    bars = Bars(terminal, clock)
+    bars.pause()
+    bars.go_on()
+    assert terminal.getvalue() == ""
+    bars.start(2_300_000_000, 1204, "")
+    bars.pause()
+    assert terminal.getvalue().endswith("\x1b[?25h")
+    terminal.write("Send to them? [y/N] ")
+    clock.now += 1
+    bars.update(progress(done=1_500_000_000))
+    bars.start(1, 1, "")
+    assert terminal.getvalue().endswith("[y/N] ")
+    terminal.write("y\n")
+    bars.go_on()
+    assert "65%" in terminal.shown()[-1]
+    bars.stop(complete=False)
+    bars.go_on()
+    assert terminal.getvalue().rstrip().endswith("\x1b[?25h")

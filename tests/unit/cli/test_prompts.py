@@ -15,7 +15,9 @@ from tests.unit.cli.kit import FILE, TREE, on_loop
 from p2pal.app import events
 from p2pal.app.options import Decision, ReceiveOptions
 from p2pal.cli import logs, prompts
+from p2pal.cli.plain import Silent
 from p2pal.cli.receiving import ask, read_code
+from p2pal.cli.sending import admitted
 from p2pal.cli.signals import Stop
 from p2pal.errors import Interrupted, MistypedCode, Refused, UsageError
 
@@ -228,3 +230,61 @@ def test_without_a_terminal_the_code_comes_from_standard_input(monkeypatch: pyte
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     with pytest.raises(UsageError, match="the join code is missing"):
         read_code(None, quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("typed", "yes"),
+    [("\n", False), ("y\n", True), ("YES\n", True), ("n\n", False), ("what\ny\n", True), ("\x04", False)],
+)
+def test_only_a_yes_agrees_to_remove(
+    keyboard: Keyboard, monkeypatch: pytest.MonkeyPatch, typed: str, yes: bool
+) -> None:
+    keyboard.sit_down()
+    monkeypatch.setattr(prompts, "_forget_type_ahead", lambda: None)
+    keyboard.type(typed)
+    assert prompts.agree("Remove 3 checkpoints?") is yes
+    assert keyboard.screen.getvalue().startswith("Remove 3 checkpoints? [y/N] ")
+
+
+class _Board(Silent):
+    """A board that remembers when it was told to keep away."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def pause(self) -> None:
+        self.told.append("pause")
+
+    def go_on(self) -> None:
+        self.told.append("go on")
+
+
+@pytest.mark.parametrize(
+    ("typed", "yes"), [("\n", False), ("y\n", True), ("n\n", False), ("maybe\nyes\n", True), ("\x04", False)]
+)
+@on_loop
+async def test_a_stranger_who_knows_the_code_gets_nothing_unless_a_person_says_so(
+    keyboard: Keyboard, typed: str, yes: bool
+) -> None:
+    keyboard.sit_down()
+    board = _Board()
+    answer, _ = await asyncio.gather(
+        admitted(prompts.Prompter(Stop()), board), keyboard.answer("Send to them? [y/N] ", typed)
+    )
+    assert answer is yes
+    assert board.told == ["pause", "go on"]
+    assert keyboard.screen.getvalue().startswith(
+        "Someone who knows the code, but is not the one from before,\nwants the files from the start\nSend to them?"
+    )
+
+
+@on_loop
+async def test_a_stop_at_that_question_stops(keyboard: Keyboard) -> None:
+    keyboard.sit_down()
+    stop, board = Stop(), _Board()
+    asking = asyncio.create_task(admitted(prompts.Prompter(stop), board))
+    await keyboard.see("[y/N]")
+    stop.request()
+    with pytest.raises(Interrupted):
+        await asking
+    assert board.told == ["pause", "go on"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 
 import pytest
@@ -8,9 +9,9 @@ from tests.unit.cli.kit import CODE, Screen, Script, on_loop
 
 from p2pal.app import events
 from p2pal.cli.plain import Plain, Silent
-from p2pal.cli.running import drive, make_board
+from p2pal.cli.running import deadline, drive, make_board
 from p2pal.cli.signals import Stop
-from p2pal.cli.views import QuietView
+from p2pal.cli.views import JsonView, QuietView
 from p2pal.errors import Interrupted
 
 
@@ -56,3 +57,26 @@ def test_boards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     assert isinstance(make_board(quiet=False, debug=True), Plain)
     assert type(make_board(quiet=False, debug=False)).__name__ == "Bars"
+
+
+@on_loop
+async def test_once_files_flow_a_stop_saves_what_is_here() -> None:
+    screen, stop = Screen(), Stop()
+    transfer = Script([events.Accepted(files=1, total=1, renamed={}), None])
+    driving = asyncio.create_task(drive(transfer, JsonView(screen.writer), screen.board, stop))
+    await transfer.waiting.wait()
+    stop.request()
+    with pytest.raises(Interrupted):
+        await driving
+    assert screen.err == ["Stopping: saving what is here (once more to stop at once)"]
+
+
+def test_the_last_word_of_a_stop_that_takes_too_long(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = Screen()
+    deadline(JsonView(screen.writer)).last_word()
+    hint = "'p2pal checkpoint list' shows what can go on"
+    assert json.loads(screen.out[0]) == {
+        "event": "error", "code": "interrupted", "message": "stopped before everything was in order", "hint": hint,
+        "exit_code": 130,
+    }  # fmt: skip
+    assert capsys.readouterr().err == f"p2pal: stopped before everything was in order; {hint}\n"

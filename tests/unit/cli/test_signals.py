@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from importlib.util import find_spec
 
 import pytest
@@ -97,3 +98,82 @@ async def test_a_terminal_that_goes_away_is_no_impatience_however_often_it_is_to
         await stop.wait()
         await asyncio.sleep(0)
     assert asked == ["asked"]
+
+
+STUCK = textwrap.dedent("""
+    import asyncio, os, signal, sys, threading
+    from concurrent.futures import ThreadPoolExecutor
+    from p2pal.cli import main, signals
+    from p2pal.errors import Interrupted
+
+    for_ever = threading.Event().wait
+    said = lambda: print("said", flush=True)
+
+    async def in_time(stop):
+        await stop.wait()
+        raise Interrupted("stopped")
+
+    async def late(stop):
+        await asyncio.Event().wait()
+
+    async def thread(stop):
+        loop = asyncio.get_running_loop()
+        loop.run_in_executor(None, for_ever)
+        await in_time(stop)
+
+    async def pool(stop):
+        ThreadPoolExecutor().submit(for_ever)
+        await in_time(stop)
+
+    def interrupted(stop):
+        os.kill(os.getpid(), signal.SIGINT)
+        return globals()[sys.argv[1]](stop)
+
+    def command(**_options):
+        signals.run(interrupted, deadline=signals.Deadline(said, 0.1 if sys.argv[1] == "late" else 60.0))
+
+    main.cli.main = command
+    sys.exit(main.main())
+""")
+
+
+@POSIX
+@pytest.mark.parametrize(
+    ("way", "out", "err"),
+    [
+        ("in_time", "", "p2pal: stopped\n"),
+        ("late", "said\n", ""),
+        ("thread", "", "p2pal: stopped\n"),
+        ("pool", "", "p2pal: stopped\n"),
+    ],
+)
+def test_a_stop_ends_the_process_whatever_hangs(way: str, out: str, err: str) -> None:
+    done = subprocess.run([sys.executable, "-c", STUCK, way], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, out, err)
+
+
+@POSIX
+def test_a_last_word_that_nobody_takes_holds_nothing_up() -> None:
+    code = "from p2pal.cli import signals; import threading; wait = threading.Event().wait\n"
+    code += "signals.Deadline(wait, 0.0).start(); wait()"
+    assert subprocess.run([sys.executable, "-c", code], timeout=30, check=False).returncode == 130
+
+
+def test_a_deadline_that_was_lifted_ends_nothing() -> None:
+    said: list[str] = []
+    deadline = signals.Deadline(lambda: said.append("said"), 0.0)
+    deadline.lift()
+    deadline.start()
+    for thread in threading.enumerate():
+        if thread.name == "p2pal-deadline":
+            thread.join()
+    assert said == []
+
+
+@on_loop
+async def test_work_in_threads_that_ends_is_waited_for() -> None:
+    ended: list[str] = []
+    threads = signals._Threads()
+    threads.submit(ended.append, "ended")
+    await asyncio.to_thread(threads.shutdown)
+    assert ended == ["ended"]

@@ -112,3 +112,33 @@ def test_clock(seconds: float | None, text: str) -> None:
 )
 def test_percent_says_100_only_for_all(done: int, total: int, percent: int) -> None:
     assert units.percent(done, total) == percent
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-5, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min"),
+        (7300, "2 h"),
+        (86_399, "23 h"),
+        (5.5 * 86_400, "5 d"),
+        (math.inf, "99999 d"),
+    ],
+)
+def test_age(seconds: float, text: str) -> None:
+    assert units.age(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "text"),
+    [
+        (4_200_000_000, 10_000_000_000, "4.2 of 10.0 GB"),
+        (999_000, 10_000_000_000, "999.0 kB of 10.0 GB"),
+        (0, 10_000_000_000, "0 of 10.0 GB"),
+        (1, 1, "1 of 1 byte"),
+        (0, 0, "0 of 0 bytes"),
+    ],
+)
+def test_part(done: int, total: int, text: str) -> None:
+    assert units.part(done, total) == text
