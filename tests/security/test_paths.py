@@ -157,7 +157,11 @@ def test_a_part_file_that_stands_there_already_is_not_taken_over(tmp_path: Path)
         part = tmp_path / ".p2pal-abcd2345-0.part"
         make(part)
         with Disk(tmp_path, [(b"x", Kind.FILE)]) as disk:
-            disk.do(ops.Begin(0, file_entry(b"x", b"1"), 1 << 20))
-            assert disk.failed == {0: Reason.EXISTS}
+            disk.file(b"x", b"1")
+            disk.seal()
+            assert disk.done == {0}
+        assert (tmp_path / "x").read_bytes() == b"1"
+        (tmp_path / "x").unlink()
+        assert sorted(os.listdir(tmp_path)) == sorted({part.name, "victim"})
         part.unlink()
     assert (tmp_path / "victim").read_bytes() == b"precious"

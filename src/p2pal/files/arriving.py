@@ -1,17 +1,22 @@
-"""One file on its way to the disk: its part file, and the hashes of the pieces written so far."""
+"""One file on its way to the disk: its part file, the hashes of the pieces written so far, what is claimed of it."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import stat
+from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import Final
 
 from p2pal.errors import ProtocolError
+from p2pal.files.failures import REPLACED
 from p2pal.files.names import ON_WINDOWS
+from p2pal.files.rehashing import Rehash, hash_range
 from p2pal.files.renames import Identity
 from p2pal.files.rooted import Directory
+from p2pal.transfer.checkpoint import Claim, Claimed
 from p2pal.transfer.ops import Begin
 from p2pal.transfer.pieces import LeafHasher, file_digest, piece_count
 
@@ -44,6 +49,15 @@ class _Piece:
 class Arriving:
     """A file between :class:`~p2pal.transfer.ops.Begin` and its end. Owns the part file's descriptor.
 
+    Args:
+        op: Its beginning. With a claim the part file is there, and is opened again; otherwise it is made.
+        directory: Where it is.
+        part: The part file's name.
+        name: The final name.
+
+    Raises:
+        OSError: If that cannot be, or what is there is not the part file of the claim.
+
     Attributes:
         directory: Where the part file is and the file will be; retained by this file.
         part: The part file's name.
@@ -51,35 +65,74 @@ class Arriving:
         fd: The part file's descriptor; -1 while it is parked.
         identity: The part file's device and inode: nothing else is ever renamed or removed.
         parked_at: When the parked file was last changed (ctime, nanoseconds).
+        pieces: How many pieces it has.
         unsynced: Bytes written since the last sync began.
         syncing: A sync that runs in another thread; the descriptor stays open until it is done.
+        broken: A sync failed: nothing that was not claimed before can be claimed.
+        due: When what arrived last shall be claimed (seconds of the monotonic clock); 0 if nothing waits for that.
+        unverified: Claimed pieces that were not yet looked at again.
+        rehash: Who looks at them.
+        digest: What the file must have; set while its end waits for ``unverified``.
     """
 
     __slots__ = (
-        "_current", "_leaves", "_piece_size", "_pieces", "_size", "directory", "entry", "fd", "identity", "index",
-        "name", "parked_at", "part", "syncing", "unsynced",
+        "_again", "_checked", "_claimed", "_current", "_head", "_leaves", "_piece_size", "_pieces", "_size", "broken",
+        "digest", "directory", "due", "entry", "fd", "identity", "index", "name", "parked_at", "part", "pieces",
+        "rehash", "syncing", "unsynced", "unverified",
     )  # fmt: skip
 
     def __init__(self, op: Begin, directory: Directory, part: bytes, name: bytes) -> None:
-        self.fd = directory.create(part)
-        found = os.fstat(self.fd)
-        self.identity: Identity = (found.st_dev, found.st_ino)
         self.index = op.index
         self.entry = op.entry
-        self.directory = directory.retain()
         self.part = part
         self.name = name
         self.parked_at = 0
+        self.pieces = piece_count(op.entry.size, op.piece_size)
         self.unsynced = 0
         self.syncing: Future[None] | None = None
+        self.broken = False
+        self.due = 0.0
+        self.unverified: set[int] = set()
+        self.rehash: Rehash | None = None
+        self.digest: bytes | None = None
         self._size = op.entry.size
         self._piece_size = op.piece_size
         self._pieces: dict[int, _Piece] = {}
         self._leaves: dict[int, bytes] = {}
         self._current: _Piece | None = None
+        self._again = -1
+        self._checked: dict[int, bytes] = {}  # not claimed yet
+        self._claimed: set[int] = set()
+        self._head = (0, 0)
+        claim = op.claim
+        self.fd = directory.create(part) if claim is None else open_own(directory, part, claim.part)
+        try:
+            found = os.fstat(self.fd)
+            self.identity: Identity = (found.st_dev, found.st_ino)
+            if claim is not None:
+                self._go_on(claim, found.st_size)
+        except BaseException:
+            os.close(self.fd)
+            raise
+        self.directory = directory.retain()
+
+    def _go_on(self, claim: Claim, size: int) -> None:
+        """Take over what an earlier session left."""
+        if size > self._size:  # the file has become shorter at its source
+            os.ftruncate(self.fd, self._size)
+        self._leaves = {piece: leaf for piece, leaf in claim.leaves.items() if piece < self.pieces}
+        self._claimed = set(self._leaves)
+        if not claim.trusted:
+            self.unverified = set(self._leaves)
+        if claim.head and claim.piece not in self._leaves:
+            piece = self._in_work(claim.piece)
+            start, piece.next = piece.next, piece.next + claim.head
+            if piece.next >= piece.stop or not hash_range(self.fd, start, piece.next, piece.hasher):
+                raise OSError(errno.EINVAL, "the unfinished file is shorter than it was")
+            self._head = (claim.piece, claim.head)
 
     def write(self, offset: int, data: bytes | memoryview) -> None:
-        """Write and hash.
+        """Write and hash. After an OSError the very same bytes may be written again, or the file is given up.
 
         Raises:
             ProtocolError: If the bytes are outside the declared size, out of order within their piece, or a repeat.
@@ -93,12 +146,18 @@ class Arriving:
             self._put(piece, offset, data)
             return
         view = memoryview(data)
+        if self._again >= 0:
+            view, offset, self._again = view[self._again - offset :], self._again, -1
         while view:
             piece = self._current = self._in_work(offset // self._piece_size)
             if offset != piece.next:
                 raise ProtocolError("the other side sent data of a piece out of order")
             part = view[: piece.stop - offset]
-            self._put(piece, offset, part)
+            try:
+                self._put(piece, offset, part)
+            except OSError:
+                self._again = offset  # what came before it in these bytes is hashed
+                raise
             offset += len(part)
             view = view[len(part) :]
 
@@ -122,31 +181,94 @@ class Arriving:
                 raise ProtocolError("the other side sent a piece twice")
             if len(self._pieces) >= MAX_PIECES_IN_WORK:
                 raise ProtocolError("the other side began too many pieces at once")
-            start = number * self._piece_size
-            piece = self._pieces[number] = _Piece(number, start, min(start + self._piece_size, self._size))
+            piece = self._pieces[number] = _Piece(number, *self.range_of(number))
         return piece
 
-    def has_leaf(self, number: int, leaf: bytes) -> bool:
-        """Say whether the piece is complete and has this leaf; forget it if not."""
-        if self._leaves.get(number) == leaf:
-            return True
-        self.reset(number)
-        return False
+    def range_of(self, number: int) -> tuple[int, int]:
+        """Return where a piece begins and ends."""
+        start = number * self._piece_size
+        return start, min(start + self._piece_size, self._size)
 
-    def reset(self, number: int) -> None:
-        """Forget what was hashed of a piece: it will be written again."""
+    def has_leaf(self, number: int, leaf: bytes) -> bool:
+        """Say whether the piece is complete and has this leaf: then it may be claimed."""
+        if self._leaves.get(number) != leaf:
+            return False
+        if number not in self._claimed:
+            self._checked[number] = leaf
+        return True
+
+    def reset(self, number: int) -> bool:
+        """Forget what was hashed of a piece: it will be written again. Say whether it was claimed."""
         self._leaves.pop(number, None)
         self._pieces.pop(number, None)
+        self._checked.pop(number, None)
+        self.unverified.discard(number)
         if self._current is not None and self._current.number == number:
             self._current = None
+        claimed = number in self._claimed
+        self._claimed.discard(number)
+        return claimed
+
+    def leaves_of(self, pieces: Iterable[int]) -> dict[int, bytes]:
+        """Return the leaves of these complete pieces."""
+        return {piece: self._leaves[piece] for piece in pieces}
+
+    def looked_at(self, piece: int) -> bool:
+        """A claimed piece was hashed again; say whether that still matters: it may have been reset since."""
+        if piece not in self.unverified:
+            return False
+        self.unverified.discard(piece)
+        return True
 
     def has_digest(self, digest: bytes) -> bool:
         """Say whether the file is complete and has this digest."""
-        count = piece_count(self._size, self._piece_size)
-        if len(self._leaves) != count:
+        if len(self._leaves) != self.pieces:
             return False
-        leaves = (self._leaves[number] for number in range(count))
+        leaves = (self._leaves[number] for number in range(self.pieces))
         return file_digest(self._size, self._piece_size, leaves) == digest
+
+    # What is claimed
+
+    @property
+    def claims(self) -> bool:
+        """Whether anything of it is claimed."""
+        return bool(self._claimed or self._head[1])
+
+    def claim(self) -> list[Claimed]:
+        """Return records of what a sync that begins now will have made durable, as far as they say anything new."""
+        checked, self._checked = self._checked, {}
+        self._claimed.update(checked)
+        head = self._find_head()
+        if not checked and head == self._head:
+            return []
+        self._head = head
+        return self._records(checked)
+
+    def claim_again(self) -> list[Claimed]:
+        """Return records of all that is claimed."""
+        piece, here = self._find_head()
+        if piece != self._head[0] or here < self._head[1]:
+            self._head = (0, 0)
+        return self._records({number: self._leaves[number] for number in self._claimed}) if self.claims else []
+
+    def _find_head(self) -> tuple[int, int]:
+        """Return the first piece of which a part is here, and how much."""
+        if not self._pieces:
+            return 0, 0
+        first = min(self._pieces)
+        here = self._pieces[first].next - first * self._piece_size
+        return (first, here) if here else (0, 0)
+
+    def _records(self, leaves: dict[int, bytes]) -> list[Claimed]:
+        runs: list[tuple[int, bytearray]] = []
+        for number in sorted(leaves):
+            if runs and runs[-1][0] + len(runs[-1][1]) // 32 == number:
+                runs[-1][1].extend(leaves[number])
+            else:
+                runs.append((number, bytearray(leaves[number])))
+        return [Claimed(self.index, first, bytes(run), *self._head) for first, run in runs or [(0, bytearray())]]
+
+    # The part file
 
     def set_attributes(self, umask: int) -> None:
         """Give the part file the mode and the time that the final file shall have; no bits but rwx."""
@@ -173,7 +295,7 @@ class Arriving:
         found = os.fstat(fd)
         if (found.st_dev, found.st_ino, found.st_ctime_ns) != (*self.identity, self.parked_at):
             os.close(fd)
-            raise FileNotFoundError(errno.ENOENT, "the unfinished file was replaced")
+            raise FileNotFoundError(errno.ENOENT, REPLACED)
         self.fd = fd
 
     def settle(self) -> None:
@@ -184,12 +306,15 @@ class Arriving:
         """
         syncing, self.syncing = self.syncing, None
         if syncing is not None:
-            syncing.result()
+            try:
+                syncing.result()
+            except OSError:
+                self.broken = True
+                raise
 
     def discard(self) -> None:
         """Close and remove the part file, if its name still means it; end the use of the directory."""
-        with contextlib.suppress(OSError):
-            self.settle()
+        self._stop()
         with contextlib.suppress(OSError):
             if self.fd < 0:
                 self.unpark()
@@ -199,10 +324,56 @@ class Arriving:
         self._close()
         self.directory.release()
 
+    def leave(self) -> None:
+        """Close the part file and leave it where it is; end the use of the directory."""
+        self._stop()
+        self._close()
+        self.directory.release()
+
+    def _stop(self) -> None:
+        if self.rehash is not None:
+            self.rehash.cancel()
+        with contextlib.suppress(OSError):
+            self.settle()
+
     def _close(self) -> None:
         fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)
+
+
+def open_own(directory: Directory, part: bytes, identity: Identity) -> int:
+    """Open a part file of an earlier session, for reading and writing.
+
+    Raises:
+        OSError: If it is another file, has other names, or may not be opened.
+    """
+    try:
+        fd = directory.open_part(part)
+    except PermissionError:  # it had got its final mode, and was stopped on the way to its name
+        reader = directory.open_read(part)
+        try:
+            _check_own(reader, identity)
+            directory.set_file_attributes(reader, part, 0o600, os.fstat(reader).st_mtime_ns)
+        finally:
+            os.close(reader)
+        fd = directory.open_part(part)
+    try:
+        _check_own(fd, identity)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _check_own(fd: int, identity: Identity) -> None:
+    if not is_own(os.fstat(fd), identity):
+        raise FileNotFoundError(errno.ENOENT, REPLACED)
+
+
+def is_own(found: os.stat_result, identity: Identity) -> bool:
+    """Say whether this is that very file, under one name only."""
+    return stat.S_ISREG(found.st_mode) and (found.st_dev, found.st_ino) == identity and found.st_nlink == 1
 
 
 def remove_own(directory: Directory, part: bytes, identity: Identity) -> None:

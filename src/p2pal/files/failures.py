@@ -8,14 +8,25 @@ from typing import Final
 
 from p2pal.wire.transfer import Reason
 
+FULL: Final = frozenset((errno.ENOSPC, errno.EDQUOT))
+"""What may work later: the disk is full now."""
+
+_GONE: Final = (errno.EROFS, errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN)
+
 _REASONS: Final[dict[int, Reason]] = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO), Reason.DISK),
+    **dict.fromkeys((*FULL, *_GONE), Reason.DISK),
     **dict.fromkeys((errno.EACCES, errno.EPERM), Reason.PERMISSION),
     **dict.fromkeys((errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL), Reason.NAME),
     **dict.fromkeys((errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENOTEMPTY), Reason.EXISTS),
 }
 
 STANDS_THERE: Final = "something else stands in its place"
+REPLACED: Final = "the unfinished file was replaced"
+TARGET_GONE: Final = "the directory that is written to is gone"
+
+
+class DiskFull(Exception):
+    """An operation could not be carried out, has changed nothing, and may be tried again."""
 
 
 def error_text(error: OSError) -> str:

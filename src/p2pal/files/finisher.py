@@ -4,6 +4,9 @@ The order is the promise: a name never stands for bytes that a power cut could t
 file costs a third of a millisecond on a common disk; eight at a time, a tenth. So files are gathered, and while
 one batch is made durable the writer fills the next (group commit): under load batches grow by themselves, and a lone
 file does not wait.
+
+Where a checkpoint is kept it hears of a batch before the first rename, durably, and of its end: whatever stops the
+program in between, the next session knows which files to look for, and which older one may stand where.
 """
 
 from __future__ import annotations
@@ -13,16 +16,20 @@ import errno
 import os
 import stat
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeVar
 
 from p2pal.files.arriving import Arriving, remove_own
-from p2pal.files.failures import sink_failure
+from p2pal.files.failures import REPLACED, sink_failure
+from p2pal.files.journal import Journal
 from p2pal.files.renames import Identity
 from p2pal.files.rooted import Directory, sync_file
 from p2pal.files.together import LEAST_FILES, sync_together
+from p2pal.ranges import RangeSet
+from p2pal.transfer.checkpoint import Claimed, Done, Dropped, Finishing, Finishings
 from p2pal.transfer.ops import EntryDone, EntryFailed, SinkResult
+from p2pal.wire.transfer import Reason
 
 SYNC_THREADS: Final = 8
 MAX_BATCHES: Final = 2
@@ -70,27 +77,48 @@ def settle_name(directory: Directory, part: bytes, name: bytes, replaceable: Rep
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
 
 
-def _sync_and_drop(fd: int) -> None:
-    sync_file(fd)
-    if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-
-
 class Finished:
-    """A file whose bytes are verified and written but not yet durable. Takes everything over from Arriving."""
+    """A file whose bytes are verified and written but not yet durable. Takes everything over from Arriving.
 
-    __slots__ = ("directory", "error", "fd", "identity", "index", "name", "part", "replaceable", "syncing")
+    Attributes:
+        kept: It failed, but what the checkpoint claims of its part file stays true.
+        replaces: What stands under its name and may be replaced, as the checkpoint was told.
+    """
 
-    def __init__(self, file: Arriving, replaceable: Replaceable | None) -> None:
+    __slots__ = (
+        "_claims", "digest", "directory", "error", "fd", "identity", "index", "kept", "name", "part", "path",
+        "replaceable", "replaces", "syncing",
+    )  # fmt: skip
+
+    def __init__(self, file: Arriving, replaceable: Replaceable | None, digest: bytes = b"") -> None:
         self.index = file.index
         self.directory = file.directory
         self.part = file.part
+        self.path = file.entry.path
         self.name = file.name
         self.fd = file.fd
         self.identity = file.identity
         self.syncing = file.syncing
         self.replaceable = replaceable
+        self.digest = digest
         self.error: OSError | None = None
+        self.kept = False
+        self.replaces: Identity | None = None
+        self._claims = file.claims
+
+    def look(self) -> Finishing:
+        """Find out what will be replaced; only that is, then. Return what the checkpoint is told."""
+        replaceable = self.replaceable
+        if replaceable is not None:
+            try:
+                found = self.directory.status(self.name)
+            except OSError as error:
+                self.error = error
+                found = None
+            if found is not None and replaceable(found):
+                only = self.replaces = (found.st_dev, found.st_ino)
+                self.replaceable = lambda there: replaceable(there) and (there.st_dev, there.st_ino) == only
+        return Finishing(self.index, self.identity, self.digest, self.replaces)
 
     def sync(self) -> None:
         """Put the bytes on the medium and close the file."""
@@ -99,7 +127,7 @@ class Finished:
                 self.syncing.result()
             sync_file(self.fd)
         except OSError as error:
-            self.error = error
+            self.error = self.error or error
         finally:
             os.close(self.fd)
 
@@ -113,17 +141,20 @@ class Finished:
             return
         try:
             if not self.directory.has(self.part, self.identity):
-                raise FileNotFoundError(errno.ENOENT, "the unfinished file was moved or replaced")
+                raise FileNotFoundError(errno.ENOENT, REPLACED)
             settle_name(self.directory, self.part, self.name, self.replaceable)
         except OSError as error:
             self.error = error
 
     def result(self) -> SinkResult:
-        """Return how it ended; what failed leaves no part file behind."""
+        """Return how it ended; what failed leaves no part file behind, but where the disk failed what is claimed."""
         if self.error is None:
             return EntryDone(self.index)
-        self.remove_part()
-        return EntryFailed(self.index, *sink_failure(self.error))
+        reason, text = sink_failure(self.error)
+        self.kept = reason is Reason.DISK and self._claims
+        if not self.kept:
+            self.remove_part()
+        return EntryFailed(self.index, reason, text)
 
     def remove_part(self) -> None:
         """Remove the part file."""
@@ -135,14 +166,20 @@ class Finisher:
     """One thread that finishes batches in order, and a pool that syncs. Called from the writer's thread only.
 
     Args:
-        listener: Called, in the finisher's thread, whenever a batch is done.
+        listener: Called, in another thread, whenever a batch or a sync is done.
+        journal: The checkpoint.
+
+    Attributes:
+        kept: Files that failed, and whose part files were left for a later session.
     """
 
-    def __init__(self, listener: Callable[[], None]) -> None:
+    def __init__(self, listener: Callable[[], None], journal: Journal | None = None) -> None:
         self._listener = listener
+        self._journal = journal
         self._pool = ThreadPoolExecutor(SYNC_THREADS, "p2pal-sync")
         self._thread = ThreadPoolExecutor(1, "p2pal-finish")
         self._batches: deque[Future[list[SinkResult]]] = deque()
+        self.kept: deque[Finished] = deque()
 
     @property
     def idle(self) -> bool:
@@ -178,15 +215,25 @@ class Finisher:
             results += self._batches.popleft().result()
         return results
 
-    def sync_ahead(self, fd: int, *, drop: bool) -> Future[None]:
+    def sync_ahead(self, fd: int, *, drop: bool, claims: Sequence[Claimed] = ()) -> Future[None]:
         """Begin to put an open file on the medium while it is still being written.
 
         Args:
             fd: The file.
             drop: Whether to give its memory in the page cache back afterwards: a file of many gigabytes must not push
                 out what other programs use, and reusing the same pages costs the system less than taking new ones.
+            claims: What is true once that is done, for the checkpoint.
         """
-        return self._pool.submit(_sync_and_drop if drop else sync_file, fd)
+        future = self._pool.submit(self._sync_ahead, fd, drop, claims)
+        future.add_done_callback(lambda _: self._listener())
+        return future
+
+    def _sync_ahead(self, fd: int, drop: bool, claims: Sequence[Claimed]) -> None:
+        sync_file(fd)
+        if self._journal is not None and claims:
+            self._journal.write(*claims, durable=True)
+        if drop and hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def sync_directories(self, directories: Iterable[Directory]) -> dict[Identity, OSError]:
         """Sync each directory once, however many handles it has; return the failures."""
@@ -217,16 +264,42 @@ class Finisher:
 
     def _finish(self, batch: list[Finished]) -> list[SinkResult]:
         try:
+            announced = self._announce(batch)
             self._sync(batch)
+            if announced is not None:
+                announced.result()
             for file in batch:
                 file.rename()
             failures = self.sync_directories(file.directory for file in batch if file.error is None)
             for file in batch:
                 file.error = file.error or failures.get(file.directory.identity)
-            return [file.result() for file in batch]
+            results = [file.result() for file in batch]
+            self._conclude(batch)
+            return results
         finally:
             for file in batch:
                 file.directory.release()
+
+    def _announce(self, batch: list[Finished]) -> Future[bool] | None:
+        """Tell the checkpoint, durably and beside the syncs, what gets its name next.
+
+        If it cannot be written (its own disk may be full), the files are finished all the same: at worst the next
+        session asks for them again and finds that they stand there.
+        """
+        journal = self._journal
+        if journal is None:
+            return None
+        record = Finishings([file.look() for file in batch])
+        return self._pool.submit(lambda: journal.write(record, durable=True))
+
+    def _conclude(self, batch: list[Finished]) -> None:
+        self.kept.extend(file for file in batch if file.kept)
+        if self._journal is None:
+            return
+        done = RangeSet((file.index, file.index + 1) for file in batch if file.error is None)
+        records: list[Done | Dropped] = [Done(list(done))] if done else []
+        records += [Dropped(file.index) for file in batch if file.error is not None and not file.kept]
+        self._journal.write(*records)
 
     def _sync(self, batch: list[Finished]) -> None:
         """Make the files' bytes durable: many small ones on one file system with one call, else each by itself."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from p2pal.wire.transfer import MAX_PATH
@@ -25,6 +25,7 @@ _WINDOWS_DEVICE: Final = re.compile(
 )
 _DOUBLE_SUFFIX: Final = re.compile(rb"\.tar\.[^.]{1,8}\Z", re.IGNORECASE)
 _MAX_TRIES: Final = 10_000
+_PART_NAMES: Final = 10
 
 
 def part_name(tag: str, index: int | str) -> bytes:
@@ -36,6 +37,17 @@ def part_name(tag: str, index: int | str) -> bytes:
     if not _TAG.fullmatch(tag):
         raise ValueError("a transfer tag is eight letters and digits")
     return f".p2pal-{tag}-{index}.part".encode()
+
+
+def part_names(tag: str, index: int) -> Iterator[bytes]:
+    """Yield the names that the part file of an entry may have: :func:`part_name`, and some for when that is taken.
+
+    Raises:
+        ValueError: If the tag is not eight of 0-9 and a-z.
+    """
+    yield part_name(tag, index)
+    for number in range(1, _PART_NAMES):
+        yield part_name(tag, f"{index}-{number}")
 
 
 def is_part_name(name: bytes) -> bool:

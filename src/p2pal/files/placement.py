@@ -12,18 +12,23 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import Final
 
 from p2pal.amounts import size
-from p2pal.errors import DiskError
+from p2pal.errors import CheckpointError, DiskError
 from p2pal.files.failures import error_text
-from p2pal.files.names import check_path, free_name
+from p2pal.files.names import check_path, free_name, part_name
 from p2pal.files.renames import Identity
-from p2pal.files.rooted import open_root
+from p2pal.files.rooted import Directory, open_root
+from p2pal.transfer import checkpoint
 from p2pal.wire.transfer import Kind, name_text
+
+_CLOCK_WAIT: Final = 0.05
 
 
 class Policy(Enum):
@@ -68,6 +73,8 @@ class Placement:
         make_root: Whether it must be made first.
         root_identity: Which directory it was when the person was asked; None where there was none.
         existing: Names in the root, as offered or as ``out`` gives, under which something stands already.
+        consent_ns: The file system's time at consent; None until it is needed.
+        wrong: Files that this transfer made and that proved wrong: each may be replaced, by its path as offered.
     """
 
     def __init__(self, root: Path, make_root: bool, wishes: dict[bytes, _Wish]) -> None:
@@ -75,8 +82,38 @@ class Placement:
         self.make_root = make_root
         self.root_identity = None if make_root else _identity(root)
         self.existing = [wish.name for wish in wishes.values() if wish.found is not None]
+        self.consent_ns: int | None = None
+        self.wrong: dict[bytes, tuple[Identity, int]] = {}
         self._wishes = wishes
         self._places: dict[bytes, Place] = {}
+
+    @classmethod
+    def restored(
+        cls, root: Path, identity: Identity, places: Mapping[bytes, checkpoint.Place], consent_ns: int
+    ) -> Placement:
+        """Return the placement of an earlier session; nothing is to be resolved.
+
+        Args:
+            root: The directory, wherever it is now.
+            identity: Which directory it was.
+            places: Every top-level entry's, by its name as offered.
+            consent_ns: The file system's time at consent.
+
+        Raises:
+            DiskError: If it is not there any more, or another directory is.
+            CheckpointError: If a name is none that a placement gives.
+        """
+        made = cls(root, False, {})
+        if made.root_identity != identity:
+            gone = made.root_identity is None
+            message = f"{root} is not there any more" if gone else f"{root} is another directory than before"
+            raise DiskError(message, hint="say with -out where that directory is now")
+        for top, place in places.items():
+            if b"/" in place.name or check_path(place.name) is not None:
+                raise CheckpointError("the checkpoint gives a name that cannot be used")
+            made._places[top] = Place(place.name, Policy[place.policy], place.replaces, place.ctime_ns)
+        made.consent_ns = consent_ns
+        return made
 
     def resolve(self, *, overwrite: bool) -> None:
         """Fix the final names.
@@ -112,6 +149,52 @@ class Placement:
         claimed.add(name)
         return Place(name)
 
+    def records(self) -> list[checkpoint.Place]:
+        """Return the places as a checkpoint keeps them."""
+        return [
+            checkpoint.Place(top, place.name, place.policy.name, place.replaces, place.ctime_ns)  # type: ignore[arg-type]
+            for top, place in self._places.items()
+        ]
+
+    def target(self, tag: str) -> checkpoint.Target:
+        """Return where everything goes, as a checkpoint keeps it; makes the root directory if it must be made.
+
+        Args:
+            tag: Eight characters (0-9, a-z) that name this transfer's unfinished files.
+
+        Raises:
+            DiskError: If the root directory cannot be made or opened, or is another one now.
+        """
+        root = self.open_root()
+        try:
+            path = os.path.abspath(os.fsencode(self.root))
+            return checkpoint.Target(path, root.identity, self.consent_time(root, tag))
+        finally:
+            root.release()
+
+    def open_root(self) -> Directory:
+        """Open the root directory, for the caller to release; make it first if it must be made.
+
+        Raises:
+            DiskError: If that cannot be, or it is not the one that the person was asked about.
+        """
+        self.prepare()
+        try:
+            root = open_root(os.fsencode(self.root))
+        except OSError as error:
+            raise DiskError(f"{self.root} cannot be used: {error_text(error)}") from error
+        if self.root_identity not in (None, root.identity):
+            root.release()
+            message = f"{self.root} is another directory than a moment ago"
+            raise DiskError(message, hint="look who else writes there, and choose another directory with -out")
+        return root
+
+    def consent_time(self, root: Directory, tag: str) -> int:
+        """Return the file system's time at consent (ns), 0 where nothing is merged; always the same once asked."""
+        if self.consent_ns is None:
+            self.consent_ns = _filesystem_time(root, tag) if self.merges else 0
+        return self.consent_ns
+
     def place(self, top: bytes) -> Place | None:
         """Return where the top-level entry offered under this name goes; None if no such one was planned."""
         return self._places.get(top)
@@ -145,7 +228,7 @@ class Placement:
             raise DiskError(f"not enough space: {size(total)} to receive, {size(usage.free)} free, {missing} missing")
 
     def prepare(self) -> None:
-        """Make the root directory if it must be made.
+        """Make the root directory if it must be made, once.
 
         Raises:
             DiskError: If that failed, or something came to stand there since :func:`plan` looked: it is not what the
@@ -158,6 +241,8 @@ class Placement:
             parent = open_root(os.fsencode(self.root.parent))
             parent.sync()
             parent.release()
+            self.make_root = False
+            self.root_identity = _identity(self.root)
         except FileExistsError as error:
             message = f"{self.root} did not exist a moment ago, and does now"
             raise DiskError(message, hint="look what it is, and choose another directory with -out") from error
@@ -216,6 +301,29 @@ def _identity(directory: Path) -> Identity | None:
     except OSError:  # opening it will say why
         return None
     return found.st_dev, found.st_ino
+
+
+def _filesystem_time(root: Directory, tag: str) -> int:
+    """Return the file system's own time now (ns); what this transfer makes later has a later ctime.
+
+    The clock behind ctime ticks (4 ms is common), so this waits for the next tick; coarser ones (FAT) are not
+    waited for.
+    """
+    name = part_name(tag, "clock")
+    try:
+        fd = root.create(name)
+    except OSError:  # the root need not be writable where all goes into a directory in it
+        return time.time_ns()
+    try:
+        first = latest = os.fstat(fd).st_ctime_ns
+        give_up = time.monotonic() + _CLOCK_WAIT
+        while latest <= first and time.monotonic() < give_up:
+            root.set_file_attributes(fd, name, 0o600, time.time_ns())
+            latest = os.fstat(fd).st_ctime_ns
+    finally:
+        os.close(fd)
+        root.remove(name)
+    return first
 
 
 def _nearest(path: Path) -> Path:

@@ -164,6 +164,10 @@ class Directory(abc.ABC):
     def sync(self) -> None:
         """Return once the names in it are on the medium."""
 
+    @abc.abstractmethod
+    def gone(self) -> bool:
+        """Say whether this directory was removed while it was open."""
+
     def has(self, name: bytes, identity: Identity) -> bool:
         """Say whether this very file stands under that name."""
         found = self.status(name)

@@ -80,6 +80,9 @@ class HandleDirectory(Directory):
     def sync(self) -> None:
         os.fsync(self._fd)
 
+    def gone(self) -> bool:
+        return os.fstat(self._fd).st_nlink == 0
+
 
 def _set(fd: int, mode: int, mtime_ns: int) -> None:
     with where_supported():

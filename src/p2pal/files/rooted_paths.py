@@ -135,6 +135,9 @@ class PathDirectory(Directory):
         self._check()
         _set(self._path, mode, mtime_ns)
 
+    def gone(self) -> bool:
+        return not os.path.lexists(self._path)
+
     def sync(self) -> None:
         """Windows has no fsync for directories; NTFS journals its names."""
 

@@ -25,6 +25,9 @@ IN_MEMORY: Final = 1 << 20
 CHUNK: Final = 64
 """Entries that are made durable together."""
 
+RESULTS: Final = 1024
+"""Results that are told together: a million links make no list of a million."""
+
 Touch = Callable[[int, Entry], list[Directory]]
 """Does what is left for one entry; returns the directories to be synced, for the caller to release."""
 
@@ -79,6 +82,18 @@ def finish_entries(entries: Iterator[tuple[int, Entry]], touch: Touch, finisher:
             yield from _sync(touched, finisher)
             touched = []
     yield from _sync(touched, finisher)
+
+
+def in_chunks(results: Iterable[SinkResult], size: int = RESULTS) -> Iterator[list[SinkResult]]:
+    """Yield the results in lists of so many, the last one shorter."""
+    chunk: list[SinkResult] = []
+    for result in results:
+        chunk.append(result)
+        if len(chunk) >= size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
 
 
 def _sync(touched: list[tuple[int, list[Directory]]], finisher: Finisher) -> Iterator[SinkResult]:

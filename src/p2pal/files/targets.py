@@ -5,22 +5,22 @@ One place decides for files, directories and links alike, so that no operation h
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import os
 import stat
-import time
-from typing import Final
+from collections.abc import Callable, Mapping
 
-from p2pal.errors import DiskError, ProtocolError
-from p2pal.files.failures import STANDS_THERE, error_text
+from p2pal.errors import ProtocolError
+from p2pal.files.failures import STANDS_THERE
 from p2pal.files.finisher import Replaceable, file_before, known_file, link_before, settle_name
 from p2pal.files.names import check_path, part_name
 from p2pal.files.placement import Place, Placement, Policy
 from p2pal.files.renames import Identity
-from p2pal.files.rooted import Directory, Tree, open_root
+from p2pal.files.rooted import Directory, Tree
 from p2pal.wire.transfer import Entry, Reason
 
-_CLOCK_WAIT: Final = 0.05
+Renaming = Callable[[int, Identity, Identity], None]
+"""Hears of a link that is about to replace another: its entry, which link it is, and which one it replaces."""
 
 
 class Targets:
@@ -30,28 +30,26 @@ class Targets:
         placement: Where the top-level entries go; resolved.
         tag: Eight characters (0-9, a-z) that name this transfer's unfinished files.
         umask: Permission bits never given.
+        made: Directories that earlier sessions of this transfer made, by path as offered; None if there were none.
+            They are made again by being found.
 
     Raises:
         DiskError: If the root directory cannot be made or opened, or is not the one that the person was asked about.
     """
 
-    def __init__(self, placement: Placement, tag: str, umask: int) -> None:
-        placement.prepare()
-        try:
-            self._root = open_root(os.fsencode(placement.root))
-        except OSError as error:
-            raise DiskError(f"{placement.root} cannot be used: {error_text(error)}") from error
-        if placement.root_identity not in (None, self._root.identity):
-            self._root.release()
-            message = f"{placement.root} is another directory than a moment ago"
-            raise DiskError(message, hint="look who else writes there, and choose another directory with -out")
+    def __init__(
+        self, placement: Placement, tag: str, umask: int, made: Mapping[bytes, Identity] | None = None
+    ) -> None:
+        self._root = placement.open_root()
         self._placement = placement
         self._tag = tag
         self._umask = umask
         self._tree = Tree(self._open_top, limit=32)
         self._refused: dict[bytes, Reason] = {}
         self._directories: set[Identity] = set()
-        self._consent_time = self._filesystem_time() if placement.merges else 0
+        self._made = made
+        self._ours: set[bytes] = set()
+        self._consent_time = placement.consent_time(self._root, tag)
 
     def _open_top(self, name: bytes) -> Directory:
         return self._root.open_directory(self._place(name).name)
@@ -64,28 +62,6 @@ class Targets:
 
     def _merges(self, path: bytes) -> bool:
         return self._place(path.split(b"/", 1)[0]).policy is Policy.MERGE
-
-    def _filesystem_time(self) -> int:
-        """Return the file system's own time now (ns); what this transfer makes later has a later ctime.
-
-        The clock behind ctime ticks (4 ms is common), so this waits for the next tick; coarser ones (FAT) are not
-        waited for.
-        """
-        name = part_name(self._tag, "clock")
-        try:
-            fd = self._root.create(name)
-        except OSError:  # the root need not be writable where all goes into a directory in it
-            return time.time_ns()
-        try:
-            first = latest = os.fstat(fd).st_ctime_ns
-            give_up = time.monotonic() + _CLOCK_WAIT
-            while latest <= first and time.monotonic() < give_up:
-                self._root.set_file_attributes(fd, name, 0o600, time.time_ns())
-                latest = os.fstat(fd).st_ctime_ns
-        finally:
-            os.close(fd)
-            self._root.remove(name)
-        return first
 
     def judge(self, path: bytes) -> tuple[Reason, str] | None:
         """Say why an entry cannot be made at this path; None if it may be tried.
@@ -120,6 +96,9 @@ class Targets:
 
     def replaceable(self, path: bytes) -> Replaceable | None:
         """Return which file may be replaced at this path; None if none may."""
+        wrong = self._placement.wrong.get(path)
+        if wrong is not None:
+            return known_file(*wrong)
         place = self._place(path.split(b"/", 1)[0])
         if place.policy is Policy.MERGE:
             return file_before(self._consent_time)
@@ -127,23 +106,24 @@ class Targets:
             return known_file(place.replaces, place.ctime_ns)
         return None
 
-    def make_directory(self, path: bytes) -> bool:
-        """Make a directory, or find one that may be merged into: True if it was made.
+    def make_directory(self, path: bytes) -> Identity | None:
+        """Make a directory, or find one that may be merged into: returns which it is if it is ours, None if found.
 
-        A second entry for the same directory is refused: on a file system that ignores case, two trees would mix.
+        One that an earlier session made is ours, too: at the top the one that was recorded, or an empty one, below
+        any. A second entry for the same directory is refused: on a file system that ignores case, two trees would mix.
 
         Raises:
             OSError: If it cannot be.
         """
         parent, name = self.locate(path)
         try:
-            made = True
+            ours = True
             try:
                 parent.make_directory(name)
             except FileExistsError:
-                if not self._merges(path):
+                ours = self._adopts(path, parent, name)
+                if not ours and not self._merges(path):
                     raise
-                made = False
             found = parent.status(name)
             if found is None or not stat.S_ISDIR(found.st_mode):
                 raise NotADirectoryError(errno.ENOTDIR, STANDS_THERE)
@@ -153,14 +133,55 @@ class Targets:
             self._directories.add(identity)
         finally:
             parent.release()
-        return made
+        if b"/" not in path:
+            self._ours.add(path)
+        return identity if ours else None
+
+    def to_be_recorded(self, path: bytes) -> bool:
+        """Say whether a later session must be told that a directory is ours; others it finds below such ones."""
+        return b"/" not in path or self._merges(path)
+
+    def _adopts(self, path: bytes, parent: Directory, name: bytes) -> bool:
+        """Say whether a directory that stands there was made by an earlier session."""
+        if self._made is None:
+            return False
+        found = parent.status(name)
+        if found is None or not stat.S_ISDIR(found.st_mode):
+            return False
+        if self._made.get(path) == (found.st_dev, found.st_ino):
+            return True
+        if self._merges(path):
+            return False
+        if b"/" in path:
+            return True  # its top-level directory was judged before
+        directory = parent.open_directory(name)
+        try:
+            return not directory.names()
+        finally:
+            directory.release()
+
+    def gone(self, path: bytes) -> bool:
+        """Say whether the directory that everything, or this entry, goes into was taken away while it was in use."""
+        with contextlib.suppress(OSError):
+            top, slash, _ = path.partition(b"/")
+            if self._root.gone():
+                return True
+            place = self._placement.place(top)
+            if slash and place is not None and top in self._ours:
+                return self._root.status(place.name) is None
+        return False
 
     def refuse(self, path: bytes, reason: Reason) -> None:
         """Let nothing be made below a directory that could not be made."""
         self._refused[path] = reason
 
-    def make_link(self, index: int, entry: Entry) -> list[Directory]:
+    def make_link(self, index: int, entry: Entry, renaming: Renaming | None = None) -> list[Directory]:
         """Make a link; return the directory to be synced and released.
+
+        Args:
+            index: The entry's.
+            entry: The link.
+            renaming: Called before an older link is replaced.
 
         Raises:
             OSError: If it cannot be made.
@@ -175,8 +196,11 @@ class Targets:
                 if not self._merges(entry.path) or not replaceable(found):
                     raise FileExistsError(errno.EEXIST, STANDS_THERE)
                 part = part_name(self._tag, index)
-                directory.make_link(part, entry.target)
+                self._make_part_link(directory, part, entry.target)
                 try:
+                    made = directory.status(part)
+                    if made is not None and renaming is not None:
+                        renaming(index, (made.st_dev, made.st_ino), (found.st_dev, found.st_ino))
                     settle_name(directory, part, name, replaceable)
                 except OSError:
                     directory.remove(part)
@@ -185,6 +209,17 @@ class Targets:
             directory.release()
             raise
         return [directory]
+
+    def _make_part_link(self, directory: Directory, part: bytes, target: bytes) -> None:
+        """Make a link under a part file's name, or find the one that an earlier session made."""
+        try:
+            directory.make_link(part, target)
+        except FileExistsError:
+            found = directory.status(part)
+            if self._made is None or found is None or not stat.S_ISLNK(found.st_mode):
+                raise
+            if directory.read_link(part) != target:
+                raise
 
     def finish_directory(self, _index: int, entry: Entry) -> list[Directory]:
         """Set a directory's mode and time; return the directories to be synced and released.

@@ -49,6 +49,7 @@ def test_pieces_may_be_in_work_side_by_side(directory: Directory) -> None:
     assert file.has_digest(digest_of(data))
     assert not file.has_digest(bytes(32))
     assert not file.has_leaf(1, bytes(32))
+    assert not file.reset(1)
     assert not file.has_digest(digest_of(data))  # a piece that was found wrong is not counted any more
     file.discard()
 

@@ -44,10 +44,12 @@ def test_several_entries_make_a_directory(tmp_path: Path) -> None:
     placement = planned(tmp_path / "new", (b"a", FILE), (b"b", FILE))
     assert placement.make_root
     assert not (tmp_path / "new").exists()
+    late = planned(tmp_path / "new", (b"a", FILE), (b"b", FILE))
     placement.prepare()
     assert (tmp_path / "new").is_dir()
+    placement.prepare()
     with pytest.raises(DiskError, match="did not exist a moment ago"):
-        placement.prepare()
+        late.prepare()
     assert placement.path(b"b") == tmp_path / "new" / "b"
 
 

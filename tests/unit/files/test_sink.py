@@ -455,7 +455,7 @@ def test_big_files_are_synced_on_the_way_and_a_failure_there_counts(
         def broken(_: int) -> None:
             raise OSError(5, "Input/output error")
 
-        monkeypatch.setattr("p2pal.files.finisher._sync_and_drop", broken)
+        monkeypatch.setattr("p2pal.files.finisher.sync_file", broken)
         index = disk.file(b"y", data)
         disk.seal()
         assert disk.failed == {index: Reason.DISK}

@@ -1,0 +1,127 @@
+"""Part files that stand on the disk and are not open: of earlier sessions, and those that were left for a later one."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Callable
+
+from p2pal.errors import ProtocolError
+from p2pal.files.arriving import Arriving, is_own
+from p2pal.files.failures import REPLACED
+from p2pal.files.names import check_path, part_names
+from p2pal.files.renames import Identity
+from p2pal.files.rooted import Directory
+from p2pal.transfer.checkpoint import Begun
+from p2pal.transfer.ops import Begin
+from p2pal.transfer.recall import ReceiveState
+
+Locate = Callable[[bytes], tuple[Directory, bytes]]
+
+
+def find_part(directory: Directory, tag: str, index: int, identity: Identity) -> tuple[bytes, os.stat_result] | None:
+    """Return the name under which an entry's part file stands, and its status; None if it does not.
+
+    Raises:
+        OSError: If the directory cannot be looked into.
+    """
+    for part in part_names(tag, index):
+        found = directory.status(part)
+        if found is not None and (found.st_dev, found.st_ino) == identity:
+            return part, found
+    return None
+
+
+def open_part(op: Begin, directory: Directory, tag: str, name: bytes, *, resumed: bool) -> Arriving:
+    """Open a file's part file: that of the claim, or a new one under the first of its names that is free.
+
+    What stands under one of them and is not known to be ours is left alone; only an empty file is not, where the
+    transfer goes on: a power cut can leave one that the checkpoint never heard of.
+
+    Raises:
+        OSError: If it cannot be, or the part file of the claim is not there.
+    """
+    if op.claim is not None:
+        found = find_part(directory, tag, op.index, op.claim.part)
+        if found is None or not is_own(found[1], op.claim.part):
+            raise FileNotFoundError(errno.ENOENT, REPLACED)
+        return Arriving(op, directory, found[0], name)
+    for part in part_names(tag, op.index):
+        try:
+            return Arriving(op, directory, part, name)
+        except FileExistsError:
+            if resumed and _remove_empty(directory, part):
+                with contextlib.suppress(FileExistsError):
+                    return Arriving(op, directory, part, name)
+    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+
+
+def _remove_empty(directory: Directory, part: bytes) -> bool:
+    found = directory.status(part)
+    if found is None or not stat.S_ISREG(found.st_mode) or found.st_size or found.st_nlink != 1:
+        return False
+    directory.remove(part)
+    return True
+
+
+class Leftovers:
+    """What the checkpoint names as begun, and is not open now.
+
+    Args:
+        locate: Finds an entry's directory by its path.
+        tag: Eight characters (0-9, a-z) that name this transfer's unfinished files.
+        resume: What earlier sessions left, if there were any.
+
+    Attributes:
+        resumed: Whether there were.
+    """
+
+    def __init__(self, locate: Locate, tag: str, resume: ReceiveState | None) -> None:
+        self.resumed = resume is not None
+        self._locate = locate
+        self._tag = tag
+        self._begun: dict[int, Begun] = {} if resume is None else resume.begun
+
+    def add(self, index: int, path: bytes, identity: Identity) -> None:
+        """Remember a part file that is left."""
+        self._begun[index] = Begun(index, identity, 0, 0, path)
+
+    def take(self, index: int, directory: Directory, *, keep: bool) -> Begun | None:
+        """An entry begins: return what the checkpoint says if its part file is gone on with, else remove that.
+
+        Raises:
+            OSError: If it cannot be removed.
+        """
+        begun = self._begun.get(index)
+        if begun is not None and not keep:
+            found = find_part(directory, self._tag, index, begun.part)
+            if found is not None:
+                directory.remove(found[0])
+        self._begun.pop(index, None)
+        return begun if keep else None
+
+    def remove(self, index: int) -> bool:
+        """Remove the part file of an entry, if there is one; say whether the checkpoint knew of one."""
+        begun = self._begun.pop(index, None)
+        if begun is None:
+            return False
+        if check_path(begun.path) is not None:  # nobody but a forged checkpoint says that
+            return False
+        with contextlib.suppress(OSError, ProtocolError):
+            directory, _ = self._locate(begun.path)
+            try:
+                found = find_part(directory, self._tag, index, begun.part)
+                if found is not None:
+                    directory.remove(found[0])
+            finally:
+                directory.release()
+        return True
+
+    def remove_all(self) -> list[int]:
+        """Remove all of them; return their entries."""
+        removed = list(self._begun)
+        for index in removed:
+            self.remove(index)
+        return removed
