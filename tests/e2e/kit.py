@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -37,10 +41,18 @@ def until(condition: Callable[[], T], what: str, seconds: float = PATIENCE) -> T
     return answer
 
 
+@functools.cache
+def _home() -> str:
+    """A place for the checkpoints of commands whose test does not ask for one; never the user's own."""
+    home = tempfile.mkdtemp(prefix="p2pal-home-")
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    return home
+
+
 def environment(**more: str) -> dict[str, str]:
     """The environment of a command: this one's without settings of ours, and nothing leaves the machine."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
-    return own | {"P2PAL_ONLY_LOOPBACK": "1", "PYTHONUNBUFFERED": "1"} | more
+    return own | {"P2PAL_ONLY_LOOPBACK": "1", "PYTHONUNBUFFERED": "1", "P2PAL_HOME": _home()} | more
 
 
 class Command:

@@ -18,8 +18,8 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Self
 
-from p2pal.app.events import AnyEvent, Failure, Summary
-from p2pal.errors import Interrupted, P2palError, first_error
+from p2pal.app.events import AnyEvent, Failure, Saved, Summary
+from p2pal.errors import CheckpointError, Interrupted, P2palError, first_error
 
 
 class Transfer(ABC):
@@ -34,8 +34,12 @@ class Transfer(ABC):
         self.summary: Summary | None = None
 
     @abstractmethod
-    async def _main(self) -> None:
-        """Do the work; return when it went well, raise when it did not."""
+    async def _work(self) -> P2palError | None:
+        """Do the work; raise, or return, what it ended with."""
+
+    @abstractmethod
+    async def _keep(self) -> Saved | None:
+        """Leave the disk in order; return how to go on later, if that is possible."""
 
     @abstractmethod
     def _stop(self) -> bool:
@@ -89,13 +93,22 @@ class Transfer(ABC):
 
     async def _run(self) -> None:
         try:
-            await self._main()
+            self._error = await self._work()
         except asyncio.CancelledError:
             self._error = Interrupted("stopped", hint="")
         except BaseExceptionGroup as group:
             self._error = first_error(group)
         except Exception as error:  # noqa: BLE001 - it is raised again from the iteration
             self._error = error
+        try:
+            saved = await self._keep()
+        except Exception as error:  # noqa: BLE001 - what came first says more
+            saved = None
+            self._error = self._error or error
+        if saved is not None:
+            self._emit(saved)
+            if isinstance(self._error, P2palError) and not isinstance(self._error, CheckpointError):
+                self._error.hint = ""  # what to do next has been said
         if self._cancelled and self._error is None and self.summary is None:
             self._error = Interrupted("stopped", hint="")
         failure = self._error

@@ -40,7 +40,18 @@ class Code(Event, frozen=True, tag="code"):
 
 def recv_command(code: str, server: str) -> str:
     """Return what to type on the other machine."""
-    return f"p2pal recv {code}" if server == DEFAULT_SERVER else f"p2pal recv -server {shlex.quote(server)} {code}"
+    return f"p2pal recv{_server_flag(server)} {code}"
+
+
+def resume_command(role: Role, shown_id: str, server: str) -> str:
+    """Return what to type to go on with a transfer; a receiver needs the code that the sender will have then."""
+    if role == "receive":
+        return recv_command("NEWCODE", server)
+    return f"p2pal send --resume {shown_id}{_server_flag(server)}"
+
+
+def _server_flag(server: str) -> str:
+    return "" if server == DEFAULT_SERVER else f" -server {shlex.quote(server)}"
 
 
 class Joining(Event, frozen=True, tag="joining"):
@@ -122,6 +133,12 @@ class Saved(Event, frozen=True, tag="saved"):
     command: str
     done: int
     total: int
+
+
+class Unsaved(Event, frozen=True, tag="unsaved"):
+    """No checkpoint can be kept, and why, in a few words: if this transfer is interrupted it cannot be gone on with."""
+
+    reason: str
 
 
 class Unproven(Event, frozen=True, tag="unproven"):
@@ -223,6 +240,6 @@ class Failure(Event, frozen=True, tag="error"):
 
 AnyEvent = (
     Listed | Code | Joining | WrongGuess | PeerJoined | Connected | Reconnecting | Reconnected | Silence | Waiting
-    | Offered | Accepted | Resuming | StartingOver | Unproven | Progress | FileDone | FileFailed | Saved | Summary
-    | Failure
+    | Offered | Accepted | Resuming | StartingOver | Unproven | Unsaved | Progress | FileDone | FileFailed | Saved
+    | Summary | Failure
 )  # fmt: skip

@@ -1,11 +1,9 @@
-"""The receiving use case: join, meet, ask, write, verify."""
+"""The receiving use case: join, meet, ask, write, verify; or go on with what was interrupted."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from time import monotonic
@@ -13,22 +11,24 @@ from typing import Final
 
 from p2pal.app.base import Transfer
 from p2pal.app.entries import kept_manifest
-from p2pal.app.events import Accepted, Joining, Offered, Top
+from p2pal.app.events import Accepted, Joining, Offered, Saved, StartingOver, Top, Unsaved
 from p2pal.app.options import ConnectOptions, Decision, ReceiveOptions
-from p2pal.app.shell import Shell, load_engine, peer_config
+from p2pal.app.recalling import recall, remember
+from p2pal.app.receiving import ReceiveStream
+from p2pal.app.saving import saved
+from p2pal.app.shell import Shell, load_engine, meeting_place, peer_config
 from p2pal.app.tracker import Tracker
 from p2pal.crypto import codes
 from p2pal.crypto.codes import Code
-from p2pal.errors import DiskError, Interrupted, P2palError
+from p2pal.errors import CheckpointError, DiskError, Interrupted, P2palError
+from p2pal.files.journal import Journal
 from p2pal.files.placement import Placement, plan
-from p2pal.files.pumps import WritePump
 from p2pal.files.sink import Sink
 from p2pal.peer.meeting import meet_sender
 from p2pal.peer.peer import Peer
 from p2pal.rendezvous.client import RendezvousClient
 from p2pal.rendezvous.mailbox import Mailbox
-from p2pal.transfer.events import OfferComplete, Started
-from p2pal.transfer.ops import SinkOp
+from p2pal.transfer.events import OfferComplete
 from p2pal.transfer.receiver import Receiver
 from p2pal.wire.transfer import Kind, Reason, name_text
 
@@ -36,9 +36,6 @@ Decide = Callable[[Offered, list[str]], Awaitable[Decision]]
 
 CONTROL_PAYLOAD: Final = 64 * 1024
 """Bytes of the largest payload that a receiver sends: verdicts and wants."""
-
-CLOSE_WAIT: Final = 2.0
-"""Seconds that the sender gets to close the session after our last word."""
 
 PATH_WAIT: Final = 0.5
 """Seconds that the offer may wait for the name of the path."""
@@ -53,14 +50,14 @@ def receive(
     connect: ConnectOptions | None = None,
     decide: Decide | None = None,
 ) -> Transfer:
-    """Receive what the sender of this code offers.
+    """Receive what the sender of this code offers, or the rest of it: an interrupted transfer goes on by itself.
 
     Args:
         code: The join code; a typo that can only mean one word is corrected.
         options: Where to, and whether existing files may be replaced.
         connect: Server, STUN and TURN.
         decide: Is asked before anything is written, with the offer and the names that exist already; without it
-            everything is accepted and nothing is replaced.
+            everything is accepted and nothing is replaced. A transfer that goes on was agreed to before.
 
     Returns:
         An async context manager and stream of events.
@@ -73,79 +70,110 @@ def receive(
 
 
 class _Receive(Shell):
-    _machine: Receiver
-
     def __init__(self, code: Code, options: ReceiveOptions, connect: ConnectOptions, decide: Decide | None) -> None:
         super().__init__(connect)
         self._code = code
         self._options = options
         self._decide = decide
-        self._pump: WritePump | None = None
-        self._tasks: asyncio.TaskGroup
-        self._deciding: asyncio.Task[None] | None = None
-        self._writer: asyncio.Task[None] | None = None
-        self._local_error: P2palError | None = None
+        self._current: ReceiveStream | None = None
+        self._machine: Receiver
+        self._consenting: asyncio.Task[None] | None = None
+        self._journal: Journal | None = None
+        self._problem: P2palError | None = None  # ours: what the other side hears of it says less
         self._disk_reason = Reason.PERMISSION  # what the sender hears if the disk refuses before the first byte
-        # Flow control: after how many operations in all each payload that we took is dealt with.
-        self._ops: list[SinkOp] = []
-        self._submitted = 0
-        self._executed = 0
-        self._owed: deque[int] = deque()
 
-    async def _main(self) -> None:
+    @property
+    def _stream(self) -> ReceiveStream | None:
+        return self._current
+
+    async def _work(self) -> P2palError | None:
         with kept_manifest() as manifest:
-            try:
-                now = monotonic()
-                self._machine = Receiver(payload_limit=CONTROL_PAYLOAD, manifest=manifest, now=now)
-                self._tracker = Tracker("receive", manifest, self._emit, now)
-                async with asyncio.TaskGroup() as self._tasks:
-                    engine = self._tasks.create_task(load_engine(loopback=self._connect.on_this_machine))
-                    await self._join(engine)
-            finally:
-                if self._pump is not None:
-                    await self._pump.close()
+            now = monotonic()
+            self._machine = Receiver(payload_limit=CONTROL_PAYLOAD, manifest=manifest, now=now)
+            tracker = Tracker("receive", manifest, self._emit, now)
+            self._current = stream = ReceiveStream(
+                self._machine, tracker, self._emit, self._offered, wait=self._connect.wait
+            )
+            async with asyncio.TaskGroup() as tasks:
+                engine = tasks.create_task(load_engine(loopback=self._connect.on_this_machine))
+                await self._join(engine, stream)
             # Within the block: the last report still names files.
-            error = self._local_error or self._tracker.conclude(monotonic(), self._path)
-            if error is not None:
-                raise error
+            return self._problem or tracker.conclude(monotonic(), stream.path)
 
-    async def _join(self, engine: asyncio.Task[None]) -> None:
+    async def _join(self, engine: asyncio.Task[None], stream: ReceiveStream) -> None:
         async with RendezvousClient(self._connect.server) as client:
             joined = await client.join(self._code.slot)
             self._emit(Joining())
             mailbox = client.mailbox("receive", joined.token)
-            async with self._tended(mailbox, lambda: self._last_word(mailbox)) as tender:
+            async with self._tended(mailbox, lambda: self._last_word(mailbox, stream)) as tender:
                 try:
                     meeting = meet_sender(mailbox, codes.password(self._code), joined.rendezvous_id, joined.attempt)
                     met = await self._meet(meeting, tender, joined.expires_in)
                     await engine
                     config = peer_config(self._connect, joined.ice_servers, sender=False, max_payload=CONTROL_PAYLOAD)
-                    await self._stream(Peer(met, config, self))
+                    peer = Peer(met, config, stream, meeting_place(client, "receive"))
+                    await stream.run(peer, stopped=self._cancelled)
                 finally:
-                    for task in (self._deciding, self._writer):
-                        if task is not None:
-                            task.cancel()
+                    if self._consenting is not None:
+                        self._consenting.cancel()
 
-    async def _last_word(self, mailbox: Mailbox) -> None:
+    async def _last_word(self, mailbox: Mailbox, stream: ReceiveStream) -> None:
         # What ran to its end the sender completes; leaving would open the code for another receiver.
-        if self._tracker.finished is None:
+        if not stream.finished:
             mailbox.leave()
 
     # Consent
 
-    def _handle_event(self, event: object) -> None:
-        if isinstance(event, OfferComplete):
-            self._deciding = self._tasks.create_task(self._consent(event))
-        elif isinstance(event, Started):
-            self._tracker.begin(monotonic())
-        self._tracker.handle(event)
+    def _offered(self, offer: OfferComplete) -> None:
+        self._consenting = asyncio.create_task(self._consent(offer))
 
     async def _consent(self, offer: OfferComplete) -> None:
-        """Show the offer, ask, prepare the disk, and answer."""
+        """Go on with an earlier transfer, or show the offer, ask, and prepare the disk; answer."""
+        stream = self._current
+        assert stream is not None  # noqa: S101 - for the type checker
         # Which way it came is said before anyone is asked, not in the middle of the question.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATH_WAIT):
-                await self._path_known.wait()
+                await stream.path_known.wait()
+        try:
+            if not await self._go_on(stream):
+                await self._begin(stream, offer)
+        except P2palError as error:
+            # The disk, or the person's way out of the question; the sender hears of it, and the caller which it was.
+            self._problem = error
+            if isinstance(error, CheckpointError):
+                self._refuse(Reason.OTHER)
+            elif isinstance(error, DiskError):
+                self._refuse(self._disk_reason)
+            else:
+                self._refuse(Reason.CANCELLED if isinstance(error, Interrupted) else Reason.DECLINED)
+        except Exception as error:  # noqa: BLE001 - nobody awaits this task: who runs the peer hears of it
+            if stream.peer is not None:
+                stream.peer.abandon(error)
+
+    async def _go_on(self, stream: ReceiveStream) -> bool:
+        """Go on with the transfer that the sender proves to know; False if there is none."""
+        machine, peer = self._machine, stream.peer
+        if not machine.offered_proof or peer is None:
+            return False
+        found = await asyncio.to_thread(recall, machine, peer.transcript, self._options, self._disk_full)
+        if isinstance(found, str):
+            self._emit(StartingOver(reason=found))
+            return False
+        self._journal = found.journal
+        for name, reason in found.restarts:
+            self._emit(StartingOver(reason=reason, name=name))
+        sink = await asyncio.to_thread(found.open_sink)
+        if stream.begin_writing(sink):
+            stream.resumes, stream.where = found.header.id, str(found.root)
+            machine.accept(monotonic(), resume=found.resume, proof=found.proof)
+            stream.drain()
+        return True
+
+    def _disk_full(self) -> None:
+        self._disk_reason = Reason.DISK
+
+    async def _begin(self, stream: ReceiveStream, offer: OfferComplete) -> None:
         offered = Offered(
             tops=[
                 Top(name=name_text(top.path), kind=_KINDS[top.kind], files=top.files, size=top.size)  # type: ignore[arg-type]
@@ -157,42 +185,31 @@ class _Receive(Shell):
             total=offer.total,
         )
         self._emit(offered)
-        try:
-            placement = await asyncio.to_thread(self._plan, offer)
-            decision = Decision(accept=True, replace=self._options.overwrite)
-            if self._decide is not None:
-                decision = await self._decide(offered, [name_text(name) for name in placement.existing])
-            if not decision.accept:
-                self._refuse(Reason.DECLINED)
-                return
-            sink = await asyncio.to_thread(self._open_sink, placement, decision.replace or self._options.overwrite)
-        except P2palError as error:
-            # The disk, or the person's way out of the question; the sender hears of it, and the caller which it was.
-            self._local_error = error
-            if isinstance(error, DiskError):
-                self._refuse(self._disk_reason)
-            else:
-                self._refuse(Reason.CANCELLED if isinstance(error, Interrupted) else Reason.DECLINED)
+        placement = await asyncio.to_thread(self._plan, offer)
+        replace = self._options.overwrite
+        decision = Decision(accept=True, replace=replace)
+        if self._decide is not None:
+            decision = await self._decide(offered, [name_text(name) for name in placement.existing])
+        if not decision.accept:
+            self._refuse(Reason.DECLINED)
             return
-        self._pump = WritePump(sink)
-        self._writer = self._tasks.create_task(self._collect(self._pump))
-        if self._machine.done:
-            return
-        self._emit(Accepted(files=offer.files, total=offer.total, renamed=placement.renamed))
-        self._machine.accept(monotonic())
-        self._drain()
+        sink = await asyncio.to_thread(self._open_sink, stream, placement, decision.replace or replace)
+        if stream.begin_writing(sink):
+            self._emit(Accepted(files=offer.files, total=offer.total, renamed=placement.renamed))
+            self._machine.accept(monotonic())
+            stream.drain()
 
     def _refuse(self, reason: Reason) -> None:
-        if not self._machine.done:
+        if not self._machine.done and self._current is not None:
             self._machine.refuse(reason, "", monotonic())
-            self._drain()
+            self._current.drain()
 
     def _plan(self, offer: OfferComplete) -> Placement:
         placement = plan(self._options.out or Path(), self._tops())
         try:
             placement.check_space(offer.total)
         except DiskError:
-            self._disk_reason = Reason.DISK
+            self._disk_full()
             raise
         return placement
 
@@ -200,50 +217,28 @@ class _Receive(Shell):
         """Every top-level entry, also those that the offer's summary only counts."""
         return [(entry.path, entry.kind) for entry in self._machine.manifest if b"/" not in entry.path]
 
-    def _open_sink(self, placement: Placement, replace: bool) -> Sink:
+    def _open_sink(self, stream: ReceiveStream, placement: Placement, replace: bool) -> Sink:
+        """Fix the names, keep what a resume needs, durably, and open the disk: all before the sender hears yes."""
+        assert stream.peer is not None  # noqa: S101 - for the type checker
         placement.resolve(overwrite=replace)
-        return Sink(placement, self._tag())
+        journal, tag, problem = remember(self._machine, placement, stream.peer.resume_key(), self._options)
+        self._journal = journal
+        if problem:
+            self._loop.call_soon_threadsafe(self._emit, Unsaved(reason=problem))
+        return Sink(placement, tag, journal=journal)
 
-    def _tag(self) -> str:
-        return base64.b32encode(self._machine.transfer_id)[:8].decode().lower()
+    # The end
 
-    # Writing
-
-    async def _collect(self, pump: WritePump) -> None:
-        while True:
-            results, executed = await pump.get()
-            self._executed += executed
-            if results:
-                self._machine.handle_results(results, monotonic())
-            self._drain()
-
-    def _move(self) -> None:
-        self._take_ops()
-        if self._ops and self._pump is not None:
-            self._submitted += len(self._ops)
-            self._pump.submit(self._ops)
-            self._ops.clear()
-        self._settle()
-
-    def _take_ops(self) -> None:
-        """Take what is to be done; the pump gets it once for all payloads that came together."""
-        if self._pump is not None:
-            self._ops.extend(self._machine.ops())
-
-    def _credit(self) -> None:
-        self._take_ops()
-        self._owed.append(self._submitted + len(self._ops))
-
-    def _settle(self) -> None:
-        """Give the window back for every payload whose operations were carried out: a slow disk slows the sender."""
-        owed, count = self._owed, 0
-        while owed and owed[0] <= self._executed:
-            owed.popleft()
-            count += 1
-        if count and self._peer is not None:
-            self._peer.consumed(count)
-
-    async def _close(self, peer: Peer) -> None:
-        """The sender closes when it has our last word; one that does not is left alone after a while."""
-        await peer.wait_closed(CLOSE_WAIT)
-        await peer.close()
+    async def _keep(self) -> Saved | None:
+        """Give the checkpoint up, or keep it and return the event that tells how to go on."""
+        journal, stream = self._journal, self._current
+        if stream is not None:
+            await stream.end_writing()
+        if journal is None or stream is None:
+            return None
+        tracker = stream.tracker
+        if tracker.complete:
+            await asyncio.to_thread(journal.remove)
+            return None
+        journal.close()
+        return saved(journal, "receive", self._connect.shown_server, min(tracker.done, tracker.total), tracker.total)

@@ -1,10 +1,12 @@
-"""The sending use case: walk, announce, meet, offer, stream."""
+"""The sending use case: walk, announce, meet, offer, stream; and go on with a transfer that was interrupted."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 from time import monotonic
@@ -12,143 +14,247 @@ from typing import Final
 
 from p2pal.app.base import Transfer
 from p2pal.app.entries import kept_manifest
-from p2pal.app.events import Accepted, Code, Listed, WrongGuess, recv_command
+from p2pal.app.events import (
+    Accepted,
+    Code,
+    Listed,
+    Resuming,
+    Saved,
+    StartingOver,
+    Unproven,
+    Unsaved,
+    WrongGuess,
+    recv_command,
+)
 from p2pal.app.options import ConnectOptions, SendOptions
-from p2pal.app.shell import Shell, keeping_the_list, load_engine, peer_config
+from p2pal.app.saving import SendLog, saved
+from p2pal.app.sending import SendStream
+from p2pal.app.shell import Shell, load_engine, meeting_place, peer_config
+from p2pal.app.stream import keeping_the_list
 from p2pal.app.tracker import Tracker
 from p2pal.crypto import codes
-from p2pal.errors import CodeUnknown, Refused, ServerRefused, UsageError
-from p2pal.files.pumps import ReadPump
+from p2pal.crypto.keys import Role, resume_proof
+from p2pal.errors import CheckpointError, CodeUnknown, P2palError, Refused, ServerRefused, UsageError
+from p2pal.files.checkpoints import Checkpoints
 from p2pal.files.source import Source, WalkFailed
-from p2pal.peer.meeting import Guesses, GuessReason, meet_receiver
+from p2pal.peer.meeting import Guesses, GuessReason, Introduction, meet_receiver
 from p2pal.peer.peer import Peer
 from p2pal.rendezvous.client import Created, RendezvousClient
 from p2pal.rendezvous.mailbox import Mailbox
+from p2pal.transfer.checkpoint import Header
 from p2pal.transfer.events import Started
+from p2pal.transfer.manifest import Manifest
+from p2pal.transfer.recall import SendState
 from p2pal.transfer.sender import Sender
 from p2pal.wire.transfer import CHUNK_OVERHEAD, Entry, name_text
 
 Confirm = Callable[[Listed], Awaitable[bool]]
+Admit = Callable[[], Awaitable[bool]]
 Path = str | os.PathLike[str]
 
 WALK_BATCH: Final = 500
-BACKLOG: Final = 4 << 20
-"""Bytes read from disk that may wait for the session."""
+
+REFUSAL: Final = 3.0
+"""Seconds in which someone who is turned away hears of it."""
 
 
 def send(
-    paths: Sequence[Path],
+    paths: Sequence[Path] = (),
     *,
     options: SendOptions | None = None,
     connect: ConnectOptions | None = None,
     confirm: Confirm | None = None,
+    resume: str | None = None,
+    admit: Admit | None = None,
 ) -> Transfer:
     """Send files and trees to whoever joins with the code.
 
     Args:
-        paths: Files, and with ``options.recursive`` directories.
+        paths: Files, and with ``options.recursive`` directories; none with ``resume``.
         options: What and how; the defaults are those of the command line.
         connect: Server, STUN and TURN.
         confirm: Is asked once everything is listed and before there is a code; False ends with Refused. Without it
             the code comes at once and the trees are walked while it waits.
+        resume: The id of a checkpoint, or the beginning of one: goes on with that transfer, under a new code. A file
+            that is missing or unreadable by then fails by itself.
+        admit: Is asked when someone who knows the code joins after the receiver was lost and cannot prove to be that
+            receiver; without it such are refused.
 
     Returns:
         An async context manager and stream of events. The iteration raises UsageError if a path does not exist or is
         a directory without ``recursive``, and the other errors of :mod:`p2pal.errors` as they happen.
     """
-    return _Send(paths, options or SendOptions(), connect or ConnectOptions(), confirm)
+    return _Send(paths, options or SendOptions(), connect or ConnectOptions(), confirm, resume, admit)
 
 
 class _Send(Shell):
-    _machine: Sender
-
     def __init__(
-        self, paths: Sequence[Path], options: SendOptions, connect: ConnectOptions, confirm: Confirm | None
+        self,
+        paths: Sequence[Path],
+        options: SendOptions,
+        connect: ConnectOptions,
+        confirm: Confirm | None,
+        resume: str | None,
+        admit: Admit | None,
     ) -> None:
         super().__init__(connect)
         self._paths = paths
         self._options = options
         self._confirm = confirm
-        self._pump: ReadPump | None = None
-        self._room = asyncio.Event()
-        self._met = False
+        self._resume = resume
+        self._admit = admit
+        self._header: Header | None = None  # of the transfer that goes on
+        self._log = SendLog(options.home, options.checkpoint_ttl)
+        self._guesses = Guesses()
+        self._source: Source
+        self._manifest: Manifest
+        self._transfer_id = b""
+        self._resume_key = b""  # of the receiver that agreed, once one has
+        # The stream that counts, and the next one once it has proved itself.
+        self._current: SendStream | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._heir: tuple[SendStream, asyncio.Task[None]] | None = None
+        self._succession = asyncio.Event()
+        self._code_free = asyncio.Event()
 
-    async def _main(self) -> None:
-        options = self._options
-        if not self._paths:
+    @property
+    def _stream(self) -> SendStream | None:
+        return self._current
+
+    async def _work(self) -> P2palError | None:
+        if self._resume is None and not self._paths:
             raise UsageError("nothing to send", hint="name at least one file")
-        source = await asyncio.to_thread(
-            Source, self._paths, recursive=options.recursive, skip_errors=options.skip_errors
-        )
-        with kept_manifest() as manifest:
-            try:
-                now = monotonic()
-                self._machine = Sender(
-                    os.urandom(16),
-                    payload_limit=self._payload_limit,
-                    skip_errors=options.skip_errors,
-                    manifest=manifest,
-                    now=now,
-                )
-                self._tracker = Tracker("send", manifest, self._emit, now)
+        self._source = await asyncio.to_thread(self._open_source)
+        try:
+            with kept_manifest() as self._manifest:
+                self._current = self._new_stream(self._first_machine(), leading=True)
                 async with asyncio.TaskGroup() as tasks:
                     engine = tasks.create_task(load_engine(loopback=self._connect.on_this_machine))
-                    walk = tasks.create_task(self._walk(source))
+                    walk = tasks.create_task(self._walk(self._source))
                     if self._confirm is not None:
                         await walk
-                        if not await self._confirm(self._listing(source)):
+                        if not await self._confirm(self._listing()):
                             raise Refused("you chose not to send", hint="")
-                    await self._serve(tasks, source, engine)
+                    await self._serve(engine)
                     walk.cancel()
-            finally:
-                if self._pump is None:
-                    source.close()
-            # Within the block: the last report still names files.
-            error = self._tracker.conclude(monotonic(), self._path)
-            if error is not None:
-                raise error
+                # Within the block: the last report still names files.
+                return self._current.tracker.conclude(monotonic(), self._current.path)
+        finally:
+            await asyncio.to_thread(self._source.close)
+
+    def _open_source(self) -> Source:
+        options = self._options
+        if self._resume is None:
+            self._transfer_id = os.urandom(16)
+            return Source(self._paths, recursive=options.recursive, skip_errors=options.skip_errors)
+        opened = Checkpoints(options.home).open(self._resume, "send")
+        self._log.journal = opened.journal
+        self._header = opened.header
+        self._transfer_id = opened.header.transfer_id
+        self._resume_key = opened.header.resume_key
+        opened.begin(time.time())
+        state = opened.state
+        if not isinstance(state, SendState):
+            raise CheckpointError("the checkpoint is not a sender's")
+        return Source.restored(state.tops, opened.listing(), state.leaves, state.leaves_at)
+
+    # Streams
+
+    def _first_machine(self) -> Sender:
+        return Sender(
+            self._transfer_id,
+            payload_limit=self._payload_limit,
+            # Who goes on with a transfer wants the rest of it: a file that is gone by now stops no other.
+            skip_errors=self._skip_errors,
+            manifest=self._manifest,
+            now=monotonic(),
+        )
+
+    @property
+    def _skip_errors(self) -> bool:
+        return self._options.skip_errors or self._header is not None
 
     @property
     def _payload_limit(self) -> int:
         return self._options.chunk_kib * 1024 + CHUNK_OVERHEAD
 
-    async def _tend(self, mailbox: Mailbox) -> None:
-        try:
-            await super()._tend(mailbox)
-        except CodeUnknown as error:  # the code is ours: there is none to check
-            message = "the signaling server does not know this transfer any more"
-            raise ServerRefused(message, hint="send again to get a new code") from error
+    def _new_stream(self, machine: Sender, *, leading: bool) -> SendStream:
+        def emit(event: object) -> None:
+            stream.emit(event)  # type: ignore[arg-type]
+
+        tracker = Tracker("send", self._manifest, emit, monotonic())
+        stream = SendStream(
+            machine, tracker, self._emit, self._source, self._log, wait=self._connect.wait, leading=leading
+        )
+        stream.listen(self._started, self._code_free.set)
+        return stream
+
+    def _peer(self, met: Introduction, stream: SendStream, client: RendezvousClient, created: Created) -> Peer:
+        config = peer_config(self._connect, created.ice_servers, sender=True, max_payload=self._payload_limit)
+        return Peer(met, config, stream, meeting_place(client, "send"))
+
+    def _started(self, started: Started) -> None:
+        """The receiver of the stream that counts has agreed: remember it, and report."""
+        stream, manifest = self._current, self._manifest
+        assert stream is not None  # noqa: S101 - for the type checker
+        assert stream.peer is not None  # noqa: S101
+        if started.resumed:
+            journal = self._log.journal
+            changed = len(self._source.changed) + len(self._source.vanished)
+            name = "" if journal is None else journal.id
+            self._emit(Resuming(id=name, files=started.files, done=started.done, total=manifest.total, changed=changed))
+            return
+        if self._resume_key:
+            self._emit(StartingOver(reason="the other side has nothing of this transfer"))
+        self._resume_key = stream.peer.resume_key()
+        self._log.begin(
+            self._source,
+            manifest,
+            transfer_id=self._transfer_id,
+            resume_key=self._resume_key,
+            skip_errors=self._skip_errors,
+            on_problem=lambda problem: self._emit(Unsaved(reason=problem)),
+        )
+        self._emit(Accepted(files=manifest.files, total=manifest.total, renamed={}))
+
+    # The walk
 
     async def _walk(self, source: Source) -> None:
+        assert self._current is not None  # noqa: S101 - for the type checker
+        stream = self._current
+        machine = stream.machine
         walk = source.walk()
         while found := await asyncio.to_thread(lambda: list(islice(walk, WALK_BATCH))):
             now = monotonic()
             with keeping_the_list():
-                self._machine.add_entries((entry for entry in found if isinstance(entry, Entry)), now)
+                machine.add_entries((entry for entry in found if isinstance(entry, Entry)), now)
             for failure in found:
                 if isinstance(failure, WalkFailed):
-                    self._machine.add_failure(failure.name, failure.reason, failure.text, now)
-            self._drain()
-            if self._machine.done:
+                    machine.add_failure(failure.name, failure.reason, failure.text, now)
+            stream.drain()
+            if machine.done:
                 self._check_alive()
                 return
-        self._machine.finish_offer(monotonic())
-        self._emit(self._listing(source))
-        self._drain()
+        machine.finish_offer(monotonic())
+        self._emit(self._listing())
+        stream.drain()
 
     def _check_alive(self) -> None:
         """Raise why the batch stopped before there was anyone to tell: nobody need come for what will not be sent."""
-        if self._machine.done and self._peer is None:
-            error = self._tracker.conclude(monotonic(), "")
+        stream = self._current
+        if stream is not None and stream.machine.done and stream.peer is None:
+            error = stream.tracker.conclude(monotonic(), "")
             if error is not None:
                 raise error
 
-    def _listing(self, source: Source) -> Listed:
-        manifest = self._machine.manifest
-        names = [name_text(name) for name in source.names]
+    def _listing(self) -> Listed:
+        manifest = self._manifest
+        names = [name_text(name) for name in self._source.names]
         return Listed(names=names, files=manifest.files, entries=len(manifest), total=manifest.total)
 
-    async def _serve(self, tasks: asyncio.TaskGroup, source: Source, engine: asyncio.Task[None]) -> None:
+    # Meeting
+
+    async def _serve(self, engine: asyncio.Task[None]) -> None:
         """Open a transfer at the server, wait for someone who knows the words, and stream."""
         async with RendezvousClient(self._connect.server) as client:
             created = await client.create(self._options.ttl)
@@ -156,24 +262,21 @@ class _Send(Shell):
             mailbox = client.mailbox("send", created.token)
             async with self._tended(mailbox, lambda: self._last_word(client, created, mailbox)) as tender:
                 self._announce(str(code), created)
-                meeting = meet_receiver(
-                    mailbox, codes.password(code), created.rendezvous_id, Guesses(), self._guess_failed
-                )
-                met = await self._meet(meeting, tender, self._options.ttl)
-                self._met = True
+                password = codes.password(code)
+                met = await self._meet(self._reception(mailbox, password, created), tender, self._options.ttl)
                 await engine
                 self._check_alive()
-                self._pump = ReadPump(source)
-                reader = tasks.create_task(self._read(self._pump))
-                try:
-                    self._machine.start(monotonic())
-                    config = peer_config(
-                        self._connect, created.ice_servers, sender=True, max_payload=self._payload_limit
-                    )
-                    await self._stream(Peer(met, config, self))
-                finally:
-                    reader.cancel()
-                    self._pump.close()
+                await self._run_streams(met, mailbox, password, client, created)
+
+    async def _reception(self, mailbox: Mailbox, password: bytes, created: Created) -> Introduction:
+        return await meet_receiver(mailbox, password, created.rendezvous_id, self._guesses, self._guess_failed)
+
+    async def _tend(self, mailbox: Mailbox) -> None:
+        try:
+            await super()._tend(mailbox)
+        except CodeUnknown as error:  # the code is ours: there is none to check
+            message = "the signaling server does not know this transfer any more"
+            raise ServerRefused(message, hint="send again to get a new code") from error
 
     def _announce(self, code: str, created: Created) -> None:
         server = self._connect.shown_server
@@ -184,7 +287,7 @@ class _Send(Shell):
 
     async def _last_word(self, client: RendezvousClient, created: Created, mailbox: Mailbox) -> None:
         """Whoever comes later with the code learns that the transfer is over."""
-        if self._met:
+        if self._current is not None and self._current.peer is not None and not self._code_free.is_set():
             mailbox.complete()
             await mailbox.close()
             if not self._mailbox_failed:
@@ -192,41 +295,128 @@ class _Send(Shell):
         # Nobody came, or the receiver left before we could say that it is done.
         await client.delete(created.rendezvous_id, created.token)
 
-    async def _read(self, pump: ReadPump) -> None:
-        while True:
-            await self._room.wait()
-            results = await pump.get()
-            self._machine.handle_source(results, monotonic())
-            self._drain()
+    # One stream after another
 
-    def _move(self) -> None:
-        if self._pump is not None:
-            for job in self._machine.jobs():
-                self._pump.submit(job)
-        if self._machine.backlog < BACKLOG:
-            self._room.set()
-        else:
-            self._room.clear()
+    async def _run_streams(
+        self, met: Introduction, mailbox: Mailbox, password: bytes, client: RendezvousClient, created: Created
+    ) -> None:
+        """Run the stream that counts; where its receiver is lost, another one may take its place."""
+        stream = self._current
+        assert stream is not None  # noqa: S101 - for the type checker
+        self._prove(stream.machine, met)
+        peer = self._peer(met, stream, client, created)
+        running = self._running = asyncio.create_task(stream.run(peer, stopped=self._cancelled))
+        lobby = asyncio.create_task(self._lobby(mailbox, password, client, created))
+        try:
+            while True:
+                succession = asyncio.create_task(self._succession.wait())
+                await asyncio.wait((running, succession), return_when=asyncio.FIRST_COMPLETED)
+                succession.cancel()
+                if self._heir is None:
+                    await running
+                    return
+                self._succession.clear()
+                if stream.finished:
+                    await _ended(self._heir[1])
+                    await running
+                    return
+                await _ended(running)
+                (stream, running), self._heir = self._heir, None
+                self._current, self._running = stream, running
+                stream.lead()
+        finally:
+            lobby.cancel()
+            await asyncio.wait((lobby,))
+            for task in (running, *(() if self._heir is None else (self._heir[1],))):
+                await _ended(task)
 
-    def _handle_event(self, event: object) -> None:
-        if isinstance(event, Started):
-            self._tracker.begin(monotonic())
-            manifest = self._machine.manifest
-            self._emit(Accepted(files=manifest.files, total=manifest.total, renamed={}))
-        self._tracker.handle(event)
+    def _prove(self, machine: Sender, met: Introduction) -> None:
+        """Say to the other side which transfer goes on, if one does."""
+        if self._resume_key:
+            transcript = met.secret.master().transcript()
+            ours = resume_proof(self._resume_key, Role.SENDER, transcript)
+            machine.prove(ours, resume_proof(self._resume_key, Role.RECEIVER, transcript))
 
-    def _look(self, now: float) -> None:
-        # What is still on its way has not arrived, whatever was handed to the session.
-        on_way = 0 if self._peer is None else self._peer.unacked_bytes
-        due = self._machine.next_timeout()
-        if due is not None and due <= now:
-            self._machine.handle_timeout(now, on_way)
-            self._drain()
-        self._tracker.progress(now, on_way)
+    async def _lobby(self, mailbox: Mailbox, password: bytes, client: RendezvousClient, created: Created) -> None:
+        """Serve whoever joins again once the receiver was lost.
 
-    async def _close(self, peer: Peer) -> None:
-        await peer.close()
+        The words alone do not do: they may have been overheard. Who proves to have had the session before takes its
+        place; of others the user is asked, while the session that there is goes on waiting for its own receiver.
+        """
+        with contextlib.suppress(P2palError):  # no guesses left, or the server is gone: nobody else can join
+            while True:
+                await self._code_free.wait()
+                met = await self._reception(mailbox, password, created)
+                self._code_free.clear()
+                machine = self._successor()
+                if machine is None:
+                    mailbox.release(met.attempt, "busy")
+                    self._code_free.set()
+                    continue
+                self._prove(machine, met)
+                stream = self._new_stream(machine, leading=False)
+                task = asyncio.create_task(stream.run(self._peer(met, stream, client, created)))
+                if await self._audition(stream, task):
+                    self._heir = (stream, task)
+                    self._succession.set()
+                else:
+                    mailbox.release(met.attempt, "declined")
+                    self._code_free.set()
 
-    def _credit(self) -> None:
-        if self._peer is not None:
-            self._peer.consumed(1)
+    async def _audition(self, stream: SendStream, task: asyncio.Task[None]) -> bool:
+        """Hear whether the one who joined may take the place of the receiver; otherwise end the stream."""
+        try:
+            if await self._is_heir(stream):
+                return True
+            await asyncio.wait((task,), timeout=REFUSAL)  # the refusal must get out
+        except BaseException:
+            await _ended(task)
+            raise
+        await _ended(task)
+        return False
+
+    def _successor(self) -> Sender | None:
+        """Return a machine for another receiver; None while the offer is not complete, or after the end."""
+        stream = self._current
+        if stream is None or stream.finished or stream.started is None:
+            return None
+        return stream.machine.successor(monotonic())
+
+    async def _is_heir(self, stream: SendStream) -> bool:
+        await stream.decided.wait()
+        if stream.unproven:
+            self._emit(Unproven())
+            if self._admit is None or not await self._admit():
+                stream.turn_away()
+                return False
+            stream.decided.clear()
+            stream.admit()
+            await stream.decided.wait()
+        return stream.started is not None
+
+    # The end
+
+    async def _keep(self) -> Saved | None:
+        """Give the checkpoint up, or keep it and return the event that tells how to go on."""
+        log, stream = self._log, self._current
+        await log.ready()
+        journal = log.journal
+        if journal is None or stream is None:
+            return None
+        tracker = stream.tracker
+        if tracker.complete:
+            await asyncio.to_thread(log.remove)
+            return None
+        log.flush(monotonic(), tracker.done, tracker.files_done, final=True)
+        total = self._header.total if self._header is not None else tracker.total
+        event = saved(journal, "send", self._connect.shown_server, min(tracker.done, total), total)
+        log.close()
+        return event
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Cancel a task, and wait until it is over, however it ends."""
+    task.cancel()
+    await asyncio.wait((task,))
+    if not task.cancelled():
+        task.exception()

@@ -35,16 +35,34 @@ class Tracker:
         self._index: int | None = None
         self._file_done = 0
         self._moved = 0
-        self._files_done = 0
+        self._here = 0  # bytes that were at the receiver before this session
+        self.files_done = 0
         self._failed = 0
         self._reasons: set[Reason] = set()
         self._last: tuple[int, int, int] | None = None
         self.aborted: Aborted | None = None
         self.finished: Finished | None = None
 
-    def begin(self, now: float) -> None:
-        """Files flow from now on: the rate counts from here."""
+    @property
+    def done(self) -> int:
+        """Bytes that moved, in this session and before."""
+        return self._here + self._moved
+
+    @property
+    def total(self) -> int:
+        """Bytes of the whole transfer."""
+        return self._manifest.total
+
+    @property
+    def complete(self) -> bool:
+        """Every entry has its end, and nobody stopped the transfer: there is nothing to go on with."""
+        return self.finished is not None and self.aborted is None and bool(self.finished.seconds)
+
+    def begin(self, now: float, *, files: int = 0, done: int = 0) -> None:
+        """Files flow from now on: the rate counts from here. ``files`` and ``done`` bytes were there before."""
         self._meter = Meter(now)
+        self._here = done
+        self.files_done += files
 
     def handle(self, event: object) -> None:
         """Take one event of the machine."""
@@ -54,11 +72,11 @@ class Tracker:
                 if event.index == self._index:
                     self._file_done += event.count
             case EntryStarted():
-                self._index, self._file_done = event.index, 0
+                self._index, self._file_done = event.index, event.done
             case EntryFinished():
                 entry = self._manifest[event.index]
                 if entry.kind is Kind.FILE:
-                    self._files_done += 1
+                    self.files_done += 1
                     self._emit(FileDone(name=entry.name, size=entry.size, digest=event.digest.hex()))
             case EntryFailed():
                 name = event.name if event.index is None else self._manifest[event.index].name
@@ -78,9 +96,10 @@ class Tracker:
             in_flight: Bytes that were handed on but are not known to have arrived.
             average: At the end, the rate over the whole time: the smoothed one of a short transfer says nothing.
         """
-        done = max(0, self._moved - in_flight)
-        state = (done, self._files_done, self._failed)
-        rate = self._meter.sample(done, now) if average is None else average
+        moved = max(0, self._moved - in_flight)
+        done = self._here + moved
+        state = (done, self.files_done, self._failed)
+        rate = self._meter.sample(moved, now) if average is None else average
         if state == self._last and rate < STANDSTILL:
             return
         self._last = state
@@ -91,7 +110,7 @@ class Tracker:
             Progress(
                 done=done,
                 total=total,
-                files_done=self._files_done,
+                files_done=self.files_done,
                 files_failed=self._failed,
                 files=self._manifest.files,
                 rate=rate,

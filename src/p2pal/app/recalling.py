@@ -1,0 +1,200 @@
+"""The receiver's checkpoint: made before it agrees, found again when the sender proves that it knows the transfer."""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from p2pal.app.options import ReceiveOptions
+from p2pal.app.saving import SHOWN, make_header
+from p2pal.crypto.keys import Role, checkpoint_id, resume_proof
+from p2pal.errors import CheckpointError, DiskError
+from p2pal.files.checkpoints import Checkpoints, Opened
+from p2pal.files.journal import Journal
+from p2pal.files.placement import Placement
+from p2pal.files.resuming import survey
+from p2pal.files.sink import Sink
+from p2pal.transfer.checkpoint import Header, Places, Record, Resume, Target
+from p2pal.transfer.manifest import Manifest
+from p2pal.transfer.pieces import piece_size
+from p2pal.transfer.recall import ReceiveState
+from p2pal.transfer.receiver import Receiver
+
+UNKNOWN = "nothing of the transfer that the other side goes on with is here"
+OTHER_OFFER = "the other side offers something else than before"
+PLACES = 256
+"""Places in one record."""
+
+
+def remember(
+    machine: Receiver, placement: Placement, resume_key: bytes, options: ReceiveOptions
+) -> tuple[Journal | None, str, str]:
+    """Make the checkpoint, durably, before the sender hears yes. Blocks.
+
+    Returns:
+        The checkpoint, or None if it cannot be kept; the tag of unfinished files; why it cannot be kept.
+
+    Raises:
+        DiskError: If the directory that is written into cannot be made or used.
+    """
+    manifest = machine.manifest
+    tag = checkpoint_id(resume_key, machine.transfer_id)[:SHOWN]
+    target = placement.target(tag)
+    header = make_header(
+        "receive",
+        manifest,
+        [place.top for place in placement.records()],
+        transfer_id=machine.transfer_id,
+        resume_key=resume_key,
+        ttl=options.checkpoint_ttl,
+        shape=manifest.shape(),
+        skip_errors=machine.skip_errors,
+        target=target,
+    )
+    try:
+        return Checkpoints(options.home).create(header, _places(placement)), tag, ""
+    except CheckpointError as error:
+        return None, tag, error.message
+    except OSError as error:
+        return None, tag, error.strerror or "it cannot be written"
+
+
+def _places(placement: Placement) -> Iterator[Record]:
+    places = placement.records()
+    for first in range(0, len(places), PLACES):
+        yield Places(places[first : first + PLACES])
+
+
+@dataclass
+class Recalled:
+    """An earlier transfer that goes on.
+
+    Attributes:
+        header: Its header.
+        journal: Its checkpoint; ours alone until it is closed.
+        resume: Where the machine goes on.
+        proof: Ours.
+        restarts: Files that start over, and why.
+    """
+
+    header: Header
+    journal: Journal
+    resume: Resume
+    proof: bytes
+    restarts: list[tuple[str, str]]
+    _placement: Placement
+    _state: ReceiveState
+
+    @property
+    def root(self) -> Path:
+        """The directory that is written into."""
+        return self._placement.root
+
+    def open_sink(self) -> Sink:
+        """Open the disk. Blocks."""
+        return Sink(self._placement, self.header.id[:SHOWN], journal=self.journal, resume=self._state)
+
+
+def recall(
+    machine: Receiver, transcript: bytes, options: ReceiveOptions, disk_full: Callable[[], None]
+) -> Recalled | str:
+    """Find the transfer that the sender proves to know. Blocks.
+
+    Args:
+        machine: It has the whole offer.
+        transcript: The session's, which the proofs are bound to.
+        options: Where to, and whether all is read again.
+        disk_full: Called if what is lacking does not fit.
+
+    Returns:
+        The transfer, or why there is none to go on with.
+
+    Raises:
+        CheckpointError: If it is in use, or ``options.out`` is another place than before.
+        DiskError: If the directory of before cannot be used, or what is lacking does not fit.
+    """
+    checkpoints = Checkpoints(options.home)
+    for found in checkpoints.offered(machine.transfer_id):
+        opened = checkpoints.open(found, "receive")
+        try:
+            key = opened.header.resume_key
+            expected = resume_proof(key, Role.SENDER, transcript)
+            if hmac.compare_digest(expected, machine.offered_proof):
+                if not _same_offer(opened.header, machine.manifest):
+                    opened.journal.close()
+                    return OTHER_OFFER
+                proof = resume_proof(key, Role.RECEIVER, transcript)
+                return _survey(opened, machine, proof, options, disk_full)
+        except BaseException:
+            opened.journal.close()
+            raise
+        opened.journal.close()
+    return UNKNOWN
+
+
+def _same_offer(header: Header, manifest: Manifest) -> bool:
+    """Whether this is what was agreed to: files may have changed in place, nothing else."""
+    return header.digest == manifest.digest() or header.shape == manifest.shape()
+
+
+def _survey(
+    opened: Opened, machine: Receiver, proof: bytes, options: ReceiveOptions, disk_full: Callable[[], None]
+) -> Recalled:
+    header, state, manifest = opened.header, opened.state, machine.manifest
+    if header.target is None or not isinstance(state, ReceiveState):
+        raise CheckpointError("the checkpoint is damaged: it does not say where to", hint=_delete_hint(header))
+    root = _root(header, header.target, state, options.out)
+    placement = Placement.restored(root, header.target.identity, state.places, header.target.consent_ns)
+    resume, restarts = survey(
+        state, placement, manifest, header.id[:SHOWN], verify=options.verify, journal=opened.journal
+    )
+    try:
+        placement.check_space(max(0, manifest.total - _bytes_here(resume, manifest)))
+    except DiskError:
+        disk_full()
+        raise
+    opened.begin(time.time())
+    named = [(manifest[index].name, reason) for index, reason in restarts]
+    return Recalled(header, opened.journal, resume, proof, named, placement, state)
+
+
+def _bytes_here(resume: Resume, manifest: Manifest) -> int:
+    complete = sum(manifest[index].size for start, stop in resume.done for index in range(start, stop))
+    for index, claim in resume.claims.items():
+        entry = manifest[index]
+        complete += min(entry.size, len(claim.leaves) * piece_size(entry.size) + claim.head)
+    return complete
+
+
+def _root(header: Header, target: Target, state: ReceiveState, out: Path | None) -> Path:
+    """Return the directory to go on in: that of before, or the same one under the name that is given now.
+
+    Raises:
+        CheckpointError: If another place is given.
+    """
+    before = Path(os.fsdecode(target.root))
+    if out is None:
+        return before
+    names = {place.name for place in state.places.values()}
+    for root, is_out in ((out, True), (out.parent, names == {os.fsencode(out.name)})):
+        with contextlib.suppress(OSError):
+            found = os.stat(root)
+            if is_out and (found.st_dev, found.st_ino) == tuple(target.identity):
+                return Path(os.path.abspath(root))
+    raise CheckpointError(
+        f"this transfer is written into {before}",
+        hint=f"leave -out away to go on there, or start over: {_delete_command(header)} and recv again",
+    )
+
+
+def _delete_command(header: Header) -> str:
+    return f"'p2pal checkpoint delete {header.id[:SHOWN]}'"
+
+
+def _delete_hint(header: Header) -> str:
+    return f"{_delete_command(header)} removes it; then start over"

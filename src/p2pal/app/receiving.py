@@ -1,0 +1,161 @@
+"""The receiver's stream: what the peer sends is written, what the disk answers goes back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+from typing import Final
+
+from p2pal.app.events import AnyEvent, Resuming, Waiting
+from p2pal.app.stream import Stream
+from p2pal.app.tracker import Tracker
+from p2pal.files.pumps import WritePump
+from p2pal.files.sink import Sink
+from p2pal.peer.peer import Peer
+from p2pal.transfer.events import OfferComplete, Started
+from p2pal.transfer.ops import SinkOp
+from p2pal.transfer.receiver import Receiver
+
+CLOSE_WAIT: Final = 2.0
+"""Seconds that the sender gets to close the session after our last word."""
+
+SUSPEND_LIMIT: Final = 1.5
+"""Seconds that the disk gets to take what is under way when the transfer stops; the checkpoint claims no more."""
+
+
+class ReceiveStream(Stream):
+    """The one stream of a receiver.
+
+    Args:
+        machine: The machine.
+        tracker: Counts.
+        emit: Takes events of the API.
+        offered: Hears of the complete offer.
+        wait: Seconds that a full disk is waited for.
+
+    Attributes:
+        resumes: The id of the checkpoint that it goes on from, if it does,
+        where: and the directory that is written into.
+    """
+
+    _machine: Receiver
+
+    def __init__(
+        self,
+        machine: Receiver,
+        tracker: Tracker,
+        emit: Callable[[AnyEvent], None],
+        offered: Callable[[OfferComplete], None],
+        *,
+        wait: float,
+    ) -> None:
+        super().__init__(machine, tracker, emit)
+        self._offered = offered
+        self._wait = wait
+        self._pump: WritePump | None = None
+        self._writer: asyncio.Task[None] | None = None
+        self._full_until: float | None = None
+        self.resumes = self.where = ""
+        # Flow control: after how many operations in all each payload that we took is dealt with.
+        self._ops: list[SinkOp] = []
+        self._submitted = 0
+        self._executed = 0
+        self._owed: deque[int] = deque()
+
+    async def run(self, peer: Peer, *, stopped: bool = False) -> None:
+        """Hear the offer, and write what comes, to the end.
+
+        Raises:
+            P2palError: What ended the session.
+        """
+        try:
+            await self._run(peer, stopped=stopped)
+        finally:
+            if self._writer is not None:
+                self._writer.cancel()
+
+    def begin_writing(self, sink: Sink) -> bool:
+        """Take the disk; False if the other side went away meanwhile."""
+        self._pump = WritePump(sink)
+        self._writer = asyncio.create_task(self._collect(self._pump))
+        return not self._machine.done
+
+    async def end_writing(self) -> None:
+        """Close the disk: finish what is verified, keep what is not for another session."""
+        if self._pump is None:
+            return
+        closing = asyncio.create_task(self._pump.close(keep=True))
+        # A disk that does not answer keeps nobody: what is not known to be on it is not claimed.
+        await asyncio.wait((closing,), timeout=SUSPEND_LIMIT)
+        if closing.done():
+            closing.result()
+
+    async def _collect(self, pump: WritePump) -> None:
+        try:
+            while True:
+                results, executed = await pump.get()
+                self._executed += executed
+                if results:
+                    self._machine.handle_results(results, monotonic())
+                if pump.held != (self._full_until is not None):
+                    self._hold(pump.held)
+                self.drain()
+        except Exception as error:  # noqa: BLE001 - nobody awaits this task: who runs the peer hears of it
+            if self.peer is not None:
+                self.peer.abandon(error)
+
+    def _hold(self, held: bool) -> None:
+        """The disk is full, or has room again."""
+        now = monotonic()
+        self._full_until = now + self._wait if held else None
+        self._machine.hold(held, now)
+        self._emit(Waiting(what="disk" if held else "", seconds=self._wait if held else 0.0))
+
+    def _look(self, now: float) -> None:
+        super()._look(now)
+        if self._full_until is not None and now >= self._full_until and self._pump is not None:
+            self._full_until = float("inf")
+            self._pump.give_up()
+
+    def _handle_event(self, event: object) -> None:
+        if isinstance(event, OfferComplete):
+            self._offered(event)
+        elif isinstance(event, Started):
+            self.tracker.begin(monotonic(), files=event.files, done=event.done)
+            if event.resumed:
+                total = self._machine.manifest.total
+                self._emit(Resuming(id=self.resumes, files=event.files, done=event.done, total=total, where=self.where))
+        self.tracker.handle(event)
+
+    def _move(self) -> None:
+        self._take_ops()
+        if self._ops and self._pump is not None:
+            self._submitted += len(self._ops)
+            self._pump.submit(self._ops)
+            self._ops.clear()
+        self._settle()
+
+    def _take_ops(self) -> None:
+        """Take what is to be done; the pump gets it once for all payloads that came together."""
+        if self._pump is not None:
+            self._ops.extend(self._machine.ops())
+
+    def _credit(self) -> None:
+        self._take_ops()
+        self._owed.append(self._submitted + len(self._ops))
+
+    def _settle(self) -> None:
+        """Give the window back for every payload whose operations were carried out: a slow disk slows the sender."""
+        owed, count = self._owed, 0
+        while owed and owed[0] <= self._executed:
+            owed.popleft()
+            count += 1
+        if count and self.peer is not None:
+            self.peer.consumed(count)
+
+    async def _close(self, peer: Peer) -> None:
+        """The sender closes when it has our last word; one that does not is left alone after a while."""
+        await peer.wait_closed(CLOSE_WAIT)
+        await peer.close()

@@ -1,0 +1,173 @@
+"""Checkpoints as the use cases need them: made at consent, kept while it lasts, given up at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from p2pal.app.events import Saved, resume_command
+from p2pal.crypto.keys import checkpoint_id
+from p2pal.errors import DiskError
+from p2pal.files.checkpoints import Checkpoints
+from p2pal.files.journal import Journal
+from p2pal.files.source import Source
+from p2pal.transfer.checkpoint import VERSION, Header, Leaves, Listing, Moved, Record, Role, Target
+from p2pal.transfer.manifest import Manifest
+from p2pal.transfer.ops import PieceRead, SourceResult
+from p2pal.transfer.pieces import MIN_PIECE_SIZE
+
+SHOWN: Final = 8
+"""Characters of a checkpoint's id that people see; any unique prefix will do."""
+
+MAX_NAMES: Final = 16
+FLUSH_SECONDS: Final = 0.5
+_LEAF: Final = 32
+
+
+def make_header(
+    role: Role,
+    manifest: Manifest,
+    names: Sequence[bytes],
+    *,
+    transfer_id: bytes,
+    resume_key: bytes,
+    ttl: float,
+    shape: bytes,
+    skip_errors: bool,
+    target: Target | None = None,
+) -> Header:
+    """Return the first record of a transfer's checkpoint; ``names`` are its top-level entries."""
+    return Header(
+        version=VERSION,
+        role=role,
+        id=checkpoint_id(resume_key, transfer_id),
+        transfer_id=transfer_id,
+        resume_key=resume_key,
+        created=time.time(),
+        ttl=ttl,
+        digest=manifest.digest(),
+        shape=shape,
+        entries=len(manifest),
+        files=manifest.files,
+        total=manifest.total,
+        names=list(names[:MAX_NAMES]),
+        more=max(0, len(names) - MAX_NAMES),
+        skip_errors=skip_errors,
+        target=target,
+    )
+
+
+def saved(journal: Journal, role: Role, server: str, done: int, total: int) -> Saved:
+    """Return the event that tells how to go on; ``server`` is the URL as it may be shown."""
+    return Saved(id=journal.id, command=resume_command(role, journal.id[:SHOWN], server), done=done, total=total)
+
+
+class SendLog:
+    """The sender's notes: leaves that were hashed, so that nothing is read twice, and how much arrived.
+
+    Notes that come before there is a checkpoint wait for it. They are small: 32 bytes for each piece.
+    """
+
+    def __init__(self, home: Path | None, ttl: float) -> None:
+        self._home = home
+        self._ttl = ttl
+        self._runs: list[tuple[int, int, bytearray]] = []
+        self._moved = (0, 0)
+        self._due = 0.0
+        self._making: asyncio.Task[None] | None = None
+        self.journal: Journal | None = None
+
+    def begin(
+        self,
+        source: Source,
+        manifest: Manifest,
+        *,
+        transfer_id: bytes,
+        resume_key: bytes,
+        skip_errors: bool,
+        on_problem: Callable[[str], None],
+    ) -> None:
+        """Make a new checkpoint, in a thread, while files flow already; an earlier one stays as it is.
+
+        ``on_problem`` hears, in a few words, why there can be none.
+        """
+        self.close()
+        header = make_header(
+            "send",
+            manifest,
+            source.names,
+            transfer_id=transfer_id,
+            resume_key=resume_key,
+            ttl=self._ttl,
+            shape=manifest.digest(),
+            skip_errors=skip_errors,
+        )
+        self._making = asyncio.create_task(self._make(source, manifest, header, on_problem))
+
+    async def _make(
+        self, source: Source, manifest: Manifest, header: Header, on_problem: Callable[[str], None]
+    ) -> None:
+        loop = asyncio.get_running_loop()
+
+        def records() -> Iterator[Record]:
+            yield from source.tops_records()
+            # The manifest's store is the loop's: each slice of it is read there, between other work.
+            listing = source.listing_records(manifest)
+            while (record := asyncio.run_coroutine_threadsafe(_next(listing), loop).result()) is not None:
+                yield record
+
+        try:
+            self.journal = await asyncio.to_thread(Checkpoints(self._home).create, header, records())
+        except (OSError, DiskError) as error:
+            on_problem(error.message if isinstance(error, DiskError) else (error.strerror or "it cannot be written"))
+
+    async def ready(self) -> None:
+        """Wait until the checkpoint that is being made is there, or cannot be."""
+        if self._making is not None:
+            with suppress(asyncio.CancelledError):
+                await self._making
+
+    def note(self, results: Sequence[SourceResult], manifest: Manifest) -> None:
+        """Take the leaves out of what the source read."""
+        for result in results:
+            if not isinstance(result, PieceRead) or manifest[result.index].size <= MIN_PIECE_SIZE:
+                continue
+            run = self._runs[-1] if self._runs else None
+            if run is None or run[0] != result.index or run[1] + len(run[2]) // _LEAF != result.piece:
+                run = (result.index, result.piece, bytearray())
+                self._runs.append(run)
+            run[2].extend(result.leaf)
+
+    def flush(self, now: float, done: int, files: int, *, final: bool = False) -> None:
+        """Write what gathered, a few times a second. ``done`` bytes and ``files`` are at the receiver."""
+        journal = self.journal
+        if journal is None or (now < self._due and not final):
+            return
+        self._due = now + FLUSH_SECONDS
+        records: list[Record] = [Leaves(i, first, bytes(leaves), time.time()) for i, first, leaves in self._runs]
+        self._runs.clear()
+        if (done, files) != self._moved:
+            self._moved = (done, files)
+            records.append(Moved(done, files))
+        if records:
+            journal.write(*records)
+
+    def close(self) -> None:
+        """Keep the checkpoint and let others use it."""
+        journal, self.journal = self.journal, None
+        if journal is not None:
+            journal.close()
+
+    def remove(self) -> None:
+        """The transfer is complete: there is nothing to go on with."""
+        journal, self.journal = self.journal, None
+        if journal is not None:
+            journal.remove()
+
+
+async def _next(records: Iterator[Listing]) -> Listing | None:
+    return next(records, None)

@@ -1,0 +1,218 @@
+"""One machine of a transfer and the peer that it talks to.
+
+A machine's inputs arrive from several tasks (the peer, the disk, the clock). Each is followed by one :meth:`drain`,
+which moves everything that the machine has to say to where it belongs. There is no lock and no queue between: all of
+it happens on the event loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from time import monotonic
+from typing import Final, Protocol
+
+from p2pal.app.events import AnyEvent, Connected, Reconnected, Reconnecting, Silence, Waiting
+from p2pal.app.tracker import Tracker
+from p2pal.errors import ConnectionImpossible, DiskError, Interrupted, PeerLost
+from p2pal.peer.peer import Peer
+from p2pal.wire.transfer import Reason
+
+TICK: Final = 0.2
+"""Seconds between two looks at progress and timers: what a person sees moves smoothly, and costs nothing."""
+
+STOP_LIMIT: Final = 1.2
+"""Seconds that the peer gets, once the user stops us, to tell what became of the files on their way."""
+
+
+class Machine(Protocol):
+    """What both machines of a transfer have in common."""
+
+    @property
+    def done(self) -> bool:
+        """Nothing more will come in or go out."""
+
+    def outputs(self) -> Iterable[list[bytes | memoryview]]:
+        """Payloads for the peer."""
+
+    def events(self) -> Iterable[object]:
+        """What happened."""
+
+    def handle_payload(self, payload: bytes | memoryview, now: float) -> None:
+        """Take a payload of the peer."""
+
+    def cancel(self, reason: Reason, text: str, now: float) -> None:
+        """Stop."""
+
+
+class Stream(ABC):
+    """Carries a machine's payloads over a peer, and its events to the tracker and the API.
+
+    Args:
+        machine: One side's machine.
+        tracker: Counts and reports.
+        emit: Takes events of the API.
+
+    Attributes:
+        peer: The other side, once :meth:`run` has begun.
+        path_known: Set once it is known which way the peer is reached.
+    """
+
+    def __init__(self, machine: Machine, tracker: Tracker, emit: Callable[[AnyEvent], None]) -> None:
+        self._machine = machine
+        self._loop = asyncio.get_running_loop()
+        self._emit = emit
+        self._closing: asyncio.Task[None] | None = None
+        self._peer_stopped = False
+        self.tracker = tracker
+        self.peer: Peer | None = None
+        self.path_known = asyncio.Event()
+
+    @property
+    def path(self) -> str:
+        """The path in use, or an empty string before the first."""
+        return "" if self.peer is None else self.peer.path
+
+    @property
+    def finished(self) -> bool:
+        """The machine has said its last word: every file has its end."""
+        return self.tracker.finished is not None
+
+    @abstractmethod
+    def _move(self) -> None:
+        """Move what the machine has for the disk."""
+
+    @abstractmethod
+    def _handle_event(self, event: object) -> None:
+        """Take one of the machine's events."""
+
+    async def _run(self, peer: Peer, *, stopped: bool) -> None:
+        """Run the peer until the transfer is over; ``stopped`` says that the user did not wait for it to begin.
+
+        Raises:
+            PeerLost: If the session ended before the machine did.
+        """
+        self.peer = peer
+        ticker = asyncio.create_task(self._tick(peer))
+        try:
+            if stopped:
+                self._machine.cancel(Reason.CANCELLED, "", monotonic())
+            await peer.run()
+        except (PeerLost, ConnectionImpossible):
+            # Every file has its end: how the link ended matters no more.
+            if not self.finished:
+                raise
+        finally:
+            ticker.cancel()
+            if self._closing is not None:
+                await self._closing
+        if not self.finished:
+            if self._peer_stopped:
+                raise PeerLost("the other side stopped the transfer", hint="files that were complete are kept")
+            raise PeerLost("the other side ended the session before the transfer was complete")
+
+    async def _tick(self, peer: Peer) -> None:
+        try:
+            while True:
+                await asyncio.sleep(TICK)
+                self._look(monotonic())
+        except Exception as error:  # noqa: BLE001 - nobody awaits this task: who runs the peer hears of it
+            peer.abandon(error)
+
+    def _look(self, now: float) -> None:
+        """Look at the clock, a few times a second."""
+        self.tracker.progress(now)
+
+    def drain(self) -> None:
+        """Move everything that the machine has to say to where it belongs."""
+        machine, peer = self._machine, self.peer
+        if peer is not None and peer.writable:
+            for payload in machine.outputs():
+                peer.send(payload)
+                if not peer.writable:
+                    break
+        self._move()
+        for event in machine.events():
+            self._handle_event(event)
+        if machine.done and peer is not None and self._closing is None:
+            self._closing = self._loop.create_task(self._close(peer))
+
+    @abstractmethod
+    async def _close(self, peer: Peer) -> None:
+        """The machine is done: end the session."""
+
+    def stop(self) -> bool:
+        """Begin to end in good order; False if there is nobody to tell: the caller then just ends."""
+        peer = self.peer
+        if peer is None or not (peer.linked or self.finished):
+            return False
+        # A peer that stands still, or never stops talking, does not keep us.
+        self._loop.call_later(STOP_LIMIT, self._abandon, peer)
+        if not self.finished:
+            self._machine.cancel(Reason.CANCELLED, "", monotonic())
+            self.drain()
+        return True
+
+    def _abandon(self, peer: Peer) -> None:
+        peer.abandon(None if self.finished else Interrupted("stopped", hint=""))
+
+    # What the peer reports
+
+    def peer_payload(self, payload: bytes | memoryview) -> None:
+        """Give a payload to the machine."""
+        with keeping_the_list():
+            self._machine.handle_payload(payload, monotonic())
+        self._credit()
+
+    @abstractmethod
+    def _credit(self) -> None:
+        """Note that one more payload was taken; the peer may send another once it is dealt with."""
+
+    def peer_turn(self) -> None:
+        """Deal with what the payloads brought, and give the session more."""
+        self.drain()
+
+    def peer_path(self, path: str) -> None:
+        """Pass it on."""
+        self._emit(Connected(path=path))
+        self.path_known.set()
+
+    def peer_retrying(self, attempt: int, attempts: int | None, delay: float) -> None:
+        """Pass it on."""
+        self._emit(Reconnecting(attempt=attempt, attempts=attempts, delay=delay))
+
+    def peer_back(self) -> None:
+        """Pass it on."""
+        self._emit(Reconnected())
+
+    def peer_silent(self, seconds: float) -> None:
+        """Pass it on."""
+        self._emit(Silence(seconds=seconds))
+
+    def peer_waiting(self, what: str, seconds: float) -> None:
+        """Pass it on."""
+        self._emit(Waiting(what=what, seconds=seconds))  # type: ignore[arg-type]
+
+    def peer_moved(self) -> None:  # noqa: B027 - a receiver has nothing to do then
+        """The code's mailbox is free; only a sender's is used again."""
+
+    def peer_closed(self, code: int, reason: str) -> None:  # noqa: ARG002 - the machine knows better why
+        """The other side ended the session; its last records came before, unless it did not wait for them to."""
+        self._peer_stopped = reason == Interrupted.code
+        self.drain()
+
+
+@contextlib.contextmanager
+def keeping_the_list() -> Iterator[None]:
+    """Say what it means when the temporary file of a manifest fails.
+
+    Raises:
+        DiskError: Instead of OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        message = f"the list of files could not be kept: {error.strerror or 'the operation failed'}"
+        raise DiskError(message, hint="make room for temporary files, or set TMPDIR") from error
