@@ -39,6 +39,10 @@ if sys.platform == "win32":
             return False
         return True
 
+    def _unlock(fd: int) -> None:
+        os.lseek(fd, _FAR, os.SEEK_SET)
+        msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)
+
     def _owner_problem(found: os.stat_result) -> str | None:  # noqa: ARG001 - the home directory's rights decide there
         return None
 else:
@@ -59,6 +63,9 @@ else:
         except BlockingIOError:
             return False
         return True
+
+    def _unlock(fd: int) -> None:
+        fcntl.flock(fd, fcntl.LOCK_UN)
 
     def _owner_problem(found: os.stat_result) -> str | None:
         """Say why a file or directory is not ours alone; None if it is."""
@@ -151,11 +158,14 @@ def open_locked(directory: Directory, name: bytes) -> int:
 
 
 def in_use(fd: int) -> bool:
-    """Say whether another process has locked the file. Its own open descriptor must be closed soon after."""
+    """Say whether another process, or another open descriptor, has locked the file."""
     try:
-        return not try_lock(fd, shared=True)
-    except OSError:
+        if not try_lock(fd, shared=True):
+            return True
+        _unlock(fd)
+    except OSError:  # no locks there: then nobody could open it for use either
         return False
+    return False
 
 
 def remove_locked(directory: Directory, name: bytes, fd: int) -> None:

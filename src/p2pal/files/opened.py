@@ -116,7 +116,7 @@ def opened(directory: Directory, each: str, role: Role) -> Iterator[int]:
         os.close(fd)
 
 
-def _checkread_header(record: Record | None, each: str, role: Role) -> Header:
+def _check_header(record: Record | None, each: str, role: Role) -> Header:
     if not isinstance(record, Header):
         raise CheckpointError("it is damaged")
     if (record.id, record.role) != (each, role):
@@ -130,7 +130,7 @@ def _checkread_header(record: Record | None, each: str, role: Role) -> Header:
 def read_header(fd: int, each: str, role: Role) -> Header:
     """Read the first record only."""
     for _, record in scan(partial(read_at, fd)):
-        return _checkread_header(record, each, role)
+        return _check_header(record, each, role)
     raise CheckpointError("it is damaged")
 
 
@@ -145,7 +145,7 @@ def fold(fd: int, each: str, role: Role, *, light: bool = False) -> tuple[Header
     """
     records = scan(partial(read_at, fd), skip=_LARGE if light else _LISTINGS, unchecked=light)
     end, first = next(records)
-    header = _checkread_header(first, each, role)
+    header = _check_header(first, each, role)
     state = ReceiveState(header) if role == "receive" else SendState(header)
     for end, record in records:  # noqa: B007 - the last one's end is the result
         if record is not None:

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from tests.unit.files.kept import Kept
 from tests.unit.transfer.records import ID, OTHER, TRANSFER, begun, entries_of, header, leaves, listing
 
 from p2pal.errors import CheckpointError
-from p2pal.files import checkpoints, journal
+from p2pal.files import checkpoints, cleaning, journal
 from p2pal.files.checkpoints import Checkpoints
+from p2pal.files.rooted import open_root
 from p2pal.transfer.checkpoint import Dropped, Leaves, Moved, Record, Top, Tops
 from p2pal.transfer.recall import ReceiveState, SendState
 
@@ -155,6 +157,24 @@ def test_a_header_that_could_not_be_read_again_is_not_written(kept: Kept) -> Non
     assert not kept.store.path.exists()
 
 
+def test_it_works_without_directory_handles(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (checkpoints, cleaning):
+        monkeypatch.setattr(module, "open_root", partial(open_root, handles=False))
+    part, record = kept.part(0)
+    kept.closed()
+    journal = kept.create(record)
+    assert journal.write(Moved(1, 1), durable=True)
+    with pytest.raises(CheckpointError, match="another p2pal process"):
+        kept.store.open(ID, "receive")
+    journal.close()
+    kept.store.open(ID, "receive").journal.close()
+    assert kept.store.list()[0].done == 1
+    assert kept.store.remove(ID)[0].cleaned.parts == 1
+    assert not part.exists()
+    kept.create().remove()
+    assert kept.files() == []
+
+
 class Boom(Exception):
     """A process's end."""
 
@@ -190,7 +210,7 @@ DYING = """
 import os, sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
-from p2pal.files import checkpoints, journal
+from p2pal.files import checkpoints, cleaning, journal
 from p2pal.files.rooted_handles import HandleDirectory
 from tests.unit.files.kept import Kept
 from tests.unit.transfer.records import begun

@@ -173,6 +173,27 @@ def test_threads_write_whole_records(kept: Kept) -> None:
         assert mine == list(range(first, first + 50))
 
 
+def test_a_sync_that_takes_long_keeps_nobody_from_writing(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = kept.create()
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait(_: int) -> None:
+        begun.set()
+        assert go_on.wait(30)
+
+    monkeypatch.setattr(journals, "_sync_data", wait)
+    syncing = threading.Thread(target=journal.write, args=(Dropped(1),), kwargs={"durable": True})
+    syncing.start()
+    assert begun.wait(30)
+    assert journal.write(Dropped(2))
+    closing = threading.Thread(target=journal.close)
+    closing.start()
+    go_on.set()
+    syncing.join()
+    closing.join()
+    assert on_disk(journal) == [Dropped(1), Dropped(2)]
+
+
 def test_a_closed_or_removed_one_takes_nothing(kept: Kept) -> None:
     journal = kept.create()
     journal.remove()

@@ -152,9 +152,7 @@ def test_a_file_that_is_replaced_again_and_again_counts_as_in_use(
 def test_looking_whether_it_is_in_use_keeps_nobody_out_for_long(directory: Directory) -> None:
     look = open_own(directory, NAME)
     assert not in_use(look)
-    os.close(look)
-    fd = open_locked(directory, NAME)
-    look = open_own(directory, NAME)
+    fd = open_locked(directory, NAME)  # while the other is still open
     assert in_use(look)
     os.close(look)
     remove_locked(directory, NAME, fd)
