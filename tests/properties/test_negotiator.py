@@ -9,21 +9,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2pal.errors import ProtocolError
-from p2pal.link.negotiator import (
+from p2pal.link.negotiator import Negotiator, State
+from p2pal.link.patience import MIN_PATIENCE
+from p2pal.link.steps import (
     Action,
     CreateAnswer,
     CreateOffer,
     DropConnection,
     GaveUp,
     LinkUp,
-    Negotiator,
-    State,
     TakeAnswer,
     TakeCandidate,
+    WaitingFor,
 )
 from p2pal.wire.signal import Answer, Candidate, Offer, Retry, SignalMessage
 
 RETRIES = 3
+WAIT = 200.0
+
+
+def negotiator(leads: bool, retries: int | None = RETRIES) -> Negotiator:
+    return Negotiator(leader=leads, max_retries=retries, backoff=1.0, jitter=lambda: 1.0, wait=WAIT)
 
 
 @dataclass
@@ -35,8 +41,11 @@ class Side:
     actions: deque[Action] = field(default_factory=deque)
     connections: set[int] = field(default_factory=set)
     described: set[int] = field(default_factory=set)
+    opened: set[int] = field(default_factory=set)
     sent: list[SignalMessage] = field(default_factory=list)
     generations: list[int] = field(default_factory=list)
+    online: bool = True
+    waiting: str = ""
     gave_up: int = 0
 
     def collect(self, other: Side) -> None:
@@ -47,27 +56,39 @@ class Side:
         self.actions.extend(self.link.actions())
         for event in self.link.events():
             if isinstance(event, LinkUp):
-                assert event.generation == self.link.generation
+                assert event.generation == self.link.in_use
+            elif isinstance(event, WaitingFor):
+                assert event.what != self.waiting, "changes only"
+                assert event.seconds_left >= 0
+                self.waiting = event.what
             self.gave_up += isinstance(event, GaveUp)
         self.generations.append(self.link.generation)
         assert self.gave_up <= 1
-        assert (self.link.state is State.DEAD) == (self.link.next_timeout() is None and self.gave_up > 0)
-        if self.link.state in (State.CONNECTING, State.WAITING):
+        state = self.link.state
+        assert (state is State.DEAD) == (self.gave_up == 1)
+        assert self.link.in_use <= self.link.generation
+        if state is not State.DEAD:
+            wanted = {generation for generation in (self.link.in_use, self.link.generation) if generation}
+            dropped = {action.generation for action in self.actions if isinstance(action, DropConnection)}
+            assert len(self.connections - dropped) <= 2, "one in use and one that is tried"
+            assert self.connections - dropped <= wanted
+        if state in (State.CONNECTING, State.WAITING):
             assert self.link.next_timeout() is not None  # nothing waits for ever
 
 
 class World:
-    """Both sides and a clock. The mailbox keeps the order of each direction, loses nothing and repeats nothing."""
+    """Both sides and a clock. A mailbox keeps the order of each direction, and may be lost as a whole."""
 
-    def __init__(self) -> None:
+    def __init__(self, retries: int | None = RETRIES) -> None:
         self.now = 0.0
-        self.leader, self.follower = (
-            Side(Negotiator(leader=leads, max_retries=RETRIES, backoff=1.0, jitter=lambda: 1.0))
-            for leads in (True, False)
-        )
-        for side in (self.leader, self.follower):
+        self.leader, self.follower = (Side(negotiator(leads, retries)) for leads in (True, False))
+        for side in self.sides:
             side.link.start(0.0)
         self.settle()
+
+    @property
+    def sides(self) -> tuple[Side, Side]:
+        return self.leader, self.follower
 
     def settle(self) -> None:
         self.leader.collect(self.follower)
@@ -79,7 +100,7 @@ class World:
     def deliver(self, leads: bool) -> None:
         """The next message of the other side arrives. Two honest sides never break the protocol."""
         side = self.side(leads)
-        if side.mail:
+        if side.mail and side.online:
             message = side.mail.popleft()
             assert isinstance(message, (Offer, Answer, Candidate, Retry))
             side.link.handle_message(message, self.now)
@@ -116,32 +137,68 @@ class World:
         """The lane of the newest connection opens."""
         side = self.side(leads)
         newest = max(side.connections & side.described, default=0)
-        if newest and newest in self.side(not leads).connections:
+        other = self.side(not leads)
+        if newest and newest not in side.opened and newest in other.connections & other.described:
+            side.opened.add(newest)
             side.link.handle_lane_open(newest, self.now)
 
-    def close(self, leads: bool) -> None:
-        """The newest connection ends."""
+    def close(self, leads: bool, *, oldest: bool = False) -> None:
+        """A connection ends."""
         side = self.side(leads)
         if side.connections:
-            newest = max(side.connections)
-            side.connections.discard(newest)
-            side.link.handle_lane_closed(newest, self.now)
+            ended = (min if oldest else max)(side.connections)
+            side.connections.discard(ended)
+            side.link.handle_lane_closed(ended, self.now)
+
+    def close_old(self, leads: bool) -> None:
+        self.close(leads, oldest=True)
 
     def progress(self, leads: bool) -> None:
         side = self.side(leads)
         if side.link.state is State.UP:
             side.link.handle_progress()
 
+    def silence(self, leads: bool) -> None:
+        self.side(leads).link.handle_silence(self.now)
+
+    def alive(self, leads: bool) -> None:
+        self.side(leads).link.handle_alive(self.now)
+
+    def go(self, leads: bool) -> None:
+        """One side's socket falls, or comes back; the other need not be told at once."""
+        side = self.side(leads)
+        side.online = not side.online
+        side.link.handle_online(side.online, self.side(not leads).online, self.now)
+
+    def tell(self, leads: bool) -> None:
+        side = self.side(leads)
+        side.link.handle_online(side.online, self.side(not leads).online, self.now)
+
+    def forget(self, leads: bool) -> None:
+        """The server forgot everything: both meet anew, one after the other."""
+        self.leader.mail.clear()
+        self.follower.mail.clear()
+        for each in (leads, not leads):
+            self.side(each).link.handle_moved(self.now)
+            self.settle()
+
+    def pass_time(self, leads: bool) -> None:
+        self.now += 1.5 if leads else 15.0
+        self._look()
+
     def tick(self, leads: bool) -> None:
         """Time passes until this side's timer."""
         due = self.side(leads).link.next_timeout()
         if due is not None:
             self.now = max(self.now, due)
-            for side in (self.leader, self.follower):
-                side.link.handle_timeout(self.now)
+            self._look()
+
+    def _look(self) -> None:
+        for side in self.sides:
+            side.link.handle_timeout(self.now)
 
     def check(self) -> None:
-        for side in (self.leader, self.follower):
+        for side in self.sides:
             assert side.generations == sorted(side.generations), "generations only grow"
         assert self.follower.link.generation <= self.leader.link.generation
         offers = [message for message in self.leader.sent if isinstance(message, Offer)]
@@ -149,48 +206,108 @@ class World:
         assert not any(isinstance(message, Offer) for message in self.follower.sent), "one leads"
         assert not any(isinstance(message, (Answer, Retry)) for message in self.leader.sent)
 
+    def calm_down(self) -> None:
+        """From now on the network is good: sockets are back, what can open opens, what is open is heard."""
+        for side in self.sides:
+            side.online = True
+        for leads in (True, False):
+            self.tell(leads)
+            self.settle()
 
-STEPS = ["deliver", "act", "open", "close", "progress", "tick"]
+    def heard(self) -> None:
+        """A lane that stands on both sides is heard on both; one that stands on one side only closes there."""
+        for side, other in ((self.leader, self.follower), (self.follower, self.leader)):
+            used = side.link.in_use
+            if used and other.link.in_use == used:
+                side.link.handle_alive(self.now)
+            elif used and used not in other.connections:
+                side.connections.discard(used)
+                side.link.handle_lane_closed(used, self.now)
+            self.settle()
+
+
+STEPS = [
+    "deliver", "act", "open", "close", "close_old", "progress", "silence", "alive", "go", "tell", "forget", "pass_time",
+    "tick",
+]  # fmt: skip
 steps = st.tuples(st.sampled_from(STEPS), st.booleans())
+helpful = st.tuples(st.sampled_from(["deliver", "act", "open"]), st.booleans())
+scripts = st.lists(st.one_of(steps, helpful), max_size=80)
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.lists(steps, max_size=80))
-def test_two_honest_sides_never_break_the_protocol(script: list[tuple[str, bool]]) -> None:
-    world = World()
+def play(script: list[tuple[str, bool]], allowed: int) -> World:
+    world = World(allowed)
     for name, leads in script:
         getattr(world, name)(leads)
         world.settle()
     world.check()
+    return world
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.lists(steps, max_size=40))
-def test_whatever_happened_a_calm_end_connects_or_gives_up(script: list[tuple[str, bool]]) -> None:
-    world = World()
-    for name, leads in script:
-        getattr(world, name)(leads)
-        world.settle()
-    calm = {State.UP, State.DEAD}
+@settings(max_examples=250, deadline=None)
+@given(scripts, st.sampled_from([0, 1, RETRIES]))
+def test_two_honest_sides_never_break_the_protocol(script: list[tuple[str, bool]], allowed: int) -> None:
+    play(script, allowed)
+
+
+@settings(max_examples=200, deadline=None)
+@given(scripts, st.sampled_from([0, 1, RETRIES]))
+def test_whatever_happened_a_calm_end_connects_or_gives_up(script: list[tuple[str, bool]], allowed: int) -> None:
+    world = play(script, allowed)
+    world.calm_down()
+    began = world.now
     states: set[State] = set()
-    for _ in range(400):
+    for _ in range(600):
         for leads in (True, False):
             for name in ("deliver", "act", "open"):
                 getattr(world, name)(leads)
                 world.settle()
-        states = {world.leader.link.state, world.follower.link.state}
-        quiet = not (world.leader.mail or world.follower.mail or world.leader.actions or world.follower.actions)
-        if quiet:
-            if states <= calm:
-                break
-            world.tick(world.leader.link.next_timeout() is not None)
-            world.settle()
+        world.heard()
+        states = {side.link.state for side in world.sides}
+        if any(side.mail or side.actions for side in world.sides):
+            continue
+        agreed = world.leader.link.in_use == world.follower.link.in_use
+        if State.DEAD in states or (states == {State.UP} and agreed and not world.leader.link.challenged):
+            break
+        due = [time for side in world.sides if (time := side.link.next_timeout()) is not None]
+        assert due, "nothing waits for ever"
+        world.now = max(world.now, min(due))
+        for side in world.sides:
+            side.link.handle_timeout(world.now)
+        world.settle()
     world.check()
     # A link that stands on one side stands on the other, in the same generation, unless a side gave up.
-    if states == {State.UP}:
-        assert world.leader.link.generation == world.follower.link.generation
-    else:
-        assert State.DEAD in states
+    assert states == {State.UP} or State.DEAD in states
+    assert world.now - began < MIN_PATIENCE
+
+
+@settings(max_examples=100, deadline=None)
+@given(scripts, st.sampled_from([0, 1, RETRIES]), st.booleans(), st.booleans())
+def test_where_nothing_connects_any_more_both_sides_end(
+    script: list[tuple[str, bool]], allowed: int, here: bool, there: bool
+) -> None:
+    world = play(script, allowed)
+    began = world.now
+    world.leader.online, world.follower.online = here, there
+    for side, leads in ((world.leader, True), (world.follower, False)):
+        world.tell(leads)
+        while side.connections:
+            world.close(leads)
+        world.settle()
+    for _ in range(300):
+        for leads in (True, False):
+            for name in ("deliver", "act"):
+                getattr(world, name)(leads)
+                world.settle()
+        due = [time for side in world.sides if (time := side.link.next_timeout()) is not None]
+        if not due:
+            break
+        world.now = max(world.now, min(due))
+        for side in world.sides:
+            side.link.handle_timeout(world.now)
+        world.settle()
+    assert [side.link.state for side in world.sides] == [State.DEAD, State.DEAD]
+    assert world.now - began < MIN_PATIENCE + WAIT + 200.0
 
 
 generations = st.integers(1, 4)
@@ -200,13 +317,20 @@ messages = st.one_of(
     st.builds(Candidate, generations, st.sampled_from(["", "candidate"])),
     st.builds(Retry, generations),
 )
-hostile = st.one_of(messages, st.sampled_from(["open", "close", "local", "timeout", "progress", "stop"]))
+hostile = st.one_of(
+    messages,
+    st.sampled_from(
+        ["open", "close", "local", "timeout", "progress", "silence", "alive", "away", "back", "moved", "stop"]
+    ),
+)
 
 
 @settings(max_examples=400, deadline=None)
 @given(st.booleans(), st.lists(hostile, max_size=60))
-def test_a_hostile_peer_causes_protocol_errors_and_nothing_else(leads: bool, script: list[SignalMessage | str]) -> None:
-    link = Negotiator(leader=leads, max_retries=RETRIES, backoff=1.0, jitter=lambda: 1.0)
+def test_a_hostile_peer_causes_protocol_errors_and_nothing_else(  # noqa: C901 - a table of steps
+    leads: bool, script: list[SignalMessage | str]
+) -> None:
+    link = negotiator(leads)
     link.start(0.0)
     before = 0
     made: list[int] = []
@@ -224,6 +348,14 @@ def test_a_hostile_peer_causes_protocol_errors_and_nothing_else(leads: bool, scr
                 link.handle_timeout(link.next_timeout() or 0.0)
             case "progress":
                 link.handle_progress()
+            case "silence":
+                link.handle_silence(1.0)
+            case "alive":
+                link.handle_alive(1.0)
+            case "away" | "back":
+                link.handle_online(True, step == "back", 1.0)
+            case "moved":
+                link.handle_moved(1.0)
             case "stop":
                 link.stop()
             case Offer() | Answer() | Candidate() | Retry():

@@ -4,19 +4,26 @@ The sender leads. A *generation* is one try at a connection: an offer, an answer
 starts one, and numbers only grow, so a late message of an old generation is recognised and dropped. The follower
 may ask for the next one (:class:`~p2pal.wire.signal.Retry`).
 
-States of each side::
+At most two generations live at a time: the one *in use*, whose lane is open, and the newest, which is being *tried*.
+The state says which of them there are::
 
-    IDLE ──start──▶ CONNECTING ──lane opens──▶ UP
-                       ▲  │ attempt fails       │ lane lost
-                       │  ▼                     ▼
-                    WAITING (leader: backoff) ◀─┘        follower: WAITING for the next offer
-                       │ tries used up, or waited too long
+    IDLE ──start──▶ CONNECTING ──lane opens──▶ UP ──silence──▶ UP, and a challenger is tried
+                       ▲  │ attempt fails       │                 │ the challenger's lane opens: it is in use, and
+                       │  ▼                     │ lane closes     │ the old connection is dropped
+                    WAITING ◀───────────────────┴─────────────────┘ the old lane is heard again: the challenger is
+                       │ patience at its end                         dropped
                        ▼
                      DEAD
 
-An attempt fails when its lane closes, when the follower says so, or after :data:`ATTEMPT_TIMEOUT` seconds. Tries are
-counted from the last time that the session made progress (:meth:`Negotiator.handle_progress`). Delays double from
-``backoff`` and carry jitter, which the caller draws, because the machine has no randomness.
+**A new connection, not an ICE restart.** When a path was cut and comes back, the engine's connection survives, but its
+data moves again only when SCTP's retransmission timer fires, which doubled all the while (RFC 9260, section 6.3.3).
+An ICE restart keeps that timer. A new connection starts with a fresh one, and in slow start. So a lane that is silent
+is challenged at once, while the old one stays: whichever delivers first wins.
+
+**What counts.** An attempt that fails counts only if both sides reached the server all the while: otherwise it could
+not succeed. While either side is known to be offline nothing is started; when both are back it is, at once. A
+short absence (:data:`FLAP`) is a socket that was replaced, and changes nothing. See :mod:`p2pal.link.patience` for
+when it ends.
 
 The shell carries out the actions in order, each to its end before the next: that is what keeps a candidate behind the
 description it belongs to.
@@ -26,20 +33,39 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
 from p2pal.errors import ProtocolError
-from p2pal.wire.signal import Answer, Candidate, Offer, Retry, SignalMessage
+from p2pal.link.exchange import Exchange
+from p2pal.link.patience import MAX_BACKOFF, Patience
+from p2pal.link.steps import (
+    Absent,
+    Action,
+    CreateAnswer,
+    CreateOffer,
+    DropConnection,
+    Event,
+    GaveUp,
+    LinkUp,
+    Retrying,
+    TakeAnswer,
+    TakeCandidate,
+    WaitingFor,
+)
+from p2pal.wire.signal import SILENT, Answer, Candidate, Offer, Retry, SignalMessage
 
 ATTEMPT_TIMEOUT: Final = 20.0
 """Seconds that one generation gets from its offer to an open lane."""
 
 FOLLOWER_SLACK: Final = 5.0
-MAX_BACKOFF: Final = 30.0
-MAX_CANDIDATES: Final = 128
-"""Remote candidates taken in one generation; a machine with many interfaces has a few dozen."""
+CERTAIN: Final = 12.0
+"""Seconds after the first report of silence, which comes after 3, in which a lane may wake that nobody retries."""
+
+FLAP: Final = 2.0
+"""Seconds of absence from the server that mean nothing."""
+
+DEFAULT_WAIT: Final = 600.0
 
 
 class State(Enum):
@@ -52,132 +78,91 @@ class State(Enum):
     DEAD = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class CreateOffer:
-    """Action: make a connection for this generation and lane; answer with ``handle_local_offer``."""
-
-    generation: int
-    lane: int
-
-
-@dataclass(frozen=True, slots=True)
-class CreateAnswer:
-    """Action: make a connection from the peer's offer; answer with ``handle_local_answer``."""
-
-    generation: int
-    lane: int
-    sdp: str
-
-
-@dataclass(frozen=True, slots=True)
-class TakeAnswer:
-    """Action: give the peer's answer to this generation's connection."""
-
-    generation: int
-    sdp: str
-
-
-@dataclass(frozen=True, slots=True)
-class TakeCandidate:
-    """Action: give one of the peer's candidates to this generation's connection."""
-
-    generation: int
-    candidate: str
-    mid: str
-    mline: int
-
-
-@dataclass(frozen=True, slots=True)
-class DropConnection:
-    """Action: close this generation's connection."""
-
-    generation: int
-
-
-Action = CreateOffer | CreateAnswer | TakeAnswer | TakeCandidate | DropConnection
-
-
-@dataclass(frozen=True, slots=True)
-class LinkUp:
-    """Event: this generation's lane is open."""
-
-    generation: int
-
-
-@dataclass(frozen=True, slots=True)
-class Retrying:
-    """Event: an attempt failed; the next, number ``attempt`` of ``attempts``, starts in ``delay`` seconds."""
-
-    attempt: int
-    attempts: int
-    delay: float
-
-
-@dataclass(frozen=True, slots=True)
-class GaveUp:
-    """Event: the tries are used up. ``connected_before`` tells a lost peer from an impossible connection."""
-
-    connected_before: bool
-
-
-Event = LinkUp | Retrying | GaveUp
-
-
 class Negotiator:
     """One side of the link.
 
     Args:
         leader: Whether this side starts generations (the sender does).
-        max_retries: Attempts after the first, counted from the last progress.
-        backoff: Seconds before the first retry; doubles each time, up to :data:`MAX_BACKOFF`.
-        jitter: Returns a factor around 1 for a delay.
+        max_retries: Failures that are tried again, counted from the last progress; None for no end.
+        backoff: Seconds before a retry that follows a failed one; doubles each time.
+        jitter: Returns a factor around 1 for a delay: the machine has no randomness.
+        wait: Seconds that a link which is lost waits in all for the network or the other side.
     """
 
-    def __init__(self, *, leader: bool, max_retries: int, backoff: float, jitter: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        *,
+        leader: bool,
+        max_retries: int | None,
+        backoff: float,
+        jitter: Callable[[], float],
+        wait: float = DEFAULT_WAIT,
+    ) -> None:
         self._leader = leader
-        self._max_retries = max_retries
         self._backoff = backoff
         self._jitter = jitter
-        self._state = State.IDLE
-        self._generation = 0
-        self._lane = 0
-        self._tries = 0
-        self._candidates = 0
-        self._answered = False
-        self._described = False
-        self._held: list[SignalMessage] = []
-        self._connected_before = False
-        self._deadline: float | None = None
-        self._messages: deque[SignalMessage] = deque()
+        self._patience = Patience(max_retries=max_retries, backoff=backoff, wait=wait)
+        self._started = self._dead = False
+        self._exchange = Exchange(leader=leader)  # of the newest generation
+        self._used = 0  # the generation whose lane is open, or 0
+        self._trying = 0  # the generation that is being tried, or 0
+        self._silent = False  # the lane in use is
+        self._here = self._there = True
+        self._away_since: float | None = None
+        self._absent: Absent = ""
+        self._clean = True  # the attempt had both sides online so far
+        self._begun_at = 0.0
+        self._attempt_ends: float | None = None
+        self._next_at: float | None = None  # leader: the next generation; follower: when it is overdue
+        self._certain_at: float | None = None
+        self._asked = 0  # the generation after which we asked for another
         self._actions: deque[Action] = deque()
         self._events: deque[Event] = deque()
 
     @property
     def state(self) -> State:
         """Where the link is."""
-        return self._state
+        if self._dead:
+            return State.DEAD
+        if not self._started:
+            return State.IDLE
+        if self._used:
+            return State.UP
+        return State.CONNECTING if self._trying else State.WAITING
 
     @property
     def generation(self) -> int:
-        """The current generation; 0 before the first."""
-        return self._generation
+        """The newest generation; 0 before the first."""
+        return self._exchange.generation
+
+    @property
+    def in_use(self) -> int:
+        """The generation whose lane is in use; 0 if there is none."""
+        return self._used
+
+    @property
+    def challenged(self) -> bool:
+        """Whether another generation is being tried while a lane is in use."""
+        return bool(self._used and self._trying)
 
     def start(self, now: float) -> None:
         """Begin: the leader makes its first offer, the follower waits for it."""
-        if self._state is not State.IDLE:
+        if self._started or self._dead:
             raise RuntimeError("the link was started before")
+        self._started = True
         if self._leader:
             self._next_generation(now)
         else:
-            self._state = State.WAITING
-            self._deadline = now + self._patience()
+            self._next_at = now + _overdue()
 
     def stop(self) -> None:
         """End: nothing more comes from here."""
-        if self._state in (State.CONNECTING, State.UP):
-            self._actions.append(DropConnection(self._generation))
-        self._state = State.DEAD
-        self._deadline = None
+        for generation in (self._used, self._trying):
+            if generation:
+                self._actions.append(DropConnection(generation))
+        self._end()
+
+    # The other side's messages
 
     def handle_message(self, message: Offer | Answer | Candidate | Retry, now: float) -> None:
         """Take a signaling message of the peer.
@@ -185,9 +170,9 @@ class Negotiator:
         Raises:
             ProtocolError: If the peer plays the other role's part, or floods.
         """
-        if self._state is State.DEAD:
+        if self._dead:
             return
-        if self._state is State.IDLE:
+        if not self._started:
             raise ProtocolError("the other side began to connect before the key exchange was over")
         if isinstance(message, Offer) and self._leader:
             raise ProtocolError("both sides claim to lead")
@@ -195,77 +180,182 @@ class Negotiator:
             raise ProtocolError("both sides claim to follow")
         if isinstance(message, Offer):
             self._handle_offer(message, now)
-        elif message.generation > self._generation:
+        elif message.generation > self.generation:
             raise ProtocolError("the other side answered an offer that was never made")
-        elif message.generation < self._generation:
+        elif isinstance(message, Retry):
+            self._handle_retry(message, now)
+        elif not self._lives(message.generation):
             return  # late mail of a generation that is over
         elif isinstance(message, Answer):
-            self._handle_answer(message)
-        elif isinstance(message, Candidate):
-            self._handle_candidate(message)
-        elif self._state in (State.CONNECTING, State.UP):
+            self._exchange.take_answer()
+            self._actions.append(TakeAnswer(message.generation, message.sdp))
+        else:
+            self._exchange.take_candidate()
+            self._actions.append(TakeCandidate(message.generation, message.candidate, message.mid, message.mline))
+        self._look_around(now)
+
+    def _handle_offer(self, offer: Offer, now: float) -> None:
+        if offer.generation <= self.generation:
+            return
+        if offer.lane <= self._exchange.lane:
+            raise ProtocolError("the other side used a lane number twice")
+        self._drop_trying()
+        # The leader's clock started earlier: the follower never gives an attempt up first.
+        self._begin(offer.generation, offer.lane, now, ATTEMPT_TIMEOUT + FOLLOWER_SLACK)
+        self._actions.append(CreateAnswer(offer.generation, offer.lane, offer.sdp))
+
+    def _handle_retry(self, retry: Retry, now: float) -> None:
+        """The follower lost that generation, or hears nothing on it."""
+        if retry.generation == self._trying:
             self._attempt_failed(now)
+        elif retry.reason != SILENT and retry.generation == self._used:
+            self._actions.append(DropConnection(self._used))
+            self._lane_lost(now)
+        elif retry.generation == self.generation and self.state is State.UP and not self._patience.hopeless:
+            if self._trying or self._next_at is not None:
+                return
+            # Here the lane is heard; there it is not, and only what is new can tell who is right.
+            self._next_at = max(now, self._begun_at + self._backoff)
+
+    # The engine
 
     def handle_local_offer(self, generation: int, sdp: str, now: float) -> None:  # noqa: ARG002 - one shape for all inputs
         """The engine made the offer that :class:`CreateOffer` asked for."""
-        if self._current(generation):
-            self._describe(Offer(generation, self._lane, sdp))
+        if self._lives(generation):
+            self._exchange.describe(sdp)
 
     def handle_local_answer(self, generation: int, sdp: str, now: float) -> None:  # noqa: ARG002
         """The engine made the answer that :class:`CreateAnswer` asked for."""
-        if self._current(generation):
-            self._describe(Answer(generation, sdp))
+        if self._lives(generation):
+            self._exchange.describe(sdp)
 
     def handle_local_candidate(self, generation: int, candidate: str, mid: str, mline: int, now: float) -> None:  # noqa: ARG002
         """The engine found a candidate; an empty one ends them."""
-        if self._current(generation):
-            # The engine may find candidates before it hands out the description they belong behind.
-            (self._messages if self._described else self._held).append(Candidate(generation, candidate, mid, mline))
+        if self._lives(generation):
+            self._exchange.local_candidate(candidate, mid, mline)
 
-    def handle_lane_open(self, generation: int, now: float) -> None:  # noqa: ARG002
-        """The lane of this generation is open."""
-        if not self._current(generation) or self._state is State.UP:
+    def handle_lane_open(self, generation: int, now: float) -> None:
+        """The lane of this generation is open: it is in use from now on."""
+        if generation != self._trying or not generation:
             return
-        self._state = State.UP
-        self._connected_before = True
-        self._deadline = None
+        if self._used:
+            self._actions.append(DropConnection(self._used))
+        self._used, self._trying = generation, 0
+        self._silent = False
+        self._attempt_ends = self._next_at = self._certain_at = None
+        self._patience.on_up(now)
         self._events.append(LinkUp(generation))
+        self._look_around(now)
 
     def handle_lane_closed(self, generation: int, now: float) -> None:
         """The lane of this generation, or the connection before it opened, is over."""
-        if not self._current(generation):
+        if not generation:
             return
-        if not self._leader:
-            self._messages.append(Retry(generation))
-        self._attempt_failed(now, dropped=True)
+        if generation == self._trying:
+            self._attempt_failed(now, dropped=True)
+        elif generation == self._used:
+            self._lane_lost(now)
+        self._look_around(now)
+
+    # What the session and the mailbox noticed
+
+    def handle_silence(self, now: float) -> None:
+        """The lane in use has been silent for seconds while something is due. Saying it again does no harm."""
+        if not self._used or self._silent or self._dead:
+            return
+        self._silent = True
+        self._patience.on_lost(now)
+        if self._patience.hopeless:
+            self._certain_at = now + CERTAIN
+        elif not self._trying:
+            self._retry(now, counted=self._online)
+        self._look_around(now)
+
+    def handle_alive(self, now: float) -> None:
+        """The lane in use is heard again: its challenger is not needed."""
+        if not self._silent or self._dead:
+            return
+        self._silent = False
+        self._certain_at = self._next_at = None
+        self._patience.on_progress()
+        self._patience.on_up(now)
+        if self._leader:
+            # The follower leaves that to the leader, which may hear less than it does.
+            self._drop_trying()
+        self._events.append(LinkUp(self._used))
+        self._look_around(now)
 
     def handle_progress(self) -> None:
         """The session delivered something new: earlier failures no longer count."""
-        self._tries = 0
+        if self._used:
+            self._patience.on_progress()
+
+    def handle_online(self, here: bool, there: bool, now: float) -> None:
+        """Whether this side reaches the server, and whether the other one does as far as the server knows."""
+        if self._dead or (here, there) == (self._here, self._there):
+            return
+        was = self._online
+        self._here, self._there = here, there
+        if was and not self._online:
+            self._away_since = now
+        elif self._online and self._away_since is not None:
+            away, self._away_since = now - self._away_since, None
+            if self._wanted and self._patience.linked and self._started:
+                self._both_back(away, now)
+        self._look_around(now)
+
+    def _both_back(self, away: float, now: float) -> None:
+        if self._trying and away >= FLAP:
+            self._clean = False
+            if self._leader:
+                # What it gathered while there was no network is of no use.
+                self._drop_trying()
+        if not self._trying and (away >= FLAP or self._next_at is None):
+            delay = self._soonest(now) if self._leader else 0.0
+            self._schedule(now, delay)
+
+    def handle_moved(self, now: float) -> None:
+        """Both sides met at another place: what was on its way between them at the old one is lost."""
+        if self._dead or not self._started:
+            return
+        if self._leader:
+            self._drop_trying()
+            if self._wanted:
+                self._next_at = now
+        elif self._wanted and not self._trying:
+            self._ask(again=True)
+        self._look_around(now)
+
+    # Time
 
     def handle_timeout(self, now: float) -> None:
         """The time that :meth:`next_timeout` named has come."""
-        if self._deadline is None or now < self._deadline:
+        if self._dead:
             return
-        self._deadline = None
-        if self._state is State.CONNECTING:
-            if not self._leader:
-                self._messages.append(Retry(self._generation))
+        absent_until = self._patience.absent_until
+        if (absent_until is not None and now >= absent_until) or _due(self._certain_at, now):
+            self._give_up()
+            return
+        if _due(self._attempt_ends, now):
             self._attempt_failed(now)
-        elif self._state is State.WAITING:
-            if self._leader:
+        if _due(self._next_at, now) and not self._dead:
+            self._next_at = None
+            if self._patience.linked and not self._online:
+                pass  # it is no use until both are back
+            elif self._leader:
                 self._next_generation(now)
             else:
-                self._give_up()
+                self._offer_overdue(now)
+        self._look_around(now)
 
     def next_timeout(self) -> float | None:
         """When :meth:`handle_timeout` is due, or None."""
-        return self._deadline
+        times = (self._attempt_ends, self._next_at, self._certain_at, self._patience.absent_until)
+        return None if self._dead else min((time for time in times if time is not None), default=None)
 
     def messages(self) -> Iterator[SignalMessage]:
         """Drain the messages for the peer, in order."""
-        while self._messages:
-            yield self._messages.popleft()
+        return self._exchange.messages()
 
     def actions(self) -> Iterator[Action]:
         """Drain the actions for the engine, in order."""
@@ -277,73 +367,127 @@ class Negotiator:
         while self._events:
             yield self._events.popleft()
 
-    def _current(self, generation: int) -> bool:
-        return generation == self._generation and self._state in (State.CONNECTING, State.UP)
+    # Generations
 
-    def _describe(self, description: Offer | Answer) -> None:
-        self._described = True
-        self._messages.append(description)
-        self._messages.extend(self._held)
-        self._held.clear()
+    @property
+    def _online(self) -> bool:
+        return self._here and self._there
 
-    def _begin(self, generation: int, lane: int, deadline: float) -> None:
-        self._generation, self._lane = generation, lane
-        self._candidates = 0
-        self._answered = self._described = False
-        self._held.clear()
-        self._state = State.CONNECTING
-        self._deadline = deadline
+    @property
+    def _missed(self) -> bool:
+        """Whether there is no lane that is heard."""
+        return not self._used or self._silent
 
-    def _handle_offer(self, offer: Offer, now: float) -> None:
-        if offer.generation <= self._generation:
-            return
-        if offer.lane <= self._lane:
-            raise ProtocolError("the other side used a lane number twice")
-        if self._state in (State.CONNECTING, State.UP):
-            self._actions.append(DropConnection(self._generation))
-        # The leader's clock started earlier: the follower never gives an attempt up first.
-        self._begin(offer.generation, offer.lane, now + ATTEMPT_TIMEOUT + FOLLOWER_SLACK)
-        self._actions.append(CreateAnswer(offer.generation, offer.lane, offer.sdp))
+    @property
+    def _wanted(self) -> bool:
+        """Whether that is to be mended."""
+        return self._missed and not self._patience.hopeless
 
-    def _handle_answer(self, answer: Answer) -> None:
-        if self._answered:
-            raise ProtocolError("the other side answered an offer twice")
-        if self._state in (State.CONNECTING, State.UP):
-            self._answered = True
-            self._actions.append(TakeAnswer(answer.generation, answer.sdp))
+    def _lives(self, generation: int) -> bool:
+        return generation == self.generation and generation in (self._trying, self._used) and bool(generation)
 
-    def _handle_candidate(self, message: Candidate) -> None:
-        if self._leader and not self._answered:
-            if self._state is State.CONNECTING:
-                raise ProtocolError("the other side sent candidates before its answer")
-            return
-        self._candidates += 1
-        if self._candidates > MAX_CANDIDATES:
-            raise ProtocolError("the other side sent too many candidates")
-        if self._state in (State.CONNECTING, State.UP):
-            self._actions.append(TakeCandidate(message.generation, message.candidate, message.mid, message.mline))
+    def _begin(self, generation: int, lane: int, now: float, seconds: float) -> None:
+        self._exchange.begin(generation, lane)
+        self._trying = generation
+        self._clean = self._online
+        self._begun_at = now
+        self._attempt_ends = now + seconds
+        self._next_at = None
 
     def _next_generation(self, now: float) -> None:
-        self._begin(self._generation + 1, self._lane + 1, now + ATTEMPT_TIMEOUT)
-        self._actions.append(CreateOffer(self._generation, self._lane))
+        self._drop_trying()
+        self._begin(self.generation + 1, self._exchange.lane + 1, now, ATTEMPT_TIMEOUT)
+        self._actions.append(CreateOffer(self.generation, self._exchange.lane))
+
+    def _drop_trying(self) -> None:
+        if self._trying:
+            self._actions.append(DropConnection(self._trying))
+        self._trying = 0
+        self._attempt_ends = None
+
+    def _ask(self, *, again: bool = False) -> None:
+        """Ask the leader for the generation after the newest, once; it may not know that it is needed."""
+        if self.generation and (again or self._asked < self.generation):
+            self._asked = self.generation
+            self._exchange.say(Retry(self.generation, SILENT if self._used else ""))
+
+    # Failures
 
     def _attempt_failed(self, now: float, *, dropped: bool = False) -> None:
-        if not dropped:
-            self._actions.append(DropConnection(self._generation))
-        if self._tries >= self._max_retries:
+        if dropped:
+            self._trying, self._attempt_ends = 0, None
+        else:
+            self._drop_trying()
+        if self._missed:
+            away = self._away_since is not None and now - self._away_since >= FLAP
+            self._retry(now, counted=self._clean and not away)
+
+    def _lane_lost(self, now: float) -> None:
+        was_silent = self._silent
+        self._used = 0
+        self._silent = False
+        self._patience.on_lost(now)
+        if self._patience.hopeless:
+            self._give_up()
+        elif not self._trying and not (was_silent and self._next_at is not None):
+            self._retry(now, counted=self._online and not was_silent)
+
+    def _offer_overdue(self, now: float) -> None:
+        """The leader should have made an offer long ago."""
+        if not self._patience.linked:
+            self._give_up()
+        else:
+            self._asked = 0
+            self._retry(now, counted=True)
+
+    def _retry(self, now: float, *, counted: bool) -> None:
+        """Something failed: go on, unless that was enough."""
+        self._patience.on_failed(now, counted=counted or not self._patience.linked)
+        if self._patience.exhausted(now):
             self._give_up()
             return
-        delay = min(self._backoff * 2**self._tries, MAX_BACKOFF) * self._jitter() if self._leader else 0.0
-        self._tries += 1
-        self._state = State.WAITING
-        self._deadline = now + (delay if self._leader else self._patience())
-        self._events.append(Retrying(self._tries, self._max_retries, delay))
+        if not self._leader:
+            self._ask()
+        if self._patience.linked and not self._online:
+            self._next_at = None  # until both are back
+            return
+        delay = 0.0
+        if self._leader:
+            delay = max(self._patience.delay() * self._jitter(), self._soonest(now))
+        self._schedule(now, delay)
 
-    def _patience(self) -> float:
-        """Seconds that the follower waits for an offer: the leader's longest backoff and one full attempt."""
-        return MAX_BACKOFF + ATTEMPT_TIMEOUT
+    def _soonest(self, now: float) -> float:
+        """Seconds before another generation may start: a lane that opens and closes at once costs no more than this."""
+        return max(0.0, self._begun_at + self._backoff - now) if self._patience.linked else 0.0
+
+    def _schedule(self, now: float, delay: float) -> None:
+        self._next_at = now + (delay if self._leader else _overdue())
+        self._events.append(Retrying(max(1, self._patience.tries), self._patience.attempts, delay))
+
+    def _look_around(self, now: float) -> None:
+        """Keep account of what is missed, and say when that changes."""
+        absent: Absent = ""
+        if self._patience.linked and self._missed and not self._dead and not self._online:
+            absent = "peer" if self._here else "network"
+        if absent != self._absent:
+            self._absent = absent
+            self._patience.on_absent(bool(absent), now)
+            until = self._patience.absent_until
+            self._events.append(WaitingFor(absent, float("inf") if until is None else max(0.0, until - now)))
 
     def _give_up(self) -> None:
-        self._state = State.DEAD
-        self._deadline = None
-        self._events.append(GaveUp(self._connected_before))
+        self._end()
+        self._events.append(GaveUp(self._patience.linked))
+
+    def _end(self) -> None:
+        self._dead = True
+        self._used = self._trying = 0
+
+
+def _due(time: float | None, now: float) -> bool:
+    return time is not None and now >= time
+
+
+def _overdue() -> float:
+    """Seconds that the follower waits for an offer: the leader's longest backoff and one full attempt."""
+    return MAX_BACKOFF + ATTEMPT_TIMEOUT

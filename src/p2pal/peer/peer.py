@@ -15,13 +15,13 @@ import asyncio
 import contextlib
 import os
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Coroutine
 from time import monotonic
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from p2pal.crypto.keys import Direction
-from p2pal.crypto.seal import BadSeal, LaneExhausted, LaneOpener, LaneSealer
+from p2pal.crypto.seal import LaneExhausted, LaneOpener, LaneSealer
 from p2pal.errors import (
     ConnectionImpossible,
     Interrupted,
@@ -29,37 +29,41 @@ from p2pal.errors import (
     PeerError,
     PeerLost,
     ProtocolError,
-    ServerRefused,
     first_error,
 )
-from p2pal.lanes.base import IceServer, Lane
-from p2pal.link.negotiator import (
+from p2pal.lanes.base import Lane
+from p2pal.link.negotiator import Negotiator
+from p2pal.link.steps import (
     Action,
     CreateAnswer,
     CreateOffer,
     DropConnection,
     GaveUp,
     LinkUp,
-    Negotiator,
     Retrying,
     TakeAnswer,
     TakeCandidate,
+    WaitingFor,
 )
+from p2pal.peer.config import PeerConfig, PeerOwner
 from p2pal.peer.meeting import Introduction
-from p2pal.rendezvous.events import Message, PeerOnline, Released
+from p2pal.peer.signaling import Meet, Signaling
 from p2pal.session.core import Session
 from p2pal.session.events import Closed, Delivered, LaneAlive, LaneSilent
 from p2pal.wire.frames import DATA_HEADER
-from p2pal.wire.signal import Bye, Hello, SignalMessage, decode_signal, encode
+from p2pal.wire.signal import Bye, Fresh, Hello, SignalMessage
 
 if TYPE_CHECKING:
     from p2pal.lanes.webrtc import WebRtcConnection
 
+__all__ = ["Peer", "PeerConfig"]
+
 WINDOW: Final = 16 << 20
 """Bytes of delivered but unconsumed payloads that we allow: what a slow disk may cost in memory."""
 
-SILENCE_LIMIT: Final = 15.0
-"""Seconds without a word on a lane after which the link is negotiated anew."""
+SLEPT: Final = 3.0
+"""Seconds that a timer may be late. Later means that the process or the machine stood still, and the network may be
+another one now."""
 
 CLOSE_GRACE: Final = 1.0
 """Seconds that a farewell may take, from our CLOSE to the other side's answer."""
@@ -85,52 +89,6 @@ LARGE: Final = 4096
 _LANE_NONCE: Final = 16
 _FORGOTTEN: Final = "the signaling server lost this transfer before the connection stood"
 _LEFT: Final = "the other side left before the connection stood"
-
-
-class PeerOwner(Protocol):
-    """Who uses the stream. All calls come on the event loop's thread and must not block."""
-
-    def peer_payload(self, payload: bytes | memoryview) -> None:
-        """One payload arrived, in order; tell the peer with :meth:`Peer.consumed` when done with it."""
-
-    def peer_turn(self) -> None:
-        """All payloads that arrived were given, and more can be sent while :attr:`Peer.writable`."""
-
-    def peer_path(self, path: str) -> None:
-        """A path is in use, or another one than before."""
-
-    def peer_retrying(self, attempt: int, attempts: int, delay: float) -> None:
-        """The link failed and is tried again."""
-
-    def peer_back(self) -> None:
-        """The link that had failed stands again."""
-
-    def peer_silent(self, seconds: float) -> None:
-        """Something is due from the other side, and nothing came for so long; 0 says that it is heard again."""
-
-    def peer_closed(self, code: int, reason: str) -> None:
-        """The other side closed the session."""
-
-
-@dataclass(frozen=True, slots=True)
-class PeerConfig:
-    """How this side connects.
-
-    Attributes:
-        sender: Whether this side is the sender, who leads the link.
-        max_payload: Bytes of the largest payload this side sends.
-        ice_servers: STUN and TURN servers.
-        max_retries: Connection attempts after the first.
-        retry_backoff: Seconds before the first retry.
-        only_loopback: Exchange loopback candidates only.
-    """
-
-    sender: bool
-    max_payload: int
-    ice_servers: Sequence[IceServer] = field(default=())
-    max_retries: int = 3
-    retry_backoff: float = 1.0
-    only_loopback: bool = False
 
 
 class _LiveLane:
@@ -164,26 +122,30 @@ class Peer:
     rules, and whatever the mailbox raises while it is still needed.
     """
 
-    def __init__(self, introduction: Introduction, config: PeerConfig, owner: PeerOwner) -> None:
-        self._mailbox = introduction.mailbox
-        self._attempt = introduction.attempt
-        self._sealer = introduction.sealer
-        self._opener = introduction.opener
+    def __init__(self, introduction: Introduction, config: PeerConfig, owner: PeerOwner, meet: Meet) -> None:
         self._master = introduction.secret.master()
+        self._signaling = Signaling(introduction, self._master, meet, self, sender=config.sender)
         self._config = config
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._outward = Direction.TO_RECEIVER if config.sender else Direction.TO_SENDER
         self._inward = Direction.TO_SENDER if config.sender else Direction.TO_RECEIVER
         self._negotiator = Negotiator(
-            leader=config.sender, max_retries=config.max_retries, backoff=config.retry_backoff, jitter=jitter
+            leader=config.sender,
+            max_retries=config.max_retries,
+            backoff=config.retry_backoff,
+            jitter=jitter,
+            wait=config.wait,
         )
         self._session: Session | None = None
         self._connections: dict[int, WebRtcConnection] = {}
         self._lanes: dict[int, _LiveLane] = {}
+        self._silent: set[int] = set()  # lanes
+        self._told_silent = False
         self._actions: asyncio.Queue[Action] = asyncio.Queue()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
+        self._slept = _slept()
         self._flush_scheduled = False
         self._gathered = 0
         self._gathering: asyncio.TimerHandle | None = None
@@ -191,8 +153,8 @@ class Peer:
         self._session_over = asyncio.Event()
         self._drained = asyncio.Event()
         self._peer_online = True
-        self._mailbox_over = False
-        self._linked_before = False
+        self._stood = self._linked_before = False
+        self._in_trouble = False
         self._given = 0  # payload bytes
         self._arrived = 0  # of those, known to be at the other side
         self._closing = False
@@ -220,8 +182,27 @@ class Peer:
 
     @property
     def linked(self) -> bool:
-        """Whether a lane is open now: the server is not needed then."""
+        """Whether a lane is open now."""
         return bool(self._lanes)
+
+    @property
+    def alive(self) -> bool:
+        """Whether a lane is open, and heard: the server is not needed then."""
+        return len(self._lanes) > len(self._silent)
+
+    @property
+    def stood(self) -> bool:
+        """Whether the link ever stood. From then on the peer meets the other side again by itself."""
+        return self._stood
+
+    @property
+    def transcript(self) -> bytes:
+        """The session's public name, 32 bytes, which proofs are bound to."""
+        return self._master.transcript()
+
+    def resume_key(self) -> bytes:
+        """Return the 32 bytes that both sides keep to prove later that they began this transfer together."""
+        return self._master.resume_key()
 
     @property
     def path(self) -> str:
@@ -323,19 +304,35 @@ class Peer:
                 self._tasks = tasks
                 self._mail(Hello(max_frame=self._max_frame, window=WINDOW))
                 self._negotiator.start(monotonic())
-                reader = tasks.create_task(self._read_mailbox())
-                worker = tasks.create_task(self._carry_out())
+                work = [self._spawn(self._signaling.run()), self._spawn(self._carry_out())]
                 self._wake()
-                await self._ended
-                reader.cancel()
-                worker.cancel()
+                try:
+                    await self._ended
+                except BaseException as error:
+                    # The other side need not wait for a lane that will not come back.
+                    self._mail(Bye(_farewell(error)))
+                    raise
+                finally:
+                    self._closing = True
+                    for task in work:
+                        task.cancel()
         except BaseException as raised:  # noqa: BLE001 - it is raised again, out of its group
-            error = first_error(raised) if isinstance(raised, BaseExceptionGroup) else raised
-            # The other side need not wait for a lane that will not come back.
-            self._mail(Bye(_farewell(error)))
-            raise error from None
+            raise (first_error(raised) if isinstance(raised, BaseExceptionGroup) else raised) from None
         finally:
             self._tear_down()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something beside; what it raises ends :meth:`run`, after the farewell."""
+        if self._tasks is None:
+            raise RuntimeError("the peer does not run")
+
+        async def guarded() -> None:
+            try:
+                await work
+            except Exception as error:  # noqa: BLE001 - run() raises it
+                self._fail(error)
+
+        return self._tasks.create_task(guarded())
 
     @property
     def _max_frame(self) -> int:
@@ -363,45 +360,10 @@ class Peer:
     # The mailbox
 
     def _mail(self, message: SignalMessage) -> None:
-        if self._mailbox_over:
-            return
-        _, sealed = self._sealer.seal(encode(message))
-        try:
-            self._mailbox.append(self._attempt, sealed)
-        except ServerRefused:
-            # The log is full, after hundreds of candidates: a lane that stands goes on without it.
-            self._mailbox_over = True
+        self._signaling.send(message)
 
-    async def _read_mailbox(self) -> None:
-        while True:
-            try:
-                event = await self._mailbox.get()
-            except ServerRefused:
-                self._lose_mailbox(_FORGOTTEN)
-                return
-            if isinstance(event, Message) and event.attempt == self._attempt:
-                try:
-                    self._handle_mail(event.index, event.body)
-                except BadSeal:
-                    # Not the other side's, or out of order: the server's doing. It shall not end what it cannot see.
-                    if not self._lanes:
-                        raise
-                    self._mailbox_over = True
-                    return
-            elif isinstance(event, PeerOnline):
-                self._peer_online = event.online
-            elif isinstance(event, Released) and event.attempt == self._attempt:
-                # The farewell that the other side may have mailed before says more.
-                self._loop.call_later(CLOSE_GRACE, self._lose_mailbox, _LEFT)
-
-    def _lose_mailbox(self, why: str) -> None:
-        """Without the mailbox, a lane that stands goes on; one that falls cannot be replaced."""
-        self._mailbox_over = True
-        if not self._lanes and not self._closing:
-            self._fail(PeerLost(why))
-
-    def _handle_mail(self, index: int, body: bytes) -> None:
-        message = decode_signal(self._opener.open(index, body))
+    def signal_message(self, message: SignalMessage) -> None:
+        """The other side said something through the mailbox."""
         now = monotonic()
         if isinstance(message, Hello):
             if self._session is not None:
@@ -416,11 +378,43 @@ class Peer:
         elif isinstance(message, Bye):
             # A farewell on the lane says more, and is on its way if there is a lane.
             self._loop.call_later(CLOSE_GRACE if self._lanes else 0.0, self._handle_bye, message)
-        elif self._session is None:
+        elif self._session is None or isinstance(message, Fresh):
             raise ProtocolError("the other side began to connect before it said hello")
         else:
             self._negotiator.handle_message(message, now)
         self._wake()
+
+    def signal_online(self, here: bool, there: bool) -> None:
+        """Who reaches the server."""
+        self._peer_online = there
+        self._negotiator.handle_online(here, there, monotonic())
+        self._wake()
+
+    def signal_moved(self) -> None:
+        """Both sides met at another place."""
+        self._negotiator.handle_moved(monotonic())
+        self._wake()
+
+    def signal_left(self) -> None:
+        """The code's mailbox is free."""
+        if self._config.sender and not self._closing:
+            self._owner.peer_moved()
+
+    def signal_lost(self, *, released: bool) -> None:
+        """Before the link stood, there is no other way."""
+        if released:
+            # The farewell that the other side may have mailed before says more.
+            self._loop.call_later(CLOSE_GRACE, self._lose_mailbox, _LEFT)
+        else:
+            self._lose_mailbox(_FORGOTTEN)
+
+    def signal_failed(self, error: Exception) -> None:
+        """The other side broke the protocol."""
+        self._fail(error)
+
+    def _lose_mailbox(self, why: str) -> None:
+        if not self._stood and not self._lanes and not self._closing:
+            self._fail(PeerLost(why))
 
     def _handle_bye(self, bye: Bye) -> None:
         if self._closing or self._ended.done():
@@ -471,12 +465,15 @@ class Peer:
         generation = self._generation_of(lane)
         if generation is None or self._session is None:
             return
+        now = monotonic()
+        self._negotiator.handle_lane_open(generation, now)
+        if self._negotiator.in_use != generation:
+            return  # it was dropped just now; the engine hears of it in a moment
+        self._stood = True
         self._no_lanes.clear()
         nonce = os.urandom(_LANE_NONCE)
         self._lanes[lane.id] = _LiveLane(lane, LaneSealer(self._master.lane_key(lane.id, self._outward, nonce)))
         lane.send(nonce)
-        now = monotonic()
-        self._negotiator.handle_lane_open(generation, now)
         self._session.lane_up(lane.id, now)
         self._wake()
 
@@ -518,15 +515,16 @@ class Peer:
         now = monotonic()
         if self._lanes.pop(lane.id, None) is not None and self._session is not None:
             self._session.lane_down(lane.id, now)
+        self._silent.discard(lane.id)
         if not self._lanes:
             self._no_lanes.set()
         if generation is not None:
             del self._connections[generation]
-            if not self._closing and self._mailbox_over and not self._lanes:
-                self._fail(PeerLost("the connection was lost, and the signaling server with it"))
-            elif not self._closing:
+            if not self._closing:
                 self._note_progress()
                 self._negotiator.handle_lane_closed(generation, now)
+                if self._stood and not self._lanes:
+                    self._signaling.hurry()
         self._wake()
 
     def candidate_found(self, connection: WebRtcConnection, candidate: str, mid: str, mline: int) -> None:
@@ -537,7 +535,7 @@ class Peer:
     def path_changed(self, connection: WebRtcConnection) -> None:
         """Another path is in use: find out which, and tell the owner."""
         if self._tasks is not None and not self._closing and not self._ended.done():
-            self._tasks.create_task(self._report_path(connection))
+            self._spawn(self._report_path(connection))
 
     async def _report_path(self, connection: WebRtcConnection) -> None:
         path = await connection.path()
@@ -592,14 +590,26 @@ class Peer:
         for action in self._negotiator.actions():
             self._actions.put_nowait(action)
         for event in self._negotiator.events():
-            if isinstance(event, Retrying):
-                self._owner.peer_retrying(event.attempt, event.attempts, event.delay)
-            elif isinstance(event, GaveUp):
-                self._fail(self._gave_up(event))
-            elif isinstance(event, LinkUp):
-                if self._linked_before:
-                    self._owner.peer_back()
-                self._linked_before = True
+            match event:
+                case Retrying():
+                    self._in_trouble = True
+                    self._owner.peer_retrying(event.attempt, event.attempts, event.delay)
+                case WaitingFor():
+                    self._in_trouble = self._in_trouble or bool(event.what)
+                    self._owner.peer_waiting(event.what, event.seconds_left)
+                case GaveUp():
+                    self._fail(self._gave_up(event))
+                case LinkUp():
+                    self._on_link_up()
+
+    def _on_link_up(self) -> None:
+        if self._told_silent:
+            self._told_silent = False
+            self._owner.peer_silent(0.0)
+        if self._linked_before and self._in_trouble:
+            self._owner.peer_back()
+        self._linked_before = True
+        self._in_trouble = False
 
     def _gave_up(self, event: GaveUp) -> PeerError:
         if event.connected_before:
@@ -619,19 +629,27 @@ class Peer:
                 if event.by_peer:
                     self._peer_left(event.code, event.reason)
             elif isinstance(event, LaneAlive):
-                self._owner.peer_silent(0.0)
+                self._on_heard(event)
             elif isinstance(event, LaneSilent):
                 self._on_silence(event)
         self._owner.peer_turn()
 
     def _on_silence(self, event: LaneSilent) -> None:
-        live = self._lanes.get(event.lane_id)
-        if live is None:
-            return
-        if event.seconds >= SILENCE_LIMIT:
-            live.lane.close()
-        else:
+        self._silent.add(event.lane_id)
+        if self._in_use(event.lane_id):
+            self._told_silent = True
             self._owner.peer_silent(event.seconds)
+            self._signaling.hurry()
+            self._negotiator.handle_silence(monotonic())
+
+    def _on_heard(self, event: LaneAlive) -> None:
+        self._silent.discard(event.lane_id)
+        if self._in_use(event.lane_id):
+            self._negotiator.handle_alive(monotonic())
+
+    def _in_use(self, lane_id: int) -> bool:
+        live = self._lanes.get(lane_id)
+        return live is not None and self._generation_of(live.lane) == self._negotiator.in_use
 
     def _note_progress(self) -> None:
         """What arrives, in either direction, makes earlier failures of the link no longer count."""
@@ -669,13 +687,30 @@ class Peer:
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._timer_due = due
+        self._timer_due = max(due, monotonic())
         self._timer = self._loop.call_later(max(0.0, due - monotonic()), self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
         now = monotonic()
+        slept = _slept()
+        if now - self._timer_due > SLEPT or slept - self._slept > SLEPT:
+            self._on_woken(now)
+        self._slept = slept
         self._negotiator.handle_timeout(now)
         if self._session is not None:
             self._session.handle_timeout(now)
         self._flush()
+
+    def _on_woken(self, now: float) -> None:
+        """We stood still for a while. What came meanwhile is read in a moment; then nothing may be as it was."""
+        if self._session is not None:
+            self._session.probe(now)
+        if self._stood:
+            self._signaling.hurry()
+
+
+def _slept() -> float:
+    """Seconds that this machine has been suspended, as far as the system tells: ``monotonic`` stands still then."""
+    boot_time = getattr(time, "CLOCK_BOOTTIME", None)
+    return 0.0 if boot_time is None else time.clock_gettime(boot_time) - monotonic()

@@ -238,6 +238,12 @@ class Session:
         else:
             lane.on_pong(received.number)
 
+    def probe(self, now: float) -> None:
+        """Ask every lane whether it lives. Time may have passed that nobody looked at; it is no silence."""
+        self._now = now
+        for lane in self._lanes.values():
+            lane.probe(now)
+
     def next_timeout(self) -> float | None:
         """Return when :meth:`handle_timeout` wants to be called, or None."""
         due = NEVER if self._over else self._closed_at

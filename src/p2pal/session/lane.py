@@ -174,6 +174,13 @@ class LaneState:
             raise ProtocolError("the other side answered a PING that was never sent")
         self._ping_at = None
 
+    def probe(self, now: float) -> None:
+        """Ask whether the lane lives, whatever was before."""
+        self._heard = now
+        if self._ping_at is None:
+            self.ping_now = True
+        self.check_at = now + PROBE_AFTER
+
     def take_ping(self, now: float) -> int:
         """Return the number of a PING that goes out now."""
         self.ping_now = False

@@ -20,6 +20,10 @@ MAX_CANDIDATE: Final = 512
 MAX_WINDOW: Final = 64 << 20
 """Bytes: a sender keeps as much as the window until it is acknowledged, so no receiver may ask for more."""
 
+SILENT: Final = "silent"
+NONCE_BYTES: Final = 16
+
+_Nonce = Annotated[bytes, msgspec.Meta(min_length=NONCE_BYTES, max_length=NONCE_BYTES)]
 _Element = Annotated[bytes, msgspec.Meta(min_length=33, max_length=33)]
 _Confirmation = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 _Generation = Annotated[int, msgspec.Meta(ge=1, lt=2**31)]
@@ -88,10 +92,23 @@ class Candidate(msgspec.Struct, frozen=True, tag_field="t", tag="candidate"):
 
 
 class Retry(msgspec.Struct, frozen=True, tag_field="t", tag="retry"):
-    """Follower to leader: this generation failed here; please start the next one."""
+    """Follower to leader: this generation failed here; please start the next one.
+
+    A ``reason`` of :data:`SILENT` says that a lane still stands, but nothing comes over it: it stays until the next
+    one opens.
+    """
 
     generation: _Generation
     reason: _ShortText = ""
+
+
+class Fresh(msgspec.Struct, frozen=True, tag_field="t", tag="fresh"):
+    """Either way, first sealed message where the peers meet again: the clear bytes with which the other's log began.
+
+    Who can quote them has seen this log, now: what follows is no recording of an earlier one.
+    """
+
+    nonce: _Nonce
 
 
 class Bye(msgspec.Struct, frozen=True, tag_field="t", tag="bye"):
@@ -101,7 +118,7 @@ class Bye(msgspec.Struct, frozen=True, tag_field="t", tag="bye"):
 
 
 PakeMessage = PakeElement | PakeAnswer | PakeConfirm | PakeReject
-SignalMessage = Hello | Offer | Answer | Candidate | Retry | Bye
+SignalMessage = Hello | Offer | Answer | Candidate | Retry | Fresh | Bye
 
 _encoder = msgspec.msgpack.Encoder()
 _pake_decoder: msgspec.msgpack.Decoder[PakeMessage] = msgspec.msgpack.Decoder(PakeMessage)

@@ -3,40 +3,41 @@ from __future__ import annotations
 import pytest
 
 from p2pal.errors import ProtocolError
-from p2pal.link.negotiator import (
-    ATTEMPT_TIMEOUT,
-    MAX_BACKOFF,
-    MAX_CANDIDATES,
+from p2pal.link.exchange import MAX_CANDIDATES
+from p2pal.link.negotiator import ATTEMPT_TIMEOUT, CERTAIN, FLAP, Negotiator, State
+from p2pal.link.patience import MAX_BACKOFF, MIN_PATIENCE, PROVEN
+from p2pal.link.steps import (
     CreateAnswer,
     CreateOffer,
     DropConnection,
     GaveUp,
     LinkUp,
-    Negotiator,
     Retrying,
-    State,
     TakeAnswer,
     TakeCandidate,
+    WaitingFor,
 )
-from p2pal.wire.signal import Answer, Candidate, Offer, Retry
+from p2pal.wire.signal import SILENT, Answer, Candidate, Offer, Retry
+
+WAIT = 600.0
 
 
-def make(*, leader: bool, max_retries: int = 3, backoff: float = 1.0) -> Negotiator:
-    return Negotiator(leader=leader, max_retries=max_retries, backoff=backoff, jitter=lambda: 1.0)
+def make(*, leader: bool, max_retries: int | None = 3, backoff: float = 1.0) -> Negotiator:
+    return Negotiator(leader=leader, max_retries=max_retries, backoff=backoff, jitter=lambda: 1.0, wait=WAIT)
 
 
-def leading(**settings: float) -> Negotiator:
+def leading(*, max_retries: int | None = 3, backoff: float = 1.0) -> Negotiator:
     """A leader that has made its offer."""
-    link = make(leader=True, **settings)  # type: ignore[arg-type]
+    link = make(leader=True, max_retries=max_retries, backoff=backoff)
     link.start(0.0)
     link.handle_local_offer(1, "offer", 0.0)
     drain(link)
     return link
 
 
-def following() -> Negotiator:
+def following(*, max_retries: int | None = 3) -> Negotiator:
     """A follower that has answered the first offer."""
-    link = make(leader=False)
+    link = make(leader=False, max_retries=max_retries)
     link.start(0.0)
     link.handle_message(Offer(1, 1, "offer"), 0.0)
     link.handle_local_answer(1, "answer", 0.0)
@@ -50,6 +51,14 @@ def up(link: Negotiator) -> Negotiator:
     link.handle_lane_open(link.generation, 1.0)
     drain(link)
     return link
+
+
+def fire(link: Negotiator) -> float:
+    """Let the time come that the link waits for; return it."""
+    due = link.next_timeout()
+    assert due is not None
+    link.handle_timeout(due)
+    return due
 
 
 def drain(link: Negotiator) -> tuple[list[object], list[object], list[object]]:
@@ -129,29 +138,119 @@ def test_delays_double_up_to_a_limit_and_carry_jitter() -> None:
     assert delays == [0.5, 1, 2, 4, 8, MAX_BACKOFF / 2, MAX_BACKOFF / 2, MAX_BACKOFF / 2]
 
 
-@pytest.mark.parametrize(("connected", "retries"), [(False, 0), (False, 2), (True, 0), (True, 2)])
-def test_it_gives_up_after_so_many_retries(connected: bool, retries: int) -> None:
+@pytest.mark.parametrize("retries", [0, 2])
+def test_a_link_that_never_stood_gives_up_after_so_many_retries(retries: int) -> None:
     link = leading(max_retries=retries)
-    if connected:
-        up(link)
     for _ in range(retries + 1):
         link.handle_lane_closed(link.generation, 2.0)
         if link.state is State.WAITING:
-            link.handle_timeout(link.next_timeout() or 0.0)
+            fire(link)
     assert link.state is State.DEAD
     assert link.next_timeout() is None
-    assert drain(link)[2][-1] == GaveUp(connected)
+    assert drain(link)[2][-1] == GaveUp(False)
+
+
+@pytest.mark.parametrize("leader", [True, False])
+def test_a_link_that_stood_gets_its_retries_and_some_time(leader: bool) -> None:
+    link = up(leading() if leader else following())
+    link.handle_lane_closed(1, 5.0)
+    retries = [event for event in drain(link)[2] if isinstance(event, Retrying)]
+    ended = 0.0
+    while link.state is not State.DEAD:
+        ended = fire(link)
+        retries += [event for event in drain(link)[2] if isinstance(event, Retrying)]
+    assert ended >= 5.0 + MIN_PATIENCE
+    assert [(each.attempt, each.attempts) for each in retries][:4] == [(1, 3), (2, 3), (3, 3), (4, None)][
+        : len(retries)
+    ]
+    assert len(retries) >= 3
+
+
+def test_without_a_limit_it_never_ends() -> None:
+    link = up(leading(max_retries=None))
+    link.handle_lane_closed(1, 5.0)
+    for _ in range(3000):  # beyond what a float can double
+        fire(link)
+    assert link.state is not State.DEAD
+    link.handle_online(False, True, 1e6)
+    while (due := link.next_timeout()) is not None:
+        link.handle_timeout(due)
+    events = drain(link)[2]
+    assert WaitingFor("network", float("inf")) in events
+    assert link.state is State.WAITING
+
+
+@pytest.mark.parametrize("leader", [True, False])
+def test_without_retries_a_closed_lane_is_the_end(leader: bool) -> None:
+    link = up(leading(max_retries=0) if leader else following(max_retries=0))
+    link.handle_online(True, False, 4.0)
+    link.handle_lane_closed(1, 5.0)
+    assert drain(link)[2] == [GaveUp(True)]
+
+
+@pytest.mark.parametrize("leader", [True, False])
+def test_without_retries_silence_is_the_end_once_it_is_certain(leader: bool) -> None:
+    link = up(leading(max_retries=0) if leader else following(max_retries=0))
+    link.handle_silence(5.0)
+    link.handle_alive(6.0)
+    link.handle_silence(10.0)
+    link.handle_moved(11.0)
+    assert drain(link) == ([], [], [LinkUp(1)])
+    assert fire(link) == 10.0 + CERTAIN
+    assert drain(link)[2] == [GaveUp(True)]
 
 
 def test_progress_resets_the_count() -> None:
-    link = up(leading(max_retries=1))
+    link, now = up(leading(max_retries=1)), 10.0
     for _ in range(5):
-        link.handle_lane_closed(link.generation, 2.0)
-        assert drain(link)[2] == [Retrying(1, 1, 1.0)]
-        link.handle_timeout(link.next_timeout() or 0.0)
-        link.handle_local_offer(link.generation, "offer", 3.0)
+        now += 3 * MIN_PATIENCE
+        link.handle_lane_closed(link.generation, now)
+        assert drain(link)[2] == [Retrying(1, 1, 0.0)]
+        fire(link)
+        link.handle_local_offer(link.generation, "offer", now)
         up(link)
         link.handle_progress()
+
+
+def test_a_lane_that_stood_for_a_while_has_proven_itself() -> None:
+    link, now = up(leading(max_retries=1)), 1.0
+    for _ in range(5):
+        now += PROVEN
+        link.handle_lane_closed(link.generation, now)
+        assert drain(link)[2] == [Retrying(1, 1, 0.0)]
+        fire(link)
+        link.handle_lane_open(link.generation, now)
+        drain(link)
+
+
+def test_lanes_that_open_and_are_lost_at_once_come_to_an_end() -> None:
+    link, now = up(leading()), 1.0
+    for _ in range(40):
+        link.handle_lane_closed(link.generation, now + 1.0)
+        if link.state is State.DEAD:
+            break
+        now = fire(link)
+        link.handle_lane_open(link.generation, now)
+    assert link.state is State.DEAD
+    assert MIN_PATIENCE < now < 2 * MIN_PATIENCE
+
+
+def test_the_first_retry_comes_at_once_the_others_later() -> None:
+    link = up(leading(backoff=2.0))
+    link.handle_lane_closed(1, 30.0)
+    delays, now = [], 30.0
+    for _ in range(3):
+        delays.append((link.next_timeout() or 0.0) - now)
+        fire(link)
+        now = fire(link)
+    assert delays == [0.0, 2.0, 4.0]
+
+
+def test_retries_in_quick_succession_keep_their_distance() -> None:
+    link = up(leading(backoff=2.0))
+    link.handle_progress()
+    link.handle_lane_closed(1, 1.5)
+    assert link.next_timeout() == 2.0
 
 
 def test_the_follower_reports_a_lost_lane_and_waits() -> None:
@@ -179,19 +278,250 @@ def test_the_follower_never_gives_an_attempt_up_before_the_leader() -> None:
     assert drain(link) == ([Retry(1)], [DropConnection(1)], [Retrying(1, 3, 0.0)])
 
 
-def test_the_leader_starts_anew_when_the_follower_asks() -> None:
+def test_the_leader_starts_anew_when_the_follower_lost_the_lane() -> None:
     link = up(leading())
     link.handle_message(Retry(1), 5.0)
-    assert drain(link) == ([], [DropConnection(1)], [Retrying(1, 3, 1.0)])
+    assert drain(link) == ([], [DropConnection(1)], [Retrying(1, 3, 0.0)])
     link.handle_message(Retry(1), 5.0)  # said twice, or while it waits already
     assert drain(link) == ([], [], [])
 
 
-def test_a_newer_offer_replaces_what_stands() -> None:
+# Silence
+
+
+def test_the_leader_challenges_a_silent_lane_and_the_new_one_replaces_it() -> None:
+    link = up(leading())
+    link.handle_silence(20.0)
+    assert drain(link) == ([], [], [Retrying(1, 3, 0.0)])
+    assert fire(link) == 20.0
+    link.handle_silence(25.0)  # said again
+    assert drain(link) == ([], [CreateOffer(2, 2)], [])
+    assert (link.state, link.in_use, link.challenged) == (State.UP, 1, True)
+    link.handle_local_offer(2, "offer", 20.1)
+    link.handle_message(Answer(2, "answer"), 20.2)
+    link.handle_message(Candidate(2, "c"), 20.2)
+    link.handle_lane_open(2, 20.3)
+    assert drain(link)[1:] == (
+        [TakeAnswer(2, "answer"), TakeCandidate(2, "c", "0", 0), DropConnection(1)],
+        [LinkUp(2)],
+    )
+    assert (link.in_use, link.challenged, link.next_timeout()) == (2, False, None)
+
+
+def test_a_lane_that_is_heard_again_stays_and_its_challenger_goes() -> None:
+    link = up(leading())
+    link.handle_silence(20.0)
+    fire(link)
+    drain(link)
+    link.handle_alive(21.0)
+    assert drain(link) == ([], [DropConnection(2)], [LinkUp(1)])
+    assert link.next_timeout() is None
+    link.handle_lane_open(2, 21.1)  # too late
+    assert (drain(link), link.in_use) == (([], [], []), 1)
+    link.handle_silence(50.0)
+    fire(link)
+    assert drain(link)[1] == [CreateOffer(3, 3)]
+
+
+def test_the_old_lane_may_close_while_its_challenger_is_tried() -> None:
+    for link in (up(leading()), up(following())):
+        link.handle_silence(20.0)
+        if link._leader:
+            fire(link)
+        else:
+            link.handle_message(Offer(2, 2, "offer"), 20.0)
+        drain(link)
+        link.handle_lane_closed(1, 22.0)
+        assert (link.state, drain(link)) == (State.CONNECTING, ([], [], []))
+        link.handle_lane_open(2, 23.0)
+        assert drain(link)[1:] == ([], [LinkUp(2)])
+
+
+def test_a_challenger_that_fails_is_followed_by_another() -> None:
+    link = up(leading())
+    link.handle_silence(20.0)
+    fire(link)
+    drain(link)
+    assert fire(link) == 20.0 + ATTEMPT_TIMEOUT
+    assert drain(link) == ([], [DropConnection(2)], [Retrying(2, 3, 1.0)])
+    fire(link)
+    assert drain(link) == ([], [CreateOffer(3, 3)], [])
+
+
+def test_the_follower_asks_for_a_challenger_once() -> None:
     link = up(following())
-    link.handle_message(Offer(3, 2, "newer"), 5.0)
-    assert drain(link) == ([], [DropConnection(1), CreateAnswer(3, 2, "newer")], [])
-    assert link.generation == 3
+    link.handle_silence(20.0)
+    link.handle_silence(25.0)
+    assert drain(link) == ([Retry(1, SILENT)], [], [Retrying(1, 3, 0.0)])
+    link.handle_message(Offer(2, 2, "challenger"), 26.0)
+    assert drain(link) == ([], [CreateAnswer(2, 2, "challenger")], [])
+    assert link.in_use == 1
+    link.handle_lane_open(2, 27.0)
+    assert drain(link) == ([], [DropConnection(1)], [LinkUp(2)])
+
+
+def test_the_follower_asks_again_when_no_offer_comes() -> None:
+    link = up(following())
+    link.handle_silence(20.0)
+    drain(link)
+    fire(link)
+    assert drain(link) == ([Retry(1, SILENT)], [], [Retrying(2, 3, 0.0)])
+
+
+def test_the_follower_leaves_it_to_the_leader_to_drop_a_challenger() -> None:
+    link = up(following())
+    link.handle_silence(20.0)
+    link.handle_message(Offer(2, 2, "challenger"), 20.0)
+    drain(link)
+    link.handle_alive(21.0)
+    assert drain(link) == ([], [], [LinkUp(1)])
+    fire(link)  # it never opens
+    assert drain(link) == ([], [DropConnection(2)], [])
+    assert (link.in_use, link.next_timeout()) == (1, None)
+
+
+def test_the_leader_challenges_when_only_the_follower_hears_nothing() -> None:
+    link = up(leading())
+    for _ in range(2):
+        link.handle_message(Retry(1, SILENT), 20.0)
+    assert fire(link) == 20.0
+    assert drain(link) == ([], [CreateOffer(2, 2)], [])
+    link.handle_message(Retry(1, SILENT), 20.0)  # late
+    link.handle_alive(20.0)  # it was never silent here
+    assert (drain(link), link.challenged) == (([], [], []), True)
+    link.handle_lane_closed(2, 22.0)
+    assert drain(link) == ([], [], [])  # nothing is missed on this side
+    link.handle_message(Retry(2, SILENT), 30.0)
+    fire(link)
+    assert drain(link)[1] == [CreateOffer(3, 3)]
+
+
+def test_a_newer_offer_replaces_what_is_tried_but_not_what_stands() -> None:
+    link = following()
+    link.handle_message(Offer(2, 2, "newer"), 5.0)
+    assert drain(link) == ([], [DropConnection(1), CreateAnswer(2, 2, "newer")], [])
+    up(link)
+    link.handle_message(Offer(4, 3, "newest"), 5.0)
+    assert drain(link) == ([], [CreateAnswer(4, 3, "newest")], [])
+    assert link.generation == 4
+
+
+# Who is online
+
+
+@pytest.mark.parametrize(("here", "there", "what"), [(False, True, "network"), (True, False, "peer")])
+def test_nothing_is_tried_while_a_side_is_gone_and_at_once_when_both_are_back(
+    here: bool, there: bool, what: str
+) -> None:
+    link = up(leading())
+    link.handle_online(here, there, 20.0)
+    assert drain(link) == ([], [], [])  # the lane still stands
+    link.handle_lane_closed(1, 30.0)
+    assert drain(link)[2] == [WaitingFor(what, WAIT)]  # type: ignore[arg-type]
+    assert link.next_timeout() == 30.0 + WAIT
+    link.handle_online(True, True, 100.0)
+    assert drain(link)[2] == [Retrying(1, 3, 0.0), WaitingFor("", float("inf"))]
+    assert fire(link) == 100.0
+    assert drain(link)[1] == [CreateOffer(2, 2)]
+
+
+def test_what_is_missed_may_change_meanwhile() -> None:
+    link = up(following())
+    link.handle_online(False, True, 20.0)
+    link.handle_silence(30.0)
+    link.handle_online(True, False, 100.0)
+    assert drain(link)[2] == [WaitingFor("network", WAIT), WaitingFor("peer", WAIT - 70.0)]
+    link.handle_alive(120.0)
+    assert drain(link)[2] == [LinkUp(1), WaitingFor("", float("inf"))]
+
+
+def test_waiting_comes_to_an_end() -> None:
+    link = up(leading())
+    link.handle_silence(20.0)
+    link.handle_online(False, True, 20.0)
+    link.handle_online(True, True, 400.0)
+    link.handle_online(True, False, 410.0)
+    drain(link)
+    ended = 0.0
+    while link.state is not State.DEAD:
+        ended = fire(link)
+    assert ended == 410.0 + WAIT - 380.0
+    assert drain(link)[2][-1] == GaveUp(True)
+
+
+def test_attempts_without_the_network_do_not_count() -> None:
+    link, now = up(leading(max_retries=1)), 20.0
+    link.handle_lane_closed(1, now)
+    fire(link)
+    for _ in range(20):
+        drain(link)
+        link.handle_online(False, True, now + 1.0)
+        link.handle_online(True, True, now + 1.0 + FLAP)
+        _, actions, events = drain(link)
+        assert actions == [DropConnection(link.generation)]
+        assert Retrying(1, 1, 0.0) in events
+        now = fire(link)
+    link.handle_online(False, True, now + 1.0)
+    link.handle_timeout(now + ATTEMPT_TIMEOUT)
+    assert link.state is State.WAITING
+
+
+def test_a_socket_that_is_replaced_changes_nothing() -> None:
+    link = up(leading())
+    link.handle_lane_closed(1, 20.0)
+    fire(link)
+    drain(link)
+    link.handle_online(True, False, 21.0)
+    link.handle_online(True, True, 21.5)
+    assert drain(link)[:2] == ([], [])
+    fire(link)
+    assert [event for event in drain(link)[2] if isinstance(event, Retrying)] == [Retrying(2, 3, 1.0)]
+
+
+def test_a_retry_that_falls_into_an_absence_waits_for_its_end() -> None:
+    link = up(leading())
+    link.handle_lane_closed(1, 20.0)
+    link.handle_online(False, False, 20.0)
+    link.handle_timeout(20.0)
+    assert drain(link)[1] == []
+    link.handle_online(True, True, 20.5)
+    assert fire(link) == 20.5
+    assert drain(link)[1] == [CreateOffer(2, 2)]
+
+
+def test_before_the_first_link_nobody_waits_for_anybody() -> None:
+    link = leading(max_retries=1)
+    link.handle_online(True, False, 1.0)
+    for _ in range(3):
+        fire(link)
+    assert drain(link)[2] == [Retrying(1, 1, 1.0), GaveUp(False)]
+
+
+# Another meeting place
+
+
+def test_after_a_move_the_leader_begins_anew_unless_the_lane_is_heard() -> None:
+    link = up(leading())
+    link.handle_moved(5.0)
+    assert (drain(link), link.next_timeout()) == (([], [], []), None)
+    link.handle_silence(20.0)
+    fire(link)
+    drain(link)
+    link.handle_moved(21.0)
+    assert fire(link) == 21.0
+    assert drain(link)[1] == [DropConnection(2), CreateOffer(3, 3)]
+    link.handle_message(Candidate(2, "of the lost one"), 21.0)
+    assert drain(link) == ([], [], [])
+
+
+def test_after_a_move_the_follower_asks_unless_the_lane_is_heard() -> None:
+    link = up(following())
+    link.handle_moved(5.0)
+    assert drain(link) == ([], [], [])
+    link.handle_lane_closed(1, 20.0)
+    drain(link)
+    link.handle_moved(21.0)
+    assert drain(link)[0] == [Retry(1)]
 
 
 def test_late_mail_of_an_older_generation_is_dropped() -> None:
@@ -265,6 +595,9 @@ def test_after_the_stop_nothing_comes(started: bool) -> None:
     link.handle_lane_closed(1, 1.0)
     link.handle_lane_open(1, 1.0)
     link.handle_local_candidate(1, "x", "0", 0, 1.0)
+    link.handle_silence(2.0)
+    link.handle_online(False, True, 2.0)
+    link.handle_moved(2.0)
     link.handle_timeout(1e9)
     assert drain(link) == ([], [], [])
     assert link.next_timeout() is None

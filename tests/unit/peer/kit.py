@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 from tests.unit.server.kit import Kit, serving
 
 from p2pal.lanes.webrtc import allow_loopback
+from p2pal.peer.config import PeerConfig
 from p2pal.peer.meeting import Guesses, Introduction, meet_receiver, meet_sender
-from p2pal.peer.peer import Peer, PeerConfig
+from p2pal.peer.peer import Peer
+from p2pal.peer.signaling import Meet
 from p2pal.rendezvous.client import Created, RendezvousClient
+from p2pal.rendezvous.delivery import Role
 from p2pal.rendezvous.mailbox import Mailbox
 
 WORDS = b"zebra luna"
@@ -57,6 +60,15 @@ class Rendezvous:
         mailbox, attempt = await self.join()
         return await meet_sender(mailbox, words, self.id, attempt)
 
+    def meet(self, role: Role) -> Meet:
+        """How a peer gets to the place where both sides meet again."""
+
+        async def meet(name: str) -> Mailbox:
+            met = await self._client.meet(name, role)
+            return self._client.mailbox(role, met.token, patience=None)
+
+        return meet
+
     async def close(self) -> None:
         for mailbox, task in self._tenders:
             await mailbox.close()
@@ -98,7 +110,9 @@ class Owner:
         self.consume = consume
         self.received: list[bytes] = []
         self.paths: list[str] = []
-        self.retries: list[tuple[int, int]] = []
+        self.retries: list[tuple[int, int | None]] = []
+        self.waits: list[str] = []
+        self.moved = 0
         self.back = 0
         self.silences: list[float] = []
         self.closed: tuple[int, str] | None = None
@@ -121,15 +135,27 @@ class Owner:
         self.paths.append(path)
         self._changed.set()
 
-    def peer_retrying(self, attempt: int, attempts: int, delay: float) -> None:
+    def peer_retrying(self, attempt: int, attempts: int | None, delay: float) -> None:
         assert delay >= 0
         self.retries.append((attempt, attempts))
+        self._changed.set()
 
     def peer_back(self) -> None:
         self.back += 1
+        self._changed.set()
+
+    def peer_waiting(self, what: str, seconds: float) -> None:
+        assert seconds >= 0
+        self.waits.append(what)
+        self._changed.set()
+
+    def peer_moved(self) -> None:
+        self.moved += 1
+        self._changed.set()
 
     def peer_silent(self, seconds: float) -> None:
         self.silences.append(seconds)
+        self._changed.set()
 
     def peer_closed(self, code: int, reason: str) -> None:
         self.closed = (code, reason)
@@ -151,15 +177,21 @@ class Pair:
     """Two running peers. ``left`` sends the offer."""
 
     def __init__(
-        self, introductions: tuple[Introduction, Introduction], left: Owner, right: Owner, *, max_retries: int = 3
+        self,
+        introductions: tuple[Introduction, Introduction],
+        meets: Sequence[Meet],
+        left: Owner,
+        right: Owner,
+        *,
+        max_retries: int | None = 3,
     ) -> None:
         self.left, self.right = left, right
         self.runs: list[asyncio.Task[None]] = []
-        for introduction, owner, sender in zip(introductions, (left, right), (True, False), strict=True):
+        for introduction, owner, meet, sender in zip(introductions, (left, right), meets, (True, False), strict=True):
             config = PeerConfig(
                 sender=sender, max_payload=64 * 1024, max_retries=max_retries, retry_backoff=0.01, only_loopback=True
             )
-            owner.peer = Peer(introduction, config, owner)
+            owner.peer = Peer(introduction, config, owner, meet)
             self.runs.append(asyncio.create_task(owner.peer.run()))
 
     async def linked(self) -> None:
@@ -172,11 +204,12 @@ class Pair:
 
 
 @asynccontextmanager
-async def pair(left: Owner, right: Owner, *, max_retries: int = 3) -> AsyncIterator[tuple[Pair, Rendezvous]]:
+async def pair(left: Owner, right: Owner, *, max_retries: int | None = 3) -> AsyncIterator[tuple[Pair, Rendezvous]]:
     """Run two peers to the end of the block."""
     allow_loopback()
     async with rendezvous() as place:
-        running = Pair(await introduce(place), left, right, max_retries=max_retries)
+        meets = (place.meet("send"), place.meet("receive"))
+        running = Pair(await introduce(place), meets, left, right, max_retries=max_retries)
         try:
             yield running, place
         finally:

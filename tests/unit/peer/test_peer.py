@@ -21,6 +21,14 @@ def payloads(count: int, seed: int = 1, most: int = 60_000) -> list[bytes]:
     return [b"%08d" % number + bytes(sizes.randrange(most)) for number in range(count)]
 
 
+def forge(owner: Owner) -> None:
+    """Let the server forge a message of this side."""
+    signaling = owner.peer._signaling
+    assert signaling._mailbox is not None
+    assert signaling._conversation is not None
+    signaling._mailbox.append(signaling._conversation.attempt, encode(Bye("forged")))
+
+
 @on_loop
 async def test_payloads_go_both_ways_in_order() -> None:
     there, back = payloads(300), payloads(200, 2)
@@ -198,8 +206,9 @@ async def test_a_message_with_a_bad_seal_costs_a_linked_peer_its_mailbox_only() 
     left, right = Owner(), Owner()
     async with pair(left, right) as (running, _):
         await running.linked()
-        right.peer._mailbox.append(right.peer._attempt, encode(Bye("forged")))
-        await left.until_true(lambda: left.peer._mailbox_over)
+        forge(right)
+        await left.until_true(lambda: not left.peer._signaling.at_home)
+        assert left.moved == 1
         left.to_send.extend(payloads(50))
         left.peer_turn()
         await right.until(lambda: len(right.received) == 50)
@@ -209,7 +218,7 @@ async def test_a_message_with_a_bad_seal_costs_a_linked_peer_its_mailbox_only() 
 async def test_a_message_with_a_bad_seal_ends_what_is_not_linked() -> None:
     left, right = Owner(), Owner()
     async with pair(left, right) as (running, _):
-        right.peer._mailbox.append(right.peer._attempt, encode(Bye("forged")))
+        forge(right)
         assert isinstance((await running.end())[0], ProtocolError)
 
 

@@ -1,0 +1,88 @@
+"""One generation's offer, answer and candidates: what may come when, and what has to wait for what. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
+
+from p2pal.errors import ProtocolError
+from p2pal.wire.signal import Answer, Candidate, Offer, SignalMessage
+
+MAX_CANDIDATES: Final = 128
+"""Remote candidates taken in one generation; a machine with many interfaces has a few dozen."""
+
+
+class Exchange:
+    """The newest generation's exchange, and what is to be mailed.
+
+    Attributes:
+        generation: Its number; 0 before the first.
+        lane: The number of its lane.
+    """
+
+    __slots__ = ("_answered", "_candidates", "_described", "_held", "_leader", "_messages", "generation", "lane")
+
+    def __init__(self, *, leader: bool) -> None:
+        self._leader = leader
+        self.generation = 0
+        self.lane = 0
+        self._candidates = 0
+        self._answered = False
+        self._described = False
+        self._held: list[Candidate] = []
+        self._messages: deque[SignalMessage] = deque()
+
+    def begin(self, generation: int, lane: int) -> None:
+        """Start another generation; what was held for the one before is no longer wanted."""
+        self.generation, self.lane = generation, lane
+        self._candidates = 0
+        self._answered = self._described = False
+        self._held.clear()
+
+    def say(self, message: SignalMessage) -> None:
+        """Mail something."""
+        self._messages.append(message)
+
+    def describe(self, sdp: str) -> None:
+        """Mail our description, and the candidates that wait for it."""
+        self._described = True
+        generation = self.generation
+        self.say(Offer(generation, self.lane, sdp) if self._leader else Answer(generation, sdp))
+        self._messages.extend(self._held)
+        self._held.clear()
+
+    def local_candidate(self, candidate: str, mid: str, mline: int) -> None:
+        """Mail a candidate. The engine may find it before it hands out the description that it belongs behind."""
+        message = Candidate(self.generation, candidate, mid, mline)
+        if self._described:
+            self.say(message)
+        else:
+            self._held.append(message)
+
+    def take_answer(self) -> None:
+        """The follower answered.
+
+        Raises:
+            ProtocolError: If it did so before.
+        """
+        if self._answered:
+            raise ProtocolError("the other side answered an offer twice")
+        self._answered = True
+
+    def take_candidate(self) -> None:
+        """The peer sent a candidate.
+
+        Raises:
+            ProtocolError: If its description did not come before, or if it floods.
+        """
+        if self._leader and not self._answered:
+            raise ProtocolError("the other side sent candidates before its answer")
+        self._candidates += 1
+        if self._candidates > MAX_CANDIDATES:
+            raise ProtocolError("the other side sent too many candidates")
+
+    def messages(self) -> Iterator[SignalMessage]:
+        """Drain what is to be mailed, in order."""
+        while self._messages:
+            yield self._messages.popleft()

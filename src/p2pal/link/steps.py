@@ -1,0 +1,95 @@
+"""What the link's negotiator asks of the engine (actions) and tells the floor above (events)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class CreateOffer:
+    """Action: make a connection for this generation and lane; answer with ``handle_local_offer``."""
+
+    generation: int
+    lane: int
+
+
+@dataclass(frozen=True, slots=True)
+class CreateAnswer:
+    """Action: make a connection from the peer's offer; answer with ``handle_local_answer``."""
+
+    generation: int
+    lane: int
+    sdp: str
+
+
+@dataclass(frozen=True, slots=True)
+class TakeAnswer:
+    """Action: give the peer's answer to this generation's connection."""
+
+    generation: int
+    sdp: str
+
+
+@dataclass(frozen=True, slots=True)
+class TakeCandidate:
+    """Action: give one of the peer's candidates to this generation's connection."""
+
+    generation: int
+    candidate: str
+    mid: str
+    mline: int
+
+
+@dataclass(frozen=True, slots=True)
+class DropConnection:
+    """Action: close this generation's connection."""
+
+    generation: int
+
+
+Action = CreateOffer | CreateAnswer | TakeAnswer | TakeCandidate | DropConnection
+
+Absent = Literal["network", "peer", ""]
+"""What is gone: this side's way to the server, the other side's, or nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkUp:
+    """Event: this generation's lane is the one in use: it opened, or it was silent and is heard again."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retrying:
+    """Event: the link is tried again in ``delay`` seconds, for the time number ``attempt`` since it last worked.
+
+    ``attempts`` is how many there may be; None for no limit, and once the limit is used up but the time that a lost
+    link gets in any case is not over.
+    """
+
+    attempt: int
+    attempts: int | None
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingFor:
+    """Event: no attempt makes sense before ``what`` is back; given up in ``seconds_left``, which may be infinite.
+
+    An empty ``what`` says that nothing is missing any more.
+    """
+
+    what: Absent
+    seconds_left: float
+
+
+@dataclass(frozen=True, slots=True)
+class GaveUp:
+    """Event: patience is at its end. ``connected_before`` tells a lost peer from an impossible connection."""
+
+    connected_before: bool
+
+
+Event = LinkUp | Retrying | WaitingFor | GaveUp

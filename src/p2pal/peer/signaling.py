@@ -1,0 +1,286 @@
+"""Signaling between the peers, whichever rendezvous carries it.
+
+It begins in the mailbox in which the code was used. That may end under a running session: the server restarts and
+forgets, the attempt is let go, the sender gives the code's mailbox back to somebody who knocks. Then both sides go to
+a *meeting place*, a rendezvous whose name follows from the session's master: both can create or join it, at any
+server that their address leads to now, and nobody else can name it. If that ends too, they meet there again.
+
+While a lane is alive all this is quiet, and goes on trying in the background, so that a later cut finds both there.
+What was on its way when the place changed is lost; who uses this is told (:meth:`SignalingOwner.signal_moved`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import Final, Protocol
+
+from p2pal.crypto.keys import NONCE_BYTES, Master
+from p2pal.crypto.seal import BadSeal
+from p2pal.errors import P2palError, ServerRefused
+from p2pal.peer.conversation import MEETING, Conversation
+from p2pal.peer.meeting import Introduction
+from p2pal.rendezvous.events import Knock, MailboxEvent, Message, Offline, PeerOnline, Released, Served
+from p2pal.rendezvous.mailbox import Mailbox
+from p2pal.wire.signal import SignalMessage
+
+QUIET: Final = 5.0
+"""Seconds without a word from the mailbox after which its socket is not trusted when the link falls silent."""
+
+RENEW: Final = 10.0
+"""Seconds between two new sockets while the link is down and the mailbox is silent."""
+
+_FIRST_PAUSE: Final = 0.25
+_MAX_PAUSE: Final = 15.0
+_MAX_DOUBLINGS: Final = 6
+
+
+Meet = Callable[[str], Awaitable[Mailbox]]
+"""Creates or joins the rendezvous of this name; returns this side's mailbox there, which is not running yet."""
+
+
+class SignalingOwner(Protocol):
+    """Who uses signaling. All calls come on the event loop's thread."""
+
+    @property
+    def alive(self) -> bool:
+        """A lane is open and heard: signaling is not needed now."""
+
+    @property
+    def stood(self) -> bool:
+        """The link stood once. Before that there is no second place: the first attempt is over soon enough."""
+
+    def signal_message(self, message: SignalMessage) -> None:
+        """The other side said something.
+
+        Raises:
+            ProtocolError: If it makes no sense; that is passed to :meth:`signal_failed`.
+        """
+
+    def signal_online(self, here: bool, there: bool) -> None:
+        """Whether each side reaches the place, as far as this one knows."""
+
+    def signal_moved(self) -> None:
+        """Both sides met at another place."""
+
+    def signal_left(self) -> None:
+        """The code's mailbox is not read here any more; it may live on."""
+
+    def signal_lost(self, *, released: bool) -> None:
+        """The mailbox ended, or our attempt in it, before the link ever stood."""
+
+    def signal_failed(self, error: Exception) -> None:
+        """The other side broke the protocol."""
+
+
+class Signaling:
+    """The way to the other side's signaling, as long as the session lives.
+
+    Args:
+        introduction: Where it begins. That mailbox is run by whoever made it, and read here.
+        master: The session's.
+        meet: Makes the way to the meeting place; those mailboxes are run here.
+        owner: Who hears.
+        sender: Which side this is.
+    """
+
+    def __init__(
+        self, introduction: Introduction, master: Master, meet: Meet, owner: SignalingOwner, *, sender: bool
+    ) -> None:
+        self._home = introduction.mailbox
+        self._master = master
+        self._meet = meet
+        self._owner = owner
+        self._sender = sender
+        self._mailbox: Mailbox | None = introduction.mailbox
+        self._conversation: Conversation | None = Conversation.of(introduction)
+        self._here = self._peer_online = True
+        self._told = (True, True)
+        self._ended = False  # the mailbox did
+        self._heard_at = monotonic()
+        self._hurried = asyncio.Event()
+
+    @property
+    def at_home(self) -> bool:
+        """Whether this is still the mailbox in which the code was used."""
+        return self._mailbox is self._home
+
+    def send(self, message: SignalMessage) -> None:
+        """Say something. It is dropped where nobody could hear it: both sides begin anew when they have met."""
+        if self._conversation is not None and self._conversation.fresh:
+            self._conversation.say(message)
+            self._append()
+
+    def hurry(self) -> None:
+        """The link is in trouble: a socket that was quiet for long may be as dead as the lane."""
+        self._hurried.set()
+        now = monotonic()
+        if self._mailbox is not None and now - self._heard_at >= QUIET:
+            self._heard_at = now
+            self._mailbox.renew()
+
+    async def run(self) -> None:
+        """Read what comes, and move where it is needed; runs until it is cancelled."""
+        await self._read(self._home)
+        self._leave()
+        if not self._owner.stood:
+            return
+        if not self._ended:
+            self._owner.signal_left()
+        failures = 0
+        while True:
+            try:
+                mailbox = await self._meet(self._master.rendezvous_id(MEETING))
+            except P2palError:
+                self._here = False
+                met = False
+            else:
+                met = await self._visit(mailbox)
+            self._leave()
+            failures = 0 if met else failures + 1
+            pause = min(_FIRST_PAUSE * 2 ** min(failures, _MAX_DOUBLINGS), _MAX_PAUSE)
+            self._hurried.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause * random.uniform(0.5, 1.0)):  # noqa: S311 - jitter
+                    await self._hurried.wait()
+
+    async def _visit(self, mailbox: Mailbox) -> bool:
+        """Stay at a meeting place until it is of no use; return whether the other side was met there."""
+        self._mailbox = mailbox
+        self._here, self._peer_online = True, False
+        tender = asyncio.create_task(_tend(mailbox))
+        try:
+            self._tell()
+            return await self._read(mailbox)
+        finally:
+            # Our last word gets its second, also when we are cancelled: that is how a session ends.
+            await mailbox.close()
+            await tender
+
+    async def _read(self, mailbox: Mailbox) -> bool:
+        """Read a mailbox until it ended or is of no use any more; return whether anything good came of it."""
+        good = False
+        while True:
+            try:
+                async with asyncio.timeout(RENEW):
+                    event = await mailbox.get()
+            except TimeoutError:
+                if self._owner.stood and not self._owner.alive:
+                    mailbox.renew()
+                continue
+            except ServerRefused:
+                self._ended = True
+                if not self._owner.stood:
+                    self._owner.signal_lost(released=False)
+                return good
+            self._heard_at = monotonic()
+            if not self._handle(mailbox, event):
+                return good
+            good = good or (self._conversation is not None and self._conversation.fresh)
+
+    def _handle(self, mailbox: Mailbox, event: MailboxEvent) -> bool:
+        """Take one event; return whether this mailbox is still of use."""
+        stays = True
+        self._here = not isinstance(event, Offline)
+        match event:
+            case Served(attempt) if not self.at_home:
+                self._begin(attempt)
+            case Message(attempt, index, body):
+                stays = self._hear(mailbox, attempt, index, body)
+            case PeerOnline(online):
+                self._peer_online = online
+            case Released(attempt):
+                stays = self._released(attempt)
+            case Knock(attempt):
+                stays = self._knocked(mailbox, attempt)
+        self._tell()
+        return stays
+
+    def _begin(self, attempt: int) -> None:
+        """Talk in a new attempt."""
+        self._conversation = Conversation(self._master, attempt, os.urandom(NONCE_BYTES), sender=self._sender)
+        self._append()
+
+    def _hear(self, mailbox: Mailbox, attempt: int, index: int, body: bytes) -> bool:
+        if self._conversation is None and index == 0 and not (self._sender or self.at_home):
+            self._begin(attempt)  # the sender spoke first: it is told who comes, the receiver is not
+        conversation = self._conversation
+        if conversation is None or conversation.attempt != attempt:
+            return True
+        was_fresh = conversation.fresh
+        try:
+            message = conversation.hear(index, body)
+            self._append()
+            if conversation.fresh and not was_fresh:
+                self._peer_online = True
+                self._tell()
+                self._owner.signal_moved()
+            if message is not None:
+                self._owner.signal_message(message)
+        except BadSeal as error:
+            # Not the other side's, or out of order: the server's doing. It shall not end what it cannot see.
+            if self._owner.stood:
+                return self._drop(mailbox)
+            self._owner.signal_failed(error)
+        except P2palError as error:
+            self._owner.signal_failed(error)
+        return True
+
+    def _drop(self, mailbox: Mailbox) -> bool:
+        """Give the attempt up, so that the other side begins anew as well; return whether the mailbox is still good."""
+        if self._conversation is not None and self._sender:
+            mailbox.release(self._conversation.attempt, "moved")
+        elif self._conversation is not None:
+            mailbox.leave()
+        self._conversation = None
+        return self._sender and not self.at_home
+
+    def _released(self, attempt: int) -> bool:
+        if self._conversation is None:
+            return not self.at_home  # it was ours, given up before
+        if attempt != self._conversation.attempt:
+            return True
+        if not self._owner.stood:
+            self._owner.signal_lost(released=True)
+            return True
+        self._conversation = None
+        return self._sender and not self.at_home
+
+    def _knocked(self, mailbox: Mailbox, attempt: int) -> bool:
+        """Somebody else came with the code. The mailbox is theirs if we cannot do anything with it now."""
+        if self._owner.alive or not self._owner.stood:
+            mailbox.release(attempt, "busy")
+            return True
+        return self._drop(mailbox)
+
+    def _append(self) -> None:
+        conversation, mailbox = self._conversation, self._mailbox
+        if conversation is None or mailbox is None:
+            return
+        try:
+            for body in conversation.bodies():
+                mailbox.append(conversation.attempt, body)
+        except ServerRefused:
+            # The log is full, after hundreds of candidates: another one is empty.
+            self._drop(mailbox)
+
+    def _leave(self) -> None:
+        self._mailbox = self._conversation = None
+        self._peer_online = False
+        self._tell()
+
+    def _tell(self) -> None:
+        there = self._peer_online and self._conversation is not None and self._conversation.fresh
+        if (self._here, there) != self._told:
+            self._told = (self._here, there)
+            self._owner.signal_online(self._here, there)
+
+
+async def _tend(mailbox: Mailbox) -> None:
+    """Run a mailbox. How it ended matters no more: the next one tells what is wrong."""
+    with contextlib.suppress(P2palError):
+        await mailbox.run()
