@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from pathlib import Path
 
 from tests.e2e.conftest import Start
-from tests.e2e.kit import Commands
+from tests.e2e.kit import Commands, Gate, environment
 from tests.e2e.trees import MIB, content, make_tree, sparse, write
 
 
@@ -99,3 +100,27 @@ def test_debug_logs_to_stderr(commands: Commands, tmp_path: Path) -> None:
     plain = commands.run("send", "-server", "http://127.0.0.1:1", tmp_path / "file")
     assert plain.wait() == 3
     assert "Traceback" not in plain.err
+
+
+def test_no_checkpoints(commands: Commands, tmp_path: Path) -> None:
+    env = environment(P2PAL_HOME=str(tmp_path / "home"))
+    shown = commands.run("checkpoint", "list", env=env)
+    as_json = commands.run("checkpoint", "list", "--json", env=env)
+    assert (shown.wait(), as_json.wait()) == (0, 0)
+    assert (shown.out, shown.err) == ("No checkpoints.\n", "")
+    assert (as_json.out, as_json.err) == ("", "")
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_disk_that_hangs_does_not_hold_up_a_stop(sender: Start, receiver: Start, tmp_path: Path, out: Path) -> None:
+    gate = Gate(tmp_path / "gate")
+    gate.allow(MIB)
+    sent = sender(sparse(tmp_path / "disk.img", 64 * MIB), "--json")
+    received = receiver(sent.code(), "-out", out, "--json", env=gate.environment)
+    received.event("accepted")
+    received.event("progress")
+    received.signal(signal.SIGINT)
+    assert received.wait(10) == 130
+    assert received.kinds.count("error") == 1
+    assert len(received.err.splitlines()) == 1
+    assert received.event("error")["code"] == "interrupted"

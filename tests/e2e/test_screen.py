@@ -62,6 +62,7 @@ def test_a_stopped_transfer_leaves_the_terminal_usable(
     assert (screen.wait(), sent.wait()) == (130, 5)
     assert not screen.cursor_hidden
     assert "p2pal: stopped" in screen.text
+    assert "Stopping: saving what is here (once more to stop at once)" in screen.text
     assert list(out.iterdir()) == []
 
 

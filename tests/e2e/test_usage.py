@@ -13,7 +13,11 @@ from tests.e2e.trees import make_tree, tree_equal, write
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["send"], "missing argument 'FILE...'"),
+        (["send"], "missing argument 'FILE...'; name what to send, or go on with an earlier transfer: --resume ID"),
+        (["send", "{file}", "-resume", "k7x2m2qa"], "FILE and --resume exclude each other"),
+        (["send", "--resume", "../k7x2"], "'../k7x2' is no id of a checkpoint"),
+        (["send", "{file}", "--wait", "long"], "--wait takes a duration, not 'long'"),
+        (["send", "{file}", "-max-retries", "many"], "-max-retries inf to try without end"),
         (["send", "-r", "{dir}", "-zip"], "there is no option '-zip'"),
         (["send", "{dir}"], "is a directory; use -r to send directories"),
         (["send", "{file}", "-ttl", "soon"], "-ttl takes a duration, not 'soon'"),
@@ -29,6 +33,11 @@ from tests.e2e.trees import make_tree, tree_equal, write
         (["recv", "-overwrite=yes", "zebra-luna-47"], "-overwrite takes no value"),
         (["recieve", "zebra-luna-47"], "there is no command 'recieve'"),
         (["server", "--port", "99999"], "--port takes a whole number from 0 to 65535"),
+        (["checkpoint"], "a command is missing"),
+        (["checkpoint", "lits"], "did you mean 'list'?"),
+        (["checkpoint", "list", "all"], "unexpected extra argument"),
+        (["checkpoint", "delete"], "missing argument 'ID'"),
+        (["checkpoint", "clean-all"], "there is no terminal to ask at; add -y"),
         ([], "a command is missing"),
     ],
 )
@@ -69,7 +78,7 @@ def test_the_server_comes_from_the_environment(commands: Commands, sender: Start
     assert tree_equal(source, out / "file")
 
 
-@pytest.mark.parametrize("command", [[], ["send"], ["recv"], ["server"], ["completion"]])
+@pytest.mark.parametrize("command", [[], ["send"], ["recv"], ["server"], ["checkpoint"], ["completion"]])
 def test_help_lists_the_exit_codes(commands: Commands, command: list[str]) -> None:
     for flag in ("--help", "-help", "-h"):
         shown = commands.run(*command, flag)
