@@ -60,7 +60,7 @@ class _Progress:
 
     def inherit(self, before: _Progress) -> None:
         """Take over what was known of the same part file, as far as it is the same bytes for the new size."""
-        if before.piece_size != self.piece_size:
+        if before.piece_size != self.piece_size or self.count < 2:
             return
         self.leaves = {
             n: leaf for n, leaf in before.leaves.items() if n < self.count and before.length(n) == self.length(n)

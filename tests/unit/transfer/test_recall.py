@@ -100,6 +100,7 @@ def test_another_part_file_makes_old_claims_void() -> None:
 def test_the_same_part_file_keeps_what_a_new_size_leaves_true() -> None:
     before: list[Record] = [begun(1, size=2 * MIB + 5), Claimed(1, 0, leaves(1, 2, 3))]
     assert received(*before, begun(1, size=4 * MIB)).claims[1].leaves == {0: leaf(1), 1: leaf(2)}
+    assert received(*before, begun(1, size=MIB)).claims == {}  # of one piece
     assert received(*before, begun(1, size=MIB + 5)).claims[1].leaves == {0: leaf(1)}
     assert received(*before, begun(1, size=2 * MIB + 5)).claims[1].leaves == {0: leaf(1), 1: leaf(2), 2: leaf(3)}
     assert received(*before, begun(1, size=2 << 30)).claims == {}  # its pieces have another size
