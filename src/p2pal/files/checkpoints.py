@@ -195,7 +195,8 @@ class Checkpoints:
         with self._errors(), self._directory() as directory:
             if directory is None:
                 return []
-            found = [summarize(directory, *each) for each in checkpoint_files(directory)]
+            looks = [summarize(directory, *each) for each in checkpoint_files(directory)]
+        found = [summary for summary in looks if summary is not None]
         return sorted(found, key=lambda summary: (-summary.used, summary.id, summary.role))
 
     # --- how --------------------------------------------------------------------------------------------------------

@@ -51,8 +51,8 @@ class Summary:
     problem: str = ""
 
 
-def summarize(directory: Directory, each: str, role: Role) -> Summary:
-    """Look at one checkpoint, without reading what is large in it."""
+def summarize(directory: Directory, each: str, role: Role) -> Summary | None:
+    """Look at one checkpoint, without reading what is large in it; None if it was removed meanwhile."""
     used, busy = 0.0, False
     try:
         found = directory.status(file_name(each, role))
@@ -60,6 +60,8 @@ def summarize(directory: Directory, each: str, role: Role) -> Summary:
         with opened(directory, each, role) as fd:
             busy = in_use(fd)
             header, state, _ = fold(fd, each, role, light=True)
+    except FileNotFoundError:
+        return None
     except CheckpointError as error:
         return Summary(each, role, used=used, in_use=busy, problem=error.message)
     except OSError as error:

@@ -16,7 +16,8 @@ from tests.unit.transfer.records import ID, OTHER, TRANSFER, begun, entries_of, 
 from p2pal.errors import CheckpointError
 from p2pal.files import checkpoints, cleaning, journal
 from p2pal.files.checkpoints import Checkpoints
-from p2pal.files.rooted import open_root
+from p2pal.files.locking import open_locked
+from p2pal.files.rooted import Directory, open_root
 from p2pal.transfer.checkpoint import Dropped, Leaves, Moved, Record, Top, Tops
 from p2pal.transfer.recall import ReceiveState, SendState
 
@@ -253,3 +254,35 @@ def test_a_process_that_dies_leaves_no_checkpoint_or_a_whole_one(tmp_path: Path,
             os.utime(store.path / name, (1.0, 1.0))
     assert store.clean(4000.0) == []
     assert sorted(os.listdir(store.path)) == sorted(whole)
+
+
+def test_what_the_system_refuses_is_said_in_its_words(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for home in (tmp_path / "file", tmp_path / "file" / "home"):
+        with pytest.raises(CheckpointError, match="cannot be used: ") as caught:
+            Checkpoints(home).create(header())
+        assert "P2PAL_HOME" in caught.value.hint
+
+
+def test_without_a_home_directory_one_must_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> Path:
+        raise RuntimeError("could not determine home directory")
+
+    monkeypatch.setattr(Path, "home", none)
+    with pytest.raises(CheckpointError, match="no home directory"):
+        Checkpoints()
+
+
+def test_one_that_vanishes_or_appears_while_it_is_looked_for(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = kept.closed()
+
+    def vanish(directory: Directory, name: bytes) -> int:
+        path.unlink(missing_ok=True)
+        return open_locked(directory, name)
+
+    monkeypatch.setattr(checkpoints, "open_locked", vanish)
+    with pytest.raises(CheckpointError, match="there is no checkpoint"):
+        kept.store.open(ID, "receive")
+    path.touch(0o600)
+    kept.closed(begun(3))  # it stood there, and was gone when it was to be replaced
+    assert kept.files() == [path.name]

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.files.kept import Kept
 from tests.unit.transfer.records import ID, MIB, OTHER, begun, entries_of, finishing, leaves, listing
 
-from p2pal.files import opened
+from p2pal.files import checkpoints, opened
 from p2pal.files.journal import read_at
 from p2pal.transfer.checkpoint import Claimed, Done, Finishings, Leaves, Moved, Top, Tops
 
@@ -84,3 +84,11 @@ def test_a_long_listing_is_not_read(kept: Kept, monkeypatch: pytest.MonkeyPatch)
     assert summary.files_done == 1
     assert path.stat().st_size > 2_000_000
     assert read < path.stat().st_size / 4
+
+
+def test_one_that_is_removed_meanwhile_is_not_shown(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = kept.closed()
+    monkeypatch.setattr(checkpoints, "checkpoint_files", lambda _: [(ID, "receive"), (OTHER, "send")])
+    assert [each.id for each in kept.store.list()] == [ID]
+    path.unlink()
+    assert kept.store.list() == []
