@@ -16,10 +16,12 @@ from p2pal.app.options import ConnectOptions, ReceiveOptions, SendOptions
 from p2pal.app.receive import receive
 from p2pal.app.send import send
 from p2pal.crypto import codes
+from p2pal.errors import ServerUnreachable
 from p2pal.lanes.webrtc import allow_loopback
 from p2pal.peer.meeting import Guesses, Introduction, meet_receiver, meet_sender
 from p2pal.peer.peer import Peer, PeerConfig
 from p2pal.rendezvous.client import RendezvousClient
+from p2pal.rendezvous.mailbox import Mailbox
 from p2pal.transfer.manifest import Manifest
 from p2pal.wire import transfer as wire
 from p2pal.wire.transfer import Entry
@@ -49,6 +51,11 @@ def offer(entries: Iterable[Entry], *, skip_errors: bool = False) -> bytes:
     return payload(wire.OfferBegin(bytes(16), skip_errors), *parts, end)
 
 
+async def nowhere(name: str) -> Mailbox:  # noqa: ARG001 - it is asked for
+    """Hostile sides meet nobody again."""
+    raise ServerUnreachable("there is no such place")
+
+
 class Hostile(Owner):
     """The hostile side: keeps what arrives, sends what it is told, and is otherwise as polite as the attack wants."""
 
@@ -68,7 +75,7 @@ class Hostile(Owner):
         config = PeerConfig(
             sender=sender, max_payload=64 * 1024 + 17, max_retries=3, retry_backoff=0.01, only_loopback=True
         )
-        self.peer = Peer(self.introduction, config, self)
+        self.peer = Peer(self.introduction, config, self, nowhere)
         self.run = asyncio.create_task(self.peer.run())
 
 
