@@ -25,17 +25,17 @@ from p2pal.crypto.seal import LaneOpener, LaneSealer
 from p2pal.errors import Interrupted, PeerLost, ProtocolError
 from p2pal.lanes.base import Lane
 from p2pal.lanes.memory import VirtualClock
-from p2pal.link.negotiator import Action, GaveUp, Negotiator, Retrying
+from p2pal.link.negotiator import Negotiator
+from p2pal.link.steps import Action, GaveUp, Retrying
 from p2pal.session.core import window_frames
 from p2pal.session.events import Closed, LaneAlive, LaneSilent
 from p2pal.transfer import events
 from p2pal.wire import frames
 from p2pal.wire.frames import DATA_HEADER
-from p2pal.wire.signal import Bye, Hello, SignalMessage
+from p2pal.wire.signal import Bye, Fresh, Hello, SignalMessage
 from p2pal.wire.transfer import Reason
 
 # As in p2pal.peer.peer and p2pal.app, seconds.
-SILENCE_LIMIT: Final = 15.0
 CLOSE_GRACE: Final = 1.0
 LAST_WORD: Final = 60.0
 FAREWELL: Final = 2.0
@@ -86,10 +86,12 @@ class TransferPeer(SimPeer[Mover]):
     def lane_opened(self, lane: Lane) -> None:
         if self.closing:
             return
+        self.negotiator.handle_lane_open(lane.id, self.clock.time())
+        if self.negotiator.in_use != lane.id:
+            return  # it was dropped just now
         nonce = self.network.random.randbytes(16)
         lane.send(nonce)
         key = self._master.lane_key(lane.id, self.outward, nonce)
-        self.negotiator.handle_lane_open(lane.id, self.clock.time())
         super().lane_opened(SealedLane(lane, LaneSealer(key)))
 
     def lane_message(self, lane: Lane, data: bytes) -> None:
@@ -146,7 +148,7 @@ class TransferPeer(SimPeer[Mover]):
         if isinstance(message, Bye):
             if not self.ended:
                 self.later(CLOSE_GRACE if self.lanes else 0.0, lambda: self._handle_bye(message))
-        elif not isinstance(message, Hello):
+        elif not isinstance(message, Hello | Fresh):
             self.negotiator.handle_message(message, self.clock.time())
         self.wake()
 
@@ -221,8 +223,12 @@ class TransferPeer(SimPeer[Mover]):
             self._session_over = True
             if event.by_peer:
                 self._peer_left()
-        elif isinstance(event, LaneSilent) and event.seconds >= SILENCE_LIMIT and event.lane_id in self.lanes:
-            self.lanes[event.lane_id].close()
+        elif event.lane_id == self.negotiator.in_use:
+            now = self.clock.time()
+            if isinstance(event, LaneSilent):
+                self.negotiator.handle_silence(now)
+            else:
+                self.negotiator.handle_alive(now)
 
     # The end
 
