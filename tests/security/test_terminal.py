@@ -84,6 +84,7 @@ def every_event(text: str) -> list[events.Event]:
         events.FileDone(name=text, size=1, digest="00"),
         events.FileFailed(name=text, reason=text),
         events.Unproven(),
+        events.Unsaved(reason=text),
         events.Saved(id=text, command=text, done=1, total=2),
         events.Summary(role="send", ok=True, files=1, failed=1, total=1, seconds=1.0, rate=1.0, path=text),
         events.Failure(code="peer", message=text, hint=text, exit_code=5),

@@ -81,6 +81,11 @@ def starting_over(event: events.StartingOver) -> str:
     return safe(event.name, max(WIDTH - len(tail), _MIN_NAME)) + tail
 
 
+def unsaved(event: events.Unsaved) -> list[str]:
+    """Return that the transfer cannot be gone on with if it stops, and why."""
+    return ["If this transfer stops, it cannot go on later:", f"  {safe(event.reason, REASON_LIMIT)}"]
+
+
 def saved(event: events.Saved, role: events.Role) -> list[str]:
     """Return how to go on; each command stands alone on its line, to be copied."""
     at = f"Saved at {units.percent(event.done, event.total)}%. To go on"

@@ -113,7 +113,8 @@ class Plain:
         self._path = path
         self._shown_at = self._clock()
         self._shown_percent = units.percent(done, total) if done else 0
-        self.note(f"{self._shown_percent}% of {units.size(total)}, {units.plural(files, 'file')}")
+        count = f", {units.plural(files, 'file')}" if files or not total else ""  # of a transfer that goes on: unknown
+        self.note(f"{self._shown_percent}% of {units.size(total)}{count}")
 
     def update(self, event: Progress) -> None:
         """Write a line if it is time."""

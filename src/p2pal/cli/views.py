@@ -132,6 +132,7 @@ class _HumanView:
             case events.Reconnecting():
                 self._board.note(phrases.reconnecting(event, connected=bool(self._path)))
             case events.Reconnected():
+                self._waiting = ""
                 self._board.note("Reconnected")
             case events.Silence():
                 if event.seconds:
@@ -158,6 +159,8 @@ class _HumanView:
                 self._flow(event.total, event.done)
             case events.StartingOver():
                 self._board.note(phrases.starting_over(event))
+            case events.Unsaved():
+                self._notes(phrases.unsaved(event))
             case events.Saved():
                 # At once, not at the end: should something hang there, this was said.
                 self._board.stop(complete=False)

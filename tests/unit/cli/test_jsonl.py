@@ -23,6 +23,7 @@ EVENTS: list[events.Event] = [
     events.Resuming(id="k7x2m9qa", files=12, done=4, total=10, changed=1, where="/a"),
     events.StartingOver(reason="another transfer", name="a"),
     events.Unproven(),
+    events.Unsaved(reason="the disk is full"),
     events.Saved(id="k7x2m9qa", command="p2pal send --resume k7x2m9qa", done=4, total=10),
     events.Offered(tops=[events.Top(name="a", kind="file", files=1, size=5)], more=0, files=1, entries=1, total=5),
     events.Accepted(files=1, total=5, renamed={"a": "a (1)"}),

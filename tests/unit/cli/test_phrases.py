@@ -79,9 +79,14 @@ def test_saved_gives_commands_that_can_be_copied() -> None:
     ]
 
 
+def test_unsaved() -> None:
+    event = events.Unsaved(reason="Permission denied\n")
+    assert phrases.unsaved(event) == ["If this transfer stops, it cannot go on later:", "  Permission denied\\n"]
+
+
 def test_everything_fits_sixty_columns() -> None:
     whats: list[Literal["network", "peer", "disk", "peer-disk", ""]] = ["network", "peer", "disk", "peer-disk", ""]
-    lines = [*phrases.UNPROVEN]
+    lines = [*phrases.UNPROVEN, *phrases.unsaved(events.Unsaved(reason="the disk is full"))]
     lines += [phrases.waiting(events.Waiting(what=what, seconds=359_999.0)) for what in whats]
     for attempts in (1000, None):
         event = events.Reconnecting(attempt=1000, attempts=attempts, delay=1.0)

@@ -282,9 +282,14 @@ async def test_a_sender_goes_on_and_is_stopped() -> None:
         RESUMING,
         events.Accepted(files=1, total=2_300_000, renamed={}),
         progress(966_000),
+        events.Unsaved(reason="the disk is full"),
         events.Waiting(what="peer-disk", seconds=600.0),
         events.Waiting(what="peer-disk", seconds=599.0),
         events.Waiting(what=""),
+        events.Waiting(what="peer"),
+        events.Reconnected(),
+        events.Waiting(what=""),
+        events.Waiting(what="peer"),
         events.StartingOver(reason="it changed", name="report.pdf"),
         summary("send", ok=False, files=0),
         SAVED,
@@ -298,8 +303,13 @@ async def test_a_sender_goes_on_and_is_stopped() -> None:
     assert screen.err[3:] == [
         "Resuming: 920.0 kB of 2.3 MB are there already (1 of 1 file)",
         "40% of 2.3 MB, 1 file",
+        "If this transfer stops, it cannot go on later:",
+        "  the disk is full",
         "The other side's disk is full; waiting up to 10:00",
         "Going on",
+        "The other side is offline; waiting",
+        "Reconnected",
+        "The other side is offline; waiting",
         "report.pdf starts over: it changed",
         "42%, 966.0 kB of 2.3 MB, 1.0 MB/s, 0:01 left, 0 of 1 file, direct, host udp",
         "Saved at 42%. To go on:",
@@ -332,6 +342,7 @@ def test_a_receiver_without_an_offer_still_says_what_comes(tmp_path: Path) -> No
     view = ReceiverView(screen.writer, screen.board, tmp_path)
     view.show(RESUMING)
     assert screen.out == ["Receiving: 2.3 MB"]
+    assert screen.err[-1] == "40% of 2.3 MB"
 
 
 @on_loop
