@@ -27,6 +27,7 @@ class EvilServer:
         seen: Everything that clients sent, in clear: bodies of requests, WebSocket texts, and decoded mailbox messages.
         to_sender: Bends the messages that the sender gets.
         to_receiver: Bends the messages that receivers get.
+        logs: Every log that passed through it: by the rendezvous id, its writer (0: the sender) and attempt.
         url: Where it is.
     """
 
@@ -37,7 +38,15 @@ class EvilServer:
         self.bodies: list[bytes] = []
         self.to_sender: Bend = lambda message: [message]
         self.to_receiver: Bend = lambda message: [message]
+        self.logs: dict[tuple[str, int, int], list[bytes]] = {}
         self.url = ""
+        self._mailboxes: set[aiohttp.ClientWebSocketResponse] = set()
+
+    async def forget(self, target: str) -> None:
+        """Go on before another honest server, which knows nothing, and drop every socket."""
+        self._target = target
+        for mailbox in set(self._mailboxes):
+            await mailbox.close()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.seen.append(request.path_qs.encode())
@@ -57,13 +66,17 @@ class EvilServer:
         async with self._session.ws_connect(self._target + "/api/ws") as server:
             hello = await client.receive_json()
             await server.send_json(hello)
-            bend = self._bend_for(int(hello["token"].split(".")[1]))
+            rendezvous, who = hello["token"].split(".")[:2]
+            bend = self._bend_for(int(who))
+            self._mailboxes.add(server)
             down = asyncio.create_task(self._down(server, client, bend))
             try:
                 async for message in client:
                     self._see(message.data)
+                    self._note(rendezvous, int(who), message.data)
                     await server.send_str(message.data)
             finally:
+                self._mailboxes.discard(server)
                 await server.close()
                 await asyncio.gather(down, return_exceptions=True)
         return client
@@ -77,6 +90,13 @@ class EvilServer:
         if body is not None:
             self.bodies.append(b64decode(body))
             self.seen.append(self.bodies[-1])
+
+    def _note(self, rendezvous: str, who: int, text: str) -> None:
+        fields = json.loads(text)
+        if fields["type"] == "append":
+            log = self.logs.setdefault((rendezvous, who, fields.get("attempt") or who), [])
+            if fields["index"] == len(log):
+                log.append(b64decode(fields["body"]))
 
     async def _down(self, server: aiohttp.ClientWebSocketResponse, client: web.WebSocketResponse, bend: Bend) -> None:
         with suppress(ConnectionError):

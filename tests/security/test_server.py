@@ -267,6 +267,82 @@ async def _flood(deaf: socket.socket, data: bytes) -> None:
         await asyncio.get_running_loop().sock_sendall(deaf, data)
 
 
+MEETING = "abcdefgh234567ijklmnopqrst"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        MEETING[:25],
+        MEETING + "a",
+        MEETING.upper(),
+        MEETING[:25] + "1",
+        MEETING + "\n",
+        "../" + MEETING[3:],
+        7,
+        None,
+    ],
+)
+def test_a_meeting_has_a_name_that_nobody_guesses(name: object) -> None:
+    @on_loop
+    async def run() -> None:
+        async with serving() as kit:
+            status, body = await kit.post("/api/meet", {"rendezvous_id": name, "role": "send"})
+            assert (status, body["error"]["code"]) == (400, "malformed")
+
+    run()
+
+
+@on_loop
+async def test_a_transfer_with_a_code_cannot_be_met() -> None:
+    async with serving() as kit:
+        created = await kit.create()
+        for role in ("send", "receive"):
+            status, _ = await kit.post("/api/meet", {"rendezvous_id": created.rendezvous_id, "role": role})
+            assert status == 400
+        sender = await kit.hello(created.token)
+        assert (await sender.expect(wire.Welcome)).state is State.PENDING
+
+
+@on_loop
+async def test_only_what_meets_as_the_sender_decides() -> None:
+    async with serving() as kit:
+        _, met = await kit.post("/api/meet", {"rendezvous_id": MEETING, "role": "receive"})
+        receiver = await kit.hello(met["token"])
+        await receiver.expect(wire.Welcome)
+        for command in (wire.Accept(1), wire.Release(1), wire.Complete()):
+            await receiver.send(command)
+            assert (await receiver.expect(wire.Error)).code == "forbidden"
+        status, body = await kit.request("DELETE", f"/api/transfer/{MEETING}", token=met["token"])
+        assert (status, body["error"]["code"]) == (403, "forbidden")
+        nobody = await kit.hello(f"{MEETING}.0.{'x' * 32}")
+        assert await nobody.close_code() == CloseCode.UNAUTHORISED
+
+
+@on_loop
+async def test_who_knocks_reads_and_writes_nothing_and_does_not_stay() -> None:
+    async with serving(limits=Limits(knock=0.3, attempts=2)) as kit:
+        created, sender, receiver = await kit.pair()
+        await receiver.send(wire.Append(0, b"private"))
+        await sender.send(wire.Append(0, b"private", 1))
+        await sender.send(wire.Accept(1))
+        await receiver.expect(wire.StateChanged)
+        joined = [await kit.join(created.slot) for _ in range(2)]
+        status, body = await kit.post("/api/join", {"slot": created.slot})
+        assert (status, body["error"]["code"]) == (429, "queue-full")
+        strangers = [await kit.hello(each.token, {1: 0}) for each in joined]
+        for stranger in strangers:
+            await stranger.send(wire.Append(0, b"hello"))
+            assert (await stranger.expect(wire.Error)).code == "not-served"
+        for stranger in strangers:
+            assert (await stranger.receive()) == wire.Released(joined[strangers.index(stranger)].attempt, "busy")
+            assert await stranger.close_code() == CloseCode.RELEASED
+        await receiver.send(wire.Append(1, b"still here"))
+        while (await sender.expect(wire.Message)).body != b"still here":
+            pass
+
+
 @pytest.mark.parametrize("style", ["text", "json"])
 def test_no_secret_reaches_the_log(style: str) -> None:
     stream = io.StringIO()
@@ -290,7 +366,11 @@ def test_no_secret_reaches_the_log(style: str) -> None:
             writer.close()
             await sender.send(wire.Release(1, "wrong-code"))
             await sender.expect(wire.Released)
+            status, met = await kit.post("/api/meet", {"rendezvous_id": MEETING, "role": "receive"})
+            assert status == 201
+            await (await kit.hello(met["token"])).expect(wire.Welcome)
             secrets.extend([created.token, joined.token, created.token[-32:], joined.token[-32:]])
+            secrets.extend([met["token"], met["token"][-32:], MEETING, MEETING[:9]])
 
     secrets = ["very private", "dmVyeSBwcml2YXRl", "forged", "127.0.0.1:"]
     try:
