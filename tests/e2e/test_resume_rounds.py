@@ -67,7 +67,7 @@ class Saga:
             self.sent = self.commands.send(*what, "--json", env=self.side("sender"))
             self.code = self.sent.code()
         self.received = self.commands.receive(
-            self.code, "-out", self.out, "--json", "--wait", "60", env=self.side("receiver")
+            self.code, "-out", self.out, "--json", "--wait", "60s", env=self.side("receiver")
         )
 
     def await_flow(self) -> None:

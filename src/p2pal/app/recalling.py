@@ -119,21 +119,19 @@ def recall(
         DiskError: If the directory of before cannot be used, or what is lacking does not fit.
     """
     checkpoints = Checkpoints(options.home)
-    for found in checkpoints.offered(machine.transfer_id):
-        opened = checkpoints.open(found, "receive")
+    for header in checkpoints.offered(machine.transfer_id):
+        # Before it is opened: who only quotes the transfer's id learns nothing of it, not even that it is in use.
+        if not hmac.compare_digest(resume_proof(header.resume_key, Role.SENDER, transcript), machine.offered_proof):
+            continue
+        if not _same_offer(header, machine.manifest):
+            return OTHER_OFFER
+        opened = checkpoints.open(header.id, "receive")
         try:
-            key = opened.header.resume_key
-            expected = resume_proof(key, Role.SENDER, transcript)
-            if hmac.compare_digest(expected, machine.offered_proof):
-                if not _same_offer(opened.header, machine.manifest):
-                    opened.journal.close()
-                    return OTHER_OFFER
-                proof = resume_proof(key, Role.RECEIVER, transcript)
-                return _survey(opened, machine, proof, options, disk_full)
+            proof = resume_proof(header.resume_key, Role.RECEIVER, transcript)
+            return _survey(opened, machine, proof, options, disk_full)
         except BaseException:
             opened.journal.close()
             raise
-        opened.journal.close()
     return UNKNOWN
 
 

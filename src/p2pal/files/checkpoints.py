@@ -145,8 +145,8 @@ class Checkpoints:
                     raise named(path, error) from error
                 raise
 
-    def offered(self, transfer_id: bytes) -> builtins.list[str]:
-        """Return the ids of the receiver's checkpoints of this transfer; those in use too, damaged ones not."""
+    def offered(self, transfer_id: bytes) -> builtins.list[Header]:
+        """Return the headers of the receiver's checkpoints of this transfer; those in use too, damaged ones not."""
         found = []
         with self._errors(), self._directory() as directory:
             if directory is None:
@@ -154,8 +154,9 @@ class Checkpoints:
             for each, role in checkpoint_files(directory):
                 if role == "receive":
                     with contextlib.suppress(OSError, CheckpointError), opened(directory, each, role) as fd:
-                        if read_header(fd, each, role).transfer_id == transfer_id:
-                            found.append(each)
+                        header = read_header(fd, each, role)
+                        if header.transfer_id == transfer_id:
+                            found.append(header)
         return found
 
     # --- all of them ------------------------------------------------------------------------------------------------

@@ -155,6 +155,7 @@ class Peer:
         self._peer_online = True
         self._stood = self._linked_before = False
         self._in_trouble = False
+        self._heard_at = 0.0
         self._given = 0  # payload bytes
         self._arrived = 0  # of those, known to be at the other side
         self._closing = False
@@ -189,6 +190,17 @@ class Peer:
     def alive(self) -> bool:
         """Whether a lane is open, and heard: the server is not needed then."""
         return len(self._lanes) > len(self._silent)
+
+    @property
+    def heard_at(self) -> float:
+        """When a lane last brought anything, in seconds."""
+        return self._heard_at
+
+    def probe(self) -> None:
+        """Ask the other side, over every lane, whether it lives."""
+        if self._session is not None:
+            self._session.probe(monotonic())
+            self._wake()
 
     @property
     def stood(self) -> bool:
@@ -494,8 +506,9 @@ class Peer:
             # Whoever broke this lane does not have the keys: the lane ends, the session goes on.
             lane.close()
             return
+        self._heard_at = now = monotonic()
         try:
-            session.handle_frame(lane.id, frame, monotonic())
+            session.handle_frame(lane.id, frame, now)
         except ProtocolError as error:
             self._fail(error)
             return

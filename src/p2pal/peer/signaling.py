@@ -34,6 +34,10 @@ QUIET: Final = 5.0
 RENEW: Final = 10.0
 """Seconds between two new sockets while the link is down and the mailbox is silent."""
 
+KNOCK_LIMIT: Final = 3.0
+"""Seconds in which the receiver must be heard when somebody else comes with the code; else it is taken for gone."""
+
+_KNOCK_LOOK: Final = 0.1
 _FIRST_PAUSE: Final = 0.25
 _MAX_PAUSE: Final = 15.0
 _MAX_DOUBLINGS: Final = 6
@@ -53,6 +57,13 @@ class SignalingOwner(Protocol):
     @property
     def stood(self) -> bool:
         """The link stood once. Before that there is no second place: the first attempt is over soon enough."""
+
+    @property
+    def heard_at(self) -> float:
+        """When a lane last brought anything, in seconds."""
+
+    def probe(self) -> None:
+        """Ask the other side, over every lane, whether it lives."""
 
     def signal_message(self, message: SignalMessage) -> None:
         """The other side said something.
@@ -103,6 +114,7 @@ class Signaling:
         self._ended = False  # the mailbox did
         self._heard_at = monotonic()
         self._hurried = asyncio.Event()
+        self._answers: set[asyncio.Task[None]] = set()
 
     @property
     def at_home(self) -> bool:
@@ -125,6 +137,13 @@ class Signaling:
 
     async def run(self) -> None:
         """Read what comes, and move where it is needed; runs until it is cancelled."""
+        try:
+            await self._run()
+        finally:
+            for answer in self._answers:
+                answer.cancel()
+
+    async def _run(self) -> None:
         await self._read(self._home)
         self._leave()
         if not self._owner.stood:
@@ -252,10 +271,28 @@ class Signaling:
 
     def _knocked(self, mailbox: Mailbox, attempt: int) -> bool:
         """Somebody else came with the code. The mailbox is theirs if we cannot do anything with it now."""
-        if self._owner.alive or not self._owner.stood:
+        if not self._owner.stood:
             mailbox.release(attempt, "busy")
             return True
-        return self._drop(mailbox)
+        if not self._owner.alive:
+            return self._drop(mailbox)
+        answer = asyncio.create_task(self._answer(mailbox, attempt))
+        self._answers.add(answer)
+        answer.add_done_callback(self._answers.discard)
+        return True
+
+    async def _answer(self, mailbox: Mailbox, attempt: int) -> None:
+        """Find out whether the receiver still lives: whoever knocks may be it, started again a second after its end."""
+        asked = monotonic()
+        while monotonic() - asked < KNOCK_LIMIT:
+            self._owner.probe()
+            await asyncio.sleep(_KNOCK_LOOK)
+            if self._mailbox is not mailbox:
+                return
+            if self._owner.heard_at > asked + _KNOCK_LOOK:  # not what had been under way
+                mailbox.release(attempt, "busy")
+                return
+        self._drop(mailbox)
 
     def _append(self) -> None:
         conversation, mailbox = self._conversation, self._mailbox

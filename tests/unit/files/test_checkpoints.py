@@ -121,7 +121,7 @@ def test_one_in_use_is_not_opened_not_replaced_and_not_removed(kept: Kept) -> No
     assert not removed.removed
     assert "using" in removed.problem
     assert kept.store.clean_all() == [removed]
-    assert kept.store.offered(TRANSFER) == [ID]
+    assert [header.id for header in kept.store.offered(TRANSFER)] == [ID]
     journal.close()
     assert kept.files() == [f"{ID}.receive"]
 
@@ -148,7 +148,7 @@ def test_offered_looks_at_the_transfer_and_at_the_role(kept: Kept) -> None:
     kept.closed()
     kept.closed(ident=OTHER, role="send")
     (kept.store.path / f"{OTHER}.receive").write_bytes(b"p2pal-cp rubbish")
-    assert kept.store.offered(TRANSFER) == [ID]
+    assert [header.id for header in kept.store.offered(TRANSFER)] == [ID]
     assert kept.store.offered(b"u" * 16) == []
 
 
