@@ -7,15 +7,26 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.sim.stages import payload, receiver_in, sender_in
-from tests.sim.transfers import Link, Transfer, Tree, recut_randomly
+from tests.sim.disk import Link, Tree
+from tests.sim.stages import claim, payload, receiver_in, resuming_receiver, resuming_sender, sender_in
+from tests.sim.transfers import Transfer, after, recut_randomly
 
 from p2pal.errors import ProtocolError
 from p2pal.transfer.payloads import PayloadQueue
 from p2pal.transfer.pieces import LeafHasher, leaf, piece_count, piece_size
 from p2pal.transfer.states import ReceiverState, SenderState
 from p2pal.wire import transfer as wire
-from p2pal.wire.transfer import MAX_FILE_SIZE, MIN_PAYLOAD, Chunk, Reason, Record, decode_payload, encode_record
+from p2pal.wire.transfer import (
+    MAX_FILE_SIZE,
+    MIN_PAYLOAD,
+    Chunk,
+    Entry,
+    Kind,
+    Reason,
+    Record,
+    decode_payload,
+    encode_record,
+)
 
 MIB = 1 << 20
 
@@ -89,10 +100,42 @@ def test_whatever_fails_both_sides_agree_and_no_wrong_file_stands(tree: Tree, se
     assert sent.ok == received.ok
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    tree=trees(), seed=st.integers(0, 2**32), sessions=st.integers(1, 3), lose=st.sampled_from([0.0, 0.3, 1.0]),
+    block=st.sampled_from([65_536, MIB]),
+)  # fmt: skip
+def test_however_often_it_is_cut_it_arrives_and_nothing_that_stands_is_sent_again(
+    tree: Tree, seed: int, sessions: int, lose: float, block: int
+) -> None:
+    rng = random.Random(seed)
+    transfer = Transfer(tree, block=block)
+    for _ in range(sessions):
+        transfer.run(rng, until=after(rng.randrange(1, 30)))
+        if rng.random() < 0.7:
+            rng.choice((transfer.sender, transfer.receiver)).cancel(Reason.CANCELLED, "", transfer.now)
+            transfer.resume(rng)
+        transfer = transfer.again(rng, lose=lose)
+        transfer.recut = recut_randomly(rng)
+        transfer.source.known = rng.choice(((), tree))
+    transfer.run(rng)
+    assert transfer.sink.tree == tree
+    assert transfer.sender.done
+    assert transfer.receiver.done
+    assert transfer.resume_from is not None
+    assert not any(index in transfer.resume_from.done for index in transfer.bytes_sent())
+    assert transfer.started() == transfer.started(sender=True)
+    assert transfer.succeeded() == transfer.succeeded(sender=True)
+
+
 indices = st.one_of(st.integers(0, 4), st.sampled_from([wire.MAX_ENTRIES, 2**31]))
 sizes = st.one_of(st.integers(0, 5), st.sampled_from([MIB, 2**31, 2**63 - 1]))
 digests = st.sampled_from([bytes(32), b"\xff" * 32])
 ranges = st.lists(st.tuples(indices, indices), max_size=3)
+wanted = st.lists(
+    st.builds(wire.WantPieces, indices, st.lists(st.tuples(sizes, sizes), max_size=3), st.integers(0, 2**24 - 1)),
+    max_size=2,
+)
 verdicts = st.lists(st.builds(wire.Verdict, indices, st.booleans()), min_size=1, max_size=3)
 records: st.SearchStrategy[Record] = st.one_of(
     st.builds(Chunk, indices, sizes, st.binary(min_size=1, max_size=10)),
@@ -104,7 +147,8 @@ records: st.SearchStrategy[Record] = st.one_of(
     st.builds(wire.Complete, indices, indices),
     st.builds(wire.OfferEnd, indices, indices, sizes, digests),
     st.builds(wire.Accept, digests),
-    st.builds(wire.Want, ranges, st.just([]), st.booleans()),
+    st.builds(wire.Want, ranges, wanted, st.booleans()),
+    st.builds(wire.Hold, st.booleans()),
     st.builds(wire.Verdicts, verdicts),
 )
 
@@ -122,6 +166,24 @@ def test_a_receiver_only_ever_blames_the_peer(state: ReceiverState, given_record
     list(receiver.ops())
     list(receiver.events())
     list(receiver.outputs())
+
+
+@settings(max_examples=60, deadline=None)
+@given(given_records=st.lists(records, max_size=8))
+def test_who_resumes_only_ever_blames_the_peer(given_records: list[Record]) -> None:
+    entries = [Entry(b"%d" % number, Kind.FILE, 3 * MIB) for number in range(4)]
+    machines = (
+        resuming_sender(entries),
+        resuming_receiver(entries, {0: claim(0), 2: claim(1, piece=0, head=5), 3: claim(0, 1, 2)}),
+    )
+    for machine in machines:
+        try:
+            for record in given_records:
+                machine.handle_payload(payload(record), 2)
+        except ProtocolError:
+            machine.cancel(Reason.OTHER, "", 3)
+        list(machine.events())
+        list(machine.outputs())
 
 
 @settings(max_examples=60, deadline=None)
@@ -145,7 +207,7 @@ def test_a_sender_only_ever_blames_the_peer(state: SenderState, given_records: l
         st.binary(max_size=200),
         st.builds(
             lambda number, body: bytes((number,)) + len(body).to_bytes(4, "big") + body,
-            st.sampled_from([1, 2, 3, 4, 5, 0x10, 0x11, 0x12, 0x13, 0x14, 0x20, 0x21, 0x22, 0x2F]),
+            st.sampled_from([1, 2, 3, 4, 5, 0x10, 0x11, 0x12, 0x13, 0x14, 0x20, 0x21, 0x22, 0x23, 0x2F]),
             st.binary(max_size=60),
         ),
     )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.sim.disk import Link
 from tests.sim.movers import PIECE, Pace, small_scale
 from tests.sim.network import Conditions
 from tests.sim.test_two_peers import GIVE_UP, check_agreement, check_truth
-from tests.sim.transfers import Link
 from tests.sim.two_peers import TwoPeers
 
 from p2pal.lanes.memory import PathModel

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import tracemalloc
 
+import msgspec
 import pytest
 from tests.sim.stages import (
     DATA,
     DIGEST,
     ENTRIES,
     MIB,
+    claim,
     new_receiver,
     offer_end,
     payload,
     receiver_in,
     records_of,
+    resuming_receiver,
+    resuming_sender,
     sender_in,
 )
-from tests.sim.transfers import TRANSFER_ID
+from tests.sim.transfers import LIMIT, RECEIVER_PROOF, SENDER_PROOF, TRANSFER_ID
 
 from p2pal.errors import ProtocolError
 from p2pal.transfer import ops
-from p2pal.transfer.pieces import MAX_REPAIRS, MAX_UNJUDGED
+from p2pal.transfer.manifest import Manifest
+from p2pal.transfer.pieces import MAX_UNJUDGED, piece_size
 from p2pal.transfer.receiver import Receiver
+from p2pal.transfer.sender import Sender
 from p2pal.transfer.states import ReceiverState, SenderState
 from p2pal.wire import transfer as wire
 from p2pal.wire.transfer import Entry, Kind, Reason, Record
@@ -248,14 +254,15 @@ def test_a_repair_that_nobody_asked_for() -> None:
     refused(receiver_in(ReceiverState.CLOSING), wire.Chunk(1, 0, DATA))
 
 
-def test_more_damage_than_may_be_repaired_is_failed_and_not_asked_for() -> None:
-    entries = [Entry(b"%d" % number, Kind.FILE, 4) for number in range(MAX_REPAIRS + 10)]
+def test_more_damage_than_may_be_repaired_is_failed_and_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2pal.transfer.receiver.MAX_REPAIRS", 100)
+    entries = [Entry(b"%d" % number, Kind.FILE, 4) for number in range(110)]
     receiver = receiver_in(ReceiverState.RECEIVING, entries, skip_errors=True)
     for index in range(len(entries)):
         receiver.handle_payload(payload(wire.Chunk(index, 0, DATA), wire.FileDone(index, DIGEST)), 2)
     receiver.handle_results([ops.DigestBad(index) for index in range(len(entries))], 2)
     asked = [record for record in records_of(receiver) if isinstance(record, wire.PieceAgain)]
-    assert len(asked) == MAX_REPAIRS
+    assert len(asked) == 100
 
 
 def test_a_sender_that_does_not_wait_for_verdicts() -> None:
@@ -278,8 +285,8 @@ def test_a_sender_that_does_not_wait_for_verdicts() -> None:
     "want",
     [
         wire.Want([(0, 4)], []), wire.Want([(0, wire.MAX_ENTRIES)], []), wire.Want([(2, 2)], []),
-        wire.Want([(0, 2), (1, 3)], []), wire.Want([(2, 3), (0, 1)], []), wire.Want([], [(1, [(0, 1)])]),
-        wire.Want([], [(1, [(0, 2**62)])]),
+        wire.Want([(0, 2), (1, 3)], []), wire.Want([(2, 3), (0, 1)], []),
+        wire.Want([], [wire.WantPieces(1, [(0, 1)])]), wire.Want([], [wire.WantPieces(1, [(0, 2**62)])]),
     ],
 )  # fmt: skip
 def test_wants_of_what_was_not_offered(want: wire.Want) -> None:
@@ -323,3 +330,122 @@ def test_records_out_of_turn(record: Record) -> None:
         sender = sender_in(state)
         with pytest.raises(ProtocolError):
             sender.handle_payload(payload(record), 2)
+
+
+# Resuming
+
+
+FOUR = [Entry(b"a", Kind.FILE, 4 * MIB), Entry(b"b", Kind.FILE, 4 * MIB), Entry(b"c", Kind.FILE, 4)]
+SOME = wire.WantPieces(0, [(1, 2)])
+
+
+@pytest.mark.parametrize("proof", [b"", SENDER_PROOF, bytes(32)])
+def test_pieces_are_not_to_be_had_with_another_proof(proof: bytes) -> None:
+    for record in (wire.Want([], [SOME]), wire.Verdicts([wire.Verdict(0, True)])):
+        sender = Sender(
+            TRANSFER_ID, payload_limit=LIMIT, skip_errors=True, manifest=Manifest(), now=0, proof=SENDER_PROOF,
+            expected=RECEIVER_PROOF,
+        )  # fmt: skip
+        sender.add_entries(FOUR, 0)
+        sender.finish_offer(0)
+        sender.start(0)
+        list(sender.outputs())
+        sender.handle_payload(payload(wire.Accept(sender.manifest.digest(), proof)), 1)
+        with pytest.raises(ProtocolError):
+            sender.handle_payload(payload(record), 2)
+        assert list(sender.jobs()) == []
+
+
+@pytest.mark.parametrize("length", [1, 31])
+@pytest.mark.parametrize("number", [1, 4])
+def test_proofs_of_other_lengths(number: int, length: int) -> None:
+    fields = [bytes(16), False, bytes(length)] if number == 1 else [offer_end(FOUR).digest, bytes(length)]
+    body = msgspec.msgpack.encode(fields)
+    data = bytes((number,)) + len(body).to_bytes(4, "big") + body
+    machine = receiver_in(ReceiverState.WAITING) if number == 1 else sender_in(SenderState.OFFERED, FOUR)
+    with pytest.raises(ProtocolError):
+        machine.handle_payload(data, 1)
+
+
+@pytest.mark.parametrize(
+    "want",
+    [
+        wire.Want([], [wire.WantPieces(0, [(4, 5)])]), wire.Want([], [wire.WantPieces(0, [(0, 2**62)])]),
+        wire.Want([], [wire.WantPieces(0, [(1, 2)], MIB)]), wire.Want([], [wire.WantPieces(0, [], 1)]),
+        wire.Want([], [wire.WantPieces(0, [(1, 3), (2, 4)])]), wire.Want([], [SOME, SOME]),
+        wire.Want([(0, 1)], [SOME]), wire.Want([(0, 3)], [SOME]), wire.Want([], [wire.WantPieces(2, [(0, 1)])]),
+        wire.Want([], [wire.WantPieces(3, [(0, 1)])]), wire.Want([], [wire.WantPieces(1, []), SOME]),
+    ],
+)  # fmt: skip
+def test_wants_of_pieces_that_do_not_exist_or_overlap(want: wire.Want) -> None:
+    with pytest.raises(ProtocolError):
+        resuming_sender(FOUR, want)
+
+
+def test_more_ranges_than_may_be_remembered() -> None:
+    each = piece_size(2**40)
+    entries = [Entry(b"%d" % number, Kind.FILE, 2048 * each) for number in range(65)]
+    ranges = [(piece, piece + 1) for piece in range(0, 2048, 2)]
+    sender = resuming_sender(entries)
+    for index in range(wire.MAX_WANTED_RANGES // 1024):
+        sender.handle_payload(payload(wire.Want([], [wire.WantPieces(index, ranges)], last=False)), 1)
+    with pytest.raises(ProtocolError):
+        sender.handle_payload(payload(wire.Want([], [wire.WantPieces(64, [])])), 1)
+
+
+def test_success_of_what_is_wanted_and_was_not_sent_is_not_believed_when_resuming_either() -> None:
+    for want in (wire.Want([(0, 1)], []), wire.Want([], [SOME]), wire.Want([], [wire.WantPieces(0, [])])):
+        sender = resuming_sender(FOUR, want)
+        with pytest.raises(ProtocolError):
+            sender.handle_payload(payload(wire.Verdicts([wire.Verdict(0, True)])), 2)
+
+
+def test_a_stranger_makes_a_pinned_sender_read_nothing() -> None:
+    sender = Sender(
+        TRANSFER_ID, payload_limit=LIMIT, skip_errors=True, manifest=Manifest(), now=0, expected=RECEIVER_PROOF,
+        pinned=True,
+    )  # fmt: skip
+    sender.add_entries(FOUR, 0)
+    sender.finish_offer(0)
+    sender.start(0)
+    list(sender.outputs())
+    sender.handle_payload(payload(wire.Accept(sender.manifest.digest(), SENDER_PROOF), wire.Want([(0, 3)], [])), 1)
+    for record in (wire.PieceAgain(0, 0), wire.Complete(0, 0)):
+        with pytest.raises(ProtocolError):
+            sender.handle_payload(payload(record), 2)
+    assert list(sender.jobs()) == []
+    assert records_of(sender) == []
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [wire.PieceDone(0, 2, DIGEST)], [wire.Chunk(0, 0, DATA)], [wire.Chunk(0, 2 * MIB, DATA)],
+        [wire.Chunk(0, MIB, DATA)], [wire.Chunk(0, 4 * MIB, DATA)], [wire.FileDone(0, DIGEST)],
+        [wire.Chunk(0, MIB + 5, bytes(MIB - 5)), wire.PieceDone(0, 1, DIGEST), wire.PieceDone(0, 1, DIGEST)],
+    ],
+)  # fmt: skip
+def test_of_a_file_in_parts_nothing_but_what_was_asked_for(records: list[Record]) -> None:
+    refused(resuming_receiver(FOUR, {0: claim(0, 2, 3, piece=1, head=5)}), *records)
+
+
+@pytest.mark.parametrize("pieces", [(0, 0), (2, 0), (2, 2), (1,), (4,), (2**40,)])
+def test_ends_of_pieces_that_are_there_twice_or_out_of_order(pieces: tuple[int, ...]) -> None:
+    receiver = resuming_receiver(FOUR, {0: claim(0, 2, 3)})
+    receiver.handle_payload(payload(wire.Chunk(0, MIB, bytes(MIB)), wire.PieceDone(0, 1, DIGEST)), 2)
+    refused(receiver, *(wire.PieceDone(0, piece, DIGEST) for piece in pieces))
+
+
+def test_a_file_that_stands_is_not_written_again() -> None:
+    for record in (wire.Chunk(0, 0, DATA), wire.FileDone(0, DIGEST), wire.PieceDone(0, 0, DIGEST)):
+        assert refused(resuming_receiver(FOUR, {}, done=[(0, 1)]), record) == []
+
+
+def test_a_damaged_piece_again_and_again() -> None:
+    sender = resuming_sender(FOUR, wire.Want([], [SOME]))
+    sender.handle_payload(payload(wire.PieceAgain(0, 0)), 2)
+    for piece in (0, 1, 4, 2**60):
+        with pytest.raises(ProtocolError):
+            sender.handle_payload(payload(wire.PieceAgain(0, piece)), 2)
+    with pytest.raises(ProtocolError):
+        sender.handle_payload(payload(wire.PieceAgain(1, 0)), 2)

@@ -11,8 +11,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from tests.sim.disk import FakeSink, Tree
 from tests.sim.peers import App
-from tests.sim.transfers import TRANSFER_ID, FakeSink, FakeSource, Tree, entries_of
+from tests.sim.transfers import TRANSFER_ID, FakeSource, entries_of
 
 from p2pal.session.events import Closed, LaneAlive, LaneSilent
 from p2pal.transfer import events, ops

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from tests.sim.transfers import LIMIT, TRANSFER_ID
+from tests.sim.transfers import LIMIT, RECEIVER_PROOF, SENDER_PROOF, TRANSFER_ID
 
+from p2pal.ranges import RangeSet
 from p2pal.transfer import ops
+from p2pal.transfer.checkpoint import Claim, Resume
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.pieces import file_digest, leaf
 from p2pal.transfer.receiver import Receiver
@@ -48,6 +50,39 @@ def new_sender(*, skip_errors: bool = False) -> Sender:
 
 def new_receiver() -> Receiver:
     return Receiver(payload_limit=LIMIT, manifest=Manifest(), now=0.0)
+
+
+def resuming_sender(entries: list[Entry], *wants: Record, pinned: bool = False) -> Sender:
+    """Return a sender that goes on with a transfer of these entries, drained, and what it was said then."""
+    sender = Sender(
+        TRANSFER_ID, payload_limit=LIMIT, skip_errors=True, manifest=Manifest(), now=0.0, proof=SENDER_PROOF,
+        expected=RECEIVER_PROOF, pinned=pinned,
+    )  # fmt: skip
+    sender.add_entries(entries, 0.0)
+    sender.finish_offer(0.0)
+    sender.start(0.0)
+    list(sender.outputs())
+    sender.handle_payload(payload(wire.Accept(sender.manifest.digest(), RECEIVER_PROOF), *wants), 1.0)
+    return sender
+
+
+def resuming_receiver(
+    entries: list[Entry], claims: dict[int, Claim], done: list[tuple[int, int]] | None = None,
+    declined: list[tuple[int, int]] | None = None,
+) -> Receiver:  # fmt: skip
+    """Return a receiver that goes on with a transfer of these entries; nothing is drained since it accepted."""
+    receiver = new_receiver()
+    receiver.handle_payload(payload(wire.OfferBegin(TRANSFER_ID, True, SENDER_PROOF)), 0.0)
+    receiver.handle_payload(payload(wire.OfferPart(0, entries), offer_end(entries)), 0.0)
+    list(receiver.events())
+    resume = Resume(RangeSet(done or []), RangeSet(declined or []), claims)
+    receiver.accept(1.0, resume=resume, proof=RECEIVER_PROOF)
+    return receiver
+
+
+def claim(*pieces: int, piece: int = 0, head: int = 0) -> Claim:
+    """Return a claim of these pieces, whose leaves say their number."""
+    return Claim((1, 1), {number: bytes((number,)) * 32 for number in pieces}, piece, head)
 
 
 def sender_in(state: SenderState, entries: list[Entry] = ENTRIES, *, skip_errors: bool = False) -> Sender:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 
 import pytest
-from tests.sim.transfers import Link, Transfer, Tree, recut_randomly
+from tests.sim.disk import Link, Tree
+from tests.sim.transfers import LIMIT, Transfer, after, recut_randomly
 
 from p2pal.transfer import events
 from p2pal.transfer.pieces import MAX_UNJUDGED
 from p2pal.transfer.reading import MAX_JOBS
 from p2pal.transfer.states import ReceiverState, SenderState
+from p2pal.wire import transfer as wire
 from p2pal.wire.transfer import Reason
 
 MIB = 1 << 20
@@ -254,3 +256,188 @@ def test_an_empty_offer_and_one_of_directories_alone() -> None:
         transfer.run()
         check_success(transfer, tree)
         assert transfer.receiver.state is ReceiverState.ENDED
+
+
+# Cut, and gone on with
+
+
+def cut(rng: random.Random, transfer: Transfer) -> None:
+    """Let it run for a while; then a person stops one side, or both, or a machine is killed."""
+    transfer.run(rng, until=after(rng.choice((rng.randrange(1, 12), rng.randrange(1, 40)))))
+    how = rng.choice(("sender", "receiver", "both", "killed"))
+    if how in ("sender", "both"):
+        transfer.sender.cancel(Reason.CANCELLED, "", transfer.now)
+    if how in ("receiver", "both"):
+        transfer.receiver.cancel(Reason.CANCELLED, "", transfer.now)
+    if how != "killed":
+        transfer.resume(rng)
+        assert not transfer.sink.open
+
+
+def check_economy(transfer: Transfer) -> None:
+    """What stood was not sent, and of what the disk claimed nothing came but repairs."""
+    resume = transfer.resume_from
+    assert resume is not None
+    sent = transfer.bytes_sent()
+    assert not any(index in resume.done for index in sent)
+    manifest = transfer.sender.manifest
+    started = transfer.started()
+    assert transfer.started(sender=True) == started
+    moved = [
+        sum(each.count for each in happened if isinstance(each, events.BytesMoved))
+        for happened in (transfer.sender_events, transfer.receiver_events)
+    ]
+    assert moved == [manifest.total - started.done] * 2
+    again = sum(isinstance(op, wire.PieceAgain) for op in transfer.replies())
+    assert sum(sent.values()) <= moved[0] + again * MIB
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_transfer_that_is_cut_again_and_again_goes_on_until_it_is_done(seed: int) -> None:
+    rng = random.Random(seed)
+    transfer = Transfer(TREE, limit=rng.choice((20_000, LIMIT)), block=rng.choice((50_000, MIB)))
+    cut(rng, transfer)
+    sent = 0
+    for last in (False, False, True):
+        sent += sum(transfer.bytes_sent().values())
+        transfer = transfer.again(rng, lose=rng.choice((0.0, 0.3)))
+        transfer.recut = recut_randomly(rng)
+        transfer.source.known = rng.choice(((), TREE))
+        if last:
+            transfer.run(rng)
+        else:
+            cut(rng, transfer)
+    check_resumed(transfer, TREE)
+    assert sent + sum(transfer.bytes_sent().values()) < 4 * sum(
+        len(each) for each in TREE.values() if isinstance(each, bytes)
+    )
+
+
+def check_resumed(transfer: Transfer, tree: Tree) -> None:
+    assert transfer.sink.tree == dict(tree)
+    assert transfer.sender.done
+    assert transfer.receiver.done
+    assert transfer.sender.resumed
+    sent, received = transfer.finished()
+    assert (sent.ok, sent.failed) == (received.ok, received.failed) == (len(tree), 0)
+    assert transfer.succeeded() == transfer.succeeded(sender=True)
+    check_economy(transfer)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_was_verified_and_durable_is_never_sent_again(seed: int) -> None:
+    rng = random.Random(seed)
+    transfer = Transfer(TREE)
+    cut(rng, transfer)
+    again = transfer.again(rng, lose=0.0)
+    again.run(rng)
+    check_resumed(again, TREE)
+    assert again.resume_from is not None
+    claims = again.resume_from.claims
+    for index, count in again.bytes_sent().items():
+        size = again.sender.manifest[index].size
+        there = sum(min(MIB, size - piece * MIB) for piece in claims[index].leaves) if index in claims else 0
+        assert count <= size - (there if size > MIB else 0)
+
+
+BIG: Tree = {b"same": content(1, 3 * MIB), b"changed": content(2, 5 * MIB + 77), b"next": content(3, 2 * MIB)}
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("seed", range(6))
+def test_damage_to_what_was_there_is_found_and_only_that_is_repaired(seed: int, known: bool) -> None:
+    rng = random.Random(seed)
+    transfer = Transfer(BIG)
+    transfer.run_to(4)
+    again = transfer.again(rng, lose=0.0)
+    again.source.known = BIG if known else ()
+    assert again.resume_from is not None
+    (claim,) = (claim for claim in again.resume_from.claims.values() if claim.leaves)
+    damaged = set() if claim.trusted else set(rng.sample(sorted(claim.leaves), k=2))
+    for number in damaged:
+        again.sink.kept[1].pieces[number][5] ^= 1
+    again.run(rng)
+    check_resumed(again, BIG)
+    asked = {each.piece for each in again.replies() if isinstance(each, wire.PieceAgain)}
+    assert asked - {claim.piece} == damaged
+
+
+def change(rng: random.Random, data: bytes) -> bytes:
+    """Return it shorter, longer or as long, with a few pieces that differ."""
+    changed = bytearray(data[: rng.choice((len(data), len(data), 3 * MIB, 2 * MIB + 5, 100))])
+    if rng.random() < 0.3:
+        changed += content(4, 2 * MIB + 9)
+    for number in rng.sample(range(len(changed) // MIB), k=min(2, len(changed) // MIB)):
+        changed[number * MIB] ^= 1
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_of_a_source_that_changed_only_what_differs_travels(seed: int) -> None:
+    rng = random.Random(seed)
+    transfer = Transfer(BIG)
+    transfer.run_to(rng.randint(1, 5))
+    before = BIG[b"changed"]
+    assert isinstance(before, bytes)
+    after = change(rng, before)
+    new: Tree = {**BIG, b"changed": after}
+    again = transfer.again(rng, new, lose=0.0)
+    again.source.known = {b"same", b"next"}
+    again.run(rng)
+    check_resumed(again, new)
+    assert again.resume_from is not None
+    claim = again.resume_from.claims.get(1)
+    there = 0
+    if claim is not None and len(after) > MIB:
+        for piece in (slice(number * MIB, (number + 1) * MIB) for number in claim.leaves):
+            there += len(after[piece]) if before[piece] == after[piece] else 0
+    # The piece of which only the head was there comes twice if the source changed in that head.
+    assert len(after) - there - MIB <= again.bytes_sent()[1] <= len(after) - there + MIB * bool(claim and claim.head)
+
+
+def test_a_sender_that_knows_its_leaves_does_not_hide_that_they_changed() -> None:
+    tree: Tree = {b"a": content(1, 4 * MIB)}
+    transfer = Transfer(tree)
+    transfer.run_to(3)
+    changed: Tree = {b"a": content(2, 4 * MIB)}
+    again = transfer.again(random.Random(1), changed, lose=0.0)
+    again.source.known = changed
+    again.run()
+    check_resumed(again, changed)
+
+
+def test_a_full_disk_is_heard_of_at_the_other_end() -> None:
+    transfer = Transfer(TREE)
+    transfer.run_to(2)
+    for held in (True, False):
+        transfer.receiver.hold(held, transfer.now)
+        transfer.answer()
+        transfer.reply()
+        transfer.send(1)
+    transfer.resume()
+    check_success(transfer, TREE)
+    assert [each.held for each in transfer.sender_events if isinstance(each, events.Held)] == [True, False]
+
+
+def test_a_stranger_gets_what_a_person_admits_from_the_start() -> None:
+    transfer = Transfer(TREE, pinned=True)
+    transfer.run()
+    assert transfer.sender_events == [events.Unproven()]
+    assert transfer.bytes_sent() == {}
+    transfer.sender.admit(transfer.now)
+    transfer.resume()
+    check_success(transfer, TREE)
+
+
+def test_ten_thousand_small_files_that_stand_cost_no_events_and_few_payloads() -> None:
+    tree: Tree = {b"d": None, **{b"d/%d" % number: b"%1024d" % number for number in range(10_000)}}
+    transfer = Transfer(tree)
+    transfer.sender.start(0)
+    while len(transfer.sink.tree) < 5000:
+        moved = [mover(500) for mover in transfer.movers]
+        assert True in moved
+    again = transfer.again(random.Random(1))
+    again.run()
+    check_resumed(again, tree)
+    assert again.started().files >= 4999
+    assert len(again.payloads) < 5000 / 30 + 20

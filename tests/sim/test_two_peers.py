@@ -6,9 +6,9 @@ import random
 from collections.abc import Iterator
 
 import pytest
+from tests.sim.disk import Link, Tree
 from tests.sim.movers import HIGH_WATER, MAX_FRAME, PIECE, READ_BATCH, Pace, small_scale
 from tests.sim.network import Conditions
-from tests.sim.transfers import Link, Tree
 from tests.sim.two_peers import TwoPeers
 
 from p2pal.errors import Interrupted, PeerLost

@@ -1,40 +1,39 @@
 """A sender and a receiver, an ordered pipe between them, and disks in memory behind them. For any test to use.
 
 ``Transfer`` holds both machines; each of its movers (walk, send, read, receive, write, answer, reply) does a little, so
-that a test may interleave them as it likes::
+that a test may interleave them as it likes, and it may go on from an earlier one::
 
     transfer = Transfer(tree)
-    transfer.run(random.Random(7))
-    assert transfer.sink.tree == tree
+    transfer.run(random.Random(7), until=some_moment)
+    again = transfer.again(random.Random(8))
+    again.run()
+    assert again.sink.tree == tree
 """
 
 from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
+from tests.sim.disk import FakeSink, Link, Tree
+
+from p2pal.ranges import RangeSet
 from p2pal.transfer import events, ops
+from p2pal.transfer.checkpoint import Resume
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.pieces import file_digest, leaf, piece_count
 from p2pal.transfer.receiver import Receiver
 from p2pal.transfer.sender import Sender
-from p2pal.wire.transfer import CHUNK_OVERHEAD, Chunk, Entry, Kind, Reason, decode_payload, encode_record
+from p2pal.wire.transfer import CHUNK_OVERHEAD, Chunk, Entry, Kind, Reason, Record, decode_payload, encode_record
 
 LIMIT = 63 * 1024 + CHUNK_OVERHEAD
 TRANSFER_ID = bytes(range(16))
 
 
-@dataclass(frozen=True)
-class Link:
-    """A symbolic link in a tree."""
-
-    target: bytes
-
-
-Tree = Mapping[bytes, bytes | Link | None]
-"""Paths to a file's bytes, a link, or None for a directory; parents first."""
+SENDER_PROOF = b"s" * 32
+RECEIVER_PROOF = b"r" * 32
 
 
 def entries_of(tree: Tree) -> list[Entry]:
@@ -59,145 +58,45 @@ class FakeSource:
         block: Bytes read at once.
         unreadable: Paths that fail, and after how many blocks.
         unrepairable: Paths that fail when a piece is read again.
+        known: Paths whose leaves need not be read to be known.
     """
 
     tree: Tree
     block: int = 1 << 20
     unreadable: dict[bytes, int] = field(default_factory=dict)
     unrepairable: Collection[bytes] = ()
+    known: Collection[bytes] = ()
 
     def read(self, job: ops.ReadJob) -> Iterator[ops.SourceResult]:
         path = job.entry.path
         content = self.tree[path]
         assert isinstance(content, bytes)
+        count = piece_count(len(content), job.piece_size)
+        pieces = [content[start : start + job.piece_size] for start in range(0, len(content), job.piece_size)]
         blocks_left = self.unreadable.get(path, 1 << 60)
-        leaves = []
-        for piece in range(job.first, job.stop):
-            start = piece * job.piece_size
-            data = content[start : start + job.piece_size]
-            for position in range(0, len(data), self.block):
-                if blocks_left == 0 or (job.again and path in self.unrepairable):
-                    yield ops.ReadFailed(job.index, Reason.READ, "bad sector \udcff")
-                    return
-                blocks_left -= 1
-                yield ops.BlockRead(job.index, start + position, data[position : position + self.block])
-            leaves.append(leaf(data))
-            yield ops.PieceRead(job.index, piece, leaves[-1])
+        head = job.head
+        for first, stop in ((job.first, job.stop),) if job.wanted is None else job.wanted:
+            for piece in range(first, stop):
+                data = pieces[piece]
+                for position in range(head, len(data), self.block):
+                    if blocks_left == 0 or (job.again and path in self.unrepairable):
+                        yield ops.ReadFailed(job.index, Reason.READ, "bad sector \udcff")
+                        return
+                    blocks_left -= 1
+                    block = data[position : position + self.block]
+                    yield ops.BlockRead(job.index, piece * job.piece_size + position, block)
+                head = 0
+                yield ops.PieceRead(job.index, piece, leaf(data))
         if blocks_left == 0:
             yield ops.ReadFailed(job.index, Reason.CHANGED, "changed")
             return
-        whole = job.first == 0 and job.stop == piece_count(len(content), job.piece_size)
-        digest = file_digest(len(content), job.piece_size, leaves) if whole else b""
+        if job.wanted is not None and path not in self.known:
+            lacking = RangeSet(job.wanted)
+            for piece in (each for each in range(count) if each not in lacking):
+                yield ops.PieceRead(job.index, piece, leaf(pieces[piece]))
+        whole = job.first == 0 and job.stop == count
+        digest = file_digest(len(content), job.piece_size, map(leaf, pieces)) if whole else b""
         yield ops.FileRead(job.index, digest, job.again)
-
-
-class _Open:
-    """A part file."""
-
-    def __init__(self, begin: ops.Begin) -> None:
-        self.entry = begin.entry
-        self.piece_size = begin.piece_size
-        self.data = bytearray()
-        self.pieces: dict[int, bytearray] = {}
-
-    def write(self, op: ops.Write) -> None:
-        piece = self.pieces.setdefault(op.offset // self.piece_size, bytearray())
-        assert op.offset % self.piece_size == len(piece), "offsets ascend within a piece"
-        piece += op.data
-        assert op.offset + len(op.data) <= self.entry.size, "no write may pass the declared size"
-        assert len(piece) <= self.piece_size
-
-    def whole(self) -> bytes:
-        return b"".join(self.pieces[number] for number in sorted(self.pieces))
-
-    def digest(self) -> bytes:
-        leaves = [leaf(self.pieces[number]) for number in sorted(self.pieces)]
-        return file_digest(self.entry.size, self.piece_size, leaves)
-
-
-class FakeSink:
-    """Carries operations out in memory, and holds the machine to their order.
-
-    Attributes:
-        tree: What stands under its final name.
-        failing: Paths that fail when they are begun or made, and why.
-        fail_at_finish: Paths that fail when they are finished, and why.
-        damage: Called with (path, offset, data) for each write; returns what the disk makes of it.
-        prompt: Whether directories and links are answered at once; otherwise when everything is sealed.
-    """
-
-    def __init__(self, *, prompt: bool = True) -> None:
-        self.tree: dict[bytes, bytes | Link | None] = {}
-        self.failing: dict[bytes, Reason] = {}
-        self.fail_at_finish: dict[bytes, Reason] = {}
-        self.damage: Callable[[bytes, int, bytes], bytes] = lambda path, offset, data: data
-        self.prompt = prompt
-        self.open: dict[int, _Open] = {}
-        self.sealed = False
-        self._ended: set[int] = set()
-        self._late: list[ops.SinkResult] = []
-
-    def execute(self, op: ops.SinkOp) -> list[ops.SinkResult]:
-        assert not self.sealed, "nothing comes after Seal"
-        match op:
-            case ops.Begin(index, entry, _):
-                assert index not in self.open
-                self._check_parent(entry)
-                if entry.path in self.failing:
-                    self._ended.add(index)
-                    return [ops.EntryFailed(index, self.failing[entry.path], "no")]
-                self.open[index] = _Open(op)
-            case ops.Write(index, offset, data) if index in self.open:
-                file = self.open[index]
-                damaged = self.damage(file.entry.path, offset, bytes(data))
-                file.write(ops.Write(index, offset, damaged))
-            case ops.CheckPiece(index, piece, wanted) if index in self.open:
-                if leaf(self.open[index].pieces[piece]) != wanted:
-                    return [ops.PieceBad(index, piece)]
-            case ops.ResetPiece(index, piece) if index in self.open:
-                self.open[index].pieces.pop(piece, None)
-            case ops.Finish(index, digest) if index in self.open:
-                return [self._finish(index, digest)]
-            case ops.Discard(index):
-                self.open.pop(index, None)
-                self._ended.add(index)
-            case ops.MakeDirectory(index, entry) | ops.MakeLink(index, entry):
-                return self._make(index, entry)
-            case ops.Seal():
-                assert not self.open, "sealed over unfinished files"
-                self.sealed = True
-                return [*self._late, ops.Sealed()]
-            case _:
-                assert op.index in self._ended, "an operation for a file that was not begun"
-        return []
-
-    def _finish(self, index: int, digest: bytes) -> ops.SinkResult:
-        file = self.open[index]
-        if file.digest() != digest:
-            return ops.DigestBad(index)
-        del self.open[index]
-        self._ended.add(index)
-        if file.entry.path in self.fail_at_finish:
-            return ops.EntryFailed(index, self.fail_at_finish[file.entry.path], "no")
-        self.tree[file.entry.path] = file.whole()
-        return ops.EntryDone(index)
-
-    def _check_parent(self, entry: Entry) -> None:
-        parent = entry.path.rpartition(b"/")[0]
-        assert not parent or parent in self.tree or parent in self.failing
-
-    def _make(self, index: int, entry: Entry) -> list[ops.SinkResult]:
-        self._check_parent(entry)
-        result: ops.SinkResult
-        if entry.path in self.failing:
-            result = ops.EntryFailed(index, self.failing[entry.path], "no")
-        else:
-            self.tree[entry.path] = Link(entry.target) if entry.kind is Kind.LINK else None
-            result = ops.EntryDone(index)
-        if self.prompt:
-            return [result]
-        self._late.append(result)
-        return []
 
 
 class Transfer:
@@ -210,22 +109,27 @@ class Transfer:
     """
 
     def __init__(
-        self, tree: Tree, *, limit: int = LIMIT, skip_errors: bool = False, block: int = 1 << 20, prompt: bool = True
-    ) -> None:
+        self, tree: Tree, *, limit: int = LIMIT, skip_errors: bool = False, block: int = 1 << 20, prompt: bool = True,
+        sink: FakeSink | None = None, resume: Resume | None = None, pinned: bool = False,
+    ) -> None:  # fmt: skip
         self.now = 0.0
         self.source = FakeSource(tree, block=block)
-        self.sink = FakeSink(prompt=prompt)
+        self.sink = FakeSink(prompt=prompt) if sink is None else sink
         self.sender = Sender(
-            TRANSFER_ID, payload_limit=limit, skip_errors=skip_errors, manifest=Manifest(), now=self.now
-        )
+            TRANSFER_ID, payload_limit=limit, skip_errors=skip_errors, manifest=Manifest(), now=self.now,
+            proof=b"" if resume is None else SENDER_PROOF, expected=RECEIVER_PROOF, pinned=pinned,
+        )  # fmt: skip
         self.receiver = Receiver(payload_limit=limit, manifest=Manifest(), now=self.now)
         self.limit = limit
+        self.skip_errors = skip_errors
+        self.resume_from = resume
         self.skip: Collection[int] = ()
         self.consent = True
         self.recut: Callable[[bytes], list[bytes]] = lambda payload: [payload]
         self.sender_events: list[events.TransferEvent] = []
         self.receiver_events: list[events.TransferEvent] = []
         self.payloads: list[bytes] = []  # all that the sender sent
+        self.answers: list[bytes] = []  # and the receiver
         self.most_jobs = 0
         self._listing = deque(entries_of(tree))
         self._listed = False
@@ -316,15 +220,31 @@ class Transfer:
         if self._asked:
             self._asked = False
             if self.consent:
-                self.receiver.accept(self.now, skip=self.skip)
+                self._accept()
             else:
                 self.receiver.refuse(Reason.DECLINED, "no", self.now)
         self._ops.extend(self.receiver.ops())
         for payload in self.receiver.outputs():
             data = b"".join(payload)
             assert 0 < len(data) <= self.limit
+            self.answers.append(data)
             self._to_sender.append(data)
         self.receiver_events.extend(self.receiver.events())
+
+    def _accept(self) -> None:
+        if self.resume_from is None:
+            self.receiver.accept(self.now, skip=self.skip)
+        else:
+            assert self.receiver.offered_proof == SENDER_PROOF
+            self.receiver.accept(self.now, skip=self.skip, resume=self.resume_from, proof=RECEIVER_PROOF)
+
+    def again(self, rng: random.Random, tree: Tree | None = None, *, lose: float = 0.3) -> Transfer:
+        """Return the next session, in which the receiver has what its disk kept; with ``tree`` the source changed."""
+        sink, resume = self.sink.reopened(rng, self.sender.manifest, lose)
+        return Transfer(
+            self.source.tree if tree is None else tree, limit=self.limit, skip_errors=self.skip_errors,
+            block=self.source.block, sink=sink, resume=resume,
+        )  # fmt: skip
 
     # Runs
 
@@ -336,6 +256,13 @@ class Transfer:
         """Start, and run until nothing moves; with ``rng``, in any order and in portions of any size."""
         self.sender.start(self.now)
         self.resume(rng, until=until)
+
+    def run_to(self, verified: int) -> None:
+        """Start, and run in small portions until so many pieces of unfinished files are verified on the disk."""
+        self.sender.start(self.now)
+        while sum(len(file.verified) for file in self.sink.open.values()) < verified:
+            moved = [mover(3) for mover in self.movers]
+            assert any(moved), "it never comes so far"
 
     def resume(self, rng: random.Random | None = None, *, until: Callable[[], bool] = lambda: False) -> None:
         idle = 0
@@ -365,6 +292,26 @@ class Transfer:
         failed = [each for each in happened if isinstance(each, events.EntryFailed) and each.index is not None]
         assert len({each.index for each in failed}) == len(failed), "each failure is told once"
         return {self.sender.manifest[each.index].path: each.reason for each in failed if each.index is not None}
+
+    def started(self, *, sender: bool = False) -> events.Started:
+        """Return what one side was told was there when files began to flow."""
+        happened = self.sender_events if sender else self.receiver_events
+        (found,) = [each for each in happened if isinstance(each, events.Started)]
+        return found
+
+    def replies(self) -> Iterator[Record]:
+        """Yield what the receiver said."""
+        for payload in self.answers:
+            yield from decode_payload(payload)
+
+    def bytes_sent(self) -> dict[int, int]:
+        """Return the file bytes that travelled, by entry, repairs included."""
+        sent: dict[int, int] = {}
+        for payload in self.payloads:
+            for record in decode_payload(payload):
+                if isinstance(record, Chunk):
+                    sent[record.entry] = sent.get(record.entry, 0) + len(record.data)
+        return sent
 
     def succeeded(self, *, sender: bool = False) -> set[bytes]:
         """Return what went well, as one side was told."""
@@ -396,3 +343,9 @@ def recut_randomly(rng: random.Random) -> Callable[[bytes], list[bytes]]:
         return [*payloads, current] if current else payloads
 
     return recut
+
+
+def after(turns: int) -> Callable[[], bool]:
+    """Return a condition that holds when it was asked for so many times."""
+    left = iter(range(turns))
+    return lambda: next(left, None) is None

@@ -15,10 +15,10 @@ from collections.abc import Callable
 from typing import Final
 from zlib import crc32
 
+from tests.sim.disk import Tree
 from tests.sim.movers import MAX_FRAME, WINDOW, Mover, Pace, ReceivingApp, SendingApp
 from tests.sim.network import ENGINE_DELAY, Conditions, Connection, Mail, Network, SealedLane
 from tests.sim.peers import SimPeer
-from tests.sim.transfers import Tree
 
 from p2pal.crypto.keys import Direction, SessionSecret
 from p2pal.crypto.seal import LaneOpener, LaneSealer

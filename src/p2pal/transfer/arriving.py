@@ -111,7 +111,8 @@ class ArrivingFile:
         """Return the pieces that an earlier session left and that nothing was compared with; each only once."""
         if self._checked is None:
             return []
-        found = [piece for gap in self._checked.gaps(0, self.pieces) for piece in range(*gap)]
+        asked = self._asked or ()
+        found = [piece for gap in self._checked.gaps(0, self.pieces) for piece in range(*gap) if piece not in asked]
         self._checked.add(0, self.pieces)
         return found
 

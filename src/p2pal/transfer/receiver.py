@@ -473,10 +473,11 @@ class Receiver:
             self._ops.make_links()
             self._state = _State.SEALING
         self._sealing = True
-        self._ops.add(sink.Seal())
+        self._ops.add(sink.Seal(final=self._state is not _State.STOPPED))
 
     def _on_sealed(self, now: float) -> None:
-        if not self._sealing or self._answered < self._ops.handed:
+        unanswered = self._state is not _State.STOPPED and self._answered < self._ops.handed
+        if not self._sealing or unanswered:
             raise RuntimeError("the sink sealed before it answered for every entry")
         self._out.flush()
         self._out.add(wire.Complete(self._tally.ok, self._tally.failed))

@@ -108,3 +108,66 @@ def test_a_dead_files_repair_may_end_early() -> None:
     file.dead = True
     file.repair_done(0)
     assert not file.repairing
+
+
+def in_parts(*wanted: tuple[int, int], head: int = 0) -> ArrivingFile:
+    """Return a file of five pieces, the last of 10 bytes, of which only some are to come."""
+    return ArrivingFile(0, 4 * MIB + 10, wanted, head)
+
+
+def test_of_a_file_in_parts_the_wanted_pieces_come_and_then_the_ends_of_others() -> None:
+    file = in_parts((1, 3), (4, 5), head=7)
+    for piece, start, count in ((1, 7, MIB - 7), (2, 0, MIB), (4, 0, 10)):
+        with pytest.raises(ProtocolError):
+            file.piece_done(0)
+        with pytest.raises(ProtocolError):
+            file.piece_done(piece)
+        with pytest.raises(ProtocolError):
+            file.file_done(bytes(32))
+        file.chunk(chunk(piece * MIB + start, count))
+        assert file.piece_done(piece)
+    assert file.piece_done(3)
+    for piece in (0, 1, 3, 4, 5, 2**60):
+        with pytest.raises(ProtocolError):
+            file.piece_done(piece)
+    file.file_done(bytes(32))
+    assert file.unchecked() == [0]
+    assert file.unchecked() == []
+
+
+@pytest.mark.parametrize("offset", [0, MIB, 2 * MIB, 3 * MIB + 5, 4 * MIB, 4 * MIB + 10])
+def test_bytes_of_pieces_that_are_not_wanted(offset: int) -> None:
+    with pytest.raises(ProtocolError):
+        in_parts((3, 4), head=6).chunk(chunk(offset, 1))
+
+
+def test_a_file_of_which_nothing_is_wanted_has_ends_only() -> None:
+    file = in_parts()
+    with pytest.raises(ProtocolError):
+        file.chunk(chunk(0, 1))
+    with pytest.raises(ProtocolError):
+        file.chunk(chunk(4 * MIB + 10, 1))
+    assert file.piece_done(2)
+    file.file_done(bytes(32))
+    assert file.unchecked() == [0, 1, 3, 4]
+
+
+def test_a_piece_that_is_on_its_way_again_is_not_compared() -> None:
+    file = in_parts()
+    assert file.ask_again(1)
+    assert file.awaits(1)
+    assert not file.piece_done(1)
+    assert file.piece_done(2)
+    file.file_done(bytes(32))
+    file.repair_chunk(chunk(MIB, MIB))
+    file.repair_done(1)
+    assert not file.awaits(1)
+    assert file.unchecked() == [0, 3, 4]
+
+
+def test_what_came_again_counts_as_compared() -> None:
+    file = in_parts()
+    file.ask_again(1)
+    file.file_done(bytes(32))
+    assert file.unchecked() == [0, 2, 3, 4]
+    assert ArrivingFile(0, SIZE).unchecked() == []

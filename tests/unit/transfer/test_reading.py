@@ -8,9 +8,9 @@ import pytest
 
 from p2pal.errors import ProtocolError
 from p2pal.transfer.manifest import Manifest
-from p2pal.transfer.pieces import MAX_REPAIRS
+from p2pal.transfer.pieces import MAX_REPAIRS, piece_size
 from p2pal.transfer.reading import BEGUN, CLOSED, FAILED, JUDGED, MAX_JOBS, MAX_READ_AHEAD, Reading
-from p2pal.wire.transfer import Entry, Kind, Want
+from p2pal.wire.transfer import MAX_WANTED_RANGES, Entry, Kind, Want, WantPieces
 
 MIB = 1 << 20
 
@@ -122,7 +122,7 @@ def test_wants_ascend_from_one_to_the_next() -> None:
 def test_single_pieces_are_not_to_be_had_without_proof() -> None:
     plan, _ = reading(1)
     with pytest.raises(ProtocolError, match="resume"):
-        plan.want(Want([], [(0, [(0, 1)])]))
+        plan.want(Want([], [part(0, (0, 1))]))
 
 
 @pytest.mark.parametrize(
@@ -143,14 +143,17 @@ def test_a_piece_of_the_file_in_work_may_be_repaired_once_it_was_read() -> None:
     plan, _ = reading(3 * MIB)
     plan.want(Want([(0, 1)], []))
     plan.fill(0, files=True)
-    plan.flights[0].pieces = 2
+    plan.flights[0].take_block(0, 2 * MIB)
+    plan.flights[0].take_piece(0)
+    plan.flights[0].take_piece(1)
     plan.want_again(0, 1)
     with pytest.raises(ProtocolError):
         plan.want_again(0, 2)
 
 
 def test_a_piece_is_repaired_once_and_only_so_many_are() -> None:
-    plan, status = reading((MAX_REPAIRS - 1) * MIB, 5, 5)
+    size = piece_size(2**40)
+    plan, status = reading((MAX_REPAIRS - 1) * size, 5, 5)
     status[:] = bytes([BEGUN | CLOSED]) * 3
     for piece in range(MAX_REPAIRS - 1):
         plan.want_again(0, piece)
@@ -168,3 +171,97 @@ def test_repairs_of_what_failed_meanwhile_are_not_read() -> None:
     status[0] |= JUDGED
     plan.fill(0, files=True)
     assert not plan.ready
+
+
+def part(entry: int, *pieces: tuple[int, int], head: int = 0) -> WantPieces:
+    return WantPieces(entry, list(pieces), head)
+
+
+def test_of_a_file_in_parts_the_wanted_pieces_are_read() -> None:
+    plan, status = reading(1, 5 * MIB + 7, 1, 3 * MIB)
+    plan.want(Want([(0, 1), (2, 3)], [part(1, (1, 2), (4, 6), head=9)], last=False), resumed=True)
+    plan.want(Want([], [part(3)]), resumed=True)
+    plan.fill(0, files=True)
+    assert [(job.index, job.first, job.stop, job.wanted, job.head) for job in plan.ready] == [
+        (0, 0, 1, None, 0), (1, 0, 6, ((1, 2), (4, 6)), 9), (2, 0, 1, None, 0), (3, 0, 3, (), 0)
+    ]  # fmt: skip
+    assert [flight.left for flight in plan.flights] == [1, 2 * MIB + 7 - 9, 1, 0]
+    assert plan.owed == 2 * MIB + 9 - 9
+    assert plan.there == 3 * MIB + 9 + 3 * MIB
+    assert all(each & BEGUN for each in status)
+
+
+def test_a_flight_follows_the_wanted_pieces() -> None:
+    plan, _ = reading(5 * MIB)
+    plan.want(Want([], [part(0, (1, 2), (4, 5), head=9)]), resumed=True)
+    plan.fill(0, files=True)
+    (flight,) = plan.flights
+    for offset in (0, MIB, 4 * MIB):
+        with pytest.raises(RuntimeError):
+            flight.take_block(offset, 1)
+    with pytest.raises(RuntimeError):
+        flight.take_block(MIB + 9, MIB)
+    flight.take_block(MIB + 9, MIB - 9)
+    assert [flight.will_send(piece) for piece in range(5)] == [False, True, False, False, True]
+    flight.take_piece(1)
+    flight.take_block(4 * MIB, MIB)
+    flight.take_piece(4)
+    flight.take_piece(0)
+    assert not any(flight.will_send(piece) for piece in range(5))
+    assert flight.left == 0
+
+
+@pytest.mark.parametrize(
+    "want",
+    [
+        Want([], [part(9, (0, 1))]), Want([], [part(1, (0, 1))]), Want([], [part(2, (0, 1))]),
+        Want([], [part(0, (0, 6))]), Want([], [part(0, (1, 1))]), Want([], [part(0, (0, 2), (1, 3))]),
+        Want([], [part(0, (2, 3), (0, 1))]), Want([], [part(0, (0, 1), head=MIB)]), Want([], [part(0, head=1)]),
+        Want([], [part(0, (4, 5), head=7)]), Want([(0, 1)], [part(0, (0, 1))]), Want([], [part(0), part(0)]),
+        Want([], [part(3), part(0)]), Want([], [part(4)]),
+    ],
+)  # fmt: skip
+def test_pieces_are_wanted_as_they_are(want: Want) -> None:
+    plan, status = reading(4 * MIB + 7, MIB, None, 2 * MIB, 2 * MIB)
+    status[4] |= JUDGED
+    with pytest.raises(ProtocolError):
+        plan.want(want, resumed=True)
+
+
+def test_pieces_ascend_from_one_want_to_the_next() -> None:
+    for second in (Want([(1, 2)], []), Want([], [part(1)])):
+        plan, _ = reading(2 * MIB, 2 * MIB, 2 * MIB)
+        plan.want(Want([], [part(1, (0, 1))], last=False), resumed=True)
+        with pytest.raises(ProtocolError):
+            plan.want(second, resumed=True)
+
+
+def test_single_pieces_are_bounded() -> None:
+    size = piece_size(2**40)
+    plan, _ = reading(*[2048 * size] * (MAX_WANTED_RANGES // 1024 + 1))
+    ranges = [(piece, piece + 1) for piece in range(0, 2048, 2)]
+    for index in range(MAX_WANTED_RANGES // 1024):
+        plan.want(Want([], [WantPieces(index, ranges)], last=False), resumed=True)
+    with pytest.raises(ProtocolError, match="more single pieces"):
+        plan.want(Want([], [part(MAX_WANTED_RANGES // 1024)]), resumed=True)
+
+
+def test_any_piece_of_a_file_in_parts_may_be_damaged_but_those_to_come() -> None:
+    plan, status = reading(4 * MIB, 4 * MIB)
+    plan.want(Want([], [part(0, (1, 3)), part(1, (1, 2))]), resumed=True)
+    plan.fill(0, files=True)
+    for piece in (1, 2, 4):
+        with pytest.raises(ProtocolError):
+            plan.want_again(0, piece)
+    plan.want_again(0, 0)
+    plan.flights[0].take_block(MIB, 2 * MIB)
+    plan.flights[0].take_piece(1)
+    plan.want_again(0, 1)
+    with pytest.raises(ProtocolError, match="cannot miss"):
+        plan.want_again(1, 0)
+    plan.flights.popleft()
+    status[0] |= CLOSED
+    plan.want_again(0, 2)
+    plan.want_again(1, 3)
+    plan.fill(0, files=True)
+    assert [(job.index, job.first) for job in plan.ready if job.again] == [(0, 0), (0, 1), (0, 2), (1, 3)]

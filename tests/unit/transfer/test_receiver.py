@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import pytest
-from tests.sim.stages import DATA, DIGEST, ENTRIES, MIB, offer_end, payload, receiver_in, records_of
+from tests.sim.stages import (
+    DATA,
+    DIGEST,
+    ENTRIES,
+    MIB,
+    claim,
+    offer_end,
+    payload,
+    receiver_in,
+    records_of,
+    resuming_receiver,
+)
+from tests.sim.transfers import RECEIVER_PROOF, SENDER_PROOF
 
 from p2pal.errors import ProtocolError
+from p2pal.ranges import RangeSet
 from p2pal.transfer import events, ops
+from p2pal.transfer.checkpoint import Resume
 from p2pal.transfer.pieces import leaf
 from p2pal.transfer.receiver import Receiver
 from p2pal.transfer.states import ReceiverState
@@ -175,7 +189,7 @@ def test_a_failure_stops_the_batch_without_skip_errors() -> None:
     receiver = receiver_in(ReceiverState.RECEIVING, entries)
     take(receiver, wire.Chunk(1, 0, DATA), wire.FileDone(1, DIGEST), wire.Chunk(2, 0, DATA), wire.FileDone(2, DIGEST))
     take(receiver, wire.Chunk(3, 0, DATA[:2]))
-    assert answer(receiver, ops.EntryDone(0), ops.EntryFailed(1, Reason.PERMISSION, "")) == [ops.Discard(3)]
+    assert answer(receiver, ops.EntryDone(0), ops.EntryFailed(1, Reason.PERMISSION, "")) == [ops.Suspend(3)]
     assert receiver.state is ReceiverState.STOPPED
     assert wire.Abort(Reason.BATCH) in records_of(receiver)
     assert take(receiver, wire.Chunk(3, 2, DATA[:2]), wire.FileDone(3, DIGEST), wire.AllSent()) == []
@@ -187,17 +201,37 @@ def test_a_failure_stops_the_batch_without_skip_errors() -> None:
 
 def test_damage_found_after_a_stop_is_not_repaired() -> None:
     receiver = receiver_in(ReceiverState.STOPPED)
-    assert answer(receiver, ops.DigestBad(1)) == [ops.Discard(1), ops.Seal()]
+    assert answer(receiver, ops.DigestBad(1)) == [ops.Suspend(1), ops.Seal()]
+    assert records_of(receiver) == []
     receiver = receiver_in(ReceiverState.CLOSING, LONG[:1] + ENTRIES[1:2])
     answer(receiver, ops.DigestBad(1))
     receiver.cancel(Reason.CANCELLED, "", 3)
-    assert list(receiver.ops()) == [ops.Discard(1), ops.Seal()]
+    assert list(receiver.ops()) == [ops.Suspend(1), ops.Seal()]
+
+
+def test_a_damaged_piece_found_after_a_stop_leaves_the_others_for_another_session() -> None:
+    receiver = receiver_in(ReceiverState.RECEIVING, LONG)
+    take(receiver, *piece(0), *piece(1), wire.FileDone(1, DIGEST))
+    receiver.cancel(Reason.CANCELLED, "", 3)
+    assert list(receiver.ops()) == []
+    assert answer(receiver, ops.EntryDone(0), ops.PieceBad(1, 0), ops.DigestBad(1)) == [ops.Suspend(1), ops.Seal()]
+
+
+@pytest.mark.parametrize("reason", [Reason.CANCELLED, Reason.DISK])
+def test_what_arrived_before_a_stop_is_still_written_if_there_is_room(reason: Reason) -> None:
+    receiver = receiver_in(ReceiverState.RECEIVING, LONG)
+    receiver.handle_payload(payload(*piece(0), wire.Chunk(1, MIB, DATA)), 2)
+    receiver.cancel(reason, "", 3)
+    written = [] if reason is Reason.DISK else [ops.Write, ops.CheckPiece, ops.Write]
+    assert [type(op) for op in receiver.ops()] == [
+        ops.MakeDirectory, ops.Begin, *written, ops.Suspend, ops.Seal
+    ]  # fmt: skip
 
 
 def test_an_abort_by_the_sender_is_settled_the_same_way() -> None:
     receiver = receiver_in(ReceiverState.RECEIVING, LONG)
     take(receiver, *piece(0))
-    assert take(receiver, wire.Abort(Reason.CANCELLED, "bye")) == [ops.Discard(1), ops.Seal()]
+    assert take(receiver, wire.Abort(Reason.CANCELLED, "bye")) == [ops.Suspend(1), ops.Seal()]
     answer(receiver, ops.EntryDone(0), ops.EntryDone(1), ops.Sealed())
     assert records_of(receiver)[-1] == wire.Complete(1, 0)
     assert events.Aborted(Reason.CANCELLED, "bye", by_peer=True) in list(receiver.events())
@@ -226,3 +260,96 @@ def test_the_backlog_is_what_the_sink_has_not_taken() -> None:
     assert receiver.backlog > 60_000
     list(receiver.ops())
     assert receiver.backlog == 0
+
+
+# Going on from an earlier session
+
+FOUR = [ENTRIES[0], Entry(b"d/a", Kind.FILE, 4 * MIB), Entry(b"d/b", Kind.FILE, 7), ENTRIES[2]]
+
+
+def test_what_stands_is_judged_and_of_the_rest_only_what_is_lacking_is_wanted() -> None:
+    receiver = resuming_receiver(FOUR, {1: claim(0, 2, piece=1, head=5)}, done=[(0, 1), (2, 4)])
+    assert receiver.offered_proof == SENDER_PROOF
+    assert records_of(receiver) == [
+        wire.Accept(offer_end(FOUR).digest, RECEIVER_PROOF), wire.Verdicts([Verdict(2, True), Verdict(3, True)]),
+        wire.Want([(0, 1)], [wire.WantPieces(1, [(1, 2), (3, 4)], 5)]),
+    ]  # fmt: skip
+    assert list(receiver.events()) == [events.Started(True, 1, 7 + 2 * MIB + 5)]
+    tail = wire.Chunk(1, MIB + 5, bytes(MIB - 5))
+    done = take(receiver, tail, wire.PieceDone(1, 1, DIGEST), *piece(3), wire.PieceDone(1, 0, DIGEST))
+    assert done == [
+        ops.MakeDirectory(0, FOUR[0]), ops.Begin(1, FOUR[1], MIB, claim(0, 2, piece=1, head=5)),
+        ops.Write(1, MIB + 5, tail.data), ops.CheckPiece(1, 1, DIGEST),
+        ops.Write(1, 3 * MIB, bytes(MIB)), ops.CheckPiece(1, 3, DIGEST), ops.CheckPiece(1, 0, DIGEST),
+    ]  # fmt: skip
+    assert take(receiver, wire.FileDone(1, DIGEST), wire.AllSent()) == [ops.Finish(1, DIGEST)]
+    assert answer(receiver, ops.EntryDone(0), ops.EntryDone(1)) == [ops.Seal()]
+    answer(receiver, ops.Sealed())
+    assert records_of(receiver)[-1] == wire.Complete(4, 0)
+    happened = list(receiver.events())
+    assert sum(each.count for each in happened if isinstance(each, events.BytesMoved)) == 2 * MIB - 5
+    assert happened[-1] == events.Finished(4, 0, 2, 0, 0, 1.0)
+
+
+def test_a_file_of_which_all_is_there_needs_its_digest_only() -> None:
+    cases: list[list[wire.PieceDone]] = [[], [wire.PieceDone(1, 3, DIGEST)]]
+    for ends in cases:
+        receiver = resuming_receiver(FOUR[:2], {1: claim(0, 1, 2, 3)})
+        assert records_of(receiver)[-1] == wire.Want([(0, 1)], [wire.WantPieces(1, [])])
+        done = take(receiver, *ends, wire.FileDone(1, DIGEST), wire.AllSent())
+        checks = [ops.CheckPiece(1, 3, DIGEST)] * len(ends)
+        assert done[1:] == [ops.Begin(1, FOUR[1], MIB, claim(0, 1, 2, 3)), *checks, ops.Finish(1, DIGEST)]
+
+
+def test_what_was_declined_stays_so() -> None:
+    receiver = resuming_receiver(FOUR, {1: claim(0)}, declined=[(1, 2)])
+    assert records_of(receiver)[1:] == [
+        wire.Want([(0, 1), (2, 4)], []), wire.Verdicts([Verdict(1, False, Reason.DECLINED)])
+    ]  # fmt: skip
+    assert list(receiver.events()) == [events.Started(True), events.EntryFailed(1, Reason.DECLINED, "")]
+
+
+def test_nothing_goes_on_without_a_proof() -> None:
+    with pytest.raises(ValueError, match="proof"):
+        receiver_in(ReceiverState.OFFERED).accept(1, resume=Resume(RangeSet(), RangeSet(), {}))
+
+
+def test_a_piece_that_turns_out_damaged_is_asked_for_once_whoever_finds_it_first() -> None:
+    receiver = resuming_receiver(FOUR[:2], {1: claim(0, 1, 2)})
+    records_of(receiver)
+    take(receiver, wire.Chunk(1, 3 * MIB, DATA))
+    assert answer(receiver, ops.PieceBad(1, 1)) == [ops.ResetPiece(1, 1)]
+    assert answer(receiver, ops.PieceBad(1, 1)) == []
+    assert records_of(receiver) == [wire.PieceAgain(1, 1)]
+    rest: list[Record] = [
+        wire.Chunk(1, 3 * MIB + 4, bytes(MIB - 4)),
+        wire.PieceDone(1, 3, DIGEST),
+        wire.PieceDone(1, 1, DIGEST),
+    ]
+    assert [type(op) for op in take(receiver, *rest)] == [ops.Write, ops.CheckPiece]
+    assert take(receiver, wire.FileDone(1, DIGEST)) == []
+    assert [type(op) for op in take(receiver, *piece(1))] == [ops.Write, ops.CheckPiece, ops.Finish]
+
+
+def test_a_wrong_digest_sends_for_what_nobody_compared() -> None:
+    receiver = resuming_receiver(FOUR[:2], {1: claim(0, 1, 2)})
+    take(receiver, *piece(3), wire.PieceDone(1, 1, DIGEST), wire.FileDone(1, DIGEST))
+    records_of(receiver)
+    assert answer(receiver, ops.DigestBad(1)) == [ops.ResetPiece(1, 0), ops.ResetPiece(1, 2)]
+    assert records_of(receiver) == [wire.PieceAgain(1, 0), wire.PieceAgain(1, 2)]
+    assert take(receiver, *piece(0), *piece(2))[-1] == ops.Finish(1, DIGEST)
+    assert answer(receiver, ops.DigestBad(1)) == [ops.Discard(1)]
+
+
+def test_a_stop_leaves_alone_what_was_not_begun() -> None:
+    receiver = resuming_receiver([*FOUR[:2], Entry(b"d/c", Kind.FILE, 2 * MIB)], {1: claim(0), 2: claim(1)})
+    take(receiver, wire.Chunk(1, MIB, DATA))
+    receiver.cancel(Reason.CANCELLED, "", 3)
+    assert list(receiver.ops()) == [ops.Suspend(1), ops.Seal()]
+
+
+def test_the_sender_hears_when_the_disk_is_full_and_when_it_is_not_any_more() -> None:
+    receiver = receiver_in(ReceiverState.RECEIVING)
+    for held in (False, True, True, False):
+        receiver.hold(held, 2)
+    assert records_of(receiver) == [wire.Hold(True), wire.Hold(False)]

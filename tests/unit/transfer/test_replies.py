@@ -1,11 +1,11 @@
-"""Consent, wants and verdicts: complete, and never larger than a payload."""
+"""Wants and verdicts: complete, and never larger than a payload."""
 
 from __future__ import annotations
 
 import pytest
 
 from p2pal.transfer.replies import Replies
-from p2pal.wire.transfer import MIN_PAYLOAD, Accept, Reason, Record, Verdict, Verdicts, Want, decode_payload
+from p2pal.wire.transfer import MIN_PAYLOAD, Reason, Record, Verdict, Verdicts, Want, WantPieces, decode_payload
 
 LIMITS = (MIN_PAYLOAD, 64_529)
 
@@ -19,29 +19,43 @@ def drain(replies: Replies, limit: int) -> list[Record]:
     return records
 
 
-@pytest.mark.parametrize(
-    ("count", "skipped", "ranges"),
-    [
-        (5, [], [(0, 5)]), (0, [], []), (3, [0, 1, 2], []), (5, [0], [(1, 5)]), (5, [4], [(0, 4)]),
-        (5, [1, 2, 4], [(0, 1), (3, 4)]),
-    ],
-)  # fmt: skip
-def test_consent_asks_for_all_but_what_is_skipped(
-    count: int, skipped: list[int], ranges: list[tuple[int, int]]
-) -> None:
-    replies = Replies(MIN_PAYLOAD)
-    replies.consent(bytes(32), count, skipped)
-    assert drain(replies, MIN_PAYLOAD) == [Accept(bytes(32)), Want(ranges, [])]
+def test_what_is_lacking_is_asked_for() -> None:
+    pieces = WantPieces(3, [(0, 2), (4, 5)], 7)
+    cases: list[tuple[list[tuple[int, int] | WantPieces], Want]] = [
+        ([], Want([], [])),
+        ([(0, 5)], Want([(0, 5)], [])),
+        ([(0, 3), pieces, (4, 5)], Want([(0, 3), (4, 5)], [pieces])),
+    ]
+    for lacking, want in cases:
+        replies = Replies(MIN_PAYLOAD)
+        replies.want(lacking)
+        assert drain(replies, MIN_PAYLOAD) == [want]
 
 
 @pytest.mark.parametrize("limit", LIMITS)
-def test_many_ranges_take_several_wants(limit: int) -> None:
+def test_what_is_much_takes_several_wants_that_ascend(limit: int) -> None:
     replies = Replies(limit)
-    replies.consent(bytes(32), 9_000_000, range(1, 9_000_000, 1000))
+    ranges = [(piece, piece + 1) for piece in range(0, 2 * replies.max_ranges, 2)]
+    far = [(2**40 + start, 2**40 + stop) for start, stop in ranges]
+    lacking: list[tuple[int, int] | WantPieces] = []
+    for index in range(0, 9000, 3):
+        lacking += [(index, index + 2), WantPieces(index + 2, [ranges, far, []][index % 9 // 3], index)]
+    replies.want(lacking)
     wants = [record for record in drain(replies, limit) if isinstance(record, Want)]
     assert [want.last for want in wants] == [False] * (len(wants) - 1) + [True]
-    assert [each for want in wants for each in want.whole][1:3] == [(2, 1001), (1002, 2001)]
-    assert sum(len(want.whole) for want in wants) == 9001
+    named = [sorted([*(each[0] for each in want.whole), *(each.entry for each in want.pieces)]) for want in wants]
+    assert [index for each in named for index in each] == [
+        each[0] if isinstance(each, tuple) else each.entry for each in lacking
+    ]
+    assert [each for want in wants for each in want.pieces] == [
+        each for each in lacking if isinstance(each, WantPieces)
+    ]
+
+
+def test_many_ranges_fit_the_bounds_of_a_want() -> None:
+    replies = Replies(64_529)
+    replies.want((index, index + 1) for index in range(0, 5000, 2))
+    assert [len(want.whole) for want in drain(replies, 64_529) if isinstance(want, Want)] == [1024, 1024, 452]
 
 
 @pytest.mark.parametrize("limit", LIMITS)

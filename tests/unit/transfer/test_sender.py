@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import pytest
-from tests.sim.stages import DATA, DIGEST, ENTRIES, MIB, new_sender, offer_end, payload, records_of, sender_in
-from tests.sim.transfers import TRANSFER_ID
+from tests.sim.stages import (
+    DATA,
+    DIGEST,
+    ENTRIES,
+    MIB,
+    new_sender,
+    offer_end,
+    payload,
+    records_of,
+    resuming_sender,
+    sender_in,
+)
+from tests.sim.transfers import LIMIT, RECEIVER_PROOF, SENDER_PROOF, TRANSFER_ID
 
 from p2pal.errors import ProtocolError, UsageError
 from p2pal.transfer import events, ops
@@ -121,14 +132,16 @@ def test_a_long_file_travels_with_the_end_of_each_piece() -> None:
     ]  # fmt: skip
 
 
-def test_files_flow_before_all_wants_are_in() -> None:
+def test_files_flow_once_all_wants_are_in() -> None:
     sender = sender_in(SenderState.AGREED)
     sender.handle_payload(payload(wire.Want([(1, 2)], [], last=False)), 1)
-    assert [job.index for job in sender.jobs()] == [1]
-    sender.handle_source(READ, 1)
-    assert records_of(sender) == [wire.Chunk(1, 0, DATA), wire.FileDone(1, DIGEST)]
+    assert list(sender.jobs()) == []
+    assert list(sender.events()) == []
     sender.handle_payload(payload(wire.Want([], [])), 1)
-    assert records_of(sender) == [wire.AllSent()]
+    assert [job.index for job in sender.jobs()] == [1]
+    assert list(sender.events()) == [events.Started()]
+    sender.handle_source(READ, 1)
+    assert records_of(sender) == [wire.Chunk(1, 0, DATA), wire.FileDone(1, DIGEST), wire.AllSent()]
 
 
 @pytest.mark.parametrize(
@@ -251,3 +264,145 @@ def test_a_refusal_ends_it_at_once() -> None:
     sender.handle_payload(payload(wire.Abort(Reason.DECLINED, "no")), 2)
     assert sender.done
     assert next(sender.events()) == events.Aborted(Reason.DECLINED, "no", by_peer=True)
+
+
+# Going on from an earlier session
+
+FOUR = [ENTRIES[0], Entry(b"d/a", Kind.FILE, 4 * MIB), Entry(b"d/b", Kind.FILE, 7), ENTRIES[2]]
+STANDS = wire.Verdicts([wire.Verdict(2, True), wire.Verdict(3, True)])
+
+
+def test_a_proof_is_offered_and_the_other_one_checked() -> None:
+    for proof, resumed in ((RECEIVER_PROOF, True), (SENDER_PROOF, False), (b"", False)):
+        sender = Sender(
+            TRANSFER_ID, payload_limit=LIMIT, skip_errors=True, manifest=Manifest(), now=0, proof=SENDER_PROOF,
+            expected=RECEIVER_PROOF,
+        )  # fmt: skip
+        sender.start(0)
+        sender.finish_offer(0)
+        assert records_of(sender)[0] == wire.OfferBegin(TRANSFER_ID, True, SENDER_PROOF)
+        sender.handle_payload(payload(wire.Accept(sender.manifest.digest(), proof)), 1)
+        assert sender.resumed is resumed
+
+
+def test_who_expects_no_proof_resumes_nothing() -> None:
+    sender = sender_in(SenderState.OFFERED)
+    sender.handle_payload(payload(wire.Accept(offer_end(ENTRIES).digest, RECEIVER_PROOF)), 1)
+    assert not sender.resumed
+
+
+def test_what_is_there_is_counted_before_anything_flows() -> None:
+    want = wire.Want([(0, 1)], [wire.WantPieces(1, [(1, 2), (3, 4)], 5)])
+    sender = resuming_sender(FOUR, STANDS, want)
+    assert list(sender.events()) == [events.Started(True, 1, 7 + 2 * MIB + 5)]
+    (job,) = sender.jobs()
+    assert (job.index, job.first, job.stop, job.wanted, job.head) == (1, 0, 4, ((1, 2), (3, 4)), 5)
+    leaves = [bytes((number,)) * 32 for number in range(4)]
+    sender.handle_source(
+        [
+            ops.BlockRead(1, MIB + 5, bytes(MIB - 5)), ops.PieceRead(1, 1, leaves[1]),
+            ops.BlockRead(1, 3 * MIB, bytes(MIB)), ops.PieceRead(1, 3, leaves[3]),
+            ops.PieceRead(1, 0, leaves[0]), ops.PieceRead(1, 2, leaves[2]), ops.FileRead(1, DIGEST),
+        ],
+        2,
+    )  # fmt: skip
+    records = records_of(sender)
+    assert [each for each in records if not isinstance(each, wire.Chunk)] == [
+        *(wire.PieceDone(1, number, leaves[number]) for number in (1, 3, 0, 2)), wire.FileDone(1, DIGEST),
+        wire.AllSent(),
+    ]  # fmt: skip
+    assert sum(len(each.data) for each in records if isinstance(each, wire.Chunk)) == 2 * MIB - 5
+    sender.handle_payload(payload(wire.PieceAgain(1, 2)), 3)
+    verdicts = wire.Verdicts([wire.Verdict(0, True), wire.Verdict(1, True)])
+    sender.handle_payload(payload(verdicts, wire.Complete(4, 0)), 5)
+    happened = list(sender.events())
+    assert happened[-1] == events.Finished(4, 0, 2, 0, 0, 4.0)
+    assert [each for each in happened if isinstance(each, events.EntryFinished)] == [
+        events.EntryFinished(0, b""), events.EntryFinished(1, DIGEST)
+    ]  # fmt: skip
+
+
+def test_what_stands_may_be_told_later_but_not_of_what_is_wanted() -> None:
+    sender = resuming_sender(FOUR, wire.Want([(0, 1)], [wire.WantPieces(1, [(1, 2)])]))
+    assert list(sender.events()) == [events.Started(True, 0, 3 * MIB)]
+    sender.handle_payload(payload(STANDS), 2)
+    assert list(sender.events()) == [events.EntryFinished(2, b""), events.EntryFinished(3, b"")]
+    with pytest.raises(ProtocolError, match="was not sent"):
+        sender.handle_payload(payload(wire.Verdicts([wire.Verdict(1, True)])), 2)
+
+
+def test_what_was_declined_is_not_there() -> None:
+    sender = resuming_sender(FOUR, wire.Want([(0, 1)], []), wire.Verdicts([wire.Verdict(1, False, Reason.DECLINED)]))
+    assert list(sender.events()) == [events.Started(True), events.EntryFailed(1, Reason.DECLINED, "")]
+
+
+def test_a_source_that_ends_before_every_wanted_piece_is_a_bug() -> None:
+    sender = resuming_sender(FOUR, wire.Want([], [wire.WantPieces(1, [(1, 2)])]))
+    with pytest.raises(RuntimeError):
+        sender.handle_source([ops.FileRead(1, DIGEST)], 2)
+
+
+def test_a_piece_may_turn_out_damaged_while_its_file_is_in_work() -> None:
+    sender = resuming_sender(FOUR, wire.Want([], [wire.WantPieces(1, [(1, 2)])]))
+    list(sender.jobs())
+    sender.handle_source([ops.BlockRead(1, MIB, DATA)], 2)
+    sender.handle_payload(payload(wire.PieceAgain(1, 3)), 2)
+    assert [(job.index, job.first, job.again) for job in sender.jobs()] == [(1, 3, True)]
+    with pytest.raises(ProtocolError, match="cannot miss"):
+        sender.handle_payload(payload(wire.PieceAgain(1, 1)), 2)
+
+
+def pinned_sender(proof: bytes) -> Sender:
+    sender = Sender(
+        TRANSFER_ID, payload_limit=LIMIT, skip_errors=True, manifest=Manifest(), now=0, expected=RECEIVER_PROOF,
+        pinned=True,
+    )  # fmt: skip
+    sender.add_entries(ENTRIES, 0)
+    sender.finish_offer(0)
+    sender.start(0)
+    list(sender.outputs())
+    sender.handle_payload(payload(wire.Accept(sender.manifest.digest(), proof), wire.Want([(0, 3)], [])), 1)
+    return sender
+
+
+def test_who_proves_nothing_waits_for_a_person() -> None:
+    sender = pinned_sender(b"")
+    assert list(sender.events()) == [events.Unproven()]
+    sender.handle_payload(payload(wire.Verdicts([wire.Verdict(0, False, Reason.DECLINED)])), 2)
+    assert list(sender.jobs()) == []
+    assert records_of(sender) == []
+    assert [type(each) for each in sender.events()] == [events.EntryFailed]
+    sender.admit(3)
+    assert list(sender.events()) == [events.Started()]
+    assert [job.index for job in sender.jobs()] == [1]
+    sender.admit(4)
+    assert list(sender.events()) == []
+
+
+def test_who_proves_nothing_may_be_refused() -> None:
+    sender = pinned_sender(SENDER_PROOF)
+    sender.cancel(Reason.DECLINED, "", 2)
+    sender.admit(2)
+    assert list(sender.jobs()) == []
+    assert records_of(sender) == [wire.Abort(Reason.DECLINED)]
+    assert events.Started() not in list(sender.events())
+
+
+def test_who_is_admitted_before_saying_what_it_lacks_goes_on_then() -> None:
+    sender = sender_in(SenderState.AGREED)
+    sender.admit(1)
+    sender.handle_payload(payload(wire.Want([(0, 3)], [])), 1)
+    assert list(sender.events()) == [events.Started()]
+
+
+def test_who_proves_that_it_was_there_is_not_held() -> None:
+    sender = pinned_sender(RECEIVER_PROOF)
+    assert list(sender.events()) == [events.Started(True)]
+    assert [job.index for job in sender.jobs()] == [1]
+
+
+def test_a_disk_that_is_full_there_is_told_of_once() -> None:
+    sender = sender_in(SenderState.SENDING)
+    list(sender.events())
+    sender.handle_payload(payload(wire.Hold(True), wire.Hold(True), wire.Hold(False, Reason.DISK)), 2)
+    assert list(sender.events()) == [events.Held(True, Reason.DISK), events.Held(False, Reason.DISK)]

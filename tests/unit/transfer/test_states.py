@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from tests.sim.stages import DATA, DIGEST, ENTRIES, offer_end, payload, receiver_in, sender_in
+from tests.sim.stages import DATA, DIGEST, ENTRIES, offer_end, payload, receiver_in, records_of, sender_in
 from tests.sim.transfers import TRANSFER_ID
 
 from p2pal.errors import ProtocolError
@@ -17,9 +17,9 @@ RECORDS: list[Record] = [
     wire.Chunk(1, 0, DATA), wire.OfferBegin(TRANSFER_ID), wire.OfferPart(0, ENTRIES), offer_end(ENTRIES),
     wire.Accept(offer_end(ENTRIES).digest), wire.Want([(0, 3)], []), wire.PieceDone(1, 0, bytes(32)),
     wire.FileDone(1, DIGEST), wire.FileFailed(1, Reason.READ), wire.AllSent(), wire.PieceAgain(1, 0),
-    wire.Verdicts([wire.Verdict(0, True)]), wire.Complete(0, 0), wire.Abort(Reason.OTHER),
+    wire.Verdicts([wire.Verdict(0, True)]), wire.Complete(0, 0), wire.Hold(True), wire.Abort(Reason.OTHER),
 ]  # fmt: skip
-SENDER_CALLS = ["start", "add", "finish"]
+SENDER_CALLS = ["start", "add", "finish", "admit"]
 RECEIVER_CALLS = ["accept", "refuse"]
 
 
@@ -71,6 +71,7 @@ def test_a_call_at_the_sender(state: SenderState, call: str) -> None:
         "start": lambda: sender.start(3.0),
         "add": lambda: sender.add_entries([], 3.0),
         "finish": lambda: sender.finish_offer(3.0),
+        "admit": lambda: sender.admit(3.0),
     }
     if call in SENDER[state]:
         calls[call]()
@@ -101,3 +102,13 @@ def test_late_results_and_timers_are_harmless_at_the_sender(state: SenderState) 
     sender.handle_timeout(1.5)
     assert sender.state is state
     assert (sender.next_timeout() is None) is (state is not SenderState.STOPPED)
+
+
+@pytest.mark.parametrize("state", ReceiverState)
+def test_the_disk_may_hold_at_any_time_and_is_heard_while_files_flow(state: ReceiverState) -> None:
+    receiver = receiver_in(state)
+    receiver.hold(True, 3.0)
+    receiver.hold(True, 3.0)
+    flowing = state in (ReceiverState.RECEIVING, ReceiverState.CLOSING, ReceiverState.SEALING)
+    assert records_of(receiver) == [wire.Hold(True)] * flowing
+    assert receiver.state is state

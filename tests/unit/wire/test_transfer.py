@@ -12,10 +12,12 @@ from p2pal.wire.transfer import Entry, Kind, Reason, Record, Verdict
 RECORDS: list[Record] = [
     wire.Chunk(2**32 - 1, wire.MAX_FILE_SIZE, b"data"),
     wire.OfferBegin(bytes(16), True),
+    wire.OfferBegin(bytes(16), True, bytes(32)),
     wire.OfferPart(3, [Entry(b"a/\xff", Kind.LINK, target=b"x"), Entry(b"b", Kind.FILE, 2**63 - 1, 0o777, -(2**62))]),
     wire.OfferEnd(5, 4, 3, bytes(32), 2),
     wire.Accept(bytes(32)),
-    wire.Want([(0, 5), (7, 9)], [(3, [(0, 2)])], last=False),
+    wire.Accept(bytes(32), bytes(32)),
+    wire.Want([(0, 5), (7, 9)], [wire.WantPieces(6, [(0, 2)], 2**24 - 1), wire.WantPieces(9, [])], last=False),
     wire.PieceDone(1, 2**40, bytes(32)),
     wire.FileDone(1, bytes(32)),
     wire.FileFailed(1, Reason.CHANGED, "text"),
@@ -23,6 +25,8 @@ RECORDS: list[Record] = [
     wire.PieceAgain(1, 2),
     wire.Verdicts([Verdict(1, True), Verdict(2, False, Reason.DISK, "full")]),
     wire.Complete(1, 2),
+    wire.Hold(True),
+    wire.Hold(False, Reason.OTHER),
     wire.Abort(Reason.BATCH, ""),
 ]
 
@@ -81,6 +85,11 @@ def test_unknown_fields_at_the_end_are_ignored() -> None:
         raw(0x7F, b"\x90"), raw(0x10, bytes(12)), raw(0x10, bytes(4) + b"\xff" * 8 + b"x"), b"\x10\xff\xff\xff\xffx",
         raw(0x22, msgspec.msgpack.encode([-1, 0])), raw(0x22, msgspec.msgpack.encode([wire.MAX_ENTRIES + 1, 0])),
         raw(0x12, msgspec.msgpack.encode([0, bytes(31)])), raw(0x04, msgspec.msgpack.encode([bytes(33)])),
+        raw(0x04, msgspec.msgpack.encode([bytes(32), bytes(31)])), raw(0x23, msgspec.msgpack.encode([1])),
+        raw(0x01, msgspec.msgpack.encode([bytes(16), True, b"x"])),
+        raw(0x05, msgspec.msgpack.encode([[], [(0, [(0, 1)], 2**24)]])),
+        raw(0x05, msgspec.msgpack.encode([[], [(0, [(0, 1)] * 1025)]])),
+        raw(0x05, msgspec.msgpack.encode([[], [(0, [])] * 1025])),
         raw(0x2F, msgspec.msgpack.encode([99, ""])), raw(0x2F, msgspec.msgpack.encode([1, "x" * 301])),
         raw(0x05, msgspec.msgpack.encode([[(0, 1)] * 1025, []])), raw(0x21, msgspec.msgpack.encode([[]])),
         raw(0x02, msgspec.msgpack.encode([0, [[b"", 0]]])), raw(0x02, msgspec.msgpack.encode([0, [[b"a", 3]]])),
@@ -109,3 +118,10 @@ def test_names_are_bytes_and_texts_are_made_to_fit() -> None:
 def test_every_path_is_text_and_comes_back(path: bytes, text: str) -> None:
     assert wire.name_text(path) == wire.Entry(path, wire.Kind.FILE).name == text
     assert text.encode("utf-8", "surrogateescape") == path
+
+
+@pytest.mark.parametrize("length", [1, 16, 31, 33])
+def test_a_proof_has_32_bytes_or_none(length: int) -> None:
+    for make in (lambda proof: wire.OfferBegin(bytes(16), False, proof), lambda proof: wire.Accept(bytes(32), proof)):
+        with pytest.raises(ValueError, match="proof"):
+            make(bytes(length))
