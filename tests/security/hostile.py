@@ -51,7 +51,7 @@ def offer(entries: Iterable[Entry], *, skip_errors: bool = False) -> bytes:
     return payload(wire.OfferBegin(bytes(16), skip_errors), *parts, end)
 
 
-async def nowhere(name: str) -> Mailbox:  # noqa: ARG001 - it is asked for
+async def nowhere(name: str) -> Mailbox:
     """Hostile sides meet nobody again."""
     raise ServerUnreachable("there is no such place")
 

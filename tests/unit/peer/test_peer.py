@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
+from time import monotonic
 
 import pytest
 from tests.unit.peer.kit import PATIENCE, Owner, pair
@@ -11,6 +13,7 @@ from tests.unit.server.kit import on_loop
 
 from p2pal.crypto.seal import MAX_FRAMES
 from p2pal.errors import ConnectionImpossible, P2palError, PeerLost, ProtocolError
+from p2pal.lanes.webrtc import WebRtcConnection
 from p2pal.peer.peer import WINDOW
 from p2pal.wire.signal import Answer, Bye, Hello, encode
 
@@ -283,3 +286,80 @@ async def test_a_path_that_changes_while_a_side_fails_is_not_looked_at() -> None
             left.peer.path_changed(connection)
             await asyncio.sleep(0)
         assert isinstance((await running.end())[0], PeerLost)
+
+
+def mute(owner: Owner) -> Callable[[], None]:
+    """Hold back all that this side says over its lanes; return what lets it go on."""
+    held: list[tuple[WebRtcConnection, bytes]] = []
+    muted = list(owner.peer._connections.values())
+    for connection in muted:
+
+        def hold(message: bytes, connection: WebRtcConnection = connection) -> None:
+            held.append((connection, message))
+
+        connection.send = hold  # type: ignore[method-assign]
+
+    def heard() -> None:
+        for connection in muted:
+            del connection.send
+        for connection, message in held:
+            connection.send(message)
+
+    return heard
+
+
+@pytest.mark.parametrize("sides", ["left", "right", "both"])
+def test_a_lane_that_falls_silent_is_replaced_by_a_challenger(sides: str) -> None:
+    @on_loop
+    async def challenging() -> None:
+        there, back = payloads(100), payloads(50, 2)
+        left, right = Owner(), Owner()
+        async with pair(left, right) as (running, _):
+            await running.linked()
+            for name, owner, sent in (("left", left, there), ("right", right, back)):
+                if sides in (name, "both"):
+                    mute(owner)
+                owner.to_send.extend(sent)
+                owner.peer_turn()
+            await right.until(lambda: len(right.received) == len(there))
+            await left.until(lambda: len(left.received) == len(back))
+            assert (right.received, left.received) == (there, back)
+            await left.until(lambda: left.peer._negotiator.in_use > 1 and left.peer.alive)
+            for owner in (left, right):
+                assert not owner.silences or owner.silences[-1] == 0.0
+                assert owner.back == min(1, len(owner.retries))
+
+    challenging()
+
+
+@on_loop
+async def test_a_lane_that_is_heard_again_stays() -> None:
+    left, right = Owner(), Owner()
+    async with pair(left, right) as (running, _):
+        await running.linked()
+        hears = [mute(owner) for owner in (left, right)]
+        left.to_send.extend(payloads(20))
+        left.peer_turn()
+        left.peer._signaling.send = lambda message: None  # type: ignore[method-assign]
+        await left.until(lambda: bool(left.retries))
+        assert left.peer.linked
+        assert not left.peer.alive
+        for heard in hears:
+            heard()
+        right.peer._session.probe(monotonic())  # type: ignore[union-attr]
+        right.peer._wake()
+        await left.until(lambda: left.back == 1)
+        assert left.peer._negotiator.in_use == 1
+
+
+@on_loop
+async def test_time_that_nobody_looked_at_is_no_silence_but_a_reason_to_ask() -> None:
+    left, right = Owner(), Owner()
+    async with pair(left, right) as (running, _):
+        await running.linked()
+        pinged = left.peer._session._lanes[1].sent  # type: ignore[union-attr]
+        left.peer._timer_due = monotonic() - 60.0
+        left.peer._on_timer()
+        await left.until_true(lambda: left.peer._session._lanes[1].sent > pinged)  # type: ignore[union-attr]
+        assert left.peer.alive
+        assert left.silences == []
