@@ -161,7 +161,13 @@ class MakeLink:
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """Sink, last: set directories' modes and times, make everything durable."""
+    """Sink, last: set directories' modes and times, make everything durable.
+
+    When the transfer only stops (not ``final``) and can go on later, directories stay as they are, without an answer:
+    their own modes might keep the next session from writing.
+    """
+
+    final: bool = True
 
 
 SinkOp = Begin | Write | CheckPiece | ResetPiece | Finish | Discard | Suspend | MakeDirectory | MakeLink | Seal
