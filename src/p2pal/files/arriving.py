@@ -23,6 +23,9 @@ from p2pal.transfer.pieces import LeafHasher, file_digest, piece_count
 MAX_PIECES_IN_WORK: Final = 16
 """Pieces of one file that may be incomplete at one time: the one that arrives, and some that are repaired."""
 
+_MAX_RUN: Final = 1 << 20
+"""Bytes of leaves in one record, about."""
+
 if hasattr(os, "pwrite"):
 
     def _write_some(fd: int, data: bytes | memoryview, offset: int) -> int:
@@ -262,7 +265,7 @@ class Arriving:
     def _records(self, leaves: dict[int, bytes]) -> list[Claimed]:
         runs: list[tuple[int, bytearray]] = []
         for number in sorted(leaves):
-            if runs and runs[-1][0] + len(runs[-1][1]) // 32 == number:
+            if runs and runs[-1][0] + len(runs[-1][1]) // 32 == number and len(runs[-1][1]) < _MAX_RUN:
                 runs[-1][1].extend(leaves[number])
             else:
                 runs.append((number, bytearray(leaves[number])))
@@ -312,17 +315,26 @@ class Arriving:
                 self.broken = True
                 raise
 
-    def discard(self) -> None:
-        """Close and remove the part file, if its name still means it; end the use of the directory."""
+    def discard(self) -> bool:
+        """Close and remove the part file, if its name still means it; end the use of the directory.
+
+        Returns False if it could not be removed.
+        """
         self._stop()
-        with contextlib.suppress(OSError):
+        removed = True
+        try:
             if self.fd < 0:
                 self.unpark()
             if ON_WINDOWS:  # which removes no open file
                 self._close()
             remove_own(self.directory, self.part, self.identity)  # while it is open its inode means no other file
+        except FileNotFoundError:
+            pass
+        except OSError:
+            removed = False
         self._close()
         self.directory.release()
+        return removed
 
     def leave(self) -> None:
         """Close the part file and leave it where it is; end the use of the directory."""

@@ -81,12 +81,12 @@ class Finished:
     """A file whose bytes are verified and written but not yet durable. Takes everything over from Arriving.
 
     Attributes:
-        kept: It failed, but what the checkpoint claims of its part file stays true.
+        kept: The disk failed: what the checkpoint says of it stays true.
         replaces: What stands under its name and may be replaced, as the checkpoint was told.
     """
 
     __slots__ = (
-        "_claims", "digest", "directory", "error", "fd", "identity", "index", "kept", "name", "part", "path",
+        "digest", "directory", "error", "fd", "identity", "index", "kept", "name", "part", "path",
         "replaceable", "replaces", "syncing",
     )  # fmt: skip
 
@@ -104,7 +104,6 @@ class Finished:
         self.error: OSError | None = None
         self.kept = False
         self.replaces: Identity | None = None
-        self._claims = file.claims
 
     def look(self) -> Finishing:
         """Find out what will be replaced; only that is, then. Return what the checkpoint is told."""
@@ -146,12 +145,16 @@ class Finished:
         except OSError as error:
             self.error = error
 
-    def result(self) -> SinkResult:
-        """Return how it ended; what failed leaves no part file behind, but where the disk failed what is claimed."""
+    def result(self, *, keep: bool) -> SinkResult:
+        """Return how it ended. What failed leaves no part file behind.
+
+        Args:
+            keep: Whether all stays as it is if the disk failed: it may have its name already, or can be gone on with.
+        """
         if self.error is None:
             return EntryDone(self.index)
         reason, text = sink_failure(self.error)
-        self.kept = reason is Reason.DISK and self._claims
+        self.kept = keep and reason is Reason.DISK
         if not self.kept:
             self.remove_part()
         return EntryFailed(self.index, reason, text)
@@ -273,7 +276,7 @@ class Finisher:
             failures = self.sync_directories(file.directory for file in batch if file.error is None)
             for file in batch:
                 file.error = file.error or failures.get(file.directory.identity)
-            results = [file.result() for file in batch]
+            results = [file.result(keep=self._journal is not None) for file in batch]
             self._conclude(batch)
             return results
         finally:

@@ -103,13 +103,11 @@ class Leftovers:
         return begun if keep else None
 
     def remove(self, index: int) -> bool:
-        """Remove the part file of an entry, if there is one; say whether the checkpoint knew of one."""
-        begun = self._begun.pop(index, None)
-        if begun is None:
+        """Remove an entry's part file, if there is one; say whether the checkpoint knew of one that is gone now."""
+        begun = self._begun.get(index)
+        if begun is None or check_path(begun.path) is not None:  # nobody but a forged checkpoint says the latter
             return False
-        if check_path(begun.path) is not None:  # nobody but a forged checkpoint says that
-            return False
-        with contextlib.suppress(OSError, ProtocolError):
+        try:
             directory, _ = self._locate(begun.path)
             try:
                 found = find_part(directory, self._tag, index, begun.part)
@@ -117,11 +115,13 @@ class Leftovers:
                     directory.remove(found[0])
             finally:
                 directory.release()
+        except FileNotFoundError:  # its directory is gone, too
+            pass
+        except (OSError, ProtocolError):
+            return False
+        del self._begun[index]
         return True
 
     def remove_all(self) -> list[int]:
         """Remove all of them; return their entries."""
-        removed = list(self._begun)
-        for index in removed:
-            self.remove(index)
-        return removed
+        return [index for index in list(self._begun) if self.remove(index)]

@@ -177,7 +177,7 @@ class Sink:
             case MakeLink():
                 return self._defer_link(op)
             case Seal():
-                return self._seal()
+                return self._seal(final=op.final)
 
     def _in_work(self, index: int) -> Arriving | None:
         """Return the file; None if it failed already."""
@@ -219,8 +219,10 @@ class Sink:
         return self._working.pop(index, None)
 
     def _discard(self, file: Arriving) -> None:
-        file.discard()
-        self._record(Dropped(file.index))
+        if file.discard():
+            self._record(Dropped(file.index))
+        else:
+            self._left.add(file.index, file.entry.path, file.identity)
 
     def _leave(self, file: Arriving) -> None:
         self._left.add(file.index, file.entry.path, file.identity)
@@ -485,7 +487,7 @@ class Sink:
         """Announce a link that is about to replace another, as files are."""
         self._record(Finishings([Finishing(index, made, bytes(32), replaces)]), durable=True)
 
-    def _seal(self) -> list[SinkResult]:
+    def _seal(self, *, final: bool) -> list[SinkResult]:
         """Finish everything: files, then links, then directories from the deepest up."""
         results = self._finish_batches()
         for file in list(self._verifying.values()):
@@ -495,6 +497,8 @@ class Sink:
         results += self._finish_batches()
         for index in list(self._working):
             results += self._fail(index, Reason.OTHER, "the file was not completed")
+        if not final and self._journal is not None:
+            return [*results, Sealed()]
         links = finish_entries(
             iter(self._links),
             lambda index, entry: self._targets.make_link(index, entry, self._replaces_link),
