@@ -63,7 +63,12 @@ def test_a_stopped_transfer_leaves_the_terminal_usable(
     assert not screen.cursor_hidden
     assert "p2pal: stopped" in screen.text
     assert "Stopping: saving what is here (once more to stop at once)" in screen.text
-    assert list(out.iterdir()) == []
+    saved = next(index for index, line in enumerate(screen.lines) if line.startswith("Saved at "))
+    assert re.fullmatch(r"Saved at \d+%\. To go on, the sender types:", screen.lines[saved])
+    assert re.fullmatch(r"p2pal send --resume [a-z2-7]{8}", screen.lines[saved + 1])
+    assert screen.lines[saved + 2] == "and then here, with the new code:"
+    assert re.fullmatch(r"p2pal recv -server http://127\.0\.0\.1:\d+ NEWCODE", screen.lines[saved + 3])
+    assert [path.suffix for path in out.iterdir()] == [".part"]
 
 
 def test_a_dumb_terminal_gets_lines(sender: Start, terminal: Open, tmp_path: Path, out: Path) -> None:

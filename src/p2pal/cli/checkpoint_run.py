@@ -93,7 +93,10 @@ def _expires(summary: Summary, now: float) -> str:
     if summary.in_use:
         return "in use"
     left = summary.expires_at - now
-    return "expired" if left <= 0 else f"in {units.age(left)}"
+    if left <= 0:
+        return "expired"
+    half = next((unit / 2 for unit in (86_400, 3_600, 60) if left >= unit), 0.0)
+    return f"in {units.age(left + half)}"
 
 
 def run_delete(prefix: str) -> None:

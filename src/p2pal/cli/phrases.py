@@ -58,7 +58,7 @@ def resuming(event: events.Resuming, role: events.Role, files: int | None) -> li
     place = "here" if role == "receive" else "there"
     verb = "is" if event.done == 1 else "are"
     line = f"Resuming: {units.part(event.done, event.total)} {verb} {place} already"
-    lines = _joined(line, f"({_count(event.files, files)})")
+    lines = _joined(line, f"({_count(event.files, files)})") if event.files else [line]
     if event.changed:
         lines.append(f"{units.plural(event.changed, 'file')} changed since")
     return lines

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Protocol, TextIO
 
+from msgspec import structs
+
 from p2pal.app.events import Progress
 from p2pal.cli import units
 
@@ -161,7 +163,10 @@ class Plain:
     def stop(self, *, complete: bool) -> None:
         """Write how far it came, unless all of it did: then the summary says so."""
         if self._running and not complete and self._last is not None and self._last is not self._shown:
-            self._show(self._last, units.percent(self._last.done, self._last.total), self._clock())
+            # No time is left to tell of: what is lacking does not come now.
+            self._show(
+                structs.replace(self._last, eta=None), units.percent(self._last.done, self._last.total), self._clock()
+            )
         self._running = False
 
     def abandon(self) -> None:

@@ -24,7 +24,7 @@ A, B = "k7x2m2qa" + "a" * 18, "zebra234" + "b" * 18
 NOW = 1_000_000_000.0
 SENDING = Summary(
     id=A, role="send", names=("photos", "report.pdf"), files=20, files_done=12, total=10_000_000_000,
-    done=4_200_000_000, created=NOW - 7300, used=NOW, expires_at=NOW + 5.5 * 86400, where="/home/ann/photos",
+    done=4_200_000_000, created=NOW - 7300, used=NOW, expires_at=NOW + 4.9 * 86400, where="/home/ann/photos",
 )  # fmt: skip
 RECEIVING = Summary(
     id=B, role="receive", names=("a", "b", "c"), more=40, files=43, files_done=0, total=999, done=0,

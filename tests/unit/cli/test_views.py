@@ -311,7 +311,7 @@ async def test_a_sender_goes_on_and_is_stopped() -> None:
         "Reconnected",
         "The other side is offline; waiting",
         "report.pdf starts over: it changed",
-        "42%, 966.0 kB of 2.3 MB, 1.0 MB/s, 0:01 left, 0 of 1 file, direct, host udp",
+        "42%, 966.0 kB of 2.3 MB, 1.0 MB/s, -:-- left, 0 of 1 file, direct, host udp",
         "Saved at 42%. To go on:",
         "p2pal send --resume k7x2m2qa",
     ]
@@ -334,7 +334,7 @@ def test_a_receiver_goes_on_where_it_was_and_says_where_that_is(tmp_path: Path, 
         f"Saved: {tmp_path}/there/{name}",
         "1 file in 1.2 s at 1.9 MB/s, direct, host udp",
     ]
-    assert screen.err == ["Resuming: 4 bytes of 2.3 MB are here already (0 of 1 file)", "0% of 2.3 MB, 1 file"]
+    assert screen.err == ["Resuming: 4 bytes of 2.3 MB are here already", "0% of 2.3 MB, 1 file"]
 
 
 def test_a_receiver_without_an_offer_still_says_what_comes(tmp_path: Path) -> None:
