@@ -130,6 +130,14 @@ class ArrivingFile:
         """Whether this piece was asked for again and is still to come."""
         return self._repairs is not None and piece in self._repairs
 
+    def may_be_said_twice(self, piece: int) -> bool:
+        """Whether news of damage in this piece may be of before it was asked for again.
+
+        A piece that an earlier session left can be found damaged twice, by being read and by being compared, and the
+        second news may even come after the repair. If it is of the repair, the file's digest will show.
+        """
+        return self._wanted is not None and self._asked is not None and piece in self._asked
+
     def ask_again(self, piece: int) -> bool:
         """Expect this piece once more; False if it was asked for before."""
         if self._asked is None or self._repairs is None:

@@ -388,8 +388,8 @@ class Receiver:
         if self._state is _State.STOPPED:
             self._suspend(file)
             return
-        if file.awaits(piece):
-            return  # found once more before it came
+        if file.may_be_said_twice(piece):
+            return
         if self._repairs >= MAX_REPAIRS or not file.ask_again(piece):
             self._give_up(file, Reason.VERIFY, "")
             self._after_failure(Reason.VERIFY, now)

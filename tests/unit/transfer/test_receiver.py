@@ -193,7 +193,7 @@ def test_a_failure_stops_the_batch_without_skip_errors() -> None:
     assert receiver.state is ReceiverState.STOPPED
     assert wire.Abort(Reason.BATCH) in records_of(receiver)
     assert take(receiver, wire.Chunk(3, 2, DATA[:2]), wire.FileDone(3, DIGEST), wire.AllSent()) == []
-    assert answer(receiver, ops.EntryDone(2)) == [ops.Seal()]
+    assert answer(receiver, ops.EntryDone(2)) == [ops.Seal(final=False)]
     answer(receiver, ops.Sealed())
     assert records_of(receiver) == [wire.Verdicts([Verdict(2, True)]), wire.Complete(2, 1)]
     assert list(receiver.events())[-1] == events.Finished(2, 1, 1, 1, 0, 1.0)
@@ -201,12 +201,12 @@ def test_a_failure_stops_the_batch_without_skip_errors() -> None:
 
 def test_damage_found_after_a_stop_is_not_repaired() -> None:
     receiver = receiver_in(ReceiverState.STOPPED)
-    assert answer(receiver, ops.DigestBad(1)) == [ops.Suspend(1), ops.Seal()]
+    assert answer(receiver, ops.DigestBad(1)) == [ops.Suspend(1), ops.Seal(final=False)]
     assert records_of(receiver) == []
     receiver = receiver_in(ReceiverState.CLOSING, LONG[:1] + ENTRIES[1:2])
     answer(receiver, ops.DigestBad(1))
     receiver.cancel(Reason.CANCELLED, "", 3)
-    assert list(receiver.ops()) == [ops.Suspend(1), ops.Seal()]
+    assert list(receiver.ops()) == [ops.Suspend(1), ops.Seal(final=False)]
 
 
 def test_a_damaged_piece_found_after_a_stop_leaves_the_others_for_another_session() -> None:
@@ -214,7 +214,10 @@ def test_a_damaged_piece_found_after_a_stop_leaves_the_others_for_another_sessio
     take(receiver, *piece(0), *piece(1), wire.FileDone(1, DIGEST))
     receiver.cancel(Reason.CANCELLED, "", 3)
     assert list(receiver.ops()) == []
-    assert answer(receiver, ops.EntryDone(0), ops.PieceBad(1, 0), ops.DigestBad(1)) == [ops.Suspend(1), ops.Seal()]
+    assert answer(receiver, ops.EntryDone(0), ops.PieceBad(1, 0), ops.DigestBad(1)) == [
+        ops.Suspend(1),
+        ops.Seal(final=False),
+    ]
 
 
 @pytest.mark.parametrize("reason", [Reason.CANCELLED, Reason.DISK])
@@ -231,7 +234,7 @@ def test_what_arrived_before_a_stop_is_still_written_if_there_is_room(reason: Re
 def test_an_abort_by_the_sender_is_settled_the_same_way() -> None:
     receiver = receiver_in(ReceiverState.RECEIVING, LONG)
     take(receiver, *piece(0))
-    assert take(receiver, wire.Abort(Reason.CANCELLED, "bye")) == [ops.Suspend(1), ops.Seal()]
+    assert take(receiver, wire.Abort(Reason.CANCELLED, "bye")) == [ops.Suspend(1), ops.Seal(final=False)]
     answer(receiver, ops.EntryDone(0), ops.EntryDone(1), ops.Sealed())
     assert records_of(receiver)[-1] == wire.Complete(1, 0)
     assert events.Aborted(Reason.CANCELLED, "bye", by_peer=True) in list(receiver.events())
@@ -331,6 +334,25 @@ def test_a_piece_that_turns_out_damaged_is_asked_for_once_whoever_finds_it_first
     assert [type(op) for op in take(receiver, *piece(1))] == [ops.Write, ops.CheckPiece, ops.Finish]
 
 
+def test_news_of_damage_that_comes_after_the_repair_fails_nothing_but_a_wrong_digest_does() -> None:
+    receiver = resuming_receiver(FOUR[:2], {1: claim(0, 1, 2)})
+    ends = [wire.PieceDone(1, number, DIGEST) for number in range(3)]
+    take(receiver, *piece(3), *ends, wire.FileDone(1, DIGEST))
+    answer(receiver, ops.PieceBad(1, 1), ops.DigestBad(1))
+    assert take(receiver, *piece(1))[-1] == ops.Finish(1, DIGEST)
+    assert answer(receiver, ops.PieceBad(1, 1)) == []
+    assert answer(receiver, ops.DigestBad(1)) == [ops.Discard(1)]
+
+
+def test_a_stop_does_not_wait_for_directories() -> None:
+    receiver = receiver_in(ReceiverState.RECEIVING, LONG)
+    take(receiver, wire.Chunk(1, 0, DATA))
+    receiver.cancel(Reason.CANCELLED, "", 3)
+    assert list(receiver.ops()) == [ops.Suspend(1), ops.Seal(final=False)]
+    assert answer(receiver, ops.Sealed()) == []
+    assert records_of(receiver) == [wire.Abort(Reason.CANCELLED), wire.Complete(0, 0)]
+
+
 def test_a_wrong_digest_sends_for_what_nobody_compared() -> None:
     receiver = resuming_receiver(FOUR[:2], {1: claim(0, 1, 2)})
     take(receiver, *piece(3), wire.PieceDone(1, 1, DIGEST), wire.FileDone(1, DIGEST))
@@ -345,7 +367,7 @@ def test_a_stop_leaves_alone_what_was_not_begun() -> None:
     receiver = resuming_receiver([*FOUR[:2], Entry(b"d/c", Kind.FILE, 2 * MIB)], {1: claim(0), 2: claim(1)})
     take(receiver, wire.Chunk(1, MIB, DATA))
     receiver.cancel(Reason.CANCELLED, "", 3)
-    assert list(receiver.ops()) == [ops.Suspend(1), ops.Seal()]
+    assert list(receiver.ops()) == [ops.Suspend(1), ops.Seal(final=False)]
 
 
 def test_the_sender_hears_when_the_disk_is_full_and_when_it_is_not_any_more() -> None:
