@@ -350,7 +350,9 @@ class Negotiator:
 
     def next_timeout(self) -> float | None:
         """When :meth:`handle_timeout` is due, or None."""
-        times = (self._attempt_ends, self._next_at, self._certain_at, self._patience.absent_until)
+        times = (
+            self._attempt_ends, self._next_at, self._certain_at, self._patience.absent_until, self._absence_told_at,
+        )  # fmt: skip
         return None if self._dead else min((time for time in times if time is not None), default=None)
 
     def messages(self) -> Iterator[SignalMessage]:
@@ -467,13 +469,24 @@ class Negotiator:
     def _look_around(self, now: float) -> None:
         """Keep account of what is missed, and say when that changes."""
         absent: Absent = ""
-        if self._patience.linked and self._missed and not self._dead and not self._online:
+        if self._absent_matters and (self._absent or _due(self._absence_told_at, now)):
             absent = "peer" if self._here else "network"
         if absent != self._absent:
             self._absent = absent
             self._patience.on_absent(bool(absent), now)
             until = self._patience.absent_until
             self._events.append(WaitingFor(absent, float("inf") if until is None else max(0.0, until - now)))
+
+    @property
+    def _absent_matters(self) -> bool:
+        return self._patience.linked and self._missed and not self._dead and not self._online
+
+    @property
+    def _absence_told_at(self) -> float | None:
+        """When an absence is no flap any more."""
+        if self._absent or self._away_since is None or not self._absent_matters:
+            return None
+        return self._away_since + FLAP
 
     def _give_up(self) -> None:
         self._end()

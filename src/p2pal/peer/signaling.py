@@ -113,6 +113,7 @@ class Signaling:
         self._told = (True, True)
         self._ended = False  # the mailbox did
         self._heard_at = monotonic()
+        self._renewing = False  # the socket ends because we want it to
         self._hurried = asyncio.Event()
         self._answers: set[asyncio.Task[None]] = set()
 
@@ -132,8 +133,12 @@ class Signaling:
         self._hurried.set()
         now = monotonic()
         if self._mailbox is not None and now - self._heard_at >= QUIET:
-            self._heard_at = now
-            self._mailbox.renew()
+            self._renew(self._mailbox)
+
+    def _renew(self, mailbox: Mailbox) -> None:
+        self._heard_at = monotonic()
+        self._renewing = True
+        mailbox.renew()
 
     async def run(self) -> None:
         """Read what comes, and move where it is needed; runs until it is cancelled."""
@@ -189,7 +194,7 @@ class Signaling:
                     event = await mailbox.get()
             except TimeoutError:
                 if self._owner.stood and not self._owner.alive:
-                    mailbox.renew()
+                    self._renew(mailbox)
                 continue
             except ServerRefused:
                 self._ended = True
@@ -204,7 +209,8 @@ class Signaling:
     def _handle(self, mailbox: Mailbox, event: MailboxEvent) -> bool:
         """Take one event; return whether this mailbox is still of use."""
         stays = True
-        self._here = not isinstance(event, Offline)
+        self._here = not isinstance(event, Offline) or (self._renewing and self._here)
+        self._renewing = False
         match event:
             case Served(attempt) if not self.at_home:
                 self._begin(attempt)

@@ -308,7 +308,7 @@ def mute(owner: Owner) -> Callable[[], None]:
     return heard
 
 
-@pytest.mark.parametrize("sides", ["left", "right", "both"])
+@pytest.mark.parametrize("sides", ["left", "both"])
 def test_a_lane_that_falls_silent_is_replaced_by_a_challenger(sides: str) -> None:
     @on_loop
     async def challenging() -> None:
