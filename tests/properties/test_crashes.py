@@ -281,8 +281,11 @@ def strike(target: Target, fault: str | int, at: int, *, rng: random.Random | No
                 failed = target.session(stop_after)
             assert failed is None or set(failed.values()) <= {Reason.DISK}
         except PowerCut:
-            if rng is not None:
-                disk.lose(rng, target.path)
+            failed = None
+        if rng is not None:
+            disk.lose(rng, target.path)
+        if failed == {}:
+            assert snapshot(target.root) == EXPECTED, "what was said to be done was lost"
     finally:
         disk.close()
     nothing_is_wrong(target)

@@ -59,8 +59,11 @@ from p2pal.wire.transfer import Reason
 MAX_OPEN: Final = 32
 """Incomplete files that stay open: the one that arrives, and some that are being repaired."""
 
-SYNC_BYTES: Final = 32 << 20
-"""A batch, or the unsynced part of a big file, is not larger: bytes."""
+SYNC_BYTES: Final = 16 << 20
+"""The unsynced part of a big file is not larger: bytes."""
+
+BATCH_BYTES: Final = 32 << 20
+"""Nor is a batch."""
 
 DROP_FROM: Final = 256 << 20
 """Files of this size, in bytes, and larger leave the page cache once they are on the medium."""
@@ -382,7 +385,7 @@ class Sink:
             self._batch_due = time.monotonic() + BATCH_SECONDS
         self._batch.append(Finished(file, self._targets.replaceable(file.entry.path), digest))
         self._batch_bytes += file.unsynced
-        if len(self._batch) >= self._batch_limit or self._batch_bytes >= SYNC_BYTES:
+        if len(self._batch) >= self._batch_limit or self._batch_bytes >= BATCH_BYTES:
             return self._hand_over()
         return []
 
