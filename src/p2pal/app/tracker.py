@@ -35,6 +35,7 @@ class Tracker:
         self._index: int | None = None
         self._file_done = 0
         self._moved = 0
+        self._shown = 0  # of them, those that were told to have arrived
         self._here = 0  # bytes that were at the receiver before this session
         self.files_done = 0
         self._failed = 0
@@ -96,7 +97,8 @@ class Tracker:
             in_flight: Bytes that were handed on but are not known to have arrived.
             average: At the end, the rate over the whole time: the smoothed one of a short transfer says nothing.
         """
-        moved = max(0, self._moved - in_flight)
+        # What is in flight is not only bytes of files: a record that follows them must not take any back.
+        moved = self._shown = max(self._shown, self._moved - in_flight)
         done = self._here + moved
         state = (done, self.files_done, self._failed)
         rate = self._meter.sample(moved, now) if average is None else average

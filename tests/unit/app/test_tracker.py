@@ -40,10 +40,19 @@ def test_what_is_on_its_way_has_not_arrived() -> None:
     tracker, events = make()
     tracker.handle(EntryStarted(1))
     tracker.handle(BytesMoved(1, 600))
-    tracker.progress(101.0, in_flight=250)
-    assert (progress(events).done, progress(events).file_done) == (350, 350)
-    tracker.progress(102.0, in_flight=9999)
+    tracker.progress(101.0, in_flight=9999)
     assert (progress(events).done, progress(events).file_done) == (0, 0)
+    tracker.progress(102.0, in_flight=250)
+    assert (progress(events).done, progress(events).file_done) == (350, 350)
+
+
+def test_what_arrived_is_not_taken_back_by_a_record_on_its_way() -> None:
+    tracker, events = make()
+    tracker.handle(EntryStarted(1))
+    tracker.handle(BytesMoved(1, 600))
+    tracker.progress(101.0, in_flight=250)
+    tracker.progress(102.0, in_flight=267)
+    assert progress(events).done == 350
 
 
 def test_the_next_file_starts_from_nothing() -> None:
