@@ -8,12 +8,13 @@ BIN    := $(VENV)/bin
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test_integration test_coverage lint format build bench clean
+.PHONY: help demo test test_integration test_reconnect test_coverage lint format build bench clean
 
 help:
 	@echo "make demo              send files between two processes over WebRTC and compare them"
 	@echo "make test              the whole test suite"
 	@echo "make test_integration  only the end-to-end tests (real processes on loopback)"
+	@echo "make test_reconnect    only the tests that cut a network of their own (root, Linux)"
 	@echo "make test_coverage     the suite with a coverage report"
 	@echo "make lint              ruff, mypy --strict, import-linter"
 	@echo "make format            let ruff format the code"
@@ -42,6 +43,10 @@ test: $(VENV)/.dev
 test_integration: $(VENV)/.dev
 	@sh scripts/system.sh
 	$(BIN)/python -m pytest -n $(WORKERS) tests/e2e
+
+test_reconnect: $(VENV)/.dev
+	@sh scripts/system.sh
+	$(BIN)/python -m pytest -n $(WORKERS) tests/network
 
 test_coverage: $(VENV)/.dev
 	@sh scripts/system.sh

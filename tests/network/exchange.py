@@ -1,0 +1,126 @@
+"""A transfer from Alice to Bob whose network is worked on while it runs."""
+
+from __future__ import annotations
+
+import os
+from itertools import pairwise
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from tests.e2e.kit import Command, environment, until
+from tests.network.lab import HOSTS, PORT, Host, Lab
+
+SIZE: Final = 64 << 20
+"""Bytes of the file."""
+RATE: Final = 16
+"""Mbit/s towards Bob until :meth:`Exchange.finish`: the file would take half a minute."""
+PATIENCE: Final = 60.0
+"""Seconds that a link may take to come back once the network is well: the longest pause between tries, and a try."""
+_PROXIES: Final = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+
+
+class Exchange:
+    """The three commands and what they said.
+
+    Args:
+        lab: The network.
+        folder: An empty directory for everything.
+    """
+
+    def __init__(self, lab: Lab, folder: Path) -> None:
+        self._lab = lab
+        self._folder = folder
+        self._started: list[Command] = []
+        self._source = folder / "data.bin"
+        self._out = folder / "out"
+        self.sender: Command
+        self.receiver: Command
+        self.server: Command
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for command in self._started:
+            command.end()
+        if not self.well:
+            for command in self._started:
+                print(command.said)
+        for path in (self._source, self._out / self._source.name):
+            path.unlink(missing_ok=True)
+
+    @property
+    def well(self) -> bool:
+        """Both sides ended with exit code 0."""
+        return (
+            len(self._started) >= len(HOSTS) and self.sender.process.returncode == 0 == self.receiver.process.returncode
+        )
+
+    def _run(self, host: Host, *args: str | Path) -> Command:
+        env = environment(P2PAL_HOME=str(self._folder / f"home-{host}"))
+        del env["P2PAL_ONLY_LOOPBACK"]
+        env = {name: value for name, value in env.items() if name.lower() not in _PROXIES}
+        folder = self._folder / f"{len(self._started)}-{host}"
+        command = Command(args, folder, env=env, wrapper=self._lab.wrapper(host))
+        self._started.append(command)
+        return command
+
+    def serve(self) -> None:
+        """Start the signaling server, which remembers nothing of an earlier one."""
+        self.server = self._run("server", "server", "--port", str(PORT))
+        self.server.says(r"port=\d+")
+
+    def start(self) -> None:
+        """Start everything, and wait until the file flows."""
+        self._source.write_bytes(os.urandom(1 << 20) * (SIZE >> 20))
+        self._out.mkdir()
+        self._lab.throttle("bob", RATE)
+        self.serve()
+        connection = ("-server", self._lab.url, "-stun", "none", "--json")
+        self.sender = self._run("alice", "send", *connection, self._source)
+        code = self.sender.code()
+        self.receiver = self._run("bob", "recv", *connection, "-y", "-out", self._out, code)
+        self.flows(1 << 20)
+
+    def done(self, command: Command) -> int:
+        """How many bytes arrived, as one side shows it."""
+        return max((event["done"] for event in command.events if event["event"] == "progress"), default=0)
+
+    def flows(self, count: int) -> None:
+        """Wait until that many more bytes arrived."""
+        goal = self.done(self.receiver) + count
+        self.receiver.await_(lambda: self.done(self.receiver) >= goal, f"{goal} bytes arrived", PATIENCE)
+        assert goal < SIZE, "the file is too small for this test"
+
+    def told(self, command: Command, *kinds: str) -> list[dict[str, Any]]:
+        """The events of these kinds that one side told so far."""
+        return [event for event in command.events if event["event"] in kinds]
+
+    def await_event(self, kind: str) -> None:
+        """Wait until both sides tell of something."""
+        for command in (self.sender, self.receiver):
+            command.event(kind, PATIENCE)
+
+    def notices(self) -> None:
+        """Both sides told the person that nothing came, or that they reconnect."""
+        for command in (self.sender, self.receiver):
+            trouble = ("reconnecting", "silence", "waiting")
+            until(lambda: self.told(command, *trouble), f"a word of the trouble\n{command.said}")  # noqa: B023
+
+    def finish(self) -> None:
+        """Let everything through, and check that both sides ended well, and that nothing began anew."""
+        self._lab.unthrottle("bob")
+        assert (self.sender.wait(PATIENCE), self.receiver.wait(PATIENCE)) == (0, 0)
+        assert (self._out / self._source.name).read_bytes() == self._source.read_bytes()
+        assert [path.name for path in self._out.iterdir()] == [self._source.name], "nothing else was left behind"
+        assert len(self.told(self.receiver, "offer")) == 1
+        for command in (self.sender, self.receiver):
+            assert len(self.told(command, "accepted")) == 1
+            assert len(self.told(command, "peer")) <= 1
+            assert self.told(command, "resuming", "starting-over", "saved", "error") == []
+            done = [event["done"] for event in self.told(command, "progress")]
+            back = [(one, other) for one, other in pairwise(done) if other < one]
+            assert back == [], f"progress went back\n{command.said}"
