@@ -108,6 +108,14 @@ def test_a_lane_that_goes_down_gives_its_frames_to_the_next() -> None:
     assert left.drained
 
 
+def test_a_probe_asks_every_lane() -> None:
+    left, _ = pair()
+    left.lane_up(2, 0.0)
+    left.probe(1.0)
+    for lane in (1, 2):
+        assert [type(frames.decode(frame)) for frame in left.outputs(lane, 1 << 20, 1.0)] == [frames.Ping]
+
+
 def test_the_counters_of_a_retired_lane_may_still_be_acknowledged() -> None:
     left, _ = pair()
     left.send(b"x", 0.0)

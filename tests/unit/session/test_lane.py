@@ -132,6 +132,17 @@ def test_a_silent_lane_that_is_heard_again() -> None:
     assert run(state, 8.0) == [("silent", 3.0)], "the wait begins anew"
 
 
+def test_a_probe_asks_at_once_and_forgets_the_time_before() -> None:
+    state = lane()
+    state.on_sent(0, FRAME, 0.0)
+    state.probe(100.0)
+    assert state.ping_now
+    state.take_ping(100.0)
+    assert run(state, 104.0) == [("silent", 3.0)]
+    state.probe(104.0)
+    assert not state.ping_now, "one PING is out at a time"
+
+
 def test_pings_and_pongs_match() -> None:
     state = lane()
     with pytest.raises(ProtocolError, match="never sent"):
