@@ -113,7 +113,7 @@ def test_a_probe_asks_every_lane() -> None:
     left.lane_up(2, 0.0)
     left.probe(1.0)
     for lane in (1, 2):
-        assert [type(frames.decode(frame)) for frame in left.outputs(lane, 1 << 20, 1.0)] == [frames.Ping]
+        assert [type(decode(frame)) for frame in left.outputs(lane, 1 << 20, 1.0)] == [Ping]
 
 
 def test_the_counters_of_a_retired_lane_may_still_be_acknowledged() -> None:
