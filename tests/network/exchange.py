@@ -99,10 +99,10 @@ class Exchange:
         """The events of these kinds that one side told so far."""
         return [event for event in command.events if event["event"] in kinds]
 
-    def await_event(self, kind: str) -> None:
-        """Wait until both sides tell of something."""
-        for command in (self.sender, self.receiver):
-            command.event(kind, PATIENCE)
+    def reconnects(self) -> None:
+        """Wait until a side tells that it is connected again; the other may not even have noticed."""
+        sides = (self.sender, self.receiver)
+        until(lambda: any(self.told(side, "reconnected") for side in sides), "a new connection", PATIENCE)
 
     def notices(self) -> None:
         """Both sides told the person that nothing came, or that they reconnect."""

@@ -37,9 +37,8 @@ def test_nothing_gets_through_for_a_second(lab: Lab, exchange: Exchange) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("host", ["alice", "bob"])
-def test_a_cable_is_pulled_for_ten_seconds(lab: Lab, exchange: Exchange, host: Literal["alice", "bob"]) -> None:
-    lab.unplug(host, 10.0)
+def test_a_cable_is_pulled_for_ten_seconds(lab: Lab, exchange: Exchange) -> None:
+    lab.unplug("bob", 10.0)
     exchange.notices()
     exchange.flows(MIB)
     exchange.finish()
@@ -72,7 +71,7 @@ def test_the_server_forgets_and_then_the_lanes_die(lab: Lab, exchange: Exchange)
     for command in (exchange.sender, exchange.receiver):
         assert exchange.told(command, "reconnecting", "silence", "waiting") == []
     lab.kill_lanes("alice")
-    exchange.await_event("reconnected")
+    exchange.reconnects()
     exchange.flows(MIB)
     exchange.finish()
 
@@ -83,7 +82,7 @@ def test_the_websockets_are_reset_and_then_the_lanes_die(lab: Lab, exchange: Exc
     for command in (exchange.sender, exchange.receiver):
         assert exchange.told(command, "reconnecting", "silence", "waiting") == []
     lab.kill_lanes("bob")
-    exchange.await_event("reconnected")
+    exchange.reconnects()
     exchange.flows(MIB)
     exchange.finish()
 
@@ -96,7 +95,7 @@ def test_the_server_dies_with_the_lanes_and_another_takes_its_place(lab: Lab, ex
     exchange.notices()
     time.sleep(3.0)
     exchange.serve()
-    exchange.await_event("reconnected")
+    exchange.reconnects()
     exchange.flows(MIB)
     exchange.finish()
 
