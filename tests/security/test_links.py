@@ -7,7 +7,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.unit.files.disk import Disk, digest_of, file_entry, snapshot
+from tests.unit.files.disk import Disk, digest_of, directory_entry, file_entry, snapshot
+from tests.unit.files.kept import Kept
 
 from p2pal.errors import DiskError
 from p2pal.files.placement import plan
@@ -252,3 +253,74 @@ def test_swapping_all_the_time_wins_nothing(out: Path, outside: Path) -> None:
         assert disk.done
     assert untouched(outside)
     assert {path for path in snapshot(out / "top") if path.startswith(b".p2pal")} == set()
+
+
+BIG = bytes(range(256)) * 8192  # two pieces
+
+
+def stopped(tmp_path: Path) -> Kept:
+    """Half of a file in a directory is here, and the transfer was stopped well."""
+    kept = Kept(tmp_path, [directory_entry(b"top"), file_entry(b"top/x", BIG)])
+    kept.do(ops.MakeDirectory(0, kept.entries[0]))
+    kept.begin(1)
+    kept.piece(1, 0, BIG)
+    kept.stop()
+    return kept
+
+
+def test_a_directory_swapped_for_a_link_between_two_sessions_is_not_followed(tmp_path: Path) -> None:
+    kept = stopped(tmp_path)
+    (kept.out / "top").rename(tmp_path / "elsewhere")
+    (kept.out / "top").symlink_to(tmp_path / "elsewhere")
+    before = snapshot(tmp_path / "elsewhere")
+    resume, starts_over = kept.look()
+    assert not resume.claims
+    assert [index for index, _ in starts_over] == [1]
+    (failed,) = kept.do(ops.MakeDirectory(0, kept.entries[0]))
+    assert isinstance(failed, ops.EntryFailed)
+    kept.begin(1)
+    kept.sink.discard_all()
+    kept.stop()
+    assert snapshot(tmp_path / "elsewhere") == before
+
+
+def test_a_part_file_swapped_for_a_link_while_going_on_is_not_written_through(tmp_path: Path) -> None:
+    kept = stopped(tmp_path)
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    for make in (
+        lambda part: part.symlink_to(victim),
+        lambda part: os.link(victim, part),
+        lambda part: os.mkfifo(part),
+    ):
+        resume, _ = kept.look()
+        kept.do(ops.MakeDirectory(0, kept.entries[0]))
+        (part,) = (kept.out / "top").iterdir()
+        part.rename(tmp_path / "moved")
+        make(part)
+        (failed,) = kept.begin(1, resume.claims[1])
+        assert isinstance(failed, ops.EntryFailed)
+        part.unlink()
+        (tmp_path / "moved").rename(part)
+        kept.stop()
+    assert victim.read_bytes() == b"precious"
+
+
+def test_what_an_empty_directory_hides_is_not_adopted(tmp_path: Path) -> None:
+    """A directory that nobody recorded is ours only if nothing is in it; a link to an empty one never is."""
+    (tmp_path / "empty").mkdir()
+    kept = Kept(tmp_path, [directory_entry(b"top"), directory_entry(b"top/d")])
+    kept.stop()
+    kept.look()
+    (kept.out / "top").symlink_to(tmp_path / "empty")
+    (failed,) = kept.do(ops.MakeDirectory(0, kept.entries[0]))
+    assert isinstance(failed, ops.EntryFailed)
+    (kept.out / "top").unlink()
+    kept.stop()
+    kept.look()
+    (kept.out / "top").mkdir()
+    assert kept.do(ops.MakeDirectory(0, kept.entries[0])) == []
+    (kept.out / "top" / "d").symlink_to(tmp_path / "empty")
+    (failed,) = kept.do(ops.MakeDirectory(1, kept.entries[1]))
+    assert isinstance(failed, ops.EntryFailed)
+    kept.stop()

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 from tests.unit.files.disk import Disk, digest_of, directory_entry, file_entry, link_entry, part_files, snapshot
+from tests.unit.files.kept import ID, Kept
 
-from p2pal.errors import ProtocolError
+from p2pal.errors import CheckpointError, ProtocolError
 from p2pal.files.names import check_path
+from p2pal.files.placement import Placement
 from p2pal.transfer import ops
+from p2pal.transfer.checkpoint import Begun, Claimed, Finishing, Finishings, Place
 from p2pal.wire.transfer import Entry, Kind, Reason
 
 TOP = [(b"top", Kind.DIRECTORY)]
@@ -165,3 +168,32 @@ def test_a_part_file_that_stands_there_already_is_not_taken_over(tmp_path: Path)
         assert sorted(os.listdir(tmp_path)) == sorted({part.name, "victim"})
         part.unlink()
     assert (tmp_path / "victim").read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("name", [b"..", b".", b"a/b", b"/etc", b"a\0", b".p2pal-abcd2345-0.part", b"x" * 256])
+def test_a_forged_checkpoint_gives_no_name_that_escapes(tmp_path: Path, name: bytes) -> None:
+    found = tmp_path.stat()
+    with pytest.raises(CheckpointError):
+        Placement.restored(tmp_path, (found.st_dev, found.st_ino), {b"x": Place(b"x", name, "NEW")}, 0)
+
+
+@pytest.mark.parametrize("path", [b"../secret", b"top/../../secret", b"/secret", b"never offered"])
+def test_a_forged_checkpoint_leads_to_no_file_outside(tmp_path: Path, path: bytes) -> None:
+    """It names a part file somewhere else, with the right inode: neither looking nor cleaning up touches that."""
+    (tmp_path / "out").mkdir()
+    victim = tmp_path / f".p2pal-{ID[:8]}-0.part"
+    victim.write_bytes(bytes(3 << 20))
+    found = victim.stat()
+    kept = Kept(tmp_path, [file_entry(b"x", bytes(3 << 20))])
+    part = (found.st_dev, found.st_ino)
+    kept.journal.write(
+        Begun(0, part, 3 << 20, 0, path), Claimed(0, 0, bytes(32)), Finishings([Finishing(0, part, bytes(32), part)])
+    )
+    kept.stop()
+    resume, starts_over = kept.look()
+    assert not resume.claims
+    assert not resume.done
+    assert len(starts_over) == 1
+    kept.sink.discard_all()
+    kept.stop()
+    assert victim.stat().st_size == 3 << 20

@@ -148,7 +148,7 @@ class Arriving:
         if piece is not None and offset == piece.next and stop <= piece.stop:
             self._put(piece, offset, data)
             return
-        view = memoryview(data)
+        view, start = memoryview(data), offset
         if self._again >= 0:
             view, offset, self._again = view[self._again - offset :], self._again, -1
         while view:
@@ -159,7 +159,8 @@ class Arriving:
             try:
                 self._put(piece, offset, part)
             except OSError:
-                self._again = offset  # what came before it in these bytes is hashed
+                if offset > start:  # what came before in these bytes is hashed
+                    self._again = offset
                 raise
             offset += len(part)
             view = view[len(part) :]

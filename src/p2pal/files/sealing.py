@@ -84,12 +84,12 @@ def finish_entries(entries: Iterator[tuple[int, Entry]], touch: Touch, finisher:
     yield from _sync(touched, finisher)
 
 
-def in_chunks(results: Iterable[SinkResult], size: int = RESULTS) -> Iterator[list[SinkResult]]:
-    """Yield the results in lists of so many, the last one shorter."""
+def in_chunks(results: Iterable[SinkResult]) -> Iterator[list[SinkResult]]:
+    """Yield the results in lists of :data:`RESULTS`, the last one shorter."""
     chunk: list[SinkResult] = []
     for result in results:
         chunk.append(result)
-        if len(chunk) >= size:
+        if len(chunk) >= RESULTS:
             yield chunk
             chunk = []
     if chunk:

@@ -37,6 +37,31 @@ def test_short_writes_are_continued(directory: Directory, tmp_path: Path, monkey
     file.discard()
 
 
+def test_bytes_that_the_disk_refused_may_be_written_again(
+    directory: Directory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = os.urandom(3 * PIECE)
+    file = arriving(directory, data)
+    pwrite, refusals = os.pwrite, iter([True, False, True, True, False] * 20)
+
+    def refuse(fd: int, part: bytes, offset: int) -> int:
+        if next(refusals, False):
+            raise OSError(28, "No space left on device")
+        return pwrite(fd, memoryview(part)[: PIECE // 3], offset)
+
+    monkeypatch.setattr(os, "pwrite", refuse)
+    for start, stop in ((0, 1000), (1000, 2 * PIECE + 7), (2 * PIECE + 7, 3 * PIECE)):
+        for _ in range(100):
+            try:
+                file.write(start, data[start:stop])
+                break
+            except OSError:
+                continue
+    assert file.has_digest(digest_of(data))
+    assert (tmp_path / "part").read_bytes() == data
+    file.discard()
+
+
 def test_pieces_may_be_in_work_side_by_side(directory: Directory) -> None:
     data = os.urandom(3 * PIECE)
     file = arriving(directory, data)

@@ -160,3 +160,42 @@ def test_sizes_are_said_in_units_people_read(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(shutil, "disk_usage", lambda _: _Usage(10**12, 0, 999))
     with pytest.raises(DiskError, match=r"2\.5 GB to receive, 999 bytes free, 2\.5 GB missing"):
         planned(tmp_path, (b"a", FILE)).check_space(2_500_000_999)
+
+
+def test_a_placement_is_restored_from_its_records(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"old")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "l").mkdir()
+    tops = ((b"a", FILE), (b"d", DIRECTORY), (b"l", LINK), (b"n", FILE))
+    placement = planned(tmp_path, *tops, overwrite=True)
+    target = placement.target("abcd2345")
+    assert target.root == bytes(tmp_path)
+    assert target.consent_ns == placement.consent_ns
+    assert target.consent_ns > 0
+    restored = Placement.restored(
+        tmp_path, target.identity, {each.top: each for each in placement.records()}, target.consent_ns
+    )
+    assert [restored.place(top) for top, _ in tops] == [placement.place(top) for top, _ in tops]
+    assert restored.target("abcd2345") == target
+    assert restored.merges
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "d", "l"]
+
+
+def test_the_root_is_made_for_the_record(tmp_path: Path) -> None:
+    placement = planned(tmp_path / "new", (b"a", FILE), (b"b", FILE))
+    target = placement.target("abcd2345")
+    found = (tmp_path / "new").stat()
+    assert target.identity == (found.st_dev, found.st_ino)
+    assert target.consent_ns == 0
+    assert placement.target("abcd2345") == target
+    (tmp_path / "new").rename(tmp_path / "moved")
+    (tmp_path / "new").mkdir()
+    with pytest.raises(DiskError, match="another directory"):
+        placement.target("abcd2345")
+
+
+def test_another_directory_is_not_the_one_from_before(tmp_path: Path) -> None:
+    with pytest.raises(DiskError, match="another directory than before"):
+        Placement.restored(tmp_path, (0, 0), {}, 0)
+    with pytest.raises(DiskError, match="not there any more"):
+        Placement.restored(tmp_path / "gone", (0, 0), {}, 0)

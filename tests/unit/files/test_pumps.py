@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -8,15 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.files.disk import Disk, digest_of, directory_entry, file_entry, job_for, snapshot, walk_of
+from tests.unit.files.disk import (
+    Disk,
+    digest_of,
+    directory_entry,
+    file_entry,
+    job_for,
+    part_files,
+    snapshot,
+    walk_of,
+)
+from tests.unit.files.kept import Kept
 
 from p2pal.errors import ProtocolError
-from p2pal.files import pumps
+from p2pal.files import arriving, pumps
 from p2pal.files.pumps import READ_AHEAD, ReadPump, WritePump
 from p2pal.files.source import Source
 from p2pal.transfer import ops
+from p2pal.transfer.checkpoint import Claimed, Record
 from p2pal.transfer.pieces import piece_size
-from p2pal.wire.transfer import Entry, Kind
+from p2pal.wire.transfer import Entry, Kind, Reason
 
 Runner = Callable[[Coroutine[Any, Any, None]], None]
 TOP = [(b"top", Kind.DIRECTORY)]
@@ -318,3 +330,187 @@ def test_threads_survive_a_loop_that_is_gone(tmp_path: Path, run: Runner) -> Non
     assert not writer._thread.is_alive()
     reader.close()
     assert reader.join(60)
+
+
+class Full:
+    """A disk that is full until it is emptied."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, number: int = errno.ENOSPC) -> None:
+        self.full = True
+        self.number = number
+        self.tries = 0
+        self.tried = threading.Event()
+        self._write = arriving._write_some
+        monkeypatch.setattr(arriving, "_write_some", self._write_some)
+        monkeypatch.setattr(pumps, "RETRY_SECONDS", 0.01)
+
+    def _write_some(self, fd: int, data: bytes | memoryview, offset: int) -> int:
+        """Take half of it, then nothing."""
+        if not self.full:
+            return self._write(fd, data, offset)
+        self.tries += 1
+        if self.tries >= 5:
+            self.tried.set()
+        if self.tries % 2:
+            return self._write(fd, memoryview(data)[: len(data) // 2], offset)
+        raise OSError(self.number, os.strerror(self.number))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Runner, number: int) -> None:
+    disk = Disk(tmp_path, [(b"x", Kind.FILE)])
+    data = os.urandom((1 << 20) + 70_000)
+    full = Full(monkeypatch, number)
+
+    async def main() -> None:
+        pump = WritePump(disk.sink)
+        assert not pump.held
+        pump.submit(
+            [
+                ops.Begin(0, file_entry(b"x", data), 1 << 20),
+                ops.Write(0, 0, data[:1000]),
+                ops.Write(0, 1000, data[1000:]),  # across two pieces
+                ops.Finish(0, digest_of(data)),
+            ]
+        )
+        executed = 0
+        while not pump.held:
+            results, count = await pump.get()
+            assert results == []
+            executed += count
+        assert executed == 1
+        assert await asyncio.to_thread(full.tried.wait, 60)
+        full.full = False
+        writing = Writing(pump)
+        await writing.until(1)
+        assert writing.results == [ops.EntryDone(0)]
+        assert executed + writing.executed == 4
+        assert not pump.held
+        await pump.close()
+
+    run(main())
+    assert snapshot(tmp_path) == {b"x": data}
+
+
+def test_who_waits_no_longer_hears_that_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Runner
+) -> None:
+    disk = Disk(tmp_path, [(b"x", Kind.FILE)])
+    Full(monkeypatch)
+
+    async def main() -> None:
+        pump = WritePump(disk.sink)
+        pump.submit([ops.Begin(0, file_entry(b"x", b"data"), 1 << 20), ops.Write(0, 0, b"data")])
+        while not pump.held:
+            await pump.get()
+        pump.give_up()
+        writing = Writing(pump)
+        await writing.until(1)
+        (failed,) = writing.results
+        assert isinstance(failed, ops.EntryFailed)
+        assert failed.reason is Reason.DISK
+        await pump.close()
+        assert not pump.held
+
+    run(main())
+    assert snapshot(tmp_path) == {}
+
+
+def test_closing_ends_the_wait_for_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Runner) -> None:
+    disk = Disk(tmp_path, [(b"x", Kind.FILE)])
+    Full(monkeypatch)
+    monkeypatch.setattr(pumps, "RETRY_SECONDS", 3600.0)
+
+    async def main() -> None:
+        pump = WritePump(disk.sink)
+        pump.submit([ops.Begin(0, file_entry(b"x", b"data"), 1 << 20), ops.Write(0, 0, b"data")])
+        while not pump.held:
+            await pump.get()
+        assert await pump.close() == []
+
+    run(main())
+    assert snapshot(tmp_path) == {}
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_closing_keeps_the_unfinished_if_told(tmp_path: Path, run: Runner, keep: bool) -> None:
+    data = os.urandom(2 << 20)
+    kept = Kept(tmp_path, [file_entry(b"x", data)])
+
+    async def main() -> None:
+        pump = WritePump(kept.sink)
+        pump.submit([ops.Begin(0, kept.entries[0], 1 << 20), ops.Write(0, 0, data[:1000])])
+        executed = 0
+        while executed < 2:
+            executed += (await pump.get())[1]
+        assert await pump.close(keep) == []
+        assert await pump.close(not keep) == []
+
+    run(main())
+    kept.journal.close()
+    assert bool(part_files(kept.out)) is keep
+    resume, _ = kept.look()
+    assert bool(resume.claims) is keep
+    kept.stop()
+
+
+def test_after_a_fault_of_the_peer_the_unfinished_is_kept(tmp_path: Path, run: Runner) -> None:
+    data = os.urandom(2 << 20)
+    kept = Kept(tmp_path, [file_entry(b"x", data)])
+
+    async def main() -> None:
+        pump = WritePump(kept.sink)
+        pump.submit([ops.Begin(0, kept.entries[0], 1 << 20), ops.Write(0, 0, data[:1000]), ops.Write(7, 0, b"x")])
+        with pytest.raises(ProtocolError):
+            await Writing(pump).until(1)
+        await pump.close()
+
+    run(main())
+    kept.journal.close()
+    assert kept.look()[0].claims[0].head == 1000
+    kept.stop()
+
+
+def test_what_arrived_is_claimed_though_nothing_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Runner
+) -> None:
+    monkeypatch.setattr("p2pal.files.sink.CLAIM_SECONDS", 0.01)
+    data = os.urandom(2 << 20)
+    kept = Kept(tmp_path, [file_entry(b"x", data)])
+    claimed = threading.Event()
+    write = kept.journal.write
+
+    def heard(*records: Record, durable: bool = False) -> bool:
+        written = write(*records, durable=durable)
+        if Claimed(0, 0, b"", 0, 1000) in records and durable:
+            claimed.set()
+        return written
+
+    monkeypatch.setattr(
+        type(kept.journal), "write", lambda _, *records, durable=False: heard(*records, durable=durable)
+    )
+
+    async def main() -> None:
+        pump = WritePump(kept.sink)
+        pump.submit([ops.Begin(0, kept.entries[0], 1 << 20), ops.Write(0, 0, data[:1000])])
+        assert await asyncio.to_thread(claimed.wait, 60)
+        await pump.close(keep=True)
+
+    run(main())
+    kept.journal.close()
+
+
+def test_a_source_may_outlive_its_pump(tmp_path: Path, run: Runner) -> None:
+    source, entries = tree_of(tmp_path, 2)
+
+    async def main() -> None:
+        for index in (1, 2):
+            pump = ReadPump(source, close_source=False)
+            pump.submit(job_for(index, entries[index]))
+            results, _ = await read_all(pump, 1)
+            assert isinstance(results[-1], ops.FileRead)
+            pump.close()
+            assert await asyncio.to_thread(pump.join, 60)
+
+    run(main())
+    source.close()

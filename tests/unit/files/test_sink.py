@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import tracemalloc
@@ -18,6 +19,7 @@ from tests.unit.files.disk import (
     public_directory,
     snapshot,
 )
+from tests.unit.files.kept import Kept
 
 from p2pal.errors import DiskError, ProtocolError
 from p2pal.files import sink as sink_module
@@ -519,3 +521,100 @@ def test_sinks_leave_no_open_files(tmp_path: Path) -> None:
         disk.seal()
         disk.begin(file_entry(b"top/z", b"12"))
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+# What is kept
+
+
+BIG = os.urandom(2 * PIECE + 100)
+
+
+def test_nothing_is_claimed_after_a_failed_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sink_module, "CLAIM_SECONDS", 0.0)
+    kept = Kept(tmp_path, [file_entry(b"x", BIG)])
+    kept.begin(0)
+    kept.piece(0, 0, BIG)
+    file = kept.sink._working[0]
+    kept.sink.poll(idle=True)
+    assert file.syncing is not None
+    file.syncing.result()
+    kept.sink.poll(idle=True)
+
+    def broken(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("p2pal.files.finisher.sync_file", broken)
+    with contextlib.suppress(OSError):
+        file.settle()
+    failed: list[ops.SinkResult] = []
+    for offset in range(PIECE, 2 * PIECE, PIECE // 4):
+        if not failed:
+            failed += kept.do(ops.Write(0, offset, BIG[offset : offset + PIECE // 4]))
+            with contextlib.suppress(OSError):
+                if file.syncing is not None:
+                    file.syncing.result()
+    failed += kept.sink.poll(idle=True)
+    assert failed == [ops.EntryFailed(0, Reason.DISK, "Input/output error")]
+    monkeypatch.undo()
+    kept.stop()
+    resume, _ = kept.look()
+    assert list(resume.claims[0].leaves) == [0]
+    assert resume.claims[0].head == 0
+    assert not resume.claims[0].trusted
+    kept.stop()
+
+
+def test_a_file_of_one_piece_is_not_kept(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, [file_entry(b"x", b"12")])
+    kept.begin(0)
+    kept.do(ops.Write(0, 0, b"1"), ops.Suspend(0), ops.Write(0, 1, b"2"))
+    assert part_files(kept.out) == []
+    kept.stop()
+    assert kept.look()[0].claims == {}
+    kept.stop()
+
+
+def test_what_earlier_sessions_left_goes_when_all_is_given_up(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, [file_entry(b"x", BIG), file_entry(b"y", BIG)])
+    for index in (0, 1):
+        kept.begin(index)
+        kept.piece(index, 0, BIG)
+    kept.stop()
+    assert len(part_files(kept.out)) == 2
+    resume, _ = kept.look()
+    kept.begin(1, resume.claims[1])
+    kept.do(ops.Discard(0))
+    assert len(part_files(kept.out)) == 1
+    kept.sink.discard_all()
+    assert part_files(kept.out) == []
+    kept.stop()
+    assert kept.look()[0].claims == {}
+    kept.stop()
+
+
+def test_a_target_that_is_gone_keeps_what_is_claimed(tmp_path: Path) -> None:
+    entries = [directory_entry(b"top"), file_entry(b"top/x", b"1"), file_entry(b"top/y", b"1")]
+    kept = Kept(tmp_path, entries)
+    kept.do(ops.MakeDirectory(0, entries[0]))
+    kept.out.rename(tmp_path / "away")
+    kept.begin(1)  # the handles still lead there
+    kept.do(ops.Discard(1))
+    (tmp_path / "away" / "top").rename(tmp_path / "top")
+    assert kept.begin(2) == []
+    kept.do(ops.Discard(2))
+    (tmp_path / "top").rmdir()
+    (failed,) = kept.do(ops.Begin(1, entries[1], PIECE))
+    assert failed == ops.EntryFailed(1, Reason.DISK, "the directory that is written to is gone")
+    kept.stop()
+
+
+def test_many_links_are_told_in_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2pal.files.sealing.RESULTS", 2)
+    told: list[list[ops.SinkResult]] = []
+    with Disk(tmp_path, TOP) as disk:
+        disk.sink.set_listener(lambda: None, told.append)
+        disk.directory(b"top")
+        for number in range(5):
+            disk.link(b"top/%d" % number, b"x")
+        assert disk.do(ops.Seal()) == [ops.Sealed()]
+    assert [len(chunk) for chunk in told] == [2, 2, 1, 1]
