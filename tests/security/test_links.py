@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.unit.files.disk import Disk, digest_of, directory_entry, file_entry, snapshot
-from tests.unit.files.kept import Kept
+from tests.unit.files.sessions import Kept
 
 from p2pal.errors import DiskError
 from p2pal.files.placement import plan

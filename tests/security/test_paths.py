@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.unit.files.disk import Disk, digest_of, directory_entry, file_entry, link_entry, part_files, snapshot
-from tests.unit.files.kept import ID, Kept
+from tests.unit.files.sessions import ID, Kept
 
 from p2pal.errors import CheckpointError, ProtocolError
 from p2pal.files.names import check_path

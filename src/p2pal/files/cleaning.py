@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from p2pal.files.failures import error_text, sink_failure
-from p2pal.files.names import check_path, part_name
+from p2pal.files.names import check_path, part_name, part_names
 from p2pal.files.renames import Identity
 from p2pal.files.rooted import Directory, Tree, open_root, release_all
 from p2pal.transfer.checkpoint import Begun, Finishing, Header
@@ -127,7 +127,8 @@ class _Cleaning:
             directory.release()
 
     def _remove_from(self, directory: Directory, name: bytes, file: Begun, finishing: Finishing | None) -> None:
-        part = part_name(self._tag, file.index)
+        first = part_name(self._tag, file.index)
+        part = next((name for name in part_names(self._tag, file.index) if directory.has(name, file.part)), first)
         found = directory.status(part)
         if found is None:
             return

@@ -297,6 +297,9 @@ class Sink:
                 self._make_room()
                 file.unpark()
             file.write(op.offset, op.data)
+        except OSError as error:
+            return self._refuse(op.index, file.entry.path, error)
+        try:
             if file.unsynced >= SYNC_BYTES:
                 file.settle()  # a disk that is slower than the network slows the writer here
                 self._sync(file)
@@ -305,8 +308,8 @@ class Sink:
                     self._sync(file)
             elif self._journal is not None:
                 self._note_unclaimed(file)
-        except OSError as error:
-            return self._refuse(op.index, file.entry.path, error)
+        except OSError as error:  # an earlier sync failed: what it lost cannot be written again
+            return self._fail(op.index, *sink_failure(error))
         return []
 
     def _check_piece(self, op: CheckPiece) -> list[SinkResult]:

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.files.disk import digest_of, file_entry
+from tests.unit.files.disk import as_nobody, digest_of, file_entry, public_directory
 
 from p2pal.errors import ProtocolError
-from p2pal.files.arriving import MAX_PIECES_IN_WORK, Arriving
+from p2pal.files.arriving import MAX_PIECES_IN_WORK, Arriving, open_own
 from p2pal.files.rooted import Directory, open_root
+from p2pal.transfer.checkpoint import Claim, Claimed
 from p2pal.transfer.ops import Begin
 from p2pal.transfer.pieces import leaf
 
@@ -118,3 +119,81 @@ def test_no_part_file_is_taken_over(directory: Directory, tmp_path: Path) -> Non
     with pytest.raises(FileExistsError):
         arriving(directory, b"1")
     assert not (tmp_path / "elsewhere").exists()
+
+
+# Going on
+
+
+def test_a_part_file_with_its_final_mode_can_be_opened_again() -> None:
+    with public_directory() as path, as_nobody():
+        (path / "part").write_bytes(b"12345")
+        (path / "part").chmod(0o400)
+        found = (path / "part").stat()
+        opened = open_root(os.fsencode(path))
+        fd = open_own(opened, b"part", (found.st_dev, found.st_ino))
+        assert os.pwrite(fd, b"x", 0) == 1
+        os.close(fd)
+        (path / "part").chmod(0o400)
+        with pytest.raises(FileNotFoundError):
+            open_own(opened, b"part", (found.st_dev, found.st_ino + 1))
+        assert (path / "part").stat().st_mode & 0o777 == 0o400
+        opened.release()
+
+
+def test_claims_name_what_is_checked_and_the_head_of_the_next(directory: Directory) -> None:
+    data = os.urandom(5 * PIECE)
+    leaves = [leaf(data[i * PIECE : (i + 1) * PIECE]) for i in range(5)]
+    file = arriving(directory, data)
+    assert file.claim() == []
+    assert not file.claims
+    for piece in (0, 1, 3):
+        file.write(piece * PIECE, data[piece * PIECE : (piece + 1) * PIECE])
+    assert file.claim() == []  # complete, but nobody said what they must be
+    for piece in (0, 1, 3):
+        assert file.has_leaf(piece, leaves[piece])
+    file.write(2 * PIECE, data[2 * PIECE : 2 * PIECE + 7])
+    assert file.claim() == [
+        Claimed(0, 0, leaves[0] + leaves[1], 2, 7),
+        Claimed(0, 3, leaves[3], 2, 7),
+    ]
+    assert file.claims
+    assert file.claim() == []
+    file.write(2 * PIECE + 7, data[2 * PIECE + 7 : 2 * PIECE + 9])
+    assert file.claim() == [Claimed(0, 0, b"", 2, 9)]
+    assert file.reset(1)
+    assert not file.reset(2)
+    assert file.claim_again() == [Claimed(0, 0, leaves[0]), Claimed(0, 3, leaves[3])]
+    file.discard()
+
+
+def test_a_claim_is_gone_on_with(directory: Directory, tmp_path: Path) -> None:
+    data = os.urandom(3 * PIECE)
+    (tmp_path / "part").write_bytes(data[: PIECE + 5] + b"behind")
+    found = (tmp_path / "part").stat()
+    claim = Claim((found.st_dev, found.st_ino), {0: leaf(data[:PIECE])}, 1, 5)
+    file = Arriving(Begin(0, file_entry(b"x", data), PIECE, claim), directory, b"part", b"x")
+    assert file.unverified == {0}
+    file.write(PIECE + 5, data[PIECE + 5 : 2 * PIECE])
+    assert file.has_leaf(1, leaf(data[PIECE : 2 * PIECE]))
+    file.write(2 * PIECE, data[2 * PIECE :])
+    assert file.has_digest(digest_of(data))
+    with pytest.raises(ProtocolError):
+        file.write(0, b"x")
+    assert (tmp_path / "part").read_bytes() == data
+    file.leave()
+    assert (tmp_path / "part").exists()
+
+
+def test_a_claim_on_more_than_there_is_fails(directory: Directory, tmp_path: Path) -> None:
+    (tmp_path / "part").write_bytes(bytes(10))
+    found = (tmp_path / "part").stat()
+    before = len(os.listdir("/proc/self/fd"))
+    for claim in (
+        Claim((found.st_dev, found.st_ino), {}, 0, 11),
+        Claim((found.st_dev, found.st_ino), {}, 0, PIECE),
+        Claim((found.st_dev, found.st_ino + 1), {}, 0, 5),
+    ):
+        with pytest.raises(OSError):
+            Arriving(Begin(0, file_entry(b"x", bytes(2 * PIECE)), PIECE, claim), directory, b"part", b"x")
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert (tmp_path / "part").read_bytes() == bytes(10)

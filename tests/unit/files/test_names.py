@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pal.files.names import check_link, check_path, free_name, is_part_name, part_name
+from p2pal.files.names import check_link, check_path, free_name, is_part_name, part_name, part_names
 
 
 @pytest.mark.parametrize(
@@ -75,6 +75,13 @@ def test_windows_refuses_more(path: bytes) -> None:
 def test_windows_takes_ordinary_names() -> None:
     assert check_path("photos/\u00e9t\u00e9 (1).jpg".encode(), windows=True) is None
     assert check_path(b"console/com10/nullable", windows=True) is None
+
+
+def test_an_entry_has_several_part_names_that_no_other_has() -> None:
+    names = [name for index in range(20) for name in part_names("abcd2345", index)]
+    assert names[0] == part_name("abcd2345", 0)
+    assert len(set(names)) == len(names)
+    assert all(map(is_part_name, names))
 
 
 def test_part_names_are_ours_alone() -> None:

@@ -19,7 +19,7 @@ from tests.unit.files.disk import (
     snapshot,
     walk_of,
 )
-from tests.unit.files.kept import Kept
+from tests.unit.files.sessions import Kept
 
 from p2pal.errors import ProtocolError
 from p2pal.files import arriving, pumps

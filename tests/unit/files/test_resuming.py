@@ -5,14 +5,16 @@ import random
 from pathlib import Path
 
 import pytest
-from tests.unit.files.disk import directory_entry, file_entry, link_entry, part_files, snapshot
-from tests.unit.files.kept import PIECE, TAG, Kept
+from tests.unit.files.disk import digest_of, directory_entry, file_entry, link_entry, part_files, snapshot
+from tests.unit.files.sessions import PIECE, TAG, Kept
 
 from p2pal.errors import DiskError
 from p2pal.files import resuming, targets
+from p2pal.files.journal import Journal
 from p2pal.files.placement import Policy
+from p2pal.files.rooted_handles import HandleDirectory
 from p2pal.transfer import ops
-from p2pal.transfer.checkpoint import Done, Finishing, Finishings, Resume
+from p2pal.transfer.checkpoint import Done, Finishing, Finishings, Record, Resume
 from p2pal.transfer.pieces import leaf
 from p2pal.wire.transfer import Reason
 
@@ -405,4 +407,45 @@ def test_what_the_checkpoint_says_of_other_entries_is_passed_over(tmp_path: Path
     resume, starts_over = kept.look(TREE[:1])
     assert not resume.done
     assert starts_over == []
+    kept.stop()
+
+
+def test_a_claim_that_the_sender_refutes_is_not_believed_again(tmp_path: Path) -> None:
+    """The source changed: what is here is as it was, but it is not what is wanted now."""
+    kept = half_arrived(tmp_path)
+    resume, _ = kept.look()
+    kept.begin(0, resume.claims[0])
+    assert kept.do(ops.CheckPiece(0, 0, bytes(32))) == [ops.PieceBad(0, 0)]
+    kept.stop()
+    resume, _ = kept.look()
+    assert resume.claims == {}
+    kept.stop()
+
+
+def test_the_checkpoint_hears_of_a_batch_before_the_first_rename(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Kept(tmp_path, [file_entry(b"a", SMALL), file_entry(b"b", SMALL)])
+    log: list[str] = []
+    write, rename = type(kept.journal).write, HandleDirectory.rename_new
+
+    def note(journal: Journal, *records: Record, durable: bool = False) -> bool:
+        log.extend(f"{type(record).__name__}{' durable' * durable}" for record in records)
+        return write(journal, *records, durable=durable)
+
+    def note_rename(directory: HandleDirectory, source: bytes, target: bytes) -> None:
+        log.append("rename")
+        rename(directory, source, target)
+
+    monkeypatch.setattr(Journal, "write", note)
+    monkeypatch.setattr(HandleDirectory, "rename_new", note_rename)
+    monkeypatch.setattr(HandleDirectory, "sync", lambda _: log.append("sync"))
+    kept.begin(0)
+    kept.begin(1)
+    for index in (0, 1):
+        kept.do(ops.Write(index, 0, SMALL))
+    kept.sink.execute(ops.Finish(0, digest_of(SMALL)))
+    kept.sink.execute(ops.Finish(1, digest_of(SMALL)))
+    kept.seal()
+    assert log == ["Begun", "Begun", "Finishings durable", "rename", "rename", "sync", "Done"]
     kept.stop()

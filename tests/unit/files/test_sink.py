@@ -19,7 +19,7 @@ from tests.unit.files.disk import (
     public_directory,
     snapshot,
 )
-from tests.unit.files.kept import Kept
+from tests.unit.files.sessions import Kept
 
 from p2pal.errors import DiskError, ProtocolError
 from p2pal.files import sink as sink_module
