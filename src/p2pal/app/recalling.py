@@ -95,6 +95,11 @@ class Recalled:
         """The directory that is written into."""
         return self._placement.root
 
+    @property
+    def renamed(self) -> dict[str, str]:
+        """The offered top-level names that differ from those on disk, with the latter."""
+        return self._placement.renamed
+
     def open_sink(self) -> Sink:
         """Open the disk. Blocks."""
         return Sink(self._placement, self.header.id[:SHOWN], journal=self.journal, resume=self._state)

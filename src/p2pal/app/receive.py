@@ -136,7 +136,7 @@ class _Receive(Shell):
             async with asyncio.timeout(PATH_WAIT):
                 await stream.path_known.wait()
         try:
-            if not await self._go_on(stream):
+            if not await self._go_on(stream, offer):
                 await self._begin(stream, offer)
         except P2palError as error:
             # The disk, or the person's way out of the question; the sender hears of it, and the caller which it was.
@@ -151,7 +151,7 @@ class _Receive(Shell):
             if stream.peer is not None:
                 stream.peer.abandon(error)
 
-    async def _go_on(self, stream: ReceiveStream) -> bool:
+    async def _go_on(self, stream: ReceiveStream, offer: OfferComplete) -> bool:
         """Go on with the transfer that the sender proves to know; False if there is none."""
         machine, peer = self._machine, stream.peer
         if not machine.offered_proof or peer is None:
@@ -161,6 +161,7 @@ class _Receive(Shell):
             self._emit(StartingOver(reason=found))
             return False
         self._journal = found.journal
+        self._emit(_described(offer))
         for name, reason in found.restarts:
             self._emit(StartingOver(reason=reason, name=name))
         sink = await asyncio.to_thread(found.open_sink)
@@ -168,22 +169,14 @@ class _Receive(Shell):
             stream.resumes, stream.where = found.header.id, str(found.root)
             machine.accept(monotonic(), resume=found.resume, proof=found.proof)
             stream.drain()
+            self._emit(Accepted(files=offer.files, total=offer.total, renamed=found.renamed))
         return True
 
     def _disk_full(self) -> None:
         self._disk_reason = Reason.DISK
 
     async def _begin(self, stream: ReceiveStream, offer: OfferComplete) -> None:
-        offered = Offered(
-            tops=[
-                Top(name=name_text(top.path), kind=_KINDS[top.kind], files=top.files, size=top.size)  # type: ignore[arg-type]
-                for top in offer.tops
-            ],
-            more=offer.more,
-            files=offer.files,
-            entries=offer.entries,
-            total=offer.total,
-        )
+        offered = _described(offer)
         self._emit(offered)
         placement = await asyncio.to_thread(self._plan, offer)
         replace = self._options.overwrite
@@ -233,12 +226,26 @@ class _Receive(Shell):
         """Give the checkpoint up, or keep it and return the event that tells how to go on."""
         journal, stream = self._journal, self._current
         if stream is not None:
-            await stream.end_writing()
+            await stream.end_writing(hasty=self._cancelled)
         if journal is None or stream is None:
             return None
         tracker = stream.tracker
         if tracker.complete:
-            await asyncio.to_thread(journal.remove)
+            # Until the sender is known to know, it may come again: then this says that all is here.
+            await asyncio.to_thread(journal.remove if stream.confirmed else journal.close)
             return None
         journal.close()
         return saved(journal, "receive", self._connect.shown_server, min(tracker.done, tracker.total), tracker.total)
+
+
+def _described(offer: OfferComplete) -> Offered:
+    return Offered(
+        tops=[
+            Top(name=name_text(top.path), kind=_KINDS[top.kind], files=top.files, size=top.size)  # type: ignore[arg-type]
+            for top in offer.tops
+        ],
+        more=offer.more,
+        files=offer.files,
+        entries=offer.entries,
+        total=offer.total,
+    )

@@ -21,8 +21,11 @@ from p2pal.transfer.receiver import Receiver
 CLOSE_WAIT: Final = 2.0
 """Seconds that the sender gets to close the session after our last word."""
 
-SUSPEND_LIMIT: Final = 1.5
+SUSPEND_LIMIT: Final = 20.0
 """Seconds that the disk gets to take what is under way when the transfer stops; the checkpoint claims no more."""
+
+HASTY_SUSPEND_LIMIT: Final = 0.5
+"""And as many when a person waits for the prompt."""
 
 
 class ReceiveStream(Stream):
@@ -82,13 +85,13 @@ class ReceiveStream(Stream):
         self._writer = asyncio.create_task(self._collect(self._pump))
         return not self._machine.done
 
-    async def end_writing(self) -> None:
+    async def end_writing(self, *, hasty: bool) -> None:
         """Close the disk: finish what is verified, keep what is not for another session."""
         if self._pump is None:
             return
         closing = asyncio.create_task(self._pump.close(keep=True))
         # A disk that does not answer keeps nobody: what is not known to be on it is not claimed.
-        await asyncio.wait((closing,), timeout=SUSPEND_LIMIT)
+        await asyncio.wait((closing,), timeout=HASTY_SUSPEND_LIMIT if hasty else SUSPEND_LIMIT)
         if closing.done():
             closing.result()
 

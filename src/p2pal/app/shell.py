@@ -27,7 +27,7 @@ TTL_SLACK: Final = 30.0
 FAREWELL: Final = 1.5
 """Seconds that the server gets to hear that we leave;"""
 
-HASTY_FAREWELL: Final = 0.4
+HASTY_FAREWELL: Final = 0.3
 """and as many when a person waits for the prompt."""
 
 

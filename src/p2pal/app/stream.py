@@ -23,7 +23,7 @@ from p2pal.wire.transfer import Reason
 TICK: Final = 0.2
 """Seconds between two looks at progress and timers: what a person sees moves smoothly, and costs nothing."""
 
-STOP_LIMIT: Final = 1.2
+STOP_LIMIT: Final = 0.8
 """Seconds that the peer gets, once the user stops us, to tell what became of the files on their way."""
 
 
@@ -58,6 +58,7 @@ class Stream(ABC):
     Attributes:
         peer: The other side, once :meth:`run` has begun.
         path_known: Set once it is known which way the peer is reached.
+        confirmed: The other side ended the session, and all was well there.
     """
 
     def __init__(self, machine: Machine, tracker: Tracker, emit: Callable[[AnyEvent], None]) -> None:
@@ -69,6 +70,7 @@ class Stream(ABC):
         self.tracker = tracker
         self.peer: Peer | None = None
         self.path_known = asyncio.Event()
+        self.confirmed = False
 
     @property
     def path(self) -> str:
@@ -198,9 +200,10 @@ class Stream(ABC):
     def peer_moved(self) -> None:  # noqa: B027 - a receiver has nothing to do then
         """The code's mailbox is free; only a sender's is used again."""
 
-    def peer_closed(self, code: int, reason: str) -> None:  # noqa: ARG002 - the machine knows better why
+    def peer_closed(self, code: int, reason: str) -> None:
         """The other side ended the session; its last records came before, unless it did not wait for them to."""
         self._peer_stopped = reason == Interrupted.code
+        self.confirmed = code == 0
         self.drain()
 
 
