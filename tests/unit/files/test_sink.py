@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import tracemalloc
@@ -529,38 +530,47 @@ def test_sinks_leave_no_open_files(tmp_path: Path) -> None:
 BIG = os.urandom(2 * PIECE + 100)
 
 
-def test_nothing_is_claimed_after_a_failed_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sink_module, "CLAIM_SECONDS", 0.0)
-    kept = Kept(tmp_path, [file_entry(b"x", BIG)])
-    kept.begin(0)
-    kept.piece(0, 0, BIG)
-    file = kept.sink._working[0]
-    kept.sink.poll(idle=True)
-    assert file.syncing is not None
-    file.syncing.result()
-    kept.sink.poll(idle=True)
-
-    def broken(_: int) -> None:
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr("p2pal.files.finisher.sync_file", broken)
-    with contextlib.suppress(OSError):
-        file.settle()
+def claim_all(kept: Kept) -> list[ops.SinkResult]:
+    """Wait until all that arrived is claimed, or a sync failed."""
     failed: list[ops.SinkResult] = []
-    for offset in range(PIECE, 2 * PIECE, PIECE // 4):
-        if not failed:
-            failed += kept.do(ops.Write(0, offset, BIG[offset : offset + PIECE // 4]))
+    while kept.sink._unclaimed and not failed:
+        failed += kept.sink.poll(idle=True)
+        for file in kept.sink._working.values():
             with contextlib.suppress(OSError):
                 if file.syncing is not None:
                     file.syncing.result()
-    failed += kept.sink.poll(idle=True)
-    assert failed == [ops.EntryFailed(0, Reason.DISK, "Input/output error")]
-    monkeypatch.undo()
+    return failed
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+@pytest.mark.parametrize("while_idle", [True, False])
+def test_nothing_is_claimed_after_a_failed_sync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, while_idle: bool
+) -> None:
+    monkeypatch.setattr(sink_module, "CLAIM_SECONDS", 0.0)
+    kept = Kept(tmp_path, [file_entry(b"x", BIG)])
+    kept.sink.patient = True  # for writes: what a sync has lost cannot be written again
+    kept.begin(0)
+    kept.piece(0, 0, BIG)
+    assert claim_all(kept) == []
+
+    def broken(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("p2pal.files.finisher.sync_file", broken)
+        kept.do(ops.Write(0, PIECE, BIG[PIECE : PIECE + 1000]))
+        assert claim_all(kept) == []  # nobody has asked yet how it went
+        kept.sink.execute(ops.CheckPiece(0, 0, leaf(BIG[:PIECE])))
+        failed = kept.sink.poll(idle=True) if while_idle else []
+        failed = failed or kept.sink.execute(ops.Write(0, PIECE + 1000, BIG[PIECE + 1000 : PIECE + 2000]))
+    assert failed == [ops.EntryFailed(0, Reason.DISK, os.strerror(number))]
+    assert len(part_files(kept.out)) == 1
     kept.stop()
-    resume, _ = kept.look()
-    assert list(resume.claims[0].leaves) == [0]
-    assert resume.claims[0].head == 0
-    assert not resume.claims[0].trusted
+    claim = kept.look()[0].claims[0]
+    assert list(claim.leaves) == [0]
+    assert claim.head == 0
+    assert not claim.trusted
     kept.stop()
 
 
