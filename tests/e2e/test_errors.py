@@ -141,7 +141,7 @@ def test_a_disk_that_fills_up_stops_the_transfer(sender: Start, receiver: Start,
         write(tmp_path / "tree" / f"{number:02}", content(1000))
     sent = sender("-r", tmp_path / "tree")
     # Bytes enough for all, but inodes for a few.
-    received = receiver(sent.code(), "-out", out, wrapper=with_tmpfs(out, "size=10m,nr_inodes=20"))
+    received = receiver(sent.code(), "-out", out, "--wait", "1s", wrapper=with_tmpfs(out, "size=10m,nr_inodes=20"))
     assert (received.wait(), sent.wait()) == (7, 5)
     assert "the disk is full" in received.err
     assert "the other side's disk is full" in sent.err

@@ -86,10 +86,10 @@ class ReceiveStream(Stream):
         return not self._machine.done
 
     async def end_writing(self, *, hasty: bool) -> None:
-        """Close the disk: finish what is verified, keep what is not for another session."""
+        """Close the disk: finish what is verified; keep what is not for another session, if there may be one."""
         if self._pump is None:
             return
-        closing = asyncio.create_task(self._pump.close(keep=True))
+        closing = asyncio.create_task(self._pump.close(keep=not self.tracker.complete))
         # A disk that does not answer keeps nobody: what is not known to be on it is not claimed.
         await asyncio.wait((closing,), timeout=HASTY_SUSPEND_LIMIT if hasty else SUSPEND_LIMIT)
         if closing.done():
