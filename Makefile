@@ -6,14 +6,16 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # Two workers: most tests wait for processes, and small machines have two cores.
 WORKERS ?= 2
+SOAK ?= 32
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test_integration test_reconnect test_coverage lint format build bench clean
+.PHONY: help demo test test_integration test_resume test_reconnect test_coverage lint format build bench clean
 
 help:
 	@echo "make demo              send files between two processes over WebRTC and compare them"
 	@echo "make test              the whole test suite"
 	@echo "make test_integration  only the end-to-end tests (real processes on loopback)"
+	@echo "make test_resume       only the tests that stop and kill either side (SOAK=500 for as many interruptions)"
 	@echo "make test_reconnect    only the tests that cut a network of their own (root, Linux)"
 	@echo "make test_coverage     the suite with a coverage report"
 	@echo "make lint              ruff, mypy --strict, import-linter"
@@ -43,6 +45,10 @@ test: $(VENV)/.dev
 test_integration: $(VENV)/.dev
 	@sh scripts/system.sh
 	$(BIN)/python -m pytest -n $(WORKERS) tests/e2e
+
+test_resume: $(VENV)/.dev
+	@sh scripts/system.sh
+	P2PAL_SOAK=$(SOAK) $(BIN)/python -m pytest -n $(WORKERS) tests/e2e/test_resume.py tests/e2e/test_resume_rounds.py
 
 test_reconnect: $(VENV)/.dev
 	@sh scripts/system.sh

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -356,6 +357,51 @@ def test_a_disk_that_stays_full_saves_the_transfer(two: Two, tmp_path: Path) -> 
     assert disk.received.kinds[-2:] == ["saved", "error"]
     assert disk.received.event("saved")["done"] >= 4 * MIB
     assert disk.sent.kinds[-2:] == ["saved", "error"]
+
+
+def test_a_target_that_is_taken_away_saves_the_transfer(two: Two, tmp_path: Path) -> None:
+    gate = Gate(tmp_path / "gate")
+    gate.allow(8 * MIB)
+    source = tmp_path / "tree"
+    write(source / "1", content(20 * MIB))
+    write(source / "2", b"second")
+    sent = two.send("-r", source)
+    env = gate.environment | {"P2PAL_HOME": str(two.homes["receive"])}
+    received = two.receive(sent.code(), "-out", two.out, env=env)
+    received.moved(8 * MIB)
+    shutil.rmtree(two.out / "tree")
+    gate.open()
+    two.complete(sent, received, (7, 5))
+    assert received.kinds[-2:] == ["saved", "error"]
+    assert sent.kinds[-2:] == ["saved", "error"]
+    assert not (two.out / "tree").exists()
+    two.complete(*two.resumed(two.checkpoints("send")[0]["id"]))
+    tree_equal(source, two.out / "tree")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("side", ["send", "receive"])
+def test_a_process_that_slept_goes_on(two: Two, tmp_path: Path, side: str) -> None:
+    """As when a laptop's lid was closed: it stands still, and does not know for how long."""
+    gate = Gate(tmp_path / "gate")
+    gate.allow(8 * MIB)
+    source = write(tmp_path / "big", content(40 * MIB))
+    sent = two.send(source, "-max-retries", "inf")
+    env = gate.environment | {"P2PAL_HOME": str(two.homes["receive"])}
+    received = two.receive(sent.code(), "-out", two.out, "-max-retries", "inf", env=env)
+    received.moved(8 * MIB)
+    sleeper, other = (sent, received) if side == "send" else (received, sent)
+    sleeper.signal(signal.SIGSTOP)
+    other.await_(lambda: _silence(other) >= 8, "a long silence", 60)
+    sleeper.signal(signal.SIGCONT)
+    gate.open()
+    two.complete(sent, received)
+    tree_equal(source, two.out / "big")
+    assert sent.kinds.count("accepted") == received.kinds.count("accepted") == 1
+
+
+def _silence(command: Command) -> float:
+    return max((event["seconds"] for event in command.events if event["event"] == "silence"), default=0.0)
 
 
 def test_quiet_mode_says_how_to_go_on(two: Two, tree: Path) -> None:

@@ -1,6 +1,6 @@
 """Stopping and killing either side at random moments, again and again, until everything has arrived.
 
-``make test_resume`` runs these; ``P2PAL_SOAK=500 make test_resume`` runs as many interruptions instead.
+``make test_resume`` runs these; ``make test_resume SOAK=500`` runs as many interruptions instead.
 """
 
 from __future__ import annotations
