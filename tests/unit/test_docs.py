@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from importlib import import_module
@@ -13,11 +14,16 @@ import click
 import pytest
 
 from p2pal import errors
+from p2pal.app import events
 from p2pal.app.options import DEFAULT_SERVER
+from p2pal.cli import checkpoint
+from p2pal.cli.checkpoint_run import json_line
 from p2pal.cli.exit import EXIT_CODES
 from p2pal.cli.main import COMMANDS
 from p2pal.crypto import keys
+from p2pal.files.checkpoints import Summary
 from p2pal.server.state import DENIALS
+from p2pal.transfer import checkpoint as records
 from p2pal.transfer.states import RECEIVER, SENDER
 from p2pal.wire import rendezvous, signal, transfer
 
@@ -48,9 +54,10 @@ def anchors(text: str) -> set[str]:
 
 def section(text: str, heading: str) -> str:
     """What stands between a heading and the next one of any level."""
-    start = re.search(rf"^#+ +{re.escape(heading)}$", text, re.MULTILINE)
+    headings = _FENCE.sub(lambda fence: fence[0].replace("#", " "), text)  # a comment in an example is none
+    start = re.search(rf"^#+ +{re.escape(heading)}$", headings, re.MULTILINE)
     assert start is not None, heading
-    end = _HEADING.search(text, start.end())
+    end = _HEADING.search(headings, start.end())
     return text[start.end() : end.start() if end else len(text)]
 
 
@@ -98,6 +105,10 @@ def default(option: click.Option) -> str:
         return "none"
     if option.name == "serve":
         return "off"
+    if option.name == "resume":
+        return "none"
+    if option.name == "out":
+        return "`.`, or where the transfer was"
     return f"`{option.default}`"
 
 
@@ -112,6 +123,22 @@ def test_flag_tables_are_those_of_the_commands(name: str) -> None:
 def test_every_command_is_in_the_readme() -> None:
     for name in COMMANDS:
         assert f"`p2pal {name}" in README
+
+
+def test_every_checkpoint_command_is_in_the_readme() -> None:
+    table = [codes(command)[0].split()[2] for command, _ in rows(section(README, "p2pal checkpoint"), "command")]
+    assert table == list(checkpoint.COMMANDS)
+
+
+def test_every_key_of_the_list_of_checkpoints_is_told() -> None:
+    told = codes(section(README, "Scripting").partition("`checkpoint list --json` has")[2])
+    assert set(told) == {*json.loads(json_line(Summary("a" * 26, "send"))), "send", "receive"}
+
+
+def test_every_kind_of_event_is_told() -> None:
+    scripting = section(README, "Scripting")
+    for kind in tags(events.AnyEvent):
+        assert f"`{kind}`" in scripting or f'"event":"{kind}"' in scripting, kind
 
 
 def test_exit_codes_are_those_of_the_help_and_of_the_errors() -> None:
@@ -143,7 +170,8 @@ def test_make_targets_exist() -> None:
 
 def test_constants_have_the_values_that_are_told() -> None:
     table = [*rows(section(PROTOCOL, "Limits and constants"), "constant")]
-    table += rows(section(DESIGN, "Congestion control"), "constant")
+    for heading in ("Congestion control", "Checkpoints and resuming", "Staying connected"):
+        table += rows(section(DESIGN, heading), "constant")
     assert table
     for cell, value, _ in table:
         module, _, name = codes(cell)[0].rpartition(".")
@@ -190,6 +218,11 @@ def test_records_and_reasons_are_those_of_the_code() -> None:
     assert told == kinds | {transfer._CHUNK: "Chunk"}
     reasons = {int(number): codes(name)[0] for number, name, _ in rows(section(PROTOCOL, "The transfer"), "reason")}
     assert reasons == {reason.value: reason.name for reason in transfer.Reason}
+
+
+def test_checkpoint_records_are_those_of_the_code() -> None:
+    told = {int(number): codes(name)[0] for number, name, *_ in rows(section(DESIGN, "The checkpoint's file"), "tag")}
+    assert told == {kind.__struct_config__.tag: kind.__name__ for kind in records.Record.__args__}
 
 
 def test_states_are_those_of_the_code() -> None:
