@@ -10,6 +10,9 @@ SMOOTHING: Final = 3.0
 
 MIN_INTERVAL: Final = 0.05
 
+STALL: Final = 3.0
+"""Seconds without a byte after which the rate is 0, and not what is left of the average: nothing moves."""
+
 
 class Meter:
     """An exponentially weighted rate (irregular samples, as in load averages).
@@ -18,10 +21,10 @@ class Meter:
         now: The time at which the work starts, in seconds.
     """
 
-    __slots__ = ("_bytes", "_last", "_rate", "_weight")
+    __slots__ = ("_bytes", "_last", "_moved_at", "_rate", "_weight")
 
     def __init__(self, now: float) -> None:
-        self._last = now
+        self._last = self._moved_at = now
         self._bytes = 0
         self._rate = 0.0
         self._weight = 0.0
@@ -29,6 +32,12 @@ class Meter:
     def sample(self, done: int, now: float) -> float:
         """Tell how many bytes are done in all; return the smoothed rate in bytes per second."""
         elapsed = now - self._last
+        if done > self._bytes:
+            self._moved_at = now
+        elif now - self._moved_at >= STALL:
+            self._rate = self._weight = 0.0
+            self._bytes, self._last = done, now
+            return 0.0
         if elapsed >= MIN_INTERVAL:
             decay = math.exp(-elapsed / SMOOTHING)
             self._rate = self._rate * decay + (done - self._bytes) / elapsed * (1.0 - decay)

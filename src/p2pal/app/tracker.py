@@ -40,7 +40,7 @@ class Tracker:
         self.files_done = 0
         self._failed = 0
         self._reasons: set[Reason] = set()
-        self._last: tuple[int, int, int] | None = None
+        self._last: tuple[int, int, int, bool] | None = None
         self.aborted: Aborted | None = None
         self.finished: Finished | None = None
 
@@ -100,8 +100,8 @@ class Tracker:
         # What is in flight is not only bytes of files: a record that follows them must not take any back.
         moved = self._shown = max(self._shown, self._moved - in_flight)
         done = self._here + moved
-        state = (done, self.files_done, self._failed)
         rate = self._meter.sample(moved, now) if average is None else average
+        state = (done, self.files_done, self._failed, rate < STANDSTILL)
         if state == self._last and rate < STANDSTILL:
             return
         self._last = state

@@ -22,7 +22,10 @@ def test_a_stall_shows_within_seconds_and_a_hiccup_hardly() -> None:
     assert meter.sample(50 * 200, 10.2) > 900
     for tick in range(52, 100):
         meter.sample(50 * 200, tick * 0.2)
-    assert meter.rate < 50
+    assert meter.rate == 0.0
+    assert meter.eta(1) is None
+    # What comes afterwards has a rate of its own.
+    assert meter.sample(50 * 200 + 400, 20.2) == pytest.approx(1000.0, rel=0.1)
 
 
 def test_samples_that_come_too_fast_count_together() -> None:
