@@ -103,7 +103,7 @@ def test_no_log_holds_words_or_tokens(tmp_path: Path, log: list[str], tokens: li
 
     @on_loop
     async def main() -> None:
-        async with place() as there:
+        async with place(tmp_path) as there:
             tasks: set[asyncio.Task[None]] = set()
 
             def hook(event: Event, transfer: Transfer) -> None:

@@ -1,21 +1,29 @@
-"""Sending and receiving through the Python API, over a real server, in one process."""
+"""Sending and receiving through the Python API, over a real server, in one process; each side has its own home."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from tests.unit.server.kit import serving
+import pytest
+from tests.unit.server.kit import on_loop, serving
 
 import p2pal
-from p2pal.app import events
+from p2pal.app import events, sending
 from p2pal.app.base import Transfer
 from p2pal.app.events import Event
 from p2pal.app.options import Decision
+from p2pal.app.receive import _Receive
+from p2pal.app.shell import Shell
+from p2pal.files.checkpoints import Checkpoints, Summary
+from p2pal.files.pumps import ReadPump
+from p2pal.peer.peer import Peer
+from p2pal.transfer.checkpoint import Role
+from p2pal.transfer.ops import BlockRead, SourceResult
 
 PATIENCE = 40.0
 E = TypeVar("E", bound=Event)
@@ -58,34 +66,57 @@ async def follow(transfer: Transfer, hook: Hook = lambda event, transfer: None) 
     return ended
 
 
-class Place:
-    """A server, and both sides' ways to use it."""
+Decide = Callable[[events.Offered, list[str]], Awaitable[Decision]]
+Confirm = Callable[[events.Listed], Awaitable[bool]]
+Admit = Callable[[], Awaitable[bool]]
 
-    def __init__(self, url: str) -> None:
+
+class Place:
+    """A server, and both sides' ways to use it.
+
+    Args:
+        url: The server's.
+        home: Where each side's home is.
+    """
+
+    def __init__(self, url: str, home: Path) -> None:
         self.connect = p2pal.ConnectOptions(
             server=url, stun=None, only_loopback=True, retry_backoff=0.01, max_retries=3
         )
+        self.homes: dict[Role, Path] = {"send": home / "sender", "receive": home / "receiver"}
 
     def send(
         self,
         *paths: Path,
-        options: p2pal.SendOptions | None = None,
-        confirm: Callable[[events.Listed], Awaitable[bool]] | None = None,
+        recursive: bool = True,
+        skip_errors: bool = False,
+        confirm: Confirm | None = None,
+        resume: str | None = None,
+        admit: Admit | None = None,
     ) -> Transfer:
-        return p2pal.send(
-            paths, options=options or p2pal.SendOptions(recursive=True), connect=self.connect, confirm=confirm
-        )
+        options = p2pal.SendOptions(recursive=recursive, skip_errors=skip_errors, home=self.homes["send"])
+        return p2pal.send(paths, options=options, connect=self.connect, confirm=confirm, resume=resume, admit=admit)
 
     def receive(
         self,
         code: str,
-        out: Path,
+        out: Path | None,
         *,
-        decide: Callable[[events.Offered, list[str]], Awaitable[Decision]] | None = None,
+        decide: Decide | None = None,
         overwrite: bool = False,
+        verify: bool = False,
+        home: Path | None = None,
     ) -> Transfer:
-        options = p2pal.ReceiveOptions(out=out, overwrite=overwrite)
+        options = p2pal.ReceiveOptions(out=out, overwrite=overwrite, verify=verify, home=home or self.homes["receive"])
         return p2pal.receive(code, options=options, connect=self.connect, decide=decide)
+
+    def checkpoints(self, role: Role) -> list[Summary]:
+        """Return what one side keeps."""
+        return Checkpoints(self.homes[role]).list()
+
+    def kept(self) -> tuple[list[Summary], list[Summary]]:
+        """Return what both sides keep: the sender's, the receiver's."""
+        return self.checkpoints("send"), self.checkpoints("receive")
 
     async def both(
         self,
@@ -96,20 +127,138 @@ class Place:
         on_received: Hook = lambda event, transfer: None,
     ) -> tuple[Ended, Ended]:
         """Run both sides to their ends; the receiver starts when there is a code."""
-        code: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-        def hook(event: Event, transfer: Transfer) -> None:
-            if isinstance(event, events.Code):
-                code.set_result(event.code)
-            on_sent(event, transfer)
-
         async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
-            sent = tasks.create_task(follow(sending, hook))
-            received = tasks.create_task(follow(receiving(await code), on_received))
-        return sent.result(), received.result()
+            sent = Running(sending, on_sent)
+            code = await sent.until(events.Code)
+            received = tasks.create_task(follow(receiving(code.code), on_received))
+        return await sent.end(), received.result()
+
+    async def stopped(
+        self, gate: Gate, *paths: Path, out: Path, by: Role = "receive", resume: str | None = None
+    ) -> tuple[Ended, Ended]:
+        """Stop one side once all that the gate lets through has arrived; the gate is open then."""
+
+        def stop(event: Event, transfer: Transfer) -> None:
+            if isinstance(event, events.Progress) and event.done >= gate.limit:
+                transfer.cancel()
+                gate.open()
+
+        sent, received = await self.both(
+            self.send(*paths, resume=resume),
+            lambda code: self.receive(code, out),
+            **({"on_sent": stop} if by == "send" else {"on_received": stop}),
+        )
+        gate.open()
+        return sent, received
+
+
+class Running:
+    """A transfer that runs in the background, and what it told so far."""
+
+    def __init__(self, transfer: Transfer, hook: Hook = lambda event, transfer: None) -> None:
+        self.transfer = transfer
+        self.ended = Ended()
+        self._hook = hook
+        self._changed = asyncio.Event()
+        self._task = asyncio.create_task(self._follow())
+
+    async def _follow(self) -> None:
+        def hook(event: Event, transfer: Transfer) -> None:
+            self.ended.events.append(event)
+            self._changed.set()
+            self._hook(event, transfer)
+
+        self.ended.error = (await follow(self.transfer, hook)).error
+        self._changed.set()
+
+    async def until(self, kind: type[E], condition: Callable[[E], bool] = lambda event: True) -> E:
+        """Wait for the first event of a kind for which the condition holds."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                for event in self.ended.all(kind):
+                    if condition(event):
+                        return event
+                assert not self._task.done(), self.ended
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def end(self) -> Ended:
+        """Wait for the end."""
+        async with asyncio.timeout(PATIENCE):
+            await self._task
+        return self.ended
+
+
+class Gate:
+    """Stands between a sender's disk and its machine: so many bytes get through, and the rest once it is open."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._through = 0
+        self._opened = asyncio.Event()
+
+    def open(self) -> None:
+        self._opened.set()
+
+    async def take(self, results: list[SourceResult]) -> list[SourceResult]:
+        if self._through >= self.limit:
+            await self._opened.wait()
+        self._through += sum(len(result.data) for result in results if isinstance(result, BlockRead))
+        return results
+
+
+@contextmanager
+def gated(limit: int) -> Iterator[Gate]:
+    """Let senders get about so many bytes out until the gate is open: a file is half there, however fast all is."""
+    gate = Gate(limit)
+
+    class Gated(ReadPump):
+        async def get(self) -> list[SourceResult]:
+            return await gate.take(await super().get())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sending, "ReadPump", Gated)
+        yield gate
+
+
+def peer_of(transfer: Transfer) -> Peer:
+    """The peer of a transfer that has one."""
+    assert isinstance(transfer, Shell)
+    assert transfer._stream is not None
+    assert transfer._stream.peer is not None
+    return transfer._stream.peer
+
+
+async def vanish(running: Running) -> None:
+    """End a receiver as a kill does: nobody is told anything, and nothing more gets onto its disk's records."""
+    receiver = running.transfer
+    assert isinstance(receiver, _Receive)
+    peer = peer_of(receiver)
+    if receiver._journal is not None:
+        receiver._journal.close()
+
+    async def say_nothing(*args: object) -> None: ...
+
+    receiver._last_word = say_nothing  # type: ignore[method-assign, assignment]
+    peer._signaling.send = lambda message: None  # type: ignore[method-assign]
+    peer._closing = True  # no payload leaves any more
+    assert receiver._task is not None
+    receiver._task.cancel()
+    await running.end()
+
+
+def run(test: Callable[[Place], Coroutine[Any, Any, None]], home: Path) -> None:
+    """Run a test beside a server, with the homes of both sides below ``home``."""
+
+    @on_loop
+    async def main() -> None:
+        async with place(home) as there:
+            await test(there)
+
+    main()
 
 
 @asynccontextmanager
-async def place() -> AsyncIterator[Place]:
+async def place(home: Path) -> AsyncIterator[Place]:
     async with serving() as kit:
-        yield Place(kit.server.url)
+        yield Place(kit.server.url, home)

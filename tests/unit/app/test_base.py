@@ -9,24 +9,43 @@ import pytest
 from tests.unit.server.kit import on_loop
 
 from p2pal.app.base import Transfer
-from p2pal.app.events import Event, Failure, Joining, PeerJoined, Summary
-from p2pal.errors import Interrupted, PeerLost
+from p2pal.app.events import Event, Failure, Joining, PeerJoined, Saved, Summary
+from p2pal.errors import CheckpointError, DiskError, Interrupted, P2palError, PeerLost
 
+SAVED = Saved(id="abc", command="p2pal send --resume abc", done=1, total=2)
 SUMMARY = Summary(role="send", ok=True, files=1, failed=0, total=1, seconds=1.0, rate=1.0, path="")
 
 
 class Work(Transfer):
-    """A transfer that does what the test says."""
+    """A transfer that does what the test says.
 
-    def __init__(self, work: Callable[[Work], Awaitable[None]], *, orderly: bool = False) -> None:
+    Args:
+        work: What it does; what it returns is how it ended.
+        orderly: Whether there is a peer to tell when it is stopped.
+        saved: What is left when it is over, or why nothing can be.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Work], Awaitable[P2palError | None]],
+        *,
+        orderly: bool = False,
+        saved: Saved | Exception | None = None,
+    ) -> None:
         super().__init__()
-        self._work = work
+        self._does = work
         self._orderly = orderly
+        self._saved = saved
         self.stops = 0
         self.asked = asyncio.Event()
 
-    async def _main(self) -> None:
-        await self._work(self)
+    async def _work(self) -> P2palError | None:
+        return await self._does(self)
+
+    async def _keep(self) -> Saved | None:
+        if isinstance(self._saved, Exception):
+            raise self._saved
+        return self._saved
 
     def _stop(self) -> bool:
         self.stops += 1
@@ -37,24 +56,32 @@ class Work(Transfer):
         self._emit(event)
 
 
-async def fine(work: Work) -> None:
+async def fine(work: Work) -> P2palError | None:
     work.emit(Joining())
     work.emit(SUMMARY)
+    return None
 
 
-async def lost(work: Work) -> None:
+async def lost(work: Work) -> P2palError | None:
     work.emit(Joining())
     raise PeerLost("gone")
 
 
-async def forever(work: Work) -> None:
+async def concluded(work: Work) -> P2palError | None:
+    work.emit(SUMMARY)
+    return PeerLost("gone")
+
+
+async def forever(work: Work) -> P2palError | None:
     work.emit(Joining())
     await asyncio.Event().wait()
+    return None
 
 
-async def until_asked(work: Work) -> None:
+async def until_asked(work: Work) -> P2palError | None:
     work.emit(Joining())
     await work.asked.wait()
+    return None
 
 
 async def rest(work: Work) -> list[Event]:
@@ -92,7 +119,7 @@ async def test_an_end_stays_an_end() -> None:
 
 @on_loop
 async def test_a_mistake_of_ours_is_raised_too() -> None:
-    async def mistake(work: Work) -> None:
+    async def mistake(work: Work) -> P2palError | None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -101,7 +128,7 @@ async def test_a_mistake_of_ours_is_raised_too() -> None:
 
 @on_loop
 async def test_out_of_a_task_group_comes_what_a_user_understands() -> None:
-    async def grouped(work: Work) -> None:
+    async def grouped(work: Work) -> P2palError | None:
         raise BaseExceptionGroup("", [ValueError(), BaseExceptionGroup("", [KeyError(), PeerLost("gone")])])
 
     with pytest.raises(PeerLost):
@@ -152,3 +179,61 @@ async def test_it_must_be_entered_first() -> None:
     with pytest.raises(RuntimeError, match="async with"):
         await anext(Work(fine))
     await Work(fine).__aexit__(None, None, None)
+
+
+async def ends(work: Work) -> tuple[list[Event], BaseException | None]:
+    """Every event, and the error."""
+    seen: list[Event] = []
+    async with work:
+        try:
+            async for event in work:
+                seen.append(event)  # noqa: PERF401 - what came before an error counts
+        except Exception as error:  # noqa: BLE001 - the test looks at it
+            return seen, error
+    return seen, None
+
+
+@on_loop
+async def test_what_a_transfer_concludes_is_raised_like_what_it_raises() -> None:
+    seen, error = await ends(Work(concluded))
+    assert isinstance(error, PeerLost)
+    assert seen == [SUMMARY, Failure("peer-lost", "gone", PeerLost.default_hint, 5)]
+
+
+@on_loop
+async def test_how_to_go_on_is_told_before_the_error_which_then_needs_no_hint() -> None:
+    seen, error = await ends(Work(lost, saved=SAVED))
+    assert seen == [Joining(), SAVED, Failure("peer-lost", "gone", "", 5)]
+    assert isinstance(error, PeerLost)
+    assert error.hint == ""
+
+
+@on_loop
+async def test_a_checkpoint_that_cannot_be_used_keeps_its_hint() -> None:
+    async def refused(work: Work) -> P2palError | None:
+        return CheckpointError("elsewhere", hint="leave -out away")
+
+    seen, _ = await ends(Work(refused, saved=SAVED))
+    assert [type(event) for event in seen] == [Saved, Failure]
+    assert isinstance(seen[-1], Failure)
+    assert seen[-1].hint == "leave -out away"
+
+
+@on_loop
+async def test_a_stopped_transfer_tells_how_to_go_on() -> None:
+    work = Work(until_asked, orderly=True, saved=SAVED)
+    async with work:
+        assert await anext(work) == Joining()
+        work.cancel()
+        assert await anext(work) == SAVED
+        assert await anext(work) == Failure("interrupted", "stopped", "", 130)
+        with pytest.raises(Interrupted):
+            await anext(work)
+
+
+@on_loop
+async def test_a_disk_that_cannot_be_left_in_order_is_an_error_unless_there_was_one() -> None:
+    _, error = await ends(Work(fine, saved=DiskError("full")))
+    assert isinstance(error, DiskError)
+    _, error = await ends(Work(lost, saved=DiskError("full")))
+    assert isinstance(error, PeerLost)

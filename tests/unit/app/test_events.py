@@ -21,6 +21,15 @@ def test_the_command_for_the_other_machine() -> None:
     assert events.recv_command("a-b-1", "http://x/$y") == "p2pal recv -server 'http://x/$y' a-b-1"
 
 
+def test_the_command_that_goes_on() -> None:
+    here, there = "http://localhost:8080", "http://x/$y"
+    assert events.resume_command("send", "abcd2345", here) == "p2pal send --resume abcd2345"
+    assert events.resume_command("send", "abcd2345", there) == "p2pal send --resume abcd2345 -server 'http://x/$y'"
+    # A receiver needs no id, but the code that the sender will have.
+    assert events.resume_command("receive", "abcd2345", here) == "p2pal recv NEWCODE"
+    assert events.resume_command("receive", "abcd2345", there) == "p2pal recv -server 'http://x/$y' NEWCODE"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_event_is_one_json_object_and_comes_back(kind: type[events.Event]) -> None:
     samples: dict[object, object] = {str: "x", int: 1, float: 1.5, bool: True}
@@ -31,10 +40,10 @@ def test_every_event_is_one_json_object_and_comes_back(kind: type[events.Event])
     }
     special = {
         "names": ["a"], "tops": [events.Top("a", "file", 1, 2)], "renamed": {"a": "b"}, "eta": None, "name": None,
-        "role": "send", "reason": "version",
+        "role": "send", "reason": "version", "attempts": None, "what": "peer-disk",
     }  # fmt: skip
     for field in msgspec.structs.fields(kind):
-        if field.name not in values or field.name == "role":
+        if field.name not in values:
             values[field.name] = special[field.name]
     event = kind(**values)
     encoded = msgspec.json.encode(event)

@@ -30,8 +30,8 @@ SIZE = Path(__file__).stat().st_size
 
 
 @on_loop
-async def test_the_code_comes_with_the_command_for_the_other_machine() -> None:
-    async with place() as there, there.send(Path(__file__)) as transfer:
+async def test_the_code_comes_with_the_command_for_the_other_machine(tmp_path: Path) -> None:
+    async with place(tmp_path) as there, there.send(Path(__file__)) as transfer:
         found = {type(event): event for event in [await anext(transfer), await anext(transfer)]}
     code, listed = found[events.Code], found[events.Listed]
     assert isinstance(code, events.Code)
@@ -41,8 +41,8 @@ async def test_the_code_comes_with_the_command_for_the_other_machine() -> None:
 
 
 @on_loop
-async def test_the_servers_password_is_not_told_on_with_the_code() -> None:
-    async with place() as there:
+async def test_the_servers_password_is_not_told_on_with_the_code(tmp_path: Path) -> None:
+    async with place(tmp_path) as there:
         shown = there.connect.server
         connect = replace(there.connect, server=shown.replace("http://", "http://ann:p%40ss@"))
         async with p2pal.send([__file__], connect=connect) as transfer:
@@ -53,10 +53,10 @@ async def test_the_servers_password_is_not_told_on_with_the_code() -> None:
 
 
 @pytest.mark.parametrize("at", [events.Code, events.Listed])
-def test_it_can_be_cancelled_while_it_waits(at: type[Event]) -> None:
+def test_it_can_be_cancelled_while_it_waits(tmp_path: Path, at: type[Event]) -> None:
     @on_loop
     async def waiting() -> None:
-        async with place() as there:
+        async with place(tmp_path) as there:
             async with asyncio.timeout(20):
                 ended = await follow(there.send(Path(__file__)), stop_at(at))  # type: ignore[arg-type]
             assert isinstance(ended.error, Interrupted)
@@ -69,10 +69,8 @@ def test_it_can_be_cancelled_while_it_waits(at: type[Event]) -> None:
 def test_what_cannot_be_sent_is_a_usage_error(tmp_path: Path, paths: list[str]) -> None:
     @on_loop
     async def sending() -> None:
-        async with place() as there:
-            ended = await follow(
-                there.send(*(tmp_path / path for path in paths), options=p2pal.SendOptions(recursive=False))
-            )
+        async with place(tmp_path) as there:
+            ended = await follow(there.send(*(tmp_path / path for path in paths), recursive=False))
             assert isinstance(ended.error, UsageError)
             assert ended.kinds == [events.Failure]
 
@@ -95,7 +93,7 @@ def test_a_person_is_asked_before_there_is_a_code(tmp_path: Path) -> None:
 
     @on_loop
     async def sending() -> None:
-        async with place() as there:
+        async with place(tmp_path) as there:
             ended = await follow(there.send(write(tmp_path / "report.pdf", content(MIB)), confirm=no))
         assert isinstance(ended.error, Refused)
         assert events.Code not in ended.kinds
@@ -112,7 +110,7 @@ def test_a_walk_that_fails_ends_a_transfer_that_nobody_joined(tmp_path: Path) ->
 
     @on_loop
     async def sending() -> None:
-        async with place() as there, asyncio.timeout(20):
+        async with place(tmp_path) as there, asyncio.timeout(20):
             ended = await follow(there.send(tmp_path / "tree"))
         assert isinstance(ended.error, PartialFailure)
         assert ended.only(events.FileFailed).name == "tree/fifo"
