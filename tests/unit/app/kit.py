@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from tests.e2e.trees import MIB
 from tests.unit.server.kit import on_loop, serving
 
 import p2pal
@@ -26,6 +27,11 @@ from p2pal.transfer.checkpoint import Role
 from p2pal.transfer.ops import BlockRead, SourceResult
 
 PATIENCE = 40.0
+
+FIRST, LARGE, HALF = 1000, 6 * MIB, 3 * MIB
+TOTAL = FIRST + LARGE
+"""Bytes of a small file and a large one, of both, and how many of them get through a gate at first."""
+
 E = TypeVar("E", bound=Event)
 
 
@@ -245,6 +251,21 @@ async def vanish(running: Running) -> None:
     assert receiver._task is not None
     receiver._task.cancel()
     await running.end()
+
+
+def only_id(there: Place) -> str:
+    """The id of the one transfer that both sides keep, and nobody uses."""
+    (sent,), (received,) = there.kept()
+    assert (sent.role, received.role) == ("send", "receive")
+    assert sent.id == received.id
+    assert not sent.in_use
+    assert not received.in_use
+    return sent.id
+
+
+async def never(offer: events.Offered, existing: list[str]) -> Decision:
+    """Nobody is asked."""
+    raise AssertionError("what was agreed to before is not asked about")
 
 
 def run(test: Callable[[Place], Coroutine[Any, Any, None]], home: Path) -> None:
