@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Final
@@ -13,10 +14,10 @@ from p2pal.app.base import Transfer
 from p2pal.app.entries import kept_manifest
 from p2pal.app.events import Accepted, Joining, Offered, Saved, StartingOver, Top, Unsaved
 from p2pal.app.options import ConnectOptions, Decision, ReceiveOptions
-from p2pal.app.recalling import recall, remember
-from p2pal.app.receiving import ReceiveStream
-from p2pal.app.saving import saved
-from p2pal.app.shell import Shell, load_engine, meeting_place, peer_config
+from p2pal.app.recalling import Recalled, recall, remember
+from p2pal.app.receiving import SUSPEND_LIMIT, ReceiveStream
+from p2pal.app.saving import UNWRITABLE, saved
+from p2pal.app.shell import Shell, in_thread, load_engine, meeting_place, peer_config
 from p2pal.app.tracker import Tracker
 from p2pal.crypto import codes
 from p2pal.crypto.codes import Code
@@ -116,6 +117,7 @@ class _Receive(Shell):
                 finally:
                     if self._consenting is not None:
                         self._consenting.cancel()
+                        await asyncio.wait((self._consenting,))
 
     async def _last_word(self, mailbox: Mailbox, stream: ReceiveStream) -> None:
         # What ran to its end the sender completes; leaving would open the code for another receiver.
@@ -156,7 +158,8 @@ class _Receive(Shell):
         machine, peer = self._machine, stream.peer
         if not machine.offered_proof or peer is None:
             return False
-        found = await asyncio.to_thread(recall, machine, peer.transcript, self._options, self._disk_full)
+        look = partial(recall, machine, peer.transcript, self._options, self._disk_full)
+        found = await in_thread(look, undo=_let_go)
         if isinstance(found, str):
             self._emit(StartingOver(reason=found))
             return False
@@ -164,7 +167,7 @@ class _Receive(Shell):
         self._emit(_described(offer))
         for name, reason in found.restarts:
             self._emit(StartingOver(reason=reason, name=name))
-        sink = await asyncio.to_thread(found.open_sink)
+        sink = await in_thread(found.open_sink, undo=Sink.close)
         if stream.begin_writing(sink):
             stream.resumes, stream.where = found.header.id, str(found.root)
             machine.accept(monotonic(), resume=found.resume, proof=found.proof)
@@ -186,7 +189,8 @@ class _Receive(Shell):
         if not decision.accept:
             self._refuse(Reason.DECLINED)
             return
-        sink = await asyncio.to_thread(self._open_sink, stream, placement, decision.replace or replace)
+        prepare = partial(self._open_sink, stream, placement, decision.replace or replace)
+        sink = await in_thread(prepare, undo=Sink.close)
         if stream.begin_writing(sink):
             self._emit(Accepted(files=offer.files, total=offer.total, renamed=placement.renamed))
             self._machine.accept(monotonic())
@@ -234,8 +238,17 @@ class _Receive(Shell):
             # Until the sender is known to know, it may come again: then this says that all is here.
             await asyncio.to_thread(journal.remove if stream.confirmed else journal.close)
             return None
-        journal.close()
+        closing = asyncio.create_task(asyncio.to_thread(journal.close))
+        await asyncio.wait((closing,), timeout=SUSPEND_LIMIT)  # a disk that does not answer keeps nobody
+        if journal.failed:
+            self._emit(Unsaved(reason=UNWRITABLE))
+            return None
         return saved(journal, "receive", self._connect.shown_server, min(tracker.done, tracker.total), tracker.total)
+
+
+def _let_go(found: Recalled | str) -> None:
+    if not isinstance(found, str):
+        found.journal.close()
 
 
 def _described(offer: OfferComplete) -> Offered:

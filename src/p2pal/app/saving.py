@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +17,6 @@ from p2pal.files.source import Source
 from p2pal.transfer.checkpoint import VERSION, Header, Leaves, Listing, Moved, Record, Role, Target
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.ops import PieceRead, SourceResult
-from p2pal.transfer.pieces import MIN_PIECE_SIZE
 
 SHOWN: Final = 8
 """Characters of a checkpoint's id that people see; any unique prefix will do."""
@@ -26,6 +24,8 @@ SHOWN: Final = 8
 MAX_NAMES: Final = 16
 FLUSH_SECONDS: Final = 0.5
 _LEAF: Final = 32
+
+UNWRITABLE: Final = "the checkpoint cannot be written any more"
 
 
 def make_header(
@@ -70,32 +70,27 @@ class SendLog:
     """The sender's notes: leaves that were hashed, so that nothing is read twice, and how much arrived.
 
     Notes that come before there is a checkpoint wait for it. They are small: 32 bytes for each piece.
+
+    Args:
+        home: Where checkpoints are kept.
+        ttl: How long, in seconds.
+        on_problem: Hears, in a few words and once, why nothing can be kept.
     """
 
-    def __init__(self, home: Path | None, ttl: float) -> None:
+    def __init__(self, home: Path | None, ttl: float, on_problem: Callable[[str], None]) -> None:
         self._home = home
         self._ttl = ttl
-        self._runs: list[tuple[int, int, bytearray]] = []
+        self._on_problem = on_problem
+        self._runs: list[_Run] = []
         self._moved = (0, 0)
         self._due = 0.0
         self._making: asyncio.Task[None] | None = None
         self.journal: Journal | None = None
 
     def begin(
-        self,
-        source: Source,
-        manifest: Manifest,
-        *,
-        transfer_id: bytes,
-        resume_key: bytes,
-        skip_errors: bool,
-        on_problem: Callable[[str], None],
+        self, source: Source, manifest: Manifest, *, transfer_id: bytes, resume_key: bytes, skip_errors: bool
     ) -> None:
-        """Make a new checkpoint, in a thread, while files flow already; an earlier one stays as it is.
-
-        ``on_problem`` hears, in a few words, why there can be none.
-        """
-        self.close()
+        """Make a new checkpoint, in a thread, while files flow already; an earlier one stays as it is."""
         header = make_header(
             "send",
             manifest,
@@ -106,10 +101,10 @@ class SendLog:
             shape=manifest.digest(),
             skip_errors=skip_errors,
         )
-        self._making = asyncio.create_task(self._make(source, manifest, header, on_problem))
+        self._making = asyncio.create_task(self._make(self._making, source, manifest, header))
 
     async def _make(
-        self, source: Source, manifest: Manifest, header: Header, on_problem: Callable[[str], None]
+        self, before: asyncio.Task[None] | None, source: Source, manifest: Manifest, header: Header
     ) -> None:
         loop = asyncio.get_running_loop()
 
@@ -120,27 +115,32 @@ class SendLog:
             while (record := asyncio.run_coroutine_threadsafe(_next(listing), loop).result()) is not None:
                 yield record
 
+        if before is not None:
+            await before
+        await self.close()
         try:
             self.journal = await asyncio.to_thread(Checkpoints(self._home).create, header, records())
-        except (OSError, DiskError) as error:
-            on_problem(error.message if isinstance(error, DiskError) else (error.strerror or "it cannot be written"))
+        except DiskError as error:
+            self._on_problem(error.message)
 
     async def ready(self) -> None:
         """Wait until the checkpoint that is being made is there, or cannot be."""
         if self._making is not None:
-            with suppress(asyncio.CancelledError):
-                await self._making
+            await asyncio.wait((self._making,))
 
-    def note(self, results: Sequence[SourceResult], manifest: Manifest) -> None:
+    def note(self, results: Sequence[SourceResult], source: Source) -> None:
         """Take the leaves out of what the source read."""
         for result in results:
-            if not isinstance(result, PieceRead) or manifest[result.index].size <= MIN_PIECE_SIZE:
+            if not isinstance(result, PieceRead):
+                continue
+            at = source.known_leaves.since(result.index)
+            if at is None:  # a file of one piece: nothing of it is remembered
                 continue
             run = self._runs[-1] if self._runs else None
-            if run is None or run[0] != result.index or run[1] + len(run[2]) // _LEAF != result.piece:
-                run = (result.index, result.piece, bytearray())
+            if run is None or (run.index, run.next, run.at) != (result.index, result.piece, at):
+                run = _Run(result.index, result.piece, at)
                 self._runs.append(run)
-            run[2].extend(result.leaf)
+            run.leaves += result.leaf
 
     def flush(self, now: float, done: int, files: int, *, final: bool = False) -> None:
         """Write what gathered, a few times a second. ``done`` bytes and ``files`` are at the receiver."""
@@ -148,25 +148,45 @@ class SendLog:
         if journal is None or (now < self._due and not final):
             return
         self._due = now + FLUSH_SECONDS
-        records: list[Record] = [Leaves(i, first, bytes(leaves), time.time()) for i, first, leaves in self._runs]
+        records: list[Record] = [Leaves(run.index, run.first, bytes(run.leaves), run.at) for run in self._runs]
         self._runs.clear()
         if (done, files) != self._moved:
             self._moved = (done, files)
             records.append(Moved(done, files))
         if records:
             journal.write(*records)
+        if journal.failed:
+            self.journal = None
+            journal.close()
+            self._on_problem(UNWRITABLE)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Keep the checkpoint and let others use it."""
         journal, self.journal = self.journal, None
         if journal is not None:
-            journal.close()
+            await asyncio.to_thread(journal.close)
 
-    def remove(self) -> None:
+    async def remove(self) -> None:
         """The transfer is complete: there is nothing to go on with."""
         journal, self.journal = self.journal, None
         if journal is not None:
-            journal.remove()
+            await asyncio.to_thread(journal.remove)
+
+
+class _Run:
+    """Leaves of consecutive pieces of one file, hashed since ``at``."""
+
+    __slots__ = ("at", "first", "index", "leaves")
+
+    def __init__(self, index: int, first: int, at: float) -> None:
+        self.index = index
+        self.first = first
+        self.at = at
+        self.leaves = bytearray()
+
+    @property
+    def next(self) -> int:
+        return self.first + len(self.leaves) // _LEAF
 
 
 async def _next(records: Iterator[Listing]) -> Listing | None:

@@ -54,6 +54,9 @@ Path = str | os.PathLike[str]
 
 WALK_BATCH: Final = 500
 
+DECISION: Final = 300.0
+"""Seconds that someone who joined again has to answer the offer: as long as a person needs, or reading a large file."""
+
 REFUSAL: Final = 3.0
 """Seconds in which someone who is turned away hears of it."""
 
@@ -102,9 +105,9 @@ class _Send(Shell):
         self._options = options
         self._confirm = confirm
         self._resume = resume
-        self._admit = admit
+        self._ask_admit = admit
         self._header: Header | None = None  # of the transfer that goes on
-        self._log = SendLog(options.home, options.checkpoint_ttl)
+        self._log = SendLog(options.home, options.checkpoint_ttl, self._unsaved)
         self._guesses = Guesses()
         self._source: Source
         self._manifest: Manifest
@@ -112,8 +115,8 @@ class _Send(Shell):
         self._resume_key = b""  # of the receiver that agreed, once one has
         # The stream that counts, and the next one once it has proved itself.
         self._current: SendStream | None = None
-        self._running: asyncio.Task[None] | None = None
-        self._heir: tuple[SendStream, asyncio.Task[None]] | None = None
+        self._successor: tuple[SendStream, asyncio.Task[None]] | None = None
+        self._admission: asyncio.Task[bool] | None = None  # somebody joined, and is being heard
         self._succession = asyncio.Event()
         self._code_free = asyncio.Event()
 
@@ -213,9 +216,11 @@ class _Send(Shell):
             transfer_id=self._transfer_id,
             resume_key=self._resume_key,
             skip_errors=self._skip_errors,
-            on_problem=lambda problem: self._emit(Unsaved(reason=problem)),
         )
         self._emit(Accepted(files=manifest.files, total=manifest.total, renamed={}))
+
+    def _unsaved(self, problem: str) -> None:
+        self._emit(Unsaved(reason=problem))
 
     # The walk
 
@@ -305,29 +310,33 @@ class _Send(Shell):
         assert stream is not None  # noqa: S101 - for the type checker
         self._prove(stream.machine, met)
         peer = self._peer(met, stream, client, created)
-        running = self._running = asyncio.create_task(stream.run(peer, stopped=self._cancelled))
+        running = asyncio.create_task(stream.run(peer, stopped=self._cancelled))
         lobby = asyncio.create_task(self._lobby(mailbox, password, client, created))
         try:
             while True:
                 succession = asyncio.create_task(self._succession.wait())
-                await asyncio.wait((running, succession), return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait((running, succession, lobby), return_when=asyncio.FIRST_COMPLETED)
                 succession.cancel()
-                if self._heir is None:
+                if self._successor is None and self._admission is not None and not stream.finished:
+                    # The receiver is lost for good, and somebody is just proving to be it.
+                    await asyncio.wait((self._admission, lobby), return_when=asyncio.FIRST_COMPLETED)
+                if lobby.done():
+                    lobby.result()
+                if self._successor is None:
                     await running
                     return
                 self._succession.clear()
                 if stream.finished:
-                    await _ended(self._heir[1])
+                    await _ended(self._successor[1])
                     await running
                     return
                 await _ended(running)
-                (stream, running), self._heir = self._heir, None
-                self._current, self._running = stream, running
+                (stream, running), self._successor = self._successor, None
+                self._current = stream
                 stream.lead()
         finally:
-            lobby.cancel()
-            await asyncio.wait((lobby,))
-            for task in (running, *(() if self._heir is None else (self._heir[1],))):
+            await _ended(lobby)
+            for task in (running, *(() if self._successor is None else (self._successor[1],))):
                 await _ended(task)
 
     def _prove(self, machine: Sender, met: Introduction) -> None:
@@ -338,7 +347,7 @@ class _Send(Shell):
             machine.prove(ours, resume_proof(self._resume_key, Role.RECEIVER, transcript))
 
     async def _lobby(self, mailbox: Mailbox, password: bytes, client: RendezvousClient, created: Created) -> None:
-        """Serve whoever joins again once the receiver was lost.
+        """Serve whoever joins again once the receiver was lost; to the end.
 
         The words alone do not do: they may have been overheard. Who proves to have had the session before takes its
         place; of others the user is asked, while the session that there is goes on waiting for its own receiver.
@@ -348,45 +357,44 @@ class _Send(Shell):
                 await self._code_free.wait()
                 met = await self._reception(mailbox, password, created)
                 self._code_free.clear()
-                machine = self._successor()
-                if machine is None:
-                    mailbox.release(met.attempt, "busy")
-                    self._code_free.set()
-                    continue
-                self._prove(machine, met)
-                stream = self._new_stream(machine, leading=False)
-                task = asyncio.create_task(stream.run(self._peer(met, stream, client, created)))
-                if await self._audition(stream, task):
-                    self._heir = (stream, task)
-                    self._succession.set()
-                else:
+                if not await self._admit(met, client, created):
                     mailbox.release(met.attempt, "declined")
                     self._code_free.set()
+        await asyncio.Event().wait()
 
-    async def _audition(self, stream: SendStream, task: asyncio.Task[None]) -> bool:
-        """Hear whether the one who joined may take the place of the receiver; otherwise end the stream."""
+    async def _admit(self, met: Introduction, client: RendezvousClient, created: Created) -> bool:
+        """Let the one who joined take the receiver's place, if that is right."""
+        current = self._current
+        if current is None or current.finished or current.started is None:
+            return False  # the offer is not complete, or all is over
+        machine = current.machine.successor(monotonic())
+        self._prove(machine, met)
+        stream = self._new_stream(machine, leading=False)
+        task = asyncio.create_task(stream.run(self._peer(met, stream, client, created)))
+        self._admission = asyncio.create_task(self._is_successor(stream))
         try:
-            if await self._is_heir(stream):
+            async with asyncio.timeout(DECISION):
+                admitted = await self._admission
+            if admitted:
+                self._successor = (stream, task)
+                self._succession.set()
                 return True
             await asyncio.wait((task,), timeout=REFUSAL)  # the refusal must get out
+        except TimeoutError:
+            pass
         except BaseException:
             await _ended(task)
             raise
+        finally:
+            self._admission = None
         await _ended(task)
         return False
 
-    def _successor(self) -> Sender | None:
-        """Return a machine for another receiver; None while the offer is not complete, or after the end."""
-        stream = self._current
-        if stream is None or stream.finished or stream.started is None:
-            return None
-        return stream.machine.successor(monotonic())
-
-    async def _is_heir(self, stream: SendStream) -> bool:
+    async def _is_successor(self, stream: SendStream) -> bool:
         await stream.decided.wait()
         if stream.unproven:
             self._emit(Unproven())
-            if self._admit is None or not await self._admit():
+            if self._ask_admit is None or not await self._ask_admit():
                 stream.turn_away()
                 return False
             stream.decided.clear()
@@ -405,13 +413,13 @@ class _Send(Shell):
             return None
         tracker = stream.tracker
         if tracker.complete:
-            await asyncio.to_thread(log.remove)
+            await log.remove()
             return None
-        log.flush(monotonic(), tracker.done, tracker.files_done, final=True)
+        log.flush(monotonic(), tracker.arrived, tracker.files_done, final=True)
         total = self._header.total if self._header is not None else tracker.total
-        event = saved(journal, "send", self._connect.shown_server, min(tracker.done, total), total)
-        log.close()
-        return event
+        event = saved(journal, "send", self._connect.shown_server, min(tracker.arrived, total), total)
+        await log.close()
+        return event if not journal.failed else None
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

@@ -145,7 +145,7 @@ class SendStream(Stream):
             while True:
                 await self._room.wait()
                 results = await pump.get()
-                self._log.note(results, self._machine.manifest)
+                self._log.note(results, self._source)
                 self._machine.handle_source(results, monotonic())
                 self.drain()
         except Exception as error:  # noqa: BLE001 - nobody awaits this task: who runs the peer hears of it
@@ -181,7 +181,7 @@ class SendStream(Stream):
             self.drain()
         self.tracker.progress(now, on_way)
         if self._leading:
-            self._log.flush(now, max(0, self.tracker.done - on_way), self.tracker.files_done)
+            self._log.flush(now, self.tracker.arrived, self.tracker.files_done)
 
     async def _close(self, peer: Peer) -> None:
         await peer.close()

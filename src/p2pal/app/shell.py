@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from p2pal.app.base import Transfer
 from p2pal.app.events import PeerJoined
@@ -29,6 +29,9 @@ FAREWELL: Final = 1.5
 
 HASTY_FAREWELL: Final = 0.3
 """and as many when a person waits for the prompt."""
+
+
+_T = TypeVar("_T")
 
 
 class IceServerLike(Protocol):
@@ -126,6 +129,21 @@ def meeting_place(client: RendezvousClient, role: Role) -> Meet:
         return client.mailbox(role, met.token, patience=None)
 
     return meet
+
+
+async def in_thread(work: Callable[[], _T], *, undo: Callable[[_T], None]) -> _T:
+    """Do something that blocks; if nobody waits for it any more when it is done, undo it."""
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+
+        def late(done: asyncio.Future[_T]) -> None:
+            if not done.cancelled() and done.exception() is None:
+                undo(done.result())
+
+        task.add_done_callback(late)
+        raise
 
 
 async def load_engine(*, loopback: bool) -> None:

@@ -23,7 +23,7 @@ from p2pal.wire.transfer import Reason
 TICK: Final = 0.2
 """Seconds between two looks at progress and timers: what a person sees moves smoothly, and costs nothing."""
 
-STOP_LIMIT: Final = 0.8
+STOP_LIMIT: Final = 0.6
 """Seconds that the peer gets, once the user stops us, to tell what became of the files on their way."""
 
 

@@ -50,6 +50,11 @@ class Tracker:
         return self._here + self._moved
 
     @property
+    def arrived(self) -> int:
+        """Bytes of them that were told to have arrived."""
+        return self._here + self._shown
+
+    @property
     def total(self) -> int:
         """Bytes of the whole transfer."""
         return self._manifest.total
@@ -128,9 +133,12 @@ class Tracker:
         finished = self.finished
         if finished is None or not finished.seconds:
             return outcome(self._role, self.aborted, finished, self._reasons)
-        average = self._moved / finished.seconds
+        # What was on its way when a transfer was stopped did not arrive.
+        on_way = 0 if self.complete else self._moved - self._shown
+        moved = self._moved - on_way
+        average = moved / finished.seconds
         self._last = None
-        self.progress(now, average=average)
+        self.progress(now, on_way, average=average)
         error = outcome(self._role, self.aborted, finished, self._reasons)
         self._emit(
             Summary(
@@ -138,7 +146,7 @@ class Tracker:
                 ok=error is None,
                 files=finished.files_ok,
                 failed=self._failed,
-                total=self._moved,
+                total=moved,
                 seconds=finished.seconds,
                 rate=average,
                 path=path,

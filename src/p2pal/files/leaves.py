@@ -117,6 +117,12 @@ class LeafStore:
                 known = self._files[index] = FileLeaves(piece_size, now)
             return known
 
+    def since(self, index: int) -> float | None:
+        """Return when the first leaf of a file was hashed, or any earlier time; None for a file that is unknown."""
+        with self._lock:
+            known = self._files.get(index)
+            return None if known is None else known.at
+
     def forget(self, index: int) -> None:
         """Drop what is known of a file; of one that is unknown, nothing."""
         with self._lock:
