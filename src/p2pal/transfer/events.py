@@ -55,8 +55,16 @@ class Started(msgspec.Struct, frozen=True):
     done: int = 0
 
 
+class ProofWanted(msgspec.Struct, frozen=True):
+    """Receiver: the sender says that it goes on with an earlier transfer; someone must answer with a proof, or none."""
+
+
+class Proven(msgspec.Struct, frozen=True):
+    """Sender: the receiver proved that it had the earlier transfer, too. Whether it goes on, its consent says."""
+
+
 class Unproven(msgspec.Struct, frozen=True):
-    """Sender: who accepted is not the one from before. Nothing is read until someone admits or refuses it."""
+    """Sender: who joined is not the one from before. It hears no name until someone admits or refuses it."""
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -132,6 +140,6 @@ class Finished(msgspec.Struct, frozen=True):
 
 
 TransferEvent = (
-    OfferComplete | Started | Unproven | EntryStarted | BytesMoved | EntryFinished | EntryFailed | Held | Aborted
-    | Finished
+    ProofWanted | OfferComplete | Proven | Unproven | Started | EntryStarted | BytesMoved | EntryFinished | EntryFailed
+    | Held | Aborted | Finished
 )  # fmt: skip

@@ -54,7 +54,7 @@ class Receiver:
         manifest: The entries so far.
         skip_errors: Whether one failed entry leaves the others alone; the sender says so.
         transfer_id: Which transfer it is, 16 bytes.
-        offered_proof: By which the sender claims to go on with it, 32 bytes, or none.
+        offered_proof: By which the sender claims to go on with it, 32 bytes, or none; :meth:`prove` must answer it.
     """
 
     def __init__(
@@ -68,6 +68,8 @@ class Receiver:
         self.skip_errors = False
         self.transfer_id = b""
         self.offered_proof = b""
+        self._proof_due = False
+        self._proven = False  # this side's proof has been queued
         self._state = _State.WAITING
         self._out = Replies(payload_limit)
         self._events: deque[TransferEvent] = deque()
@@ -119,7 +121,28 @@ class Receiver:
         while (op := self._ops.take()) is not None:
             yield op
 
-    # What a person decides
+    # What a person decides, and the checkpoint
+
+    def prove(self, proof: bytes, now: float) -> None:  # noqa: ARG002 - one shape for every input
+        """Answer :class:`~p2pal.transfer.events.ProofWanted`, once, before :meth:`accept`.
+
+        Args:
+            proof: This side's proof that it was there, 32 bytes; empty if it was not, or the sender's is wrong.
+            now: The time.
+
+        Raises:
+            RuntimeError: If no proof is wanted, or any more.
+            ValueError: If it has another length.
+        """
+        check_call(RECEIVER[self._state], "prove")
+        answer = wire.Proof(proof)
+        if self._state is _State.ENDED:
+            return
+        if not self._proof_due:
+            raise RuntimeError("no proof is wanted")
+        self._proof_due = False
+        self._proven = bool(proof)
+        self._out.add(answer)
 
     def accept(
         self, now: float, *, skip: Collection[int] = (), resume: Resume | None = None, proof: bytes = b""
@@ -133,16 +156,20 @@ class Receiver:
             proof: This side's proof that it was there, 32 bytes.
 
         Raises:
-            ValueError: If an entry to be skipped was not offered, or something is to go on without a proof.
+            RuntimeError: If a proof is wanted that :meth:`prove` has not given.
+            ValueError: If an entry to be skipped was not offered, or something is to go on without a proof, here and
+                there.
         """
         check_call(RECEIVER[self._state], "accept")
         skipped = sorted(set(skip))
         if skipped and not 0 <= skipped[0] <= skipped[-1] < len(self._status):
             raise ValueError("no such entry to skip")
-        if resume is not None and not proof:
-            raise ValueError("nothing can go on without a proof")
         if self._state is _State.ENDED:
             return
+        if self._proof_due:
+            raise RuntimeError("the proof comes first")
+        if resume is not None and not (proof and self._proven):
+            raise ValueError("nothing can go on without a proof")
         self._state = _State.RECEIVING
         self._tally.began = now
         lacking = Lacking(self.manifest, self._status, skipped, resume, self._out.max_ranges)
@@ -202,6 +229,9 @@ class Receiver:
                 self.skip_errors = record.skip_errors
                 self.transfer_id = record.transfer_id
                 self._state = _State.OFFERING
+                if record.proof:
+                    self._proof_due = True
+                    self._events.append(events.ProofWanted())
             case wire.OfferPart() if self._offer is not None:
                 self._offer.add(record)
             case wire.OfferEnd() if self._offer is not None:

@@ -6,8 +6,8 @@ The shell gives it what the walk lists, what the peer says and what the source r
 million files cost no million jobs; and no file is begun while :data:`~p2pal.transfer.pieces.MAX_UNJUDGED` others
 await the receiver's verdict, so that what is remembered of those is bounded too. Any other entry costs one byte.
 
-A transfer goes on from an earlier session if the receiver's proof is the expected one (:attr:`Sender.resumed`). Then it
-may say that files stand at its end already, and want pieces of others.
+A transfer goes on from an earlier session if the receiver's proof is the expected one and its consent repeats it
+(:attr:`Sender.resumed`). Then it may say that files stand at its end already, and want pieces of others.
 """
 
 from __future__ import annotations
@@ -50,11 +50,12 @@ class Sender:
         now: The time.
         proof: To go on with an earlier transfer, this side's proof that it was there; 32 bytes.
         expected: The proof that the receiver of that transfer has, 32 bytes. Another, or none: a new transfer.
-        pinned: The code was used before, and only who used it then may go on unasked: anyone else is held until
-            :meth:`admit`, or until :meth:`cancel` refuses.
+        pinned: The code was used before, and only who used it then gets the offer unasked: to anyone else no entry is
+            named before :meth:`admit`, and :meth:`cancel` refuses. Needs ``proof``, at the latest by :meth:`prove`.
 
     Attributes:
         manifest: The entries so far.
+        proven: The receiver has answered with the expected proof.
         resumed: Both sides go on with an earlier transfer; not before the receiver has accepted.
     """
 
@@ -71,10 +72,12 @@ class Sender:
         pinned: bool = False,
     ) -> None:
         self.manifest = manifest
+        self.proven = False
         self.resumed = False
         self._proof = proof
         self._expected = expected
-        self._pinned = pinned
+        self._pinned = pinned  # the offer must not leave yet
+        self._proof_due = False
         self._transfer_id = transfer_id
         self._skip_errors = skip_errors
         self._state = _State.WAITING
@@ -125,7 +128,7 @@ class Sender:
     def outputs(self) -> Iterator[list[Buffer]]:
         """Yield payloads for the session, each a list of buffers to be joined; draw only while it takes them."""
         while True:
-            if self._state is _State.OFFERING and not self._out.backlog:
+            if self._state is _State.OFFERING and not self._pinned and not self._out.backlog:
                 self._offer_more()
             self._fill()
             taken = self._out.take(self._muted)
@@ -183,9 +186,16 @@ class Sender:
         return made
 
     def start(self, now: float) -> None:  # noqa: ARG002 - one shape for every input
-        """The peer is there: let the offer out."""
+        """The peer is there: let the offer out, or what comes before it if this machine is pinned.
+
+        Raises:
+            RuntimeError: If it is pinned and has no proof: there is nothing that the other side could answer.
+        """
         check_call(SENDER[self._state], "start")
+        if self._pinned and not self._proof:
+            raise RuntimeError("a pinned sender needs a proof")
         self._state = _State.OFFERING
+        self._proof_due = bool(self._proof)
         self._out.add(wire.OfferBegin(self._transfer_id, self._skip_errors, self._proof))
 
     def add_entries(self, entries: Iterable[Entry], now: float) -> None:  # noqa: ARG002 - one shape for every input
@@ -251,53 +261,62 @@ class Sender:
             self._deadline = now + SETTLE_TIME
         for record in wire.decode_payload(payload):
             check_record(SENDER[self._state], type(record))
-            match record:
-                case wire.Verdicts():
-                    self._on_verdicts(record)
-                case wire.Complete():
-                    self._on_complete(record, now)
-                case wire.Abort():
-                    self._stop(record.reason, record.text, now, by_peer=True)
-                case wire.Accept():
-                    self._on_accept(record, now)
-                case wire.Want() if self._state is _State.AGREED:
-                    self._on_want(record)
-                case wire.PieceAgain() if self._state in _FLOWING:
-                    self._reading.want_again(record.entry, record.piece)
-                case wire.Hold():
-                    self._on_hold(record)
+            self._on_record(record, now)
             if self.state is _State.ENDED:
                 return
         self._fill()
 
+    def _on_record(self, record: wire.Record, now: float) -> None:
+        match record:
+            case wire.Verdicts():
+                self._on_verdicts(record)
+            case wire.Complete():
+                self._on_complete(record, now)
+            case wire.Abort():
+                self._stop(record.reason, record.text, now, by_peer=True)
+            case wire.Proof() if self._state is not _State.STOPPED:
+                self._on_proof(record)
+            case wire.Accept():
+                self._on_accept(record, now)
+            case wire.Want() if self._state is _State.AGREED:
+                self._on_want(record)
+            case wire.PieceAgain() if self._state in _FLOWING:
+                self._reading.want_again(record.entry, record.piece)
+            case wire.Hold():
+                self._on_hold(record)
+
+    def _on_proof(self, record: wire.Proof) -> None:
+        if not self._proof_due:
+            raise ProtocolError("the other side proved what it was not asked for, or twice")
+        self._proof_due = False
+        if self._is_expected(record.proof):
+            self.proven = True
+            self._pinned = False
+            self._events.append(events.Proven())
+        elif self._pinned:
+            self._events.append(events.Unproven())
+
+    def _is_expected(self, proof: bytes) -> bool:
+        return bool(self._expected) and hmac.compare_digest(proof, self._expected)
+
+    def admit(self, now: float) -> None:  # noqa: ARG002 - one shape for every input
+        """Let the one who proved nothing have the offer: what :class:`~p2pal.transfer.events.Unproven` asks for."""
+        check_call(SENDER[self._state], "admit")
+        self._pinned = False
+
     def _on_accept(self, record: wire.Accept, now: float) -> None:
+        if self._proof_due:
+            raise ProtocolError("the other side consented before it answered with a proof")
         if record.digest != self.manifest.digest():
             raise ProtocolError("the other side consented to another offer than this one")
         self._state = _State.AGREED
         self._tally.began = now
-        self.resumed = bool(self._expected) and hmac.compare_digest(record.proof, self._expected)
-        if self.resumed:
-            self._pinned = False
-        elif self._pinned:
-            self._events.append(events.Unproven())
-
-    def admit(self, now: float) -> None:  # noqa: ARG002 - one shape for every input
-        """Let the one who proved nothing have the files: what :class:`~p2pal.transfer.events.Unproven` asks for."""
-        check_call(SENDER[self._state], "admit")
-        if self._pinned:
-            self._pinned = False
-            self._set_out()
-            self._fill()
+        self.resumed = self.proven and self._is_expected(record.proof)
 
     def _on_want(self, record: wire.Want) -> None:
         self._reading.want(record, resumed=self.resumed)
         if record.last:
             self._state = _State.SENDING
-            self._set_out()
-
-    def _set_out(self) -> None:
-        """Files flow, once it is known which, and to whom."""
-        if self._state is _State.SENDING and not self._pinned:
             there = self._bytes_there + self._reading.there
             self._events.append(events.Started(self.resumed, self._files_there, there))
 
@@ -419,7 +438,7 @@ class Sender:
 
     def _fill(self) -> None:
         """Make jobs up to the limits; close the stream once the last file is closed."""
-        if self._state not in _FLOWING or self._pinned:
+        if self._state not in _FLOWING:
             return
         self._reading.fill(self._out.backlog, files=len(self._digests) < MAX_UNJUDGED)
         if self._state is _State.SENDING and self._reading.exhausted:

@@ -1,12 +1,13 @@
 """The two machines' states, and what each may be given in each: as data.
 
 A transfer is a short conversation with one long middle. The sender speaks first: it lists what it has, while it is
-still walking its tree, and closes the list with totals and a digest. Then it waits for a person. The receiver reads
-the list, checks it, and waits for its own person; consent names the digest, so that it is consent to exactly that
-list. Then the receiver says what it lacks, which is everything or, in a transfer that is resumed, less. From then on
-file bytes run one way and verdicts the other, and both sides count: the sender is through when it has closed every
-wanted file (``SENT``), the receiver when it has judged every entry. The receiver says the last word, Complete, after
-its disk has said *its* last word, Sealed.
+still walking its tree, and closes the list with totals and a digest. Then it waits for a person. The receiver reads the
+list, checks it, and waits for its own person; consent names the digest, so that it is consent to exactly that list. Who
+goes on with an earlier transfer begins the list with a proof, and the receiver answers with its own, while the list
+comes in or, if the sender asks it to prove itself first, before. Then the receiver says what it lacks, which is
+everything or, in a transfer that is resumed, less. From then on file bytes run one way and verdicts the other, and both
+sides count: the sender is through when it has closed every wanted file (``SENT``), the receiver when it has judged
+every entry. The receiver says the last word, Complete, after its disk has said *its* last word, Sealed.
 
 ::
 
@@ -39,7 +40,7 @@ class SenderState(Enum):
     """Where the sender is."""
 
     WAITING = "no peer yet; entries are collected"
-    OFFERING = "the offer streams out"
+    OFFERING = "the offer streams out, or waits for a proof of who joined"
     OFFERED = "the whole offer is out; consent is awaited"
     AGREED = "the receiver consented and is still saying what it lacks"
     SENDING = "what it lacks is known; files flow"
@@ -67,24 +68,24 @@ _REPAIRS: Final[set[Input]] = {wire.Chunk, wire.PieceDone, wire.FileFailed}
 
 SENDER: Final[dict[SenderState, frozenset[Input]]] = {
     SenderState.WAITING: frozenset({"start", "add", "finish"}),
-    SenderState.OFFERING: frozenset({"add", "finish", wire.Abort}),
-    SenderState.OFFERED: frozenset({wire.Accept, wire.Abort}),
-    SenderState.AGREED: frozenset({"admit", wire.Want, wire.Verdicts, wire.Hold, wire.Abort}),
-    SenderState.SENDING: frozenset({"admit", *_VERDICTS, wire.Abort}),
-    SenderState.SENT: frozenset({"admit", *_VERDICTS, wire.Complete, wire.Abort}),
-    SenderState.STOPPED: frozenset({"add", "finish", "admit", wire.Want, *_VERDICTS, wire.Complete, wire.Abort}),
+    SenderState.OFFERING: frozenset({"add", "finish", "admit", wire.Proof, wire.Abort}),
+    SenderState.OFFERED: frozenset({wire.Proof, wire.Accept, wire.Abort}),
+    SenderState.AGREED: frozenset({wire.Want, wire.Verdicts, wire.Hold, wire.Abort}),
+    SenderState.SENDING: frozenset({*_VERDICTS, wire.Abort}),
+    SenderState.SENT: frozenset({*_VERDICTS, wire.Complete, wire.Abort}),
+    SenderState.STOPPED: frozenset({"add", "finish", wire.Proof, wire.Want, *_VERDICTS, wire.Complete, wire.Abort}),
     SenderState.ENDED: frozenset({"add", "finish", "admit"}),
 }
 
 RECEIVER: Final[dict[ReceiverState, frozenset[Input]]] = {
     ReceiverState.WAITING: frozenset({"refuse", wire.OfferBegin, wire.Abort}),
-    ReceiverState.OFFERING: frozenset({"refuse", wire.OfferPart, wire.OfferEnd, wire.Abort}),
-    ReceiverState.OFFERED: frozenset({"accept", "refuse", wire.Abort}),
+    ReceiverState.OFFERING: frozenset({"prove", "refuse", wire.OfferPart, wire.OfferEnd, wire.Abort}),
+    ReceiverState.OFFERED: frozenset({"prove", "accept", "refuse", wire.Abort}),
     ReceiverState.RECEIVING: frozenset({*_FILES, wire.Abort}),
     ReceiverState.CLOSING: frozenset({*_REPAIRS, wire.Abort}),
     ReceiverState.SEALING: frozenset({*_REPAIRS, wire.Abort}),
     ReceiverState.STOPPED: frozenset({*_FILES, wire.Abort}),
-    ReceiverState.ENDED: frozenset({"accept", "refuse"}),
+    ReceiverState.ENDED: frozenset({"prove", "accept", "refuse"}),
 }
 
 

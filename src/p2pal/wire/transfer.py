@@ -5,18 +5,22 @@ together, so that many small files share one frame. :class:`Chunk` carries file 
 (``u32 entry | u64 offset | data``); every other body is a MessagePack array in its shortest form. Entries are named
 by their index in the offer; only the offer knows names. See ``docs/protocol.md``.
 
-The order on the wire: OfferBegin, OfferPart..., OfferEnd; Accept, [Verdicts...] Want...; then the wanted files one
-after another by ascending index, each as Chunk... [PieceDone] ... FileDone, or cut short by FileFailed; AllSent.
+The order on the wire: OfferBegin, OfferPart..., OfferEnd; [Proof] Accept, [Verdicts...] Want...; then the wanted files
+one after another by ascending index, each as Chunk... [PieceDone] ... FileDone, or cut short by FileFailed; AllSent.
 Repairs (Chunk... PieceDone, after PieceAgain) come between files, after the FileDone of theirs. Verdicts flow back all
 the while, one for every entry, and Complete closes. The receiver says Hold when its disk cannot take any more, and
 when it can again. After an Abort, from either side, no more file bytes are wanted; if files were on their way, the
 receiver still sends the Verdicts of those in work, and Complete.
 
-A transfer is *resumed* if OfferBegin and Accept carry the right proofs. Then the Verdicts before the last Want name
-what stands at the receiver already and is not wanted; and of a file in Want.pieces come: the wanted pieces ascending,
-the first of them without its first ``head`` bytes, each closed by its PieceDone; then, ascending, a PieceDone alone
-for any other piece, so that the receiver compares what it has; then FileDone. A PieceAgain may ask for any piece of
-such a file that is not still to come.
+An OfferBegin that carries a proof is answered by one Proof, which may come before the rest of the offer and must come
+before the Accept; only a receiver that aborts may leave it out. A sender whose code was used before offers nothing to
+whoever joins again, no OfferPart and no OfferEnd, until that one has proved itself or a person has let it in.
+
+A transfer is *resumed* if OfferBegin, Proof and Accept carry the right proofs. Then the Verdicts before the last Want
+name what stands at the receiver already and is not wanted; and of a file in Want.pieces come: the wanted pieces
+ascending, the first of them without its first ``head`` bytes, each closed by its PieceDone; then, ascending, a
+PieceDone alone for any other piece, so that the receiver compares what it has; then FileDone. A PieceAgain may ask for
+any piece of such a file that is not still to come.
 """
 
 from __future__ import annotations
@@ -135,6 +139,19 @@ class OfferBegin(msgspec.Struct, frozen=True, array_like=True):
         _check_proof(self.proof)
 
 
+class Proof(msgspec.Struct, frozen=True, array_like=True):
+    """Receiver, once, to an OfferBegin that carries a proof: whether it had the earlier transfer, too.
+
+    ``proof`` is the receiver's :func:`~p2pal.crypto.keys.resume_proof`. It is empty if the receiver knows nothing of
+    that transfer, or if the sender's proof is wrong.
+    """
+
+    proof: _Proof = b""
+
+    def __post_init__(self) -> None:
+        _check_proof(self.proof)
+
+
 class OfferPart(msgspec.Struct, frozen=True, array_like=True):
     """Sender: entries from index ``first`` on, in order, without gaps."""
 
@@ -158,7 +175,8 @@ class OfferEnd(msgspec.Struct, frozen=True, array_like=True):
 class Accept(msgspec.Struct, frozen=True, array_like=True):
     """Receiver: consent to exactly the manifest with this digest.
 
-    ``proof`` is the receiver's :func:`~p2pal.crypto.keys.resume_proof` if it goes on from a checkpoint, else empty.
+    ``proof`` is the receiver's :func:`~p2pal.crypto.keys.resume_proof` if it goes on from a checkpoint, else empty: who
+    has sent it in a :class:`Proof` may still begin anew, once the whole offer is known.
     """
 
     digest: _Digest
@@ -303,7 +321,7 @@ class Chunk:
 
 
 Record = (
-    Chunk | OfferBegin | OfferPart | OfferEnd | Accept | Want | PieceDone | FileDone | FileFailed | AllSent
+    Chunk | OfferBegin | OfferPart | OfferEnd | Proof | Accept | Want | PieceDone | FileDone | FileFailed | AllSent
     | PieceAgain | Verdicts | Complete | Hold | Abort
 )  # fmt: skip
 
@@ -314,6 +332,7 @@ _TYPES: Final[dict[int, type[msgspec.Struct]]] = {
     0x03: OfferEnd,
     0x04: Accept,
     0x05: Want,
+    0x06: Proof,
     0x11: PieceDone,
     0x12: FileDone,
     0x13: FileFailed,
