@@ -16,7 +16,7 @@ from p2pal.cli import config, phrases, signals
 from p2pal.cli.plain import Board, Writer
 from p2pal.cli.prompts import Prompter, interactive
 from p2pal.cli.running import deadline, drive, make_board, reporting
-from p2pal.cli.serve import Served, for_the_other_machine, parse_address, serving
+from p2pal.cli.serve import Served, for_later, for_the_other_machine, parse_address, serving
 from p2pal.cli.views import JsonView, QuietView, SenderView, View
 from p2pal.errors import Refused, UsageError
 
@@ -56,7 +56,9 @@ def run_send(files: tuple[Path, ...], flags: dict[str, Any], *, as_json: bool, q
                 reach = replace(connect, server=served.local)
 
             def change(event: events.Event) -> events.Event:
-                return for_the_other_machine(event, served) if served and isinstance(event, events.Code) else event
+                if served is not None and isinstance(event, events.Code):
+                    return for_the_other_machine(event, served)
+                return for_later(event) if served is not None and isinstance(event, events.Saved) else event
 
             from p2pal.app.send import send
 

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from p2pal.app.events import Code, recv_command
+from p2pal.app.events import Code, Saved, recv_command
 from p2pal.cli.options import quoted
 from p2pal.errors import ServerError, UsageError
 
@@ -130,3 +130,8 @@ def cannot_listen(address: Address, error: UsageError, flags: str) -> ServerErro
 def for_the_other_machine(event: Code, served: Served) -> Code:
     """Return the event with the address that the other machine can use: this one talks over loopback."""
     return msgspec.structs.replace(event, server=served.public, command=recv_command(event.code, served.public))
+
+
+def for_later(event: Saved) -> Saved:
+    """Return the event with the command that goes on: this server ends with us, and the next has another address."""
+    return msgspec.structs.replace(event, command=f"{event.command.partition(' -server ')[0]} --serve")

@@ -7,6 +7,7 @@ import aiohttp
 import pytest
 from tests.unit.cli.kit import CODE, on_loop
 
+from p2pal.app.events import Saved
 from p2pal.cli import serve
 from p2pal.cli.serve import Address
 from p2pal.errors import ServerError, UsageError
@@ -90,3 +91,8 @@ async def test_an_address_of_another_machine_is_exit_2() -> None:
     with pytest.raises(UsageError, match=r"'192\.0\.2\.77' is no address of this machine"):
         async with serve.serving(Address("192.0.2.77", 0)):
             pass
+
+
+def test_what_goes_on_later_names_no_address_of_today() -> None:
+    saved = Saved(id="k" * 26, command="p2pal send --resume kkkkkkkk -server http://127.0.0.1:4711", done=1, total=2)
+    assert serve.for_later(saved).command == "p2pal send --resume kkkkkkkk --serve"
