@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from p2pal.app.events import AnyEvent, FileDone, FileFailed, Progress, Summary
 from p2pal.app.tracker import Tracker
-from p2pal.errors import PartialFailure, Refused
+from p2pal.errors import Interrupted, PartialFailure, Refused
 from p2pal.transfer.events import Aborted, BytesMoved, EntryFailed, EntryFinished, EntryStarted, Finished
 from p2pal.transfer.manifest import Manifest
 from p2pal.wire.transfer import Entry, Kind, Reason
@@ -119,3 +121,67 @@ def test_what_never_ran_has_no_summary() -> None:
     tracker.handle(Finished(ok=0, failed=0, files_ok=0, files_failed=0, left_out=0, seconds=0.0))
     assert isinstance(tracker.conclude(103.0, ""), Refused)
     assert events == []
+
+
+def test_what_was_there_before_counts_as_arrived_but_not_for_the_rate() -> None:
+    tracker, events = make()
+    tracker.begin(200.0, files=1, done=1000)
+    tracker.handle(EntryStarted(2, 300))  # so much of it is there, and in the thousand
+    tracker.handle(BytesMoved(2, 100))
+    assert (tracker.done, tracker.total, tracker.files_done) == (1100, 1500, 1)
+    tracker.progress(201.0)
+    assert progress(events) == Progress(
+        done=1100, total=1500, files_done=1, files_failed=0, files=2, rate=100.0, eta=4.0,
+        name="tree/\udcff", file_done=400, file_size=500,
+    )  # fmt: skip
+
+
+def test_what_is_on_its_way_is_not_taken_from_what_was_there_before() -> None:
+    tracker, events = make()
+    tracker.begin(200.0, files=1, done=1000)
+    tracker.handle(EntryStarted(2))
+    tracker.handle(BytesMoved(2, 100))
+    tracker.progress(201.0, in_flight=9999)
+    assert (progress(events).done, progress(events).file_done, tracker.arrived) == (1000, 0, 1000)
+    tracker.progress(202.0, in_flight=40)
+    assert (progress(events).done, tracker.arrived, tracker.done) == (1060, 1060, 1100)
+
+
+def test_a_summary_tells_what_moved_in_this_session() -> None:
+    tracker, events = make()
+    tracker.begin(200.0, files=1, done=1000)
+    tracker.handle(BytesMoved(2, 500))
+    tracker.handle(EntryFinished(2, b"\xab"))
+    tracker.handle(Finished(ok=4, failed=0, files_ok=2, files_failed=0, left_out=0, seconds=2.0))
+    assert tracker.conclude(205.0, "") is None
+    last, summary = events[-2:]
+    assert isinstance(last, Progress)
+    assert (last.done, last.files_done) == (1500, 2)
+    assert isinstance(summary, Summary)
+    assert (summary.total, summary.rate, summary.files) == (500, 250.0, 2)
+
+
+def test_what_was_on_its_way_when_it_was_stopped_did_not_arrive() -> None:
+    tracker, events = make()
+    tracker.handle(BytesMoved(1, 900))
+    tracker.progress(101.0, in_flight=300)
+    tracker.handle(Aborted(Reason.CANCELLED, "", False))
+    tracker.handle(Finished(ok=1, failed=0, files_ok=0, files_failed=0, left_out=0, seconds=2.0))
+    assert isinstance(tracker.conclude(102.0, ""), Interrupted)
+    last, summary = events[-2:]
+    assert isinstance(last, Progress)
+    assert isinstance(summary, Summary)
+    assert (last.done, summary.total) == (600, 600)
+
+
+def test_only_what_came_to_its_own_end_is_complete() -> None:
+    finished = Finished(ok=4, failed=0, files_ok=2, files_failed=0, left_out=0, seconds=2.0)
+    tracker, _ = make()
+    assert not tracker.complete
+    tracker.handle(finished)
+    assert tracker.complete
+    tracker.handle(Aborted(Reason.CANCELLED, "", True))
+    assert not tracker.complete
+    refused, _ = make()
+    refused.handle(replace(finished, seconds=0.0))  # it never ran
+    assert not refused.complete
