@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from tests.security.evil_server import Bend, EvilServer, Fields, evil_server
@@ -16,11 +16,12 @@ from p2pal.crypto.seal import MailboxOpener, MailboxSealer
 from p2pal.errors import P2palError
 from p2pal.peer.conversation import MEETING
 from p2pal.peer.meeting import Introduction
-from p2pal.peer.signaling import Signaling
+from p2pal.peer.signaling import MeetingPlace, Signaling
 from p2pal.rendezvous import events as e
 from p2pal.rendezvous.client import RendezvousClient
 from p2pal.rendezvous.delivery import Role
 from p2pal.rendezvous.mailbox import Mailbox
+from p2pal.wire.rendezvous import IceServer
 from p2pal.wire.signal import Candidate, SignalMessage
 
 SECRET = "candidate:1 1 udp 2122260223 10.66.77.88 50000 typ host"
@@ -50,9 +51,9 @@ class Guest:
         self.signaling = Signaling(introduction, master, self._meet, self, sender=sender)
         self._tasks = [asyncio.create_task(_end(home)), asyncio.create_task(self.signaling.run())]
 
-    async def _meet(self, name: str) -> Mailbox:
+    async def _meet(self, name: str) -> MeetingPlace:
         met = await self._client.meet(name, self._role)
-        return self._client.mailbox(self._role, met.token, patience=None)
+        return MeetingPlace(self._client.mailbox(self._role, met.token, patience=None))
 
     async def until(self, done: Callable[[], bool]) -> None:
         async with asyncio.timeout(PATIENCE):
@@ -82,6 +83,9 @@ class Guest:
     def signal_moved(self) -> None:
         self.moved += 1
         self._changed.set()
+
+    def signal_ice(self, servers: Sequence[IceServer]) -> None:
+        """There are no lanes."""
 
     def signal_left(self) -> None:
         self._changed.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from typing import Final, Protocol, TypeVar
@@ -16,7 +17,7 @@ from p2pal.errors import CodeExpired, P2palError, ServerRefused
 from p2pal.lanes.base import IceServer
 from p2pal.peer.config import PeerConfig
 from p2pal.peer.meeting import Introduction
-from p2pal.peer.signaling import Meet
+from p2pal.peer.signaling import Meet, MeetingPlace
 from p2pal.rendezvous.client import RendezvousClient
 from p2pal.rendezvous.delivery import Role
 from p2pal.rendezvous.mailbox import Mailbox
@@ -124,9 +125,9 @@ class Shell(Transfer):
 def meeting_place(client: RendezvousClient, role: Role) -> Meet:
     """Return how a peer comes to the place where both sides meet again."""
 
-    async def meet(rendezvous_id: str) -> Mailbox:
+    async def meet(rendezvous_id: str) -> MeetingPlace:
         met = await client.meet(rendezvous_id, role)
-        return client.mailbox(role, met.token, patience=None)
+        return MeetingPlace(client.mailbox(role, met.token, patience=None), met.ice_servers)
 
     return meet
 
@@ -180,6 +181,7 @@ def peer_config(
         sender=sender,
         max_payload=max_payload,
         ice_servers=ice_servers(connect, offered),
+        choose_ice=functools.partial(ice_servers, connect),
         max_retries=connect.max_retries,
         retry_backoff=connect.retry_backoff,
         wait=connect.wait,

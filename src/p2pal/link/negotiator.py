@@ -116,6 +116,7 @@ class Negotiator:
         self._next_at: float | None = None  # leader: the next generation; follower: when it is overdue
         self._certain_at: float | None = None
         self._asked = 0  # the generation after which we asked for another
+        self._told = False  # that the link is tried again, since it was last up
         self._actions: deque[Action] = deque()
         self._events: deque[Event] = deque()
 
@@ -139,11 +140,6 @@ class Negotiator:
     def in_use(self) -> int:
         """The generation whose lane is in use; 0 if there is none."""
         return self._used
-
-    @property
-    def challenged(self) -> bool:
-        """Whether another generation is being tried while a lane is in use."""
-        return bool(self._used and self._trying)
 
     def start(self, now: float) -> None:
         """Begin: the leader makes its first offer, the follower waits for it."""
@@ -240,11 +236,14 @@ class Negotiator:
             return
         if self._used:
             self._actions.append(DropConnection(self._used))
+        if self._patience.linked and not self._told:
+            # Only the other side missed the old lane. Its challenger has won, so there was something to repair.
+            self._tell_retry(0.0)
         self._used, self._trying = generation, 0
         self._silent = False
         self._attempt_ends = self._next_at = self._certain_at = None
         self._patience.on_up(now)
-        self._events.append(LinkUp(generation))
+        self._tell_up()
         self._look_around(now)
 
     def handle_lane_closed(self, generation: int, now: float) -> None:
@@ -282,7 +281,7 @@ class Negotiator:
         if self._leader:
             # The follower leaves that to the leader, which may hear less than it does.
             self._drop_trying()
-        self._events.append(LinkUp(self._used))
+        self._tell_up()
         self._look_around(now)
 
     def handle_progress(self) -> None:
@@ -464,7 +463,15 @@ class Negotiator:
 
     def _schedule(self, now: float, delay: float) -> None:
         self._next_at = now + (delay if self._leader else _overdue())
+        self._tell_retry(delay)
+
+    def _tell_retry(self, delay: float) -> None:
+        self._told = True
         self._events.append(Retrying(max(1, self._patience.tries), self._patience.attempts, delay))
+
+    def _tell_up(self) -> None:
+        self._told = False
+        self._events.append(LinkUp(self._used))
 
     def _look_around(self, now: float) -> None:
         """Keep account of what is missed, and say when that changes."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from p2pal.lanes.base import IceServer
 from p2pal.link.negotiator import DEFAULT_WAIT
+from p2pal.wire import rendezvous as wire
 
 
 class PeerOwner(Protocol):
@@ -55,6 +56,7 @@ class PeerConfig:
         sender: Whether this side is the sender, who leads the link.
         max_payload: Bytes of the largest payload this side sends.
         ice_servers: STUN and TURN servers.
+        choose_ice: Returns those to use from then on when the signaling server offers others; None: it is not asked.
         max_retries: Failures that are tried again, counted from when the link last worked; None for no end.
         retry_backoff: Seconds before a retry that follows a failed one; doubles each time.
         wait: Seconds that a link which is lost waits in all for the network or the other side.
@@ -64,6 +66,7 @@ class PeerConfig:
     sender: bool
     max_payload: int
     ice_servers: Sequence[IceServer] = field(default=())
+    choose_ice: Callable[[Sequence[wire.IceServer]], Sequence[IceServer]] | None = None
     max_retries: int | None = 3
     retry_backoff: float = 1.0
     wait: float = DEFAULT_WAIT

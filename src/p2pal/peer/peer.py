@@ -16,7 +16,7 @@ import contextlib
 import os
 import random
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -51,6 +51,7 @@ from p2pal.peer.signaling import Meet, Signaling
 from p2pal.session.core import Session
 from p2pal.session.events import Closed, Delivered, LaneAlive, LaneSilent
 from p2pal.wire.frames import DATA_HEADER
+from p2pal.wire.rendezvous import IceServer
 from p2pal.wire.signal import Bye, Fresh, Hello, SignalMessage
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ class Peer:
             wait=config.wait,
         )
         self._session: Session | None = None
+        self._ice_servers = config.ice_servers
         self._connections: dict[int, WebRtcConnection] = {}
         self._lanes: dict[int, _LiveLane] = {}
         self._silent: set[int] = set()  # lanes
@@ -407,6 +409,11 @@ class Peer:
         self._negotiator.handle_moved(monotonic())
         self._wake()
 
+    def signal_ice(self, servers: Sequence[IceServer]) -> None:
+        """The generations from now on use what the server offers now."""
+        if servers and self._config.choose_ice is not None:
+            self._ice_servers = self._config.choose_ice(servers)
+
     def signal_left(self) -> None:
         """The code's mailbox is free."""
         if self._config.sender and not self._closing:
@@ -450,7 +457,7 @@ class Peer:
                     action.lane,
                     action.generation,
                     self,
-                    self._config.ice_servers,
+                    self._ice_servers,
                     only_loopback=self._config.only_loopback,
                 )
                 self._connections[action.generation] = connection

@@ -15,7 +15,8 @@ import asyncio
 import contextlib
 import os
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from time import monotonic
 from typing import Final, Protocol
 
@@ -24,12 +25,13 @@ from p2pal.crypto.seal import BadSeal
 from p2pal.errors import P2palError, ServerRefused
 from p2pal.peer.conversation import MEETING, Conversation
 from p2pal.peer.meeting import Introduction
-from p2pal.rendezvous.events import Knock, MailboxEvent, Message, Offline, PeerOnline, Released, Served
+from p2pal.rendezvous.events import IceServers, Knock, MailboxEvent, Message, Offline, PeerOnline, Released, Served
 from p2pal.rendezvous.mailbox import Mailbox
+from p2pal.wire.rendezvous import IceServer
 from p2pal.wire.signal import SignalMessage
 
-QUIET: Final = 5.0
-"""Seconds without a word from the mailbox after which its socket is not trusted when the link falls silent."""
+ANSWER: Final = 0.5
+"""Seconds that the server gets for an answer when the link is in trouble; without one the socket is replaced."""
 
 RENEW: Final = 10.0
 """Seconds between two new sockets while the link is down and the mailbox is silent."""
@@ -37,14 +39,30 @@ RENEW: Final = 10.0
 KNOCK_LIMIT: Final = 3.0
 """Seconds in which the receiver must be heard when somebody else comes with the code; else it is taken for gone."""
 
+MOST_KNOCKS: Final = 8
+"""Knocks that wait together for one answer; the server may make up as many as it likes."""
+
 _KNOCK_LOOK: Final = 0.1
 _FIRST_PAUSE: Final = 0.25
 _MAX_PAUSE: Final = 15.0
 _MAX_DOUBLINGS: Final = 6
 
 
-Meet = Callable[[str], Awaitable[Mailbox]]
-"""Creates or joins the rendezvous of this name; returns this side's mailbox there, which is not running yet."""
+@dataclass(frozen=True, slots=True)
+class MeetingPlace:
+    """One side's way to a meeting place.
+
+    Attributes:
+        mailbox: This side's, which is not running yet.
+        ice_servers: The STUN and TURN servers that the server offers there.
+    """
+
+    mailbox: Mailbox
+    ice_servers: Sequence[IceServer] = ()
+
+
+Meet = Callable[[str], Awaitable[MeetingPlace]]
+"""Creates or joins the rendezvous of this name."""
 
 
 class SignalingOwner(Protocol):
@@ -77,6 +95,9 @@ class SignalingOwner(Protocol):
 
     def signal_moved(self) -> None:
         """Both sides met at another place."""
+
+    def signal_ice(self, servers: Sequence[IceServer]) -> None:
+        """The server offers these STUN and TURN servers now."""
 
     def signal_left(self) -> None:
         """The code's mailbox is not read here any more; it may live on."""
@@ -115,7 +136,9 @@ class Signaling:
         self._heard_at = monotonic()
         self._renewing = False  # the socket ends because we want it to
         self._hurried = asyncio.Event()
-        self._answers: set[asyncio.Task[None]] = set()
+        self._asking: asyncio.Task[None] | None = None
+        self._answering: asyncio.Task[None] | None = None
+        self._knocks: list[int] = []  # attempts that wait for its outcome
 
     @property
     def at_home(self) -> bool:
@@ -129,11 +152,19 @@ class Signaling:
             self._append()
 
     def hurry(self) -> None:
-        """The link is in trouble: a socket that was quiet for long may be as dead as the lane."""
+        """The link is in trouble: the socket may be as dead as the lane. It is asked, and replaced if it is."""
         self._hurried.set()
-        now = monotonic()
-        if self._mailbox is not None and now - self._heard_at >= QUIET:
-            self._renew(self._mailbox)
+        if self._mailbox is not None and self._asking is None:
+            self._asking = asyncio.create_task(self._ask(self._mailbox))
+
+    async def _ask(self, mailbox: Mailbox) -> None:
+        """Ask the server something that it answers at once, and that is of use: credentials of a TURN server end."""
+        asked = monotonic()
+        mailbox.ask_ice()
+        await asyncio.sleep(ANSWER)
+        self._asking = None
+        if self._mailbox is mailbox and self._heard_at < asked and not self._owner.alive:
+            self._renew(mailbox)
 
     def _renew(self, mailbox: Mailbox) -> None:
         self._heard_at = monotonic()
@@ -145,8 +176,9 @@ class Signaling:
         try:
             await self._run()
         finally:
-            for answer in self._answers:
-                answer.cancel()
+            for task in (self._asking, self._answering):
+                if task is not None:
+                    task.cancel()
 
     async def _run(self) -> None:
         await self._read(self._home)
@@ -158,12 +190,13 @@ class Signaling:
         failures = 0
         while True:
             try:
-                mailbox = await self._meet(self._master.rendezvous_id(MEETING))
+                place = await self._meet(self._master.rendezvous_id(MEETING))
             except P2palError:
                 self._here = False
                 met = False
             else:
-                met = await self._visit(mailbox)
+                self._owner.signal_ice(place.ice_servers)
+                met = await self._visit(place.mailbox)
             self._leave()
             failures = 0 if met else failures + 1
             pause = min(_FIRST_PAUSE * 2 ** min(failures, _MAX_DOUBLINGS), _MAX_PAUSE)
@@ -188,6 +221,7 @@ class Signaling:
     async def _read(self, mailbox: Mailbox) -> bool:
         """Read a mailbox until it ended or is of no use any more; return whether anything good came of it."""
         good = False
+        mailbox.ask_ice()  # what the server offered before the sender accepted is not all
         while True:
             try:
                 async with asyncio.timeout(RENEW):
@@ -201,7 +235,8 @@ class Signaling:
                 if not self._owner.stood:
                     self._owner.signal_lost(released=False)
                 return good
-            self._heard_at = monotonic()
+            if not isinstance(event, Offline):
+                self._heard_at = monotonic()
             if not self._handle(mailbox, event):
                 return good
             good = good or (self._conversation is not None and self._conversation.fresh)
@@ -222,6 +257,8 @@ class Signaling:
                 stays = self._released(attempt)
             case Knock(attempt):
                 stays = self._knocked(mailbox, attempt)
+            case IceServers(servers):
+                self._owner.signal_ice(servers)
         self._tell()
         return stays
 
@@ -277,28 +314,36 @@ class Signaling:
 
     def _knocked(self, mailbox: Mailbox, attempt: int) -> bool:
         """Somebody else came with the code. The mailbox is theirs if we cannot do anything with it now."""
-        if not self._owner.stood:
+        if self._owner.stood and not self._owner.alive:
+            return self._drop(mailbox)
+        if not self._owner.stood or len(self._knocks) >= MOST_KNOCKS:
             mailbox.release(attempt, "busy")
             return True
-        if not self._owner.alive:
-            return self._drop(mailbox)
-        answer = asyncio.create_task(self._answer(mailbox, attempt))
-        self._answers.add(answer)
-        answer.add_done_callback(self._answers.discard)
+        self._knocks.append(attempt)
+        if self._answering is None:
+            self._answering = asyncio.create_task(self._answer(mailbox))
         return True
 
-    async def _answer(self, mailbox: Mailbox, attempt: int) -> None:
+    async def _answer(self, mailbox: Mailbox) -> None:
         """Find out whether the receiver still lives: whoever knocks may be it, started again a second after its end."""
+        heard = await self._is_heard()
+        knocks, self._knocks, self._answering = self._knocks, [], None
+        if self._mailbox is not mailbox:
+            return
+        if not heard:
+            self._drop(mailbox)
+            return
+        for attempt in knocks:
+            mailbox.release(attempt, "busy")
+
+    async def _is_heard(self) -> bool:
         asked = monotonic()
         while monotonic() - asked < KNOCK_LIMIT:
             self._owner.probe()
             await asyncio.sleep(_KNOCK_LOOK)
-            if self._mailbox is not mailbox:
-                return
             if self._owner.heard_at > asked + _KNOCK_LOOK:  # not what had been under way
-                mailbox.release(attempt, "busy")
-                return
-        self._drop(mailbox)
+                return True
+        return False
 
     def _append(self) -> None:
         conversation, mailbox = self._conversation, self._mailbox

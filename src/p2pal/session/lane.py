@@ -14,9 +14,9 @@ ACK_EVERY: Final = 8
 ACK_DELAY: Final = 0.003
 """Seconds that the first unacknowledged DATA frame waits for company."""
 IDLE_PING: Final = 5.0
-"""Seconds without a frame from a lane with nothing on the way, after which a PING asks whether it lives."""
+"""Seconds without a frame from a lane that rests, after which a PING asks whether it lives."""
 PROBE_AFTER: Final = 1.0
-"""Seconds without a frame from a lane with DATA on the way, after which a PING asks."""
+"""Seconds without a frame from a lane with DATA on the way to the peer, or that brought some since the last PING."""
 SILENT_AFTER: Final = 3.0
 SILENT_EVERY: Final = 5.0
 MAX_PONGS: Final = 8
@@ -57,7 +57,7 @@ class LaneState:
     """
 
     __slots__ = (
-        "_data_at", "_data_counter", "_half_frame", "_heard", "_owed", "_ping_at", "_ping_number", "_silent_next",
+        "_asked_counter", "_data_at", "_data_counter", "_half_frame", "_heard", "_owed", "_ping_at", "_ping_number", "_silent_next",
         "ack_at", "ack_now", "check_at", "close_now", "congestion", "flight", "id", "ping_now", "pongs", "received",
         "sent", "up",
     )  # fmt: skip
@@ -80,6 +80,7 @@ class LaneState:
         self._owed = 0  # DATA frames that came since the last ACK on this lane
         self._data_counter = -1
         self._data_at = now
+        self._asked_counter = -1  # the last DATA frame that had come when the last PING went out
         self._ping_number = 0
         self._ping_at: float | None = None
         self._silent_next: float | None = None  # the silence reported next; None while the lane is alive
@@ -125,6 +126,8 @@ class LaneState:
         self._owed += 1
         if self._owed == 1:
             self.ack_at = now + ACK_DELAY
+            if self.check_at > now + PROBE_AFTER:
+                self.check_at = now + PROBE_AFTER
         elif self._owed >= ACK_EVERY:
             self.ack_now = True
 
@@ -185,6 +188,7 @@ class LaneState:
         """Return the number of a PING that goes out now."""
         self.ping_now = False
         self.sent += 1
+        self._asked_counter = self._data_counter
         self._ping_number = (self._ping_number + 1) % 2**32
         self._ping_at = now
         return self._ping_number
@@ -210,7 +214,7 @@ class LaneState:
         # Deadlines are compared, never differences: rounding must not make a timer that fired look early.
         since = self._waiting_since()
         if since is None:
-            self.check_at = self._heard + IDLE_PING
+            self.check_at = self._heard + (PROBE_AFTER if self._data_counter > self._asked_counter else IDLE_PING)
             if now >= self.check_at:
                 self.ping_now = True
                 self.check_at = now + PROBE_AFTER

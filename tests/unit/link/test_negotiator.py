@@ -296,7 +296,7 @@ def test_the_leader_challenges_a_silent_lane_and_the_new_one_replaces_it() -> No
     assert fire(link) == 20.0
     link.handle_silence(25.0)  # said again
     assert drain(link) == ([], [CreateOffer(2, 2)], [])
-    assert (link.state, link.in_use, link.challenged) == (State.UP, 1, True)
+    assert (link.state, link.in_use, link.generation) == (State.UP, 1, 2)
     link.handle_local_offer(2, "offer", 20.1)
     link.handle_message(Answer(2, "answer"), 20.2)
     link.handle_message(Candidate(2, "c"), 20.2)
@@ -305,7 +305,7 @@ def test_the_leader_challenges_a_silent_lane_and_the_new_one_replaces_it() -> No
         [TakeAnswer(2, "answer"), TakeCandidate(2, "c", "0", 0), DropConnection(1)],
         [LinkUp(2)],
     )
-    assert (link.in_use, link.challenged, link.next_timeout()) == (2, False, None)
+    assert (link.in_use, link.next_timeout()) == (2, None)
 
 
 def test_a_lane_that_is_heard_again_stays_and_its_challenger_goes() -> None:
@@ -388,12 +388,43 @@ def test_the_leader_challenges_when_only_the_follower_hears_nothing() -> None:
     assert drain(link) == ([], [CreateOffer(2, 2)], [])
     link.handle_message(Retry(1, SILENT), 20.0)  # late
     link.handle_alive(20.0)  # it was never silent here
-    assert (drain(link), link.challenged) == (([], [], []), True)
+    assert drain(link) == ([], [], [])
     link.handle_lane_closed(2, 22.0)
     assert drain(link) == ([], [], [])  # nothing is missed on this side
     link.handle_message(Retry(2, SILENT), 30.0)
     fire(link)
     assert drain(link)[1] == [CreateOffer(3, 3)]
+
+
+@pytest.mark.parametrize("leader", [True, False])
+def test_who_missed_nothing_tells_of_a_challenger_once_it_has_won(leader: bool) -> None:
+    link = up(leading() if leader else following())
+    if leader:
+        link.handle_message(Retry(1, SILENT), 20.0)
+        fire(link)
+    else:
+        link.handle_message(Offer(2, 2, "challenger"), 20.0)
+    assert drain(link)[2] == []
+    link.handle_lane_open(2, 21.0)
+    assert drain(link)[1:] == ([DropConnection(1)], [Retrying(1, 3, 0.0), LinkUp(2)])
+
+
+@pytest.mark.parametrize("old_lane", ["stays", "closes first"])
+def test_a_challenger_of_the_leaders_is_told_once(old_lane: str) -> None:
+    link = up(following())
+    link.handle_message(Offer(2, 2, "challenger"), 20.0)
+    if old_lane == "closes first":
+        link.handle_lane_closed(1, 20.5)
+    link.handle_lane_open(2, 21.0)
+    assert drain(link)[2] == [Retrying(1, 3, 0.0), LinkUp(2)]
+
+
+def test_a_challenger_that_the_leader_drops_is_not_told_of() -> None:
+    link = up(following())
+    link.handle_message(Offer(2, 2, "challenger"), 20.0)
+    link.handle_lane_closed(2, 20.5)
+    assert drain(link)[2] == []
+    assert (link.state, link.in_use) == (State.UP, 1)
 
 
 def test_a_newer_offer_replaces_what_is_tried_but_not_what_stands() -> None:

@@ -13,7 +13,7 @@ from p2pal.lanes.webrtc import allow_loopback
 from p2pal.peer.config import PeerConfig
 from p2pal.peer.meeting import Guesses, Introduction, meet_receiver, meet_sender
 from p2pal.peer.peer import Peer
-from p2pal.peer.signaling import Meet
+from p2pal.peer.signaling import Meet, MeetingPlace
 from p2pal.rendezvous.client import Created, RendezvousClient
 from p2pal.rendezvous.delivery import Role
 from p2pal.rendezvous.mailbox import Mailbox
@@ -63,9 +63,9 @@ class Rendezvous:
     def meet(self, role: Role) -> Meet:
         """How a peer gets to the place where both sides meet again."""
 
-        async def meet(name: str) -> Mailbox:
+        async def meet(name: str) -> MeetingPlace:
             met = await self._client.meet(name, role)
-            return self._client.mailbox(role, met.token, patience=None)
+            return MeetingPlace(self._client.mailbox(role, met.token, patience=None), met.ice_servers)
 
         return meet
 

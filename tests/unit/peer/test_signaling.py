@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from time import monotonic
 
 import pytest
 from tests.unit.peer.kit import Owner, Rendezvous, pair
-from tests.unit.peer.test_peer import forge, payloads
+from tests.unit.peer.test_peer import forge, mute, payloads
 from tests.unit.server.kit import on_loop
 
-from p2pal.rendezvous.events import Served
+from p2pal.crypto.keys import Direction, SessionSecret
+from p2pal.crypto.seal import MailboxOpener, MailboxSealer
+from p2pal.errors import CodeUnknown, ServerUnreachable
+from p2pal.peer import signaling as under_test
+from p2pal.peer.meeting import Introduction
+from p2pal.peer.signaling import MOST_KNOCKS, MeetingPlace, Signaling
+from p2pal.rendezvous.events import IceServers, Knock, MailboxEvent, Served
+from p2pal.rendezvous.mailbox import Mailbox
 from p2pal.server.app import Server
 from p2pal.server.config import ServerConfig
-from p2pal.wire.signal import Bye
+from p2pal.wire.rendezvous import IceServer
+from p2pal.wire.signal import Bye, SignalMessage
 
 
 def met(owner: Owner) -> bool:
@@ -116,19 +127,19 @@ async def test_who_knocks_while_the_lane_is_alive_is_sent_away() -> None:
     left, right = Owner(), Owner()
     async with pair(left, right) as (running, place):
         await running.linked()
-        with pytest.raises(Exception, match="someone else has joined"):
+        with pytest.raises(CodeUnknown, match="someone else has joined"):
             await place.guess()
         assert left.peer._signaling.at_home
         assert left.moved == 0
 
 
 @on_loop
-async def test_who_knocks_while_nothing_is_heard_gets_the_mailbox() -> None:
+async def test_who_knocks_while_nothing_is_heard_gets_the_mailbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_test, "KNOCK_LIMIT", 0.2)
     left, right = Owner(), Owner()
     async with pair(left, right) as (running, place):
         await running.linked()
-        (lane,) = left.peer._lanes
-        left.peer._silent.add(lane)
+        mute(right)
         await place.join()
         await left.until(lambda: left.moved == 1)
         await both_met(left, right)
@@ -206,3 +217,170 @@ async def test_a_side_that_ends_at_the_meeting_place_says_so() -> None:
         running.runs[0].cancel()
         await asyncio.gather(running.runs[1])
         assert right.closed == (1, "interrupted")
+
+
+class HostileMailbox(Mailbox):
+    """A mailbox at a server that says what the test wants, and notes what it is asked for."""
+
+    def __init__(self) -> None:
+        self.says: asyncio.Queue[MailboxEvent] = asyncio.Queue()
+        self.answers = True
+        self.released: list[tuple[int, str]] = []
+        self.asked = self.renewed = 0
+
+    async def get(self) -> MailboxEvent:
+        return await self.says.get()
+
+    def release(self, attempt: int, reason: str) -> None:
+        self.released.append((attempt, reason))
+
+    def ask_ice(self) -> None:
+        self.asked += 1
+        if self.answers:
+            self.says.put_nowait(IceServers((IceServer([f"stun:{self.asked}"]),)))
+
+    def renew(self) -> None:
+        self.renewed += 1
+
+
+class Linked:
+    """Who uses signaling, with a lane."""
+
+    stood = True
+
+    def __init__(self) -> None:
+        self.alive = True
+        self.answers = True
+        self.heard_at = 0.0
+        self.probes = 0
+        self.ice: list[str] = []
+
+    def probe(self) -> None:
+        self.probes += 1
+        if self.answers:
+            self.heard_at = monotonic()
+
+    def signal_ice(self, servers: Sequence[IceServer]) -> None:
+        self.ice += [url for server in servers for url in server.urls]
+
+    def signal_message(self, message: SignalMessage) -> None:
+        raise AssertionError(message)
+
+    def signal_online(self, here: bool, there: bool) -> None:
+        """That is not looked at here."""
+
+    def signal_moved(self) -> None:
+        raise AssertionError("nobody is met")
+
+    def signal_left(self) -> None:
+        raise AssertionError("the mailbox is good")
+
+    def signal_lost(self, *, released: bool) -> None:
+        raise AssertionError(released)
+
+    def signal_failed(self, error: Exception) -> None:
+        raise error
+
+
+async def nowhere(name: str) -> MeetingPlace:
+    raise ServerUnreachable(name)
+
+
+@asynccontextmanager
+async def hostile_server() -> AsyncIterator[tuple[Signaling, HostileMailbox, Linked]]:
+    """The sender's signaling, where the code was used, at a server that the test speaks for."""
+    mailbox, owner, secret = HostileMailbox(), Linked(), SessionSecret(bytes(32))
+    sealer = MailboxSealer(secret, 1, Direction.TO_RECEIVER, 1)
+    opener = MailboxOpener(secret, 1, Direction.TO_SENDER, 1)
+    introduction = Introduction(secret, 1, mailbox, sealer, opener)
+    signaling = Signaling(introduction, secret.master(), nowhere, owner, sender=True)
+    running = asyncio.create_task(signaling.run())
+    try:
+        async with asyncio.timeout(30.0):
+            yield signaling, mailbox, owner
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def until(mailbox: HostileMailbox, *, released: int = 0, asked: int = 0, renewed: int = 0) -> None:
+    while len(mailbox.released) < released or mailbox.asked < asked or mailbox.renewed < renewed:  # noqa: ASYNC110 - nothing tells
+        await asyncio.sleep(0.01)
+
+
+@on_loop
+async def test_many_knocks_wait_for_one_answer() -> None:
+    async with hostile_server() as (_, mailbox, owner):
+        for attempt in range(2, 102):
+            mailbox.says.put_nowait(Knock(attempt))
+        await until(mailbox, released=100 - MOST_KNOCKS)
+        assert [attempt for attempt, _ in mailbox.released] == list(range(2 + MOST_KNOCKS, 102))
+        assert owner.probes == 1
+        await until(mailbox, released=100)
+        assert sorted(mailbox.released) == [(attempt, "busy") for attempt in range(2, 102)]
+        assert owner.probes < 5
+        mailbox.says.put_nowait(Knock(102))
+        await until(mailbox, released=101)
+
+
+@on_loop
+async def test_all_who_knock_are_let_in_when_nothing_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_test, "KNOCK_LIMIT", 0.2)
+    async with hostile_server() as (_, mailbox, owner):
+        owner.answers = False
+        for attempt in (2, 3, 4):
+            mailbox.says.put_nowait(Knock(attempt))
+        await until(mailbox, released=1)
+        assert mailbox.released == [(1, "moved")], "the server serves the next"
+
+
+@on_loop
+async def test_who_knocks_while_the_lane_is_silent_is_let_in_at_once() -> None:
+    async with hostile_server() as (_, mailbox, owner):
+        owner.alive = False
+        mailbox.says.put_nowait(Knock(2))
+        await until(mailbox, released=1)
+        assert (mailbox.released, owner.probes) == ([(1, "moved")], 0)
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_socket_that_does_not_answer_when_the_link_is_in_trouble_is_replaced(
+    answers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(under_test, "ANSWER", 0.05)
+
+    @on_loop
+    async def asking() -> None:
+        async with hostile_server() as (signaling, mailbox, owner):
+            await until(mailbox, asked=1)
+            mailbox.answers, owner.alive = answers, False
+            for turn in range(2, 5):
+                while mailbox.asked < turn:
+                    signaling.hurry()
+                    await asyncio.sleep(0.01)
+            if not answers:
+                await until(mailbox, renewed=2)
+            assert (mailbox.renewed == 0) == answers
+
+    asking()
+
+
+@on_loop
+async def test_a_socket_is_left_alone_once_the_lane_is_heard_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_test, "ANSWER", 0.05)
+    async with hostile_server() as (signaling, mailbox, _):
+        await until(mailbox, asked=1)
+        mailbox.answers = False
+        while mailbox.asked < 4:
+            signaling.hurry()
+            await asyncio.sleep(0.01)
+        assert mailbox.renewed == 0
+
+
+@on_loop
+async def test_what_the_server_offers_is_asked_for_when_the_code_was_used() -> None:
+    async with hostile_server() as (_, mailbox, owner):
+        await until(mailbox, asked=1)
+        while not owner.ice:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.01)
+        assert owner.ice == ["stun:1"]

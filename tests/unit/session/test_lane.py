@@ -109,6 +109,22 @@ def test_an_idle_lane_is_pinged_and_its_silence_reported() -> None:
     assert run(lane(), 20.0) == [("ping", 5.0), ("silent", 3.0), ("silent", 8.0), ("silent", 13.0)]
 
 
+def test_a_lane_that_brought_data_is_asked_sooner_but_only_once() -> None:
+    state = lane()
+    state.on_frame(4.0)
+    state.on_data(4.0)
+    state.take_ack(4.0)
+    assert run(state, 9.0) == [("ping", 5.0), ("silent", 3.0)]
+    state = lane()
+    state.on_frame(0.5)
+    state.on_data(0.5)
+    state.take_ack(0.5)
+    assert run(state, 1.5) == [("ping", 1.5)]
+    state.on_frame(1.6)
+    state.on_pong(1)
+    assert run(state, 6.7) == [("ping", 6.6)]
+
+
 def test_data_without_acknowledgement_is_probed_and_reported() -> None:
     state = lane()
     state.on_sent(0, FRAME, 0.1)
