@@ -41,6 +41,7 @@ from p2pal.transfer.checkpoint import (
     Stopped,
     Top,
     Tops,
+    Unclaimed,
     decode,
     encode,
     scan,
@@ -66,6 +67,7 @@ records: st.SearchStrategy[Record] = st.one_of(
     st.builds(Dropped, indices),
     st.builds(Declined, ranges),
     st.builds(Stopped, indices, identities, sizes, st.integers(0, 9), st.integers(0, 9)),
+    st.builds(Unclaimed, indices, st.integers(0, 6), st.integers(0, 7)),
     st.builds(SessionBegins, st.floats(0, 1e9)),
     st.builds(Places, st.lists(st.builds(Place, names, names, st.sampled_from(["NEW", "MERGE"])), max_size=2)),
     st.builds(Made, names, identities),
@@ -87,10 +89,10 @@ def picture(first: Header, told: list[Record]) -> list[object]:
 
 def shown(state: ReceiveState | SendState) -> list[object]:
     if isinstance(state, SendState):
-        return [state.tops, state.leaves, state.leaves_at, state.done, state.files, state.session_at]
+        return [state.tops, state.leaves, state.leaves_at, state.done, state.files]
     return [
         state.places, state.done, state.declined, state.begun, state.claims, state.finishing, state.made,
-        state.stopped, state.digests, state.session_at, state.done_files, state.done_bytes,
+        state.stopped, [state.placed.get(index) for index in range(ENTRIES + 1)], state.done_files, state.done_bytes,
     ]  # fmt: skip
 
 

@@ -16,9 +16,10 @@ from p2pal.files.names import ON_WINDOWS
 from p2pal.files.rehashing import Rehash, hash_range
 from p2pal.files.renames import Identity
 from p2pal.files.rooted import Directory
-from p2pal.transfer.checkpoint import Claim, Claimed
+from p2pal.ranges import RangeSet
+from p2pal.transfer.checkpoint import Claim, Claimed, Unclaimed
 from p2pal.transfer.ops import Begin
-from p2pal.transfer.pieces import LeafHasher, file_digest, piece_count
+from p2pal.transfer.pieces import LEAF_BYTES, LeafHasher, file_digest, piece_count
 
 MAX_PIECES_IN_WORK: Final = 16
 """Pieces of one file that may be incomplete at one time: the one that arrives, and some that are repaired."""
@@ -248,12 +249,11 @@ class Arriving:
         self._head = head
         return self._records(checked)
 
-    def claim_again(self) -> list[Claimed]:
-        """Return records of all that is claimed."""
-        piece, here = self._find_head()
-        if piece != self._head[0] or here < self._head[1]:
-            self._head = (0, 0)
-        return self._records({number: self._leaves[number] for number in self._claimed}) if self.claims else []
+    def gone_on_with(self) -> list[Claimed | Unclaimed]:
+        """Return records that leave exactly what is gone on with: what is written now, no earlier claim may be of."""
+        there = RangeSet((number, number + 1) for number in sorted(self._claimed))
+        lacking = [Unclaimed(self.index, first, stop) for first, stop in there.gaps(0, self.pieces)]
+        return [*lacking, *self._records({})]
 
     def _find_head(self) -> tuple[int, int]:
         """Return the first piece of which a part is here, and how much."""
@@ -266,7 +266,7 @@ class Arriving:
     def _records(self, leaves: dict[int, bytes]) -> list[Claimed]:
         runs: list[tuple[int, bytearray]] = []
         for number in sorted(leaves):
-            if runs and runs[-1][0] + len(runs[-1][1]) // 32 == number and len(runs[-1][1]) < _MAX_RUN:
+            if runs and runs[-1][0] + len(runs[-1][1]) // LEAF_BYTES == number and len(runs[-1][1]) < _MAX_RUN:
                 runs[-1][1].extend(leaves[number])
             else:
                 runs.append((number, bytearray(leaves[number])))

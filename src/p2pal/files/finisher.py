@@ -29,6 +29,7 @@ from p2pal.files.together import LEAST_FILES, sync_together
 from p2pal.ranges import RangeSet
 from p2pal.transfer.checkpoint import Claimed, Done, Dropped, Finishing, Finishings
 from p2pal.transfer.ops import EntryDone, EntryFailed, SinkResult
+from p2pal.transfer.placed import Placed
 from p2pal.wire.transfer import Reason
 
 SYNC_THREADS: Final = 8
@@ -49,6 +50,15 @@ def known_file(identity: Identity, ctime_ns: int) -> Replaceable:
     return lambda found: (
         stat.S_ISREG(found.st_mode) and (found.st_dev, found.st_ino) == identity and found.st_ctime_ns == ctime_ns
     )
+
+
+def untouched_file(placed: Placed) -> Replaceable:
+    """Allow a regular file that has the size and the time which this transfer gave it: the older state of the source.
+
+    Some file systems round a time down: to 100 nanoseconds (Windows), to a second, to two.
+    """
+    times = {placed.mtime_ns // unit * unit for unit in (1, 100, 10**9, 2 * 10**9)}
+    return lambda found: stat.S_ISREG(found.st_mode) and found.st_size == placed.size and found.st_mtime_ns in times
 
 
 def file_before(ctime_ns: int) -> Replaceable:

@@ -129,7 +129,8 @@ class Journal:
                 return False
             self._pending += data
             written = self._flush()
-        return written and (not durable or self._sync())
+            end = self._end
+        return written and (not durable or self._sync(end))
 
     def sync(self) -> bool:
         """Make durable what was written, and what could not be before; say whether that is so now."""
@@ -151,15 +152,19 @@ class Journal:
         self._pending.clear()
         return True
 
-    def _sync(self) -> bool:
-        """Make durable what is written. Others may write meanwhile: a sync can take long."""
+    def _sync(self, wanted: int) -> bool:
+        """Make durable what is written, up to ``wanted`` at least; say whether that is so.
+
+        Others may write meanwhile, because a sync can take long, and who waited for it may find that it did for him,
+        too. After one that failed what it should have covered is to be written again, at the same place.
+        """
         with self._syncing:
             with self._lock:
-                if self._fd < 0 or self._failed or self._pending:
+                if self._synced >= wanted:
+                    return True
+                if self._fd < 0 or self._failed or self._end < wanted:
                     return False
                 end = self._end
-                if self._synced == end:
-                    return True
             try:
                 _sync_data(self._fd)  # close() and remove() wait for it
             except OSError:

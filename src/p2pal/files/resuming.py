@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from p2pal.files.arriving import is_own, remove_own
+from p2pal.files.finisher import untouched_file
 from p2pal.files.journal import Journal
 from p2pal.files.leftovers import find_part
 from p2pal.files.names import check_path, part_name, part_names
@@ -32,6 +33,9 @@ from p2pal.wire.transfer import Entry, Kind
 GONE: Final = "it is no longer there"
 OTHER_LINK: Final = "it is another link now"
 WRONG: Final = "it is not what was received any more"
+REPLACED: Final = "something else has its name now"
+CHANGED: Final = "it was changed at the source"
+CHANGED_BOTH: Final = "it was changed at the source, and here"
 PART_GONE: Final = "its unfinished file is gone"
 PART_REPLACED: Final = "its unfinished file was replaced"
 PART_SHORT: Final = "its unfinished file was cut short"
@@ -53,8 +57,12 @@ def survey(
     """Look at the disk, and say where the transfer goes on. Blocks; with ``verify`` as long as reading takes.
 
     Files that have their names, but of which the checkpoint does not say so yet, are made durable and recorded; what
-    they replaced, and may still stand beside them, is removed. Nothing else changes. Files that proved wrong are noted
-    in the placement as replaceable.
+    they replaced, and may still stand beside them, is removed. Nothing else changes.
+
+    A file that has its name is done if it is offered as it was then, whatever a person made of it since. One that was
+    changed at its source is sent again, and replaces what stands there if nobody touched that. Files that reading
+    (``verify``) showed to be wrong are noted in the placement as replaceable. Anything else that stands there stays,
+    and the entry fails for it.
 
     Args:
         state: What the checkpoint says; kept up to date.
@@ -69,15 +77,15 @@ def survey(
     """
     looking = _Survey(state, placement, manifest, tag, verify)
     try:
-        done = looking.look_at_done()
-        late = looking.look_at_finishing(done)
+        late = looking.look_at_finishing()
         if late:
             record = Done(list(late))
             state.apply(record)
             if journal is not None:
                 journal.write(record)
-            for start, stop in late:
-                done.add(start, stop)
+        done = looking.look_at_done()
+        if verify:
+            looking.look_at_begun_again()
         return Resume(done, state.declined, looking.look_at_claims(done)), looking.starts_over
     finally:
         looking.close()
@@ -167,13 +175,35 @@ class _Survey:
         if entry.kind is Kind.LINK:
             same = stat.S_ISLNK(found.st_mode) and directory.read_link(name) == entry.target
             return None if same else OTHER_LINK
-        if not self._verify or self._has_digest(directory, name, self._state.digests.get(index)):
-            return None
-        if stat.S_ISREG(found.st_mode):
-            self._placement.wrong[entry.path] = (found.st_dev, found.st_ino), found.st_ctime_ns
+        placed = self._state.placed.get(index)
+        if not stat.S_ISREG(found.st_mode) or placed is None:
+            return REPLACED
+        if (entry.size, entry.mtime_ns) == (placed.size, placed.mtime_ns):
+            if not self._verify or self._has_digest(directory, name, placed.digest):
+                return None
+        elif untouched_file(placed)(found):
+            return CHANGED
+        elif not self._verify:
+            return CHANGED_BOTH
+        self._may_replace(entry, found)
         return WRONG
 
-    def _has_digest(self, directory: Directory, name: bytes, digest: bytes | None) -> bool:
+    def look_at_begun_again(self) -> None:
+        """Let files be replaced that an earlier session began to replace."""
+        for index in self._state.placed:
+            if index >= len(self._manifest) or index in self._state.done:
+                continue
+            entry = self._manifest[index]
+            with contextlib.suppress(OSError):
+                directory, name = self._locate(entry.path)
+                found = directory.status(name)
+                if found is not None and stat.S_ISREG(found.st_mode):
+                    self._may_replace(entry, found)
+
+    def _may_replace(self, entry: Entry, found: os.stat_result) -> None:
+        self._placement.wrong[entry.path] = (found.st_dev, found.st_ino), found.st_ctime_ns
+
+    def _has_digest(self, directory: Directory, name: bytes, digest: bytes) -> bool:
         """Read a file, and say whether it has this digest."""
         try:
             fd = directory.open_read(name)
@@ -189,14 +219,14 @@ class _Survey:
 
     # What was on its way to its name
 
-    def look_at_finishing(self, done: RangeSet) -> RangeSet:
+    def look_at_finishing(self) -> RangeSet:
         """Return which of the entries that were about to get their names have them, durably."""
         late = RangeSet()
         directories: dict[Identity, Directory] = {}
         arrived: list[tuple[int, Directory]] = []
         try:
             for index, finishing in self._state.finishing.items():
-                if index in done or index >= len(self._manifest):
+                if index >= len(self._manifest):
                     continue
                 entry = self._manifest[index]
                 with contextlib.suppress(OSError):

@@ -33,7 +33,7 @@ from p2pal.files.renames import Identity
 from p2pal.files.rooted import sync_file
 from p2pal.files.sealing import Deferred, finish_entries, in_chunks
 from p2pal.files.targets import Targets
-from p2pal.transfer.checkpoint import Begun, Done, Dropped, Finishing, Finishings, Made, Record, Stopped
+from p2pal.transfer.checkpoint import Begun, Done, Dropped, Finishing, Finishings, Made, Record, Stopped, Unclaimed
 from p2pal.transfer.ops import (
     Begin,
     CheckPiece,
@@ -107,7 +107,7 @@ class Sink:
         self._tag = tag
         self._umask = read_umask() if umask is None else umask
         self._journal = journal
-        self._targets = Targets(placement, tag, self._umask, None if resume is None else resume.made)
+        self._targets = Targets(placement, tag, self._umask, resume)
         self._left = Leftovers(self._targets.locate, tag, resume)
         self._working: dict[int, Arriving] = {}
         self._unclaimed: dict[int, Arriving] = {}
@@ -245,7 +245,7 @@ class Sink:
             try:
                 found = directory.status(name)
                 if found is not None:
-                    replaceable = self._targets.replaceable(path)
+                    replaceable = self._targets.replaceable(op.index, path)
                     if replaceable is None or not replaceable(found):
                         return self._fail(op.index, Reason.EXISTS, STANDS_THERE)
                 before = self._left.take(op.index, directory, keep=op.claim is not None)
@@ -257,8 +257,7 @@ class Sink:
         self._make_room()
         self._working[op.index] = file
         begun = Begun(op.index, file.identity, op.entry.size, op.entry.mtime_ns, path)
-        if begun != before:
-            self._record(begun, *file.claim_again())
+        self._record(*([] if begun == before else [begun]), *([] if op.claim is None else file.gone_on_with()))
         if file.unverified:
             self._look_again(file)
         return []
@@ -330,13 +329,7 @@ class Sink:
             file.settle()  # a claim under way would come after
         except OSError as error:
             return self._fail(file.index, *sink_failure(error))
-        entry = file.entry
-        # A part file of another size takes no claims over.
-        self._record(
-            Begun(file.index, file.identity, 0, entry.mtime_ns, entry.path),
-            Begun(file.index, file.identity, entry.size, entry.mtime_ns, entry.path),
-            *file.claim_again(),
-        )
+        self._record(Unclaimed(file.index, piece, piece + 1))
         return []
 
     def _is_claimed(self, file: Arriving) -> bool:
@@ -386,7 +379,7 @@ class Sink:
         del self._working[file.index]
         if not self._batch:
             self._batch_due = time.monotonic() + BATCH_SECONDS
-        self._batch.append(Finished(file, self._targets.replaceable(file.entry.path), digest))
+        self._batch.append(Finished(file, self._targets.replaceable(file.index, file.entry.path), digest))
         self._batch_bytes += file.unsynced
         if len(self._batch) >= self._batch_limit or self._batch_bytes >= BATCH_BYTES:
             return self._hand_over()

@@ -8,15 +8,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from p2pal.errors import ProtocolError
 from p2pal.files.failures import STANDS_THERE
-from p2pal.files.finisher import Replaceable, file_before, known_file, link_before, settle_name
+from p2pal.files.finisher import Replaceable, file_before, known_file, link_before, settle_name, untouched_file
 from p2pal.files.names import check_path, part_name
 from p2pal.files.placement import Place, Placement, Policy
 from p2pal.files.renames import Identity
 from p2pal.files.rooted import Directory, Tree
+from p2pal.transfer.recall import ReceiveState
 from p2pal.wire.transfer import Entry, Reason
 
 Renaming = Callable[[int, Identity, Identity], None]
@@ -30,16 +31,14 @@ class Targets:
         placement: Where the top-level entries go; resolved.
         tag: Eight characters (0-9, a-z) that name this transfer's unfinished files.
         umask: Permission bits never given.
-        made: Directories that earlier sessions of this transfer made, by path as offered; None if there were none.
-            They are made again by being found.
+        resume: What earlier sessions of this transfer left, if there were any: the directories that they made are
+            made again by being found, and a file of theirs may be replaced if the source has a newer one.
 
     Raises:
         DiskError: If the root directory cannot be made or opened, or is not the one that the person was asked about.
     """
 
-    def __init__(
-        self, placement: Placement, tag: str, umask: int, made: Mapping[bytes, Identity] | None = None
-    ) -> None:
+    def __init__(self, placement: Placement, tag: str, umask: int, resume: ReceiveState | None = None) -> None:
         self._root = placement.open_root()
         self._placement = placement
         self._tag = tag
@@ -47,7 +46,7 @@ class Targets:
         self._tree = Tree(self._open_top, limit=32)
         self._refused: dict[bytes, Reason] = {}
         self._directories: set[Identity] = set()
-        self._made = made
+        self._resume = resume
         self._ours: set[bytes] = set()
         self._consent_time = placement.consent_time(self._root, tag)
 
@@ -94,11 +93,14 @@ class Targets:
             return self._root.retain(), self._place(name).name
         return self._tree.directory(parent), name
 
-    def replaceable(self, path: bytes) -> Replaceable | None:
-        """Return which file may be replaced at this path; None if none may."""
+    def replaceable(self, index: int, path: bytes) -> Replaceable | None:
+        """Return which file may be replaced by this entry; None if none may."""
         wrong = self._placement.wrong.get(path)
         if wrong is not None:
             return known_file(*wrong)
+        placed = None if self._resume is None else self._resume.placed.get(index)
+        if placed is not None:
+            return untouched_file(placed)
         place = self._place(path.split(b"/", 1)[0])
         if place.policy is Policy.MERGE:
             return file_before(self._consent_time)
@@ -143,12 +145,12 @@ class Targets:
 
     def _adopts(self, path: bytes, parent: Directory, name: bytes) -> bool:
         """Say whether a directory that stands there was made by an earlier session."""
-        if self._made is None:
+        if self._resume is None:
             return False
         found = parent.status(name)
         if found is None or not stat.S_ISDIR(found.st_mode):
             return False
-        if self._made.get(path) == (found.st_dev, found.st_ino):
+        if self._resume.made.get(path) == (found.st_dev, found.st_ino):
             return True
         if self._merges(path):
             return False
@@ -216,7 +218,7 @@ class Targets:
             directory.make_link(part, target)
         except FileExistsError:
             found = directory.status(part)
-            if self._made is None or found is None or not stat.S_ISLNK(found.st_mode):
+            if self._resume is None or found is None or not stat.S_ISLNK(found.st_mode):
                 raise
             if directory.read_link(part) != target:
                 raise

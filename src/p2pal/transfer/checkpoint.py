@@ -146,7 +146,10 @@ class Listing(msgspec.Struct, frozen=True, array_like=True, tag=4):
 
 
 class SessionBegins(msgspec.Struct, frozen=True, array_like=True, tag=5):
-    """Either side goes on from here, at ``at`` (seconds since the epoch): earlier :class:`Stopped` say nothing now."""
+    """Either side goes on from here: earlier :class:`Stopped` say nothing now.
+
+    ``at`` (seconds since the epoch) is for who reads the file.
+    """
 
     at: float
 
@@ -231,6 +234,17 @@ class Stopped(msgspec.Struct, frozen=True, array_like=True, tag=17, gc=False):
     ctime_ns: _Time
 
 
+class Unclaimed(msgspec.Struct, frozen=True, array_like=True, tag=18, gc=False):
+    """Receiver: pieces from ``first`` up to, not including, ``stop`` are not claimed any more: they are written again.
+
+    What is claimed of a piece in part stays: it is hashed before it is gone on with.
+    """
+
+    index: _Index
+    first: _Piece
+    stop: _Piece
+
+
 class Leaves(msgspec.Struct, frozen=True, array_like=True, tag=20, gc=False):
     """Sender: the leaves of pieces from ``first`` on, of the file as it was offered, hashed until ``at`` (seconds)."""
 
@@ -241,10 +255,7 @@ class Leaves(msgspec.Struct, frozen=True, array_like=True, tag=20, gc=False):
 
 
 class Moved(msgspec.Struct, frozen=True, array_like=True, tag=21, gc=False):
-    """So many bytes and files are known to be at the receiver; for the list only.
-
-    The sender writes it as it goes; in the receiver's checkpoint it stands for the files that compacting left out.
-    """
+    """Sender: so many bytes and files are known to be at the receiver; for the list only."""
 
     done: _Size
     files: _Index
@@ -252,7 +263,7 @@ class Moved(msgspec.Struct, frozen=True, array_like=True, tag=21, gc=False):
 
 Record = (
     Header | Places | Tops | Listing | SessionBegins | Begun | Claimed | Finishings | Done | Dropped | Declined | Made
-    | Stopped | Leaves | Moved
+    | Stopped | Unclaimed | Leaves | Moved
 )  # fmt: skip
 
 

@@ -31,6 +31,9 @@ MIN_PIECE_SIZE: Final = 1 << 20
 MAX_PIECE_SIZE: Final = 16 << 20
 TARGET_PIECES: Final = 1024
 
+LEAF_BYTES: Final = 32
+"""Of a leaf, and of a file's digest: SHA-256."""
+
 MAX_REPAIRS: Final = 65_536
 """Pieces that travel twice in one transfer, at most; more damage than that is not repaired but failed."""
 MAX_UNJUDGED: Final = 16_384

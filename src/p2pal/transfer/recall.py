@@ -7,7 +7,7 @@ hashed or sent again; nothing is ever believed that no record says.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from p2pal.ranges import RangeSet
@@ -32,11 +32,12 @@ from p2pal.transfer.checkpoint import (
     Stopped,
     Top,
     Tops,
+    Unclaimed,
 )
-from p2pal.transfer.pieces import piece_count, piece_size
+from p2pal.transfer.pieces import LEAF_BYTES, piece_count, piece_size
+from p2pal.transfer.placed import Placed, PlacedFiles
 from p2pal.wire.transfer import MAX_TOPS
 
-LEAF: Final = 32
 MAX_LEAVES: Final = 1 << 20
 """Leaves that are remembered at most (a piece has at least 1 MiB); further pieces count as unknown."""
 
@@ -85,15 +86,14 @@ class ReceiveState:
         finishing: Files that may have got their names already, and are not done, by entry.
         made: Top-level directories that the transfer made.
         stopped: What part files looked like at the last clean stop, if no session and no claim came after it.
-        digests: Digests of files that are done.
-        session_at: When the last session began, seconds since the epoch.
+        placed: What was put under the final names of files, of those begun again, too.
         done_files: How many of the entries done are files, as far as known; for the list.
         done_bytes: Their bytes together; for the list.
     """
 
     __slots__ = (
-        "_files", "_leaves", "declined", "digests", "done", "done_bytes", "done_files", "finishing", "header", "made",
-        "places", "session_at", "stopped",
+        "_files", "_leaves", "declined", "done", "done_bytes", "done_files", "finishing", "header", "made", "placed",
+        "places", "stopped",
     )  # fmt: skip
 
     def __init__(self, header: Header) -> None:
@@ -104,8 +104,7 @@ class ReceiveState:
         self.finishing: dict[int, Finishing] = {}
         self.made: dict[bytes, Identity] = {}
         self.stopped: dict[int, Stopped] = {}
-        self.digests: dict[int, bytes] = {}
-        self.session_at = header.created
+        self.placed = PlacedFiles()
         self.done_files = 0
         self.done_bytes = 0
         self._files: dict[int, _Progress] = {}
@@ -137,6 +136,8 @@ class ReceiveState:
                 self._begin(record)
             case Claimed():
                 self._claim(record)
+            case Unclaimed():
+                self._revoke(record)
             case Finishings():
                 for each in record.files:
                     self._finish(each)
@@ -156,7 +157,6 @@ class ReceiveState:
         """Fold in a record that is not about the contents of files."""
         match record:
             case SessionBegins():
-                self.session_at = record.at
                 self.stopped.clear()
             case Declined():
                 for start, stop in self._within(record.ranges):
@@ -168,8 +168,6 @@ class ReceiveState:
             case Made():
                 if len(self.made) < MAX_TOPS or record.top in self.made:
                     self.made[record.top] = record.identity
-            case Moved():
-                self.done_bytes, self.done_files = record.done, record.files
             case _:
                 pass
 
@@ -188,25 +186,36 @@ class ReceiveState:
             self._leaves += len(file.leaves)
         if index in self.done:  # it did not stand any more, or was not right
             self.done.remove(index, index + 1)
-            self.done_files = max(0, self.done_files - 1)
-            self.done_bytes = max(0, self.done_bytes - record.size)
-            self.digests.pop(index, None)
+            placed = self.placed.get(index)
+            if placed is not None:
+                self.done_files = max(0, self.done_files - 1)
+                self.done_bytes = max(0, self.done_bytes - placed.size)
 
     def _claim(self, record: Claimed) -> None:
         file = self._files.get(record.index)
         if file is None or file.count < 2:
             return
-        number, rest = divmod(len(record.leaves), LEAF)
+        number, rest = divmod(len(record.leaves), LEAF_BYTES)
         if rest or record.first + number > file.count:
             return
         self.stopped.pop(record.index, None)
         self._leaves -= len(file.leaves)
         for offset in range(min(number, MAX_LEAVES - self._leaves - len(file.leaves))):
-            file.leaves[record.first + offset] = record.leaves[offset * LEAF : (offset + 1) * LEAF]
+            file.leaves[record.first + offset] = record.leaves[offset * LEAF_BYTES : (offset + 1) * LEAF_BYTES]
         self._leaves += len(file.leaves)
         piece, head = record.piece, record.head
         fits = piece < file.count and piece not in file.leaves and head < file.length(piece)
         file.piece, file.head = (piece, head) if fits and head else (0, 0)
+
+    def _revoke(self, record: Unclaimed) -> None:
+        file = self._files.get(record.index)
+        if file is None:
+            return
+        self.stopped.pop(record.index, None)
+        self._leaves -= len(file.leaves)
+        for piece in _keys_within(file.leaves, record.first, record.stop):
+            del file.leaves[piece]
+        self._leaves += len(file.leaves)
 
     def _finish(self, record: Finishing) -> None:
         file = self._files.get(record.index)
@@ -215,13 +224,16 @@ class ReceiveState:
 
     def _settle(self, start: int, stop: int) -> None:
         self.done.add(start, stop)
-        for index in _keys_within(self.finishing, start, stop):
-            self.digests[index] = self.finishing.pop(index).digest
         for index in _keys_within(self._files, start, stop):
+            finishing = self.finishing.get(index)
             file = self._forget(index)
             if file is not None:
+                digest = bytes(LEAF_BYTES) if finishing is None else finishing.digest
+                self.placed.put(index, Placed(file.begun.size, file.begun.mtime_ns, digest))
                 self.done_files += 1
                 self.done_bytes += file.begun.size
+        for index in _keys_within(self.finishing, start, stop):  # links
+            del self.finishing[index]
 
     def _forget(self, index: int) -> _Progress | None:
         """Leave out all that is said of a part file."""
@@ -233,7 +245,7 @@ class ReceiveState:
         return file
 
 
-def _keys_within(table: dict[int, Finishing] | dict[int, _Progress], start: int, stop: int) -> list[int]:
+def _keys_within(table: Mapping[int, object], start: int, stop: int) -> list[int]:
     """Return the keys in ``[start, stop)``, however long either is."""
     if stop - start < len(table):
         return [index for index in range(start, stop) if index in table]
@@ -249,19 +261,17 @@ class SendState:
         leaves: Leaves of each file as it was offered, by entry and piece. Whether a file has such a piece is not
             checked: its size is in the listing.
         leaves_at: When the first of an entry's leaves was hashed, seconds since the epoch.
-        session_at: When the last session began, seconds since the epoch.
         done: Bytes that are known to be at the receiver.
         files: Files, likewise.
     """
 
-    __slots__ = ("_leaves", "done", "files", "header", "leaves", "leaves_at", "session_at", "tops")
+    __slots__ = ("_leaves", "done", "files", "header", "leaves", "leaves_at", "tops")
 
     def __init__(self, header: Header) -> None:
         self.header = header
         self.tops: list[Top] = []
         self.leaves: dict[int, dict[int, bytes]] = {}
         self.leaves_at: dict[int, float] = {}
-        self.session_at = header.created
         self.done = 0
         self.files = 0
         self._leaves = 0
@@ -273,20 +283,18 @@ class SendState:
                 self._add(record)
             case Moved():
                 self.done, self.files = record.done, record.files
-            case SessionBegins():
-                self.session_at = record.at
             case Tops():
                 self.tops += record.tops[: MAX_TOPS - len(self.tops)]
             case _:
                 pass
 
     def _add(self, record: Leaves) -> None:
-        number, rest = divmod(len(record.leaves), LEAF)
+        number, rest = divmod(len(record.leaves), LEAF_BYTES)
         if rest or record.index >= self.header.entries or self._leaves + number > MAX_LEAVES:
             return
         known = self.leaves.setdefault(record.index, {})
         self._leaves -= len(known)
         for offset in range(number):
-            known[record.first + offset] = record.leaves[offset * LEAF : (offset + 1) * LEAF]
+            known[record.first + offset] = record.leaves[offset * LEAF_BYTES : (offset + 1) * LEAF_BYTES]
         self._leaves += len(known)
         self.leaves_at[record.index] = min(record.at, self.leaves_at.get(record.index, record.at))

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from p2pal.ranges import RangeSet
 from p2pal.transfer.checkpoint import Claim, Resume
 from p2pal.transfer.manifest import Manifest
-from p2pal.transfer.pieces import piece_count, piece_size
+from p2pal.transfer.pieces import LEAF_BYTES, piece_count, piece_size
 from p2pal.wire.transfer import MAX_WANTED_RANGES, Kind, WantPieces
-
-_LEAF_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ def part_of(claim: Claim, size: int, max_ranges: int) -> Part | None:
     count = piece_count(size, each)
     if count < 2:
         return None
-    leaves = {number: leaf for number, leaf in claim.leaves.items() if number < count and len(leaf) == _LEAF_BYTES}
+    leaves = {number: leaf for number, leaf in claim.leaves.items() if number < count and len(leaf) == LEAF_BYTES}
     there = RangeSet((number, number + 1) for number in sorted(leaves) if number >= 0)
     wanted = list(there.gaps(0, count))
     if len(wanted) > max_ranges:

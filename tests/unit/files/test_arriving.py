@@ -10,7 +10,7 @@ from tests.unit.files.disk import as_nobody, digest_of, file_entry, public_direc
 from p2pal.errors import ProtocolError
 from p2pal.files.arriving import MAX_PIECES_IN_WORK, Arriving, open_own
 from p2pal.files.rooted import Directory, open_root
-from p2pal.transfer.checkpoint import Claim, Claimed
+from p2pal.transfer.checkpoint import Claim, Claimed, Unclaimed
 from p2pal.transfer.ops import Begin
 from p2pal.transfer.pieces import leaf
 
@@ -162,7 +162,7 @@ def test_claims_name_what_is_checked_and_the_head_of_the_next(directory: Directo
     assert file.claim() == [Claimed(0, 0, b"", 2, 9)]
     assert file.reset(1)
     assert not file.reset(2)
-    assert file.claim_again() == [Claimed(0, 0, leaves[0]), Claimed(0, 3, leaves[3])]
+    assert file.claim() == [Claimed(0, 0, b"")]
     file.discard()
 
 
@@ -173,6 +173,7 @@ def test_a_claim_is_gone_on_with(directory: Directory, tmp_path: Path) -> None:
     claim = Claim((found.st_dev, found.st_ino), {0: leaf(data[:PIECE])}, 1, 5)
     file = Arriving(Begin(0, file_entry(b"x", data), PIECE, claim), directory, b"part", b"x")
     assert file.unverified == {0}
+    assert file.gone_on_with() == [Unclaimed(0, 1, 3), Claimed(0, 0, b"", 1, 5)]
     file.write(PIECE + 5, data[PIECE + 5 : 2 * PIECE])
     assert file.has_leaf(1, leaf(data[PIECE : 2 * PIECE]))
     file.write(2 * PIECE, data[2 * PIECE :])

@@ -4,8 +4,9 @@ import os
 import random
 from pathlib import Path
 
+import msgspec
 import pytest
-from tests.unit.files.disk import digest_of, directory_entry, file_entry, link_entry, part_files, snapshot
+from tests.unit.files.disk import MTIME, digest_of, directory_entry, file_entry, link_entry, part_files, snapshot
 from tests.unit.files.sessions import PIECE, TAG, Kept
 
 from p2pal.errors import DiskError
@@ -262,6 +263,141 @@ def test_verifying_finds_what_was_edited_and_may_replace_it(tmp_path: Path) -> N
     kept.file(1, SMALL)
     kept.seal()
     assert (kept.out / "top" / "a").read_bytes() == SMALL
+    kept.stop()
+
+
+NEWER = b"newer!"
+TREE_NOW = [TREE[0], msgspec.structs.replace(file_entry(b"top/a", NEWER), mtime_ns=MTIME + 5), *TREE[2:]]
+
+
+def test_a_file_that_was_changed_at_the_source_is_sent_again_and_takes_the_place_of_the_older(tmp_path: Path) -> None:
+    kept = whole_tree(tmp_path)
+    for stopped in (True, False):  # the second time the older one stands there still, and another part file is begun
+        resume, starts_over = kept.look(TREE_NOW)
+        assert list(resume.done) == [(2, 4)]
+        assert starts_over == ([(1, resuming.CHANGED)] if stopped else [])
+        kept.do(ops.MakeDirectory(0, TREE_NOW[0]))
+        kept.begin(1)
+        if stopped:
+            kept.stop()
+    kept.do(ops.Write(1, 0, NEWER))
+    kept.finish(1, NEWER)
+    kept.seal()
+    assert kept.done == {0, 1}
+    assert (kept.out / "top" / "a").read_bytes() == NEWER
+    assert part_files(kept.out) == []
+    kept.stop()
+    resume, starts_over = kept.look()
+    assert list(resume.done) == [(1, 4)]
+    assert starts_over == []
+    kept.stop()
+
+
+@pytest.mark.parametrize("change", ["size", "time"])
+def test_any_change_at_the_source_counts(tmp_path: Path, change: str) -> None:
+    kept = whole_tree(tmp_path)
+    now = msgspec.structs.replace(TREE[1], size=6) if change == "size" else TREE_NOW[1]
+    assert kept.look([TREE[0], now, *TREE[2:]])[1] == [(1, resuming.CHANGED)]
+    kept.stop()
+
+
+@pytest.mark.parametrize("edit", ["content", "time", "kind"])
+@pytest.mark.parametrize("changed", [True, False])
+def test_what_a_person_made_of_a_file_is_not_replaced(tmp_path: Path, edit: str, changed: bool) -> None:
+    kept = whole_tree(tmp_path)
+    path = kept.out / "top" / "a"
+    if edit == "content":
+        path.write_bytes(b"mine!")
+    elif edit == "time":
+        os.utime(path, ns=(MTIME, MTIME + 1))
+    else:
+        path.unlink()
+        path.mkdir()
+    before = snapshot(kept.out)
+    resume, starts_over = kept.look(TREE_NOW if changed else TREE)
+    kept.do(ops.MakeDirectory(0, TREE[0]))
+    if not changed and edit != "kind":
+        assert list(resume.done) == [(1, 4)]
+        assert starts_over == []
+    else:
+        assert starts_over == [(1, resuming.REPLACED if edit == "kind" else resuming.CHANGED_BOTH)]
+        assert 1 not in resume.done
+        (failed,) = kept.begin(1)
+        assert isinstance(failed, ops.EntryFailed)
+        assert failed.reason is Reason.EXISTS
+    assert snapshot(kept.out) == before
+    kept.stop()
+
+
+def test_an_edit_while_the_newer_file_arrives_is_not_lost(tmp_path: Path) -> None:
+    kept = whole_tree(tmp_path)
+    kept.look(TREE_NOW)
+    kept.do(ops.MakeDirectory(0, TREE_NOW[0]))
+    kept.begin(1)
+    kept.do(ops.Write(1, 0, NEWER))
+    (kept.out / "top" / "a").write_bytes(b"mine!")
+    kept.finish(1, NEWER)
+    kept.seal()
+    assert kept.done == {0}
+    assert (kept.out / "top" / "a").read_bytes() == b"mine!"
+    kept.stop()
+
+
+def test_a_file_that_got_its_name_unnoted_and_was_then_changed_at_the_source_is_sent_again(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, TREE[:2])
+    kept.do(ops.MakeDirectory(0, TREE[0]))
+    kept.begin(1)
+    kept.do(ops.Write(1, 0, SMALL))
+    now = (kept.out / "top" / f".p2pal-{TAG}-1.part").stat()
+    announced = Finishings([Finishing(1, (now.st_dev, now.st_ino), bytes(32))])
+    kept.journal.write(announced, durable=True)
+    copy = kept.journal.path.read_bytes()
+    kept.finish(1, SMALL)
+    kept.seal()
+    kept.stop()
+    kept.journal.path.write_bytes(copy)
+    resume, starts_over = kept.look(TREE_NOW[:2])
+    assert not resume.done
+    assert starts_over == [(1, resuming.CHANGED)]
+    kept.stop()
+
+
+def test_reading_again_lets_an_edited_file_be_replaced_also_after_another_stop(tmp_path: Path) -> None:
+    kept = whole_tree(tmp_path)
+    (kept.out / "top" / "a").write_bytes(b"edits")
+    assert kept.look(TREE_NOW, verify=True)[1] == [(1, resuming.WRONG)]
+    kept.do(ops.MakeDirectory(0, TREE[0]))
+    kept.begin(1)
+    kept.stop()
+    assert kept.look(TREE_NOW, verify=True)[1] == []
+    kept.do(ops.MakeDirectory(0, TREE[0]))
+    kept.file(1, NEWER)
+    kept.seal()
+    assert (kept.out / "top" / "a").read_bytes() == NEWER
+    kept.stop()
+
+
+def test_many_changed_pieces_cost_a_few_bytes_each(tmp_path: Path) -> None:
+    kept = half_arrived(tmp_path)
+    resume, _ = kept.look()
+    kept.begin(0, resume.claims[0])
+    before = kept.journal.path.stat().st_size
+    assert kept.do(ops.CheckPiece(0, 0, bytes(32))) == [ops.PieceBad(0, 0)]
+    assert kept.journal.path.stat().st_size - before < 32
+    kept.stop()
+
+
+def test_what_is_not_gone_on_with_is_not_claimed(tmp_path: Path) -> None:
+    """The machine may ask for more than is lacking: what is written again is not claimed meanwhile."""
+    kept = half_arrived(tmp_path)
+    resume, _ = kept.look()
+    claim = resume.claims[0]
+    assert claim.trusted
+    kept.begin(0, msgspec.structs.replace(claim, leaves={}))
+    kept.do(ops.Write(0, 0, b"something else"))
+    kept.stop()
+    resume, _ = kept.look()
+    assert resume.claims[0].leaves == {}
     kept.stop()
 
 

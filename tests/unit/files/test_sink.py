@@ -533,13 +533,14 @@ BIG = os.urandom(2 * PIECE + 100)
 def claim_all(kept: Kept) -> list[ops.SinkResult]:
     """Wait until all that arrived is claimed, or a sync failed."""
     failed: list[ops.SinkResult] = []
-    while kept.sink._unclaimed and not failed:
-        failed += kept.sink.poll(idle=True)
+    while True:
         for file in kept.sink._working.values():
             with contextlib.suppress(OSError):
                 if file.syncing is not None:
                     file.syncing.result()
-    return failed
+        if failed or not kept.sink._unclaimed:
+            return failed
+        failed += kept.sink.poll(idle=True)
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ def test_entries_are_located_under_their_final_names(tmp_path: Path) -> None:
     os.close(directory.create(b"x"))
     directory.release()
     assert (tmp_path / "top (1)" / "x").exists()
-    for operation in (targets.locate, targets.replaceable, targets.make_directory):
+    for operation in (targets.locate, partial(targets.replaceable, 0), targets.make_directory):
         with pytest.raises(ProtocolError):
             operation(b"never offered")
     targets.close()
@@ -57,8 +58,8 @@ def test_only_what_was_agreed_to_may_be_replaced(tmp_path: Path) -> None:
     (tmp_path / "merged" / "old").write_bytes(b"1")
     targets = targets_of(tmp_path, b"merged", b"new", overwrite=True)
     (tmp_path / "merged" / "young").write_bytes(b"1")
-    assert targets.replaceable(b"new/x") is None
-    replaceable = targets.replaceable(b"merged/x")
+    assert targets.replaceable(0, b"new/x") is None
+    replaceable = targets.replaceable(0, b"merged/x")
     assert replaceable is not None
     assert replaceable((tmp_path / "merged" / "old").stat())
     assert not replaceable((tmp_path / "merged" / "young").stat())
@@ -99,7 +100,7 @@ def test_a_root_that_is_not_writable_still_serves_a_directory_in_it() -> None:
         path.chmod(0o755)
         with as_nobody():
             targets = targets_of(path, b"top", overwrite=True)
-            replaceable = targets.replaceable(b"top/old")
+            replaceable = targets.replaceable(0, b"top/old")
             assert replaceable is not None
             assert replaceable((path / "top" / "old").stat())
             targets.close()

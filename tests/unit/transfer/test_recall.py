@@ -26,6 +26,7 @@ from p2pal.transfer.checkpoint import (
     Stopped,
     Top,
     Tops,
+    Unclaimed,
 )
 from p2pal.transfer.recall import ReceiveState, SendState
 
@@ -106,10 +107,19 @@ def test_the_same_part_file_keeps_what_a_new_size_leaves_true() -> None:
     assert received(*before, begun(1, size=2 << 30)).claims == {}  # its pieces have another size
 
 
+def test_a_claim_that_is_taken_back_is_none_and_nothing_is_trusted_then() -> None:
+    claimed: list[Record] = [begun(1), Claimed(1, 0, leaves(1, 2), 2, 5)]
+    state = received(*claimed, STOPPED, Unclaimed(1, 1, 2))
+    assert state.claims == {1: Claim(PART, {0: leaf(1)}, 2, 5)}
+    assert received(*claimed, Unclaimed(1, 0, 2**62), Claimed(1, 1, leaves(3))).claims == {1: Claim(PART, {1: leaf(3)})}
+    assert received(*claimed, Unclaimed(1, 2, 1), Unclaimed(2, 0, 9)).claims == received(*claimed).claims
+
+
 def test_a_finished_file_is_done_and_its_digest_is_known() -> None:
     state = received(begun(1), begun(2), Finishings([finishing(1), finishing(2)]), Done([(0, 2)]))
     assert list(state.done) == [(0, 2)]
-    assert state.digests == {1: finishing(1).digest}
+    assert state.placed.get(1) == (3 * MIB, 5, finishing(1).digest)
+    assert state.placed.get(0) is state.placed.get(2) is None
     assert set(state.finishing) == set(state.begun) == {2}
     assert (state.done_files, state.done_bytes) == (1, 3 * MIB)
 
@@ -117,7 +127,7 @@ def test_a_finished_file_is_done_and_its_digest_is_known() -> None:
 def test_a_file_that_begins_again_is_not_done_any_more() -> None:
     state = received(begun(1), Finishings([finishing(1)]), Done([(1, 2)]), begun(1, part=(7, 71)))
     assert not state.done
-    assert not state.digests
+    assert state.placed.get(1) == (3 * MIB, 5, finishing(1).digest)  # it stands there until another takes its name
     assert not state.finishing
     assert (state.done_files, state.done_bytes) == (0, 0)
 
@@ -144,11 +154,9 @@ def test_no_entry_beyond_the_last_is_believed() -> None:
 
 def test_the_rest_is_kept_as_it_is_said() -> None:
     places = [Place(b"a", b"a", "NEW"), Place(b"b", b"b (1)", "NEW")]
-    state = received(Places(places[:1]), Places(places[1:]), Made(b"a", (1, 2)), SessionBegins(7.0), Moved(50, 3))
+    state = received(Places(places[:1]), Places(places[1:]), Made(b"a", (1, 2)))
     assert state.places == {b"a": places[0], b"b": places[1]}
     assert state.made == {b"a": (1, 2)}
-    assert state.session_at == 7.0
-    assert (state.done_bytes, state.done_files) == (50, 3)
 
 
 def test_records_of_the_other_side_are_passed_over() -> None:
@@ -163,6 +171,9 @@ def test_leaves_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     state.apply(Dropped(1))
     state.apply(Claimed(2, 1, leaves(4)))
     assert set(state.claims[2].leaves) == {0, 1}
+    state.apply(Unclaimed(2, 0, 1))
+    state.apply(Claimed(2, 2, leaves(5)))
+    assert set(state.claims[2].leaves) == {1, 2}
     sender = sent(Leaves(1, 0, leaves(1, 2), 1.0), Leaves(2, 0, leaves(1, 2), 1.0), Leaves(3, 0, leaves(1), 1.0))
     assert {index: set(known) for index, known in sender.leaves.items()} == {1: {0, 1}, 3: {0}}
 
@@ -176,9 +187,9 @@ def test_the_sender_knows_leaves_and_since_when() -> None:
 
 def test_the_sender_knows_what_it_was_given_and_how_far_it_is() -> None:
     tops = [Top(b"a", b"/a", False), Top(b"b", b"/b", True)]
-    state = sent(Tops(tops[:1]), Tops(tops[1:]), Moved(5, 1), Moved(9, 2), SessionBegins(3.0))
+    state = sent(Tops(tops[:1]), Tops(tops[1:]), Moved(5, 1), Moved(9, 2))
     assert state.tops == tops
-    assert (state.done, state.files, state.session_at) == (9, 2, 3.0)
+    assert (state.done, state.files) == (9, 2)
 
 
 def test_many_files_done_at_once_and_one_by_one_are_the_same() -> None:
@@ -187,5 +198,5 @@ def test_many_files_done_at_once_and_one_by_one_are_the_same() -> None:
     at_once = received(*begin, finish, Done([(0, 50)]))
     one_by_one = received(*begin, finish, *[Done([(n, n + 1)]) for n in reversed(range(50))])
     assert at_once.done == one_by_one.done == RangeSet([(0, 50)])
-    assert at_once.digests == one_by_one.digests
+    assert [at_once.placed.get(n) for n in range(50)] == [one_by_one.placed.get(n) for n in range(50)]
     assert at_once.done_bytes == one_by_one.done_bytes == 500
