@@ -20,8 +20,8 @@ from p2pal.errors import ServerUnreachable
 from p2pal.lanes.webrtc import allow_loopback
 from p2pal.peer.meeting import Guesses, Introduction, meet_receiver, meet_sender
 from p2pal.peer.peer import Peer, PeerConfig
+from p2pal.peer.signaling import MeetingPlace
 from p2pal.rendezvous.client import RendezvousClient
-from p2pal.rendezvous.mailbox import Mailbox
 from p2pal.transfer.manifest import Manifest
 from p2pal.wire import transfer as wire
 from p2pal.wire.transfer import Entry
@@ -40,7 +40,9 @@ def payload(*records: wire.Record) -> bytes:
     return b"".join(bytes(part) for record in records for part in wire.encode_record(record))
 
 
-def offer(entries: Iterable[Entry], *, skip_errors: bool = False) -> bytes:
+def offer(
+    entries: Iterable[Entry], *, skip_errors: bool = False, transfer_id: bytes = bytes(16), proof: bytes = b""
+) -> bytes:
     """A whole offer in one payload."""
     manifest = Manifest()
     listed = list(entries)
@@ -48,10 +50,10 @@ def offer(entries: Iterable[Entry], *, skip_errors: bool = False) -> bytes:
         manifest.append(entry)
     parts = [wire.OfferPart(0, listed)] if listed else []
     end = wire.OfferEnd(len(manifest), manifest.files, manifest.total, manifest.digest())
-    return payload(wire.OfferBegin(bytes(16), skip_errors), *parts, end)
+    return payload(wire.OfferBegin(transfer_id, skip_errors, proof), *parts, end)
 
 
-async def nowhere(name: str) -> Mailbox:
+async def nowhere(name: str) -> MeetingPlace:
     """Hostile sides meet nobody again."""
     raise ServerUnreachable("there is no such place")
 
