@@ -8,8 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.sim.disk import Link, Tree
-from tests.sim.stages import claim, payload, receiver_in, resuming_receiver, resuming_sender, sender_in
-from tests.sim.transfers import Transfer, after, recut_randomly
+from tests.sim.stages import (
+    claim,
+    offering_sender,
+    payload,
+    receiver_in,
+    records_of,
+    resuming_receiver,
+    resuming_sender,
+    sender_in,
+)
+from tests.sim.transfers import RECEIVER_PROOF, SENDER_PROOF, Transfer, after, recut_randomly
 
 from p2pal.errors import ProtocolError
 from p2pal.transfer.payloads import PayloadQueue
@@ -131,6 +140,7 @@ def test_however_often_it_is_cut_it_arrives_and_nothing_that_stands_is_sent_agai
 indices = st.one_of(st.integers(0, 4), st.sampled_from([wire.MAX_ENTRIES, 2**31]))
 sizes = st.one_of(st.integers(0, 5), st.sampled_from([MIB, 2**31, 2**63 - 1]))
 digests = st.sampled_from([bytes(32), b"\xff" * 32])
+proofs = st.sampled_from([b"", bytes(32), SENDER_PROOF, RECEIVER_PROOF])
 ranges = st.lists(st.tuples(indices, indices), max_size=3)
 wanted = st.lists(
     st.builds(wire.WantPieces, indices, st.lists(st.tuples(sizes, sizes), max_size=3), st.integers(0, 2**24 - 1)),
@@ -146,7 +156,9 @@ records: st.SearchStrategy[Record] = st.one_of(
     st.builds(wire.PieceAgain, indices, sizes),
     st.builds(wire.Complete, indices, indices),
     st.builds(wire.OfferEnd, indices, indices, sizes, digests),
-    st.builds(wire.Accept, digests),
+    st.builds(wire.OfferBegin, st.just(bytes(16)), st.booleans(), proofs),
+    st.builds(wire.Proof, proofs),
+    st.builds(wire.Accept, digests, proofs),
     st.builds(wire.Want, ranges, wanted, st.booleans()),
     st.builds(wire.Hold, st.booleans()),
     st.builds(wire.Verdicts, verdicts),
@@ -154,10 +166,12 @@ records: st.SearchStrategy[Record] = st.one_of(
 
 
 @settings(max_examples=60, deadline=None)
-@given(given_records=st.lists(records, max_size=8))
+@given(given_records=st.lists(records, max_size=8), resuming=st.booleans())
 @pytest.mark.parametrize("state", ReceiverState)
-def test_a_receiver_only_ever_blames_the_peer(state: ReceiverState, given_records: list[Record]) -> None:
-    receiver = receiver_in(state)
+def test_a_receiver_only_ever_blames_the_peer(
+    state: ReceiverState, given_records: list[Record], resuming: bool
+) -> None:
+    receiver = receiver_in(state, resuming=resuming)
     try:
         for record in given_records:
             receiver.handle_payload(payload(record), 2)
@@ -187,10 +201,10 @@ def test_who_resumes_only_ever_blames_the_peer(given_records: list[Record]) -> N
 
 
 @settings(max_examples=60, deadline=None)
-@given(given_records=st.lists(records, max_size=8))
+@given(given_records=st.lists(records, max_size=8), resuming=st.booleans())
 @pytest.mark.parametrize("state", SenderState)
-def test_a_sender_only_ever_blames_the_peer(state: SenderState, given_records: list[Record]) -> None:
-    sender = sender_in(state)
+def test_a_sender_only_ever_blames_the_peer(state: SenderState, given_records: list[Record], resuming: bool) -> None:
+    sender = sender_in(state, resuming=resuming)
     try:
         for record in given_records:
             sender.handle_payload(payload(record), 2)
@@ -201,13 +215,30 @@ def test_a_sender_only_ever_blames_the_peer(state: SenderState, given_records: l
     list(sender.outputs())
 
 
+@settings(max_examples=100, deadline=None)
+@given(given_records=st.lists(st.one_of(st.builds(wire.Proof, proofs), records), max_size=4))
+def test_whatever_is_said_to_a_pinned_sender_only_the_proof_makes_it_offer(given_records: list[Record]) -> None:
+    sender = offering_sender([Entry(b"secret", Kind.FILE, 1)], pinned=True)
+    said = records_of(sender)
+    try:
+        for record in given_records:
+            sender.handle_payload(payload(record), 2)
+            said += records_of(sender)
+    except ProtocolError:
+        sender.cancel(Reason.OTHER, "", 3)
+    said += records_of(sender)
+    proven = bool(given_records) and given_records[0] == wire.Proof(RECEIVER_PROOF)
+    assert any(isinstance(each, wire.OfferPart | wire.OfferEnd) for each in said) is proven
+    assert list(sender.jobs()) == []
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     data=st.one_of(
         st.binary(max_size=200),
         st.builds(
             lambda number, body: bytes((number,)) + len(body).to_bytes(4, "big") + body,
-            st.sampled_from([1, 2, 3, 4, 5, 0x10, 0x11, 0x12, 0x13, 0x14, 0x20, 0x21, 0x22, 0x23, 0x2F]),
+            st.sampled_from([1, 2, 3, 4, 5, 6, 0x10, 0x11, 0x12, 0x13, 0x14, 0x20, 0x21, 0x22, 0x23, 0x2F]),
             st.binary(max_size=60),
         ),
     )

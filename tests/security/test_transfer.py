@@ -14,6 +14,7 @@ from tests.sim.stages import (
     claim,
     new_receiver,
     offer_end,
+    offering_sender,
     payload,
     receiver_in,
     records_of,
@@ -21,14 +22,12 @@ from tests.sim.stages import (
     resuming_sender,
     sender_in,
 )
-from tests.sim.transfers import LIMIT, RECEIVER_PROOF, SENDER_PROOF, TRANSFER_ID
+from tests.sim.transfers import RECEIVER_PROOF, SENDER_PROOF, TRANSFER_ID
 
 from p2pal.errors import ProtocolError
 from p2pal.transfer import ops
-from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.pieces import MAX_UNJUDGED, piece_size
 from p2pal.transfer.receiver import Receiver
-from p2pal.transfer.sender import Sender
 from p2pal.transfer.states import ReceiverState, SenderState
 from p2pal.wire import transfer as wire
 from p2pal.wire.transfer import Entry, Kind, Reason, Record
@@ -340,27 +339,52 @@ SOME = wire.WantPieces(0, [(1, 2)])
 
 
 @pytest.mark.parametrize("proof", [b"", SENDER_PROOF, bytes(32)])
-def test_pieces_are_not_to_be_had_with_another_proof(proof: bytes) -> None:
-    for record in (wire.Want([], [SOME]), wire.Verdicts([wire.Verdict(0, True)])):
-        sender = Sender(
-            TRANSFER_ID, payload_limit=LIMIT, skip_errors=True, manifest=Manifest(), now=0, proof=SENDER_PROOF,
-            expected=RECEIVER_PROOF,
-        )  # fmt: skip
-        sender.add_entries(FOUR, 0)
-        sender.finish_offer(0)
-        sender.start(0)
+@pytest.mark.parametrize("record", [wire.Want([], [SOME]), wire.Verdicts([wire.Verdict(0, True)])])
+def test_pieces_are_not_to_be_had_with_another_proof(record: Record, proof: bytes) -> None:
+    """Wrong (the sender's own one, sent back, too) wherever it must be right: before the consent, and in it."""
+    for first, second in ((proof, proof), (RECEIVER_PROOF, proof), (proof, RECEIVER_PROOF)):
+        sender = offering_sender(FOUR)
         list(sender.outputs())
-        sender.handle_payload(payload(wire.Accept(sender.manifest.digest(), proof)), 1)
+        sender.handle_payload(payload(wire.Proof(first), wire.Accept(offer_end(FOUR).digest, second)), 1)
+        assert not sender.resumed
         with pytest.raises(ProtocolError):
             sender.handle_payload(payload(record), 2)
         assert list(sender.jobs()) == []
 
 
+def test_consent_before_the_proof() -> None:
+    sender = offering_sender(FOUR)
+    list(sender.outputs())
+    with pytest.raises(ProtocolError, match="before it answered"):
+        sender.handle_payload(payload(wire.Accept(offer_end(FOUR).digest, RECEIVER_PROOF)), 1)
+    sender.cancel(Reason.OTHER, "", 1)
+    assert records_of(sender) == [wire.Abort(Reason.OTHER)]
+    assert sender.done
+
+
+@pytest.mark.parametrize("first", [b"", bytes(32), RECEIVER_PROOF])
+@pytest.mark.parametrize("pinned", [False, True])
+def test_a_second_guess_at_the_proof(first: bytes, pinned: bool) -> None:
+    sender = offering_sender(FOUR, pinned=pinned)
+    list(sender.outputs())
+    sender.handle_payload(payload(wire.Proof(first)), 1)
+    with pytest.raises(ProtocolError, match="twice"):
+        sender.handle_payload(payload(wire.Proof(RECEIVER_PROOF)), 1)
+    assert sender.proven is (first == RECEIVER_PROOF)
+
+
+@pytest.mark.parametrize("proof", [b"", RECEIVER_PROOF])
+@pytest.mark.parametrize("state", [SenderState.OFFERING, SenderState.OFFERED, SenderState.AGREED])
+def test_a_proof_that_nobody_asked_for(state: SenderState, proof: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        sender_in(state).handle_payload(payload(wire.Proof(proof)), 1)
+
+
 @pytest.mark.parametrize("length", [1, 31])
-@pytest.mark.parametrize("number", [1, 4])
+@pytest.mark.parametrize("number", [1, 4, 6])
 def test_proofs_of_other_lengths(number: int, length: int) -> None:
-    fields = [bytes(16), False, bytes(length)] if number == 1 else [offer_end(FOUR).digest, bytes(length)]
-    body = msgspec.msgpack.encode(fields)
+    before: dict[int, list[object]] = {1: [bytes(16), False], 4: [offer_end(FOUR).digest], 6: []}
+    body = msgspec.msgpack.encode([*before[number], bytes(length)])
     data = bytes((number,)) + len(body).to_bytes(4, "big") + body
     machine = receiver_in(ReceiverState.WAITING) if number == 1 else sender_in(SenderState.OFFERED, FOUR)
     with pytest.raises(ProtocolError):
@@ -400,21 +424,33 @@ def test_success_of_what_is_wanted_and_was_not_sent_is_not_believed_when_resumin
             sender.handle_payload(payload(wire.Verdicts([wire.Verdict(0, True)])), 2)
 
 
-def test_a_stranger_makes_a_pinned_sender_read_nothing() -> None:
-    sender = Sender(
-        TRANSFER_ID, payload_limit=LIMIT, skip_errors=True, manifest=Manifest(), now=0, expected=RECEIVER_PROOF,
-        pinned=True,
-    )  # fmt: skip
-    sender.add_entries(FOUR, 0)
-    sender.finish_offer(0)
-    sender.start(0)
-    list(sender.outputs())
-    sender.handle_payload(payload(wire.Accept(sender.manifest.digest(), SENDER_PROOF), wire.Want([(0, 3)], [])), 1)
-    for record in (wire.PieceAgain(0, 0), wire.Complete(0, 0)):
+BEGIN = wire.OfferBegin(TRANSFER_ID, True, SENDER_PROOF)
+
+
+@pytest.mark.parametrize("proof", [b"", SENDER_PROOF, bytes(32)])
+def test_who_only_overheard_the_words_learns_no_name(proof: bytes) -> None:
+    """Not even the offer's size, whatever it answers, the sender's own proof sent back included."""
+    sender = offering_sender(FOUR, pinned=True)
+    sender.handle_payload(payload(wire.Proof(proof)), 1)
+    accept = wire.Accept(offer_end(FOUR).digest, RECEIVER_PROOF)
+    for record in (wire.Proof(RECEIVER_PROOF), accept, wire.Want([(0, 3)], []), wire.PieceAgain(0, 0)):
         with pytest.raises(ProtocolError):
             sender.handle_payload(payload(record), 2)
+    assert records_of(sender) == [BEGIN]
     assert list(sender.jobs()) == []
+    sender.cancel(Reason.DECLINED, "", 3)
+    assert records_of(sender) == [wire.Abort(Reason.DECLINED)]
+    assert sender.done
+
+
+def test_who_joins_and_never_answers_learns_no_name_and_can_be_put_out() -> None:
+    sender = offering_sender(FOUR, pinned=True)
+    assert records_of(sender) == [BEGIN]
+    sender.handle_timeout(3600)
     assert records_of(sender) == []
+    sender.cancel(Reason.DECLINED, "", 3600)
+    assert records_of(sender) == [wire.Abort(Reason.DECLINED)]
+    assert sender.done
 
 
 @pytest.mark.parametrize(

@@ -44,24 +44,34 @@ def records_of(machine: Sender | Receiver) -> list[Record]:
     return [record for each in machine.outputs() for record in wire.decode_payload(b"".join(each))]
 
 
-def new_sender(*, skip_errors: bool = False) -> Sender:
-    return Sender(TRANSFER_ID, payload_limit=LIMIT, skip_errors=skip_errors, manifest=Manifest(), now=0.0)
+def new_sender(*, skip_errors: bool = False, resuming: bool = False, pinned: bool = False) -> Sender:
+    proof, expected = (SENDER_PROOF, RECEIVER_PROOF) if resuming or pinned else (b"", b"")
+    return Sender(
+        TRANSFER_ID, payload_limit=LIMIT, skip_errors=skip_errors, manifest=Manifest(), now=0.0, proof=proof,
+        expected=expected, pinned=pinned,
+    )  # fmt: skip
 
 
 def new_receiver() -> Receiver:
     return Receiver(payload_limit=LIMIT, manifest=Manifest(), now=0.0)
 
 
-def resuming_sender(entries: list[Entry], *wants: Record, pinned: bool = False) -> Sender:
-    """Return a sender that goes on with a transfer of these entries, drained, and what it was said then."""
-    sender = Sender(
-        TRANSFER_ID, payload_limit=LIMIT, skip_errors=True, manifest=Manifest(), now=0.0, proof=SENDER_PROOF,
-        expected=RECEIVER_PROOF, pinned=pinned,
-    )  # fmt: skip
+def offering_sender(entries: list[Entry], *, pinned: bool = False) -> Sender:
+    """Return a sender that would go on with a transfer of these entries, its list complete, and nothing drained."""
+    sender = new_sender(skip_errors=True, resuming=True, pinned=pinned)
     sender.add_entries(entries, 0.0)
     sender.finish_offer(0.0)
     sender.start(0.0)
+    return sender
+
+
+def resuming_sender(entries: list[Entry], *wants: Record) -> Sender:
+    """Return a sender that goes on with a transfer of these entries, drained, and what it was said then."""
+    sender = offering_sender(entries)
     list(sender.outputs())
+    sender.handle_payload(payload(wire.Proof(RECEIVER_PROOF)), 1.0)
+    list(sender.outputs())
+    list(sender.events())
     sender.handle_payload(payload(wire.Accept(sender.manifest.digest(), RECEIVER_PROOF), *wants), 1.0)
     return sender
 
@@ -73,8 +83,10 @@ def resuming_receiver(
     """Return a receiver that goes on with a transfer of these entries; nothing is drained since it accepted."""
     receiver = new_receiver()
     receiver.handle_payload(payload(wire.OfferBegin(TRANSFER_ID, True, SENDER_PROOF)), 0.0)
+    receiver.prove(RECEIVER_PROOF, 0.0)
     receiver.handle_payload(payload(wire.OfferPart(0, entries), offer_end(entries)), 0.0)
     list(receiver.events())
+    list(receiver.outputs())
     resume = Resume(RangeSet(done or []), RangeSet(declined or []), claims)
     receiver.accept(1.0, resume=resume, proof=RECEIVER_PROOF)
     return receiver
@@ -85,9 +97,14 @@ def claim(*pieces: int, piece: int = 0, head: int = 0) -> Claim:
     return Claim((1, 1), {number: bytes((number,)) * 32 for number in pieces}, piece, head)
 
 
-def sender_in(state: SenderState, entries: list[Entry] = ENTRIES, *, skip_errors: bool = False) -> Sender:
-    """Return a sender of these entries (one file, ``DATA``, at index 1) in this state, drained."""
-    sender = new_sender(skip_errors=skip_errors)
+def sender_in(
+    state: SenderState, entries: list[Entry] = ENTRIES, *, skip_errors: bool = False, resuming: bool = False
+) -> Sender:
+    """Return a sender of these entries (one file, ``DATA``, at index 1) in this state, drained.
+
+    If it is ``resuming``, the proof comes with the consent; nothing stands at the receiver.
+    """
+    sender = new_sender(skip_errors=skip_errors, resuming=resuming)
     sender.add_entries(entries, 0.0)
     if state is SenderState.WAITING:
         return sender
@@ -99,7 +116,10 @@ def sender_in(state: SenderState, entries: list[Entry] = ENTRIES, *, skip_errors
     list(sender.outputs())
     if state is SenderState.OFFERED:
         return sender
-    sender.handle_payload(payload(wire.Accept(sender.manifest.digest())), 1.0)
+    if resuming:
+        sender.handle_payload(payload(wire.Proof(RECEIVER_PROOF)), 1.0)
+    proof = RECEIVER_PROOF if resuming else b""
+    sender.handle_payload(payload(wire.Accept(sender.manifest.digest(), proof)), 1.0)
     if state is SenderState.AGREED:
         return sender
     sender.handle_payload(payload(wire.Want([(0, len(entries))], [])), 1.0)
@@ -116,11 +136,16 @@ def sender_in(state: SenderState, entries: list[Entry] = ENTRIES, *, skip_errors
     return sender
 
 
-def receiver_in(state: ReceiverState, entries: list[Entry] = ENTRIES, *, skip_errors: bool = False) -> Receiver:
-    """Return a receiver of these entries (one file, ``DATA``, at index 1) in this state, drained."""
+def receiver_in(
+    state: ReceiverState, entries: list[Entry] = ENTRIES, *, skip_errors: bool = False, resuming: bool = False
+) -> Receiver:
+    """Return a receiver of these entries (one file, ``DATA``, at index 1) in this state, drained.
+
+    If the sender is ``resuming``, the proof is given before the consent; nothing stands here.
+    """
     receiver = new_receiver()
     steps: dict[ReceiverState, list[Record]] = {
-        ReceiverState.OFFERING: [wire.OfferBegin(TRANSFER_ID, skip_errors)],
+        ReceiverState.OFFERING: [wire.OfferBegin(TRANSFER_ID, skip_errors, SENDER_PROOF if resuming else b"")],
         ReceiverState.OFFERED: [wire.OfferPart(0, entries), offer_end(entries)],
     }
     for step, records in steps.items():
@@ -130,6 +155,8 @@ def receiver_in(state: ReceiverState, entries: list[Entry] = ENTRIES, *, skip_er
         assert receiver.state is step
         if step is state:
             return receiver
+    if resuming:
+        receiver.prove(RECEIVER_PROOF, 1.0)
     receiver.accept(1.0)
     if state is ReceiverState.STOPPED:
         receiver.handle_payload(payload(wire.Chunk(1, 0, DATA), wire.FileDone(1, DIGEST)), 1.0)

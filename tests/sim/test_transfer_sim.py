@@ -6,7 +6,7 @@ import random
 
 import pytest
 from tests.sim.disk import Link, Tree
-from tests.sim.transfers import LIMIT, Transfer, after, recut_randomly
+from tests.sim.transfers import LIMIT, SENDER_PROOF, TRANSFER_ID, Transfer, after, recut_randomly
 
 from p2pal.transfer import events
 from p2pal.transfer.pieces import MAX_UNJUDGED
@@ -423,10 +423,25 @@ def test_a_stranger_gets_what_a_person_admits_from_the_start() -> None:
     transfer = Transfer(TREE, pinned=True)
     transfer.run()
     assert transfer.sender_events == [events.Unproven()]
-    assert transfer.bytes_sent() == {}
+    assert transfer.receiver_events == [events.ProofWanted()]
+    assert len(transfer.payloads) == 1
+    assert list(wire.decode_payload(transfer.payloads[0])) == [wire.OfferBegin(TRANSFER_ID, False, SENDER_PROOF)]
     transfer.sender.admit(transfer.now)
     transfer.resume()
     check_success(transfer, TREE)
+    assert not transfer.sender.resumed
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_who_had_the_session_before_needs_nobody_to_admit_it(seed: int) -> None:
+    rng = random.Random(seed)
+    transfer = Transfer(TREE)
+    cut(rng, transfer)
+    sink, resume = transfer.sink.reopened(rng, transfer.sender.manifest, 0.0)
+    again = Transfer(TREE, sink=sink, resume=resume, pinned=True)
+    again.run(rng)
+    check_resumed(again, TREE)
+    assert again.sender_events[0] == events.Proven()
 
 
 def test_ten_thousand_small_files_that_stand_cost_no_events_and_few_payloads() -> None:

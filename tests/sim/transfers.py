@@ -117,7 +117,7 @@ class Transfer:
         self.sink = FakeSink(prompt=prompt) if sink is None else sink
         self.sender = Sender(
             TRANSFER_ID, payload_limit=limit, skip_errors=skip_errors, manifest=Manifest(), now=self.now,
-            proof=b"" if resume is None else SENDER_PROOF, expected=RECEIVER_PROOF, pinned=pinned,
+            proof=b"" if resume is None and not pinned else SENDER_PROOF, expected=RECEIVER_PROOF, pinned=pinned,
         )  # fmt: skip
         self.receiver = Receiver(payload_limit=limit, manifest=Manifest(), now=self.now)
         self.limit = limit
@@ -140,6 +140,7 @@ class Transfer:
         self._to_receiver: deque[bytes] = deque()
         self._to_sender: deque[bytes] = deque()
         self._asked = False
+        self._proof_wanted = False
 
     # The movers: each does a little, and says whether it did anything
 
@@ -199,10 +200,15 @@ class Transfer:
         return worked
 
     def answer(self, count: int = 1000) -> bool:
+        proves = self._proof_wanted
+        if proves:
+            assert self.receiver.offered_proof == SENDER_PROOF
+            self._proof_wanted = False
+            self.receiver.prove(b"" if self.resume_from is None else RECEIVER_PROOF, self.now)
         some = [self._results.popleft() for _ in range(min(count, len(self._results)))]
         self.receiver.handle_results(some, self.now)
         self._drain_receiver()
-        return bool(some)
+        return proves or bool(some)
 
     def reply(self, count: int = 1000) -> bool:
         worked = False
@@ -217,7 +223,8 @@ class Transfer:
             self.receiver_events.append(event)
             if isinstance(event, events.OfferComplete):
                 self._asked = True
-        if self._asked:
+            self._proof_wanted |= isinstance(event, events.ProofWanted)
+        if self._asked and not self._proof_wanted:
             self._asked = False
             if self.consent:
                 self._accept()
@@ -235,7 +242,6 @@ class Transfer:
         if self.resume_from is None:
             self.receiver.accept(self.now, skip=self.skip)
         else:
-            assert self.receiver.offered_proof == SENDER_PROOF
             self.receiver.accept(self.now, skip=self.skip, resume=self.resume_from, proof=RECEIVER_PROOF)
 
     def again(self, rng: random.Random, tree: Tree | None = None, *, lose: float = 0.3) -> Transfer:

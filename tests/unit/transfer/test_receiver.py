@@ -312,9 +312,70 @@ def test_what_was_declined_stays_so() -> None:
     assert list(receiver.events()) == [events.Started(True), events.EntryFailed(1, Reason.DECLINED, "")]
 
 
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize("proof", [b"", RECEIVER_PROOF])
+def test_a_proof_is_asked_for_and_comes_before_the_consent(proof: bytes, early: bool) -> None:
+    receiver = receiver_in(ReceiverState.OFFERING if early else ReceiverState.OFFERED, resuming=True)
+    assert next(receiver.events()) == events.ProofWanted()
+    receiver.prove(proof, 1)
+    assert records_of(receiver) == [wire.Proof(proof)]
+    if early:
+        take(receiver, wire.OfferPart(0, ENTRIES), offer_end(ENTRIES))
+    receiver.accept(1)
+    assert records_of(receiver)[0] == wire.Accept(offer_end(ENTRIES).digest)
+
+
+def test_there_is_no_consent_before_the_proof_that_is_wanted() -> None:
+    receiver = receiver_in(ReceiverState.OFFERED, resuming=True)
+    with pytest.raises(RuntimeError, match="proof comes first"):
+        receiver.accept(1)
+    assert records_of(receiver) == []
+    receiver.prove(b"", 1)
+    receiver.accept(1)
+
+
+def test_a_proof_is_given_once_and_only_if_it_is_wanted() -> None:
+    asked = receiver_in(ReceiverState.OFFERED, resuming=True)
+    asked.prove(RECEIVER_PROOF, 1)
+    for receiver in (asked, receiver_in(ReceiverState.OFFERING), receiver_in(ReceiverState.OFFERED)):
+        assert (events.ProofWanted() in list(receiver.events())) is (receiver is asked)
+        records_of(receiver)
+        with pytest.raises(RuntimeError, match="no proof is wanted"):
+            receiver.prove(RECEIVER_PROOF, 2)
+        assert records_of(receiver) == []
+
+
+def test_a_proof_of_another_length_is_a_bug_and_still_wanted() -> None:
+    receiver = receiver_in(ReceiverState.OFFERING, resuming=True)
+    for length in (1, 31, 33):
+        with pytest.raises(ValueError, match="32 bytes"):
+            receiver.prove(bytes(length), 1)
+    receiver.prove(RECEIVER_PROOF, 1)
+    assert records_of(receiver) == [wire.Proof(RECEIVER_PROOF)]
+
+
+def test_a_proof_that_comes_too_late_is_not_sent() -> None:
+    receiver = receiver_in(ReceiverState.OFFERING, resuming=True)
+    receiver.refuse(Reason.DECLINED, "", 1)
+    receiver.prove(RECEIVER_PROOF, 2)
+    assert records_of(receiver) == [wire.Abort(Reason.DECLINED)]
+
+
 def test_nothing_goes_on_without_a_proof() -> None:
+    resume = Resume(RangeSet(), RangeSet(), {})
     with pytest.raises(ValueError, match="proof"):
-        receiver_in(ReceiverState.OFFERED).accept(1, resume=Resume(RangeSet(), RangeSet(), {}))
+        receiver_in(ReceiverState.OFFERED).accept(1, resume=resume)
+    for proven, repeated in ((b"", RECEIVER_PROOF), (RECEIVER_PROOF, b"")):
+        receiver = receiver_in(ReceiverState.OFFERED, resuming=True)
+        receiver.prove(proven, 1)
+        with pytest.raises(ValueError, match="proof"):
+            receiver.accept(1, resume=resume, proof=repeated)
+
+
+def test_who_proved_itself_may_still_begin_anew() -> None:
+    receiver = receiver_in(ReceiverState.RECEIVING, resuming=True)
+    (begin, *_) = take(receiver, wire.Chunk(1, 0, DATA))[1:]
+    assert begin == ops.Begin(1, ENTRIES[1], MIB)
 
 
 def test_a_piece_that_turns_out_damaged_is_asked_for_once_whoever_finds_it_first() -> None:

@@ -10,12 +10,13 @@ from tests.sim.stages import (
     MIB,
     new_sender,
     offer_end,
+    offering_sender,
     payload,
     records_of,
     resuming_sender,
     sender_in,
 )
-from tests.sim.transfers import LIMIT, RECEIVER_PROOF, SENDER_PROOF, TRANSFER_ID
+from tests.sim.transfers import RECEIVER_PROOF, SENDER_PROOF, TRANSFER_ID
 
 from p2pal.errors import ProtocolError, UsageError
 from p2pal.transfer import events, ops
@@ -272,23 +273,49 @@ FOUR = [ENTRIES[0], Entry(b"d/a", Kind.FILE, 4 * MIB), Entry(b"d/b", Kind.FILE, 
 STANDS = wire.Verdicts([wire.Verdict(2, True), wire.Verdict(3, True)])
 
 
-def test_a_proof_is_offered_and_the_other_one_checked() -> None:
-    for proof, resumed in ((RECEIVER_PROOF, True), (SENDER_PROOF, False), (b"", False)):
-        sender = Sender(
-            TRANSFER_ID, payload_limit=LIMIT, skip_errors=True, manifest=Manifest(), now=0, proof=SENDER_PROOF,
-            expected=RECEIVER_PROOF,
-        )  # fmt: skip
-        sender.start(0)
-        sender.finish_offer(0)
-        assert records_of(sender)[0] == wire.OfferBegin(TRANSFER_ID, True, SENDER_PROOF)
-        sender.handle_payload(payload(wire.Accept(sender.manifest.digest(), proof)), 1)
-        assert sender.resumed is resumed
+@pytest.mark.parametrize(
+    ("proof", "repeated", "resumed"),
+    [
+        (RECEIVER_PROOF, RECEIVER_PROOF, True), (RECEIVER_PROOF, b"", False), (RECEIVER_PROOF, SENDER_PROOF, False),
+        (b"", RECEIVER_PROOF, False), (SENDER_PROOF, RECEIVER_PROOF, False), (b"", b"", False),
+    ],
+)  # fmt: skip
+def test_a_proof_is_offered_and_the_other_one_must_come_and_be_repeated(
+    proof: bytes, repeated: bytes, resumed: bool
+) -> None:
+    sender = offering_sender(ENTRIES)
+    part = wire.OfferPart(0, ENTRIES)
+    assert records_of(sender) == [wire.OfferBegin(TRANSFER_ID, True, SENDER_PROOF), part, offer_end(ENTRIES)]
+    sender.handle_payload(payload(wire.Proof(proof)), 1)
+    assert sender.proven is (proof == RECEIVER_PROOF)
+    assert list(sender.events()) == [events.Proven()] * sender.proven
+    sender.handle_payload(payload(wire.Accept(sender.manifest.digest(), repeated)), 1)
+    assert sender.resumed is resumed
+
+
+def test_a_proof_may_come_while_the_walk_goes_on() -> None:
+    sender = new_sender(resuming=True)
+    sender.start(0)
+    sender.add_entries(ENTRIES, 0)
+    list(sender.outputs())
+    sender.handle_payload(payload(wire.Proof(RECEIVER_PROOF)), 1)
+    assert sender.proven
+    assert not sender.resumed
+    assert sender.state is SenderState.OFFERING
 
 
 def test_who_expects_no_proof_resumes_nothing() -> None:
     sender = sender_in(SenderState.OFFERED)
     sender.handle_payload(payload(wire.Accept(offer_end(ENTRIES).digest, RECEIVER_PROOF)), 1)
     assert not sender.resumed
+
+
+def test_nothing_is_no_proof_where_none_is_expected() -> None:
+    sender = new_sender()
+    sender.prove(SENDER_PROOF, b"")
+    sender.start(0)
+    sender.handle_payload(payload(wire.Proof()), 1)
+    assert not sender.proven
 
 
 def test_what_is_there_is_counted_before_anything_flows() -> None:
@@ -352,53 +379,94 @@ def test_a_piece_may_turn_out_damaged_while_its_file_is_in_work() -> None:
         sender.handle_payload(payload(wire.PieceAgain(1, 1)), 2)
 
 
-def pinned_sender(proof: bytes) -> Sender:
-    sender = Sender(
-        TRANSFER_ID, payload_limit=LIMIT, skip_errors=True, manifest=Manifest(), now=0, expected=RECEIVER_PROOF,
-        pinned=True,
-    )  # fmt: skip
-    sender.add_entries(ENTRIES, 0)
-    sender.finish_offer(0)
-    sender.start(0)
-    list(sender.outputs())
-    sender.handle_payload(payload(wire.Accept(sender.manifest.digest(), proof), wire.Want([(0, 3)], [])), 1)
-    return sender
+# Whoever joins again
+
+BEGIN = wire.OfferBegin(TRANSFER_ID, True, SENDER_PROOF)
+OFFER = [wire.OfferPart(0, ENTRIES), offer_end(ENTRIES)]
 
 
-def test_who_proves_nothing_waits_for_a_person() -> None:
-    sender = pinned_sender(b"")
-    assert list(sender.events()) == [events.Unproven()]
-    sender.handle_payload(payload(wire.Verdicts([wire.Verdict(0, False, Reason.DECLINED)])), 2)
-    assert list(sender.jobs()) == []
+def test_who_proves_that_it_was_there_gets_the_offer_and_goes_on() -> None:
+    sender = offering_sender(ENTRIES, pinned=True)
+    assert records_of(sender) == [BEGIN]
     assert records_of(sender) == []
-    assert [type(each) for each in sender.events()] == [events.EntryFailed]
-    sender.admit(3)
-    assert list(sender.events()) == [events.Started()]
-    assert [job.index for job in sender.jobs()] == [1]
-    sender.admit(4)
-    assert list(sender.events()) == []
-
-
-def test_who_proves_nothing_may_be_refused() -> None:
-    sender = pinned_sender(SENDER_PROOF)
-    sender.cancel(Reason.DECLINED, "", 2)
-    sender.admit(2)
-    assert list(sender.jobs()) == []
-    assert records_of(sender) == [wire.Abort(Reason.DECLINED)]
-    assert events.Started() not in list(sender.events())
-
-
-def test_who_is_admitted_before_saying_what_it_lacks_goes_on_then() -> None:
-    sender = sender_in(SenderState.AGREED)
-    sender.admit(1)
-    sender.handle_payload(payload(wire.Want([(0, 3)], [])), 1)
-    assert list(sender.events()) == [events.Started()]
-
-
-def test_who_proves_that_it_was_there_is_not_held() -> None:
-    sender = pinned_sender(RECEIVER_PROOF)
+    assert sender.state is SenderState.OFFERING
+    sender.handle_payload(payload(wire.Proof(RECEIVER_PROOF)), 1)
+    assert list(sender.events()) == [events.Proven()]
+    assert records_of(sender) == OFFER
+    accept = wire.Accept(offer_end(ENTRIES).digest, RECEIVER_PROOF)
+    sender.handle_payload(payload(accept, wire.Want([(0, 3)], [])), 2)
     assert list(sender.events()) == [events.Started(True)]
     assert [job.index for job in sender.jobs()] == [1]
+
+
+@pytest.mark.parametrize("proof", [b"", SENDER_PROOF, bytes(32)])
+def test_who_proves_nothing_waits_for_a_person_and_then_begins_anew(proof: bytes) -> None:
+    sender = offering_sender(ENTRIES, pinned=True)
+    list(sender.outputs())
+    sender.handle_payload(payload(wire.Proof(proof)), 1)
+    assert list(sender.events()) == [events.Unproven()]
+    assert not sender.proven
+    assert records_of(sender) == []
+    sender.admit(2)
+    sender.admit(2)
+    assert records_of(sender) == OFFER
+    accept = wire.Accept(offer_end(ENTRIES).digest, RECEIVER_PROOF)
+    sender.handle_payload(payload(accept, wire.Want([(0, 3)], [])), 3)
+    assert not sender.resumed
+    assert list(sender.events()) == [events.Started()]
+    assert [job.index for job in sender.jobs()] == [1]
+
+
+@pytest.mark.parametrize("answered", [False, True])
+@pytest.mark.parametrize("drained", [False, True])
+def test_who_joined_may_be_refused_while_it_waits(answered: bool, drained: bool) -> None:
+    sender = offering_sender(ENTRIES, pinned=True)
+    if drained:
+        list(sender.outputs())
+    if answered:
+        sender.handle_payload(payload(wire.Proof()), 1)
+        list(sender.events())
+    sender.cancel(Reason.DECLINED, "", 2)
+    sender.admit(2)
+    sender.handle_payload(payload(wire.Proof(RECEIVER_PROOF)), 3)
+    assert records_of(sender) == [wire.Abort(Reason.DECLINED)]
+    assert sender.done
+    aborted = events.Aborted(Reason.DECLINED, "", by_peer=False)
+    assert list(sender.events()) == [aborted, events.Finished(0, 0, 0, 0, 0, 0.0)]
+
+
+def test_who_joined_may_go_again_without_an_answer() -> None:
+    sender = offering_sender(ENTRIES, pinned=True)
+    list(sender.outputs())
+    sender.handle_payload(payload(wire.Abort(Reason.CANCELLED)), 1)
+    assert sender.done
+    assert next(sender.events()) == events.Aborted(Reason.CANCELLED, "", by_peer=True)
+
+
+def test_a_successor_makes_the_same_offer_to_who_proves_itself() -> None:
+    first = sender_in(SenderState.SENT)
+    successor = first.successor(1, pinned=True)
+    with pytest.raises(RuntimeError, match="needs a proof"):
+        successor.start(1)
+    successor.prove(SENDER_PROOF, RECEIVER_PROOF)
+    successor.start(1)
+    assert records_of(successor) == [wire.OfferBegin(TRANSFER_ID, False, SENDER_PROOF)]
+    successor.handle_payload(payload(wire.Proof(RECEIVER_PROOF)), 2)
+    assert records_of(successor) == OFFER
+    assert successor.state is SenderState.OFFERED
+
+
+def test_an_offer_that_is_not_complete_has_no_successor() -> None:
+    with pytest.raises(RuntimeError, match="not complete"):
+        sender_in(SenderState.OFFERING).successor(1, pinned=True)
+
+
+def test_as_long_as_nobody_agreed_anyone_gets_the_offer() -> None:
+    first = sender_in(SenderState.OFFERED)
+    assert first.listed
+    successor = first.successor(1, pinned=False)
+    successor.start(1)
+    assert records_of(successor) == [wire.OfferBegin(TRANSFER_ID), *OFFER]
 
 
 def test_a_disk_that_is_full_there_is_told_of_once() -> None:

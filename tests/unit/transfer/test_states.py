@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from tests.sim.stages import DATA, DIGEST, ENTRIES, offer_end, payload, receiver_in, records_of, sender_in
-from tests.sim.transfers import TRANSFER_ID
+from tests.sim.transfers import RECEIVER_PROOF, TRANSFER_ID
 
 from p2pal.errors import ProtocolError
 from p2pal.transfer.states import RECEIVER, SENDER, ReceiverState, SenderState
@@ -15,12 +15,13 @@ from p2pal.wire.transfer import Reason, Record
 
 RECORDS: list[Record] = [
     wire.Chunk(1, 0, DATA), wire.OfferBegin(TRANSFER_ID), wire.OfferPart(0, ENTRIES), offer_end(ENTRIES),
-    wire.Accept(offer_end(ENTRIES).digest), wire.Want([(0, 3)], []), wire.PieceDone(1, 0, bytes(32)),
-    wire.FileDone(1, DIGEST), wire.FileFailed(1, Reason.READ), wire.AllSent(), wire.PieceAgain(1, 0),
-    wire.Verdicts([wire.Verdict(0, True)]), wire.Complete(0, 0), wire.Hold(True), wire.Abort(Reason.OTHER),
+    wire.Proof(), wire.Proof(RECEIVER_PROOF), wire.Accept(offer_end(ENTRIES).digest), wire.Want([(0, 3)], []),
+    wire.PieceDone(1, 0, bytes(32)), wire.FileDone(1, DIGEST), wire.FileFailed(1, Reason.READ), wire.AllSent(),
+    wire.PieceAgain(1, 0), wire.Verdicts([wire.Verdict(0, True)]), wire.Complete(0, 0), wire.Hold(True),
+    wire.Abort(Reason.OTHER),
 ]  # fmt: skip
 SENDER_CALLS = ["start", "add", "finish", "admit"]
-RECEIVER_CALLS = ["accept", "refuse"]
+RECEIVER_CALLS = ["prove", "accept", "refuse"]
 
 
 def test_the_tables_name_every_state() -> None:
@@ -44,9 +45,10 @@ def try_record(handle: Callable[[bytes, float], None], record: Record, *, allowe
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
+@pytest.mark.parametrize("resuming", [False, True])
 @pytest.mark.parametrize("state", SenderState)
-def test_a_record_at_the_sender(state: SenderState, record: Record) -> None:
-    sender = sender_in(state)
+def test_a_record_at_the_sender(state: SenderState, resuming: bool, record: Record) -> None:
+    sender = sender_in(state, resuming=resuming)
     ended = state is SenderState.ENDED
     try_record(sender.handle_payload, record, allowed=type(record) in SENDER[state], ended=ended)
     sender.cancel(Reason.CANCELLED, "", 4.0)
@@ -54,9 +56,10 @@ def test_a_record_at_the_sender(state: SenderState, record: Record) -> None:
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
+@pytest.mark.parametrize("resuming", [False, True])
 @pytest.mark.parametrize("state", ReceiverState)
-def test_a_record_at_the_receiver(state: ReceiverState, record: Record) -> None:
-    receiver = receiver_in(state)
+def test_a_record_at_the_receiver(state: ReceiverState, resuming: bool, record: Record) -> None:
+    receiver = receiver_in(state, resuming=resuming)
     ended = state is ReceiverState.ENDED
     try_record(receiver.handle_payload, record, allowed=type(record) in RECEIVER[state], ended=ended)
     receiver.cancel(Reason.CANCELLED, "", 4.0)
@@ -81,18 +84,24 @@ def test_a_call_at_the_sender(state: SenderState, call: str) -> None:
 
 
 @pytest.mark.parametrize("call", RECEIVER_CALLS)
+@pytest.mark.parametrize("resuming", [False, True])
 @pytest.mark.parametrize("state", ReceiverState)
-def test_a_call_at_the_receiver(state: ReceiverState, call: str) -> None:
-    receiver = receiver_in(state)
+def test_a_call_at_the_receiver(state: ReceiverState, resuming: bool, call: str) -> None:
+    receiver = receiver_in(state, resuming=resuming)
     calls: dict[str, Callable[[], None]] = {
+        "prove": lambda: receiver.prove(b"", 3.0),
         "accept": lambda: receiver.accept(3.0),
         "refuse": lambda: receiver.refuse(Reason.DECLINED, "", 3.0),
     }
-    if call in RECEIVER[state]:
-        calls[call]()
-    else:
+    due = resuming and state in (ReceiverState.OFFERING, ReceiverState.OFFERED)
+    if call not in RECEIVER[state]:
         with pytest.raises(RuntimeError, match="not allowed now"):
             calls[call]()
+    elif state is not ReceiverState.ENDED and ((call == "prove" and not due) or (call == "accept" and due)):
+        with pytest.raises(RuntimeError, match="proof"):
+            calls[call]()
+    else:
+        calls[call]()
 
 
 @pytest.mark.parametrize("state", SenderState)

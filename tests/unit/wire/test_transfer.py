@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 import pytest
 
@@ -15,6 +17,8 @@ RECORDS: list[Record] = [
     wire.OfferBegin(bytes(16), True, bytes(32)),
     wire.OfferPart(3, [Entry(b"a/\xff", Kind.LINK, target=b"x"), Entry(b"b", Kind.FILE, 2**63 - 1, 0o777, -(2**62))]),
     wire.OfferEnd(5, 4, 3, bytes(32), 2),
+    wire.Proof(),
+    wire.Proof(bytes(32)),
     wire.Accept(bytes(32)),
     wire.Accept(bytes(32), bytes(32)),
     wire.Want([(0, 5), (7, 9)], [wire.WantPieces(6, [(0, 2)], 2**24 - 1), wire.WantPieces(9, [])], last=False),
@@ -87,6 +91,7 @@ def test_unknown_fields_at_the_end_are_ignored() -> None:
         raw(0x12, msgspec.msgpack.encode([0, bytes(31)])), raw(0x04, msgspec.msgpack.encode([bytes(33)])),
         raw(0x04, msgspec.msgpack.encode([bytes(32), bytes(31)])), raw(0x23, msgspec.msgpack.encode([1])),
         raw(0x01, msgspec.msgpack.encode([bytes(16), True, b"x"])),
+        raw(0x06, msgspec.msgpack.encode([bytes(31)])), raw(0x06, msgspec.msgpack.encode(["x" * 32])),
         raw(0x05, msgspec.msgpack.encode([[], [(0, [(0, 1)], 2**24)]])),
         raw(0x05, msgspec.msgpack.encode([[], [(0, [(0, 1)] * 1025)]])),
         raw(0x05, msgspec.msgpack.encode([[], [(0, [])] * 1025])),
@@ -122,6 +127,11 @@ def test_every_path_is_text_and_comes_back(path: bytes, text: str) -> None:
 
 @pytest.mark.parametrize("length", [1, 16, 31, 33])
 def test_a_proof_has_32_bytes_or_none(length: int) -> None:
-    for make in (lambda proof: wire.OfferBegin(bytes(16), False, proof), lambda proof: wire.Accept(bytes(32), proof)):
+    makers: list[Callable[[bytes], Record]] = [
+        lambda proof: wire.OfferBegin(bytes(16), False, proof),
+        wire.Proof,
+        lambda proof: wire.Accept(bytes(32), proof),
+    ]
+    for make in makers:
         with pytest.raises(ValueError, match="proof"):
             make(bytes(length))
