@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import stat
+import time
 from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import Final
@@ -15,7 +16,7 @@ from p2pal.files.failures import REPLACED
 from p2pal.files.names import ON_WINDOWS
 from p2pal.files.rehashing import Rehash, hash_range
 from p2pal.files.renames import Identity
-from p2pal.files.rooted import Directory
+from p2pal.files.rooted import Directory, sync_file
 from p2pal.ranges import RangeSet
 from p2pal.transfer.checkpoint import Claim, Claimed, Unclaimed
 from p2pal.transfer.ops import Begin
@@ -278,6 +279,11 @@ class Arriving:
         """Give the part file the mode and the time that the final file shall have; no bits but rwx."""
         mode = self.entry.mode & 0o777 & ~umask
         self.directory.set_file_attributes(self.fd, self.part, mode, self.entry.mtime_ns)
+
+    def touch(self) -> None:
+        """Give the part file the time of now, durably. Raises OSError."""
+        self.directory.set_file_attributes(self.fd, self.part, 0o600, time.time_ns())
+        sync_file(self.fd)
 
     def park(self) -> None:
         """Close the descriptor for a while: many damaged files may wait for repair.

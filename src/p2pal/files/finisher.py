@@ -296,8 +296,9 @@ class Finisher:
     def _announce(self, batch: list[Finished]) -> Future[bool] | None:
         """Tell the checkpoint, durably and beside the syncs, what gets its name next.
 
-        If it cannot be written (its own disk may be full), the files are finished all the same: at worst the next
-        session asks for them again and finds that they stand there.
+        If it cannot be made durable (its own disk may be full), the files are finished all the same. No later record
+        can stand in the checkpoint without this one, so it never says more than is true: at worst the next session
+        finds the part files gone, asks for these files again, and they fail because something stands there already.
         """
         journal = self._journal
         if journal is None:

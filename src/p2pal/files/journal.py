@@ -107,7 +107,10 @@ class Journal:
 
     @property
     def failed(self) -> bool:
-        """Whether it was given up: nothing is written any more. What the file has stays true."""
+        """Whether it was given up: nothing is written any more, and a person should hear of it.
+
+        What the file has stays true.
+        """
         return self._failed
 
     def write(self, *records: Record, durable: bool = False) -> bool:
@@ -118,7 +121,9 @@ class Journal:
             durable: Return only once they, and all before, are on the medium.
 
         Returns:
-            Whether they are written (and, if asked for, durable). False is no loss yet: see above.
+            Whether they are written (and, if asked for, durable). False is no loss yet: see above. Records stand in
+            the file in the order in which they were given, whatever failed: none is there without all before it. So
+            who goes on after False risks that less is known later, never that something wrong is.
 
         Raises:
             ValueError: If a record is larger than a checkpoint can hold.

@@ -84,7 +84,8 @@ class Sink:
         placement: Where the top-level entries go; resolved or restored.
         tag: Eight characters (0-9, a-z) that name this transfer's unfinished files.
         umask: Permission bits never given; the process's own by default.
-        journal: The checkpoint. Without one nothing is kept of an unfinished file.
+        journal: The checkpoint. Without one nothing is kept of an unfinished file. If it cannot be written any more
+            (:attr:`~p2pal.files.journal.Journal.failed`) files arrive all the same, and less is known of them later.
         resume: What the checkpoint said, and a survey found true (:func:`p2pal.files.resuming.survey`).
 
     Raises:
@@ -124,8 +125,7 @@ class Sink:
         self._publish: Callable[[list[SinkResult]], None] | None = None
         self._finisher = Finisher(self._notify, journal)
         self._rehasher = Rehasher(self._notify)
-        if journal is not None and resume is not None:
-            journal.sync()  # that a session began must be durable before any part file is touched
+        self._begins = resume is None or journal is None or journal.sync()
 
     def set_listener(
         self, listener: Callable[[], None], publish: Callable[[list[SinkResult]], None] | None = None
@@ -250,6 +250,8 @@ class Sink:
                         return self._fail(op.index, Reason.EXISTS, STANDS_THERE)
                 before = self._left.take(op.index, directory, keep=op.claim is not None)
                 file = open_part(op, directory, self._tag, name, resumed=self._left.resumed)
+                if op.claim is not None:
+                    self._distrust(file)
             finally:
                 directory.release()
         except OSError as error:
@@ -261,6 +263,24 @@ class Sink:
         if file.unverified:
             self._look_again(file)
         return []
+
+    def _distrust(self, file: Arriving) -> None:
+        """Make sure that what the last stop said of a part file is not believed once more, before it is written to.
+
+        The checkpoint says so itself, by the beginning of the session. Where that is not durable, because its disk
+        takes nothing, the part file does, by its time.
+
+        Raises:
+            OSError: If neither can be made durable; the file is left as it is.
+        """
+        self._begins = self._begins or self._journal is None or self._journal.sync()
+        if self._begins:
+            return
+        try:
+            file.touch()
+        except OSError:
+            self._leave(file)
+            raise
 
     def _look_again(self, file: Arriving) -> None:
         """Have the claimed pieces hashed in the background."""

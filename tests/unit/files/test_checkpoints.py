@@ -18,7 +18,7 @@ from p2pal.files import checkpoints, cleaning, journal
 from p2pal.files.checkpoints import Checkpoints
 from p2pal.files.locking import open_locked
 from p2pal.files.rooted import Directory, open_root
-from p2pal.transfer.checkpoint import Dropped, Leaves, Moved, Record, Top, Tops
+from p2pal.transfer.checkpoint import Done, Dropped, Leaves, Moved, Record, Top, Tops
 from p2pal.transfer.recall import ReceiveState, SendState
 
 
@@ -164,7 +164,7 @@ def test_it_works_without_directory_handles(kept: Kept, monkeypatch: pytest.Monk
     part, record = kept.part(0)
     kept.closed()
     journal = kept.create(record)
-    assert journal.write(Moved(1, 1), durable=True)
+    assert journal.write(begun(1, size=1), Done([(1, 2)]), durable=True)
     with pytest.raises(CheckpointError, match="another p2pal process"):
         kept.store.open(ID, "receive")
     journal.close()
