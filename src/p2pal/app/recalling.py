@@ -105,39 +105,49 @@ class Recalled:
         return Sink(self._placement, self.header.id[:SHOWN], journal=self.journal, resume=self._state)
 
 
-def recall(
-    machine: Receiver, transcript: bytes, options: ReceiveOptions, disk_full: Callable[[], None]
-) -> Recalled | str:
-    """Find the transfer that the sender proves to know. Blocks.
+def find(machine: Receiver, transcript: bytes, options: ReceiveOptions) -> tuple[Header, bytes] | None:
+    """Find the transfer that the sender proves to know, and make our proof. Blocks.
+
+    Nothing is opened: who only quotes a transfer's id learns nothing of it, not even that it is in use.
 
     Args:
-        machine: It has the whole offer.
+        machine: It has the sender's proof.
         transcript: The session's, which the proofs are bound to.
+        options: Where checkpoints are kept.
+    """
+    for header in Checkpoints(options.home).offered(machine.transfer_id):
+        if hmac.compare_digest(resume_proof(header.resume_key, Role.SENDER, transcript), machine.offered_proof):
+            return header, resume_proof(header.resume_key, Role.RECEIVER, transcript)
+    return None
+
+
+def recall(
+    header: Header, proof: bytes, machine: Receiver, options: ReceiveOptions, disk_full: Callable[[], None]
+) -> Recalled | str:
+    """Open the transfer that goes on, and look what of it is on the disk. Blocks.
+
+    Args:
+        header: The transfer.
+        proof: Ours.
+        machine: It has the whole offer.
         options: Where to, and whether all is read again.
         disk_full: Called if what is lacking does not fit.
 
     Returns:
-        The transfer, or why there is none to go on with.
+        The transfer, or why it cannot be gone on with.
 
     Raises:
         CheckpointError: If it is in use, or ``options.out`` is another place than before.
         DiskError: If the directory of before cannot be used, or what is lacking does not fit.
     """
-    checkpoints = Checkpoints(options.home)
-    for header in checkpoints.offered(machine.transfer_id):
-        # Before it is opened: who only quotes the transfer's id learns nothing of it, not even that it is in use.
-        if not hmac.compare_digest(resume_proof(header.resume_key, Role.SENDER, transcript), machine.offered_proof):
-            continue
-        if not _same_offer(header, machine.manifest):
-            return OTHER_OFFER
-        opened = checkpoints.open(header.id, "receive")
-        try:
-            proof = resume_proof(header.resume_key, Role.RECEIVER, transcript)
-            return _survey(opened, machine, proof, options, disk_full)
-        except BaseException:
-            opened.journal.close()
-            raise
-    return UNKNOWN
+    if not _same_offer(header, machine.manifest):
+        return OTHER_OFFER
+    opened = Checkpoints(options.home).open(header.id, "receive")
+    try:
+        return _survey(opened, machine, proof, options, disk_full)
+    except BaseException:
+        opened.journal.close()
+        raise
 
 
 def _same_offer(header: Header, manifest: Manifest) -> bool:

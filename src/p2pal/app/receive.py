@@ -14,7 +14,7 @@ from p2pal.app.base import Transfer
 from p2pal.app.entries import kept_manifest
 from p2pal.app.events import Accepted, Joining, Offered, Saved, StartingOver, Top, Unsaved
 from p2pal.app.options import ConnectOptions, Decision, ReceiveOptions
-from p2pal.app.recalling import Recalled, recall, remember
+from p2pal.app.recalling import UNKNOWN, Recalled, find, recall, remember
 from p2pal.app.receiving import SUSPEND_LIMIT, ReceiveStream
 from p2pal.app.saving import UNWRITABLE, saved
 from p2pal.app.shell import Shell, in_thread, load_engine, meeting_place, peer_config
@@ -29,6 +29,7 @@ from p2pal.peer.meeting import meet_sender
 from p2pal.peer.peer import Peer
 from p2pal.rendezvous.client import RendezvousClient
 from p2pal.rendezvous.mailbox import Mailbox
+from p2pal.transfer.checkpoint import Header
 from p2pal.transfer.events import OfferComplete
 from p2pal.transfer.receiver import Receiver
 from p2pal.wire.transfer import Kind, Reason, name_text
@@ -78,6 +79,7 @@ class _Receive(Shell):
         self._decide = decide
         self._current: ReceiveStream | None = None
         self._machine: Receiver
+        self._finding: asyncio.Task[tuple[Header, bytes] | None] | None = None
         self._consenting: asyncio.Task[None] | None = None
         self._journal: Journal | None = None
         self._problem: P2palError | None = None  # ours: what the other side hears of it says less
@@ -93,7 +95,7 @@ class _Receive(Shell):
             self._machine = Receiver(payload_limit=CONTROL_PAYLOAD, manifest=manifest, now=now)
             tracker = Tracker("receive", manifest, self._emit, now)
             self._current = stream = ReceiveStream(
-                self._machine, tracker, self._emit, self._offered, wait=self._connect.wait
+                self._machine, tracker, self._emit, self._proof_wanted, self._offered, wait=self._connect.wait
             )
             async with asyncio.TaskGroup() as tasks:
                 engine = tasks.create_task(load_engine(loopback=self._connect.on_this_machine))
@@ -115,9 +117,10 @@ class _Receive(Shell):
                     peer = Peer(met, config, stream, meeting_place(client, "receive"))
                     await stream.run(peer, stopped=self._cancelled)
                 finally:
-                    if self._consenting is not None:
-                        self._consenting.cancel()
-                        await asyncio.wait((self._consenting,))
+                    for task in (self._consenting, self._finding):
+                        if task is not None:
+                            task.cancel()
+                            await asyncio.wait((task,))
 
     async def _last_word(self, mailbox: Mailbox, stream: ReceiveStream) -> None:
         # What ran to its end the sender completes; leaving would open the code for another receiver.
@@ -153,12 +156,39 @@ class _Receive(Shell):
             if stream.peer is not None:
                 stream.peer.abandon(error)
 
+    def _proof_wanted(self) -> None:
+        self._finding = asyncio.create_task(self._find())
+
+    async def _find(self) -> tuple[Header, bytes] | None:
+        """Look whether the transfer that the sender goes on with is known here, and tell it."""
+        stream = self._current
+        assert stream is not None  # noqa: S101 - for the type checker
+        assert stream.peer is not None  # noqa: S101
+        found = None
+        try:
+            found = await asyncio.to_thread(find, self._machine, stream.peer.transcript, self._options)
+        except DiskError as error:  # what cannot be read is not known
+            self._emit(Unsaved(reason=error.message))
+        self._machine.prove(b"" if found is None else found[1], monotonic())
+        stream.drain()
+        return found
+
     async def _go_on(self, stream: ReceiveStream, offer: OfferComplete) -> bool:
         """Go on with the transfer that the sender proves to know; False if there is none."""
-        machine, peer = self._machine, stream.peer
-        if not machine.offered_proof or peer is None:
+        if self._finding is None:
             return False
-        look = partial(recall, machine, peer.transcript, self._options, self._disk_full)
+        known = await self._finding
+        if known is None:
+            self._emit(StartingOver(reason=UNKNOWN))
+            return False
+        header, proof = known
+        if self._decide is not None and offer.total > header.total:
+            # What was agreed to was less; whether it fits is not the only question.
+            self._emit(_described(offer))
+            if not (await self._decide(_described(offer), [])).accept:
+                self._refuse(Reason.DECLINED)
+                return True
+        look = partial(recall, header, proof, self._machine, self._options, self._disk_full)
         found = await in_thread(look, undo=_let_go)
         if isinstance(found, str):
             self._emit(StartingOver(reason=found))
@@ -170,7 +200,7 @@ class _Receive(Shell):
         sink = await in_thread(found.open_sink, undo=Sink.close)
         if stream.begin_writing(sink):
             stream.resumes, stream.where = found.header.id, str(found.root)
-            machine.accept(monotonic(), resume=found.resume, proof=found.proof)
+            self._machine.accept(monotonic(), resume=found.resume, proof=found.proof)
             stream.drain()
             self._emit(Accepted(files=offer.files, total=offer.total, renamed=found.renamed))
         return True
@@ -190,7 +220,9 @@ class _Receive(Shell):
             self._refuse(Reason.DECLINED)
             return
         prepare = partial(self._open_sink, stream, placement, decision.replace or replace)
-        sink = await in_thread(prepare, undo=Sink.close)
+        sink, self._journal, problem = await in_thread(prepare, undo=_forget)
+        if problem:
+            self._emit(Unsaved(reason=problem))
         if stream.begin_writing(sink):
             self._emit(Accepted(files=offer.files, total=offer.total, renamed=placement.renamed))
             self._machine.accept(monotonic())
@@ -214,15 +246,23 @@ class _Receive(Shell):
         """Every top-level entry, also those that the offer's summary only counts."""
         return [(entry.path, entry.kind) for entry in self._machine.manifest if b"/" not in entry.path]
 
-    def _open_sink(self, stream: ReceiveStream, placement: Placement, replace: bool) -> Sink:
-        """Fix the names, keep what a resume needs, durably, and open the disk: all before the sender hears yes."""
+    def _open_sink(
+        self, stream: ReceiveStream, placement: Placement, replace: bool
+    ) -> tuple[Sink, Journal | None, str]:
+        """Fix the names, keep what a resume needs, durably, and open the disk: all before the sender hears yes.
+
+        Returns:
+            The disk; the checkpoint, or why there can be none.
+        """
         assert stream.peer is not None  # noqa: S101 - for the type checker
         placement.resolve(overwrite=replace)
         journal, tag, problem = remember(self._machine, placement, stream.peer.resume_key(), self._options)
-        self._journal = journal
-        if problem:
-            self._loop.call_soon_threadsafe(self._emit, Unsaved(reason=problem))
-        return Sink(placement, tag, journal=journal)
+        try:
+            return Sink(placement, tag, journal=journal), journal, problem
+        except BaseException:
+            if journal is not None:
+                journal.remove()
+            raise
 
     # The end
 
@@ -249,6 +289,13 @@ class _Receive(Shell):
 def _let_go(found: Recalled | str) -> None:
     if not isinstance(found, str):
         found.journal.close()
+
+
+def _forget(opened: tuple[Sink, Journal | None, str]) -> None:
+    sink, journal, _ = opened
+    sink.close()
+    if journal is not None:
+        journal.remove()
 
 
 def _described(offer: OfferComplete) -> Offered:

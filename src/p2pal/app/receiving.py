@@ -14,7 +14,7 @@ from p2pal.app.tracker import Tracker
 from p2pal.files.pumps import WritePump
 from p2pal.files.sink import Sink
 from p2pal.peer.peer import Peer
-from p2pal.transfer.events import OfferComplete, Started
+from p2pal.transfer.events import OfferComplete, ProofWanted, Started
 from p2pal.transfer.ops import SinkOp
 from p2pal.transfer.receiver import Receiver
 
@@ -35,6 +35,7 @@ class ReceiveStream(Stream):
         machine: The machine.
         tracker: Counts.
         emit: Takes events of the API.
+        proof_wanted: Hears that the sender goes on with a transfer, and wants to know whether it is known here.
         offered: Hears of the complete offer.
         wait: Seconds that a full disk is waited for.
 
@@ -50,11 +51,13 @@ class ReceiveStream(Stream):
         machine: Receiver,
         tracker: Tracker,
         emit: Callable[[AnyEvent], None],
+        proof_wanted: Callable[[], None],
         offered: Callable[[OfferComplete], None],
         *,
         wait: float,
     ) -> None:
         super().__init__(machine, tracker, emit)
+        self._proof_wanted = proof_wanted
         self._offered = offered
         self._wait = wait
         self._pump: WritePump | None = None
@@ -123,7 +126,9 @@ class ReceiveStream(Stream):
             self._pump.give_up()
 
     def _handle_event(self, event: object) -> None:
-        if isinstance(event, OfferComplete):
+        if isinstance(event, ProofWanted):
+            self._proof_wanted()
+        elif isinstance(event, OfferComplete):
             self._offered(event)
         elif isinstance(event, Started):
             self.tracker.begin(monotonic(), files=event.files, done=event.done)

@@ -122,11 +122,13 @@ class SendLog:
             self.journal = await asyncio.to_thread(Checkpoints(self._home).create, header, records())
         except DiskError as error:
             self._on_problem(error.message)
+        except Exception as error:  # noqa: BLE001 - whatever it is: the transfer goes on, and the user knows
+            self._on_problem(f"internal error ({type(error).__name__})")
 
-    async def ready(self) -> None:
-        """Wait until the checkpoint that is being made is there, or cannot be."""
+    async def ready(self, seconds: float | None) -> None:
+        """Wait until the checkpoint that is being made is there, or cannot be; at most so long, or without end."""
         if self._making is not None:
-            await asyncio.wait((self._making,))
+            await asyncio.wait((self._making,), timeout=seconds)
 
     def note(self, results: Sequence[SourceResult], source: Source) -> None:
         """Take the leaves out of what the source read."""

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import secrets
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 from time import monotonic
@@ -54,8 +53,11 @@ Path = str | os.PathLike[str]
 
 WALK_BATCH: Final = 500
 
-DECISION: Final = 300.0
-"""Seconds that someone who joined again has to answer the offer: as long as a person needs, or reading a large file."""
+PROOF: Final = 30.0
+"""Seconds in which someone who joined again must say whether it is the receiver from before."""
+
+HASTY: Final = 0.5
+"""Seconds that a checkpoint which is being made gets when a person waits for the prompt."""
 
 REFUSAL: Final = 3.0
 """Seconds in which someone who is turned away hears of it."""
@@ -131,15 +133,19 @@ class _Send(Shell):
         try:
             with kept_manifest() as self._manifest:
                 self._current = self._new_stream(self._first_machine(), leading=True)
-                async with asyncio.TaskGroup() as tasks:
-                    engine = tasks.create_task(load_engine(loopback=self._connect.on_this_machine))
-                    walk = tasks.create_task(self._walk(self._source))
-                    if self._confirm is not None:
-                        await walk
-                        if not await self._confirm(self._listing()):
-                            raise Refused("you chose not to send", hint="")
-                    await self._serve(engine)
-                    walk.cancel()
+                try:
+                    async with asyncio.TaskGroup() as tasks:
+                        engine = tasks.create_task(load_engine(loopback=self._connect.on_this_machine))
+                        walk = tasks.create_task(self._walk(self._source))
+                        if self._confirm is not None:
+                            await walk
+                            if not await self._confirm(self._listing()):
+                                raise Refused("you chose not to send", hint="")
+                        await self._serve(engine)
+                        walk.cancel()
+                finally:
+                    # The checkpoint's list of files comes out of the manifest, which ends with this block.
+                    await self._log.ready(HASTY if self._cancelled else None)
                 # Within the block: the last report still names files.
                 return self._current.tracker.conclude(monotonic(), self._current.path)
         finally:
@@ -155,7 +161,6 @@ class _Send(Shell):
         self._header = opened.header
         self._transfer_id = opened.header.transfer_id
         self._resume_key = opened.header.resume_key
-        opened.begin(time.time())
         state = opened.state
         if not isinstance(state, SendState):
             raise CheckpointError("the checkpoint is not a sender's")
@@ -365,24 +370,23 @@ class _Send(Shell):
     async def _admit(self, met: Introduction, client: RendezvousClient, created: Created) -> bool:
         """Let the one who joined take the receiver's place, if that is right."""
         current = self._current
-        if current is None or current.finished or current.started is None:
-            return False  # the offer is not complete, or all is over
-        machine = current.machine.successor(monotonic())
+        if current is None or current.finished or not current.machine.listed:
+            return False  # the list of files is not complete, or all is over
+        # Before anyone agreed there is nobody whose place it could be.
+        pinned = current.started is not None
+        machine = current.machine.successor(monotonic(), pinned=pinned)
         self._prove(machine, met)
         stream = self._new_stream(machine, leading=False)
         task = asyncio.create_task(stream.run(self._peer(met, stream, client, created)))
-        self._admission = asyncio.create_task(self._is_successor(stream))
+        admission = self._admission = asyncio.create_task(self._is_successor(stream, task, pinned=pinned))
         try:
-            async with asyncio.timeout(DECISION):
-                admitted = await self._admission
-            if admitted:
+            if await admission:
                 self._successor = (stream, task)
                 self._succession.set()
                 return True
             await asyncio.wait((task,), timeout=REFUSAL)  # the refusal must get out
-        except TimeoutError:
-            pass
         except BaseException:
+            admission.cancel()
             await _ended(task)
             raise
         finally:
@@ -390,24 +394,39 @@ class _Send(Shell):
         await _ended(task)
         return False
 
-    async def _is_successor(self, stream: SendStream) -> bool:
-        await stream.decided.wait()
-        if stream.unproven:
+    async def _is_successor(self, stream: SendStream, task: asyncio.Task[None], *, pinned: bool) -> bool:
+        """Hear the proof of the one who joined, or ask the user."""
+        if not pinned:
+            return True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PROOF):
+                await stream.decided.wait()
+        if stream.machine.proven:
+            return True
+        if stream.unproven and not task.done():
             self._emit(Unproven())
-            if self._ask_admit is None or not await self._ask_admit():
-                stream.turn_away()
-                return False
-            stream.decided.clear()
-            stream.admit()
-            await stream.decided.wait()
-        return stream.started is not None
+            if await self._answer(task):
+                stream.admit()
+                return True
+            stream.turn_away()
+        return False
+
+    async def _answer(self, task: asyncio.Task[None]) -> bool:
+        """Ask the user; who goes away before the answer is not waited for."""
+        if self._ask_admit is None:
+            return False
+        asking = asyncio.ensure_future(self._ask_admit())
+        try:
+            await asyncio.wait((asking, task), return_when=asyncio.FIRST_COMPLETED)
+            return asking.done() and not task.done() and asking.result()
+        finally:
+            asking.cancel()
 
     # The end
 
     async def _keep(self) -> Saved | None:
         """Give the checkpoint up, or keep it and return the event that tells how to go on."""
         log, stream = self._log, self._current
-        await log.ready()
         journal = log.journal
         if journal is None or stream is None:
             return None

@@ -14,7 +14,7 @@ from p2pal.app.tracker import Tracker
 from p2pal.files.pumps import ReadPump
 from p2pal.files.source import Source
 from p2pal.peer.peer import Peer
-from p2pal.transfer.events import EntryFailed, EntryFinished, Held, Started, Unproven
+from p2pal.transfer.events import EntryFailed, EntryFinished, Held, Proven, Started, Unproven
 from p2pal.transfer.sender import Sender
 from p2pal.wire.transfer import Reason
 
@@ -42,8 +42,8 @@ class SendStream(Stream):
 
     Attributes:
         started: The receiver's consent, once it came.
-        decided: Set once it came, or the question whether to do without a proof (:attr:`unproven`), or the end.
-        unproven: The receiver did not prove that it had the earlier session.
+        decided: Set once it is known whether the receiver had the earlier session, or at the end.
+        unproven: It did not prove that.
     """
 
     _machine: Sender
@@ -111,8 +111,6 @@ class SendStream(Stream):
         self._leading = True
         if self.path:
             self.emit(Connected(path=self.path))
-        if self.started is not None:
-            self._on_started(self.started)
         self.drain()
 
     def admit(self) -> None:
@@ -159,6 +157,7 @@ class SendStream(Stream):
                 self.started = event
                 if self._leading:
                     self._on_started(event)
+            case Proven():
                 self.decided.set()
             case Unproven():
                 self.unproven = True

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from math import isfinite
 from time import monotonic
 from typing import Final, Protocol
 
@@ -195,7 +196,7 @@ class Stream(ABC):
 
     def peer_waiting(self, what: str, seconds: float) -> None:
         """Pass it on."""
-        self._emit(Waiting(what=what, seconds=seconds))  # type: ignore[arg-type]
+        self._emit(Waiting(what=what, seconds=seconds if isfinite(seconds) else None))  # type: ignore[arg-type]
 
     def peer_moved(self) -> None:  # noqa: B027 - a receiver has nothing to do then
         """The code's mailbox is free; only a sender's is used again."""

@@ -5,7 +5,6 @@ Every line is safe and fits 60 columns, unless a command or a reason is longer: 
 
 from __future__ import annotations
 
-import math
 from typing import Final
 
 from p2pal.app import events
@@ -42,7 +41,7 @@ def waiting(event: events.Waiting) -> str:
     if not event.what:
         return "Going on"
     text = _WAITING[event.what]
-    if event.seconds <= 0 or math.isinf(event.seconds):
+    if not event.seconds:
         return text.rstrip(",")
     return f"{text} up to {units.clock(event.seconds)}"
 

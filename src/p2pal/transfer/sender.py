@@ -168,8 +168,13 @@ class Sender:
         check_call(SENDER[self._state], "start")
         self._proof, self._expected = proof, expected
 
-    def successor(self, now: float) -> Sender:
-        """Return a machine that makes the same offer to someone else who joined with the same code: pinned.
+    @property
+    def listed(self) -> bool:
+        """The list of entries is complete."""
+        return self._listed
+
+    def successor(self, now: float, *, pinned: bool) -> Sender:
+        """Return a machine that makes the same offer to someone else who joined with the same code.
 
         Raises:
             RuntimeError: If this one's offer is not complete.
@@ -178,7 +183,7 @@ class Sender:
             raise RuntimeError("the offer is not complete")
         limit, skip = self._out.limit, self._skip_errors
         made = Sender(
-            self._transfer_id, payload_limit=limit, skip_errors=skip, manifest=self.manifest, now=now, pinned=True
+            self._transfer_id, payload_limit=limit, skip_errors=skip, manifest=self.manifest, now=now, pinned=pinned
         )
         made._status.extend(each & KIND for each in self._status)
         made._listed = True
