@@ -20,11 +20,17 @@ from p2pal.app.events import Event
 from p2pal.app.options import Decision
 from p2pal.app.receive import _Receive
 from p2pal.app.shell import Shell
+from p2pal.crypto.keys import Role as Side
+from p2pal.crypto.keys import resume_proof
 from p2pal.files.checkpoints import Checkpoints, Summary
 from p2pal.files.pumps import ReadPump
 from p2pal.peer.peer import Peer
 from p2pal.transfer.checkpoint import Role
+from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.ops import BlockRead, SourceResult
+from p2pal.transfer.receiver import Receiver
+from p2pal.wire import transfer as wire
+from p2pal.wire.transfer import Entry, Kind
 
 PATIENCE = 40.0
 
@@ -33,6 +39,26 @@ TOTAL = FIRST + LARGE
 """Bytes of a small file and a large one, of both, and how many of them get through a gate at first."""
 
 E = TypeVar("E", bound=Event)
+
+KEY, ID, TRANSCRIPT = b"k" * 32, b"t" * 16, b"s" * 32
+PROOF = resume_proof(KEY, Side.SENDER, TRANSCRIPT)
+ENTRIES = (
+    Entry(b"tree", Kind.DIRECTORY, 0, 0o755, 5, b""),
+    Entry(b"tree/a", Kind.FILE, 3, 0o644, 6, b""),
+    Entry(b"tree/big", Kind.FILE, 3 * MIB, 0o644, 7, b""),
+)
+
+
+def hearing(entries: tuple[Entry, ...] = ENTRIES, *, proof: bytes = PROOF, transfer_id: bytes = ID) -> Receiver:
+    """A machine that has heard the whole offer."""
+    machine = Receiver(payload_limit=65536, manifest=Manifest(), now=0.0)
+    told = Manifest()
+    for entry in entries:
+        told.append(entry)
+    end = wire.OfferEnd(len(told), told.files, told.total, told.digest())
+    for record in (wire.OfferBegin(transfer_id, True, proof), wire.OfferPart(0, list(entries)), end):
+        machine.handle_payload(b"".join(map(bytes, wire.encode_record(record))), 0.0)
+    return machine
 
 
 @dataclass

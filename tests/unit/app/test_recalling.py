@@ -9,13 +9,30 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.trees import MIB, content, leftovers, tree_equal, write
-from tests.unit.app.kit import FIRST, HALF, LARGE, TOTAL, Gate, Place, follow, never, only_id, peer_of, run
+from tests.unit.app.kit import (
+    ENTRIES,
+    FIRST,
+    HALF,
+    ID,
+    KEY,
+    LARGE,
+    TOTAL,
+    TRANSCRIPT,
+    Gate,
+    Place,
+    follow,
+    hearing,
+    never,
+    only_id,
+    peer_of,
+    run,
+)
 
 from p2pal.app import events, receiving
 from p2pal.app.base import Transfer
 from p2pal.app.events import Event
 from p2pal.app.options import Decision, ReceiveOptions
-from p2pal.app.recalling import OTHER_OFFER, UNKNOWN, Recalled, recall, remember
+from p2pal.app.recalling import OTHER_OFFER, UNKNOWN, Recalled, find, recall, remember
 from p2pal.app.send import _Send
 from p2pal.crypto.keys import Role as Side
 from p2pal.crypto.keys import checkpoint_id, resume_proof
@@ -23,32 +40,10 @@ from p2pal.errors import CheckpointError, DiskError, PeerError, PeerLost
 from p2pal.files.checkpoints import Checkpoints
 from p2pal.files.placement import plan
 from p2pal.peer import peer as peer_module
-from p2pal.transfer.checkpoint import Begun, Claimed, Done, Role
-from p2pal.transfer.manifest import Manifest
-from p2pal.transfer.pieces import leaf
+from p2pal.transfer.checkpoint import Begun, Claimed, Done, Finishing, Finishings, Role
+from p2pal.transfer.pieces import file_digest, leaf
 from p2pal.transfer.receiver import Receiver
-from p2pal.wire import transfer as wire
 from p2pal.wire.transfer import Entry, Kind
-
-KEY, ID, TRANSCRIPT = b"k" * 32, b"t" * 16, b"s" * 32
-PROOF = resume_proof(KEY, Side.SENDER, TRANSCRIPT)
-ENTRIES = (
-    Entry(b"tree", Kind.DIRECTORY, 0, 0o755, 5, b""),
-    Entry(b"tree/a", Kind.FILE, 3, 0o644, 6, b""),
-    Entry(b"tree/big", Kind.FILE, 3 * MIB, 0o644, 7, b""),
-)
-
-
-def hearing(entries: tuple[Entry, ...] = ENTRIES, *, proof: bytes = PROOF, transfer_id: bytes = ID) -> Receiver:
-    """A machine that has heard the whole offer."""
-    machine = Receiver(payload_limit=65536, manifest=Manifest(), now=0.0)
-    told = Manifest()
-    for entry in entries:
-        told.append(entry)
-    end = wire.OfferEnd(len(told), told.files, told.total, told.digest())
-    for record in (wire.OfferBegin(transfer_id, True, proof), wire.OfferPart(0, list(entries)), end):
-        machine.handle_payload(b"".join(map(bytes, wire.encode_record(record))), 0.0)
-    return machine
 
 
 @pytest.fixture
@@ -64,10 +59,13 @@ def remembered(out: Path, options: ReceiveOptions, names: list[tuple[bytes, Kind
     journal, tag, problem = remember(machine, placement, KEY, options)
     assert journal is not None
     assert (tag, problem) == (journal.id[:8], "")
-    write(out / "tree" / "a", "abc")
+    small = write(out / "tree" / "a", "abc").stat()
+    ours = small.st_dev, small.st_ino
     part = write(out / "tree" / f".p2pal-{tag}-2.part", content(MIB))
     status = part.stat()
     journal.write(
+        Begun(1, ours, 3, 6, b"tree/a"),
+        Finishings([Finishing(1, ours, file_digest(3, MIB, [leaf(b"abc")]))]),
         Done([(0, 2)]),
         Begun(2, (status.st_dev, status.st_ino), 3 * MIB, 7, b"tree/big"),
         Claimed(2, 0, leaf(content(MIB))),
@@ -80,8 +78,14 @@ def nothing() -> None:
     raise AssertionError("the disk is not full")
 
 
+def look(machine: Receiver, options: ReceiveOptions, disk_full: Callable[[], None] = nothing) -> Recalled | str:
+    """Look for what the sender goes on with, and at the disk."""
+    known = find(machine, TRANSCRIPT, options)
+    return UNKNOWN if known is None else recall(*known, machine, options, disk_full)
+
+
 def found(machine: Receiver, options: ReceiveOptions) -> Recalled:
-    recalled = recall(machine, TRANSCRIPT, options, nothing)
+    recalled = look(machine, options)
     assert isinstance(recalled, Recalled), recalled
     recalled.journal.close()
     return recalled
@@ -145,7 +149,7 @@ def test_who_cannot_prove_it_learns_nothing(
 ) -> None:
     ident = remembered(out, options)
     opened = Checkpoints(options.home).open(ident, "receive") if in_use else None
-    assert recall(machine(), TRANSCRIPT, options, nothing) == UNKNOWN
+    assert look(machine(), options) == UNKNOWN
     if opened is not None:
         opened.journal.close()
 
@@ -153,7 +157,7 @@ def test_who_cannot_prove_it_learns_nothing(
 def test_one_that_is_in_use_is_told_to_whom_it_belongs(out: Path, options: ReceiveOptions) -> None:
     opened = Checkpoints(options.home).open(remembered(out, options), "receive")
     with pytest.raises(CheckpointError, match="is using this transfer"):
-        recall(hearing(), TRANSCRIPT, options, nothing)
+        look(hearing(), options)
     opened.journal.close()
     found(hearing(), options)
 
@@ -173,7 +177,7 @@ def test_what_was_not_agreed_to_is_another_offer_and_touches_nothing(
     ident = remembered(out, options)
     path = Checkpoints(options.home).path / f"{ident}.receive"
     before = path.read_bytes(), path.stat().st_mtime_ns
-    assert recall(hearing(other), TRANSCRIPT, options, nothing) == OTHER_OFFER
+    assert look(hearing(other), options) == OTHER_OFFER
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
 
 
@@ -216,10 +220,10 @@ def test_a_directory_that_was_moved_is_found_where_it_is_given(
     remembered(out, options)
     out.rename(tmp_path / "moved")
     with pytest.raises(DiskError):
-        recall(hearing(), TRANSCRIPT, options, nothing)
+        look(hearing(), options)
     out.mkdir()
     with pytest.raises(DiskError):
-        recall(hearing(), TRANSCRIPT, options, nothing)
+        look(hearing(), options)
     assert found(hearing(), replace(options, out=tmp_path / "moved")).root == tmp_path / "moved"
 
 
@@ -230,7 +234,7 @@ def test_another_directory_is_refused_and_both_ways_out_are_told(
     ident = remembered(out, options)
     (tmp_path / "elsewhere").mkdir()
     with pytest.raises(CheckpointError) as caught:
-        recall(hearing(), TRANSCRIPT, replace(options, out=tmp_path / where), nothing)
+        look(hearing(), replace(options, out=tmp_path / where))
     assert str(out) in caught.value.message
     assert "leave -out away" in caught.value.hint
     assert f"p2pal checkpoint delete {ident[:8]}" in caught.value.hint
@@ -244,7 +248,7 @@ def test_a_rest_that_does_not_fit_is_refused_before_anything_changes(out: Path, 
     full: list[bool] = []
     huge = (*ENTRIES[:2], Entry(b"tree/big", Kind.FILE, 1 << 60, 0o644, 7, b""))
     with pytest.raises(DiskError):
-        recall(hearing(huge), TRANSCRIPT, options, lambda: full.append(True))
+        look(hearing(huge), options, lambda: full.append(True))
     assert full == [True]
     assert path.read_bytes() == before
     found(hearing(), options)

@@ -232,7 +232,7 @@ def test_a_lane_that_is_cut_in_the_middle_costs_nothing(tmp_path: Path, out: Pat
             peer = peer_of(transfer)
             if peer.linked:
                 cuts += 1
-                for connection in list(peer._connections.values()):
+                for connection in list(peer.lanes.connections.values()):
                     connection.close()
 
     async def cutting(there: Place) -> None:
