@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from time import monotonic
 
 import pytest
 from tests.unit.peer.kit import PATIENCE, Owner, pair
@@ -91,7 +90,7 @@ def test_a_lane_that_ends_is_replaced_and_nothing_is_lost_or_repeated(by_left: b
                 await left.until(lambda: left.peer.linked)
                 await right.until(lambda: right.peer.linked)
                 side = left if by_left else right
-                for connection in list(side.peer._connections.values()):
+                for connection in list(side.peer.lanes.connections.values()):
                     connection.close()
             await right.until(lambda: len(right.received) >= len(there))
             await left.until(lambda: len(left.received) >= len(back))
@@ -109,7 +108,7 @@ async def test_a_lane_with_a_forged_frame_is_dropped_and_the_session_goes_on() -
     left, right = Owner(there), Owner()
     async with pair(left, right):
         await right.until(lambda: len(right.received) > 50)
-        next(iter(left.peer._connections.values())).send(b"forged" * 20)
+        next(iter(left.peer.lanes.connections.values())).send(b"forged" * 20)
         await right.until(lambda: len(right.received) == len(there))
         assert right.received == there
         assert len(left.retries) >= 1
@@ -120,7 +119,7 @@ async def test_without_retries_a_lost_lane_ends_both_sides() -> None:
     left, right = Owner(), Owner()
     async with pair(left, right, max_retries=0) as (running, _):
         await running.linked()
-        for connection in list(right.peer._connections.values()):
+        for connection in list(right.peer.lanes.connections.values()):
             connection.close()
         ended = await running.end()
         assert [type(error) for error in ended] == [PeerLost, PeerLost]
@@ -194,7 +193,7 @@ async def test_a_lane_whose_key_has_sealed_all_it_may_is_replaced() -> None:
     left, right = Owner(), Owner()
     async with pair(left, right) as (running, _):
         await running.linked()
-        (sending,), (opening,) = left.peer._lanes.values(), right.peer._lanes.values()
+        (sending,), (opening,) = left.peer.lanes.live.values(), right.peer.lanes.live.values()
         assert opening.opener is not None
         sending.sealer._count = opening.opener._count = MAX_FRAMES - 20  # both ends are at rest
         left.to_send.extend(there)
@@ -234,7 +233,7 @@ async def test_what_arrives_at_the_other_side_makes_failures_no_longer_count() -
             await right.until(lambda at=(cut + 1) * 180: len(right.received) >= at)  # type: ignore[misc]
             await left.until(lambda: left.peer.linked)
             await right.until(lambda: right.peer.linked)
-            for connection in list(left.peer._connections.values()):
+            for connection in list(left.peer.lanes.connections.values()):
                 connection.close()
         await right.until(lambda: len(right.received) == len(there))
         assert right.received == there
@@ -270,7 +269,6 @@ async def test_sending_before_there_is_a_session_is_a_mistake() -> None:
             left.peer.send([b"too early"])
         assert left.peer.unacked_bytes == 0
         assert not left.peer.linked
-        assert left.peer.max_payload == 64 * 1024
         left.peer.consumed(0)
         await running.linked()
 
@@ -280,7 +278,7 @@ async def test_a_path_that_changes_while_a_side_fails_is_not_looked_at() -> None
     left, right = Owner(), Owner()
     async with pair(left, right) as (running, _):
         await running.linked()
-        (connection,) = left.peer._connections.values()
+        (connection,) = left.peer.lanes.connections.values()
         left.peer.abandon(PeerLost("gone"))
         for _turn in range(5):
             left.peer.path_changed(connection)
@@ -291,7 +289,7 @@ async def test_a_path_that_changes_while_a_side_fails_is_not_looked_at() -> None
 def mute(owner: Owner) -> Callable[[], None]:
     """Hold back all that this side says over its lanes; return what lets it go on."""
     held: list[tuple[WebRtcConnection, bytes]] = []
-    muted = list(owner.peer._connections.values())
+    muted = list(owner.peer.lanes.connections.values())
     for connection in muted:
 
         def hold(message: bytes, connection: WebRtcConnection = connection) -> None:
@@ -346,8 +344,7 @@ async def test_a_lane_that_is_heard_again_stays() -> None:
         assert not left.peer.alive
         for heard in hears:
             heard()
-        right.peer._session.probe(monotonic())  # type: ignore[union-attr]
-        right.peer._wake()
+        right.peer.probe()
         await left.until(lambda: left.back == 1)
         assert left.peer._negotiator.in_use == 1
 
@@ -357,9 +354,8 @@ async def test_time_that_nobody_looked_at_is_no_silence_but_a_reason_to_ask() ->
     left, right = Owner(), Owner()
     async with pair(left, right) as (running, _):
         await running.linked()
-        pinged = left.peer._session._lanes[1].sent  # type: ignore[union-attr]
-        left.peer._timer_due = monotonic() - 60.0
-        left.peer._on_timer()
-        await left.until_true(lambda: left.peer._session._lanes[1].sent > pinged)  # type: ignore[union-attr]
+        heard = left.peer.heard_at
+        left.peer._on_timer(slept=True)
+        await left.until_true(lambda: left.peer.heard_at > heard)
         assert left.peer.alive
         assert left.silences == []

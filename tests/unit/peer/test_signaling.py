@@ -39,7 +39,7 @@ async def both_met(left: Owner, right: Owner) -> None:
 
 def cut(owner: Owner) -> None:
     """Close this side's lanes."""
-    for connection in list(owner.peer._connections.values()):
+    for connection in list(owner.peer.lanes.connections.values()):
         connection.close()
 
 
@@ -184,7 +184,7 @@ def test_a_log_that_is_full_is_followed_by_another(by_left: bool, monkeypatch: p
                 before = talker.peer._signaling._conversation
                 for _message in range(41):
                     talker.peer._negotiator._exchange.local_candidate("candidate", "0", 0)
-                talker.peer._wake()
+                talker.peer.wake()
                 await left.until_true(
                     lambda: met(left) and met(right) and talker.peer._signaling._conversation is not before  # noqa: B023
                 )
@@ -213,7 +213,7 @@ async def test_a_side_that_ends_at_the_meeting_place_says_so() -> None:
         await running.linked()
         place.sender.release(1, "gone")
         await both_met(left, right)
-        left.peer._lanes.clear()  # nothing can be said there
+        left.peer.lanes.live.clear()  # nothing can be said there
         running.runs[0].cancel()
         await asyncio.gather(running.runs[1])
         assert right.closed == (1, "interrupted")

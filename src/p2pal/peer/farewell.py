@@ -1,0 +1,36 @@
+"""The words in which a side that ends tells the other why, and what the other side makes of them."""
+
+from __future__ import annotations
+
+import asyncio
+
+from p2pal.errors import ConnectionImpossible, Interrupted, P2palError, PeerError, PeerLost
+from p2pal.link.steps import GaveUp
+
+FORGOTTEN = "the signaling server lost this transfer before the connection stood"
+LEFT = "the other side left before the connection stood"
+_LOST = "the connection to the other side was lost"
+_NO_PATH = "no network path to the other side was found"
+
+
+def farewell(error: BaseException) -> str:
+    """Return the word for the other side when an error ends this one."""
+    if isinstance(error, asyncio.CancelledError):
+        return Interrupted.code
+    return error.code if isinstance(error, P2palError) else PeerLost.code
+
+
+def understood(code: str) -> PeerError | None:
+    """Return the error that the other side's word makes of this session; None if it just left."""
+    if code == ConnectionImpossible.code:
+        return ConnectionImpossible(_NO_PATH)
+    return PeerLost(_LOST) if code == PeerLost.code else None
+
+
+def gave_up(event: GaveUp, *, peer_online: bool) -> PeerError:
+    """Return the error for a link that is not tried again."""
+    if event.connected_before:
+        return PeerLost(_LOST)
+    if not peer_online:
+        return PeerLost("the other side went away before the connection stood")
+    return ConnectionImpossible(_NO_PATH)
