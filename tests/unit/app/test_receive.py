@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.e2e.trees import MIB, content, make_tree, sparse, tree_equal, write
-from tests.unit.app.kit import Place, follow, peer_of, run
+from tests.unit.app.kit import Gate, Place, Running, follow, no_hook, only_id, peer_of, run
 
 import p2pal
 from p2pal.app import events
@@ -19,6 +19,7 @@ from p2pal.app.options import Decision
 from p2pal.errors import CodeUnknown, DiskError, Interrupted, MistypedCode, PeerLost, Refused, WrongCode
 from p2pal.files.names import is_part_name
 from p2pal.transfer import manifest
+from p2pal.transfer.checkpoint import Role
 
 LONG = 4 << 30
 
@@ -196,6 +197,64 @@ def test_cancelling_in_the_middle_ends_both_and_leaves_nothing_half_done(
     run(cancelling, tmp_path)
     # What arrived of the second waits for another session.
     assert [path.name for path in out.iterdir() if not is_part_name(os.fsencode(path.name))] == ["first"]
+
+
+STAGES: list[tuple[Role, type[Event]]] = [
+    ("send", events.PeerJoined),
+    ("send", events.Connected),
+    ("send", events.Accepted),
+    ("send", events.FileDone),
+    ("receive", events.Joining),
+    ("receive", events.PeerJoined),
+    ("receive", events.Connected),
+    ("receive", events.Offered),
+    ("receive", events.Accepted),
+    ("receive", events.FileDone),
+]
+
+
+@pytest.mark.parametrize(("by", "stage"), STAGES)
+@pytest.mark.parametrize("resumed", [False, True])
+def test_cancelling_at_any_stage_ends_soon_and_loses_nothing(
+    tmp_path: Path, out: Path, tree: Path, gate: Gate, by: Role, stage: type[Event], resumed: bool
+) -> None:
+    async def cancelling(there: Place) -> None:
+        resume = None
+        if resumed:
+            await there.stopped(gate, tree, out=out)
+            resume = only_id(there)
+        reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def stop(event: Event, transfer: Transfer) -> None:
+            # Where a transfer goes on, the sender hears of no new consent.
+            agreed = stage is events.Accepted and isinstance(event, events.Resuming)
+            if (agreed or isinstance(event, stage)) and not reached.done():
+                reached.set_result(None)
+                transfer.cancel()
+
+        sent = Running(there.send(*([] if resumed else [tree]), resume=resume), stop if by == "send" else no_hook)
+        code = (await sent.until(events.Code)).code
+        received = Running(there.receive(code, None if resumed else out), stop if by == "receive" else no_hook)
+        async with asyncio.timeout(20):
+            await reached
+        async with asyncio.timeout(10):
+            here = await (sent if by == "send" else received).end()
+        other = received if by == "send" else sent
+        other.transfer.cancel()
+        async with asyncio.timeout(10):
+            await other.end()
+        # A stop that came after the last word changes nothing; any other is told.
+        assert isinstance(here.error, Interrupted) or (resumed and here.error is None)
+        gate.open()
+        left = [kept.id for kept in there.checkpoints("send")]
+        for ident in left:
+            again, rest = await there.both(there.send(resume=ident), lambda code: there.receive(code, out))
+            assert again.error is rest.error is None
+            assert tree_equal(tree, out / "tree")
+        if resumed and isinstance(here.error, Interrupted):
+            assert left
+
+    run(cancelling, tmp_path)
 
 
 def test_leaving_the_block_early_stops_the_transfer(tmp_path: Path, out: Path) -> None:
