@@ -85,7 +85,11 @@ class Ended:
 Hook = Callable[[Event, Transfer], None]
 
 
-async def follow(transfer: Transfer, hook: Hook = lambda event, transfer: None) -> Ended:
+def no_hook(event: Event, transfer: Transfer) -> None:
+    """Look at nothing."""
+
+
+async def follow(transfer: Transfer, hook: Hook = no_hook) -> Ended:
     """Take every event of a transfer, and how it ends."""
     ended = Ended()
     async with transfer:
@@ -155,8 +159,8 @@ class Place:
         sending: Transfer,
         receiving: Callable[[str], Transfer],
         *,
-        on_sent: Hook = lambda event, transfer: None,
-        on_received: Hook = lambda event, transfer: None,
+        on_sent: Hook = no_hook,
+        on_received: Hook = no_hook,
     ) -> tuple[Ended, Ended]:
         """Run both sides to their ends; the receiver starts when there is a code."""
         async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
@@ -187,7 +191,7 @@ class Place:
 class Running:
     """A transfer that runs in the background, and what it told so far."""
 
-    def __init__(self, transfer: Transfer, hook: Hook = lambda event, transfer: None) -> None:
+    def __init__(self, transfer: Transfer, hook: Hook = no_hook) -> None:
         self.transfer = transfer
         self.ended = Ended()
         self._hook = hook

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.e2e.trees import MIB, content, make_tree, sparse, tree_equal, write
-from tests.unit.app.kit import Gate, Place, Running, follow, no_hook, only_id, peer_of, run
+from tests.unit.app.kit import HALF, LARGE, Gate, Place, Running, follow, no_hook, only_id, peer_of, run
 
 import p2pal
 from p2pal.app import events
@@ -176,12 +176,12 @@ def test_a_person_who_is_interrupted_at_the_question(tmp_path: Path, out: Path) 
 
 @pytest.mark.parametrize("by_sender", [True, False])
 def test_cancelling_in_the_middle_ends_both_and_leaves_nothing_half_done(
-    tmp_path: Path, out: Path, by_sender: bool
+    tmp_path: Path, out: Path, gate: Gate, by_sender: bool
 ) -> None:
-    first, second = write(tmp_path / "first", "complete"), sparse(tmp_path / "second", LONG)
+    first, second = write(tmp_path / "first", "complete"), write(tmp_path / "second", content(LARGE))
 
     def stop(event: Event, transfer: Transfer) -> None:
-        if isinstance(event, events.Progress) and event.done > MIB:
+        if isinstance(event, events.Progress) and event.done >= HALF:
             transfer.cancel()
 
     async def cancelling(there: Place) -> None:
@@ -213,8 +213,12 @@ STAGES: list[tuple[Role, type[Event]]] = [
 ]
 
 
-@pytest.mark.parametrize(("by", "stage"), STAGES)
-@pytest.mark.parametrize("resumed", [False, True])
+STAGES_OF_THE_REST = [each for each in STAGES if each[1] not in {events.Joining, events.PeerJoined, events.FileDone}]
+
+
+@pytest.mark.parametrize(
+    ("by", "stage", "resumed"), [(*each, False) for each in STAGES] + [(*each, True) for each in STAGES_OF_THE_REST]
+)
 def test_cancelling_at_any_stage_ends_soon_and_loses_nothing(
     tmp_path: Path, out: Path, tree: Path, gate: Gate, by: Role, stage: type[Event], resumed: bool
 ) -> None:
