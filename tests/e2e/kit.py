@@ -233,7 +233,8 @@ class Gate:
     @property
     def environment(self) -> dict[str, str]:
         """For the command whose disk it is."""
-        return environment(P2PAL_TEST_GATE=str(self._path), PYTHONPATH=str(Path(__file__).parent / "gated_disk"))
+        path = [str(Path(__file__).parent / "gated_disk"), os.environ.get("PYTHONPATH", "")]
+        return environment(P2PAL_TEST_GATE=str(self._path), PYTHONPATH=os.pathsep.join(filter(None, path)))
 
 
 class Server(Command):
