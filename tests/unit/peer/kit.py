@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 from tests.unit.server.kit import Kit, serving
 
-from p2pal.lanes.webrtc import allow_loopback
+from p2pal.lanes.base import IceServer
+from p2pal.lanes.webrtc import WebRtcConnection, allow_loopback
 from p2pal.peer.config import PeerConfig
 from p2pal.peer.meeting import Guesses, Introduction, meet_receiver, meet_sender
 from p2pal.peer.peer import Peer
@@ -17,9 +19,13 @@ from p2pal.peer.signaling import Meet, MeetingPlace
 from p2pal.rendezvous.client import Created, RendezvousClient
 from p2pal.rendezvous.delivery import Role
 from p2pal.rendezvous.mailbox import Mailbox
+from p2pal.server.config import ServerConfig
+from p2pal.wire import rendezvous as wire
 
 WORDS = b"zebra luna"
 PATIENCE = 30.0
+CHOSEN = IceServer(("stun:127.0.0.1:9",))
+"""What a side uses whatever it is offered."""
 
 
 class Rendezvous:
@@ -76,10 +82,10 @@ class Rendezvous:
 
 
 @asynccontextmanager
-async def rendezvous(ttl: float = 60.0) -> AsyncIterator[Rendezvous]:
+async def rendezvous(ttl: float = 60.0, server: ServerConfig | None = None) -> AsyncIterator[Rendezvous]:
     async with (
         asyncio.timeout(PATIENCE),
-        serving() as kit,
+        serving(server) as kit,
         RendezvousClient(kit.server.url) as client,
     ):
         place = Rendezvous(kit, client, await client.create(ttl))
@@ -116,8 +122,13 @@ class Owner:
         self.back = 0
         self.silences: list[float] = []
         self.closed: tuple[int, str] | None = None
+        self.offered: list[wire.IceServer] = []
         self.on_payload: Callable[[], None] = lambda: None
         self._changed = asyncio.Event()
+
+    def choose_ice(self, offered: Sequence[wire.IceServer]) -> Sequence[IceServer]:
+        self.offered += offered
+        return (CHOSEN,)
 
     def peer_payload(self, payload: bytes | memoryview) -> None:
         self.received.append(bytes(payload))
@@ -173,6 +184,38 @@ class Owner:
                 await asyncio.sleep(0.01)
 
 
+def payloads(count: int, seed: int = 1, most: int = 60_000) -> list[bytes]:
+    """Payloads of many sizes, each of which tells its place."""
+    sizes = random.Random(seed)
+    return [b"%08d" % number + bytes(sizes.randrange(most)) for number in range(count)]
+
+
+def cut(owner: Owner) -> None:
+    """Close this side's lanes."""
+    for connection in list(owner.peer.lanes.connections.values()):
+        connection.close()
+
+
+def mute(owner: Owner) -> Callable[[], None]:
+    """Hold back all that this side says over its lanes; return what lets it go on."""
+    held: list[tuple[WebRtcConnection, bytes]] = []
+    muted = list(owner.peer.lanes.connections.values())
+    for connection in muted:
+
+        def hold(message: bytes, connection: WebRtcConnection = connection) -> None:
+            held.append((connection, message))
+
+        connection.send = hold  # type: ignore[method-assign]
+
+    def heard() -> None:
+        for connection in muted:
+            del connection.send
+        for connection, message in held:
+            connection.send(message)
+
+    return heard
+
+
 class Pair:
     """Two running peers. ``left`` sends the offer."""
 
@@ -189,7 +232,12 @@ class Pair:
         self.runs: list[asyncio.Task[None]] = []
         for introduction, owner, meet, sender in zip(introductions, (left, right), meets, (True, False), strict=True):
             config = PeerConfig(
-                sender=sender, max_payload=64 * 1024, max_retries=max_retries, retry_backoff=0.01, only_loopback=True
+                sender=sender,
+                max_payload=64 * 1024,
+                choose_ice=owner.choose_ice,
+                max_retries=max_retries,
+                retry_backoff=0.01,
+                only_loopback=True,
             )
             owner.peer = Peer(introduction, config, owner, meet)
             self.runs.append(asyncio.create_task(owner.peer.run()))
@@ -204,10 +252,12 @@ class Pair:
 
 
 @asynccontextmanager
-async def pair(left: Owner, right: Owner, *, max_retries: int | None = 3) -> AsyncIterator[tuple[Pair, Rendezvous]]:
+async def pair(
+    left: Owner, right: Owner, server: ServerConfig | None = None, *, max_retries: int | None = 3
+) -> AsyncIterator[tuple[Pair, Rendezvous]]:
     """Run two peers to the end of the block."""
     allow_loopback()
-    async with rendezvous() as place:
+    async with rendezvous(server=server) as place:
         meets = (place.meet("send"), place.meet("receive"))
         running = Pair(await introduce(place), meets, left, right, max_retries=max_retries)
         try:

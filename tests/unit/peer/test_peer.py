@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Callable
 
 import pytest
-from tests.unit.peer.kit import PATIENCE, Owner, pair
+from tests.unit.peer.kit import PATIENCE, Owner, cut, pair, payloads
 from tests.unit.server.kit import on_loop
 
-from p2pal.crypto.seal import MAX_FRAMES
 from p2pal.errors import ConnectionImpossible, P2palError, PeerLost, ProtocolError
-from p2pal.lanes.webrtc import WebRtcConnection
 from p2pal.peer.peer import WINDOW
 from p2pal.wire.signal import Answer, Bye, Hello, encode
-
-
-def payloads(count: int, seed: int = 1, most: int = 60_000) -> list[bytes]:
-    """Payloads of many sizes, each of which tells its place."""
-    sizes = random.Random(seed)
-    return [b"%08d" % number + bytes(sizes.randrange(most)) for number in range(count)]
 
 
 def forge(owner: Owner) -> None:
@@ -84,14 +74,13 @@ def test_a_lane_that_ends_is_replaced_and_nothing_is_lost_or_repeated(by_left: b
         there, back = payloads(1500), payloads(500, 2)
         left, right = Owner(there), Owner(back)
         async with pair(left, right):
-            for cut in range(cuts):
-                at = (cut + 1) * len(there) // (cuts + 1)
+            for turn in range(cuts):
+                at = (turn + 1) * len(there) // (cuts + 1)
                 await right.until(lambda at=at: len(right.received) >= at)  # type: ignore[misc]
                 await left.until(lambda: left.peer.linked)
                 await right.until(lambda: right.peer.linked)
                 side = left if by_left else right
-                for connection in list(side.peer.lanes.connections.values()):
-                    connection.close()
+                cut(side)
             await right.until(lambda: len(right.received) >= len(there))
             await left.until(lambda: len(left.received) >= len(back))
             assert right.received == there
@@ -103,24 +92,11 @@ def test_a_lane_that_ends_is_replaced_and_nothing_is_lost_or_repeated(by_left: b
 
 
 @on_loop
-async def test_a_lane_with_a_forged_frame_is_dropped_and_the_session_goes_on() -> None:
-    there = payloads(600)
-    left, right = Owner(there), Owner()
-    async with pair(left, right):
-        await right.until(lambda: len(right.received) > 50)
-        next(iter(left.peer.lanes.connections.values())).send(b"forged" * 20)
-        await right.until(lambda: len(right.received) == len(there))
-        assert right.received == there
-        assert len(left.retries) >= 1
-
-
-@on_loop
 async def test_without_retries_a_lost_lane_ends_both_sides() -> None:
     left, right = Owner(), Owner()
     async with pair(left, right, max_retries=0) as (running, _):
         await running.linked()
-        for connection in list(right.peer.lanes.connections.values()):
-            connection.close()
+        cut(right)
         ended = await running.end()
         assert [type(error) for error in ended] == [PeerLost, PeerLost]
 
@@ -188,22 +164,6 @@ def test_a_peer_that_breaks_the_rules_of_the_link_ends_the_session(message: Hell
 
 
 @on_loop
-async def test_a_lane_whose_key_has_sealed_all_it_may_is_replaced() -> None:
-    there = payloads(100)
-    left, right = Owner(), Owner()
-    async with pair(left, right) as (running, _):
-        await running.linked()
-        (sending,), (opening,) = left.peer.lanes.live.values(), right.peer.lanes.live.values()
-        assert opening.opener is not None
-        sending.sealer._count = opening.opener._count = MAX_FRAMES - 20  # both ends are at rest
-        left.to_send.extend(there)
-        left.peer_turn()
-        await right.until(lambda: len(right.received) == len(there))
-        assert right.received == there
-        assert left.back == 1
-
-
-@on_loop
 async def test_a_message_with_a_bad_seal_costs_a_linked_peer_its_mailbox_only() -> None:
     left, right = Owner(), Owner()
     async with pair(left, right) as (running, _):
@@ -229,12 +189,11 @@ async def test_what_arrives_at_the_other_side_makes_failures_no_longer_count() -
     there = payloads(900)
     left, right = Owner(there), Owner()
     async with pair(left, right, max_retries=1):
-        for cut in range(4):
-            await right.until(lambda at=(cut + 1) * 180: len(right.received) >= at)  # type: ignore[misc]
+        for turn in range(4):
+            await right.until(lambda at=(turn + 1) * 180: len(right.received) >= at)  # type: ignore[misc]
             await left.until(lambda: left.peer.linked)
             await right.until(lambda: right.peer.linked)
-            for connection in list(left.peer.lanes.connections.values()):
-                connection.close()
+            cut(left)
         await right.until(lambda: len(right.received) == len(there))
         assert right.received == there
         assert len(left.retries) == left.back == 4
@@ -271,82 +230,6 @@ async def test_sending_before_there_is_a_session_is_a_mistake() -> None:
         assert not left.peer.linked
         left.peer.consumed(0)
         await running.linked()
-
-
-@on_loop
-async def test_a_path_that_changes_while_a_side_fails_is_not_looked_at() -> None:
-    left, right = Owner(), Owner()
-    async with pair(left, right) as (running, _):
-        await running.linked()
-        (connection,) = left.peer.lanes.connections.values()
-        left.peer.abandon(PeerLost("gone"))
-        for _turn in range(5):
-            left.peer.path_changed(connection)
-            await asyncio.sleep(0)
-        assert isinstance((await running.end())[0], PeerLost)
-
-
-def mute(owner: Owner) -> Callable[[], None]:
-    """Hold back all that this side says over its lanes; return what lets it go on."""
-    held: list[tuple[WebRtcConnection, bytes]] = []
-    muted = list(owner.peer.lanes.connections.values())
-    for connection in muted:
-
-        def hold(message: bytes, connection: WebRtcConnection = connection) -> None:
-            held.append((connection, message))
-
-        connection.send = hold  # type: ignore[method-assign]
-
-    def heard() -> None:
-        for connection in muted:
-            del connection.send
-        for connection, message in held:
-            connection.send(message)
-
-    return heard
-
-
-@pytest.mark.parametrize("sides", ["left", "both"])
-def test_a_lane_that_falls_silent_is_replaced_by_a_challenger(sides: str) -> None:
-    @on_loop
-    async def challenging() -> None:
-        there, back = payloads(100), payloads(50, 2)
-        left, right = Owner(), Owner()
-        async with pair(left, right) as (running, _):
-            await running.linked()
-            for name, owner, sent in (("left", left, there), ("right", right, back)):
-                if sides in (name, "both"):
-                    mute(owner)
-                owner.to_send.extend(sent)
-                owner.peer_turn()
-            await right.until(lambda: len(right.received) == len(there))
-            await left.until(lambda: len(left.received) == len(back))
-            assert (right.received, left.received) == (there, back)
-            await left.until(lambda: left.peer._negotiator.in_use > 1 and left.peer.alive)
-            for owner in (left, right):
-                assert not owner.silences or owner.silences[-1] == 0.0
-                assert owner.back == min(1, len(owner.retries))
-
-    challenging()
-
-
-@on_loop
-async def test_a_lane_that_is_heard_again_stays() -> None:
-    left, right = Owner(), Owner()
-    async with pair(left, right) as (running, _):
-        await running.linked()
-        hears = [mute(owner) for owner in (left, right)]
-        left.to_send.extend(payloads(20))
-        left.peer_turn()
-        left.peer._signaling.send = lambda message: None  # type: ignore[method-assign]
-        await left.until(lambda: bool(left.retries))
-        assert left.peer.linked
-        assert not left.peer.alive
-        for heard in hears:
-            heard()
-        right.peer.probe()
-        await left.until(lambda: left.back == 1)
-        assert left.peer._negotiator.in_use == 1
 
 
 @on_loop

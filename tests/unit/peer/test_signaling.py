@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from time import monotonic
 
 import pytest
-from tests.unit.peer.kit import Owner, Rendezvous, pair
-from tests.unit.peer.test_peer import forge, mute, payloads
+from tests.unit.peer.kit import CHOSEN, Owner, Rendezvous, cut, mute, pair, payloads
+from tests.unit.peer.test_peer import forge
 from tests.unit.server.kit import on_loop
 
 from p2pal.crypto.keys import Direction, SessionSecret
@@ -35,12 +35,6 @@ def met(owner: Owner) -> bool:
 
 async def both_met(left: Owner, right: Owner) -> None:
     await left.until_true(lambda: met(left) and met(right))
-
-
-def cut(owner: Owner) -> None:
-    """Close this side's lanes."""
-    for connection in list(owner.peer.lanes.connections.values()):
-        connection.close()
 
 
 async def goes_on(left: Owner, right: Owner, count: int = 50) -> None:
@@ -143,6 +137,23 @@ async def test_who_knocks_while_nothing_is_heard_gets_the_mailbox(monkeypatch: p
         await place.join()
         await left.until(lambda: left.moved == 1)
         await both_met(left, right)
+
+
+@on_loop
+async def test_later_connections_use_what_the_server_offers_then() -> None:
+    relay = IceServer(["turn:127.0.0.1:9"], "someone", "something")
+    left, right = Owner(), Owner()
+    async with pair(left, right, ServerConfig(port=0, drain=0.2, ice_servers=(relay,))) as (running, place):
+        await running.linked()
+        await left.until_true(lambda: relay in left.offered)  # the sender accepted: a relay is offered from then on
+        left.offered.clear()
+        right.offered.clear()
+        place.sender.release(1, "gone")
+        await both_met(left, right)
+        await left.until_true(lambda: relay in left.offered and relay in right.offered)
+        cut(left)
+        await goes_on(left, right)
+        assert left.peer.lanes.ice_servers == right.peer.lanes.ice_servers == (CHOSEN,)
 
 
 @pytest.mark.parametrize("by_left", [True, False])

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from p2pal.errors import ConnectionImpossible, Interrupted, P2palError, PeerLost, ProtocolError
+from p2pal.link.steps import GaveUp
+from p2pal.peer.farewell import farewell, gave_up, understood
+
+
+@pytest.mark.parametrize(
+    ("error", "word"),
+    [
+        (asyncio.CancelledError(), Interrupted.code),
+        (ProtocolError("x"), ProtocolError.code),
+        (ZeroDivisionError("a secret"), PeerLost.code),
+    ],
+)
+def test_the_word_is_the_errors_code_and_nothing_else(error: BaseException, word: str) -> None:
+    assert farewell(error) == word
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [(ConnectionImpossible.code, ConnectionImpossible), (PeerLost.code, PeerLost), ("whatever", None), ("", None)],
+)
+def test_what_the_word_means_here(code: str, error: type[P2palError] | None) -> None:
+    found = understood(code)
+    assert found is None if error is None else type(found) is error
+
+
+@pytest.mark.parametrize(
+    ("before", "online", "error"),
+    [(True, True, PeerLost), (True, False, PeerLost), (False, False, PeerLost), (False, True, ConnectionImpossible)],
+)
+def test_a_link_that_stood_is_lost_and_one_that_never_did_is_impossible(
+    before: bool, online: bool, error: type[P2palError]
+) -> None:
+    assert type(gave_up(GaveUp(before), peer_online=online)) is error

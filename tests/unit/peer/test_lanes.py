@@ -1,0 +1,96 @@
+"""The lanes of two peers over a real server and real WebRTC connections: forged, used up, silent, and asked again."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.unit.peer.kit import Owner, mute, pair, payloads
+from tests.unit.server.kit import on_loop
+
+from p2pal.crypto.seal import MAX_FRAMES
+from p2pal.errors import PeerLost
+
+
+@on_loop
+async def test_a_lane_with_a_forged_frame_is_dropped_and_the_session_goes_on() -> None:
+    there = payloads(600)
+    left, right = Owner(there), Owner()
+    async with pair(left, right):
+        await right.until(lambda: len(right.received) > 50)
+        next(iter(left.peer.lanes.connections.values())).send(b"forged" * 20)
+        await right.until(lambda: len(right.received) == len(there))
+        assert right.received == there
+        assert len(left.retries) >= 1
+
+
+@on_loop
+async def test_a_lane_whose_key_has_sealed_all_it_may_is_replaced() -> None:
+    there = payloads(100)
+    left, right = Owner(), Owner()
+    async with pair(left, right) as (running, _):
+        await running.linked()
+        (sending,), (opening,) = left.peer.lanes.live.values(), right.peer.lanes.live.values()
+        assert opening.opener is not None
+        sending.sealer._count = opening.opener._count = MAX_FRAMES - 20  # both ends are at rest
+        left.to_send.extend(there)
+        left.peer_turn()
+        await right.until(lambda: len(right.received) == len(there))
+        assert right.received == there
+        assert left.back == 1
+
+
+@on_loop
+async def test_a_path_that_changes_while_a_side_fails_is_not_looked_at() -> None:
+    left, right = Owner(), Owner()
+    async with pair(left, right) as (running, _):
+        await running.linked()
+        (connection,) = left.peer.lanes.connections.values()
+        left.peer.abandon(PeerLost("gone"))
+        for _turn in range(5):
+            left.peer.path_changed(connection)
+            await asyncio.sleep(0)
+        assert isinstance((await running.end())[0], PeerLost)
+
+
+@pytest.mark.parametrize("sides", ["left", "both"])
+def test_a_lane_that_falls_silent_is_replaced_by_a_challenger(sides: str) -> None:
+    @on_loop
+    async def challenging() -> None:
+        there, back = payloads(100), payloads(50, 2)
+        left, right = Owner(), Owner()
+        async with pair(left, right) as (running, _):
+            await running.linked()
+            for name, owner, sent in (("left", left, there), ("right", right, back)):
+                if sides in (name, "both"):
+                    mute(owner)
+                owner.to_send.extend(sent)
+                owner.peer_turn()
+            await right.until(lambda: len(right.received) == len(there))
+            await left.until(lambda: len(left.received) == len(back))
+            assert (right.received, left.received) == (there, back)
+            await left.until(lambda: left.peer._negotiator.in_use > 1 and left.peer.alive)
+            for owner in (left, right):
+                assert not owner.silences or owner.silences[-1] == 0.0
+                assert owner.back == min(1, len(owner.retries))
+
+    challenging()
+
+
+@on_loop
+async def test_a_lane_that_is_heard_again_stays() -> None:
+    left, right = Owner(), Owner()
+    async with pair(left, right) as (running, _):
+        await running.linked()
+        hears = [mute(owner) for owner in (left, right)]
+        left.to_send.extend(payloads(20))
+        left.peer_turn()
+        left.peer._signaling.send = lambda message: None  # type: ignore[method-assign]
+        await left.until(lambda: bool(left.retries))
+        assert left.peer.linked
+        assert not left.peer.alive
+        for heard in hears:
+            heard()
+        right.peer.probe()
+        await left.until(lambda: left.back == 1)
+        assert left.peer._negotiator.in_use == 1
