@@ -16,7 +16,7 @@ import pytest
 from tests.properties.faulty_disk import FaultyDisk, PowerCut, on
 from tests.unit.files.disk import digest_of, directory_entry, file_entry, link_entry, part_files, snapshot
 
-from p2pal.files import sink as sink_module
+from p2pal.files import claiming
 from p2pal.files.checkpoints import Checkpoints, Opened
 from p2pal.files.failures import DiskFull
 from p2pal.files.placement import Placement, plan
@@ -133,7 +133,7 @@ def _bury(sink: Sink) -> None:
     """Free what a process that is killed frees."""
     with contextlib.suppress(PowerCut):
         sink.close()
-    for file in sink._working.values():
+    for file in sink._working._files.values():
         if file.fd >= 0:
             os.close(file.fd)
 
@@ -217,9 +217,7 @@ class Driver:
                 yield self.again.pop(0)
             if all(index in self.done or index in self.failed for index in files):
                 return
-            for verifying in list(self.sink._verifying.values()):
-                if verifying.rehash is not None:
-                    verifying.rehash.future.result(60)
+            self.sink._verifying.wait(ended=False)
             self.take(self.sink.poll(idle=True))
             self.take(self.sink._finish_batches())
         raise AssertionError("some files never end")
@@ -241,7 +239,7 @@ def finish(index: int, entry: Entry) -> ops.Finish:
 @pytest.fixture(autouse=True)
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Claim after every write: the more happens, the more can go wrong."""
-    monkeypatch.setattr(sink_module, "CLAIM_SECONDS", 0.0)
+    monkeypatch.setattr(claiming, "CLAIM_SECONDS", 0.0)
 
 
 @contextlib.contextmanager

@@ -12,11 +12,16 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, Final, cast
 
 from p2pal.errors import ProtocolError
+from p2pal.files.claiming import Claiming
 from p2pal.files.failures import sink_failure
 from p2pal.files.finisher import Finisher
+from p2pal.files.renames import Identity
 from p2pal.files.rooted import Directory, release_all
+from p2pal.files.targets import Targets
+from p2pal.transfer.checkpoint import Done, Finishing, Finishings, Made
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.ops import EntryDone, EntryFailed, SinkResult
+from p2pal.transfer.pieces import LEAF_BYTES
 from p2pal.wire.transfer import Entry
 
 IN_MEMORY: Final = 1 << 20
@@ -68,6 +73,65 @@ class Deferred:
     def close(self) -> None:
         """Drop everything."""
         self._store.close()
+
+
+class Sealing:
+    """Directories and links of one transfer: made at once, or at the end. For the writer's thread.
+
+    Args:
+        targets: Makes them.
+        finisher: Makes them durable.
+        claiming: Hears of them.
+    """
+
+    def __init__(self, targets: Targets, finisher: Finisher, claiming: Claiming) -> None:
+        self._targets = targets
+        self._finisher = finisher
+        self._claiming = claiming
+        self._made = Deferred()
+        self._links = Deferred()
+
+    def make_directory(self, index: int, entry: Entry) -> bool:
+        """Make a directory now, its mode and times later; False if it was found, and stays as it is.
+
+        Raises:
+            ProtocolError: If there are more than the protocol allows.
+            OSError: If it cannot be made.
+        """
+        path = entry.path
+        identity = self._targets.make_directory(path)
+        if identity is None:
+            return False
+        if self._targets.to_be_recorded(path):
+            self._claiming.record(Made(path, identity), durable=b"/" not in path)
+        self._made.append(index, entry)
+        return True
+
+    def defer_link(self, index: int, entry: Entry) -> None:
+        """Keep a link for the end. Raises ProtocolError if there are more than the protocol allows."""
+        self._links.append(index, entry)
+
+    def finish(self) -> Iterator[list[SinkResult]]:
+        """Make the links, then give directories their modes and times from the deepest up; yield how they ended."""
+        links = finish_entries(
+            iter(self._links),
+            lambda index, entry: self._targets.make_link(index, entry, self._announce),
+            self._finisher,
+        )
+        for chunk in in_chunks(links):
+            done = [(result.index, result.index + 1) for result in chunk if isinstance(result, EntryDone)]
+            self._claiming.record(*([Done(done)] if done else []))
+            yield chunk
+        yield from in_chunks(finish_entries(reversed(self._made), self._targets.finish_directory, self._finisher))
+
+    def _announce(self, index: int, made: Identity, replaces: Identity) -> None:
+        """Tell the checkpoint of a link that is about to replace another, as of files; like there it may fail."""
+        self._claiming.record(Finishings([Finishing(index, made, bytes(LEAF_BYTES), replaces)]), durable=True)
+
+    def close(self) -> None:
+        """Drop everything."""
+        self._made.close()
+        self._links.close()
 
 
 def finish_entries(entries: Iterator[tuple[int, Entry]], touch: Touch, finisher: Finisher) -> Iterator[SinkResult]:

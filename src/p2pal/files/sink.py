@@ -12,28 +12,25 @@ claim, and the next session (:mod:`p2pal.files.resuming`) finds every file that 
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import os
-import time
-from collections.abc import Callable, Iterable
-from typing import Final
+from collections.abc import Callable
 
 from p2pal.errors import ProtocolError
 from p2pal.files.arriving import Arriving
-from p2pal.files.failures import FULL, REPLACED, STANDS_THERE, TARGET_GONE, DiskFull, sink_failure
+from p2pal.files.batching import Batches
+from p2pal.files.claiming import Claiming
+from p2pal.files.failures import FULL, STANDS_THERE, TARGET_GONE, DiskFull, sink_failure
 from p2pal.files.finisher import Finished, Finisher
 from p2pal.files.journal import Journal
 from p2pal.files.leftovers import Leftovers, open_part
-from p2pal.files.limits import batch_limit, read_umask
+from p2pal.files.limits import read_umask
 from p2pal.files.names import check_link
 from p2pal.files.placement import Placement
-from p2pal.files.rehashing import Rehasher
-from p2pal.files.renames import Identity
-from p2pal.files.rooted import sync_file
-from p2pal.files.sealing import Deferred, finish_entries, in_chunks
+from p2pal.files.sealing import Sealing
 from p2pal.files.targets import Targets
-from p2pal.transfer.checkpoint import Begun, Done, Dropped, Finishing, Finishings, Made, Record, Stopped, Unclaimed
+from p2pal.files.verifying import Verifying
+from p2pal.files.working import Working
+from p2pal.transfer.checkpoint import Dropped, Record
 from p2pal.transfer.ops import (
     Begin,
     CheckPiece,
@@ -55,26 +52,6 @@ from p2pal.transfer.ops import (
 )
 from p2pal.transfer.recall import ReceiveState
 from p2pal.wire.transfer import Reason
-
-MAX_OPEN: Final = 32
-"""Incomplete files that stay open: the one that arrives, and some that are being repaired."""
-
-SYNC_BYTES: Final = 16 << 20
-"""The unsynced part of a big file is not larger: bytes."""
-
-BATCH_BYTES: Final = 32 << 20
-"""Nor is a batch."""
-
-DROP_FROM: Final = 256 << 20
-"""Files of this size, in bytes, and larger leave the page cache once they are on the medium."""
-
-BATCH_SECONDS: Final = 0.5
-"""A complete file waits no longer for its batch, even while the writer is busy."""
-
-CLAIM_SECONDS: Final = 0.5
-"""What arrived is claimed so much later at most, and the time of a sync."""
-
-_ENDED: Final = b"\x01"
 
 
 class Sink:
@@ -107,25 +84,18 @@ class Sink:
         self.patient = False
         self._tag = tag
         self._umask = read_umask() if umask is None else umask
-        self._journal = journal
         self._targets = Targets(placement, tag, self._umask, resume)
         self._left = Leftovers(self._targets.locate, tag, resume)
-        self._working: dict[int, Arriving] = {}
-        self._unclaimed: dict[int, Arriving] = {}
-        self._verifying: dict[int, Arriving] = {}
-        self._ended = bytearray()  # by index; a set would cost a hundred bytes for each of a million files that fail
-        self._made = Deferred()
-        self._links = Deferred()
-        self._batch: list[Finished] = []
-        self._batch_bytes = 0
-        self._batch_limit = batch_limit()
-        self._batch_due = 0.0
+        self._finisher = Finisher(self._notify, journal)
+        self._claiming = Claiming(journal, self._finisher, resumed=resume is not None)
+        self._verifying = Verifying(self._notify)
+        self._sealing = Sealing(self._targets, self._finisher, self._claiming)
+        self._keeps = journal is not None
+        self._working = Working(self._left, self._claiming, self._verifying)
+        self._batches = Batches(self._finisher)
         self._late: list[SinkResult] = []
         self._listener: Callable[[], None] = lambda: None
         self._publish: Callable[[list[SinkResult]], None] | None = None
-        self._finisher = Finisher(self._notify, journal)
-        self._rehasher = Rehasher(self._notify)
-        self._begins = resume is None or journal is None or journal.sync()
 
     def set_listener(
         self, listener: Callable[[], None], publish: Callable[[list[SinkResult]], None] | None = None
@@ -141,10 +111,6 @@ class Sink:
 
     def _notify(self) -> None:
         self._listener()
-
-    def _record(self, *records: Record, durable: bool = False) -> None:
-        if self._journal is not None and records:
-            self._journal.write(*records, durable=durable)
 
     # Operations
 
@@ -167,13 +133,13 @@ class Sink:
             case Finish():
                 return self._finish(op)
             case ResetPiece():
-                file = self._in_work(op.index)
+                file = self._working.find(op.index)
                 return [] if file is None else self._reset(file, op.piece)
             case Discard():
-                self._drop(op.index)
+                self._working.drop(op.index)
                 return []
             case Suspend():
-                self._record(*self._suspend(op.index), durable=True)
+                self._claiming.record(*self._working.suspend(op.index), durable=True)
                 return []
             case MakeDirectory():
                 return self._make_directory(op)
@@ -181,13 +147,6 @@ class Sink:
                 return self._defer_link(op)
             case Seal():
                 return self._seal(final=op.final)
-
-    def _in_work(self, index: int) -> Arriving | None:
-        """Return the file; None if it failed already."""
-        file = self._working.get(index)
-        if file is None and self._ended[index : index + 1] != _ENDED:
-            raise ProtocolError("the other side sent data of a file that is not open")
-        return file
 
     def _refuse(self, index: int, path: bytes, error: OSError) -> list[SinkResult]:
         """Fail an entry because of the disk, or raise DiskFull if that may pass."""
@@ -199,37 +158,8 @@ class Sink:
 
     def _fail(self, index: int, reason: Reason, text: str) -> list[SinkResult]:
         """End an entry; where the disk failed, what is claimed of it stays."""
-        file = self._end(index)
-        if file is not None and reason is Reason.DISK and self._is_claimed(file) and file.claims:
-            self._leave(file)
-        elif file is not None:
-            self._discard(file)
+        self._working.fail(index, keep=reason is Reason.DISK)
         return [EntryFailed(index, reason, text)]
-
-    def _drop(self, index: int) -> None:
-        file = self._end(index)
-        if file is not None:
-            self._discard(file)
-        elif self._left.remove(index):
-            self._record(Dropped(index))
-
-    def _end(self, index: int) -> Arriving | None:
-        """Take a file out of everything; nothing of it is expected any more."""
-        self._ended.extend(bytes(max(0, index + 1 - len(self._ended))))
-        self._ended[index : index + 1] = _ENDED
-        self._unclaimed.pop(index, None)
-        self._verifying.pop(index, None)
-        return self._working.pop(index, None)
-
-    def _discard(self, file: Arriving) -> None:
-        if file.discard():
-            self._record(Dropped(file.index))
-        else:
-            self._left.add(file.index, file.entry.path, file.identity)
-
-    def _leave(self, file: Arriving) -> None:
-        self._left.add(file.index, file.entry.path, file.identity)
-        file.leave()
 
     # Files
 
@@ -250,65 +180,28 @@ class Sink:
                         return self._fail(op.index, Reason.EXISTS, STANDS_THERE)
                 before = self._left.take(op.index, directory, keep=op.claim is not None)
                 file = open_part(op, directory, self._tag, name, resumed=self._left.resumed)
-                if op.claim is not None:
-                    self._distrust(file)
             finally:
                 directory.release()
         except OSError as error:
             return self._refuse(op.index, path, error)
         self._make_room()
-        self._working[op.index] = file
-        begun = Begun(op.index, file.identity, op.entry.size, op.entry.mtime_ns, path)
-        self._record(*([] if begun == before else [begun]), *([] if op.claim is None else file.gone_on_with()))
-        if file.unverified:
-            self._look_again(file)
+        self._working.add(file)
+        self._claiming.begin(file, before, resumed=op.claim is not None)
+        try:
+            if op.claim is not None:
+                self._claiming.distrust(file)
+            if file.unverified:
+                self._verifying.begin(file)
+        except OSError as error:
+            return self._fail(op.index, *sink_failure(error))
         return []
 
-    def _distrust(self, file: Arriving) -> None:
-        """Make sure that what the last stop said of a part file is not believed once more, before it is written to.
-
-        The checkpoint says so itself, by the beginning of the session. Where that is not durable, because its disk
-        takes nothing, the part file does, by its time.
-
-        Raises:
-            OSError: If neither can be made durable; the file is left as it is.
-        """
-        self._begins = self._begins or self._journal is None or self._journal.sync()
-        if self._begins:
-            return
-        try:
-            file.touch()
-        except OSError:
-            self._leave(file)
-            raise
-
-    def _look_again(self, file: Arriving) -> None:
-        """Have the claimed pieces hashed in the background."""
-        try:
-            fd = file.directory.open_read(file.part)
-        except OSError as error:
-            self._late += self._fail(file.index, *sink_failure(error))
-            return
-        found = os.fstat(fd)
-        if (found.st_dev, found.st_ino) != file.identity:
-            os.close(fd)
-            self._late += self._fail(file.index, Reason.OTHER, REPLACED)
-            return
-        file.rehash = self._rehasher.begin(fd, file.leaves_of(file.unverified), file.range_of)
-        self._verifying[file.index] = file
-
     def _make_room(self) -> None:
-        """Close the files that wait for repair, when there are many."""
-        if len(self._working) >= MAX_OPEN:
-            opened = [file for file in self._working.values() if file.fd >= 0]
-            for file in opened if len(opened) >= MAX_OPEN else ():
-                try:
-                    file.park()
-                except OSError as error:
-                    self._late += self._fail(file.index, *sink_failure(error))
+        for file, error in self._working.make_room():
+            self._late += self._fail(file.index, *sink_failure(error))
 
     def _write(self, op: Write) -> list[SinkResult]:
-        file = self._working.get(op.index) or self._in_work(op.index)
+        file = self._working.find(op.index)
         if file is None:
             return []
         try:
@@ -319,65 +212,31 @@ class Sink:
         except OSError as error:
             return self._refuse(op.index, file.entry.path, error)
         try:
-            if file.unsynced >= SYNC_BYTES:
-                file.settle()  # a disk that is slower than the network slows the writer here
-                self._sync(file)
-            elif file.due:
-                if time.monotonic() >= file.due:
-                    self._sync(file)
-            elif self._journal is not None:
-                self._note_unclaimed(file)
+            self._claiming.written(file)
         except OSError as error:  # an earlier sync failed: what it lost cannot be written again
             return self._fail(op.index, *sink_failure(error))
         return []
 
     def _check_piece(self, op: CheckPiece) -> list[SinkResult]:
-        file = self._in_work(op.index)
+        file = self._working.find(op.index)
         if file is None:
             return []
         if file.has_leaf(op.piece, op.leaf):
-            if not file.due and self._journal is not None:
-                self._note_unclaimed(file)
+            self._claiming.wait(file)
             return []
         return [*self._reset(file, op.piece), PieceBad(op.index, op.piece)]
 
     def _reset(self, file: Arriving, piece: int) -> list[SinkResult]:
-        """Forget a piece; the checkpoint must not go on claiming it: what it says last is believed."""
-        if not file.reset(piece):
-            return []
+        """Forget a piece, and what the checkpoint claims of it."""
         try:
-            file.settle()  # a claim under way would come after
+            if file.reset(piece):
+                self._claiming.revoke(file, piece)
         except OSError as error:
             return self._fail(file.index, *sink_failure(error))
-        self._record(Unclaimed(file.index, piece, piece + 1))
         return []
 
-    def _is_claimed(self, file: Arriving) -> bool:
-        """Whether the checkpoint hears of single pieces of this file: of fewer than two there is nothing to say."""
-        return self._journal is not None and file.pieces > 1
-
-    def _note_unclaimed(self, file: Arriving) -> None:
-        if file.pieces > 1:
-            file.due = time.monotonic() + CLAIM_SECONDS
-            self._unclaimed[file.index] = file
-
-    def _sync(self, file: Arriving) -> None:
-        """Begin to put what arrived on the medium, and then to claim it, unless that is under way.
-
-        Raises:
-            OSError: If the sync before it failed.
-        """
-        if file.syncing is not None and not file.syncing.done():
-            return
-        file.settle()
-        claims = file.claim() if self._is_claimed(file) else []
-        file.syncing = self._finisher.sync_ahead(file.fd, drop=file.entry.size >= DROP_FROM, claims=claims)
-        file.unsynced = 0
-        file.due = 0.0
-        self._unclaimed.pop(file.index, None)
-
     def _finish(self, op: Finish) -> list[SinkResult]:
-        file = self._in_work(op.index)
+        file = self._working.find(op.index)
         if file is None:
             return []
         if not file.has_digest(op.digest):
@@ -395,25 +254,15 @@ class Sink:
             file.set_attributes(self._umask)
         except OSError as error:
             return self._fail(file.index, *sink_failure(error))
-        self._unclaimed.pop(file.index, None)
-        del self._working[file.index]
-        if not self._batch:
-            self._batch_due = time.monotonic() + BATCH_SECONDS
-        self._batch.append(Finished(file, self._targets.replaceable(file.index, file.entry.path), digest))
-        self._batch_bytes += file.unsynced
-        if len(self._batch) >= self._batch_limit or self._batch_bytes >= BATCH_BYTES:
-            return self._hand_over()
-        return []
-
-    def _hand_over(self) -> list[SinkResult]:
-        batch, self._batch, self._batch_bytes = self._batch, [], 0
-        return self._finisher.submit(batch) if batch else []
+        self._working.complete(file)
+        finished = Finished(file, self._targets.replaceable(file.index, file.entry.path), digest)
+        return self._batches.add(finished, file.unsynced)
 
     # What happens by itself
 
     def next_poll(self) -> float | None:
         """Return when :meth:`poll` should be called at the latest (seconds of the monotonic clock), or None."""
-        return min((file.due for file in self._unclaimed.values() if not _syncs(file)), default=None)
+        return self._claiming.next_due()
 
     def poll(self, *, idle: bool) -> list[SinkResult]:
         """Return what ended meanwhile; begin to finish the current batch, and to claim, when that is due.
@@ -425,50 +274,22 @@ class Sink:
         """
         results = [*self._late, *self._finisher.collect()]
         self._late.clear()
-        if self._unclaimed:
-            results += self._claim_due()
-        if self._verifying:
-            results += self._take_answers()
-        if self._batch:
-            due = time.monotonic() >= self._batch_due
-            if (idle and self._finisher.idle) or (due and self._finisher.has_room):
-                results += self._hand_over()
-        return results
-
-    def _claim_due(self) -> list[SinkResult]:
-        results: list[SinkResult] = []
-        now = time.monotonic()
-        for file in [file for file in self._unclaimed.values() if file.due <= now]:
-            if file.fd < 0:  # it is claimed when more of it comes, or when all stops
-                file.due = 0.0
-                del self._unclaimed[file.index]
-                continue
-            try:
-                self._sync(file)
-            except OSError as error:
-                results += self._fail(file.index, *sink_failure(error))
+        for file, error in self._claiming.sync_due():
+            results += self._fail(file.index, *sink_failure(error))
+        results += self._take_answers()
+        results += self._batches.poll(idle=idle)
         return results
 
     def _take_answers(self) -> list[SinkResult]:
         """Take what looking again has found; finish the files that waited for that."""
         results: list[SinkResult] = []
-        for file in list(self._verifying.values()):
-            rehash = file.rehash
-            if rehash is None:
-                continue
-            over = rehash.future.done()
-            bad = [piece for piece, right in rehash.answers() if file.looked_at(piece) and not right]
+        for file, bad, over in self._verifying.look():
             for piece in bad:
                 results += [*self._reset(file, piece), PieceBad(file.index, piece)]
-            if not over or file.index not in self._working:
-                continue
-            rehash.future.result()  # a fault of ours is not swallowed
-            file.unverified.clear()  # what was reset meanwhile
-            file.rehash = None
-            del self._verifying[file.index]
-            digest, file.digest = file.digest, None
-            if digest is not None:
-                results += self._complete(file, digest) if file.has_digest(digest) else [DigestBad(file.index)]
+            if over and file.index in self._working:
+                digest, file.digest = file.digest, None
+                if digest is not None:
+                    results += self._complete(file, digest) if file.has_digest(digest) else [DigestBad(file.index)]
         return results
 
     # Directories and links
@@ -478,12 +299,8 @@ class Sink:
         problem = self._targets.judge(path)
         if problem is None:
             try:
-                identity = self._targets.make_directory(path)
-                if identity is None:
+                if not self._sealing.make_directory(op.index, op.entry):
                     return [EntryDone(op.index)]
-                if self._targets.to_be_recorded(path):
-                    self._record(Made(path, identity), durable=b"/" not in path)
-                self._made.append(op.index, op.entry)
             except OSError as error:
                 results = self._refuse(op.index, path, error)
                 self._targets.refuse(path, sink_failure(error)[0])
@@ -499,46 +316,28 @@ class Sink:
             problem = None if text is None else (Reason.NAME, text)
         if problem is not None:
             return self._fail(op.index, *problem)
-        self._links.append(op.index, op.entry)
+        self._sealing.defer_link(op.index, op.entry)
         return []
-
-    def _replaces_link(self, index: int, made: Identity, replaces: Identity) -> None:
-        """Announce a link that is about to replace another, as files are."""
-        self._record(Finishings([Finishing(index, made, bytes(32), replaces)]), durable=True)
 
     def _seal(self, *, final: bool) -> list[SinkResult]:
         """Finish everything: files, then links, then directories from the deepest up."""
         results = self._finish_batches()
-        for file in list(self._verifying.values()):
-            if file.digest is not None and file.rehash is not None:
-                file.rehash.future.result()
+        self._verifying.wait()
         results += self._take_answers()
         results += self._finish_batches()
-        for index in list(self._working):
+        for index in self._working.indices():
             results += self._fail(index, Reason.OTHER, "the file was not completed")
-        if not final and self._journal is not None:
+        if not final and self._keeps:
             return [*results, Sealed()]
-        links = finish_entries(
-            iter(self._links),
-            lambda index, entry: self._targets.make_link(index, entry, self._replaces_link),
-            self._finisher,
-        )
-        for chunk in in_chunks(links):
-            done = [(result.index, result.index + 1) for result in chunk if isinstance(result, EntryDone)]
-            self._record(*([Done(done)] if done else []))
+        for chunk in self._sealing.finish():
             self._tell(chunk, results)
-        self._tell_all(finish_entries(reversed(self._made), self._targets.finish_directory, self._finisher), results)
         results.append(Sealed())
         return results
 
     def _finish_batches(self) -> list[SinkResult]:
-        results = [*self._late, *self._hand_over(), *self._finisher.drain()]
+        results = [*self._late, *self._batches.drain()]
         self._late.clear()
         return results
-
-    def _tell_all(self, found: Iterable[SinkResult], results: list[SinkResult]) -> None:
-        for chunk in in_chunks(found):
-            self._tell(chunk, results)
 
     def _tell(self, chunk: list[SinkResult], results: list[SinkResult]) -> None:
         """Hand results on at once if somebody takes them, else keep them for the operation's end."""
@@ -558,9 +357,9 @@ class Sink:
         results = self._finish_batches()
         for file in self._finisher.kept:
             self._left.add(file.index, file.path, file.identity)
-        for index in list(self._working):
-            self._drop(index)
-        self._record(*[Dropped(index) for index in self._left.remove_all()])
+        for index in self._working.indices():
+            self._working.drop(index)
+        self._claiming.record(*[Dropped(index) for index in self._left.remove_all()])
         return results
 
     def suspend_all(self) -> list[SinkResult]:
@@ -568,38 +367,14 @@ class Sink:
 
         Where no checkpoint is kept this is :meth:`discard_all`.
         """
-        if self._journal is None:
+        if not self._keeps:
             return self.discard_all()
         results = self._finish_batches()
         records: list[Record] = []
-        for index in list(self._working):
-            records += self._suspend(index)
-        self._record(*records, durable=True)
+        for index in self._working.indices():
+            records += self._working.suspend(index)
+        self._claiming.record(*records, durable=True)
         return results
-
-    def _suspend(self, index: int) -> list[Record]:
-        """Close a file; return what the checkpoint may say of it: all is on the medium."""
-        file = self._end(index)
-        if file is None:
-            return []
-        records: list[Record] = []
-        if self._is_claimed(file):
-            with contextlib.suppress(OSError):
-                file.settle()
-                if file.fd < 0:
-                    file.unpark()
-                if not file.broken:
-                    sync_file(file.fd)
-                    records += file.claim()
-                    if not file.unverified:
-                        found = os.fstat(file.fd)
-                        stopped = Stopped(index, file.identity, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-                        records.append(stopped)
-        if self._is_claimed(file) and file.claims:
-            self._leave(file)
-            return records
-        self._discard(file)
-        return []
 
     def close(self) -> None:
         """Free everything. What is unfinished is suspended, or discarded where no checkpoint is kept.
@@ -610,12 +385,6 @@ class Sink:
             self.suspend_all()
         finally:
             self._finisher.close()
-            self._rehasher.close()
+            self._verifying.close()
+            self._sealing.close()
             self._targets.close()
-            self._made.close()
-            self._links.close()
-
-
-def _syncs(file: Arriving) -> bool:
-    """Whether a sync is under way; its end is heard of."""
-    return file.syncing is not None and not file.syncing.done()

@@ -120,9 +120,7 @@ class Kept:
 
     def until_looked_through(self) -> list[ops.SinkResult]:
         """Wait for what is hashed again."""
-        for file in list(self.sink._verifying.values()):
-            assert file.rehash is not None
-            file.rehash.future.result(60)
+        self.sink._verifying.wait(ended=False)
         found = self.sink.poll(idle=False)
         self.results += found
         return found

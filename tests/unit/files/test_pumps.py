@@ -474,7 +474,7 @@ def test_after_a_fault_of_the_peer_the_unfinished_is_kept(tmp_path: Path, run: R
 def test_what_arrived_is_claimed_though_nothing_follows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Runner
 ) -> None:
-    monkeypatch.setattr("p2pal.files.sink.CLAIM_SECONDS", 0.01)
+    monkeypatch.setattr("p2pal.files.claiming.CLAIM_SECONDS", 0.01)
     data = os.urandom(2 << 20)
     kept = Kept(tmp_path, [file_entry(b"x", data)])
     claimed = threading.Event()

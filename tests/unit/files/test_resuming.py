@@ -126,7 +126,7 @@ def test_what_was_not_looked_through_is_not_trusted_next_time(tmp_path: Path, mo
     kept = half_arrived_and_killed(tmp_path)
     resume, _ = kept.look()
     monkeypatch.setattr("p2pal.files.rehashing.Rehash.run", lambda self, _: os.close(self._fd))
-    monkeypatch.setattr("p2pal.files.sink.Sink._take_answers", lambda _: [])
+    monkeypatch.setattr("p2pal.files.verifying.Verifying.look", lambda _: [])
     kept.begin(0, resume.claims[0])
     kept.stop()
     monkeypatch.undo()

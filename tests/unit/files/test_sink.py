@@ -23,9 +23,10 @@ from tests.unit.files.disk import (
 from tests.unit.files.sessions import Kept
 
 from p2pal.errors import DiskError, ProtocolError
-from p2pal.files import sink as sink_module
+from p2pal.files import batching, claiming
 from p2pal.files.placement import plan
-from p2pal.files.sink import MAX_OPEN, Sink
+from p2pal.files.sink import Sink
+from p2pal.files.working import MAX_OPEN
 from p2pal.transfer import ops
 from p2pal.transfer.pieces import leaf
 from p2pal.wire.transfer import Kind, Reason
@@ -376,7 +377,7 @@ def test_a_transfer_never_replaces_its_own_files(tmp_path: Path) -> None:
         disk.directory(b"top")
         disk.directory(b"top/d")
         disk.file(b"top/x", b"first")
-        disk.results += disk.sink._finisher.drain() + disk.sink._hand_over() + disk.sink._finisher.drain()
+        disk.results += disk.sink._finisher.drain() + disk.sink._batches._hand_over() + disk.sink._finisher.drain()
         again = [disk.file(b"top/x", b"second"), disk.directory(b"top/d")]
         disk.link(b"top/l", b"x")
         again.append(disk.link(b"top/l", b"d"))
@@ -446,8 +447,8 @@ def test_a_failed_sync_fails_the_file(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_big_files_are_synced_on_the_way_and_a_failure_there_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sink_module, "SYNC_BYTES", PIECE)
-    monkeypatch.setattr(sink_module, "DROP_FROM", 0)
+    monkeypatch.setattr(claiming, "SYNC_BYTES", PIECE)
+    monkeypatch.setattr(claiming, "DROP_FROM", 0)
     data = os.urandom(5 * PIECE)
     with Disk(tmp_path, [(b"x", Kind.FILE), (b"y", Kind.FILE)]) as disk:
         index = disk.file(b"x", data)
@@ -488,7 +489,7 @@ def test_a_complete_file_waits_for_nobody_when_the_writer_is_idle(tmp_path: Path
 
 
 def test_a_batch_is_closed_by_its_age(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sink_module, "BATCH_SECONDS", 0.0)
+    monkeypatch.setattr(batching, "BATCH_SECONDS", 0.0)
     with Disk(tmp_path, ONE) as disk:
         index = disk.file(b"x", b"1")
         results = disk.sink.poll(idle=False)
@@ -500,7 +501,7 @@ def test_a_batch_is_closed_by_its_age(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("limit", [1, 7])
 def test_a_batch_is_closed_by_its_size(tmp_path: Path, limit: int) -> None:
     with Disk(tmp_path, TOP) as disk:
-        disk.sink._batch_limit = limit
+        disk.sink._batches._limit = limit
         disk.directory(b"top")
         before = len(os.listdir("/proc/self/fd"))
         for number in range(50):
@@ -534,11 +535,11 @@ def claim_all(kept: Kept) -> list[ops.SinkResult]:
     """Wait until all that arrived is claimed, or a sync failed."""
     failed: list[ops.SinkResult] = []
     while True:
-        for file in kept.sink._working.values():
+        for file in kept.sink._working._files.values():
             with contextlib.suppress(OSError):
                 if file.syncing is not None:
                     file.syncing.result()
-        if failed or not kept.sink._unclaimed:
+        if failed or not kept.sink._claiming._waiting:
             return failed
         failed += kept.sink.poll(idle=True)
 
@@ -548,7 +549,7 @@ def claim_all(kept: Kept) -> list[ops.SinkResult]:
 def test_nothing_is_claimed_after_a_failed_sync(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, while_idle: bool
 ) -> None:
-    monkeypatch.setattr(sink_module, "CLAIM_SECONDS", 0.0)
+    monkeypatch.setattr(claiming, "CLAIM_SECONDS", 0.0)
     kept = Kept(tmp_path, [file_entry(b"x", BIG)])
     kept.sink.patient = True  # for writes: what a sync has lost cannot be written again
     kept.begin(0)
