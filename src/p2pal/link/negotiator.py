@@ -22,8 +22,8 @@ is challenged at once, while the old one stays: whichever delivers first wins.
 
 **What counts.** An attempt that fails counts only if both sides reached the server all the while: otherwise it could
 not succeed. While either side is known to be offline nothing is started; when both are back it is, at once. A
-short absence (:data:`FLAP`) is a socket that was replaced, and changes nothing. See :mod:`p2pal.link.patience` for
-when it ends.
+short absence (:data:`~p2pal.link.presence.FLAP`) is a socket that was replaced, and changes nothing. See
+:mod:`p2pal.link.patience` for when it ends.
 
 The shell carries out the actions in order, each to its end before the next: that is what keeps a candidate behind the
 description it belongs to.
@@ -39,8 +39,8 @@ from typing import Final
 from p2pal.errors import ProtocolError
 from p2pal.link.exchange import Exchange
 from p2pal.link.patience import MAX_BACKOFF, Patience
+from p2pal.link.presence import FLAP, Presence
 from p2pal.link.steps import (
-    Absent,
     Action,
     CreateAnswer,
     CreateOffer,
@@ -61,9 +61,6 @@ ATTEMPT_TIMEOUT: Final = 20.0
 FOLLOWER_SLACK: Final = 5.0
 CERTAIN: Final = 12.0
 """Seconds after the first report of silence, which comes after 3, in which a lane may wake that nobody retries."""
-
-FLAP: Final = 2.0
-"""Seconds of absence from the server that mean nothing."""
 
 DEFAULT_WAIT: Final = 600.0
 
@@ -107,9 +104,7 @@ class Negotiator:
         self._used = 0  # the generation whose lane is open, or 0
         self._trying = 0  # the generation that is being tried, or 0
         self._silent = False  # the lane in use is
-        self._here = self._there = True
-        self._away_since: float | None = None
-        self._absent: Absent = ""
+        self._presence = Presence()
         self._clean = True  # the attempt had both sides online so far
         self._begun_at = 0.0
         self._attempt_ends: float | None = None
@@ -267,7 +262,7 @@ class Negotiator:
         if self._patience.hopeless:
             self._certain_at = now + CERTAIN
         elif not self._trying:
-            self._retry(now, counted=self._online)
+            self._retry(now, counted=self._presence.both)
         self._look_around(now)
 
     def handle_alive(self, now: float) -> None:
@@ -291,16 +286,11 @@ class Negotiator:
 
     def handle_online(self, here: bool, there: bool, now: float) -> None:
         """Whether this side reaches the server, and whether the other one does as far as the server knows."""
-        if self._dead or (here, there) == (self._here, self._there):
+        if self._dead:
             return
-        was = self._online
-        self._here, self._there = here, there
-        if was and not self._online:
-            self._away_since = now
-        elif self._online and self._away_since is not None:
-            away, self._away_since = now - self._away_since, None
-            if self._wanted and self._patience.linked and self._started:
-                self._both_back(away, now)
+        away = self._presence.on_change(here, there, now)
+        if away is not None and self._wanted and self._patience.linked and self._started:
+            self._both_back(away, now)
         self._look_around(now)
 
     def _both_back(self, away: float, now: float) -> None:
@@ -339,7 +329,7 @@ class Negotiator:
             self._attempt_failed(now)
         if _due(self._next_at, now) and not self._dead:
             self._next_at = None
-            if self._patience.linked and not self._online:
+            if self._patience.linked and not self._presence.both:
                 pass  # it is no use until both are back
             elif self._leader:
                 self._next_generation(now)
@@ -349,9 +339,8 @@ class Negotiator:
 
     def next_timeout(self) -> float | None:
         """When :meth:`handle_timeout` is due, or None."""
-        times = (
-            self._attempt_ends, self._next_at, self._certain_at, self._patience.absent_until, self._absence_told_at,
-        )  # fmt: skip
+        told_at = self._presence.tell_at() if self._absence_matters else None
+        times = (self._attempt_ends, self._next_at, self._certain_at, self._patience.absent_until, told_at)
         return None if self._dead else min((time for time in times if time is not None), default=None)
 
     def messages(self) -> Iterator[SignalMessage]:
@@ -371,10 +360,6 @@ class Negotiator:
     # Generations
 
     @property
-    def _online(self) -> bool:
-        return self._here and self._there
-
-    @property
     def _missed(self) -> bool:
         """Whether there is no lane that is heard."""
         return not self._used or self._silent
@@ -390,7 +375,7 @@ class Negotiator:
     def _begin(self, generation: int, lane: int, now: float, seconds: float) -> None:
         self._exchange.begin(generation, lane)
         self._trying = generation
-        self._clean = self._online
+        self._clean = self._presence.both
         self._begun_at = now
         self._attempt_ends = now + seconds
         self._next_at = None
@@ -420,8 +405,7 @@ class Negotiator:
         else:
             self._drop_trying()
         if self._missed:
-            away = self._away_since is not None and now - self._away_since >= FLAP
-            self._retry(now, counted=self._clean and not away)
+            self._retry(now, counted=self._clean and not self._presence.is_away(now))
 
     def _lane_lost(self, now: float) -> None:
         was_silent = self._silent
@@ -431,7 +415,7 @@ class Negotiator:
         if self._patience.hopeless:
             self._give_up()
         elif not self._trying and not (was_silent and self._next_at is not None):
-            self._retry(now, counted=self._online and not was_silent)
+            self._retry(now, counted=self._presence.both and not was_silent)
 
     def _offer_overdue(self, now: float) -> None:
         """The leader should have made an offer long ago."""
@@ -449,7 +433,7 @@ class Negotiator:
             return
         if not self._leader:
             self._ask()
-        if self._patience.linked and not self._online:
+        if self._patience.linked and not self._presence.both:
             self._next_at = None  # until both are back
             return
         delay = 0.0
@@ -475,25 +459,15 @@ class Negotiator:
 
     def _look_around(self, now: float) -> None:
         """Keep account of what is missed, and say when that changes."""
-        absent: Absent = ""
-        if self._absent_matters and (self._absent or _due(self._absence_told_at, now)):
-            absent = "peer" if self._here else "network"
-        if absent != self._absent:
-            self._absent = absent
+        if self._presence.look(now, matters=self._absence_matters):
+            absent = self._presence.told
             self._patience.on_absent(bool(absent), now)
             until = self._patience.absent_until
             self._events.append(WaitingFor(absent, float("inf") if until is None else max(0.0, until - now)))
 
     @property
-    def _absent_matters(self) -> bool:
-        return self._patience.linked and self._missed and not self._dead and not self._online
-
-    @property
-    def _absence_told_at(self) -> float | None:
-        """When an absence is no flap any more."""
-        if self._absent or self._away_since is None or not self._absent_matters:
-            return None
-        return self._away_since + FLAP
+    def _absence_matters(self) -> bool:
+        return self._patience.linked and self._missed and not self._dead
 
     def _give_up(self) -> None:
         self._end()
