@@ -100,9 +100,12 @@ class Exchange:
         return [event for event in command.events if event["event"] in kinds]
 
     def reconnects(self) -> None:
-        """Wait until a side tells that it is connected again; the other may not even have noticed."""
-        sides = (self.sender, self.receiver)
-        until(lambda: any(self.told(side, "reconnected") for side in sides), "a new connection", PATIENCE)
+        """Wait until both sides told that they reconnect, and that they are connected again."""
+        for command in (self.sender, self.receiver):
+            until(lambda: self.told(command, "reconnected"), f"a new connection\n{command.said}", PATIENCE)  # noqa: B023
+            kinds = [event["event"] for event in self.told(command, "reconnecting", "reconnected")]
+            assert kinds[0] == "reconnecting"
+            assert kinds[-1] == "reconnected"
 
     def notices(self) -> None:
         """Both sides told the person that nothing came, or that they reconnect."""

@@ -87,6 +87,7 @@ class Lab:
         self._add("router")
         self._inside("router", "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
         self._nft("add table inet lab")
+        self._nft("add counter inet lab cut")
         self._nft("add chain inet lab cuts { type filter hook forward priority 0; policy accept; }")
         for host in HOSTS:
             self._add(host)
@@ -143,6 +144,13 @@ class Lab:
         """Let everything through to a host again."""
         _run("tc", "-n", self._name("router"), "qdisc", "del", "dev", host, "root")
 
+    @property
+    def dropped(self) -> int:
+        """Packets that :meth:`cut_everything` let vanish."""
+        return int(
+            re.findall(r"packets (\d+)", self._inside("router", "nft", "list", "counter", "inet", "lab", "cut"))[0]
+        )
+
     @contextmanager
     def cut(self, *rules: str) -> Iterator[None]:
         """Let the router follow these rules for the length of the block, in the words of nftables."""
@@ -155,7 +163,7 @@ class Lab:
 
     def cut_everything(self, seconds: float) -> None:
         """Packets vanish on the way, all of them."""
-        with self.cut("drop"):
+        with self.cut("counter name cut drop"):
             time.sleep(seconds)
 
     def cut_between(self, one: Host, other: Host, seconds: float) -> None:

@@ -32,6 +32,7 @@ def test_nothing_gets_through_for_ten_seconds(lab: Lab, exchange: Exchange) -> N
 
 def test_nothing_gets_through_for_a_second(lab: Lab, exchange: Exchange) -> None:
     lab.cut_everything(1.0)
+    assert lab.dropped > 10
     exchange.flows(MIB)
     exchange.finish()
 
@@ -104,5 +105,6 @@ def test_the_server_dies_with_the_lanes_and_another_takes_its_place(lab: Lab, ex
 @pytest.mark.parametrize("host", ["alice", "bob"])
 def test_a_side_gets_another_address(lab: Lab, exchange: Exchange, host: Literal["alice", "bob"]) -> None:
     lab.move(host)
+    exchange.reconnects()
     exchange.flows(MIB)
     exchange.finish()
