@@ -23,7 +23,7 @@ from p2pal.app.shell import Shell
 from p2pal.crypto.keys import Role as Side
 from p2pal.crypto.keys import resume_proof
 from p2pal.files.checkpoints import Checkpoints, Summary
-from p2pal.files.pumps import ReadPump
+from p2pal.files.read_pump import ReadPump
 from p2pal.peer.peer import Peer
 from p2pal.transfer.checkpoint import Role
 from p2pal.transfer.manifest import Manifest

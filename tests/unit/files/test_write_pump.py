@@ -4,9 +4,7 @@ import asyncio
 import errno
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.unit.files.disk import (
@@ -14,167 +12,21 @@ from tests.unit.files.disk import (
     digest_of,
     directory_entry,
     file_entry,
-    job_for,
     part_files,
     snapshot,
-    walk_of,
 )
+from tests.unit.files.loops import Runner
 from tests.unit.files.sessions import Kept
 
 from p2pal.errors import ProtocolError
-from p2pal.files import arriving, pumps
-from p2pal.files.pumps import READ_AHEAD, ReadPump, WritePump
-from p2pal.files.source import Source
+from p2pal.files import arriving, write_pump
+from p2pal.files.write_pump import WritePump
 from p2pal.transfer import ops
 from p2pal.transfer.checkpoint import Claimed, Record
 from p2pal.transfer.pieces import piece_size
-from p2pal.wire.transfer import Entry, Kind, Reason
+from p2pal.wire.transfer import Kind, Reason
 
-Runner = Callable[[Coroutine[Any, Any, None]], None]
 TOP = [(b"top", Kind.DIRECTORY)]
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Runner:
-    if request.param == "asyncio":
-        return asyncio.run
-    uvloop = pytest.importorskip("uvloop")
-
-    def run_on_uvloop(main: Coroutine[Any, Any, None]) -> None:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(main)
-
-    return run_on_uvloop
-
-
-async def read_all(pump: ReadPump, files: int) -> tuple[list[ops.SourceResult], int]:
-    """Return the results of so many files, and how often the loop was woken."""
-    results: list[ops.SourceResult] = []
-    wakes = 0
-    while files:
-        batch = await pump.get()
-        wakes += 1
-        assert batch
-        results += batch
-        files -= sum(isinstance(result, ops.FileRead | ops.ReadFailed) for result in batch)
-    return results, wakes
-
-
-def tree_of(path: Path, count: int) -> tuple[Source, list[Entry]]:
-    top = path / "top"
-    top.mkdir()
-    for number in range(count):
-        (top / f"{number:05}").write_bytes(b"%05d" % number)
-    source = Source([top], recursive=True)
-    return source, walk_of(source)[0]
-
-
-def test_many_small_files_wake_the_loop_seldom(tmp_path: Path, run: Runner) -> None:
-    source, entries = tree_of(tmp_path, 1000)
-
-    async def main() -> None:
-        pump = ReadPump(source)
-        for index, entry in enumerate(entries[1:], 1):
-            pump.submit(job_for(index, entry))
-        results, wakes = await read_all(pump, 1000)
-        assert wakes <= 100
-        blocks = [result for result in results if isinstance(result, ops.BlockRead)]
-        assert [bytes(block.data) for block in blocks] == [b"%05d" % number for number in range(1000)]
-        pump.close()
-        assert await asyncio.to_thread(pump.join, 60)
-
-    run(main())
-
-
-def test_jobs_that_come_one_by_one_are_answered_at_once(tmp_path: Path, run: Runner) -> None:
-    source, entries = tree_of(tmp_path, 5)
-
-    async def main() -> None:
-        pump = ReadPump(source)
-        for index, entry in enumerate(entries[1:], 1):
-            waiting = asyncio.ensure_future(read_all(pump, 1))
-            await asyncio.sleep(0)
-            pump.submit(job_for(index, entry))
-            results, _ = await waiting
-            assert results[-1] == ops.FileRead(index, digest_of(b"%05d" % (index - 1)))
-        pump.close()
-
-    run(main())
-
-
-def test_reading_stops_when_nobody_takes(tmp_path: Path, run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    size = 3 * READ_AHEAD
-    with (tmp_path / "x").open("wb") as file:
-        file.truncate(size)
-    source = Source([tmp_path / "x"], recursive=False)
-    (entry,), _ = walk_of(source)
-    full = threading.Event()
-    given = []
-    read = source.read
-
-    def counted(job: ops.ReadJob) -> Iterator[ops.SourceResult]:
-        for result in read(job):
-            given.append(result)
-            if sum(len(each.data) for each in given if isinstance(each, ops.BlockRead)) >= READ_AHEAD:
-                full.set()
-            yield result
-
-    monkeypatch.setattr(source, "read", counted)
-
-    async def main() -> None:
-        pump = ReadPump(source)
-        pump.submit(job_for(0, entry))
-        assert await asyncio.to_thread(full.wait, 60)
-        assert pump._bytes <= READ_AHEAD + (1 << 20) + 4096
-        results, _ = await read_all(pump, 1)
-        assert results[-1] == ops.FileRead(0, digest_of(bytes(size)))
-        assert sum(len(each.data) for each in results if isinstance(each, ops.BlockRead)) == size
-        assert pump._bytes == 0
-        pump.close()
-
-    run(main())
-
-
-def test_a_pump_that_waits_for_room_can_be_closed(tmp_path: Path, run: Runner) -> None:
-    with (tmp_path / "x").open("wb") as file:
-        file.truncate(3 * READ_AHEAD)
-    before = len(os.listdir("/proc/self/fd"))
-    source = Source([tmp_path / "x"], recursive=False)
-    (entry,), _ = walk_of(source)
-
-    async def main() -> None:
-        pump = ReadPump(source)
-        pump.submit(job_for(0, entry))
-        await pump.get()
-        pump.close()
-        assert await asyncio.to_thread(pump.join, 60)
-
-    run(main())
-    assert len(os.listdir("/proc/self/fd")) <= before
-
-
-def test_an_exception_in_the_reader_comes_after_the_results(
-    tmp_path: Path, run: Runner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source, entries = tree_of(tmp_path, 1)
-    read = source.read
-
-    def broken(job: ops.ReadJob) -> Iterator[ops.SourceResult]:
-        yield from read(job)
-        raise ZeroDivisionError
-
-    monkeypatch.setattr(source, "read", broken)
-
-    async def main() -> None:
-        pump = ReadPump(source)
-        pump.submit(job_for(1, entries[1]))
-        await read_all(pump, 1)
-        for _ in range(2):
-            with pytest.raises(ZeroDivisionError):
-                await pump.get()
-        pump.close()
-
-    run(main())
 
 
 class Writing:
@@ -237,7 +89,7 @@ def test_a_lone_file_is_told_without_a_seal(tmp_path: Path, run: Runner) -> None
 
 
 def test_credit_comes_back_in_small_steps(tmp_path: Path, run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pumps, "_PUBLISH_BYTES", 1)
+    monkeypatch.setattr(write_pump, "_PUBLISH_BYTES", 1)
     disk = Disk(tmp_path, [(b"x", Kind.FILE)])
     data = bytes(3 << 20)
 
@@ -308,28 +160,21 @@ def test_a_fault_while_cleaning_up_does_not_hang(tmp_path: Path, run: Runner, mo
     run(main())
 
 
-def test_threads_survive_a_loop_that_is_gone(tmp_path: Path, run: Runner) -> None:
-    source, entries = tree_of(tmp_path, 1)
-    (tmp_path / "out").mkdir()
-    disk = Disk(tmp_path / "out", TOP)
-    made: list[ReadPump | WritePump] = []
+def test_the_thread_survives_a_loop_that_is_gone(tmp_path: Path, run: Runner) -> None:
+    disk = Disk(tmp_path, TOP)
+    made: list[WritePump] = []
 
     async def main() -> None:
-        made.extend((ReadPump(source), WritePump(disk.sink)))
+        made.append(WritePump(disk.sink))
 
     run(main())
-    reader, writer = made
-    assert isinstance(reader, ReadPump)
-    assert isinstance(writer, WritePump)
-    reader.submit(job_for(1, entries[1]))
+    (writer,) = made
     writer.submit(whole_file(0, b"top", b"1"))
     with writer._changed:
         writer._closing = True
         writer._changed.notify()
     writer._thread.join(60)
     assert not writer._thread.is_alive()
-    reader.close()
-    assert reader.join(60)
 
 
 class Full:
@@ -342,7 +187,7 @@ class Full:
         self.tried = threading.Event()
         self._write = arriving._write_some
         monkeypatch.setattr(arriving, "_write_some", self._write_some)
-        monkeypatch.setattr(pumps, "RETRY_SECONDS", 0.01)
+        monkeypatch.setattr(write_pump, "RETRY_SECONDS", 0.01)
 
     def _write_some(self, fd: int, data: bytes | memoryview, offset: int) -> int:
         """Take half of it, then nothing."""
@@ -419,7 +264,7 @@ def test_who_waits_no_longer_hears_that_the_disk_is_full(
 def test_closing_ends_the_wait_for_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Runner) -> None:
     disk = Disk(tmp_path, [(b"x", Kind.FILE)])
     Full(monkeypatch)
-    monkeypatch.setattr(pumps, "RETRY_SECONDS", 3600.0)
+    monkeypatch.setattr(write_pump, "RETRY_SECONDS", 3600.0)
 
     async def main() -> None:
         pump = WritePump(disk.sink)
@@ -498,19 +343,3 @@ def test_what_arrived_is_claimed_though_nothing_follows(
 
     run(main())
     kept.journal.close()
-
-
-def test_a_source_may_outlive_its_pump(tmp_path: Path, run: Runner) -> None:
-    source, entries = tree_of(tmp_path, 2)
-
-    async def main() -> None:
-        for index in (1, 2):
-            pump = ReadPump(source, close_source=False)
-            pump.submit(job_for(index, entries[index]))
-            results, _ = await read_all(pump, 1)
-            assert isinstance(results[-1], ops.FileRead)
-            pump.close()
-            assert await asyncio.to_thread(pump.join, 60)
-
-    run(main())
-    source.close()
