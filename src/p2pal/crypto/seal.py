@@ -128,11 +128,6 @@ class MailboxSealer:
         self._direction = direction.value
         self._next = first_index
 
-    @property
-    def next_index(self) -> int:
-        """The index that the next message gets."""
-        return self._next
-
     def seal(self, plaintext: bytes) -> tuple[int, bytes]:
         """Return the message's index and the message sealed; a multiple of 256 bytes long.
 
@@ -160,11 +155,6 @@ class MailboxOpener:
         self._attempt = attempt
         self._direction = direction.value
         self._next = first_index
-
-    @property
-    def next_index(self) -> int:
-        """The index that the next message has to have."""
-        return self._next
 
     def open(self, index: int, sealed: bytes) -> bytes:
         """Return the message. What does not open leaves the log where it was.

@@ -204,11 +204,6 @@ class WebRtcConnection:
             self._queued_at_most = self._channel.buffered_amount
         return BUFFER_LIMIT - self._queued_at_most
 
-    @property
-    def drained(self) -> bool:
-        """Whether the engine has handed every queued byte to SCTP."""
-        return self._closed or self._channel.buffered_amount == 0
-
     def close(self) -> None:
         """Close the channel and the connection."""
         self._end("closed here")

@@ -62,7 +62,6 @@ def test_a_mailbox_log_carries_messages_in_order() -> None:
     sealer = MailboxSealer(SECRET, 1, Direction.TO_RECEIVER, 2)
     opener = MailboxOpener(SECRET, 1, Direction.TO_RECEIVER, 2)
     for index, message in enumerate([b"", b"hello", b"\x80", b"\x00\x00", b"\x80\x00", bytes(5000)], start=2):
-        assert sealer.next_index == opener.next_index == index
         at, sealed = sealer.seal(message)
         assert at == index
         assert opener.open(at, sealed) == message
