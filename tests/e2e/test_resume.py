@@ -15,10 +15,14 @@ from tests.e2e.isolation import with_tmpfs
 from tests.e2e.kit import Command, Commands, Gate, environment, until
 from tests.e2e.trees import MIB, content, leftovers, sparse, tree_equal, write
 
+from p2pal.files.checkpoints import Checkpoints
+
 BIG = 6 << 30
 """Bytes of a sparse file that is still on its way when it is stopped."""
 
 
+BIG_FILE = 64 * MIB
+STOP_AT = 24 * MIB
 UNSYNCED = 17 * MIB
 """Bytes that may be written and not yet claimed: between two syncs, and a piece."""
 
@@ -55,7 +59,8 @@ class Two:
         received = self.receive(sent.code(), "-out", self.out, env=env)
         received.moved(after)
         # The disk takes no more: what it has is claimed, but for what was not synced yet.
-        until(lambda: self.checkpoints("receive")[0]["done"] >= after - UNSYNCED, "the claim of what is there")
+        checkpoints = Checkpoints(self.homes["receive"])
+        until(lambda: checkpoints.list()[0].done >= after - UNSYNCED, "the claim of what is there")
         stopper, other = (received, sent) if by == "receive" else (sent, received)
         stopper.signal(number)
         gate.open()
@@ -90,7 +95,7 @@ def two(commands: Commands, tmp_path: Path, out: Path) -> Two:
 def tree(tmp_path: Path) -> Path:
     root = tmp_path / "tree"
     write(root / "a small one", b"first")
-    write(root / "big.bin", content(150 * MIB))
+    write(root / "big.bin", content(BIG_FILE))
     write(root / "z" / "last", b"last")
     (root / "link").symlink_to("z/last")
     return root
@@ -99,12 +104,12 @@ def tree(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("by", ["send", "receive"])
 def test_a_stopped_transfer_goes_on(two: Two, tree: Path, number: signal.Signals, by: str) -> None:
-    ident = two.stopped(tree, after=40 * MIB, by=by, number=number)
+    ident = two.stopped(tree, after=STOP_AT, by=by, number=number)
     sent, received = two.resumed(ident)  # the directory is found from the checkpoint
     for side in (sent, received):
         event = side.event("resuming")
         assert event["id"] == ident
-        assert event["done"] >= 39 * MIB
+        assert event["done"] >= STOP_AT - MIB
     two.complete(sent, received)
     tree_equal(tree, two.out / "tree")
     # What was complete is not sent again, and is not reported again.
@@ -129,7 +134,7 @@ def test_a_killed_receiver_joins_again_with_the_same_code(two: Two, tree: Path) 
     sent = two.send("-r", tree)
     code = sent.code()
     first = two.receive(code, "-out", two.out)
-    first.moved(40 * MIB)
+    first.moved(STOP_AT)
     first.process.kill()
     first.wait()
     again = two.receive(code, "-out", two.out)
@@ -142,10 +147,10 @@ def test_a_killed_receiver_joins_again_with_the_same_code(two: Two, tree: Path) 
 
 @pytest.mark.parametrize("by", ["send", "receive"])
 def test_after_a_kill_little_is_sent_again(two: Two, tmp_path: Path, by: str) -> None:
-    big = sparse(tmp_path / "big", 400 * MIB, 5, 250 * MIB)
-    ident = two.stopped(big, after=200 * MIB, by=by, number=signal.SIGKILL)
+    big = sparse(tmp_path / "big", 200 * MIB, 5, 150 * MIB)
+    ident = two.stopped(big, after=100 * MIB, by=by, number=signal.SIGKILL)
     sent, received = two.resumed(ident)
-    assert received.event("resuming")["done"] >= 200 * MIB - UNSYNCED
+    assert received.event("resuming")["done"] >= 100 * MIB - UNSYNCED
     two.complete(sent, received)
     tree_equal(big, two.out / "big")
     two.nothing_left()
@@ -165,9 +170,9 @@ def test_the_sender_dies_and_the_receiver_waits_through_its_retries(two: Two, tm
 
 def test_changed_pieces_alone_travel(two: Two, tmp_path: Path) -> None:
     """A file that changed between two sessions is never mixed, and what is the same of it is not sent again."""
-    data = bytearray(content(120 * MIB))
+    data = bytearray(content(60 * MIB))
     big = write(tmp_path / "big", bytes(data))
-    ident = two.stopped(big, after=80 * MIB)
+    ident = two.stopped(big, after=40 * MIB)
     data[5 * MIB : 5 * MIB + 10] = b"0123456789"
     data[30 * MIB] ^= 0xFF
     write(big, bytes(data), mtime_ns=1_700_000_000_000_000_000)
@@ -177,14 +182,14 @@ def test_changed_pieces_alone_travel(two: Two, tmp_path: Path) -> None:
     two.complete(sent, received)
     tree_equal(big, two.out / "big")
     moved = received.event("summary")["total"] - here
-    assert moved <= 120 * MIB - here + 4 * MIB
+    assert moved <= 60 * MIB - here + 4 * MIB
     two.nothing_left()
 
 
-@pytest.mark.parametrize("size", [100, 160])
+@pytest.mark.parametrize("size", [50, 80])
 def test_a_file_of_another_size_is_never_mixed(two: Two, tmp_path: Path, size: int) -> None:
-    big = write(tmp_path / "big", content(120 * MIB))
-    ident = two.stopped(big, after=60 * MIB)
+    big = write(tmp_path / "big", content(60 * MIB))
+    ident = two.stopped(big, after=30 * MIB)
     write(big, content(size * MIB, 7))
     two.complete(*two.resumed(ident))
     tree_equal(big, two.out / "big")
@@ -192,7 +197,7 @@ def test_a_file_of_another_size_is_never_mixed(two: Two, tmp_path: Path, size: i
 
 
 def test_a_vanished_file_fails_alone(two: Two, tree: Path) -> None:
-    ident = two.stopped(tree, after=40 * MIB)
+    ident = two.stopped(tree, after=STOP_AT)
     (tree / "z" / "last").unlink()
     sent, received = two.resumed(ident)
     two.complete(sent, received, (1, 1))
@@ -212,7 +217,7 @@ def _truncate(part: Path) -> None:
 
 def _edit(part: Path) -> None:
     with part.open("r+b") as file:
-        file.seek(10 * MIB)
+        file.seek(5 * MIB)
         file.write(b"edited")
 
 
@@ -224,7 +229,7 @@ def _replace(part: Path) -> None:
 
 @pytest.mark.parametrize("damage", [_delete, _truncate, _edit, _replace])
 def test_a_damaged_part_file_is_noticed(two: Two, tree: Path, damage: Any) -> None:
-    ident = two.stopped(tree, after=40 * MIB)
+    ident = two.stopped(tree, after=STOP_AT)
     (part,) = two.out.rglob("*.part")
     damage(part)
     sent, received = two.resumed(ident)
@@ -239,7 +244,7 @@ def test_a_damaged_part_file_is_noticed(two: Two, tree: Path, damage: Any) -> No
 
 def test_verify_reads_and_repairs(two: Two, tree: Path) -> None:
     """A disk that changed its mind, with every time and number as it was: only reading it all can tell."""
-    ident = two.stopped(tree, after=40 * MIB)
+    ident = two.stopped(tree, after=STOP_AT)
     (part,) = two.out.rglob("*.part")
     done = two.out / "tree" / "a small one"
     for file in (part, done):
@@ -257,7 +262,7 @@ def test_verify_reads_and_repairs(two: Two, tree: Path) -> None:
 @pytest.mark.parametrize("how", ["cut", "noise", "empty"])
 @pytest.mark.parametrize("side", ["send", "receive"])
 def test_a_damaged_checkpoint_is_told_and_nothing_else_suffers(two: Two, tree: Path, side: str, how: str) -> None:
-    ident = two.stopped(tree, after=40 * MIB)
+    ident = two.stopped(tree, after=STOP_AT)
     (file,) = (two.homes[side] / "checkpoints").glob(f"{ident}*")
     data = file.read_bytes()
     file.write_bytes({"cut": data[:20], "noise": os.urandom(len(data)), "empty": b""}[how])
@@ -275,7 +280,7 @@ def test_a_damaged_checkpoint_is_told_and_nothing_else_suffers(two: Two, tree: P
 
 
 def test_the_directory_was_moved(two: Two, tree: Path, tmp_path: Path) -> None:
-    ident = two.stopped(tree, after=40 * MIB)
+    ident = two.stopped(tree, after=STOP_AT)
     moved = tmp_path / "moved"
     two.out.rename(moved)
     two.out.mkdir()
@@ -285,7 +290,7 @@ def test_the_directory_was_moved(two: Two, tree: Path, tmp_path: Path) -> None:
 
 
 def test_another_directory_is_refused_with_what_to_do(two: Two, tree: Path, tmp_path: Path) -> None:
-    ident = two.stopped(tree, after=40 * MIB)
+    ident = two.stopped(tree, after=STOP_AT)
     other = tmp_path / "other"
     other.mkdir()
     sent, received = two.resumed(ident, "-out", other)
@@ -300,7 +305,7 @@ def test_another_directory_is_refused_with_what_to_do(two: Two, tree: Path, tmp_
 
 
 def test_two_processes_do_not_share_a_checkpoint(two: Two, tree: Path) -> None:
-    ident = two.stopped(tree, after=40 * MIB)
+    ident = two.stopped(tree, after=STOP_AT)
     first = two.send("--resume", ident)
     first.code()
     second = two.send("--resume", ident)
@@ -312,7 +317,7 @@ def test_two_processes_do_not_share_a_checkpoint(two: Two, tree: Path) -> None:
 
 def test_someone_else_with_the_new_code_gets_it_from_the_start(two: Two, tree: Path, tmp_path: Path) -> None:
     """The code is what gives access; but nothing of the first receiver's is touched or told."""
-    ident = two.stopped(tree, after=40 * MIB)
+    ident = two.stopped(tree, after=STOP_AT)
     before = {path: path.read_bytes() for path in (two.homes["receive"] / "checkpoints").iterdir()}
     sent = two.send("--resume", ident)
     elsewhere = tmp_path / "elsewhere"
@@ -428,7 +433,7 @@ def test_quiet_mode_says_how_to_go_on(two: Two, tree: Path) -> None:
 
 
 def test_deleting_a_checkpoint_removes_the_unfinished_file_alone(two: Two, tree: Path) -> None:
-    ident = two.stopped(tree, after=40 * MIB)
+    ident = two.stopped(tree, after=STOP_AT)
     foreign = two.out / "tree" / ".p2pal-aaaaaaaa-0.part"
     foreign.write_bytes(b"not ours")
     deleted = two.commands.run("checkpoint", "delete", ident[:6], env=two.env("receive"))
@@ -440,7 +445,7 @@ def test_deleting_a_checkpoint_removes_the_unfinished_file_alone(two: Two, tree:
 
 
 def test_nothing_of_a_secret_is_listed(two: Two, tree: Path) -> None:
-    ident = two.stopped(tree, after=40 * MIB)
+    ident = two.stopped(tree, after=STOP_AT)
     (file,) = (two.homes["send"] / "checkpoints").glob(f"{ident}*")
     assert file.stat().st_mode & 0o777 == 0o600
     assert file.parent.stat().st_mode & 0o777 == 0o700

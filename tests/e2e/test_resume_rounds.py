@@ -160,7 +160,7 @@ def make_source(root: Path, seed: int) -> int:
     """A few files of every size; returns their bytes."""
     chance = random.Random(seed)
     total = 0
-    sizes = [0, 1, MIB, MIB + 1, 5 * MIB, 60 * MIB, 170 * MIB, *(chance.randrange(40_000) for _ in range(150))]
+    sizes = [0, 1, MIB, MIB + 1, 5 * MIB, 30 * MIB, 100 * MIB, *(chance.randrange(40_000) for _ in range(150))]
     chance.shuffle(sizes)
     for number, size in enumerate(sizes):
         data = content(min(size, 3 * MIB), seed + number)
