@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from p2pal.server import rules
+from p2pal.server import meetings, rules
 from p2pal.server import state as s
 from p2pal.server.config import Limits
 from p2pal.server.state import SENDER, Denied, Transfer
@@ -246,7 +246,7 @@ class Rendezvous(RuleBasedStateMachine):
 
 class Meeting(Rendezvous):
     def begin(self) -> Transfer:
-        return rules.create_meeting("m" * 26, 60.0, self.now)
+        return meetings.create("m" * 26, 60.0, self.now)
 
 
 TestRendezvous = Rendezvous.TestCase

@@ -7,7 +7,7 @@ import heapq
 import time
 from collections.abc import Callable
 
-from p2pal.server import rules, tokens
+from p2pal.server import meetings, rules, tokens
 from p2pal.server.config import Limits
 from p2pal.server.slots import Slots
 from p2pal.server.state import SENDER, Append, Command, Denied, Drop, Effect, Join, Keep, Meet, Transfer
@@ -95,7 +95,7 @@ class MemoryStore:
         if record is None and len(self._records) >= self._max_transfers:
             raise Denied("full")
         if record is None or record.transfer.over:
-            transfer = rules.create_meeting(rendezvous_id, ttl, self._clock())
+            transfer = meetings.create(rendezvous_id, ttl, self._clock())
             self._records[rendezvous_id] = _Record(transfer)
         secret = tokens.new_secret()
         transfer = await self.execute(rendezvous_id, Meet(sender, tokens.digest(secret), ttl))

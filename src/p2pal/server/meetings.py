@@ -1,0 +1,50 @@
+"""Meetings: transfers without a slot, whose id is a secret that the two peers share. Pure; see the rules."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from p2pal.server import life
+from p2pal.server import state as s
+from p2pal.server.config import Limits
+from p2pal.server.state import Attempt, Denied, Effect, Transfer
+from p2pal.wire import rendezvous as wire
+from p2pal.wire.rendezvous import CloseCode
+
+
+def create(rendezvous_id: str, ttl: float, now: float) -> Transfer:
+    """Return a new meeting without anyone; the first :class:`~p2pal.server.state.Meet` follows."""
+    return Transfer(id=rendezvous_id, slot=0, token=b"", ttl=ttl, expires_at=now + ttl, accepted=True, meeting=True)
+
+
+def meet(transfer: Transfer, command: s.Meet, now: float, limits: Limits, effects: list[Effect]) -> Transfer:
+    """One of the two peers comes, perhaps again.
+
+    Raises:
+        Denied: If the transfer is no meeting.
+    """
+    if not transfer.meeting:
+        raise Denied("unknown")
+    transfer = replace(transfer, ttl=command.ttl)
+    if transfer.expires_at is not None:
+        transfer = replace(transfer, expires_at=now + command.ttl)
+    if command.sender:
+        return _meet_as_sender(transfer, command.token, now, limits, effects)
+    for older in transfer.attempts:
+        transfer = life.release(transfer, older, "renewed", now, limits, effects)
+    number = transfer.joined + 1
+    attempt = Attempt(number=number, token=command.token, deadline=now + limits.join_grace)
+    effects.append(s.Note("met", number))
+    return replace(transfer, joined=number, attempts=(attempt,))
+
+
+def _meet_as_sender(transfer: Transfer, token: bytes, now: float, limits: Limits, effects: list[Effect]) -> Transfer:
+    life.close(effects, transfer.socket, CloseCode.REPLACED)
+    transfer = replace(transfer, token=token, socket="")
+    effects.append(s.Note("met"))
+    served = transfer.attempt(transfer.served)
+    if served is not None and served.to_receiver.count:
+        return life.release(transfer, served, "renewed", now, limits, effects)
+    if served is not None:
+        life.tell(effects, served.socket, wire.Peer(online=False))
+    return life.idle(transfer, now)
