@@ -308,10 +308,10 @@ class _System:
 def on(disk: FaultyDisk) -> Iterator[None]:
     """Let sink and journal work on this disk."""
     files = _System(
-        open=disk.open, pwrite=disk.pwrite, ftruncate=disk.ftruncate, fsync=disk.fsync, mkdir=disk.mkdir,
+        open=disk.open, ftruncate=disk.ftruncate, fsync=disk.fsync, mkdir=disk.mkdir,
         symlink=disk.symlink, unlink=disk.unlink,
     )  # fmt: skip
-    kept = _System(pwrite=disk.journal_pwrite, fdatasync=disk.journal_fdatasync)
+    kept = _System(fdatasync=disk.journal_fdatasync)
     with pytest.MonkeyPatch.context() as patch:
         for module in (arriving, rooted, rooted_handles, renames):
             patch.setattr(module, "os", files)
@@ -319,4 +319,6 @@ def on(disk: FaultyDisk) -> Iterator[None]:
         patch.setattr(finisher, "sync_together", disk.sync_together)
         patch.setattr(finisher, "LEAST_FILES", 3)
         patch.setattr(journal, "os", kept)
+        patch.setattr(journal, "write_some", disk.journal_pwrite)
+        patch.setattr(arriving, "write_some", disk.pwrite)
         yield

@@ -107,7 +107,7 @@ class Target:
         self.placement = Placement.restored(self.root, target.identity, state.places, target.consent_ns)
         self.journal, self.state = opened.journal, state
         self.resume, _ = survey(state, self.placement, manifest(), TAG, verify=False, journal=opened.journal)
-        assert opened.begin(2.0)
+        assert opened.begin()
         return opened
 
     def session(self, stop_after: int = 1 << 30) -> dict[int, Reason] | None:

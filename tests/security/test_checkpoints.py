@@ -16,7 +16,6 @@ from tests.unit.transfer.records import ID, OTHER, TRANSFER, begun, checkpoint, 
 from p2pal.errors import CheckpointError
 from p2pal.files.rooted_handles import HandleDirectory
 from p2pal.transfer.checkpoint import (
-    MAGIC,
     Begun,
     Claimed,
     Declined,
@@ -28,8 +27,8 @@ from p2pal.transfer.checkpoint import (
     Record,
     Stopped,
     Target,
-    encode,
 )
+from p2pal.transfer.checkpoint_codec import MAGIC, encode
 from p2pal.transfer.recall import ReceiveState
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")

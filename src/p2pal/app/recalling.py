@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hmac
 import os
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,7 +170,7 @@ def _survey(
     except DiskError:
         disk_full()
         raise
-    opened.begin(time.time())
+    opened.begin()
     named = [(manifest[index].name, reason) for index, reason in restarts]
     return Recalled(header, opened.journal, resume, proof, named, placement, state)
 

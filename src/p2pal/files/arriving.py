@@ -14,6 +14,7 @@ from typing import Final
 from p2pal.errors import ProtocolError
 from p2pal.files.failures import REPLACED
 from p2pal.files.names import ON_WINDOWS
+from p2pal.files.positioned import write_some
 from p2pal.files.rehashing import Rehash, hash_range
 from p2pal.files.renames import Identity
 from p2pal.files.rooted import Directory, sync_file
@@ -27,16 +28,6 @@ MAX_PIECES_IN_WORK: Final = 16
 
 _MAX_RUN: Final = 1 << 20
 """Bytes of leaves in one record, about."""
-
-if hasattr(os, "pwrite"):
-
-    def _write_some(fd: int, data: bytes | memoryview, offset: int) -> int:
-        return os.pwrite(fd, data, offset)
-else:
-
-    def _write_some(fd: int, data: bytes | memoryview, offset: int) -> int:
-        os.lseek(fd, offset, os.SEEK_SET)
-        return os.write(fd, data)
 
 
 class _Piece:
@@ -110,7 +101,7 @@ class Arriving:
         self._claimed: set[int] = set()
         self._head = (0, 0)
         claim = op.claim
-        self.fd = directory.create(part) if claim is None else open_own(directory, part, claim.part)
+        self.fd = directory.create(part) if claim is None else open_left(directory, part, claim.part)
         try:
             found = os.fstat(self.fd)
             self.identity: Identity = (found.st_dev, found.st_ino)
@@ -169,9 +160,9 @@ class Arriving:
 
     def _put(self, piece: _Piece, offset: int, data: bytes | memoryview) -> None:
         length = len(data)
-        written = _write_some(self.fd, data, offset)
+        written = write_some(self.fd, data, offset)
         while written < length:  # a signal, or a disk that is nearly full
-            written += _write_some(self.fd, memoryview(data)[written:], offset + written)
+            written += write_some(self.fd, memoryview(data)[written:], offset + written)
         piece.hasher.update(data)
         piece.next = offset + length
         self.unsynced += length
@@ -361,7 +352,7 @@ class Arriving:
             os.close(fd)
 
 
-def open_own(directory: Directory, part: bytes, identity: Identity) -> int:
+def open_left(directory: Directory, part: bytes, identity: Identity) -> int:
     """Open a part file of an earlier session, for reading and writing.
 
     Raises:

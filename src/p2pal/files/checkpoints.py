@@ -26,7 +26,8 @@ from p2pal.files.opened import Opened, checkpoint_files, file_name, fold, named,
 from p2pal.files.removing import Removed, remove_each, sweep
 from p2pal.files.rooted import Directory, open_root, sync_file
 from p2pal.files.summaries import Summary, summarize
-from p2pal.transfer.checkpoint import MAGIC, Header, Record, Role, decode, encode
+from p2pal.transfer.checkpoint import Header, Record, Role
+from p2pal.transfer.checkpoint_codec import MAGIC, decode, encode
 
 __all__ = ["Checkpoints", "Opened", "Removed", "Summary"]
 

@@ -14,15 +14,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from p2pal.files.failures import error_text, sink_failure
-from p2pal.files.names import check_path, part_name, part_names
+from p2pal.files.names import TAG, check_path, part_name, part_names
 from p2pal.files.renames import Identity
 from p2pal.files.rooted import Directory, Tree, open_root, release_all
 from p2pal.transfer.checkpoint import Begun, Finishing, Header
 from p2pal.transfer.recall import ReceiveState
 from p2pal.wire.transfer import name_text
 
-TAG: Final = 8
-"""Characters of the checkpoint's id in the names of its part files."""
 MAX_REPORTED: Final = 100
 MAX_CHANGED: Final = 256
 """Directories that are synced afterwards. A name that a power cut brings back is removed by hand, or does no harm."""

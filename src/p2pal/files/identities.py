@@ -27,7 +27,7 @@ def in_range(nanoseconds: int) -> int:
     return max(-_TIME_LIMIT, min(_TIME_LIMIT, nanoseconds))
 
 
-def identity_of(found: os.stat_result) -> Identity3:
+def version_of(found: os.stat_result) -> Identity3:
     """Return what tells this file from others, in the ranges that a checkpoint can hold."""
     return found.st_dev & _MASK, found.st_ino & _MASK, in_range(found.st_ctime_ns)
 

@@ -11,43 +11,28 @@ from pathlib import Path
 from typing import Final
 
 from p2pal.files.locking import identity_of, remove_locked
+from p2pal.files.positioned import read_some, write_some
 from p2pal.files.renames import Identity
 from p2pal.files.rooted import Directory, sync_file
-from p2pal.transfer.checkpoint import Record, encode
+from p2pal.transfer.checkpoint import Record
+from p2pal.transfer.checkpoint_codec import encode
 
 MAX_PENDING: Final = 4 << 20
 """Bytes kept in memory while the disk takes nothing; with more, the journal is given up."""
 
-if hasattr(os, "pwrite"):
-
-    def _write_some(fd: int, data: bytes | bytearray | memoryview, offset: int) -> int:
-        return os.pwrite(fd, data, offset)
-
-    def _read_some(fd: int, count: int, offset: int) -> bytes:
-        return os.pread(fd, count, offset)
-else:
-
-    def _write_some(fd: int, data: bytes | bytearray | memoryview, offset: int) -> int:
-        os.lseek(fd, offset, os.SEEK_SET)
-        return os.write(fd, data)
-
-    def _read_some(fd: int, count: int, offset: int) -> bytes:
-        os.lseek(fd, offset, os.SEEK_SET)
-        return os.read(fd, count)
-
 
 def write_at(fd: int, data: bytes | bytearray | memoryview, offset: int) -> None:
     """Write all of it. Raises OSError."""
-    written = _write_some(fd, data, offset)
+    written = write_some(fd, data, offset)
     while written < len(data):
-        written += _write_some(fd, memoryview(data)[written:], offset + written)
+        written += write_some(fd, memoryview(data)[written:], offset + written)
 
 
 def read_at(fd: int, count: int, offset: int) -> bytes:
     """Read ``count`` bytes; fewer only where the file ends. Raises OSError."""
-    data = _read_some(fd, count, offset)
+    data = read_some(fd, count, offset)
     while data and len(data) < count:
-        more = _read_some(fd, count - len(data), offset + len(data))
+        more = read_some(fd, count - len(data), offset + len(data))
         if not more:
             break
         data += more
@@ -211,12 +196,6 @@ class Journal:
             if self._fd < 0:
                 raise ValueError("the checkpoint is closed")
             return read_at(self._fd, count, offset)
-
-    def touch(self) -> None:
-        """Count as used now: the time to live begins again."""
-        with self._lock, contextlib.suppress(OSError):
-            if self._fd >= 0:
-                os.utime(self._fd if os.utime in os.supports_fd else self.path)
 
     def close(self) -> None:
         """Write what is left, as far as that is possible, and let other processes use the checkpoint."""

@@ -12,13 +12,10 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from p2pal.transfer.pieces import piece_count
+from p2pal.transfer.pieces import LEAF_BYTES, piece_count
 
 GRACE: Final = 2.0
 """Seconds; the coarsest clock of a file system in use (FAT) ticks that slowly."""
-
-LEAF: Final = 32
-"""Bytes of a leaf."""
 
 MAX_PIECES: Final = 1 << 22
 """A checkpoint's word for files of more pieces (64 TiB) is not taken: an edited one could cost any memory."""
@@ -55,9 +52,9 @@ class FileLeaves:
         missing = piece + 1 - len(self._known)
         if missing > 0:
             self._known += bytes(missing)
-            self._leaves += bytes(missing * LEAF)
+            self._leaves += bytes(missing * LEAF_BYTES)
         self._known[piece] = 1
-        self._leaves[piece * LEAF : (piece + 1) * LEAF] = leaf
+        self._leaves[piece * LEAF_BYTES : (piece + 1) * LEAF_BYTES] = leaf
 
     def __contains__(self, piece: int) -> bool:
         return piece < len(self._known) and self._known[piece] == 1
@@ -75,8 +72,8 @@ class FileLeaves:
 
     def first(self, count: int) -> Iterator[bytes]:
         """Yield the leaves of the first ``count`` pieces; all of them must be known."""
-        for start in range(0, count * LEAF, LEAF):
-            yield bytes(self._leaves[start : start + LEAF])
+        for start in range(0, count * LEAF_BYTES, LEAF_BYTES):
+            yield bytes(self._leaves[start : start + LEAF_BYTES])
 
     def restart(self, at: float) -> None:
         """Forget all; what is added from now on is hashed after ``at``."""
@@ -103,7 +100,7 @@ class LeafStore:
             return
         known = FileLeaves(piece_size, at)
         for piece, leaf in leaves.items():
-            if 0 <= piece < count and len(leaf) == LEAF:
+            if 0 <= piece < count and len(leaf) == LEAF_BYTES:
                 known.add(piece, leaf)
         if len(known):
             with self._lock:

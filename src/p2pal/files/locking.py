@@ -102,7 +102,7 @@ def check_directory(found: os.stat_result) -> None:
         )
 
 
-def open_own(directory: Directory, name: bytes) -> int:
+def open_private(directory: Directory, name: bytes) -> int:
     """Open a file of ours for reading and writing.
 
     Raises:
@@ -132,7 +132,7 @@ def open_own(directory: Directory, name: bytes) -> int:
 
 
 def open_locked(directory: Directory, name: bytes) -> int:
-    """Open a file of ours as :func:`open_own` does, for this process alone until it is closed.
+    """Open a file of ours as :func:`open_private` does, for this process alone until it is closed.
 
     Between opening and locking another process may have removed or replaced the file: then its name no longer leads to
     what was locked, and it is opened again.
@@ -143,7 +143,7 @@ def open_locked(directory: Directory, name: bytes) -> int:
         OSError: If it cannot be opened or locked.
     """
     for last in (*[False] * (_TRIES - 1), True):
-        fd = open_own(directory, name)
+        fd = open_private(directory, name)
         try:
             locked = try_lock(fd)
             if locked and directory.has(name, identity_of(fd)):

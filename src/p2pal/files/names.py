@@ -17,8 +17,11 @@ MAX_NAME: Final = 255
 
 ON_WINDOWS: Final = sys.platform == "win32"
 
-_TAG: Final = re.compile(r"[0-9a-z]{8}")
-_PART_FILE: Final = re.compile(rb"\.p2pal-.{8}-.*\.part", re.DOTALL | re.IGNORECASE)
+TAG: Final = 8
+"""Characters of a transfer's tag, in the names of its unfinished files: the first of its checkpoint's id."""
+
+_TAG: Final = re.compile(rf"[0-9a-z]{{{TAG}}}")
+_PART_FILE: Final = re.compile(rb"\.p2pal-.{%d}-.*\.part" % TAG, re.DOTALL | re.IGNORECASE)
 _WINDOWS_BAD: Final = re.compile(rb'[\x00-\x1f<>:"|?*\\]')
 _WINDOWS_DEVICE: Final = re.compile(
     "(con|prn|aux|nul|conin\\$|conout\\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])[ ]*([.:].*)?", re.IGNORECASE | re.DOTALL

@@ -15,9 +15,10 @@ import msgspec
 from p2pal.errors import CheckpointError
 from p2pal.files.failures import error_text
 from p2pal.files.journal import Journal, read_at
-from p2pal.files.locking import open_own
+from p2pal.files.locking import open_private
 from p2pal.files.rooted import Directory
-from p2pal.transfer.checkpoint import FINISHINGS, LEAVES, LISTING, Header, Listing, Record, Role, SessionBegins, scan
+from p2pal.transfer.checkpoint import Header, Listing, Record, Role, SessionBegins
+from p2pal.transfer.checkpoint_codec import FINISHINGS, LEAVES, LISTING, scan
 from p2pal.transfer.recall import ReceiveState, SendState
 from p2pal.wire.transfer import Entry
 
@@ -45,15 +46,16 @@ class Opened:
         self.state = state
         self.journal = journal
 
-    def begin(self, now: float) -> bool:
-        """Note, durably, that the transfer goes on: what the last stop said of part files is not true any more.
+    def begin(self) -> bool:
+        """Note that the transfer goes on: after this session what the last stop said of part files says nothing.
 
-        Only once it is certain that it does: until then the checkpoint stays as it was. ``state`` stays too.
+        For this session ``state`` stays as it is. Until then nothing in the file has changed, and who only looked has
+        spoiled nothing; if this session then stops before it touches a part file, that one is hashed again next time.
 
-        Args:
-            now: Seconds since the epoch.
+        Returns:
+            Whether that is durable. If not the sink takes care that no part file passes for untouched.
         """
-        return self.journal.write(SessionBegins(now), durable=True)
+        return self.journal.write(SessionBegins(), durable=True)
 
     def listing(self) -> Iterator[tuple[Entry, tuple[int, int, int]]]:
         """Yield the entries that the sender offered, with (device, inode, ctime_ns) of each, from the file.
@@ -109,7 +111,7 @@ def named(path: Path, error: CheckpointError) -> CheckpointError:
 @contextlib.contextmanager
 def opened(directory: Directory, each: str, role: Role) -> Iterator[int]:
     """Open a checkpoint without locking it."""
-    fd = open_own(directory, file_name(each, role))
+    fd = open_private(directory, file_name(each, role))
     try:
         yield fd
     finally:

@@ -8,6 +8,7 @@ from typing import Final
 
 from p2pal.files.failures import error_text
 from p2pal.files.leaves import FileLeaves
+from p2pal.files.positioned import read_some
 from p2pal.transfer.ops import BlockRead, FileRead, PieceRead, ReadFailed, ReadJob, SourceResult
 from p2pal.transfer.pieces import LeafHasher, file_digest, leaf, piece_count
 from p2pal.wire.transfer import Reason
@@ -25,22 +26,11 @@ class _Shorter(Exception):
     """The file ended before its listed size."""
 
 
-if hasattr(os, "pread"):
-
-    def _read_some(fd: int, size: int, offset: int) -> bytes:
-        return os.pread(fd, size, offset)
-else:
-
-    def _read_some(fd: int, size: int, offset: int) -> bytes:
-        os.lseek(fd, offset, os.SEEK_SET)
-        return os.read(fd, size)
-
-
 def _read_block(fd: int, size: int, offset: int) -> bytes:
     """Read exactly ``size`` bytes; a whole block in one call is not copied."""
-    block = _read_some(fd, size, offset)
+    block = read_some(fd, size, offset)
     while len(block) < size:
-        more = _read_some(fd, size - len(block), offset + len(block))
+        more = read_some(fd, size - len(block), offset + len(block))
         if not more:
             raise _Shorter
         block += more

@@ -12,19 +12,10 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
+from p2pal.files.positioned import read_some
 from p2pal.transfer.pieces import LeafHasher
 
 BLOCK: Final = 1 << 20
-
-if hasattr(os, "pread"):
-
-    def _read_some(fd: int, size: int, offset: int) -> bytes:
-        return os.pread(fd, size, offset)
-else:
-
-    def _read_some(fd: int, size: int, offset: int) -> bytes:
-        os.lseek(fd, offset, os.SEEK_SET)
-        return os.read(fd, size)
 
 
 def hash_range(fd: int, start: int, stop: int, hasher: LeafHasher, ended: Callable[[], bool] | None = None) -> bool:
@@ -36,7 +27,7 @@ def hash_range(fd: int, start: int, stop: int, hasher: LeafHasher, ended: Callab
     while start < stop:
         if ended is not None and ended():
             return False
-        block = _read_some(fd, min(BLOCK, stop - start), start)
+        block = read_some(fd, min(BLOCK, stop - start), start)
         if not block:
             return False
         hasher.update(block)

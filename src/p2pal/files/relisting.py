@@ -16,7 +16,7 @@ from typing import Final
 
 from p2pal.errors import CheckpointError
 from p2pal.files.failures import error_text
-from p2pal.files.identities import PERMISSIONS, Identities, Identity3, identity_of, in_range
+from p2pal.files.identities import PERMISSIONS, Identities, Identity3, in_range, version_of
 from p2pal.files.leaves import LeafStore, can_be_trusted
 from p2pal.files.names import ON_WINDOWS
 from p2pal.files.rooted import Tree
@@ -73,7 +73,7 @@ class Relisting:
                 seen.append(listed)
                 yield entry
                 continue
-            current = identity_of(found)
+            current = version_of(found)
             index = seen.append(current)
             same = current == listed and found.st_size == entry.size and in_range(found.st_mtime_ns) == entry.mtime_ns
             if same:

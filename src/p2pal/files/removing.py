@@ -14,7 +14,8 @@ from p2pal.files.failures import error_text
 from p2pal.files.locking import NotOurs, open_locked, remove_locked
 from p2pal.files.opened import file_name, fold, opened, read_header
 from p2pal.files.rooted import Directory
-from p2pal.transfer.checkpoint import NewerVersion, Role
+from p2pal.transfer.checkpoint import Role
+from p2pal.transfer.checkpoint_codec import NewerVersion
 from p2pal.transfer.recall import ReceiveState
 
 DEFAULT_TTL: Final = 168 * 3600.0

@@ -19,7 +19,7 @@ from typing import Final, Self
 
 from p2pal.errors import UsageError
 from p2pal.files.failures import error_text
-from p2pal.files.identities import PERMISSIONS, Identities, Identity3, identity_of, in_range
+from p2pal.files.identities import PERMISSIONS, Identities, Identity3, in_range, version_of
 from p2pal.files.leaves import FileLeaves, LeafStore, can_be_trusted
 from p2pal.files.names import MAX_NAME, free_name, is_part_name
 from p2pal.files.reading import read_pieces
@@ -252,7 +252,7 @@ class Source:
             kind = Kind.LINK
         else:
             return WalkFailed(name_text(path), Reason.READ, SPECIAL)
-        self._seen.append(identity_of(found))
+        self._seen.append(version_of(found))
         return Entry(path, kind, size, mode & PERMISSIONS, in_range(found.st_mtime_ns), target)
 
     # For the checkpoint
@@ -302,7 +302,7 @@ class Source:
             return None
         now = self._clock()
         known = self.known_leaves.of(job.index, job.piece_size, now)
-        if identity_of(found) != self._seen[job.index] or not can_be_trusted(found, known.at):
+        if version_of(found) != self._seen[job.index] or not can_be_trusted(found, known.at):
             known.restart(now)
         return known
 
@@ -326,7 +326,7 @@ class Source:
             stat.S_ISREG(found.st_mode)
             and found.st_size == entry.size
             and in_range(found.st_mtime_ns) == entry.mtime_ns
-            and identity_of(found)[:2] == self._seen[job.index][:2]
+            and version_of(found)[:2] == self._seen[job.index][:2]
         )
 
     def identity(self, index: int) -> Identity3:

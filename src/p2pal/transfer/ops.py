@@ -194,7 +194,10 @@ class EntryDone:
 
 @dataclass(frozen=True, slots=True)
 class EntryFailed:
-    """Sink: this entry failed; its part file is gone. ``Reason.DISK`` means no later one can succeed."""
+    """Sink: this entry failed. ``Reason.DISK`` means no later one can succeed.
+
+    Its part file is gone; only with ``Reason.DISK`` it stays, where a later session can go on with it.
+    """
 
     index: int
     reason: Reason

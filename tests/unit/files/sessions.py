@@ -109,7 +109,7 @@ class Kept:
         self.journal, self.state = opened.journal, state
         self.placement = Placement.restored(self.out, target.identity, state.places, target.consent_ns)
         found = survey(state, self.placement, manifest_of(self.entries), TAG, verify=verify, journal=opened.journal)
-        assert opened.begin(2.0)
+        assert opened.begin()
         self.sink = Sink(self.placement, TAG, umask=UMASK, journal=self.journal, resume=state)
         self.results = []
         return found

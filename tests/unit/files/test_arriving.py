@@ -8,7 +8,7 @@ import pytest
 from tests.unit.files.disk import as_nobody, digest_of, file_entry, public_directory
 
 from p2pal.errors import ProtocolError
-from p2pal.files.arriving import MAX_PIECES_IN_WORK, Arriving, open_own
+from p2pal.files.arriving import MAX_PIECES_IN_WORK, Arriving, open_left
 from p2pal.files.rooted import Directory, open_root
 from p2pal.transfer.checkpoint import Claim, Claimed, Unclaimed
 from p2pal.transfer.ops import Begin
@@ -130,12 +130,12 @@ def test_a_part_file_with_its_final_mode_can_be_opened_again() -> None:
         (path / "part").chmod(0o400)
         found = (path / "part").stat()
         opened = open_root(os.fsencode(path))
-        fd = open_own(opened, b"part", (found.st_dev, found.st_ino))
+        fd = open_left(opened, b"part", (found.st_dev, found.st_ino))
         assert os.pwrite(fd, b"x", 0) == 1
         os.close(fd)
         (path / "part").chmod(0o400)
         with pytest.raises(FileNotFoundError):
-            open_own(opened, b"part", (found.st_dev, found.st_ino + 1))
+            open_left(opened, b"part", (found.st_dev, found.st_ino + 1))
         assert (path / "part").stat().st_mode & 0o777 == 0o400
         opened.release()
 

@@ -194,7 +194,7 @@ def test_a_checkpoint_that_cannot_be_made_leaves_nothing(
     if step == "lock":
         monkeypatch.setattr(checkpoints, "try_lock", fail)
     elif step == "records":
-        monkeypatch.setattr(journal, "_write_some", fail)
+        monkeypatch.setattr(journal, "write_some", fail)
     elif step == "fsync":
         monkeypatch.setattr(checkpoints, "sync_file", fail)
     else:
@@ -224,7 +224,7 @@ kept = Kept(Path(sys.argv[1]))
 if step == "lock":
     checkpoints.try_lock = die
 elif step == "records":
-    journal._write_some = die
+    journal.write_some = die
 elif step == "fsync":
     checkpoints.sync_file = die
 elif step == "rename":

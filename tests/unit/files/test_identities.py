@@ -8,19 +8,19 @@ import pytest
 from tests.unit.files.disk import directory_entry, file_entry
 
 from p2pal.files import identities
-from p2pal.files.identities import Identities, identity_of, in_range
+from p2pal.files.identities import Identities, in_range, version_of
 from p2pal.transfer.manifest import Manifest
 from p2pal.wire.transfer import Entry
 
 
 def test_an_identity_is_device_inode_and_change_time(tmp_path: Path) -> None:
     found = tmp_path.stat()
-    assert identity_of(found) == (found.st_dev, found.st_ino, found.st_ctime_ns)
+    assert version_of(found) == (found.st_dev, found.st_ino, found.st_ctime_ns)
 
 
 def test_negative_numbers_and_far_times_fit_a_checkpoint() -> None:
     found = os.stat_result((0o100644, -1, -2, 1, 0, 0, 0, 0, 0, 0), {"st_ctime_ns": 2**80})
-    assert identity_of(found) == (2**64 - 2, 2**64 - 1, 2**62)
+    assert version_of(found) == (2**64 - 2, 2**64 - 1, 2**62)
     assert in_range(-(2**80)) == -(2**62)
 
 

@@ -13,8 +13,10 @@ from tests.unit.files.kept import Kept
 from tests.unit.transfer.records import ID, leaves
 
 from p2pal.files import journal as journals
+from p2pal.files import positioned
 from p2pal.files.journal import MAX_PENDING, Journal, read_at, write_at
-from p2pal.transfer.checkpoint import Dropped, Leaves, Record, decode
+from p2pal.transfer.checkpoint import Dropped, Leaves, Record
+from p2pal.transfer.checkpoint_codec import decode
 
 
 @pytest.fixture
@@ -30,9 +32,9 @@ class Faults:
         self.room = 0
         self.sync_fails = False
         self.syncs = 0
-        self._write: Callable[..., int] = journals._write_some
+        self._write: Callable[..., int] = positioned.write_some
         self._sync: Callable[[int], None] = journals._sync_data
-        monkeypatch.setattr(journals, "_write_some", self.write)
+        monkeypatch.setattr(journals, "write_some", self.write)
         monkeypatch.setattr(journals, "_sync_data", self.sync)
 
     def write(self, fd: int, data: bytes, offset: int) -> int:
@@ -202,7 +204,6 @@ def test_a_closed_or_removed_one_takes_nothing(kept: Kept) -> None:
         each.close()
         each.close()
         each.remove()
-        each.touch()
         assert not each.write(Dropped(1))
         assert not each.sync()
         with pytest.raises(ValueError, match="closed"):
@@ -218,18 +219,11 @@ def test_another_file_under_its_name_is_not_removed(kept: Kept) -> None:
     assert journal.path.read_bytes() == b"another"
 
 
-def test_touching_begins_the_time_to_live_again(kept: Kept) -> None:
-    journal = kept.create()
-    os.utime(journal.path, (1.0, 1.0))
-    journal.touch()
-    assert journal.path.stat().st_mtime > 1.0
-
-
 def test_short_reads_and_writes_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
-    write, read = journals._write_some, journals._read_some
-    monkeypatch.setattr(journals, "_write_some", lambda fd, data, offset: write(fd, bytes(data[:3]), offset))
-    monkeypatch.setattr(journals, "_read_some", lambda fd, count, offset: read(fd, min(count, 2), offset))
+    write, read = positioned.write_some, positioned.read_some
+    monkeypatch.setattr(journals, "write_some", lambda fd, data, offset: write(fd, bytes(data[:3]), offset))
+    monkeypatch.setattr(journals, "read_some", lambda fd, count, offset: read(fd, min(count, 2), offset))
     write_at(fd, b"0123456789", 5)
     assert read_at(fd, 10, 5) == b"0123456789"
     assert read_at(fd, 100, 12) == b"789"

@@ -14,9 +14,10 @@ from tests.unit.transfer.records import ID
 
 from p2pal.errors import CheckpointError
 from p2pal.files import locking
-from p2pal.files.locking import NotOurs, identity_of, in_use, open_locked, open_own, remove_locked, try_lock
+from p2pal.files.locking import NotOurs, identity_of, in_use, open_locked, open_private, remove_locked, try_lock
 from p2pal.files.rooted import Directory, open_root
-from p2pal.transfer.checkpoint import Dropped, decode
+from p2pal.transfer.checkpoint import Dropped
+from p2pal.transfer.checkpoint_codec import decode
 
 NAME = b"file"
 
@@ -150,7 +151,7 @@ def test_a_file_that_is_replaced_again_and_again_counts_as_in_use(
 
 
 def test_looking_whether_it_is_in_use_keeps_nobody_out_for_long(directory: Directory) -> None:
-    look = open_own(directory, NAME)
+    look = open_private(directory, NAME)
     assert not in_use(look)
     fd = open_locked(directory, NAME)  # while the other is still open
     assert in_use(look)
@@ -166,14 +167,14 @@ def test_a_file_system_without_locks_is_an_error(directory: Directory, monkeypat
     monkeypatch.setattr(locking, "try_lock", refuse)
     with pytest.raises(OSError, match="No locks"):
         open_locked(directory, NAME)
-    look = open_own(directory, NAME)
+    look = open_private(directory, NAME)
     assert not in_use(look)
     os.close(look)
 
 
 def test_a_missing_one_and_one_that_is_no_file(directory: Directory, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        open_own(directory, b"missing")
+        open_private(directory, b"missing")
     os.mkfifo(tmp_path / "fifo", 0o600)
     (tmp_path / "directory").mkdir(mode=0o700)
     for name in (b"fifo", b"directory"):

@@ -10,7 +10,8 @@ from tests.unit.transfer.records import ID, MIB, begun, entries_of, header, leav
 
 from p2pal.errors import CheckpointError
 from p2pal.files.checkpoints import Opened
-from p2pal.transfer.checkpoint import Claimed, Dropped, Listing, Record, Stopped, encode
+from p2pal.transfer.checkpoint import Claimed, Dropped, Listing, Record, Stopped
+from p2pal.transfer.checkpoint_codec import encode
 from p2pal.transfer.recall import ReceiveState
 
 
@@ -31,7 +32,7 @@ def test_trust_lasts_until_the_transfer_goes_on(kept: Kept) -> None:
     opened.journal.close()
     assert path.read_bytes() == before  # who only looked changed nothing
     opened = kept.store.open(ID, "receive")
-    assert opened.begin(5000.0)
+    assert opened.begin()
     assert state_of(opened).claims[1].trusted
     opened.journal.close()
     assert not state_of(kept.store.open(ID, "receive")).claims[1].trusted

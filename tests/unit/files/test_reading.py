@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit.files.disk import data_of, digest_of, file_entry, job_for
 
-from p2pal.files import reading
+from p2pal.files import positioned, reading
 from p2pal.files.leaves import FileLeaves
 from p2pal.files.reading import BLOCK, read_pieces
 from p2pal.transfer import ops
@@ -104,7 +104,7 @@ def test_a_read_error_is_reported(opened: Opened, monkeypatch: pytest.MonkeyPatc
     def broken(*_: object) -> bytes:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(reading, "_read_some", broken)
+    monkeypatch.setattr(reading, "read_some", broken)
     assert list(opened.read()) == [ops.ReadFailed(0, Reason.READ, "Input/output error")]
 
 
@@ -179,13 +179,13 @@ def test_what_is_wanted_comes_and_the_rest_is_only_hashed(
 def offsets_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return a list that fills with the numbers of the MiB that are read."""
     found: list[int] = []
-    read_some = reading._read_some
+    read_some = positioned.read_some
 
     def noting(fd: int, size: int, offset: int) -> bytes:
         found.append(offset // PIECE)
         return read_some(fd, size, offset)
 
-    monkeypatch.setattr(reading, "_read_some", noting)
+    monkeypatch.setattr(reading, "read_some", noting)
     return found
 
 

@@ -49,7 +49,7 @@ def test_what_is_cancelled_says_nothing_and_ends(fd: int, rehasher: Rehasher, mo
         assert go_on.wait(60)
         return os.pread(fd, size, offset)
 
-    monkeypatch.setattr(rehashing, "_read_some", slow)
+    monkeypatch.setattr(rehashing, "read_some", slow)
     rehash = rehasher.begin(fd, {0: bytes(32), 1: bytes(32)}, piece)
     assert reading.wait(60)
     rehash.cancel()
@@ -64,7 +64,7 @@ def test_what_cannot_be_read_is_not_there(fd: int, rehasher: Rehasher, monkeypat
     def broken(*_: int) -> bytes:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(rehashing, "_read_some", broken)
+    monkeypatch.setattr(rehashing, "read_some", broken)
     rehash = rehasher.begin(fd, {0: leaf(DATA[:1000])}, piece)
     rehash.future.result(60)
     assert rehash.answers() == [(0, False)]

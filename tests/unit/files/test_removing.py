@@ -14,7 +14,7 @@ from p2pal.files import removing
 from p2pal.files.locking import open_locked, try_lock
 from p2pal.files.removing import DEFAULT_TTL
 from p2pal.files.rooted import Directory
-from p2pal.transfer.checkpoint import MAGIC
+from p2pal.transfer.checkpoint_codec import MAGIC
 
 TTL = 600.0
 

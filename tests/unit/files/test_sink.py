@@ -427,7 +427,7 @@ def test_a_full_disk_fails_the_file_and_removes_its_part(tmp_path: Path, monkeyp
 
     with Disk(tmp_path, ONE) as disk:
         index = disk.begin(file_entry(b"x", b"1"))
-        monkeypatch.setattr("p2pal.files.arriving._write_some", full)
+        monkeypatch.setattr("p2pal.files.arriving.write_some", full)
         assert disk.do(ops.Write(index, 0, b"1")) == [ops.EntryFailed(index, Reason.DISK, "No space left on device")]
         assert snapshot(tmp_path) == {}
 

@@ -19,7 +19,7 @@ from tests.unit.files.loops import Runner
 from tests.unit.files.sessions import Kept
 
 from p2pal.errors import ProtocolError
-from p2pal.files import arriving, write_pump
+from p2pal.files import arriving, positioned, write_pump
 from p2pal.files.write_pump import WritePump
 from p2pal.transfer import ops
 from p2pal.transfer.checkpoint import Claimed, Record
@@ -185,11 +185,11 @@ class Full:
         self.number = number
         self.tries = 0
         self.tried = threading.Event()
-        self._write = arriving._write_some
-        monkeypatch.setattr(arriving, "_write_some", self._write_some)
+        self._write = positioned.write_some
+        monkeypatch.setattr(arriving, "write_some", self.write_some)
         monkeypatch.setattr(write_pump, "RETRY_SECONDS", 0.01)
 
-    def _write_some(self, fd: int, data: bytes | memoryview, offset: int) -> int:
+    def write_some(self, fd: int, data: bytes | memoryview, offset: int) -> int:
         """Take half of it, then nothing."""
         if not self.full:
             return self._write(fd, data, offset)

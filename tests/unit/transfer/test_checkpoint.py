@@ -21,11 +21,6 @@ from tests.unit.transfer.records import (
 
 from p2pal.errors import CheckpointError
 from p2pal.transfer.checkpoint import (
-    LEAVES,
-    LISTING,
-    MAGIC,
-    MAX_LISTED,
-    MAX_RECORD,
     Claimed,
     Declined,
     Done,
@@ -35,7 +30,6 @@ from p2pal.transfer.checkpoint import (
     Listing,
     Made,
     Moved,
-    NewerVersion,
     Place,
     Places,
     Record,
@@ -43,6 +37,14 @@ from p2pal.transfer.checkpoint import (
     Stopped,
     Top,
     Tops,
+)
+from p2pal.transfer.checkpoint_codec import (
+    LEAVES,
+    LISTING,
+    MAGIC,
+    MAX_LISTED,
+    MAX_RECORD,
+    NewerVersion,
     decode,
     encode,
     scan,
@@ -52,7 +54,7 @@ EVERY: list[Record] = [
     Places([Place(b"top", b"top (1)", "MERGE"), Place(b"a", b"a", "REPLACE", (2**64 - 1, 3), -5)]),
     Tops([Top(b"top", b"/home/top", True)]),
     listing(0, entries_of(3)),
-    SessionBegins(1.5),
+    SessionBegins(),
     begun(1),
     Claimed(1, 0, leaves(1, 2), 2, 77),
     Finishings([finishing(1), finishing(2, replaces=(4, 5))]),
@@ -129,8 +131,8 @@ def test_a_header_that_says_what_cannot_be_is_damaged(change: dict[str, object])
     "bad",
     [
         header(),  # only the first is one
-        SessionBegins(math.nan),
-        SessionBegins(1e300),
+        Leaves(1, 0, leaves(1), math.nan),
+        Leaves(1, 0, leaves(1), 1e300),
         Leaves(1, 0, leaves(1), math.inf),
         Dropped(-1),
         Dropped(2**40),

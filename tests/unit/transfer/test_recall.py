@@ -59,10 +59,10 @@ def test_a_claim_is_trusted_after_a_clean_stop_only() -> None:
     claimed: list[Record] = [begun(1), Claimed(1, 0, leaves(1))]
     assert received(*claimed, STOPPED).claims[1].trusted
     assert not received(*claimed, Stopped(1, (7, 71), MIB, 1, 1)).claims[1].trusted
-    assert not received(*claimed, STOPPED, SessionBegins(5.0)).claims[1].trusted
+    assert not received(*claimed, STOPPED, SessionBegins()).claims[1].trusted
     assert not received(*claimed, STOPPED, Claimed(1, 1, leaves(1))).claims[1].trusted
     assert not received(*claimed, STOPPED, begun(1)).claims[1].trusted
-    assert received(*claimed, SessionBegins(5.0), STOPPED).claims[1].trusted
+    assert received(*claimed, SessionBegins(), STOPPED).claims[1].trusted
     assert not received(Stopped(2, PART, 1, 1, 1)).stopped
 
 
