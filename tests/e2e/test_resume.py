@@ -237,8 +237,9 @@ def test_a_damaged_part_file_is_noticed(two: Two, tree: Path, damage: Any) -> No
         assert received.event("starting-over")["name"] == "tree/big.bin"
     two.complete(sent, received)
     tree_equal(tree, two.out / "tree")
-    # A file that cannot be gone on with starts over; of one that was edited, the edited piece alone.
-    assert (received.event("resuming")["done"] < MIB) is (damage in (_delete, _truncate))
+    if damage is not _replace:  # the new file may have the old one's inode, and is then read again
+        # A file that cannot be gone on with starts over; of one that was edited, the edited piece alone.
+        assert (received.event("resuming")["done"] < MIB) is (damage in (_delete, _truncate))
     assert (two.checkpoints("send"), two.checkpoints("receive")) == ([], [])
 
 

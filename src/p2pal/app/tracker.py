@@ -61,8 +61,11 @@ class Tracker:
 
     @property
     def complete(self) -> bool:
-        """Every entry has its end, and nobody stopped the transfer: there is nothing to go on with."""
-        return self.finished is not None and self.aborted is None and bool(self.finished.seconds)
+        """There is nothing to go on with: every entry has its end, also if somebody stopped just then."""
+        finished = self.finished
+        if finished is None or not finished.seconds:
+            return False
+        return self.aborted is None or finished.ok == len(self._manifest)
 
     def begin(self, now: float, *, files: int = 0, done: int = 0) -> None:
         """Files flow from now on: the rate counts from here. ``files`` and ``done`` bytes were there before."""
