@@ -62,6 +62,7 @@ def end_transfer(
     transfer = replace(
         transfer,
         state=state,
+        socket="",
         expired=expired,
         attempts=(),
         past=past,

@@ -98,7 +98,7 @@ def handle(transfer: Transfer, command: s.Command, now: float, limits: Limits) -
     if isinstance(command, s.Detach):
         return _detach(transfer, command, now, limits, effects), effects
     if transfer.over:
-        return _handle_over(transfer, command, now, effects), effects
+        return _handle_over(transfer, command), effects
     return _handle_live(transfer, command, now, limits, effects), effects
 
 
@@ -137,14 +137,13 @@ def _handle_live(
             assert_never(command)
 
 
-def _handle_over(transfer: Transfer, command: s.Command, now: float, effects: list[Effect]) -> Transfer:
-    """Only repeating what ended it is still acknowledged."""
+def _handle_over(transfer: Transfer, command: s.Command) -> Transfer:
+    """Only repeating what ended it is still allowed; whoever did so was told with the end."""
     repeated = (isinstance(command, s.Complete) and transfer.state is State.COMPLETED) or (
         isinstance(command, s.Delete) and transfer.state is State.ABORTED
     )
     if repeated and isinstance(command, s.Complete | s.Delete):
         _only_sender(command.who)
-        tell(effects, transfer.socket, state_of(transfer, now))
         return transfer
     raise Denied("expired" if transfer.expired else "over")
 
@@ -217,7 +216,7 @@ def _attach_receiver(
 
 def _detach(transfer: Transfer, command: s.Detach, now: float, limits: Limits, effects: list[Effect]) -> Transfer:
     if transfer.over:
-        return replace(transfer, socket="") if transfer.socket == command.socket else transfer
+        return transfer
     if command.who == SENDER:
         if transfer.socket != command.socket:
             return transfer

@@ -235,6 +235,8 @@ def test_completion_ends_everything_and_can_be_repeated() -> None:
     assert table.closed("A") == table.closed("B") == [CloseCode.OVER]
     assert s.Drop(1) in table.effects
     assert table.denied(s.Delete(SENDER)) == "over"
+    table.do(s.Complete(SENDER))
+    assert table.effects == [], "its socket was told and closed"
     table.do(s.Detach(SENDER, "A"), s.Complete(SENDER), s.Attach(SENDER, "A2"))
     assert table.told("A2") == [wire.Welcome(State.COMPLETED, 0.0, 0)]
     assert table.closed("A2") == [CloseCode.OVER]
