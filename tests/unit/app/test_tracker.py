@@ -181,6 +181,8 @@ def test_only_what_came_to_its_own_end_is_complete() -> None:
     tracker.handle(finished)
     assert tracker.complete
     tracker.handle(Aborted(Reason.CANCELLED, "", True))
+    assert tracker.complete  # stopped when all had arrived
+    tracker.handle(replace(finished, ok=3))
     assert not tracker.complete
     refused, _ = make()
     refused.handle(replace(finished, seconds=0.0))  # it never ran
