@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import threading
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from typing import Final, Protocol, TypeVar
@@ -133,17 +134,31 @@ def meeting_place(client: RendezvousClient, role: Role) -> Meet:
 
 
 async def in_thread(work: Callable[[], _T], *, undo: Callable[[_T], None]) -> _T:
-    """Do something that blocks; if nobody waits for it any more when it is done, undo it."""
-    task = asyncio.ensure_future(asyncio.to_thread(work))
+    """Do something that blocks; if nobody waits for it any more when it is done, undo it, in a thread as well.
+
+    Not even the end of the loop keeps it from being undone: that waits for the threads, but calls nobody back.
+    """
+    made: list[_T] = []
+    left = False
+    lock = threading.Lock()
+
+    def run() -> _T:
+        result = work()
+        with lock:
+            if not left:
+                made.append(result)
+                return result
+        undo(result)
+        return result
+
+    loop = asyncio.get_running_loop()
     try:
-        return await asyncio.shield(task)
+        return await loop.run_in_executor(None, run)
     except asyncio.CancelledError:
-
-        def late(done: asyncio.Future[_T]) -> None:
-            if not done.cancelled() and done.exception() is None:
-                undo(done.result())
-
-        task.add_done_callback(late)
+        with lock:
+            left = True
+        if made:
+            loop.run_in_executor(None, undo, made[0])
         raise
 
 
