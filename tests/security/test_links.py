@@ -164,7 +164,7 @@ def test_a_directory_swapped_for_a_link_between_two_files(out: Path, outside: Pa
         (out / "top" / "d").rename(out / "top" / "moved")
         (out / "top" / "d").symlink_to(outside)
         disk.file(b"top/d/victim", b"forged")
-        disk.sink._targets._tree.close()  # as if so many directories were in use that this one is opened again
+        disk.sink._targets._locator._tree.close()  # as if so many directories were in use that this one is opened again
         again = disk.file(b"top/d/new", b"forged")
         disk.seal()
         assert disk.failed[again] is Reason.EXISTS
@@ -245,7 +245,7 @@ def test_swapping_all_the_time_wins_nothing(out: Path, outside: Path) -> None:
         try:
             for number in range(300):
                 disk.file(b"top/d/victim" if number == 0 else b"top/d/%d" % number, b"forged")
-                disk.sink._targets._tree.close()
+                disk.sink._targets._locator._tree.close()
             disk.do(ops.Seal())
         finally:
             stop.set()

@@ -10,11 +10,11 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from p2pal.errors import UsageError
+from p2pal.files.checkpoint_names import DEFAULT_TTL
 
 DEFAULT_SERVER: Final = "http://localhost:8080"
 DEFAULT_STUN: Final = "stun:stun.l.google.com:19302"
 DEFAULT_WAIT: Final = 600.0
-DEFAULT_CHECKPOINT_TTL: Final = 168 * 3600.0
 MIN_CHUNK_KIB: Final = 4
 MAX_CHUNK_KIB: Final = 255
 """The engine's largest message is 256 KiB; a frame adds its headers and a 16-byte tag to the chunk."""
@@ -136,7 +136,7 @@ class SendOptions:
     chunk_kib: int = 63
     words: int = 2
     home: Path | None = None
-    checkpoint_ttl: float = DEFAULT_CHECKPOINT_TTL
+    checkpoint_ttl: float = DEFAULT_TTL
 
     def __post_init__(self) -> None:
         if not MIN_CHUNK_KIB <= self.chunk_kib <= MAX_CHUNK_KIB:
@@ -163,7 +163,7 @@ class ReceiveOptions:
     overwrite: bool = False
     verify: bool = False
     home: Path | None = None
-    checkpoint_ttl: float = DEFAULT_CHECKPOINT_TTL
+    checkpoint_ttl: float = DEFAULT_TTL
 
 
 @dataclass(frozen=True, slots=True)

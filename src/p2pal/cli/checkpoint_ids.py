@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable
 from itertools import takewhile
 from typing import Any, Final
@@ -13,12 +12,10 @@ from click.shell_completion import CompletionItem
 
 from p2pal.cli.options import quoted
 from p2pal.errors import UsageError
+from p2pal.files.checkpoint_names import CHECKPOINT_FILE, ID_PREFIX
 
 SHOWN: Final = 8
 """Characters of an id that a person sees, unless more are needed to tell it from others."""
-
-_ID: Final = re.compile("[a-z2-7]{1,26}")
-_FILE: Final = re.compile(r"([a-z2-7]{26})\.(send|receive)")
 
 
 def shortened(ids: Iterable[str]) -> dict[str, str]:
@@ -46,7 +43,7 @@ def stored(role: str | None = None) -> list[str]:
         names = os.listdir(os.path.join(home, "checkpoints"))
     except OSError:
         return []
-    found = [match for name in names if (match := _FILE.fullmatch(name))]
+    found = [match for name in names if (match := CHECKPOINT_FILE.fullmatch(name))]
     return sorted({match.group(1) for match in found if role in {None, match.group(2)}})
 
 
@@ -65,7 +62,7 @@ class CheckpointId(click.ParamType[str]):
     def convert(self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None) -> str:
         """Return it in lower case; refuse what can be none."""
         text = str(value).strip().lower()
-        if not _ID.fullmatch(text):
+        if not ID_PREFIX.fullmatch(text):
             raise UsageError(
                 f"{quoted(str(value))} is no id of a checkpoint", hint="'p2pal checkpoint list' shows the ids"
             )

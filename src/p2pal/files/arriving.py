@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import stat
 import time
 from collections.abc import Iterable
 from concurrent.futures import Future
@@ -14,6 +13,7 @@ from typing import Final
 from p2pal.errors import ProtocolError
 from p2pal.files.failures import REPLACED
 from p2pal.files.names import ON_WINDOWS
+from p2pal.files.part_files import open_left, remove_own
 from p2pal.files.positioned import write_some
 from p2pal.files.rehashing import Rehash, hash_range
 from p2pal.files.renames import Identity
@@ -350,43 +350,3 @@ class Arriving:
         fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)
-
-
-def open_left(directory: Directory, part: bytes, identity: Identity) -> int:
-    """Open a part file of an earlier session, for reading and writing.
-
-    Raises:
-        OSError: If it is another file, has other names, or may not be opened.
-    """
-    try:
-        fd = directory.open_part(part)
-    except PermissionError:  # it had got its final mode, and was stopped on the way to its name
-        reader = directory.open_read(part)
-        try:
-            _check_own(reader, identity)
-            directory.set_file_attributes(reader, part, 0o600, os.fstat(reader).st_mtime_ns)
-        finally:
-            os.close(reader)
-        fd = directory.open_part(part)
-    try:
-        _check_own(fd, identity)
-    except OSError:
-        os.close(fd)
-        raise
-    return fd
-
-
-def _check_own(fd: int, identity: Identity) -> None:
-    if not is_own(os.fstat(fd), identity):
-        raise FileNotFoundError(errno.ENOENT, REPLACED)
-
-
-def is_own(found: os.stat_result, identity: Identity) -> bool:
-    """Say whether this is that very file, under one name only."""
-    return stat.S_ISREG(found.st_mode) and (found.st_dev, found.st_ino) == identity and found.st_nlink == 1
-
-
-def remove_own(directory: Directory, part: bytes, identity: Identity) -> None:
-    """Remove a part file unless another file has its name now."""
-    if directory.has(part, identity):
-        directory.remove(part)

@@ -10,7 +10,6 @@ import builtins
 import contextlib
 import errno
 import os
-import re
 import secrets
 import time
 from collections.abc import Iterable, Iterator
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from p2pal.errors import CheckpointError
+from p2pal.files.checkpoint_names import ID_PREFIX, SHOWN_IN_HINTS
 from p2pal.files.failures import error_text
 from p2pal.files.journal import Journal, write_records
 from p2pal.files.locking import IN_USE, IN_USE_HINT, NotOurs, check_directory, identity_of, open_locked, try_lock
@@ -31,8 +31,6 @@ from p2pal.transfer.checkpoint_codec import MAGIC, decode, encode
 
 __all__ = ["Checkpoints", "Opened", "Removed", "Summary"]
 
-_PREFIX: Final = re.compile(r"[a-z2-7]{1,26}")
-_SHOWN: Final = 12
 _TRIES: Final = 16
 
 
@@ -252,7 +250,7 @@ class Checkpoints:
 def _find(directory: Directory | None, prefix: str, role: Role | None) -> list[tuple[str, Role]]:
     """Return the one transfer of which the id begins so: its roles, or the one that is asked for."""
     wanted = prefix.strip().lower()
-    if not _PREFIX.fullmatch(wanted):
+    if not ID_PREFIX.fullmatch(wanted):
         raise CheckpointError("that is no checkpoint's id: it has letters and the digits 2 to 7, at most 26")
     files = checkpoint_files(directory) if directory is not None else []
     alike = [each for each in files if each[0].startswith(wanted)]
@@ -261,7 +259,7 @@ def _find(directory: Directory | None, prefix: str, role: Role | None) -> list[t
     if not ids:
         raise _none(wanted, alike)
     if len(ids) > 1:
-        shown = ", ".join(each[:_SHOWN] for each in ids[:8]) + (", ..." if len(ids) > 8 else "")
+        shown = ", ".join(each[:SHOWN_IN_HINTS] for each in ids[:8]) + (", ..." if len(ids) > 8 else "")
         raise CheckpointError(f"more than one checkpoint begins with {wanted}: {shown}", hint="give more of the id")
     return found
 

@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from p2pal.files.failures import error_text, sink_failure
-from p2pal.files.names import TAG, check_path, part_name, part_names
+from p2pal.files.locating import Locator
+from p2pal.files.names import TAG, check_path, part_name
+from p2pal.files.part_files import find_part
 from p2pal.files.renames import Identity
-from p2pal.files.rooted import Directory, Tree, open_root, release_all
+from p2pal.files.rooted import Directory, open_root, release_all
 from p2pal.transfer.checkpoint import Begun, Finishing, Header
 from p2pal.transfer.recall import ReceiveState
 from p2pal.wire.transfer import name_text
@@ -78,16 +80,15 @@ class _Cleaning:
     def __init__(self, header: Header, state: ReceiveState, root: Directory, cleaned: Cleaned) -> None:
         self._tag = header.id[:TAG]
         self._state = state
-        self._root = root
+        self._locator = Locator(root.retain(), self._name)
         self._cleaned = cleaned
         self._changed: dict[Identity, Directory] = {}
 
     def run(self, begun: dict[int, Begun]) -> None:
-        tree = Tree(self._open_top)
         try:
             for index, file in begun.items():
                 try:
-                    self._remove(tree, file, self._state.finishing.get(index))
+                    self._remove(file, self._state.finishing.get(index))
                 except OSError as error:
                     self._cleaned.leave(file.path, sink_failure(error)[1])
             for directory in self._changed.values():
@@ -95,10 +96,7 @@ class _Cleaning:
                     directory.sync()
         finally:
             release_all(self._changed.values())
-            tree.close()
-
-    def _open_top(self, top: bytes) -> Directory:
-        return self._root.open_directory(self._name(top))
+            self._locator.close()
 
     def _name(self, top: bytes) -> bytes:
         """Return the name that a top-level entry has on disk. Raises FileNotFoundError if none was decided."""
@@ -107,15 +105,12 @@ class _Cleaning:
             raise FileNotFoundError(errno.ENOENT, "the checkpoint does not say where it is")
         return place.name
 
-    def _remove(self, tree: Tree, file: Begun, finishing: Finishing | None) -> None:
+    def _remove(self, file: Begun, finishing: Finishing | None) -> None:
         if check_path(file.path) is not None:
             self._cleaned.leave(file.path, "the checkpoint names a path that cannot be")
             return
-        parent, slash, name = file.path.rpartition(b"/")
-        if not slash:
-            name = self._name(name)
         try:
-            directory = tree.directory(parent) if slash else self._root.retain()
+            directory, name = self._locator.locate(file.path)
         except FileNotFoundError:  # its directory is gone, and the part file with it
             self._name(file.path.partition(b"/")[0])
             return
@@ -125,13 +120,12 @@ class _Cleaning:
             directory.release()
 
     def _remove_from(self, directory: Directory, name: bytes, file: Begun, finishing: Finishing | None) -> None:
-        first = part_name(self._tag, file.index)
-        part = next((name for name in part_names(self._tag, file.index) if directory.has(name, file.part)), first)
-        found = directory.status(part)
+        own_part = find_part(directory, self._tag, file.index, file.part)
+        part, found = own_part or (part_name(self._tag, file.index), None)
+        found = found or directory.status(part)
         if found is None:
             return
         identity = (found.st_dev, found.st_ino)
-        own = identity == file.part
         # The rename was an exchange, and stopped half-way: what the person agreed to lose has the part file's name.
         replaced = (
             finishing is not None
@@ -139,7 +133,7 @@ class _Cleaning:
             and finishing.part == file.part
             and directory.has(name, file.part)
         )
-        if not stat.S_ISREG(found.st_mode) or not (own or replaced):
+        if not stat.S_ISREG(found.st_mode) or not (own_part or replaced):
             self._cleaned.leave(file.path, "another file has the name of its part file")
             return
         directory.remove(part)

@@ -20,9 +20,10 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeVar
 
-from p2pal.files.arriving import Arriving, remove_own
+from p2pal.files.arriving import Arriving
 from p2pal.files.failures import REPLACED, sink_failure
 from p2pal.files.journal import Journal
+from p2pal.files.part_files import remove_own
 from p2pal.files.renames import Identity
 from p2pal.files.rooted import Directory, sync_file
 from p2pal.files.together import LEAST_FILES, sync_together

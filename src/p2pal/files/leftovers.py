@@ -9,9 +9,10 @@ import stat
 from collections.abc import Callable
 
 from p2pal.errors import ProtocolError
-from p2pal.files.arriving import Arriving, is_own
+from p2pal.files.arriving import Arriving
 from p2pal.files.failures import REPLACED
 from p2pal.files.names import check_path, part_names
+from p2pal.files.part_files import find_part, is_own
 from p2pal.files.renames import Identity
 from p2pal.files.rooted import Directory
 from p2pal.transfer.checkpoint import Begun
@@ -19,19 +20,6 @@ from p2pal.transfer.ops import Begin
 from p2pal.transfer.recall import ReceiveState
 
 Locate = Callable[[bytes], tuple[Directory, bytes]]
-
-
-def find_part(directory: Directory, tag: str, index: int, identity: Identity) -> tuple[bytes, os.stat_result] | None:
-    """Return the name under which an entry's part file stands, and its status; None if it does not.
-
-    Raises:
-        OSError: If the directory cannot be looked into.
-    """
-    for part in part_names(tag, index):
-        found = directory.status(part)
-        if found is not None and (found.st_dev, found.st_ino) == identity:
-            return part, found
-    return None
 
 
 def open_part(op: Begin, directory: Directory, tag: str, name: bytes, *, resumed: bool) -> Arriving:

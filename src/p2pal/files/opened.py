@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Final
 import msgspec
 
 from p2pal.errors import CheckpointError
+from p2pal.files.checkpoint_names import CHECKPOINT_FILE, SHOWN_IN_HINTS
 from p2pal.files.failures import error_text
 from p2pal.files.journal import Journal, read_at
 from p2pal.files.locking import open_private
@@ -22,10 +22,8 @@ from p2pal.transfer.checkpoint_codec import FINISHINGS, LEAVES, LISTING, scan
 from p2pal.transfer.recall import ReceiveState, SendState
 from p2pal.wire.transfer import Entry
 
-_SHOWN: Final = 12
 _LISTINGS: Final = frozenset((LISTING,))
 _LARGE: Final = frozenset((LISTING, LEAVES, FINISHINGS))
-_FILE: Final = re.compile(r"([a-z2-7]{26})\.(send|receive)")
 _ROLES: Final[dict[str, Role]] = {"send": "send", "receive": "receive"}
 _entries: Final = msgspec.msgpack.Decoder(list[Entry])
 
@@ -91,7 +89,7 @@ class Opened:
 
 def checkpoint_files(directory: Directory) -> list[tuple[str, Role]]:
     """Return id and role of all that has a checkpoint's name."""
-    matches = map(_FILE.fullmatch, sorted(os.fsdecode(name) for name in directory.names()))
+    matches = map(CHECKPOINT_FILE.fullmatch, sorted(os.fsdecode(name) for name in directory.names()))
     return [(match[1], _ROLES[match[2]]) for match in matches if match is not None]
 
 
@@ -104,7 +102,7 @@ def named(path: Path, error: CheckpointError) -> CheckpointError:
     """Name the file, and say what to do."""
     hint = error.hint
     if hint == CheckpointError.default_hint:
-        hint = f"'p2pal checkpoint delete {path.name[:_SHOWN]}' removes it"
+        hint = f"'p2pal checkpoint delete {path.name[:SHOWN_IN_HINTS]}' removes it"
     return CheckpointError(f"{path} cannot be used: {error.message}", hint=hint)
 
 

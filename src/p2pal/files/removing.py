@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from p2pal.errors import CheckpointError
+from p2pal.files.checkpoint_names import CHECKPOINT_FILE, DEFAULT_TTL
 from p2pal.files.cleaning import Cleaned, remove_parts
 from p2pal.files.failures import error_text
 from p2pal.files.locking import NotOurs, open_locked, remove_locked
@@ -18,13 +19,11 @@ from p2pal.transfer.checkpoint import Role
 from p2pal.transfer.checkpoint_codec import NewerVersion
 from p2pal.transfer.recall import ReceiveState
 
-DEFAULT_TTL: Final = 168 * 3600.0
-"""Seconds after which a checkpoint goes whose own time to live cannot be read."""
 STALE: Final = 3600.0
 """Seconds after which a temporary file is a crashed process's."""
 
 
-_TEMPORARY: Final = re.compile(r"\.[a-z2-7]{26}\.(send|receive)\.[0-9a-f]{16}\.tmp")
+_TEMPORARY: Final = re.compile(rf"\.{CHECKPOINT_FILE.pattern}\.[0-9a-f]{{16}}\.tmp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ def _expired(fd: int, each: str, role: Role, now: float) -> bool:
     except NewerVersion:
         return False
     except CheckpointError:
-        ttl = DEFAULT_TTL
+        ttl = DEFAULT_TTL  # its own cannot be read
     return os.fstat(fd).st_mtime + ttl <= now
 
 

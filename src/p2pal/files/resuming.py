@@ -14,15 +14,15 @@ import stat
 from collections.abc import Iterator
 from typing import Final
 
-from p2pal.files.arriving import is_own, remove_own
 from p2pal.files.finisher import untouched_file
 from p2pal.files.journal import Journal
-from p2pal.files.leftovers import find_part
+from p2pal.files.locating import Locator
 from p2pal.files.names import check_path, part_name, part_names
+from p2pal.files.part_files import find_part, is_own, remove_own
 from p2pal.files.placement import Placement
 from p2pal.files.rehashing import hash_range
 from p2pal.files.renames import Identity
-from p2pal.files.rooted import Directory, Tree, release_all
+from p2pal.files.rooted import Directory, release_all
 from p2pal.ranges import RangeSet
 from p2pal.transfer.checkpoint import Begun, Claim, Done, Finishing, Resume, Stopped
 from p2pal.transfer.manifest import Manifest
@@ -101,13 +101,7 @@ class _Survey:
         self._manifest = manifest
         self._tag = tag
         self._verify = verify
-        self._root = placement.open_root()
-        self._tree = Tree(self._open_top)
-        self._parent: bytes | None = None  # entries of one directory come one after another
-        self._directory: Directory | None = None
-
-    def _open_top(self, top: bytes) -> Directory:
-        return self._root.open_directory(self._name(top))
+        self._locator = Locator(placement.open_root(), self._name)
 
     def _name(self, top: bytes) -> bytes:
         place = self._placement.place(top)
@@ -115,33 +109,24 @@ class _Survey:
             raise FileNotFoundError
         return place.name
 
-    def _locate(self, path: bytes) -> tuple[Directory, bytes]:
-        """Return the directory, which the survey keeps, and the name of an entry.
+    @contextlib.contextmanager
+    def _at(self, path: bytes) -> Iterator[tuple[Directory, bytes]]:
+        """Reach an entry's directory; and its name there.
 
         Raises:
             OSError: If there is none.
         """
         if check_path(path) is not None:
             raise FileNotFoundError
-        parent, slash, name = path.rpartition(b"/")
-        if not slash:
-            return self._root, self._name(name)
-        if parent != self._parent or self._directory is None:
-            found = self._tree.directory(parent)
-            self._forget()
-            self._parent, self._directory = parent, found
-        return self._directory, name
-
-    def _forget(self) -> None:
-        if self._directory is not None:
-            self._directory.release()
-        self._parent = self._directory = None
+        directory, name = self._locator.locate(path)
+        try:
+            yield directory, name
+        finally:
+            directory.release()
 
     def close(self) -> None:
         """Close all directories."""
-        self._forget()
-        self._tree.close()
-        self._root.release()
+        self._locator.close()
 
     def _entries(self, ranges: RangeSet) -> Iterator[tuple[int, Entry]]:
         for start, stop in ranges:
@@ -157,7 +142,8 @@ class _Survey:
             if entry.kind is Kind.DIRECTORY:
                 continue  # it is found when it is to be made
             try:
-                problem = self._problem(index, entry)
+                with self._at(entry.path) as (directory, name):
+                    problem = self._problem(index, entry, directory, name)
             except OSError:
                 problem = GONE
             if problem is None:
@@ -166,9 +152,8 @@ class _Survey:
                 self.starts_over.append((index, problem))
         return done
 
-    def _problem(self, index: int, entry: Entry) -> str | None:
+    def _problem(self, index: int, entry: Entry, directory: Directory, name: bytes) -> str | None:
         """Say why an entry that was done is not any more."""
-        directory, name = self._locate(entry.path)
         found = directory.status(name)
         if found is None:
             return GONE
@@ -194,8 +179,7 @@ class _Survey:
             if index >= len(self._manifest) or index in self._state.done:
                 continue
             entry = self._manifest[index]
-            with contextlib.suppress(OSError):
-                directory, name = self._locate(entry.path)
+            with contextlib.suppress(OSError), self._at(entry.path) as (directory, name):
                 found = directory.status(name)
                 if found is not None and stat.S_ISREG(found.st_mode):
                     self._may_replace(entry, found)
@@ -229,8 +213,7 @@ class _Survey:
                 if index >= len(self._manifest):
                     continue
                 entry = self._manifest[index]
-                with contextlib.suppress(OSError):
-                    directory, name = self._locate(entry.path)
+                with contextlib.suppress(OSError), self._at(entry.path) as (directory, name):
                     if self._arrived(directory, name, entry, finishing):
                         if directory.identity not in directories:
                             directories[directory.identity] = directory.retain()
@@ -284,12 +267,12 @@ class _Survey:
         if entry.kind is not Kind.FILE or entry.path != begun.path:
             return PART_GONE
         size = piece_size(begun.size)
-        directory, _ = self._locate(entry.path)
-        found = find_part(directory, self._tag, begun.index, begun.part)
-        if found is None:
-            replaced = directory.status(part_name(self._tag, begun.index)) is not None
-            return PART_REPLACED if replaced else PART_GONE
-        status = found[1]
+        with self._at(entry.path) as (directory, _):
+            found = find_part(directory, self._tag, begun.index, begun.part)
+            if found is None:
+                replaced = directory.status(part_name(self._tag, begun.index)) is not None
+                return PART_REPLACED if replaced else PART_GONE
+            status = found[1]
         if not is_own(status, begun.part):
             return PART_REPLACED
         if status.st_size < _needed(begun.size, size, claim):

@@ -13,10 +13,11 @@ from collections.abc import Callable
 from p2pal.errors import ProtocolError
 from p2pal.files.failures import STANDS_THERE
 from p2pal.files.finisher import Replaceable, file_before, known_file, link_before, settle_name, untouched_file
+from p2pal.files.locating import Locator
 from p2pal.files.names import check_path, part_name
 from p2pal.files.placement import Place, Placement, Policy
 from p2pal.files.renames import Identity
-from p2pal.files.rooted import Directory, Tree
+from p2pal.files.rooted import Directory
 from p2pal.transfer.recall import ReceiveState
 from p2pal.wire.transfer import Entry, Reason
 
@@ -43,15 +44,12 @@ class Targets:
         self._placement = placement
         self._tag = tag
         self._umask = umask
-        self._tree = Tree(self._open_top, limit=32)
+        self._locator = Locator(self._root, lambda top: self._place(top).name, limit=32)
         self._refused: dict[bytes, Reason] = {}
         self._directories: set[Identity] = set()
         self._resume = resume
         self._ours: set[bytes] = set()
         self._consent_time = placement.consent_time(self._root, tag)
-
-    def _open_top(self, name: bytes) -> Directory:
-        return self._root.open_directory(self._place(name).name)
 
     def _place(self, top: bytes) -> Place:
         place = self._placement.place(top)
@@ -88,10 +86,7 @@ class Targets:
             ProtocolError: If its top-level entry was not offered.
             OSError: If its directory is missing, a link, or no directory.
         """
-        parent, slash, name = path.rpartition(b"/")
-        if not slash:
-            return self._root.retain(), self._place(name).name
-        return self._tree.directory(parent), name
+        return self._locator.locate(path)
 
     def replaceable(self, index: int, path: bytes) -> Replaceable | None:
         """Return which file may be replaced by this entry; None if none may."""
@@ -229,7 +224,7 @@ class Targets:
         Raises:
             OSError: If it cannot be done.
         """
-        directory = self._tree.directory(entry.path)
+        directory = self._locator.directory(entry.path)
         try:
             directory.set_attributes(entry.mode & 0o777 & ~self._umask, entry.mtime_ns)
             parent, _ = self.locate(entry.path)
@@ -240,5 +235,4 @@ class Targets:
 
     def close(self) -> None:
         """Close all directories."""
-        self._tree.close()
-        self._root.release()
+        self._locator.close()

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from tests.unit.files.disk import TAG, file_entry
 
-from p2pal.files.leftovers import Leftovers, find_part, open_part
+from p2pal.files.leftovers import Leftovers, open_part
 from p2pal.files.names import part_name, part_names
+from p2pal.files.part_files import find_part
 from p2pal.files.rooted import Directory, open_root
 from p2pal.transfer.ops import Begin
 
