@@ -182,19 +182,20 @@ class _Receive(Shell):
             self._emit(StartingOver(reason=UNKNOWN))
             return False
         header, proof = known
-        if self._decide is not None and offer.total > header.total:
-            # What was agreed to was less; whether it fits is not the only question.
-            self._emit(_described(offer))
-            if not (await self._decide(_described(offer), [])).accept:
-                self._refuse(Reason.DECLINED)
-                return True
         look = partial(recall, header, proof, self._machine, self._options, self._disk_full)
         found = await in_thread(look, undo=_let_go)
         if isinstance(found, str):
             self._emit(StartingOver(reason=found))
             return False
         self._journal = found.journal
-        self._emit(_described(offer))
+        offered = _described(offer)
+        self._emit(offered)
+        # What was agreed to was less: whether it fits is not the only question.
+        if self._decide is not None and offer.total > header.total:
+            decision = await self._decide(offered, [])
+            if not decision.accept:
+                self._refuse(Reason.DECLINED)
+                return True
         for name, reason in found.restarts:
             self._emit(StartingOver(reason=reason, name=name))
         sink = await in_thread(found.open_sink, undo=Sink.close)
