@@ -111,7 +111,7 @@ def test_a_stopped_transfer_goes_on(two: Two, tree: Path, number: signal.Signals
         assert event["id"] == ident
         assert event["done"] >= STOP_AT - MIB
     two.complete(sent, received)
-    tree_equal(tree, two.out / "tree")
+    assert tree_equal(tree, two.out / "tree")
     # What was complete is not sent again, and is not reported again.
     assert received.event("file")["name"] == "tree/big.bin"
     two.nothing_left()
@@ -140,7 +140,7 @@ def test_a_killed_receiver_joins_again_with_the_same_code(two: Two, tree: Path) 
     again = two.receive(code, "-out", two.out)
     assert again.event("resuming")["done"] > 0
     two.complete(sent, again)
-    tree_equal(tree, two.out / "tree")
+    assert tree_equal(tree, two.out / "tree")
     assert sent.kinds.count("code") == 1
     two.nothing_left()
 
@@ -152,7 +152,7 @@ def test_after_a_kill_little_is_sent_again(two: Two, tmp_path: Path, by: str) ->
     sent, received = two.resumed(ident)
     assert received.event("resuming")["done"] >= 100 * MIB - UNSYNCED
     two.complete(sent, received)
-    tree_equal(big, two.out / "big")
+    assert tree_equal(big, two.out / "big")
     two.nothing_left()
 
 
@@ -180,7 +180,7 @@ def test_changed_pieces_alone_travel(two: Two, tmp_path: Path) -> None:
     assert sent.event("resuming")["changed"] == 1
     here = received.event("resuming")["done"]
     two.complete(sent, received)
-    tree_equal(big, two.out / "big")
+    assert tree_equal(big, two.out / "big")
     moved = received.event("summary")["total"] - here
     assert moved <= 60 * MIB - here + 4 * MIB
     two.nothing_left()
@@ -192,7 +192,7 @@ def test_a_file_of_another_size_is_never_mixed(two: Two, tmp_path: Path, size: i
     ident = two.stopped(big, after=30 * MIB)
     write(big, content(size * MIB, 7))
     two.complete(*two.resumed(ident))
-    tree_equal(big, two.out / "big")
+    assert tree_equal(big, two.out / "big")
     two.nothing_left()
 
 
@@ -236,7 +236,7 @@ def test_a_damaged_part_file_is_noticed(two: Two, tree: Path, damage: Any) -> No
     if damage in (_delete, _truncate):
         assert received.event("starting-over")["name"] == "tree/big.bin"
     two.complete(sent, received)
-    tree_equal(tree, two.out / "tree")
+    assert tree_equal(tree, two.out / "tree")
     if damage is not _replace:  # the new file may have the old one's inode, and is then read again
         # A file that cannot be gone on with starts over; of one that was edited, the edited piece alone.
         assert (received.event("resuming")["done"] < MIB) is (damage in (_delete, _truncate))
@@ -256,7 +256,7 @@ def test_verify_reads_and_repairs(two: Two, tree: Path) -> None:
         os.utime(file, ns=(found.st_atime_ns, found.st_mtime_ns))
     sent, received = two.resumed(ident, "--verify")
     two.complete(sent, received)
-    tree_equal(tree, two.out / "tree")
+    assert tree_equal(tree, two.out / "tree")
     two.nothing_left()
 
 
@@ -277,7 +277,7 @@ def test_a_damaged_checkpoint_is_told_and_nothing_else_suffers(two: Two, tree: P
         sent, received = two.resumed(ident, "-out", two.out)
         received.event("starting-over")
         two.complete(sent, received)
-        tree_equal(tree, two.out / "tree (1)")
+        assert tree_equal(tree, two.out / "tree (1)")
 
 
 def test_the_directory_was_moved(two: Two, tree: Path, tmp_path: Path) -> None:
@@ -287,7 +287,7 @@ def test_the_directory_was_moved(two: Two, tree: Path, tmp_path: Path) -> None:
     two.out.mkdir()
     sent, received = two.resumed(ident, "-out", moved)
     two.complete(sent, received)
-    tree_equal(tree, moved / "tree")
+    assert tree_equal(tree, moved / "tree")
 
 
 def test_another_directory_is_refused_with_what_to_do(two: Two, tree: Path, tmp_path: Path) -> None:
@@ -302,7 +302,7 @@ def test_another_directory_is_refused_with_what_to_do(two: Two, tree: Path, tmp_
     sent.wait()
     assert os.listdir(other) == []
     two.complete(*two.resumed(ident))
-    tree_equal(tree, two.out / "tree")
+    assert tree_equal(tree, two.out / "tree")
 
 
 def test_two_processes_do_not_share_a_checkpoint(two: Two, tree: Path) -> None:
@@ -328,11 +328,11 @@ def test_someone_else_with_the_new_code_gets_it_from_the_start(two: Two, tree: P
     received.event("starting-over")
     sent.event("starting-over")
     two.complete(sent, received)
-    tree_equal(tree, elsewhere / "tree")
+    assert tree_equal(tree, elsewhere / "tree")
     assert {path: path.read_bytes() for path in (two.homes["receive"] / "checkpoints").iterdir()} == before
     # The first receiver's sender still has its checkpoint, and both can go on.
     two.complete(*two.resumed(ident))
-    tree_equal(tree, two.out / "tree")
+    assert tree_equal(tree, two.out / "tree")
 
 
 class SmallDisk:
@@ -395,7 +395,7 @@ def test_a_target_that_is_taken_away_saves_the_transfer(two: Two, tmp_path: Path
     assert sent.kinds[-2:] == ["saved", "error"]
     assert not (two.out / "tree").exists()
     two.complete(*two.resumed(two.checkpoints("send")[0]["id"]))
-    tree_equal(source, two.out / "tree")
+    assert tree_equal(source, two.out / "tree")
 
 
 @pytest.mark.slow
@@ -415,7 +415,7 @@ def test_a_process_that_slept_goes_on(two: Two, tmp_path: Path, side: str) -> No
     sleeper.signal(signal.SIGCONT)
     gate.open()
     two.complete(sent, received)
-    tree_equal(source, two.out / "big")
+    assert tree_equal(source, two.out / "big")
     assert sent.kinds.count("accepted") == received.kinds.count("accepted") == 1
 
 

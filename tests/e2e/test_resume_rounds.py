@@ -144,7 +144,7 @@ class Saga:
         if not self.complete:
             codes = self.received.wait(90), self.sent.wait(30)
             assert codes == (0, 0), f"{self.log}\n{self.received.said}\n{self.sent.said}"
-        tree_equal(self.source, self.out / self.source.name)
+        assert tree_equal(self.source, self.out / self.source.name)
         assert leftovers(self.out) == []
         assert os.listdir(self.out) == [self.source.name]
         assert not any((self.home / "sender" / "checkpoints").iterdir())

@@ -96,8 +96,9 @@ class Silence(Event, frozen=True, tag="silence"):
 class Waiting(Event, frozen=True, tag="waiting"):
     """Nothing moves until something comes back.
 
-    After ``seconds`` more this side gives up and saves a checkpoint, or never (None). ``what`` is ``network`` (this side reaches no server), ``peer`` (the other side does not), ``disk`` (this side's is
-    full), ``peer-disk`` (the other's is); an empty ``what`` says that it goes on.
+    After ``seconds`` more this side gives up and saves a checkpoint, or never (None). ``what`` is ``network`` (this
+    side reaches no server), ``peer`` (the other side does not), ``disk`` (this side's is full), ``peer-disk`` (the
+    other's is); an empty ``what`` says that it goes on.
     """
 
     what: Literal["network", "peer", "disk", "peer-disk", ""]
