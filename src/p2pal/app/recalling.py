@@ -15,6 +15,7 @@ from p2pal.crypto.keys import Role, checkpoint_id, resume_proof
 from p2pal.errors import CheckpointError, DiskError
 from p2pal.files.checkpoints import Checkpoints, Opened
 from p2pal.files.journal import Journal
+from p2pal.files.names import TAG
 from p2pal.files.placement import Placement
 from p2pal.files.resuming import survey
 from p2pal.files.sink import Sink
@@ -42,7 +43,7 @@ def remember(
         DiskError: If the directory that is written into cannot be made or used.
     """
     manifest = machine.manifest
-    tag = checkpoint_id(resume_key, machine.transfer_id)[:SHOWN]
+    tag = checkpoint_id(resume_key, machine.transfer_id)[:TAG]
     target = placement.target(tag)
     header = make_header(
         "receive",
@@ -101,7 +102,7 @@ class Recalled:
 
     def open_sink(self) -> Sink:
         """Open the disk. Blocks."""
-        return Sink(self._placement, self.header.id[:SHOWN], journal=self.journal, resume=self._state)
+        return Sink(self._placement, self.header.id[:TAG], journal=self.journal, resume=self._state)
 
 
 def find(machine: Receiver, transcript: bytes, options: ReceiveOptions) -> tuple[Header, bytes] | None:
@@ -163,7 +164,7 @@ def _survey(
     root = _root(header, header.target, state, options.out)
     placement = Placement.restored(root, header.target.identity, state.places, header.target.consent_ns)
     resume, restarts = survey(
-        state, placement, manifest, header.id[:SHOWN], verify=options.verify, journal=opened.journal
+        state, placement, manifest, header.id[:TAG], verify=options.verify, journal=opened.journal
     )
     try:
         placement.check_space(max(0, manifest.total - _bytes_here(resume, manifest)))

@@ -17,13 +17,13 @@ from p2pal.files.source import Source
 from p2pal.transfer.checkpoint import VERSION, Header, Leaves, Listing, Moved, Record, Role, Target
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.ops import PieceRead, SourceResult
+from p2pal.transfer.pieces import LEAF_BYTES
 
 SHOWN: Final = 8
 """Characters of a checkpoint's id that people see; any unique prefix will do."""
 
 MAX_NAMES: Final = 16
 FLUSH_SECONDS: Final = 0.5
-_LEAF: Final = 32
 
 UNWRITABLE: Final = "the checkpoint cannot be written any more"
 
@@ -188,7 +188,7 @@ class _Run:
 
     @property
     def next(self) -> int:
-        return self.first + len(self.leaves) // _LEAF
+        return self.first + len(self.leaves) // LEAF_BYTES
 
 
 async def _next(records: Iterator[Listing]) -> Listing | None:

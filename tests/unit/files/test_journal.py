@@ -196,6 +196,51 @@ def test_a_sync_that_takes_long_keeps_nobody_from_writing(kept: Kept, monkeypatc
     assert on_disk(journal) == [Dropped(1), Dropped(2)]
 
 
+def test_who_is_durable_already_does_not_sync_because_others_went_on(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = kept.create()
+    entered, go_on = threading.Semaphore(0), threading.Semaphore(0)
+    syncs = []
+
+    def sync(_: int) -> None:
+        syncs.append(1)
+        entered.release()
+        assert go_on.acquire(timeout=30)
+
+    monkeypatch.setattr(journals, "_sync_data", sync)
+    answers: list[bool] = []
+    waiting = journal._syncing
+    first = threading.Thread(target=lambda: answers.append(journal.write(Dropped(1), durable=True)))
+    first.start()
+    assert entered.acquire(timeout=30)
+    journal.write(Dropped(2))
+    go_on.release()
+    first.join(30)
+    assert answers == [True]
+    end = journal._synced
+    journal.write(Dropped(3))
+    assert journal._sync(end)  # what is wanted is durable; others have gone on since
+    assert syncs == [1]
+    assert not waiting.locked()
+    go_on.release()
+    assert journal.sync()
+    assert syncs == [1, 1]
+
+
+def test_what_a_failed_sync_took_back_is_not_called_durable(kept: Kept, faults: Faults) -> None:
+    journal = kept.create()
+    journal.write(Dropped(1))
+    end = journal._end
+    faults.sync_fails = True
+    assert not journal.sync()
+    faults.sync_fails = False
+    assert not journal._sync(end)
+    assert journal.sync()
+    assert journal._sync(end)
+    assert on_disk(journal) == [Dropped(1)]
+
+
 def test_a_closed_or_removed_one_takes_nothing(kept: Kept) -> None:
     journal = kept.create()
     journal.remove()
