@@ -183,6 +183,10 @@ class SendStream(Stream):
             self._log.flush(now, self.tracker.arrived, self.tracker.files_done)
 
     async def _close(self, peer: Peer) -> None:
+        if self._leading and self.tracker.complete:
+            # Before the receiver hears that we know: it forgets the transfer then, and must not be asked for it again.
+            await self._log.ready(None)
+            await self._log.remove()
         await peer.close()
 
     def _credit(self) -> None:

@@ -57,9 +57,9 @@ class LaneState:
     """
 
     __slots__ = (
-        "_asked_counter", "_data_at", "_data_counter", "_half_frame", "_heard", "_owed", "_ping_at", "_ping_number", "_silent_next",
-        "ack_at", "ack_now", "check_at", "close_now", "congestion", "flight", "id", "ping_now", "pongs", "received",
-        "sent", "up",
+        "_asked_counter", "_data_at", "_data_counter", "_half_frame", "_heard", "_owed", "_ping_at", "_ping_number",
+        "_silent_next", "ack_at", "ack_now", "check_at", "close_now", "congestion", "flight", "id", "ping_now",
+        "pongs", "received", "sent", "up",
     )  # fmt: skip
 
     def __init__(self, lane_id: int, congestion: Congestion | None, max_frame: int, now: float) -> None:
