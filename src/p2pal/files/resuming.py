@@ -27,6 +27,7 @@ from p2pal.ranges import RangeSet
 from p2pal.transfer.checkpoint import Begun, Claim, Done, Finishing, Resume, Stopped
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.pieces import LeafHasher, file_digest, piece_count, piece_size
+from p2pal.transfer.placed import Placed
 from p2pal.transfer.recall import ReceiveState
 from p2pal.wire.transfer import Entry, Kind
 
@@ -206,6 +207,7 @@ class _Survey:
     def look_at_finishing(self) -> RangeSet:
         """Return which of the entries that were about to get their names have them, durably."""
         late = RangeSet()
+        begun = self._state.begun
         directories: dict[Identity, Directory] = {}
         arrived: list[tuple[int, Directory]] = []
         try:
@@ -214,7 +216,7 @@ class _Survey:
                     continue
                 entry = self._manifest[index]
                 with contextlib.suppress(OSError), self._at(entry.path) as (directory, name):
-                    if self._arrived(directory, name, entry, finishing):
+                    if self._arrived(directory, name, entry, finishing, begun.get(index)):
                         if directory.identity not in directories:
                             directories[directory.identity] = directory.retain()
                         arrived.append((index, directories[directory.identity]))
@@ -226,13 +228,22 @@ class _Survey:
             release_all(directories.values())
         return late
 
-    def _arrived(self, directory: Directory, name: bytes, entry: Entry, finishing: Finishing) -> bool:
-        """Say whether a file has its name, and remove what the renaming may have left."""
+    def _arrived(
+        self, directory: Directory, name: bytes, entry: Entry, finishing: Finishing, begun: Begun | None
+    ) -> bool:
+        """Say whether a file has its name, and remove what the renaming may have left.
+
+        The inode alone could be that of a younger file: numbers are used again at once when a file is deleted.
+        """
         wanted = {Kind.FILE: stat.S_ISREG, Kind.LINK: stat.S_ISLNK}.get(entry.kind)
         found = directory.status(name)
         if wanted is None:
             return False
         if found is not None and wanted(found.st_mode) and (found.st_dev, found.st_ino) == finishing.part:
+            if entry.kind is Kind.FILE and (
+                begun is None or not untouched_file(Placed(begun.size, begun.mtime_ns, finishing.digest))(found)
+            ):
+                return False
             for part in part_names(self._tag, finishing.index):
                 # An exchange leaves the older file, a link under a new name the file itself.
                 for own in (finishing.part, finishing.replaces):
