@@ -115,6 +115,7 @@ class _Send(Shell):
         self._manifest: Manifest
         self._transfer_id = b""
         self._resume_key = b""  # of the receiver that agreed, once one has
+        self._agreed = False  # somebody did, under this code
         # The stream that counts, and the next one once it has proved itself.
         self._current: SendStream | None = None
         self._successor: tuple[SendStream, asyncio.Task[None]] | None = None
@@ -203,6 +204,7 @@ class _Send(Shell):
 
     def _started(self, started: Started) -> None:
         """The receiver of the stream that counts has agreed: remember it, and report."""
+        self._agreed = True
         stream, manifest = self._current, self._manifest
         assert stream is not None  # noqa: S101 - for the type checker
         assert stream.peer is not None  # noqa: S101
@@ -373,7 +375,7 @@ class _Send(Shell):
         if current is None or current.finished or not current.machine.listed:
             return False  # the list of files is not complete, or all is over
         # Before anyone agreed there is nobody whose place it could be.
-        pinned = current.started is not None
+        pinned = self._agreed
         machine = current.machine.successor(monotonic(), pinned=pinned)
         self._prove(machine, met)
         stream = self._new_stream(machine, leading=False)
