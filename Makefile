@@ -4,8 +4,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-# Two workers: most tests wait for processes, and small machines have two cores.
-WORKERS ?= 2
+# Four workers, also on the two cores of a small machine: the slow tests wait for processes and silences.
+WORKERS ?= 4
 SOAK ?= 32
 
 .DEFAULT_GOAL := help
@@ -40,19 +40,19 @@ demo: $(VENV)/.run
 
 test: $(VENV)/.dev
 	@sh scripts/system.sh
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test_integration: $(VENV)/.dev
 	@sh scripts/system.sh
-	$(BIN)/python -m pytest -n $(WORKERS) tests/e2e
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/e2e
 
 test_resume: $(VENV)/.dev
 	@sh scripts/system.sh
-	P2PAL_SOAK=$(SOAK) $(BIN)/python -m pytest -n $(WORKERS) tests/e2e/test_resume.py tests/e2e/test_resume_rounds.py
+	P2PAL_SOAK=$(SOAK) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/e2e/test_resume.py tests/e2e/test_resume_rounds.py
 
 test_reconnect: $(VENV)/.dev
 	@sh scripts/system.sh
-	$(BIN)/python -m pytest -n $(WORKERS) tests/network
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/network
 
 test_coverage: $(VENV)/.dev
 	@sh scripts/system.sh

@@ -59,13 +59,16 @@ class Saga:
         assert len(found) == 1, listing.said
         return str(found[0])
 
+    @property
+    def remembered(self) -> bool:
+        """Whether the sender has a checkpoint."""
+        place = self.home / "sender" / "checkpoints"
+        return place.is_dir() and any(place.iterdir())
+
     def begin_session(self) -> None:
         """Start whichever side is not running."""
         if self.sent is None:
-            fresh = not (self.home / "sender" / "checkpoints").is_dir() or not any(
-                (self.home / "sender" / "checkpoints").iterdir()
-            )
-            what = ["-r", self.source] if fresh else ["--resume", self.checkpoint()]
+            what = ["--resume", self.checkpoint()] if self.remembered else ["-r", self.source]
             self.sent = self.commands.send(*what, "--json", env=self.side("sender"))
             self.code = self.sent.code()
         self.received = self.commands.receive(
@@ -136,6 +139,9 @@ class Saga:
                 side.signal(signal.SIGINT)
             code = side.wait(10)
             assert code in (0, 5, 130, -signal.SIGKILL), side.said
+        if self.last_done and not self.remembered:
+            self.complete = True  # the sender knew that all had arrived, and forgot it before it could say so
+            return
         self.sent = self.received = None
 
     def finish(self) -> None:
