@@ -64,7 +64,7 @@ def test_a_stopped_transfer_leaves_the_terminal_usable(
     assert "p2pal: stopped" in screen.text
     assert "Stopping: saving what is here (once more to stop at once)" in screen.text
     saved = next(index for index, line in enumerate(screen.lines) if line.startswith("Saved at "))
-    assert re.fullmatch(r"Saved at \d+%\. To go on, the sender types:", screen.lines[saved])
+    assert re.fullmatch(r"Saved at \d+%\. To go on, the sender types, as on its screen:", screen.lines[saved])
     assert re.fullmatch(r"p2pal send --resume [a-z2-7]{8}", screen.lines[saved + 1])
     assert screen.lines[saved + 2] == "and then here, with the new code:"
     assert re.fullmatch(r"p2pal recv -server http://127\.0\.0\.1:\d+ NEWCODE", screen.lines[saved + 3])

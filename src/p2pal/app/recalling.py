@@ -80,6 +80,7 @@ class Recalled:
         resume: Where the machine goes on.
         proof: Ours.
         restarts: Files that start over, and why.
+        done: Bytes that are here.
     """
 
     header: Header
@@ -87,6 +88,7 @@ class Recalled:
     resume: Resume
     proof: bytes
     restarts: list[tuple[str, str]]
+    done: int
     _placement: Placement
     _state: ReceiveState
 
@@ -94,6 +96,13 @@ class Recalled:
     def root(self) -> Path:
         """The directory that is written into."""
         return self._placement.root
+
+    @property
+    def moved_to(self) -> Path | None:
+        """The directory that is written into, if it has another name than the checkpoint says."""
+        target = self.header.target
+        root = self._placement.root
+        return None if target is not None and os.fsencode(root) == target.root else root
 
     @property
     def renamed(self) -> dict[str, str]:
@@ -167,13 +176,14 @@ def _survey(
         state, placement, manifest, header.id[:TAG], verify=options.verify, journal=opened.journal
     )
     try:
-        placement.check_space(max(0, manifest.total - _bytes_here(resume, manifest)))
+        done = _bytes_here(resume, manifest)
+        placement.check_space(max(0, manifest.total - done))
     except DiskError:
         disk_full()
         raise
     opened.begin()
     named = [(manifest[index].name, reason) for index, reason in restarts]
-    return Recalled(header, opened.journal, resume, proof, named, placement, state)
+    return Recalled(header, opened.journal, resume, proof, named, done, placement, state)
 
 
 def _bytes_here(resume: Resume, manifest: Manifest) -> int:

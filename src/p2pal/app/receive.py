@@ -82,6 +82,8 @@ class _Receive(Shell):
         self._finding: asyncio.Task[tuple[Header, bytes] | None] | None = None
         self._consenting: asyncio.Task[None] | None = None
         self._journal: Journal | None = None
+        self._done_before = 0  # bytes that were here when it was opened
+        self._moved_to: Path | None = None
         self._problem: P2palError | None = None  # ours: what the other side hears of it says less
         self._disk_reason = Reason.PERMISSION  # what the sender hears if the disk refuses before the first byte
 
@@ -187,7 +189,7 @@ class _Receive(Shell):
         if isinstance(found, str):
             self._emit(StartingOver(reason=found))
             return False
-        self._journal = found.journal
+        self._journal, self._done_before, self._moved_to = found.journal, found.done, found.moved_to
         offered = _described(offer)
         self._emit(offered)
         # What was agreed to was less: whether it fits is not the only question.
@@ -284,7 +286,8 @@ class _Receive(Shell):
         if journal.failed:
             self._emit(Unsaved(reason=UNWRITABLE))
             return None
-        return saved(journal, "receive", self._connect.shown_server, min(tracker.done, tracker.total), tracker.total)
+        done = tracker.done or self._done_before
+        return saved(journal, "receive", self._connect.shown_server, done, tracker.total, self._moved_to)
 
 
 def _let_go(found: Recalled | str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -61,9 +62,21 @@ def make_header(
     )
 
 
-def saved(journal: Journal, role: Role, server: str, done: int, total: int) -> Saved:
-    """Return the event that tells how to go on; ``server`` is the URL as it may be shown."""
-    return Saved(id=journal.id, command=resume_command(role, journal.id[:SHOWN], server), done=done, total=total)
+def saved(journal: Journal, role: Role, server: str, done: int, total: int, out: Path | None = None) -> Saved:
+    """Return the event that tells how to go on.
+
+    Args:
+        journal: The checkpoint.
+        role: Whose it is.
+        server: The URL as it may be shown.
+        done: Bytes that are at the receiver.
+        total: Bytes of the transfer.
+        out: The directory to name, where the checkpoint's own is not the right one any more.
+    """
+    command = resume_command(role, journal.id[:SHOWN], server)
+    if out is not None:
+        command += f" -out {shlex.quote(str(out))}"
+    return Saved(id=journal.id, command=command, done=min(done, total), total=total)
 
 
 class SendLog:
@@ -101,10 +114,16 @@ class SendLog:
             shape=manifest.digest(),
             skip_errors=skip_errors,
         )
-        self._making = asyncio.create_task(self._make(self._making, source, manifest, header))
+        earlier, self.journal = self.journal, None
+        self._making = asyncio.create_task(self._make(self._making, earlier, source, manifest, header))
 
     async def _make(
-        self, before: asyncio.Task[None] | None, source: Source, manifest: Manifest, header: Header
+        self,
+        before: asyncio.Task[None] | None,
+        earlier: Journal | None,
+        source: Source,
+        manifest: Manifest,
+        header: Header,
     ) -> None:
         loop = asyncio.get_running_loop()
 
@@ -115,9 +134,11 @@ class SendLog:
             while (record := asyncio.run_coroutine_threadsafe(_next(listing), loop).result()) is not None:
                 yield record
 
+        if earlier is not None:
+            await asyncio.to_thread(earlier.close)
         if before is not None:
             await before
-        await self.close()
+            await self.close()
         try:
             self.journal = await asyncio.to_thread(Checkpoints(self._home).create, header, records())
         except DiskError as error:

@@ -115,6 +115,7 @@ class _Send(Shell):
         self._manifest: Manifest
         self._transfer_id = b""
         self._resume_key = b""  # of the receiver that agreed, once one has
+        self._done_before = 0  # bytes that were at the receiver when the checkpoint was opened
         self._agreed = False  # somebody did, under this code
         # The stream that counts, and the next one once it has proved itself.
         self._current: SendStream | None = None
@@ -165,6 +166,7 @@ class _Send(Shell):
         state = opened.state
         if not isinstance(state, SendState):
             raise CheckpointError("the checkpoint is not a sender's")
+        self._done_before = state.done
         return Source.restored(state.tops, opened.listing(), state.leaves, state.leaves_at)
 
     # Streams
@@ -436,9 +438,11 @@ class _Send(Shell):
         if tracker.complete:
             await log.remove()
             return None
-        log.flush(monotonic(), tracker.arrived, tracker.files_done, final=True)
+        if stream.started is not None:
+            log.flush(monotonic(), tracker.arrived, tracker.files_done, final=True)
         total = self._header.total if self._header is not None else tracker.total
-        event = saved(journal, "send", self._connect.shown_server, min(tracker.arrived, total), total)
+        done = self._done_before if stream.started is None else tracker.arrived
+        event = saved(journal, "send", self._connect.shown_server, done, total)
         await log.close()
         return event if not journal.failed else None
 

@@ -179,7 +179,7 @@ class SendStream(Stream):
             self._machine.handle_timeout(now, on_way)
             self.drain()
         self.tracker.progress(now, on_way)
-        if self._leading:
+        if self._leading and self.started is not None:
             self._log.flush(now, self.tracker.arrived, self.tracker.files_done)
 
     async def _close(self, peer: Peer) -> None:

@@ -25,8 +25,12 @@ _WAITING: Final = {
 
 UNPROVEN: Final = (
     "Someone who knows the code, but is not the one from before,",
-    "wants the files from the start",
+    "wants the files from the start, in the place of the other",
 )
+
+REFUSED: Final = "Refused; still waiting for the one from before"
+
+JOIN_AGAIN: Final = "If it was stopped: the same recv command there goes on"
 
 
 def reconnecting(event: events.Reconnecting, *, connected: bool) -> str:
@@ -92,7 +96,7 @@ def saved(event: events.Saved, role: events.Role) -> list[str]:
     if role == "send":
         return [f"{at}:", command]
     return [
-        f"{at}, the sender types:",
+        f"{at}, the sender types, as on its screen:",
         f"p2pal send --resume {safe(event.id[:8])}",
         "and then here, with the new code:",
         command,

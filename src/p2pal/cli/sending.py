@@ -99,8 +99,12 @@ async def admitted(prompter: Prompter, board: Board) -> bool:
     try:
         for line in phrases.UNPROVEN:
             prompter.say(line)
-        return await prompter.confirm("Send to them?", default=False)
+        admit = await prompter.confirm("Send to them?", default=False)
+        if not admit:
+            prompter.say(phrases.REFUSED)
     except Refused:  # the input ended: nobody said yes
         return False
+    else:
+        return admit
     finally:
         board.go_on()

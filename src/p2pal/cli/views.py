@@ -154,6 +154,8 @@ class _HumanView:
             case events.Waiting() if event.what != self._waiting:
                 self._waiting = event.what
                 self._board.note(phrases.waiting(event))
+                if event.what == "peer" and self.role == "send":
+                    self._board.note(phrases.JOIN_AGAIN)
             case events.Resuming():
                 self._notes(phrases.resuming(event, self.role, self._files))
                 self._flow(event.total, event.done)

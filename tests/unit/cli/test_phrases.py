@@ -71,7 +71,7 @@ def test_saved_gives_commands_that_can_be_copied() -> None:
     assert phrases.saved(event, "send") == ["Saved at 42%. To go on:", command]
     event = events.Saved(id="k7x2m2qa" + "a" * 18, command="p2pal recv NEWCODE", done=0, total=0)
     assert phrases.saved(event, "receive") == [
-        "Saved at 100%. To go on, the sender types:",
+        "Saved at 100%. To go on, the sender types, as on its screen:",
         "p2pal send --resume k7x2m2qa",
         "and then here, with the new code:",
         "p2pal recv NEWCODE",

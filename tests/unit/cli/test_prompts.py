@@ -274,8 +274,11 @@ async def test_a_stranger_who_knows_the_code_gets_nothing_unless_a_person_says_s
     assert answer is yes
     assert board.told == ["pause", "go on"]
     assert keyboard.screen.getvalue().startswith(
-        "Someone who knows the code, but is not the one from before,\nwants the files from the start\nSend to them?"
+        "Someone who knows the code, but is not the one from before,\n"
+        "wants the files from the start, in the place of the other\nSend to them?"
     )
+    refused = "Refused; still waiting for the one from before" in keyboard.screen.getvalue()
+    assert refused is (not yes and typed != "\x04")
 
 
 @on_loop

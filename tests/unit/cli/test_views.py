@@ -308,8 +308,10 @@ async def test_a_sender_goes_on_and_is_stopped() -> None:
         "The other side's disk is full; waiting up to 10:00",
         "Going on",
         "The other side is offline; waiting",
+        "If it was stopped: the same recv command there goes on",
         "Reconnected",
         "The other side is offline; waiting",
+        "If it was stopped: the same recv command there goes on",
         "report.pdf starts over: it changed",
         "42%, 966.0 kB of 2.3 MB, 1.0 MB/s, -:-- left, 0 of 1 file, direct, host udp",
         "Saved at 42%. To go on:",
@@ -354,7 +356,7 @@ async def test_a_receiver_is_told_what_both_sides_type() -> None:
         await play(ReceiverView(screen.writer, screen.board, Path()), screen, [stopped, saved], PeerLost("gone"))
     assert screen.out[0] == "Stopped after 2.3 MB; 2 files are complete"
     assert screen.err == [
-        "Saved at 50%. To go on, the sender types:",
+        "Saved at 50%. To go on, the sender types, as on its screen:",
         "p2pal send --resume k7x2m2qa",
         "and then here, with the new code:",
         "p2pal recv NEWCODE",
@@ -376,7 +378,7 @@ def test_who_cannot_prove_to_be_the_receiver_is_refused_aloud_where_nobody_is_as
     SenderView(screen.writer, screen.board, 300.0, asking=asking).show(events.Unproven())
     refused = [
         "Someone who knows the code, but is not the one from before,",
-        "wants the files from the start",
+        "wants the files from the start, in the place of the other",
         "and was refused: there is nobody to ask",
     ]
     assert screen.err == ([] if asking else refused)
