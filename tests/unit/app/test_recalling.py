@@ -36,7 +36,7 @@ from p2pal.app.recalling import OTHER_OFFER, UNKNOWN, Recalled, find, recall, re
 from p2pal.app.send import _Send
 from p2pal.crypto.keys import Role as Side
 from p2pal.crypto.keys import checkpoint_id, resume_proof
-from p2pal.errors import CheckpointError, DiskError, PeerError, PeerLost
+from p2pal.errors import CheckpointError, DiskError, PeerError, PeerLost, Refused
 from p2pal.files.checkpoints import Checkpoints
 from p2pal.files.placement import plan
 from p2pal.peer import peer as peer_module
@@ -390,3 +390,35 @@ def test_damage_is_found_by_verifying_and_repaired(tmp_path: Path, out: Path, tr
     run(verifying, tmp_path)
     assert tree_equal(tree, out / "tree")
     assert leftovers(out) == []
+
+
+@pytest.mark.parametrize("accept", [True, False])
+def test_a_transfer_that_has_grown_is_asked_about_once_more(
+    tmp_path: Path, out: Path, tree: Path, gate: Gate, accept: bool
+) -> None:
+    asked: list[int] = []
+
+    async def decide(offer: events.Offered, existing: list[str]) -> Decision:
+        assert existing == []
+        asked.append(offer.total)
+        return Decision(accept=accept)
+
+    async def growing(there: Place) -> None:
+        await there.stopped(gate, tree, out=out)
+        with (tree / "large").open("ab") as file:
+            file.write(b"and more")
+        sent, received = await there.both(
+            there.send(resume=only_id(there)), lambda code: there.receive(code, None, decide=decide)
+        )
+        assert asked == [received.only(events.Offered).total]
+        if accept:
+            assert sent.error is received.error is None
+            assert tree_equal(tree, out / "tree")
+        else:
+            assert isinstance(received.error, Refused)
+            assert isinstance(sent.error, Refused)
+            # Nothing is lost: both can still go on.
+            assert [len(side) for side in there.kept()] == [1, 1]
+            assert received.only(events.Saved).done > 0
+
+    run(growing, tmp_path)
