@@ -25,6 +25,9 @@ RESENT: Final = 64 * MIB
 """Bytes that one kill may cost, or a second of the rate where that is more (the limit of the design)."""
 
 _BEGUN: Final = ("accepted", "resuming", "summary", "error")
+_CODES: Final = (0, 5, 130, -signal.SIGKILL, -signal.SIGINT)
+"""How a side may end; the last where the signal met an interpreter that was already leaving."""
+
 _WHO: Final = ("sender", "receiver", "both")
 _HOW: Final = (signal.SIGINT, signal.SIGKILL, signal.SIGKILL)
 
@@ -138,7 +141,7 @@ class Saga:
             if side.running and how == signal.SIGKILL:
                 side.signal(signal.SIGINT)
             code = side.wait(10)
-            assert code in (0, 5, 130, -signal.SIGKILL), side.said
+            assert code in _CODES, side.said
         if self.last_done and not self.remembered:
             self.complete = True  # the sender knew that all had arrived, and forgot it before it could say so
             return
