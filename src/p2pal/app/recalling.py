@@ -19,7 +19,7 @@ from p2pal.files.names import TAG
 from p2pal.files.placement import Placement
 from p2pal.files.resuming import survey
 from p2pal.files.sink import Sink
-from p2pal.transfer.checkpoint import Header, Places, Record, Resume, Target
+from p2pal.transfer.checkpoint import Header, Place, Places, Record, Resume, Target
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.pieces import piece_size
 from p2pal.transfer.recall import ReceiveState
@@ -45,10 +45,11 @@ def remember(
     manifest = machine.manifest
     tag = checkpoint_id(resume_key, machine.transfer_id)[:TAG]
     target = placement.target(tag)
+    places = placement.records()
     header = make_header(
         "receive",
         manifest,
-        [place.top for place in placement.records()],
+        [place.top for place in places],
         transfer_id=machine.transfer_id,
         resume_key=resume_key,
         ttl=options.checkpoint_ttl,
@@ -57,15 +58,12 @@ def remember(
         target=target,
     )
     try:
-        return Checkpoints(options.home).create(header, _places(placement)), tag, ""
+        return Checkpoints(options.home).create(header, _places(places)), tag, ""
     except CheckpointError as error:
         return None, tag, error.message
-    except OSError as error:
-        return None, tag, error.strerror or "it cannot be written"
 
 
-def _places(placement: Placement) -> Iterator[Record]:
-    places = placement.records()
+def _places(places: list[Place]) -> Iterator[Record]:
     for first in range(0, len(places), PLACES):
         yield Places(places[first : first + PLACES])
 

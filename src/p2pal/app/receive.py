@@ -132,12 +132,11 @@ class _Receive(Shell):
     # Consent
 
     def _offered(self, offer: OfferComplete) -> None:
-        self._consenting = asyncio.create_task(self._consent(offer))
+        if self._current is not None:
+            self._consenting = self._current.spawn(self._consent(self._current, offer))
 
-    async def _consent(self, offer: OfferComplete) -> None:
+    async def _consent(self, stream: ReceiveStream, offer: OfferComplete) -> None:
         """Go on with an earlier transfer, or show the offer, ask, and prepare the disk; answer."""
-        stream = self._current
-        assert stream is not None  # noqa: S101 - for the type checker
         # Which way it came is said before anyone is asked, not in the middle of the question.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATH_WAIT):
@@ -154,9 +153,6 @@ class _Receive(Shell):
                 self._refuse(self._disk_reason)
             else:
                 self._refuse(Reason.CANCELLED if isinstance(error, Interrupted) else Reason.DECLINED)
-        except Exception as error:  # noqa: BLE001 - nobody awaits this task: who runs the peer hears of it
-            if stream.peer is not None:
-                stream.peer.abandon(error)
 
     def _proof_wanted(self) -> None:
         self._finding = asyncio.create_task(self._find())

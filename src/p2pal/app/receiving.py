@@ -85,7 +85,7 @@ class ReceiveStream(Stream):
     def begin_writing(self, sink: Sink) -> bool:
         """Take the disk; False if the other side went away meanwhile."""
         self._pump = WritePump(sink)
-        self._writer = asyncio.create_task(self._collect(self._pump))
+        self._writer = self.spawn(self._collect(self._pump))
         return not self._machine.done
 
     async def end_writing(self, *, hasty: bool) -> None:
@@ -99,18 +99,14 @@ class ReceiveStream(Stream):
             closing.result()
 
     async def _collect(self, pump: WritePump) -> None:
-        try:
-            while True:
-                results, executed = await pump.get()
-                self._executed += executed
-                if results:
-                    self._machine.handle_results(results, monotonic())
-                if pump.held != (self._full_until is not None):
-                    self._hold(pump.held)
-                self.drain()
-        except Exception as error:  # noqa: BLE001 - nobody awaits this task: who runs the peer hears of it
-            if self.peer is not None:
-                self.peer.abandon(error)
+        while True:
+            results, executed = await pump.get()
+            self._executed += executed
+            if results:
+                self._machine.handle_results(results, monotonic())
+            if pump.held != (self._full_until is not None):
+                self._hold(pump.held)
+            self.drain()
 
     def _hold(self, held: bool) -> None:
         """The disk is full, or has room again."""

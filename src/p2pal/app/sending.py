@@ -131,7 +131,7 @@ class SendStream(Stream):
         for job in self._machine.jobs():
             if self._pump is None:
                 self._pump = ReadPump(self._source, close_source=False)
-                self._reader = asyncio.create_task(self._read(self._pump))
+                self._reader = self.spawn(self._read(self._pump))
             self._pump.submit(job)
         if self._machine.backlog < BACKLOG:
             self._room.set()
@@ -139,16 +139,12 @@ class SendStream(Stream):
             self._room.clear()
 
     async def _read(self, pump: ReadPump) -> None:
-        try:
-            while True:
-                await self._room.wait()
-                results = await pump.get()
-                self._log.note(results, self._source)
-                self._machine.handle_source(results, monotonic())
-                self.drain()
-        except Exception as error:  # noqa: BLE001 - nobody awaits this task: who runs the peer hears of it
-            if self.peer is not None:
-                self.peer.abandon(error)
+        while True:
+            await self._room.wait()
+            results = await pump.get()
+            self._log.note(results, self._source)
+            self._machine.handle_source(results, monotonic())
+            self.drain()
 
     def _handle_event(self, event: object) -> None:
         match event:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from math import isfinite
 from time import monotonic
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from p2pal.app.events import AnyEvent, Connected, Reconnected, Reconnecting, Silence, Waiting
 from p2pal.app.tracker import Tracker
@@ -98,7 +98,7 @@ class Stream(ABC):
             PeerLost: If the session ended before the machine did.
         """
         self.peer = peer
-        ticker = asyncio.create_task(self._tick(peer))
+        ticker = self.spawn(self._tick())
         try:
             if stopped:
                 self._machine.cancel(Reason.CANCELLED, "", monotonic())
@@ -116,13 +116,21 @@ class Stream(ABC):
                 raise PeerLost("the other side stopped the transfer", hint="files that were complete are kept")
             raise PeerLost("the other side ended the session before the transfer was complete")
 
-    async def _tick(self, peer: Peer) -> None:
-        try:
-            while True:
-                await asyncio.sleep(TICK)
-                self._look(monotonic())
-        except Exception as error:  # noqa: BLE001 - nobody awaits this task: who runs the peer hears of it
-            peer.abandon(error)
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something beside the peer. Nobody awaits it: what it raises, who runs the peer hears."""
+        task = self._loop.create_task(work)
+        task.add_done_callback(self._spawned_ended)
+        return task
+
+    def _spawned_ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and self.peer is not None:
+            self.peer.abandon(error)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            self._look(monotonic())
 
     def _look(self, now: float) -> None:
         """Look at the clock, a few times a second."""

@@ -93,7 +93,7 @@ class Running:
         self.disk, self.line = Disk(), Line()
         self.stream.peer = cast("Peer", self.line)
         self.stream._pump = cast("WritePump", self.disk)
-        self.stream._writer = asyncio.create_task(self.stream._collect(cast("WritePump", self.disk)))
+        self.stream._writer = self.stream.spawn(self.stream._collect(cast("WritePump", self.disk)))
         self.machine.accept(0.0)
         self.stream.drain()
         self.disk.ops.clear()
