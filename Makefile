@@ -4,8 +4,9 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-# Four workers, also on the two cores of a small machine: the slow tests wait for processes and silences.
-WORKERS ?= 4
+# Three workers, also on the two cores of a small machine: the slow tests wait for processes and silences, but a stop
+# has its time limit, and four crowd it.
+WORKERS ?= 3
 SOAK ?= 32
 
 .DEFAULT_GOAL := help
