@@ -417,7 +417,9 @@ class Peer:
             self.lanes.do(action)
         for event in self._negotiator.events():
             if isinstance(event, GaveUp):
-                self._fail(gave_up(event, peer_online=self._peer_online))
+                # The other side may have ended the lane on purpose: its farewell by the mailbox says so, and why.
+                error = gave_up(event, peer_online=self._peer_online)
+                self._loop.call_later(CLOSE_GRACE, self._fail, error)
             else:
                 self._outages.tell(event)
 
