@@ -38,21 +38,23 @@ class World:
         for effect in effects:
             if isinstance(effect, s.Keep):
                 self.logs.setdefault((effect.attempt, effect.by_sender), []).append(effect.body)
-            elif isinstance(effect, s.Tell):
+            elif isinstance(effect, s.Tell | s.Replay):
                 for who, socket in self.sockets.items():
                     if socket == effect.socket:
-                        self.down[who].append(effect.message)
+                        self.down[who].extend(self.messages(effect))
+
+    def messages(self, effect: s.Tell | s.Replay) -> list[wire.ServerMessage]:
+        if isinstance(effect, s.Tell):
+            return [effect.message]
+        log = self.logs.get((effect.attempt, effect.by_sender), [])
+        return [wire.Message(effect.attempt, index, log[index]) for index in range(effect.start, len(log))]
 
     def connect(self, who: int) -> None:
         self.cut(who)
         self.count += 1
         self.sockets[who] = f"s{self.count}"
         cursors = self.sides[who].connected()
-        self.execute(s.Attach(who, self.sockets[who], tuple(cursors)))
-        attempt = self.transfer.served if who == SENDER else who
-        log = self.logs.get((attempt, who != SENDER), [])
-        start = cursors.get(attempt, 0)
-        self.down[who].extend(wire.Message(attempt, n, log[n]) for n in range(start, len(log)))
+        self.execute(s.Attach(who, self.sockets[who], cursors))
 
     def cut(self, who: int) -> None:
         """Lose the socket and everything in flight, both ways."""

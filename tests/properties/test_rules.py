@@ -134,7 +134,7 @@ class Rendezvous(RuleBasedStateMachine):
         self.sockets += 1
         socket = f"s{self.sockets}"
         self.open.add(socket)
-        self.do(s.Attach(who, socket, tuple(known)))
+        self.do(s.Attach(who, socket, dict.fromkeys(known, 0)))
 
     @rule(who=WHO, data=st.data())
     def detach(self, who: int, data: st.DataObject) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -91,7 +92,7 @@ class Api:
         """``GET /api/ws``: the mailbox."""
         if not web.WebSocketResponse().can_prepare(request):
             return _error(400, "websocket-expected", "this address speaks WebSocket only")
-        socket = Socket(request, self._store, self._ice, self._config)
+        socket = Socket(self._hub.new_id(), request, self._store, self._ice, self._config)
         self._hub.add(socket)
         try:
             return await socket.serve()
@@ -125,7 +126,9 @@ async def errors(request: web.Request, handler: _Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except Denied as denied:
-        headers: dict[str, str] = {"Retry-After": "10"} if denied.status in (429, 503) else {}
+        headers: dict[str, str] = {}
+        if denied.status in (429, 503):
+            headers[hdrs.RETRY_AFTER] = str(max(1, math.ceil(denied.retry_after)))
         if denied.status == 401:
             headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
         return _error(denied.status, denied.code, denied.message, headers)

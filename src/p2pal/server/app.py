@@ -31,8 +31,13 @@ def create_app(config: ServerConfig, store: Store | None = None) -> web.Applicat
         store: Where transfers live; this process's memory by default.
     """
     if store is None:
-        store = MemoryStore(config.limits, max_transfers=config.max_transfers, max_bytes=config.max_mailbox_bytes)
-    hub = Hub()
+        store = MemoryStore(
+            config.limits,
+            max_transfers=config.max_transfers,
+            max_bytes=config.max_mailbox_bytes,
+            max_open=config.addresses.open_transfers,
+        )
+    hub = Hub(store.instance)
     store.listen(hub.handle)
     app = web.Application(client_max_size=config.max_request, middlewares=[errors])
     app.add_routes(Api(store, hub, config).routes())

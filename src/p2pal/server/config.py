@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 from typing import Literal
 
 from p2pal.wire import rendezvous as wire
@@ -38,6 +39,33 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """So many in a time: all at once after a pause, evenly spread in the long run. ``seconds`` is the time for all."""
+
+    count: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class AddressLimits:
+    """The bounds for one address (IPv6: for its /64). None and 0 mean that there is none.
+
+    Attributes:
+        creates: Transfers and meetings that are created.
+        joins: Attempts that are opened, slots that nobody has included.
+        open_transfers: Transfers and meetings at once.
+        sockets: WebSockets at once, on one server instance.
+        messages: Messages of one WebSocket; what comes faster is read later.
+    """
+
+    creates: Rate | None = Rate(60, 60.0)
+    joins: Rate | None = Rate(60, 60.0)
+    open_transfers: int = 256
+    sockets: int = 512
+    messages: Rate | None = Rate(1200, 60.0)
+
+
+@dataclass(frozen=True, slots=True)
 class ServerConfig:
     """How a server runs. Sizes are bytes, times seconds.
 
@@ -54,8 +82,19 @@ class ServerConfig:
         hello_timeout: The first WebSocket message must arrive within this time.
         send_timeout: A client must take one message within this time.
         heartbeat: A WebSocket is pinged after this silence; without an answer within half as much again it is gone.
+        outage: A message that needs the store while it is away is held back this long.
         drain: Graceful stop waits this long for sockets to close.
-        ice_servers: STUN and TURN servers for clients without settings of their own.
+        drain_delay: Before that, ``/readyz`` says for this time that the server stops, and everything else goes on.
+        addresses: The bounds for each address.
+        trusted_proxies: Networks whose ``X-Forwarded-For`` is believed.
+        origins: Origins whose pages may use the server; ``*`` for all. Clients that are no browser name none.
+        tls_cert: File with the certificate chain (PEM); with ``tls_key``, the server speaks TLS alone.
+        tls_key: File with its private key (PEM).
+        redis_url: Where the transfers are kept; empty for this process's memory.
+        stun: STUN URLs for clients without settings of their own.
+        turn: TURN URLs for them, handed out once the sender has accepted.
+        turn_secret: The secret that TURN credentials are made with; shared with the TURN server.
+        turn_ttl: How long a TURN credential can be used.
         log_format: ``text`` (key=value) or ``json``.
     """
 
@@ -71,6 +110,18 @@ class ServerConfig:
     hello_timeout: float = 10.0
     send_timeout: float = 30.0
     heartbeat: float = 15.0
+    outage: float = 5.0
     drain: float = 2.0
+    drain_delay: float = 0.0
+    addresses: AddressLimits = field(default_factory=AddressLimits)
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    origins: tuple[str, ...] = ()
+    tls_cert: str = ""
+    tls_key: str = ""
+    redis_url: str = field(default="", repr=False)  # may hold a password
+    stun: tuple[str, ...] = ()
+    turn: tuple[str, ...] = ()
+    turn_secret: str = field(default="", repr=False)
+    turn_ttl: float = 3600.0
     ice_servers: tuple[wire.IceServer, ...] = ()
     log_format: Literal["text", "json"] = "text"

@@ -7,22 +7,30 @@ import contextlib
 
 from p2pal.server.logs import log, short
 from p2pal.server.socket import Socket
-from p2pal.server.state import Close, Note, Tell
+from p2pal.server.state import Missed, Note, Tell
+from p2pal.server.store import News
 from p2pal.wire.rendezvous import CloseCode
 
 
 class Hub:
     """Finds sockets by id; effects for those that another instance holds are ignored."""
 
-    __slots__ = ("_fewer", "_sockets", "_stopping")
+    __slots__ = ("_count", "_fewer", "_instance", "_sockets", "_stopping")
 
-    def __init__(self) -> None:
+    def __init__(self, instance: str) -> None:
+        self._instance = instance
+        self._count = 0
         self._sockets: dict[str, Socket] = {}
         self._stopping = False
         self._fewer = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._sockets)
+
+    def new_id(self) -> str:
+        """Return a name for a socket that no socket of any instance ever had."""
+        self._count += 1
+        return f"{self._instance}.{self._count}"
 
     def add(self, socket: Socket) -> None:
         """Hold a socket until :meth:`remove`; while the server stops it is told to go at once."""
@@ -35,7 +43,7 @@ class Hub:
         self._sockets.pop(socket.id, None)
         self._fewer.set()
 
-    def handle(self, rendezvous_id: str, effect: Tell | Close | Note) -> None:
+    def handle(self, rendezvous_id: str, effect: News) -> None:
         """Carry out one effect; the store's listener."""
         if isinstance(effect, Note):
             fields: dict[str, str | int] = {"transfer": short(rendezvous_id)}
@@ -50,6 +58,8 @@ class Hub:
             return
         if isinstance(effect, Tell):
             socket.tell(effect.message)
+        elif isinstance(effect, Missed):
+            socket.attach_again()
         else:
             socket.close(effect.code)
 

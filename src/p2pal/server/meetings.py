@@ -12,9 +12,18 @@ from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import CloseCode
 
 
-def create(rendezvous_id: str, ttl: float, now: float) -> Transfer:
+def create(rendezvous_id: str, ttl: float, now: float, owner: str = "") -> Transfer:
     """Return a new meeting without anyone; the first :class:`~p2pal.server.state.Meet` follows."""
-    return Transfer(id=rendezvous_id, slot=0, token=b"", ttl=ttl, expires_at=now + ttl, accepted=True, meeting=True)
+    return Transfer(
+        id=rendezvous_id,
+        slot=0,
+        token=b"",
+        ttl=ttl,
+        expires_at=now + ttl,
+        accepted=True,
+        meeting=True,
+        owner=owner,
+    )
 
 
 def meet(transfer: Transfer, command: s.Meet, now: float, limits: Limits, effects: list[Effect]) -> Transfer:

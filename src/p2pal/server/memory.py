@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
-import heapq
+import secrets
 import time
+from collections import Counter, OrderedDict
 from collections.abc import Callable
+from typing import Final
 
+from p2pal.server import limits as allowances
 from p2pal.server import meetings, rules, tokens
-from p2pal.server.config import Limits
+from p2pal.server.config import Limits, Rate
+from p2pal.server.deadlines import Deadlines
 from p2pal.server.slots import Slots
-from p2pal.server.state import SENDER, Append, Command, Denied, Drop, Effect, Join, Keep, Meet, Transfer
+from p2pal.server.state import SENDER, Append, Command, Denied, Drop, Effect, Join, Keep, Meet, Replay, Tell, Transfer
 from p2pal.server.store import Listener
+from p2pal.wire import rendezvous as wire
+from p2pal.wire.rendezvous import State
+
+_ADDRESSES: Final = 100_000
+"""Addresses whose allowances are remembered; the one that was used longest ago is forgotten first."""
 
 _LogKey = tuple[int, bool]
 
 
 class _Record:
-    """A transfer, its logs, and the entry in the timer heap that counts (others are stale)."""
+    """A transfer and its logs."""
 
-    __slots__ = ("due", "logs", "transfer")
+    __slots__ = ("logs", "transfer")
 
     def __init__(self, transfer: Transfer) -> None:
         self.transfer = transfer
         self.logs: dict[_LogKey, list[bytes]] = {}
-        self.due: float | None = None
 
 
 class MemoryStore:
@@ -34,6 +41,7 @@ class MemoryStore:
         limits: The bounds per transfer.
         max_transfers: Transfers at once, those that rest included.
         max_bytes: Bytes of all logs together.
+        max_open: Transfers of one owner that are not over; 0 for any number.
         clock: Seconds, monotonic.
     """
 
@@ -43,17 +51,21 @@ class MemoryStore:
         *,
         max_transfers: int = 100_000,
         max_bytes: int = 256 << 20,
+        max_open: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.instance = secrets.token_hex(6)
         self._limits = limits or Limits()
         self._max_transfers = max_transfers
         self._room = max_bytes
+        self._max_open = max_open
         self._clock = clock
         self._records: dict[str, _Record] = {}
         self._by_slot: dict[int, str] = {}
+        self._open: Counter[str] = Counter()
         self._slots = Slots()
-        self._heap: list[tuple[float, str]] = []
-        self._earlier = asyncio.Event()
+        self._deadlines = Deadlines()
+        self._allowances: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._listener: Listener = lambda _id, _effect: None
 
     def now(self) -> float:
@@ -64,16 +76,13 @@ class MemoryStore:
         """Name the one listener for effects that concern sockets."""
         self._listener = listener
 
-    async def create(self, ttl: float) -> tuple[Transfer, str]:
+    async def create(self, ttl: float, owner: str = "") -> tuple[Transfer, str]:
         """Open a transfer; see :class:`~p2pal.server.store.Store`."""
-        if len(self._records) >= self._max_transfers:
-            raise Denied("full")
-        now = self._clock()
+        self._check_room(owner)
         rendezvous_id, slot, secret = tokens.new_id(), self._slots.take(), tokens.new_secret()
-        transfer = rules.create(rendezvous_id, slot, tokens.digest(secret), ttl, now)
-        record = self._records[rendezvous_id] = _Record(transfer)
+        transfer = rules.create(rendezvous_id, slot, tokens.digest(secret), ttl, self._clock(), owner)
         self._by_slot[slot] = rendezvous_id
-        self._schedule(record)
+        self._begin(transfer)
         return transfer, tokens.assemble(rendezvous_id, SENDER, secret)
 
     async def join(self, slot: int) -> tuple[Transfer, int, str]:
@@ -86,17 +95,17 @@ class MemoryStore:
         number = transfer.joined
         return transfer, number, tokens.assemble(rendezvous_id, number, secret)
 
-    async def meet(self, rendezvous_id: str, ttl: float, *, sender: bool) -> tuple[Transfer, int, str]:
+    async def meet(self, rendezvous_id: str, ttl: float, *, sender: bool, owner: str = "") -> tuple[Transfer, int, str]:
         """Come to a meeting; see :class:`~p2pal.server.store.Store`."""
         record = self._records.get(rendezvous_id)
         if record is not None:
             self._advance(record, self._clock())
             record = self._records.get(rendezvous_id)
-        if record is None and len(self._records) >= self._max_transfers:
-            raise Denied("full")
-        if record is None or record.transfer.over:
-            transfer = meetings.create(rendezvous_id, ttl, self._clock())
-            self._records[rendezvous_id] = _Record(transfer)
+        if record is None or (record.transfer.over and record.transfer.meeting):
+            if record is not None:
+                self._forget(record)
+            self._check_room(owner)
+            self._begin(meetings.create(rendezvous_id, ttl, self._clock(), owner))
         secret = tokens.new_secret()
         transfer = await self.execute(rendezvous_id, Meet(sender, tokens.digest(secret), ttl))
         who = SENDER if sender else transfer.joined
@@ -125,32 +134,53 @@ class MemoryStore:
         self._commit(record, *rules.handle(record.transfer, command, self._clock(), self._limits))
         return record.transfer
 
-    async def read(self, rendezvous_id: str, attempt: int, start: int, *, by_sender: bool) -> list[bytes]:
-        """Read a log; see :class:`~p2pal.server.store.Store`."""
-        return self._current(rendezvous_id).logs.get((attempt, by_sender), [])[start:]
+    async def spend(self, purpose: str, address: str, rate: Rate) -> float:
+        """Take one from an allowance; see :class:`~p2pal.server.store.Store`."""
+        key = (purpose, address)
+        whole_at, wait = allowances.spend(self._allowances.get(key, 0.0), self._clock(), rate)
+        self._allowances[key] = whole_at
+        self._allowances.move_to_end(key)
+        if len(self._allowances) > _ADDRESSES:
+            self._allowances.popitem(last=False)
+        return wait
+
+    async def check(self) -> None:
+        """Memory is always there."""
+
+    async def available(self) -> None:
+        """Memory is always there."""
+
+    def census(self) -> Counter[State]:
+        """Count transfers by state; see :class:`~p2pal.server.store.Store`."""
+        return Counter(record.transfer.state for record in self._records.values() if record.transfer.socket)
 
     async def run(self) -> None:
         """Carry out what time decides, until cancelled."""
         while True:
-            due = self.sweep()
-            self._earlier.clear()
-            try:
-                async with asyncio.timeout(None if due is None else max(0.0, due - self._clock())):
-                    await self._earlier.wait()
-            except TimeoutError:
-                continue
+            self.sweep()
+            await self._deadlines.wait(self._clock)
 
-    def sweep(self) -> float | None:
-        """Carry out what is due now; return when the next deadline is."""
+    def sweep(self) -> None:
+        """Carry out what is due now."""
         now = self._clock()
-        while self._heap and self._heap[0][0] <= now:
-            due, rendezvous_id = heapq.heappop(self._heap)
+        while (rendezvous_id := self._deadlines.pop(now)) is not None:
             record = self._records.get(rendezvous_id)
-            if record is not None and record.due == due:
-                record.due = None
+            if record is not None:
                 self._advance(record, now)
-                self._schedule(record)
-        return self._heap[0][0] if self._heap else None
+                if rendezvous_id in self._records:
+                    self._deadlines.note(rendezvous_id, rules.next_timeout(record.transfer))
+
+    def _check_room(self, owner: str) -> None:
+        if len(self._records) >= self._max_transfers:
+            raise Denied("full")
+        if owner and 0 < self._max_open <= self._open[owner]:
+            raise Denied("too-many-open")
+
+    def _begin(self, transfer: Transfer) -> None:
+        self._records[transfer.id] = _Record(transfer)
+        if transfer.owner:
+            self._open[transfer.owner] += 1
+        self._deadlines.note(transfer.id, rules.next_timeout(transfer))
 
     def _current(self, rendezvous_id: str) -> _Record:
         record = self._records.get(rendezvous_id)
@@ -172,30 +202,29 @@ class MemoryStore:
 
     def _forget(self, record: _Record) -> None:
         transfer = record.transfer
+        self._deadlines.forget(transfer.id)
         if self._records.pop(transfer.id, None) is not None and transfer.slot:
             del self._by_slot[transfer.slot]
             self._slots.free(transfer.slot)
 
     def _commit(self, record: _Record, transfer: Transfer, effects: list[Effect]) -> None:
+        if transfer.over and not record.transfer.over and transfer.owner:
+            self._open[transfer.owner] -= 1
+            if not self._open[transfer.owner]:
+                del self._open[transfer.owner]
         record.transfer = transfer
         for effect in effects:
             if isinstance(effect, Keep):
                 record.logs.setdefault((effect.attempt, effect.by_sender), []).append(effect.body)
                 self._room -= len(effect.body)
+            elif isinstance(effect, Replay):
+                log = record.logs.get((effect.attempt, effect.by_sender), [])
+                for index in range(effect.start, len(log)):
+                    message = wire.Message(effect.attempt, index, log[index])
+                    self._listener(transfer.id, Tell(effect.socket, message))
             elif isinstance(effect, Drop):
                 for by_sender in (True, False):
                     self._room += sum(map(len, record.logs.pop((effect.attempt, by_sender), [])))
             else:
                 self._listener(transfer.id, effect)
-        self._schedule(record)
-
-    def _schedule(self, record: _Record) -> None:
-        due = rules.next_timeout(record.transfer)
-        if due is None or record.transfer.id not in self._records:
-            return
-        if record.due is not None and record.due <= due:
-            return  # the entry in the heap comes first, and schedules again
-        record.due = due
-        heapq.heappush(self._heap, (due, record.transfer.id))
-        if self._heap[0][0] == due:
-            self._earlier.set()
+        self._deadlines.note(transfer.id, rules.next_timeout(transfer))

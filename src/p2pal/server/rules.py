@@ -17,6 +17,8 @@
 - A *meeting* is a transfer without a slot: its id is a secret that the two peers share, so whoever names it is one of
   them, there is no silence to punish, and it counts as accepted. Coming again replaces: the sender's token, or the
   receiver's attempt. An attempt whose log to the receiver has begun cannot go on with a new sender (``renewed``).
+- A socket may be attached *again*, when what it was told may have been lost on the way between server instances: it
+  is told where everything stands, without a welcome, and the client takes that as repeats.
 - A command that is no longer needed (an append that is stored, a release of what is released) is acknowledged again:
   after a lost socket a client just repeats what was not acknowledged.
 
@@ -52,9 +54,9 @@ from p2pal.wire.rendezvous import CloseCode, State
 Step = tuple[Transfer, list[Effect]]
 
 
-def create(rendezvous_id: str, slot: int, token: bytes, ttl: float, now: float) -> Transfer:
+def create(rendezvous_id: str, slot: int, token: bytes, ttl: float, now: float, owner: str = "") -> Transfer:
     """Return a new transfer that waits ``ttl`` seconds."""
-    return Transfer(id=rendezvous_id, slot=slot, token=token, ttl=ttl, expires_at=now + ttl)
+    return Transfer(id=rendezvous_id, slot=slot, token=token, ttl=ttl, expires_at=now + ttl, owner=owner)
 
 
 def next_timeout(transfer: Transfer) -> float | None:
@@ -160,34 +162,60 @@ def _join(transfer: Transfer, command: s.Join, now: float, limits: Limits, effec
 def _attach(transfer: Transfer, command: s.Attach, now: float, limits: Limits, effects: list[Effect]) -> Transfer:
     who, socket = command.who, command.socket
     number = transfer.served if who == SENDER else who
-    tell(effects, socket, wire.Welcome(transfer.state, transfer.expires_in(now), number))
+    own = transfer.attempt(number)
+    older = transfer.socket if who == SENDER else own.socket if own is not None else ""
+    if command.again and older not in ("", socket):
+        effects.append(s.Close(socket, CloseCode.REPLACED))
+        return transfer
+    replay = _replay(own, command) if own is not None else None
+    welcome = wire.Welcome(transfer.state, transfer.expires_in(now), number)
+    tell(effects, socket, state_of(transfer, now) if command.again else welcome)
     if transfer.over:
         effects.append(s.Close(socket, over_code(transfer)))
         return transfer
     if who == SENDER:
         transfer = _attach_sender(transfer, command, now, limits, effects)
+    elif own is None:
+        tell(effects, socket, wire.Released(who, past_reason(transfer, who)))
+        effects.append(s.Close(socket, CloseCode.RELEASED))
+        return transfer
     else:
-        own = transfer.attempt(who)
-        if own is None:
-            tell(effects, socket, wire.Released(who, past_reason(transfer, who)))
-            effects.append(s.Close(socket, CloseCode.RELEASED))
-            return transfer
         transfer = _attach_receiver(transfer, own, socket, now, limits, effects)
-    return serve(idle(transfer, now), now, limits, effects)
+    transfer = serve(idle(transfer, now), now, limits, effects)
+    if own is not None and replay is not None:
+        written = own.to_receiver if who == SENDER else own.to_sender
+        if command.again:
+            effects += (s.Tell(socket, wire.Appended(number, index)) for index in range(written.count))
+        effects.append(replay)
+    return transfer
+
+
+def _replay(own: Attempt, command: s.Attach) -> s.Replay:
+    """Return what sends the client's log on from its cursor.
+
+    Raises:
+        Denied: ``cursor``, if it is past the end.
+    """
+    by_sender = command.who != SENDER
+    start = command.cursors.get(own.number, 0)
+    if start > (own.to_receiver if by_sender else own.to_sender).count:
+        raise Denied("cursor")
+    return s.Replay(command.socket, own.number, by_sender, start)
 
 
 def _attach_sender(
     transfer: Transfer, command: s.Attach, now: float, limits: Limits, effects: list[Effect]
 ) -> Transfer:
     socket = command.socket
-    close(effects, transfer.socket, CloseCode.REPLACED)
+    if transfer.socket != socket:
+        close(effects, transfer.socket, CloseCode.REPLACED)
     transfer = replace(transfer, socket=socket)
-    for known in command.known:
+    for known in command.cursors:
         if transfer.attempt(known) is None:
             tell(effects, socket, wire.Released(known, past_reason(transfer, known)))
     served = transfer.attempt(transfer.served)
     if served is not None:
-        if served.number not in command.known:
+        if served.number not in command.cursors:
             tell(effects, socket, wire.Served(served.number))
         tell(effects, socket, wire.Peer(bool(served.socket)))
         tell(effects, served.socket, wire.Peer(online=True))
@@ -202,7 +230,8 @@ def _attach_sender(
 def _attach_receiver(
     transfer: Transfer, own: Attempt, socket: str, now: float, limits: Limits, effects: list[Effect]
 ) -> Transfer:
-    close(effects, own.socket, CloseCode.REPLACED)
+    if own.socket != socket:
+        close(effects, own.socket, CloseCode.REPLACED)
     own = replace(own, socket=socket, deadline=None)
     if own.number == transfer.served:
         tell(effects, socket, wire.Peer(bool(transfer.socket)))

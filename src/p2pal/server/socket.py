@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 from collections import deque
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
 import msgspec
 from aiohttp import WSMessage, WSMsgType, web
@@ -23,6 +23,7 @@ _MAX_QUEUED: Final = 2 * wire.MAX_MESSAGES
 _MAX_QUEUED_BYTES: Final = 2 * wire.MAX_LOG
 _FATAL: Final = {"unauthorised": CloseCode.UNAUTHORISED, "unknown": CloseCode.UNAUTHORISED}
 _CLOSE_TIMEOUT: Final = 2.0
+_T = TypeVar("_T")
 
 
 class Socket:
@@ -33,6 +34,8 @@ class Socket:
     """
 
     __slots__ = (
+        "_again",
+        "_attached",
         "_closing",
         "_config",
         "_ice",
@@ -46,8 +49,8 @@ class Socket:
         "id",
     )
 
-    def __init__(self, request: web.Request, store: Store, ice: IceServers, config: ServerConfig) -> None:
-        self.id = secrets.token_hex(8)
+    def __init__(self, name: str, request: web.Request, store: Store, ice: IceServers, config: ServerConfig) -> None:
+        self.id = name
         self._request = request
         self._store = store
         self._ice = ice
@@ -59,6 +62,8 @@ class Socket:
         self._queued = 0
         self._writer: asyncio.Task[None] | None = None
         self._next: dict[int, int] = {}
+        self._attached: tuple[str, int] | None = None
+        self._again: asyncio.Task[None] | None = None
         self._closing = False
 
     def tell(self, message: wire.ServerMessage) -> None:
@@ -70,6 +75,8 @@ class Socket:
                 return
             self._next[message.attempt] = message.index + 1
             self._queued += len(message.body)
+        elif isinstance(message, wire.Served):
+            self._next.setdefault(message.attempt, 0)
         elif isinstance(message, wire.Released):
             self._next.pop(message.attempt, None)
         self._queue.append(message)
@@ -85,6 +92,20 @@ class Socket:
             self._closing = True
             self._queue.append(code)
             self._wake()
+
+    def attach_again(self) -> None:
+        """Have this socket told where everything stands: it may have missed something."""
+        if self._attached is not None and self._again is None and not self._closing:
+            self._again = asyncio.create_task(self._attach_again(*self._attached))
+
+    async def _attach_again(self, rendezvous_id: str, who: int) -> None:
+        try:
+            await self._store.execute(rendezvous_id, s.Attach(who, self.id, dict(self._next), again=True))
+        except Denied as denied:
+            if denied.code != "unavailable":  # then the store will say so once more
+                self.close(_FATAL.get(denied.code, CloseCode.TRY_AGAIN))
+        finally:
+            self._again = None
 
     def abort(self) -> None:
         """Cut the connection without ceremony."""
@@ -109,9 +130,9 @@ class Socket:
 
     async def _speak(self, hello: wire.Hello) -> None:
         try:
-            transfer, who = await self._store.authorise(hello.token)
+            transfer, who = await self._patiently(lambda: self._store.authorise(hello.token))
         except Denied as denied:
-            self.close(_FATAL[denied.code])
+            self.close(_FATAL.get(denied.code, CloseCode.TRY_AGAIN))
             return
         try:
             await self._attach(transfer.id, who, hello.cursors)
@@ -121,23 +142,36 @@ class Socket:
                     return
                 await self._handle(transfer.id, who, message)
         finally:
+            if self._again is not None:
+                await asyncio.wait((self._again,))
             with contextlib.suppress(Denied):  # the transfer may be forgotten meanwhile
                 await self._store.execute(transfer.id, s.Detach(who, self.id))
 
     async def _attach(self, rendezvous_id: str, who: int, cursors: dict[int, int]) -> None:
-        """Take over as this token's socket, then read the log from the client's cursor on."""
-        transfer = await self._store.execute(rendezvous_id, s.Attach(who, self.id, tuple(cursors)))
-        attempt = transfer.attempt(transfer.served if who == SENDER else who)
-        if attempt is None:
-            return
-        start = cursors.get(attempt.number, 0)
-        log = attempt.to_sender if who == SENDER else attempt.to_receiver
-        if start > log.count:
-            self._refuse("cursor past the end")
-            return
-        bodies = await self._store.read(rendezvous_id, attempt.number, start, by_sender=who != SENDER)
-        for index, body in enumerate(bodies, start):
-            self.tell(wire.Message(attempt.number, index, body))
+        """Take over as this token's socket; the store sends the log from the client's cursor on."""
+        self._next = dict(cursors) if who == SENDER else {who: cursors.get(who, 0)}
+        self._attached = (rendezvous_id, who)
+        try:
+            await self._patiently(lambda: self._store.execute(rendezvous_id, s.Attach(who, self.id, cursors)))
+        except Denied as denied:
+            if denied.code == "cursor":
+                self._refuse("cursor past the end")
+            else:
+                self.close(_FATAL.get(denied.code, CloseCode.TRY_AGAIN))
+
+    async def _patiently(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
+        """Do it, again if the store comes back within the time that an outage may take."""
+        try:
+            async with asyncio.timeout(self._config.outage):
+                while True:
+                    try:
+                        return await attempt()
+                    except Denied as denied:
+                        if denied.code != "unavailable":
+                            raise
+                    await self._store.available()
+        except TimeoutError:
+            raise Denied("unavailable") from None
 
     async def _handle(self, rendezvous_id: str, who: int, message: wire.ClientMessage) -> None:
         attempt = getattr(message, "attempt", 0)
@@ -161,17 +195,23 @@ class Socket:
                 self._refuse("hello twice")
                 return
         try:
-            await self._store.execute(rendezvous_id, command)
+            await self._patiently(lambda: self._store.execute(rendezvous_id, command))
         except Denied as denied:
-            self.tell(wire.Error(denied.code, denied.message, attempt))
-            if denied.code == "too-large":
-                self.close(CloseCode.TOO_LARGE)
+            self._deny(denied, attempt)
+
+    def _deny(self, denied: Denied, attempt: int = 0) -> None:
+        if denied.code == "unavailable":
+            self.close(CloseCode.TRY_AGAIN)
+            return
+        self.tell(wire.Error(denied.code, denied.message, attempt))
+        if denied.code == "too-large":
+            self.close(CloseCode.TOO_LARGE)
 
     async def _answer_ice(self, rendezvous_id: str) -> None:
         try:
-            transfer = await self._store.load(rendezvous_id)
+            transfer = await self._patiently(lambda: self._store.load(rendezvous_id))
         except Denied as denied:
-            self.tell(wire.Error(denied.code, denied.message))
+            self._deny(denied)
             return
         self.tell(wire.Ice(self._ice.offer(accepted=transfer.accepted)))
 

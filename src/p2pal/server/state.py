@@ -6,7 +6,8 @@ server instance holds the socket they name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -29,21 +30,37 @@ DENIALS: Final[dict[str, tuple[int, str]]] = {
     "not-served": (409, "the attempt is not being served"),
     "wrong-state": (409, "the transfer is not in a state that allows this"),
     "gap": (409, "the index is not the next one"),
+    "cursor": (409, "the cursor is past the end of the log"),
     "conflict": (409, "another message is stored at this index"),
     "too-large": (413, "the message is too large"),
     "log-full": (413, "the log is full"),
     "ttl": (400, "the ttl is out of range"),
     "version": (400, "another version of the protocol"),
+    "origin": (403, "pages of this origin may not use this server"),
+    "too-often": (429, "too many requests from this address"),
+    "too-many-open": (429, "too many transfers are open from this address"),
+    "too-many-sockets": (429, "too many connections from this address"),
     "full": (503, "the server is full"),
+    "unavailable": (503, "the server cannot reach its store"),
+    "stopping": (503, "the server is stopping"),
 }
 """Every reason for which a command is refused: the HTTP status and the text for people."""
 
+RETRY_AFTER: Final = 5.0
+"""Seconds after which a client may try again, where nothing better is known."""
+
 
 class Denied(Exception):
-    """A command was refused; ``code`` is a key of :data:`DENIALS`."""
+    """A command was refused.
 
-    def __init__(self, code: str) -> None:
+    Args:
+        code: A key of :data:`DENIALS`.
+        retry_after: Seconds after which the same may be allowed; sent with the statuses 429 and 503 only.
+    """
+
+    def __init__(self, code: str, retry_after: float = RETRY_AFTER) -> None:
         self.code = code
+        self.retry_after = retry_after
         self.status, self.message = DENIALS[code]
         super().__init__(self.message)
 
@@ -105,6 +122,7 @@ class Transfer(msgspec.Struct, frozen=True):
         silent_at: When the served attempt is released unless its first message comes.
         joined: Attempts ever opened.
         forget_at: When a transfer that is over is forgotten, and its slot free.
+        owner: Whose it is for the limit on open transfers, as :mod:`p2pal.server.limits` names addresses; or empty.
     """
 
     id: str
@@ -123,6 +141,7 @@ class Transfer(msgspec.Struct, frozen=True):
     silent_at: float | None = None
     joined: int = 0
     forget_at: float | None = None
+    owner: str = ""
 
     @property
     def over(self) -> bool:
@@ -164,11 +183,19 @@ class Meet:
 
 @dataclass(frozen=True, slots=True)
 class Attach:
-    """A socket said hello. ``known`` are the attempts that it has cursors for."""
+    """A socket said hello.
+
+    Attributes:
+        who: Whose socket it is.
+        socket: Its id.
+        cursors: For each attempt that the client knows, the index that it wants next.
+        again: Nobody said hello, but what this socket was told may have been lost: it is told where everything stands.
+    """
 
     who: int
     socket: str
-    known: tuple[int, ...] = ()
+    cursors: Mapping[int, int] = field(default_factory=dict)
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,10 +287,27 @@ class Keep:
 
 
 @dataclass(frozen=True, slots=True)
+class Replay:
+    """Send a stored log over that socket, from index ``start`` on."""
+
+    socket: str
+    attempt: int
+    by_sender: bool
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
 class Drop:
     """Both logs of the attempt are no longer needed."""
 
     attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """What that socket was told may have gaps: it has to be attached again. Only stores say so."""
+
+    socket: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,4 +319,4 @@ class Note:
     reason: str = ""
 
 
-Effect = Tell | Close | Keep | Drop | Note
+Effect = Tell | Close | Keep | Replay | Drop | Note

@@ -54,6 +54,7 @@ class CloseCode(IntEnum):
     """Why the server closed a WebSocket. After those marked 'again' the client may come back."""
 
     GOING_AWAY = 1001  # again: the server stops
+    TRY_AGAIN = 1013  # again: the server cannot reach its store
     PROTOCOL = 4400  # a malformed message, or none of the protocol
     UNAUTHORISED = 4401  # the server knows no such token
     HELLO_TIMEOUT = 4408  # again: the first message did not come in time

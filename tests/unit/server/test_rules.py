@@ -106,7 +106,7 @@ def test_the_silence_clock_waits_for_the_sender() -> None:
     table.do(s.Detach(SENDER, "A"))
     table.wait(100)
     assert table.transfer.served == 1
-    table.do(s.Attach(SENDER, "A2", (1,)))
+    table.do(s.Attach(SENDER, "A2", {1: 0}))
     assert wire.Served(1) not in table.told("A2")
     table.wait(LIMITS.silence)
     assert table.transfer.served == 0
@@ -249,7 +249,7 @@ def test_completion_needs_an_accept() -> None:
 
 def test_a_newer_socket_replaces_the_older() -> None:
     table = ready()
-    table.do(s.Attach(SENDER, "A2", (1,)))
+    table.do(s.Attach(SENDER, "A2", {1: 0}))
     assert table.closed("A") == [CloseCode.REPLACED]
     table.do(s.Detach(SENDER, "A"))
     assert table.transfer.socket == "A2"
@@ -260,7 +260,7 @@ def test_a_newer_socket_replaces_the_older() -> None:
 def test_a_sender_that_comes_back_hears_what_it_missed() -> None:
     table = ready()
     table.do(s.Detach(SENDER, "A"), s.Leave(1), s.Join(b"two"), s.Attach(2, "C"))
-    table.do(s.Attach(SENDER, "A2", (1,)))
+    table.do(s.Attach(SENDER, "A2", {1: 0}))
     told = table.told("A2")
     assert told.index(wire.Released(1, "left")) < told.index(wire.Served(2))
 
@@ -301,7 +301,7 @@ def test_who_joins_an_active_transfer_knocks_once_there_is_a_socket() -> None:
 
 def test_a_sender_that_comes_back_hears_the_knocks_again() -> None:
     table = knocking()
-    table.do(s.Join(b"three"), s.Attach(3, "D"), s.Detach(3, "D"), s.Attach(SENDER, "A2", (1,)))
+    table.do(s.Join(b"three"), s.Attach(3, "D"), s.Detach(3, "D"), s.Attach(SENDER, "A2", {1: 0}))
     assert [told for told in table.told("A2") if isinstance(told, wire.Knock)] == [wire.Knock(2)]
 
 
