@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 
 from p2pal.errors import UsageError
 from p2pal.files.checkpoint_names import DEFAULT_TTL
+from p2pal.wire.ice_urls import is_stun_url, is_turn_url
 
 DEFAULT_SERVER: Final = "http://localhost:8080"
 DEFAULT_STUN: Final = "stun:stun.l.google.com:19302"
@@ -21,21 +21,6 @@ MAX_CHUNK_KIB: Final = 255
 
 MAX_TURN_USER: Final = 508
 """Bytes of a TURN user name that the engine takes."""
-
-_HOST: Final = r"(?:[A-Za-z0-9._-]{1,255}|\[(?P<ipv6>[A-Za-z0-9:.%_-]{2,80})\])(?::(?P<port>[0-9]{1,5}))?"
-_STUN: Final = re.compile(rf"stuns?:{_HOST}")  # RFC 7064
-_TURN: Final = re.compile(rf"turns?:{_HOST}(?:\?transport=(?:udp|tcp))?")  # RFC 7065
-
-
-def _is_url(shape: re.Pattern[str], url: str) -> bool:
-    """Whether the engine can use the URL: it has the shape, a port that exists, and between brackets an address."""
-    found = shape.fullmatch(url)
-    if found is None or not 0 < int(found["port"] or 1) < 65536:
-        return False
-    try:
-        return found["ipv6"] is None or bool(ipaddress.IPv6Address(found["ipv6"]))
-    except ValueError:
-        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +83,12 @@ class ConnectOptions:
             raise UsageError("-retry-backoff cannot be negative")
         if self.wait < 0:
             raise UsageError("--wait cannot be negative")
-        if not all(_is_url(_STUN, url) for url in self.stun or ()):
+        if not all(is_stun_url(url) for url in self.stun or ()):
             raise UsageError(
                 "-stun takes a STUN URL",
                 hint="write -stun stun:HOST:PORT, or stuns: for TLS, or -stun none; the port may be left out",
             )
-        if not all(_is_url(_TURN, url) for url in self.turn):
+        if not all(is_turn_url(url) for url in self.turn):
             raise UsageError(
                 "-turn takes a TURN URL, without user name and password",
                 hint="write -turn turn:HOST:PORT, or turns: for TLS; ?transport=udp or ?transport=tcp may follow",

@@ -31,7 +31,7 @@ class Api:
         self._store = store
         self._hub = hub
         self._config = config
-        self._ice = IceServers(config.ice_servers)
+        self._ice = IceServers(config)
 
     def routes(self) -> list[web.RouteDef]:
         """Return all routes."""
@@ -54,7 +54,7 @@ class Api:
         transfer, token = await self._store.create(wanted.ttl)
         log("created", transfer=short(transfer.id), slot=transfer.slot, ttl=wanted.ttl)
         expires_in = transfer.expires_in(self._store.now())
-        servers = self._ice.offer(accepted=False)
+        servers = self._ice.for_everyone()
         return _json(wire.Created(transfer.id, transfer.slot, token, expires_in, servers), 201)
 
     async def join(self, request: web.Request) -> web.Response:
@@ -63,7 +63,7 @@ class Api:
         _check_version(wanted.version)
         transfer, attempt, token = await self._store.join(wanted.slot)
         expires_in = transfer.expires_in(self._store.now())
-        servers = self._ice.offer(accepted=False)
+        servers = self._ice.for_everyone()
         return _json(wire.Joined(transfer.id, attempt, token, expires_in, servers), 201)
 
     async def meet(self, request: web.Request) -> web.Response:
@@ -73,7 +73,7 @@ class Api:
         ttl = min(max(wanted.ttl, self._config.min_ttl), self._config.max_ttl)
         transfer, who, token = await self._store.meet(wanted.rendezvous_id, ttl, sender=wanted.role == "send")
         expires_in = transfer.expires_in(self._store.now())
-        servers = self._ice.offer(accepted=False)
+        servers = self._ice.for_everyone()
         return _json(wire.Met(who, token, expires_in, servers), 201)
 
     async def look(self, request: web.Request) -> web.Response:

@@ -189,7 +189,7 @@ class Socket:
             case wire.Leave():
                 command = s.Leave(who)
             case wire.AskIce():
-                await self._answer_ice(rendezvous_id)
+                await self._answer_ice(rendezvous_id, who)
                 return
             case wire.Hello():
                 self._refuse("hello twice")
@@ -207,13 +207,13 @@ class Socket:
         if denied.code == "too-large":
             self.close(CloseCode.TOO_LARGE)
 
-    async def _answer_ice(self, rendezvous_id: str) -> None:
+    async def _answer_ice(self, rendezvous_id: str, who: int) -> None:
         try:
             transfer = await self._patiently(lambda: self._store.load(rendezvous_id))
         except Denied as denied:
             self._deny(denied)
             return
-        self.tell(wire.Ice(self._ice.offer(accepted=transfer.accepted)))
+        self.tell(wire.Ice(self._ice.for_peer(transfer, who)))
 
     def _decode(self, received: WSMessage) -> wire.ClientMessage | None:
         """Return the client's message, or None when the socket is over (:meth:`_refuse` included)."""
