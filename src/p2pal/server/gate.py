@@ -1,0 +1,85 @@
+"""What one address may do: how often, and how much at once. Who asks for more is refused before anything is kept.
+
+Requests are counted here, by address, and not connections: those that never send a request are cut after the time for
+a request's head, and how many of them one address may have is for a firewall or a proxy to say. Wrong tokens are not
+counted apart: nobody guesses 192 bits.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from p2pal.server import addresses
+from p2pal.server.config import Rate, ServerConfig
+from p2pal.server.logs import log
+from p2pal.server.state import Denied
+from p2pal.server.store import Store
+
+_UNKNOWN: Final = "unknown"  # all peers without an address together: to have none is no way around a limit
+
+
+class Gate:
+    """Counts for each address. Times are seconds; WebSockets are those of this instance."""
+
+    def __init__(self, store: Store, config: ServerConfig) -> None:
+        self._store = store
+        self._limits = config.addresses
+        self._trusted = config.trusted_proxies
+        self._sockets: Counter[str] = Counter()
+        self._told = False
+
+    async def create(self, request: web.Request) -> str:
+        """Count a transfer or meeting, and return the owner that the store counts it for.
+
+        Raises:
+            Denied: ``too-often``.
+        """
+        address = self._address(request)
+        await self._spend("create", address, self._limits.creates)
+        return address if self._limits.open_transfers else ""
+
+    async def join(self, request: web.Request) -> None:
+        """Count a join, whether or not anybody has the slot: otherwise slots could be tried one by one.
+
+        Raises:
+            Denied: ``too-often``.
+        """
+        await self._spend("join", self._address(request), self._limits.joins)
+
+    @contextmanager
+    def socket(self, request: web.Request) -> Iterator[None]:
+        """Count a WebSocket for as long as the block runs.
+
+        Raises:
+            Denied: ``too-many-sockets``.
+        """
+        address = self._address(request)
+        if 0 < self._limits.sockets <= self._sockets[address]:
+            raise Denied("too-many-sockets")
+        self._sockets[address] += 1
+        try:
+            yield
+        finally:
+            self._sockets[address] -= 1
+            if not self._sockets[address]:
+                del self._sockets[address]
+
+    async def _spend(self, purpose: str, address: str, rate: Rate | None) -> None:
+        wait = await self._store.spend(purpose, address, rate) if rate is not None else 0.0
+        if wait > 0:
+            raise Denied("too-often", wait)
+
+    def _address(self, request: web.Request) -> str:
+        peer = request.remote or ""
+        forwarded = request.headers.getall(hdrs.X_FORWARDED_FOR, ())
+        if forwarded and not self._told and not addresses.trusts(peer, self._trusted):
+            # Behind a proxy that nobody named all clients are one: its operator has to know. Said once, because
+            # everybody can send the header.
+            self._told = True
+            log("proxy-not-trusted")
+        return addresses.group(addresses.client_address(peer, forwarded, self._trusted)) or _UNKNOWN
