@@ -105,7 +105,7 @@ def default(option: click.Option) -> str:
         return "none"
     if option.name == "serve":
         return "off"
-    if option.name == "resume":
+    if option.name == "resume" or option.default == "":
         return "none"
     if option.name == "out":
         return "`.`, or where the transfer was"

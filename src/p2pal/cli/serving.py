@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Literal
 
 from p2pal.cli import signals
 from p2pal.cli.serve import Address, cannot_listen
@@ -13,7 +12,7 @@ from p2pal.server.app import Server
 from p2pal.server.config import ServerConfig
 
 
-def run_server(host: str, port: int, *, log_format: Literal["text", "json"], quiet: bool, debug: bool) -> None:
+def run_server(config: ServerConfig, *, quiet: bool, debug: bool) -> None:
     """Serve until the user stops it.
 
     Raises:
@@ -21,8 +20,8 @@ def run_server(host: str, port: int, *, log_format: Literal["text", "json"], qui
         ServerError: If the port cannot be had.
     """
     level = logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO
-    logs.configure(log_format, level=level)
-    signals.run(lambda stop: _serve(ServerConfig(host=host, port=port, log_format=log_format), stop), fast_sockets=True)
+    logs.configure(config.log_format, level=level)
+    signals.run(lambda stop: _serve(config, stop), fast_sockets=True)
 
 
 async def _serve(config: ServerConfig, stop: signals.Stop) -> None:

@@ -1,0 +1,334 @@
+"""From the flags of ``p2pal server`` and the environment to its settings.
+
+``REDIS_URL`` and ``TURN_SECRET`` stand in for their flags (click reads them): both may hold what other users of the
+machine must not see, and they do see command lines. No error here repeats either of them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import ssl
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any, Final, Literal, NamedTuple, TypedDict
+from urllib.parse import urlsplit
+
+import click
+
+from p2pal.cli import logs, units
+from p2pal.cli.options import Duration, quoted
+from p2pal.cli.text import safe_path
+from p2pal.errors import UsageError
+from p2pal.server.config import AddressLimits, Limits, Rate, ServerConfig
+from p2pal.wire import rendezvous as wire
+from p2pal.wire.ice_urls import is_stun_url, is_turn_url
+
+Network = IPv4Network | IPv6Network
+
+LOOPBACK: Final[tuple[Network, ...]] = (ipaddress.IPv4Network("127.0.0.0/8"), ipaddress.IPv6Network("::1/128"))
+"""What the word ``loopback`` stands for."""
+
+LEAST_MESSAGE: Final = 20 * 1024
+"""Bytes: the largest session description that peers may say, sealed, still fits."""
+
+LEAST_LOG: Final = wire.MAX_BODY
+"""Bytes."""
+
+LEAST_MESSAGES: Final = 64
+"""Messages: a key exchange and some generations with their candidates."""
+
+_MOST_COUNT: Final = 1_000_000
+_REDIS: Final = ("redis", "rediss", "redis+cluster", "rediss+cluster")
+_RATE: Final = re.compile(r"([0-9]{1,7})/(.+)")
+_UNIT: Final = re.compile(r"ms|s|m|h|d")
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._~-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
+
+
+class Bounded(Duration):
+    """A duration in a range that the error names. ``low`` and ``high`` are seconds."""
+
+    def __init__(self, low: float, high: float) -> None:
+        self.low, self.high = low, high
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Parse it."""
+        seconds = super().convert(value, param, ctx)
+        if not self.low <= seconds <= self.high:
+            low, high = units.duration(self.low), units.duration(self.high)
+            raise UsageError(f"{_name(param)} takes a duration from {low} to {high}, not {quoted(str(value))}", hint="")
+        return seconds
+
+
+class Bytes(click.ParamType[int]):
+    """A size in a range that the error names. ``low`` and ``high`` are bytes."""
+
+    name = "size"
+
+    def __init__(self, low: int, high: int) -> None:
+        self.low, self.high = low, high
+
+    def convert(self, value: Any, param: click.Parameter | None, _ctx: click.Context | None) -> int:
+        """Parse it."""
+        if isinstance(value, int):
+            return value
+        try:
+            size = units.parse_size(value)
+        except ValueError:
+            size = -1
+        if not self.low <= size <= self.high:
+            span = f"from {self.low // 1024}KiB to {self.high // 1024}KiB"
+            raise UsageError(f"{_name(param)} takes a size {span}, not {quoted(value)}", hint="write it as 48KiB")
+        return size
+
+
+class Count(click.ParamType[int]):
+    """How many at once; 0 or ``none`` for any number."""
+
+    name = "count"
+
+    def convert(self, value: Any, param: click.Parameter | None, _ctx: click.Context | None) -> int:
+        """Parse it."""
+        if isinstance(value, int):
+            return value
+        text = value.strip().lower()
+        if text == "none":
+            return 0
+        if not re.fullmatch(r"[0-9]{1,7}", text) or int(text) > _MOST_COUNT:
+            message = f"{_name(param)} takes a whole number up to {_MOST_COUNT}, not {quoted(value)}"
+            raise UsageError(message, hint="0 or none switches the limit off")
+        return int(text)
+
+
+class Allowance(click.ParamType["Rate | None"]):
+    """So many in a time, as ``60/1m``; None for ``0`` and ``none``."""
+
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, _ctx: click.Context | None) -> Rate | None:
+        """Parse it."""
+        if isinstance(value, Rate):
+            return value
+        text = value.strip().lower()
+        if text in {"0", "none"}:
+            return None
+        if found := _RATE.fullmatch(text):
+            span = f"1{found[2]}" if _UNIT.fullmatch(found[2]) else found[2]
+            try:
+                rate = Rate(int(found[1]), units.parse_duration(span))
+            except ValueError:
+                rate = Rate(0, 0.0)
+            if 0 < rate.count <= _MOST_COUNT and 0 < rate.seconds <= 86_400:
+                return rate
+        message = f"{_name(param)} takes COUNT/DURATION, not {quoted(value)}"
+        raise UsageError(message, hint="write it as 60/1m or 10/s; 0 or none switches the limit off")
+
+
+class Flags(TypedDict):
+    """What click understood of the command line."""
+
+    host: str
+    port: int
+    redis_url: str
+    trusted_proxy: Sequence[str]
+    tls_cert: str
+    tls_key: str
+    stun: Sequence[str]
+    turn: Sequence[str]
+    turn_secret: str
+    turn_ttl: float
+    origin: Sequence[str]
+    create_rate: Rate | None
+    join_rate: Rate | None
+    message_rate: Rate | None
+    max_open: int
+    max_sockets: int
+    max_transfers: int
+    max_message: int
+    max_messages: int
+    max_log: int
+    max_ttl: float
+    hello_timeout: float
+    heartbeat: float
+    drain: float
+    drain_delay: float
+    log_format: Literal["text", "json"]
+
+
+def server_config(flags: Flags) -> ServerConfig:
+    """Return how the server runs. The secrets are kept out of logs from here on.
+
+    Raises:
+        UsageError: If a value cannot be used.
+    """
+    logs.hide(flags["turn_secret"])
+    if flags["max_log"] < flags["max_message"]:
+        raise UsageError("--max-log must not be less than --max-message", hint="a log holds at least one message")
+    ice = _ice(flags)
+    certificate = _certificate(flags["tls_cert"], flags["tls_key"])
+    return ServerConfig(
+        host=flags["host"],
+        port=flags["port"],
+        limits=Limits(messages=flags["max_messages"], message_bytes=flags["max_message"], log_bytes=flags["max_log"]),
+        max_ttl=flags["max_ttl"],
+        max_transfers=flags["max_transfers"],
+        hello_timeout=flags["hello_timeout"],
+        heartbeat=flags["heartbeat"],
+        drain=flags["drain"],
+        drain_delay=flags["drain_delay"],
+        addresses=AddressLimits(
+            creates=flags["create_rate"],
+            joins=flags["join_rate"],
+            open_transfers=flags["max_open"],
+            sockets=flags["max_sockets"],
+            messages=flags["message_rate"],
+        ),
+        trusted_proxies=networks(flags["trusted_proxy"]),
+        origins=origins(flags["origin"]),
+        tls_cert=certificate.chain,
+        tls_key=certificate.key,
+        redis_url=redis_url(flags["redis_url"]),
+        stun=ice.stun,
+        turn=ice.turn,
+        turn_secret=flags["turn_secret"] if ice.turn else "",
+        turn_ttl=flags["turn_ttl"],
+        log_format=flags["log_format"],
+    )
+
+
+def redis_url(text: str) -> str:
+    """Return the URL of the Redis; empty for none.
+
+    Raises:
+        UsageError: If it is none. The text is not repeated: it may hold a password.
+    """
+    if not text:
+        return ""
+    password = ""
+    try:
+        parts = urlsplit(text)
+        password = parts.password or ""
+        if parts.scheme == "unix":
+            usable = parts.path.startswith("/") and len(parts.path) > 1
+        else:
+            number = parts.path.strip("/")
+            usable = (
+                parts.scheme in _REDIS
+                and bool(parts.hostname)
+                and parts.port != 0
+                and (not number or (number.isascii() and number.isdecimal() and not parts.scheme.endswith("+cluster")))
+            )
+    except ValueError:
+        usable = False
+    if not usable or not text.isprintable() or " " in text:
+        raise UsageError(
+            "--redis-url takes a redis://, rediss:// or unix:// URL",
+            hint="write it as redis://HOST:6379/0, or redis+cluster://HOST:6379 for a Redis Cluster",
+        )
+    logs.hide(password)
+    return text
+
+
+def networks(texts: Sequence[str]) -> tuple[Network, ...]:
+    """Return the networks of ``--trusted-proxy``: addresses, CIDR, the word ``loopback``, or several with commas.
+
+    Raises:
+        UsageError: If one is none.
+    """
+    found: list[Network] = []
+    for text in _several(texts):
+        if text.lower() == "loopback":
+            found += LOOPBACK
+            continue
+        try:
+            found.append(ipaddress.ip_network(text))
+        except ValueError:
+            message = f"--trusted-proxy takes an address or a network, not {quoted(text)}"
+            raise UsageError(message, hint=f"write it as {_meant(text)}") from None
+    return tuple(dict.fromkeys(found))
+
+
+def _meant(text: str) -> str:
+    try:
+        return f"{ipaddress.ip_network(text, strict=False)}, or {text.partition('/')[0]} for that address alone"
+    except ValueError:
+        return "192.0.2.7, 10.0.0.0/8 or loopback"
+
+
+def origins(texts: Sequence[str]) -> tuple[str, ...]:
+    """Return the origins as browsers spell them (RFC 6454, section 6.2); ``*`` for all of them.
+
+    Raises:
+        UsageError: If one is none.
+    """
+    found = []
+    for text in _several(texts):
+        origin = text.lower().removesuffix("/")
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            message = f"--origin takes an origin, not {quoted(text)}"
+            raise UsageError(message, hint="write it as https://example.org, without a path, or * for all")
+        found.append(origin.removesuffix(_DEFAULT_PORTS.get(origin.partition("://")[0], "/")))
+    return tuple(dict.fromkeys(found))
+
+
+class _Ice(NamedTuple):
+    stun: tuple[str, ...]
+    turn: tuple[str, ...]
+
+
+def _ice(flags: Flags) -> _Ice:
+    stun = tuple(dict.fromkeys(url for url in _several(flags["stun"]) if url.lower() != "none"))
+    turn = tuple(dict.fromkeys(_several(flags["turn"])))
+    if not all(is_stun_url(url) for url in stun):
+        raise UsageError("--stun takes a STUN URL", hint="write --stun stun:HOST:PORT, or --stun none")
+    if not all(is_turn_url(url) for url in turn):
+        raise UsageError(
+            "--turn takes a TURN URL, without user name and password",
+            hint="write --turn turn:HOST:PORT, or turns: for TLS; ?transport=udp or ?transport=tcp may follow",
+        )
+    if turn and not flags["turn_secret"]:
+        raise UsageError("--turn needs a secret", hint="set $TURN_SECRET to the static-auth-secret of the TURN server")
+    if len(stun) + len(turn) > wire.MAX_ICE_URLS:
+        raise UsageError(f"clients take at most {wire.MAX_ICE_URLS} URLs of STUN and TURN servers", hint="name fewer")
+    return _Ice(stun, turn)
+
+
+class _Certificate(NamedTuple):
+    chain: str
+    key: str
+
+
+def _certificate(chain: str, key: str) -> _Certificate:
+    """Return the files once they were seen to work."""
+    if bool(chain) != bool(key):
+        raise UsageError("--tls-cert and --tls-key go together", hint="name both files, or none")
+    if chain:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            for path in (chain, key):
+                with open(path, "rb"):
+                    pass
+            context.load_cert_chain(chain, key, password=_no_password)
+        except ssl.SSLError:
+            raise UsageError(
+                "--tls-cert and --tls-key are no certificate chain and its private key",
+                hint="both in PEM, the key without a password",
+            ) from None
+        except OSError as error:
+            message = f"cannot read {safe_path(error.filename or chain)}: {error.strerror or 'it is no file'}"
+            raise UsageError(message, hint="check --tls-cert and --tls-key") from None
+    return _Certificate(chain, key)
+
+
+def _no_password() -> str:
+    """Answer for the person, whom OpenSSL would ask at the terminal."""
+    return ""
+
+
+def _several(texts: Sequence[str]) -> list[str]:
+    return [part.strip() for text in texts for part in text.split(",") if part.strip()]
+
+
+def _name(param: click.Parameter | None) -> str:
+    return param.opts[0] if param else "this"
