@@ -16,7 +16,9 @@ from p2pal.server.config import ServerConfig
 from p2pal.server.hub import Hub
 from p2pal.server.logs import log
 from p2pal.server.memory import MemoryStore
+from p2pal.server.origins import guard
 from p2pal.server.store import Store
+from p2pal.server.tls import context_for
 
 _KEEPALIVE: Final = 30.0
 _silent: Final = logging.getLogger("p2pal.server.http")
@@ -39,7 +41,7 @@ def create_app(config: ServerConfig, store: Store | None = None) -> web.Applicat
         )
     hub = Hub(store.instance)
     store.listen(hub.handle)
-    app = web.Application(client_max_size=config.max_request, middlewares=[errors])
+    app = web.Application(client_max_size=config.max_request, middlewares=[guard(config), errors])
     app.add_routes(Api(store, hub, config).routes())
 
     async def keep_time(_app: web.Application) -> AsyncIterator[None]:
@@ -82,20 +84,22 @@ class Server:
         host = self._config.host
         if host in ("", "0.0.0.0", "::"):  # noqa: S104 - compared, not bound
             host = "::1" if host == "::" else "127.0.0.1"
-        return f"http://[{host}]:{self._port}" if ":" in host else f"http://{host}:{self._port}"
+        scheme = "https" if self._config.tls_cert else "http"
+        return f"{scheme}://[{host}]:{self._port}" if ":" in host else f"{scheme}://{host}:{self._port}"
 
     async def start(self) -> None:
         """Listen.
 
         Raises:
-            UsageError: If the address cannot be had.
+            UsageError: If the address cannot be had, or the TLS files cannot be used.
         """
+        tls = context_for(self._config)
         app = create_app(self._config, self._store)
         runner = web.AppRunner(
             app, access_log=None, logger=_silent, keepalive_timeout=_KEEPALIVE, shutdown_timeout=self._config.drain
         )
         await runner.setup()
-        site = web.TCPSite(runner, self._config.host or None, self._config.port, backlog=1024)
+        site = web.TCPSite(runner, self._config.host or None, self._config.port, ssl_context=tls, backlog=1024)
         try:
             await site.start()
         except OSError as error:
