@@ -21,8 +21,26 @@ from p2pal.server.store import Store
 from p2pal.server.tls import context_for
 
 _KEEPALIVE: Final = 30.0
+_STORE_PATIENCE: Final = 2.0
+"""Seconds that a start waits for the store; without it, requests get 503 until it is there."""
 _silent: Final = logging.getLogger("p2pal.server.http")
 _silent.disabled = True  # aiohttp logs raw requests there, tokens and all; errors() logs what matters
+
+
+def choose_store(config: ServerConfig) -> Store:
+    """Return the store that the configuration names.
+
+    Raises:
+        UsageError: If the Redis URL is none.
+    """
+    max_open = config.addresses.open_transfers
+    if config.redis_url:
+        from p2pal.server.redis import RedisStore  # loads the Redis client, which nobody else needs
+
+        return RedisStore(config.redis_url, config.limits, max_open=max_open)
+    return MemoryStore(
+        config.limits, max_transfers=config.max_transfers, max_bytes=config.max_mailbox_bytes, max_open=max_open
+    )
 
 
 def create_app(config: ServerConfig, store: Store | None = None) -> web.Application:
@@ -32,13 +50,7 @@ def create_app(config: ServerConfig, store: Store | None = None) -> web.Applicat
         config: How it runs.
         store: Where transfers live; this process's memory by default.
     """
-    if store is None:
-        store = MemoryStore(
-            config.limits,
-            max_transfers=config.max_transfers,
-            max_bytes=config.max_mailbox_bytes,
-            max_open=config.addresses.open_transfers,
-        )
+    store = store or choose_store(config)
     hub = Hub(store.instance)
     store.listen(hub.handle)
     app = web.Application(client_max_size=config.max_request, middlewares=[guard(config), errors])
@@ -46,6 +58,9 @@ def create_app(config: ServerConfig, store: Store | None = None) -> web.Applicat
 
     async def keep_time(_app: web.Application) -> AsyncIterator[None]:
         task = asyncio.create_task(store.run())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STORE_PATIENCE):
+                await store.available()
         yield
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -1,0 +1,147 @@
+"""What this instance knows of a transfer in which it holds sockets, and in which order it learns it. Pure.
+
+Every step of a transfer has a version. An instance hears of its own steps by Redis' answers and of the others' by
+its subscription, so that a later step may come first. A :class:`Following` puts them in order, and notices when one
+does not come at all: publications are sent at most once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from p2pal.server.state import Attempt, Transfer
+from p2pal.wire import rendezvous as wire
+
+PATIENCE: Final = 1.0
+"""Seconds that a step may come later than one that follows it."""
+
+_MAX_EARLY: Final = 64
+
+
+class Told(msgspec.Struct, frozen=True, array_like=True, tag="t"):
+    """A socket of another instance is sent this."""
+
+    socket: str
+    message: wire.ServerMessage
+
+
+class Closed(msgspec.Struct, frozen=True, array_like=True, tag="c"):
+    """A socket of another instance is closed with this code."""
+
+    socket: str
+    code: int
+
+
+class Update(msgspec.Struct, frozen=True, array_like=True):
+    """One step: the version after it, the state, and what it says to the sockets of one instance."""
+
+    id: str
+    version: int
+    transfer: Transfer
+    news: list[Told | Closed]
+
+
+encoder: Final = msgspec.msgpack.Encoder()
+update_decoder: Final = msgspec.msgpack.Decoder(Update)
+state_decoder: Final = msgspec.msgpack.Decoder(Transfer)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A transfer as it stood at a version."""
+
+    version: int
+    transfer: Transfer
+
+
+class Following:
+    """The steps of one transfer, brought into order.
+
+    Attributes:
+        sockets: The sockets that this instance holds in it, and whose they are.
+        current: The last step in order; None before the first, and after something was missed.
+        slot_until: Until when its slot is known to be held, in the store's seconds.
+        renew_at: When Redis has to be told that the transfer lives on; None if its end is known.
+    """
+
+    __slots__ = ("_early", "_since", "current", "renew_at", "slot_until", "sockets")
+
+    def __init__(self) -> None:
+        self.sockets: dict[str, int] = {}
+        self.current: Known | None = None
+        self.slot_until = 0.0
+        self.renew_at: float | None = None
+        self._early: dict[int, Update] = {}
+        self._since: float | None = None
+
+    def take(self, update: Update, now: float, *, own: bool = False) -> list[Update]:
+        """Take a step and return those that are due now, in order.
+
+        Args:
+            update: The step.
+            now: The time, in seconds.
+            own: This instance took the step: if nothing is known before, the order begins with it.
+        """
+        if self.current is None:
+            if not own:
+                if len(self._early) < _MAX_EARLY:
+                    self._early[update.version] = update
+                return []
+            self._early = {version: early for version, early in self._early.items() if version > update.version}
+        elif update.version <= self.current.version:
+            return []
+        elif update.version > self.current.version + 1:
+            self._early[update.version] = update
+            self._since = now if self._since is None else self._since
+            return []
+        due = [update]
+        while (after := self._early.pop(due[-1].version + 1, None)) is not None:
+            due.append(after)
+        self.current = Known(due[-1].version, due[-1].transfer)
+        self._since = now if self._early else None
+        return due
+
+    def overdue(self, now: float) -> list[Update] | None:
+        """Return the steps after a gap that was waited for long enough, if there is one: something was missed."""
+        if self._since is None or now < self._since + PATIENCE:
+            return None
+        early = [self._early[version] for version in sorted(self._early)]
+        self.miss()
+        return early
+
+    def miss(self) -> None:
+        """Something was missed: begin anew with this instance's next step."""
+        self.current = None
+        self._early.clear()
+        self._since = None
+
+    @property
+    def waits_until(self) -> float | None:
+        """When :meth:`overdue` has something, in seconds; None if there is no gap."""
+        return None if self._since is None else self._since + PATIENCE
+
+
+def sockets_of(transfer: Transfer) -> list[tuple[int, str]]:
+    """Return all sockets of a transfer, with whose they are."""
+    sockets = [(0, transfer.socket)] + [(attempt.number, attempt.socket) for attempt in transfer.attempts]
+    return [(who, socket) for who, socket in sockets if socket]
+
+
+def instance_of(socket: str) -> str:
+    """Return the instance that holds a socket."""
+    return socket.partition(".")[0]
+
+
+def log_fields(attempt: Attempt) -> list[str]:
+    """Return the names under which the messages of both logs of an attempt are stored."""
+    return [log_field(attempt.number, True, index) for index in range(attempt.to_receiver.count)] + [
+        log_field(attempt.number, False, index) for index in range(attempt.to_sender.count)
+    ]
+
+
+def log_field(attempt: int, by_sender: bool, index: int) -> str:
+    """Return the name under which a message is stored."""
+    return f"{attempt}{'s' if by_sender else 'r'}{index}"

@@ -1,0 +1,577 @@
+"""The store in Redis, for several server instances: the same rules, carried out by compare and set.
+
+A transfer with its logs is one key, so that each step is atomic and Redis itself forgets all of it at once. An instance
+loads it, applies the rules, and commits the result if nobody came between; else it begins again with what is there.
+The commit publishes what the step says to sockets of other instances, one channel for each. Instances that hold
+sockets of a transfer follow its steps (:mod:`p2pal.server.following`), so that as a rule a step takes one round trip.
+
+Beside it stand a key for each slot, a set of open transfers for each address, and the instances that are alive. Those
+cannot change in the same step on a Redis Cluster: a slot is taken before its transfer and let go after it, and all
+end by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+import msgspec
+
+from p2pal.server import meetings, rules, tokens
+from p2pal.server import state as s
+from p2pal.server.config import Limits, Rate
+from p2pal.server.deadlines import Deadlines
+from p2pal.server.following import (
+    Closed,
+    Following,
+    Known,
+    Told,
+    Update,
+    encoder,
+    instance_of,
+    log_field,
+    log_fields,
+    sockets_of,
+    state_decoder,
+    update_decoder,
+)
+from p2pal.server.logs import log_failure, short
+from p2pal.server.redis_link import ALIVE, RedisLink
+from p2pal.server.redis_scripts import COMMIT, HOLD, OPEN, SPEND
+from p2pal.server.state import SENDER, Command, Denied, Effect, Transfer
+from p2pal.server.store import Listener
+from p2pal.wire import rendezvous as wire
+from p2pal.wire.rendezvous import CloseCode, State
+
+_TRIES: Final = 64
+"""Steps by others that may come between before a command is given up; each of them was one."""
+
+_RESERVED: Final = 10.0
+"""Seconds that a slot is kept for a transfer that does not exist yet."""
+
+_AFTERWARDS: Final = 5.0
+"""Seconds that a slot is kept longer than its transfer is remembered."""
+
+_WIDTHS: Final = (99, 999, 9_999, 99_999, 999_999, 2**31 - 1)
+"""Largest slots to try, shortest first: where three draws in a row are taken, there is no room."""
+
+_DRAWS: Final = 3
+_FORGOTTEN: Final = 60.0
+
+
+class RedisStore:
+    """Keeps everything in Redis.
+
+    Args:
+        url: See :class:`~p2pal.server.redis_link.RedisLink`.
+        limits: The bounds per transfer.
+        max_open: Transfers of one owner that are not over; 0 for any number.
+        prefix: What all names in Redis begin with.
+        shift: Seconds to add to Redis' time, so that tests can let time pass.
+
+    Raises:
+        UsageError: If the URL is none.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        limits: Limits | None = None,
+        *,
+        max_open: int = 0,
+        prefix: str = "p2pal",
+        shift: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self.instance = secrets.token_hex(6)
+        self._limits = limits or Limits()
+        self._max_open = max_open
+        self._prefix = prefix
+        self._shift = shift
+        self._link = RedisLink(url, prefix, self.instance, self)
+        self._listener: Listener = lambda _id, _effect: None
+        self._followed: dict[str, Following] = {}
+        self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
+        self._deadlines = Deadlines()
+        self._seen: dict[str, float] = {}  # other instances: when they were alive, or first heard of
+        self._undone: list[tuple[str, s.Detach]] = []
+        self._work: set[asyncio.Task[None]] = set()
+
+    # What the server calls; see Store.
+
+    def now(self) -> float:
+        """The store's clock, in seconds: Redis' time."""
+        return self._link.now() + self._shift()
+
+    def listen(self, listener: Listener) -> None:
+        """Name the one listener for effects that concern sockets."""
+        self._listener = listener
+
+    async def create(self, ttl: float, owner: str = "") -> tuple[Transfer, str]:
+        """Open a transfer; see :class:`~p2pal.server.store.Store`."""
+        rendezvous_id, secret = tokens.new_id(), tokens.new_secret()
+        await self._count_open(rendezvous_id, owner, self.now() + _RESERVED)
+        slot = await self._reserve_slot(rendezvous_id)
+        transfer = rules.create(rendezvous_id, slot, tokens.digest(secret), ttl, self.now(), owner)
+        if await self._commit(None, transfer, []) is not None:
+            raise Denied("unavailable")  # 128 random bits twice
+        return transfer, tokens.assemble(rendezvous_id, SENDER, secret)
+
+    async def join(self, slot: int) -> tuple[Transfer, int, str]:
+        """Open an attempt; see :class:`~p2pal.server.store.Store`."""
+        holder = await self._link.call("GET", self._slot_key(slot))
+        if holder is None:
+            raise Denied("unknown")
+        rendezvous_id, secret = holder.decode(), tokens.new_secret()
+        transfer = await self.execute(rendezvous_id, s.Join(tokens.digest(secret)))
+        return transfer, transfer.joined, tokens.assemble(rendezvous_id, transfer.joined, secret)
+
+    async def meet(self, rendezvous_id: str, ttl: float, *, sender: bool, owner: str = "") -> tuple[Transfer, int, str]:
+        """Come to a meeting; see :class:`~p2pal.server.store.Store`."""
+        secret = tokens.new_secret()
+
+        async def begin() -> Transfer:
+            await self._count_open(rendezvous_id, owner, self.now() + _RESERVED)
+            return meetings.create(rendezvous_id, ttl, self.now(), owner)
+
+        async with self._turn(rendezvous_id):
+            known = await self._fetch(rendezvous_id)
+            if known is None or (known.transfer.over and known.transfer.meeting):
+                fresh = await begin()
+                await self._commit(known, fresh, [])  # if somebody else was first, that is as good
+            transfer = await self._step(rendezvous_id, s.Meet(sender, tokens.digest(secret), ttl))
+        who = SENDER if sender else transfer.joined
+        return transfer, who, tokens.assemble(rendezvous_id, who, secret)
+
+    async def authorise(self, token: str) -> tuple[Transfer, int]:
+        """Check a token; see :class:`~p2pal.server.store.Store`."""
+        rendezvous_id, who, secret = tokens.parse(token)
+        transfer = await self.load(rendezvous_id)
+        tokens.verify(transfer, who, secret)
+        return transfer, who
+
+    async def load(self, rendezvous_id: str) -> Transfer:
+        """Return a transfer; see :class:`~p2pal.server.store.Store`."""
+        known = await self._fetch(rendezvous_id)
+        if known is None:
+            raise Denied("unknown")
+        return self._advance(known.transfer, [])
+
+    async def execute(self, rendezvous_id: str, command: Command) -> Transfer:
+        """Carry out a command; see :class:`~p2pal.server.store.Store`."""
+        if isinstance(command, s.Attach):
+            self._followed.setdefault(rendezvous_id, Following()).sockets[command.socket] = command.who
+        try:
+            async with self._turn(rendezvous_id):
+                return await self._step(rendezvous_id, command)
+        except Denied as denied:
+            if isinstance(command, s.Detach) and denied.code == "unavailable":
+                self._undone.append((rendezvous_id, command))
+            raise
+        finally:
+            if isinstance(command, s.Detach):
+                self._unfollow(rendezvous_id, command.socket)
+
+    async def spend(self, purpose: str, address: str, rate: Rate) -> float:
+        """Take one from an allowance; see :class:`~p2pal.server.store.Store`."""
+        window = int(rate.seconds * 1e6)
+        key = f"{self._prefix}:rate:{purpose}:{address}"
+        return int(await self._link.run_script(SPEND, key, window // rate.count, window)) / 1e6
+
+    async def check(self) -> None:
+        """Ask Redis for a sign of life; see :class:`~p2pal.server.store.Store`."""
+        await self._link.call("GET", f"{self._prefix}:check")
+
+    async def available(self) -> None:
+        """Return once Redis can be reached; see :class:`~p2pal.server.store.Store`."""
+        await self._link.wait_up()
+
+    def census(self) -> Counter[State]:
+        """Count transfers by state; see :class:`~p2pal.server.store.Store`."""
+        return Counter(
+            following.current.transfer.state
+            for following in self._followed.values()
+            if following.current is not None and following.current.transfer.socket in following.sockets
+        )
+
+    async def run(self) -> None:
+        """Keep in touch with Redis and carry out what time decides, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._link.run())
+            try:
+                while True:
+                    await self.sweep()
+                    await self._deadlines.wait(self.now)
+                    await self._link.wait_up()
+            finally:
+                for task in self._work:
+                    task.cancel()
+
+    async def sweep(self) -> None:
+        """Carry out what is due now in the transfers that this instance follows."""
+        now = self.now()
+        due = []
+        while (rendezvous_id := self._deadlines.pop(now)) is not None:
+            due.append(rendezvous_id)
+        await asyncio.gather(*(self._tick(rendezvous_id) for rendezvous_id in due))
+
+    async def _tick(self, rendezvous_id: str) -> None:
+        following = self._followed.get(rendezvous_id)
+        if following is None:
+            return
+        late = following.overdue(self.now())
+        if late is not None:
+            self._deliver(late)
+            self._miss(rendezvous_id, following)
+            return
+        try:
+            async with self._turn(rendezvous_id):
+                await self._step(rendezvous_id, None)
+        except Denied as denied:
+            if denied.code == "unavailable":
+                return  # restored() begins anew with all that is followed
+            following.miss()
+            for socket in list(following.sockets):  # Redis has lost it, or it is forgotten
+                self._listener(rendezvous_id, s.Close(socket, CloseCode.UNAUTHORISED))
+            return
+        self._arm(rendezvous_id, following)
+
+    # What the link tells.
+
+    def published(self, payload: bytes) -> None:
+        """Another instance took a step in a transfer of which this one holds sockets."""
+        try:
+            update = update_decoder.decode(payload)
+        except (msgspec.MsgspecError, RecursionError):
+            log_failure("bad-publication", bytes=len(payload))
+            return
+        following = self._followed.get(update.id)
+        if following is not None:
+            self._deliver(following.take(update, self.now()))
+            self._note_step(following)
+            self._arm(update.id, following)
+
+    def restored(self) -> None:
+        """Redis is back: what was published meanwhile is lost, and what was under way unknown."""
+        alive = self.now()
+        for instance in self._seen:
+            self._seen[instance] = alive  # nobody could give a sign of life
+        undone, self._undone = self._undone, []
+        for rendezvous_id, detach in undone:
+            self._spawn(self._detach(rendezvous_id, detach))
+        for rendezvous_id, following in self._followed.items():
+            self._miss(rendezvous_id, following)
+
+    def beaten(self, alive: Sequence[str]) -> None:
+        """These instances live. Sockets of those that died count as closed."""
+        now = self.now()
+        self._seen.update((name, now) for name in alive if name != self.instance)
+        dead = {name for name, seen in self._seen.items() if now - seen > ALIVE}
+        for name in [name for name in dead if now - self._seen[name] > _FORGOTTEN]:
+            del self._seen[name]
+        if dead:
+            for rendezvous_id, following in self._followed.items():
+                known = following.current
+                if known and any(instance_of(socket) in dead for _, socket in sockets_of(known.transfer)):
+                    self._deadlines.note(rendezvous_id, now)
+
+    def _is_dead(self, instance: str) -> bool:
+        if instance == self.instance:
+            return False
+        now = self.now()
+        return now - self._seen.setdefault(instance, now) > ALIVE
+
+    def _miss(self, rendezvous_id: str, following: Following) -> None:
+        following.miss()
+        for socket in list(following.sockets):
+            self._listener(rendezvous_id, s.Missed(socket))
+
+    async def _detach(self, rendezvous_id: str, detach: s.Detach) -> None:
+        with contextlib.suppress(Denied):
+            await self.execute(rendezvous_id, detach)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+
+    # One step.
+
+    @asynccontextmanager
+    async def _turn(self, rendezvous_id: str) -> AsyncIterator[None]:
+        """One step of a transfer at a time on this instance: it learns of its own steps in order."""
+        lock, users = self._turns.get(rendezvous_id, (None, 0))
+        lock = lock or asyncio.Lock()
+        self._turns[rendezvous_id] = (lock, users + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, users = self._turns[rendezvous_id]
+            if users == 1:
+                del self._turns[rendezvous_id]
+            else:
+                self._turns[rendezvous_id] = (lock, users - 1)
+
+    async def _step(self, rendezvous_id: str, command: Command | None) -> Transfer:
+        """Carry out a command and what time has decided; None for that alone."""
+        following = self._followed.get(rendezvous_id)
+        known = following.current if following is not None else None
+        fetched = False
+        for _ in range(_TRIES):
+            if known is None:
+                known, fetched = await self._fetch(rendezvous_id), True
+            if known is None:
+                raise Denied("unknown")
+            effects: list[Effect] = []
+            try:
+                transfer = self._advance(known.transfer, effects)
+                if command is not None:
+                    complete = await self._with_stored(transfer, command)
+                    transfer, more = rules.handle(transfer, complete, self.now(), self._limits)
+                    effects += more
+            except Denied:
+                if fetched:
+                    raise
+                known = None  # what is refused may be allowed by now
+                continue
+            if not effects and transfer is known.transfer and not self._must_write(command, following):
+                return transfer
+            known = await self._commit(known, transfer, effects)
+            if known is None:
+                return transfer
+            fetched = True
+        raise Denied("unavailable")
+
+    def _must_write(self, command: Command | None, following: Following | None) -> bool:
+        """Whether a step that changes nothing is written all the same."""
+        if command is None:
+            return following is not None and following.renew_at is not None and self.now() >= following.renew_at
+        return isinstance(command, s.Attach)  # from it on, this instance hears of every step
+
+    def _advance(self, transfer: Transfer, effects: list[Effect]) -> Transfer:
+        """Carry out what time has decided, each at its time, and that sockets of dead instances are gone.
+
+        Raises:
+            Denied: ``unknown``, if it is forgotten.
+        """
+        now = self.now()
+        while (due := rules.next_timeout(transfer)) is not None and due <= now:
+            if transfer.over:
+                raise Denied("unknown")
+            transfer, more = rules.handle_timeout(transfer, due, self._limits)
+            effects += more
+        for who, socket in sockets_of(transfer):
+            if self._is_dead(instance_of(socket)):
+                transfer, more = rules.handle(transfer, s.Detach(who, socket), now, self._limits)
+                effects += more
+        return transfer
+
+    async def _with_stored(self, transfer: Transfer, command: Command) -> Command:
+        """Give a repeated append what is stored at its index."""
+        if not isinstance(command, s.Append):
+            return command
+        by_sender = command.who == SENDER
+        attempt = transfer.attempt(command.attempt)
+        log = attempt and (attempt.to_receiver if by_sender else attempt.to_sender)
+        if not log or command.index >= log.count:
+            return command
+        field = log_field(command.attempt, by_sender, command.index)
+        stored = await self._link.call("HGET", self._key(transfer.id), field)
+        return s.Append(command.who, command.attempt, command.index, command.body, stored)
+
+    async def _fetch(self, rendezvous_id: str) -> Known | None:
+        version, state = await self._link.call("HMGET", self._key(rendezvous_id), "version", "state")
+        return _known(rendezvous_id, version, state)
+
+    async def _commit(self, known: Known | None, transfer: Transfer, effects: list[Effect]) -> Known | None:
+        """Write a step and say what follows from it.
+
+        Returns:
+            None, or what is there by now instead of ``known``: nothing was written then.
+
+        Raises:
+            Denied: ``unavailable``, ``full``; ``unknown`` if it is gone by now.
+        """
+        now = self.now()
+        version = known.version if known else 0
+        until = self._lives_until(transfer, now)
+        following = self._followed.get(transfer.id)
+        await self._hold_slot(known, transfer, until, following)
+        plan = _Plan(known.transfer if known else None, effects)
+        state = encoder.encode(transfer)
+        command: list[bytes | str | int] = [str(version), state, self._ms(until)]
+        command += [len(plan.puts) // 2, *plan.puts, len(plan.removes), *plan.removes, len(plan.gets), *plan.gets]
+        for instance, news in self._abroad(known, transfer, plan).items():
+            command += [self._link.channel(instance), encoder.encode(Update(transfer.id, version + 1, transfer, news))]
+        answer = await self._link.run_script(COMMIT, self._key(transfer.id), *command)
+        if answer[0] != 1:
+            current = _known(transfer.id, answer[1], answer[2])
+            if current is None:
+                raise Denied("unknown")
+            return current
+        if transfer.over and not (known and known.transfer.over):
+            self._spawn(self._let_go(transfer, until))
+        for effect in effects:
+            if isinstance(effect, s.Note):
+                self._listener(transfer.id, effect)
+        if following is not None:
+            update = Update(transfer.id, version + 1, transfer, plan.news(self.instance, answer[1:]))
+            self._deliver(following.take(update, now, own=True))
+            self._note_step(following)
+            self._arm(transfer.id, following)
+        return None
+
+    def _abroad(self, known: Known | None, transfer: Transfer, plan: _Plan) -> dict[str, list[Told | Closed]]:
+        """Return what each other instance that holds a socket, before or after, has to be told."""
+        sockets = sockets_of(transfer) + (sockets_of(known.transfer) if known else [])
+        instances = {instance_of(socket) for _, socket in sockets} - {self.instance}
+        return {name: plan.news(name) for name in instances if not self._is_dead(name)}
+
+    def _deliver(self, updates: list[Update]) -> None:
+        for update in updates:
+            for each in update.news:
+                if isinstance(each, Told):
+                    self._listener(update.id, s.Tell(each.socket, each.message))
+                else:
+                    self._listener(update.id, s.Close(each.socket, CloseCode(each.code)))
+
+    def _arm(self, rendezvous_id: str, following: Following) -> None:
+        """Note when something is due: by the rules, to keep Redis from forgetting, or because a step is missing."""
+        known = following.current
+        times = [following.waits_until, following.renew_at]
+        if known is not None:
+            due = rules.next_timeout(known.transfer)
+            # Whoever holds the sender's socket comes first; others help out if it does not.
+            times.append(due if due is None or known.transfer.socket in following.sockets else due + 0.25)
+        self._deadlines.note(rendezvous_id, min((time for time in times if time is not None), default=None))
+
+    def _note_step(self, following: Following) -> None:
+        """A step was written: Redis keeps the transfer for a while. Without an end of its own it is to be renewed."""
+        known = following.current
+        lasting = known is not None and known.transfer.expires_at is None and not known.transfer.over
+        following.renew_at = self.now() + (known.transfer.ttl + self._limits.rest) / 2 if known and lasting else None
+
+    def _unfollow(self, rendezvous_id: str, socket: str) -> None:
+        following = self._followed.get(rendezvous_id)
+        if following is not None:
+            following.sockets.pop(socket, None)
+            if not following.sockets:
+                del self._followed[rendezvous_id]
+                self._deadlines.forget(rendezvous_id)
+
+    # Names and times in Redis.
+
+    def _key(self, rendezvous_id: str) -> str:
+        return f"{self._prefix}:transfer:{{{rendezvous_id}}}"
+
+    def _slot_key(self, slot: int) -> str:
+        return f"{self._prefix}:slot:{slot}"
+
+    def _open_key(self, owner: str) -> str:
+        return f"{self._prefix}:open:{owner}"
+
+    def _ms(self, when: float) -> int:
+        """Return a time of the store as Redis' milliseconds."""
+        return int((when - self._shift()) * 1000) + 1
+
+    def _lives_until(self, transfer: Transfer, now: float) -> float:
+        """Return when Redis may forget a transfer. While there are sockets, their instances put that off."""
+        if transfer.forget_at is not None:
+            return transfer.forget_at
+        return (now + transfer.ttl if transfer.expires_at is None else transfer.expires_at) + self._limits.rest
+
+    # Slots and open transfers, which end by themselves if this instance does.
+
+    async def _reserve_slot(self, rendezvous_id: str) -> int:
+        until = self._ms(self.now() + _RESERVED)
+        for width in _WIDTHS:
+            for _ in range(_DRAWS):
+                slot = 1 + secrets.randbelow(width)
+                if await self._link.call("SET", self._slot_key(slot), rendezvous_id, "NX", "PXAT", until):
+                    return slot
+        raise Denied("full")
+
+    async def _count_open(self, rendezvous_id: str, owner: str, until: float) -> None:
+        if owner and self._max_open:
+            args = (rendezvous_id, self._ms(until), self._ms(self.now()), self._max_open)
+            if not await self._link.run_script(OPEN, self._open_key(owner), *args):
+                raise Denied("too-many-open")
+
+    async def _hold_slot(
+        self, known: Known | None, transfer: Transfer, until: float, following: Following | None
+    ) -> None:
+        """Hold the slot for longer than the transfer will live, before it does; likewise its place among the open."""
+        if transfer.over or (known is not None and not transfer.accepted):
+            return
+        held = following.slot_until if following is not None else 0.0
+        if until + _AFTERWARDS <= held:
+            return
+        held = until + _AFTERWARDS + (transfer.ttl if transfer.accepted else 0.0)  # so that it is seldom put off
+        if transfer.slot:
+            await self._link.run_script(HOLD, self._slot_key(transfer.slot), transfer.id, self._ms(held))
+        if transfer.owner and self._max_open:
+            args = (transfer.id, self._ms(held), self._ms(self.now()), 2**31)
+            await self._link.run_script(OPEN, self._open_key(transfer.owner), *args)
+        if following is not None:
+            following.slot_until = held
+
+    async def _let_go(self, transfer: Transfer, until: float) -> None:
+        with contextlib.suppress(Denied):  # then they end by themselves
+            if transfer.owner and self._max_open:
+                await self._link.call("ZREM", self._open_key(transfer.owner), transfer.id)
+            if transfer.slot:
+                key, when = self._slot_key(transfer.slot), self._ms(until + _AFTERWARDS)
+                await self._link.run_script(HOLD, key, transfer.id, when)
+
+
+class _Plan:
+    """What a step writes, removes and reads of the logs, and says to whom."""
+
+    __slots__ = ("_effects", "gets", "puts", "removes")
+
+    def __init__(self, before: Transfer | None, effects: list[Effect]) -> None:
+        self._effects = effects
+        self.puts: list[str | bytes] = []
+        self.removes: list[str] = []
+        self.gets: list[str] = []
+        counts = {attempt.number: attempt for attempt in before.attempts} if before is not None else {}
+        for effect in effects:
+            if isinstance(effect, s.Keep):
+                attempt = counts[effect.attempt]
+                log = attempt.to_receiver if effect.by_sender else attempt.to_sender
+                self.puts += (log_field(effect.attempt, effect.by_sender, log.count), effect.body)
+            elif isinstance(effect, s.Drop) and effect.attempt in counts:
+                self.removes += log_fields(counts[effect.attempt])
+            elif isinstance(effect, s.Replay):
+                attempt = counts[effect.attempt]
+                log = attempt.to_receiver if effect.by_sender else attempt.to_sender
+                fields = (log_field(effect.attempt, effect.by_sender, n) for n in range(effect.start, log.count))
+                self.gets += fields
+
+    def news(self, instance: str, bodies: Sequence[bytes] = ()) -> list[Told | Closed]:
+        """Return what is said to the sockets of an instance; ``bodies`` are what was read of the logs."""
+        news: list[Told | Closed] = []
+        for effect in self._effects:
+            if isinstance(effect, s.Tell) and instance_of(effect.socket) == instance:
+                news.append(Told(effect.socket, effect.message))
+            elif isinstance(effect, s.Close) and instance_of(effect.socket) == instance:
+                news.append(Closed(effect.socket, effect.code))
+            elif isinstance(effect, s.Replay) and bodies:
+                messages = (wire.Message(effect.attempt, n, body) for n, body in enumerate(bodies, effect.start))
+                news += (Told(effect.socket, message) for message in messages)
+        return news
+
+
+def _known(rendezvous_id: str, version: bytes | None, state: bytes | None) -> Known | None:
+    if not version or not state:
+        return None
+    try:
+        return Known(int(version), state_decoder.decode(state))
+    except (ValueError, msgspec.MsgspecError, RecursionError):
+        log_failure("bad-state", transfer=short(rendezvous_id))
+        raise Denied("unknown") from None

@@ -1,0 +1,279 @@
+"""The connections to Redis: one for commands, which share round trips, and one subscription for this instance.
+
+While anything about them is broken every call is refused at once; what was under way is unknown. Once both stand
+again the owner hears of it, because publications of the time between are lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+import redis.asyncio as redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+from yarl import URL
+
+from p2pal.errors import UsageError, first_error
+from p2pal.server.logs import log, log_failure
+from p2pal.server.redis_scripts import BEAT, Script
+from p2pal.server.state import Denied
+
+ALIVE: Final = 8.0
+"""Seconds after its last sign of life that an instance counts as dead."""
+
+_BEAT: Final = 2.0
+_TIMEOUT: Final = 3.0
+_REMEMBERED: Final = 3600.0
+_BATCH: Final = 256
+_MAX_WAITING: Final = 100_000
+_FIRST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 1.0
+_CLUSTER: Final = "+cluster"
+
+Value = bytes | str | int | float
+_Call = tuple[Sequence[Value], "asyncio.Future[Any]"]
+
+
+class LinkOwner(Protocol):
+    """Who hears of what the link brings."""
+
+    def published(self, payload: bytes) -> None:
+        """Another instance published something for this one."""
+
+    def restored(self) -> None:
+        """The link stands, for the first time or again: what was published before is lost."""
+
+    def beaten(self, alive: Sequence[str]) -> None:
+        """These instances gave a sign of life."""
+
+
+class RedisLink:
+    """A lasting link to Redis, Valkey or a Redis Cluster.
+
+    Args:
+        url: ``redis://``, ``rediss://`` or ``unix://``; with ``+cluster`` behind the scheme, a Redis Cluster.
+        prefix: What all names begin with.
+        instance: This instance's name.
+        owner: Who hears.
+
+    Raises:
+        UsageError: If the URL is none.
+    """
+
+    def __init__(self, url: str, prefix: str, instance: str, owner: LinkOwner) -> None:
+        self._prefix = prefix
+        self._instance = instance
+        self._owner = owner
+        self._cluster: redis.RedisCluster | None = None
+        options: dict[str, Any] = {
+            "socket_timeout": _TIMEOUT,
+            "socket_connect_timeout": _TIMEOUT,
+            "retry": Retry(NoBackoff(), 0),
+        }
+        self._options = options
+        scheme, separator, rest = url.partition("://")
+        self._url = scheme.removesuffix(_CLUSTER) + separator + rest
+        try:
+            self._client: redis.Redis = redis.Redis.from_url(self._url, **options)
+            if scheme.endswith(_CLUSTER):
+                self._cluster = redis.RedisCluster.from_url(self._url, **options)
+        except (ValueError, RedisError):
+            raise UsageError(
+                "the Redis URL is none", hint="write redis://HOST:6379/0, rediss://..., or redis+cluster://HOST:6379"
+            ) from None
+        self._waiting: deque[_Call] = deque()
+        self._more = asyncio.Event()
+        self._up = asyncio.Event()
+        self._heard = 0.0
+        self._offset = 0.0
+        self._told_lost = False
+
+    @property
+    def up(self) -> bool:
+        """Both connections stand, as far as is known."""
+        return self._up.is_set()
+
+    def now(self) -> float:
+        """Redis' time in seconds since 1970, as it was at the last sign of life and has gone on since."""
+        return time.monotonic() + self._offset
+
+    def channel(self, instance: str) -> str:
+        """Return the channel of an instance."""
+        return f"{self._prefix}:to:{instance}"
+
+    async def wait_up(self) -> None:
+        """Wait until the link stands."""
+        await self._up.wait()
+
+    async def call(self, *command: Value) -> Any:
+        """Carry out one command and return Redis' answer.
+
+        Raises:
+            Denied: ``unavailable``: it is not known whether it was carried out; ``full``: Redis has no memory left.
+        """
+        if not self._up.is_set() or len(self._waiting) >= _MAX_WAITING:
+            raise Denied("unavailable")
+        return await self._enqueue(command)
+
+    async def run_script(self, script: Script, key: str, *args: Value) -> Any:
+        """Carry out a script on one key; see :meth:`call`."""
+        try:
+            return await self.call("EVALSHA", script.sha, 1, key, *args)
+        except NoScriptError:
+            return await self.call("EVAL", script.text, 1, key, *args)
+
+    def _enqueue(self, command: Sequence[Value]) -> asyncio.Future[Any]:
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append((command, answer))
+        self._more.set()
+        return answer
+
+    # The life of the link.
+
+    async def run(self) -> None:
+        """Keep the link standing, until cancelled."""
+        pause = _FIRST_PAUSE
+        try:
+            while True:
+                cause = await self._stand()
+                if self._up.is_set():
+                    self._up.clear()
+                    pause = _FIRST_PAUSE
+                self._fail_waiting()
+                if not self._told_lost:
+                    self._told_lost = True
+                    log_failure("store-lost", cause=cause)
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+                pause = min(_LONGEST_PAUSE, pause * 2)
+        finally:
+            self._up.clear()
+            self._fail_waiting()
+            await self._close()
+
+    async def _stand(self) -> str:
+        """Have both connections and use them until one fails; return why."""
+        cause = ""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._flush_forever())
+                tasks.create_task(self._listen_forever(tasks))
+        except* (RedisError, OSError, TimeoutError) as group:
+            cause = type(first_error(group)).__name__
+        return cause
+
+    async def _listen_forever(self, tasks: asyncio.TaskGroup) -> None:
+        client = await self._listening_client()
+        try:
+            async with client.pubsub() as subscription:
+                await subscription.subscribe(self.channel(self._instance))
+                async with asyncio.timeout(_TIMEOUT):
+                    while (await subscription.get_message(timeout=_TIMEOUT) or {}).get("type") != "subscribe":
+                        pass
+                self._heard = time.monotonic()
+                await self._beat()
+                tasks.create_task(self._beat_forever())
+                self._up.set()
+                if self._told_lost:
+                    self._told_lost = False
+                    log("store-back")
+                self._owner.restored()
+                while True:
+                    message = await subscription.get_message(timeout=_TIMEOUT)
+                    if message is not None and message["type"] == "message":
+                        self._heard = time.monotonic()
+                        if message["data"]:
+                            self._owner.published(message["data"])
+        finally:
+            if client is not self._client:
+                await client.aclose()
+
+    async def _listening_client(self) -> redis.Redis:
+        """Return a client for the subscription; in a cluster any node will do, all of them hear what is published."""
+        if self._cluster is None:
+            return self._client
+        await self._cluster.initialize()
+        node = random.choice(self._cluster.get_nodes())  # noqa: S311 - any will do
+        return redis.Redis.from_url(str(URL(self._url).with_host(node.host).with_port(int(node.port))), **self._options)
+
+    async def _beat_forever(self) -> None:
+        while True:
+            await asyncio.sleep(_BEAT)
+            await self._beat()
+            if time.monotonic() - self._heard > ALIVE:
+                raise TimeoutError  # the subscription brings nothing, not even our own signs of life
+
+    async def _beat(self) -> None:
+        key, channel = f"{self._prefix}:instances", self.channel(self._instance)
+        before = time.monotonic()
+        args = (key, self._instance, channel, int(ALIVE * 1000), int(_REMEMBERED * 1000))
+        try:
+            answer = await self._enqueue(("EVALSHA", BEAT.sha, 1, *args))
+        except NoScriptError:
+            answer = await self._enqueue(("EVAL", BEAT.text, 1, *args))
+        after = time.monotonic()
+        self._offset = int(answer[0]) / 1e6 - (before + after) / 2
+        self._owner.beaten([name.decode() for name in answer[1:]])
+
+    # Commands share round trips: those that come while one is under way wait for the next.
+
+    async def _flush_forever(self) -> None:
+        while True:
+            await self._more.wait()
+            self._more.clear()
+            while self._waiting:
+                batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
+                try:
+                    await self._carry_out(batch)
+                finally:
+                    _refuse(batch)
+
+    async def _carry_out(self, batch: list[_Call]) -> None:
+        answers = await self._ask([command for command, _ in batch])
+        lost: BaseException | None = None
+        for (_, future), answer in zip(batch, answers, strict=True):
+            if future.done():
+                continue
+            if not isinstance(answer, BaseException):
+                future.set_result(answer)
+            elif isinstance(answer, NoScriptError):
+                future.set_exception(answer)
+            elif isinstance(answer, ResponseError) and str(answer).startswith("OOM"):
+                future.set_exception(Denied("full"))
+            else:
+                lost = answer
+        if lost is not None:
+            raise lost
+
+    async def _ask(self, commands: list[Sequence[Value]]) -> list[Any]:
+        if self._cluster is not None:
+            cluster = self._cluster
+            return await asyncio.gather(*(cluster.execute_command(*c) for c in commands), return_exceptions=True)
+        pipeline = self._client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        answers: list[Any] = await pipeline.execute(raise_on_error=False)
+        return answers
+
+    def _fail_waiting(self) -> None:
+        _refuse(self._waiting)
+        self._waiting.clear()
+
+    async def _close(self) -> None:
+        with contextlib.suppress(RedisError, OSError):
+            await self._client.aclose()
+            if self._cluster is not None:
+                await self._cluster.aclose()
+
+
+def _refuse(calls: Sequence[_Call] | deque[_Call]) -> None:
+    for _, future in calls:
+        if not future.done():
+            future.set_exception(Denied("unavailable"))
+            future.exception()  # who waited may be gone

@@ -1,0 +1,104 @@
+"""What Redis carries out in one step. Each script touches one key, so that it runs on any Redis Cluster.
+
+Redis 7 and Valkey replicate what a script did, not the script: it may ask for the time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+
+class Script:
+    """A Lua script and the name under which Redis remembers it."""
+
+    __slots__ = ("sha", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text.encode()
+        self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest()  # the name that Redis gives it
+
+
+COMMIT: Final = Script("""
+-- Compare and set. KEYS: the transfer. ARGV: the version it must have (0: there must be none), the new state, when it
+-- expires (ms), then each with its count: fields and values to store, fields to remove, fields to return; then channels
+-- and what to publish there. Returns {1, values...}, or {0, version, state} of what is there instead.
+local version = redis.call('HGET', KEYS[1], 'version') or '0'
+if version ~= ARGV[1] then
+    return {0, version, redis.call('HGET', KEYS[1], 'state') or ''}
+end
+redis.call('HSET', KEYS[1], 'version', string.format('%d', version + 1), 'state', ARGV[2])
+local at = 4
+local function count()
+    at = at + 1
+    return tonumber(ARGV[at - 1])
+end
+for _ = 1, count() do
+    redis.call('HSET', KEYS[1], ARGV[at], ARGV[at + 1])
+    at = at + 2
+end
+for _ = 1, count() do
+    redis.call('HDEL', KEYS[1], ARGV[at])
+    at = at + 1
+end
+local answer = {1}
+for _ = 1, count() do
+    answer[#answer + 1] = redis.call('HGET', KEYS[1], ARGV[at]) or ''
+    at = at + 1
+end
+redis.call('PEXPIREAT', KEYS[1], ARGV[3])
+while at < #ARGV do
+    redis.call('PUBLISH', ARGV[at], ARGV[at + 1])
+    at = at + 2
+end
+return answer
+""")
+
+HOLD: Final = Script("""
+-- Keep a slot for a transfer until a time (ms), if it is not another's by now. KEYS: the slot. ARGV: id, time.
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then
+    return 0
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PXAT', ARGV[2])
+return 1
+""")
+
+OPEN: Final = Script("""
+-- Count a transfer as open until a time. KEYS: the owner's set. ARGV: id, that time, now (both ms), how many it may
+-- have.
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[3])
+if not redis.call('ZSCORE', KEYS[1], ARGV[1]) and redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[4]) then
+    return 0
+end
+redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
+local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2]
+redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', last))
+return 1
+""")
+
+SPEND: Final = Script("""
+-- Take one from an allowance; see limits.spend. KEYS: when it is whole. ARGV: the time for one and for all (us).
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local after = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now) + tonumber(ARGV[1])
+local wait = after - now - tonumber(ARGV[2])
+if wait > 1 then
+    return string.format('%.0f', wait)
+end
+redis.call('SET', KEYS[1], string.format('%.0f', after), 'PX', string.format('%.0f', (after - now) / 1000 + 1))
+return '0'
+""")
+
+BEAT: Final = Script("""
+-- A sign of life, which also comes back to its channel. KEYS: the instances. ARGV: the instance, its channel, for how
+-- long (ms) others count as alive, and are remembered. Returns the time (us) and those alive.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZADD', KEYS[1], now, ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[4])
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+redis.call('PUBLISH', ARGV[2], '')
+local alive = redis.call('ZRANGEBYSCORE', KEYS[1], now - ARGV[3], '+inf')
+return {string.format('%.0f', time[1] * 1000000 + time[2]), unpack(alive)}
+""")
