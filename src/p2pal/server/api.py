@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 from aiohttp import hdrs, web
 
 from p2pal.server.config import ServerConfig
+from p2pal.server.gate import Gate
 from p2pal.server.hub import Hub
 from p2pal.server.ice import IceServers
 from p2pal.server.logs import log, log_failure, short
@@ -21,7 +22,7 @@ from p2pal.wire import rendezvous as wire
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _T = TypeVar("_T")
-_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 class Api:
@@ -31,6 +32,7 @@ class Api:
         self._store = store
         self._hub = hub
         self._config = config
+        self._gate = Gate(store, config)
         self._ice = IceServers(config)
 
     def routes(self) -> list[web.RouteDef]:
@@ -51,7 +53,8 @@ class Api:
         _check_version(wanted.version)
         if not self._config.min_ttl <= wanted.ttl <= self._config.max_ttl:
             raise Denied("ttl")
-        transfer, token = await self._store.create(wanted.ttl)
+        owner = await self._gate.create(request)
+        transfer, token = await self._store.create(wanted.ttl, owner)
         log("created", transfer=short(transfer.id), slot=transfer.slot, ttl=wanted.ttl)
         expires_in = transfer.expires_in(self._store.now())
         servers = self._ice.for_everyone()
@@ -61,6 +64,7 @@ class Api:
         """``POST /api/join``: open an attempt on a slot; 201 with its token."""
         wanted = await self._body(request, wire.JoinRequest)
         _check_version(wanted.version)
+        await self._gate.join(request)
         transfer, attempt, token = await self._store.join(wanted.slot)
         expires_in = transfer.expires_in(self._store.now())
         servers = self._ice.for_everyone()
@@ -71,7 +75,9 @@ class Api:
         wanted = await self._body(request, wire.MeetRequest)
         _check_version(wanted.version)
         ttl = min(max(wanted.ttl, self._config.min_ttl), self._config.max_ttl)
-        transfer, who, token = await self._store.meet(wanted.rendezvous_id, ttl, sender=wanted.role == "send")
+        owner = await self._gate.create(request)
+        sender = wanted.role == "send"
+        transfer, who, token = await self._store.meet(wanted.rendezvous_id, ttl, sender=sender, owner=owner)
         expires_in = transfer.expires_in(self._store.now())
         servers = self._ice.for_everyone()
         return _json(wire.Met(who, token, expires_in, servers), 201)
@@ -86,22 +92,23 @@ class Api:
         """``DELETE /api/transfer/{id}``: abort it; 204."""
         transfer = await self._sender(request)
         await self._store.execute(transfer.id, Delete(SENDER))
-        return web.Response(status=204, headers=_HEADERS)
+        return web.Response(status=204, headers=HEADERS)
 
     async def websocket(self, request: web.Request) -> web.StreamResponse:
         """``GET /api/ws``: the mailbox."""
         if not web.WebSocketResponse().can_prepare(request):
             return _error(400, "websocket-expected", "this address speaks WebSocket only")
-        socket = Socket(self._hub.new_id(), request, self._store, self._ice, self._config)
-        self._hub.add(socket)
-        try:
-            return await socket.serve()
-        finally:
-            self._hub.remove(socket)
+        with self._gate.socket(request):
+            socket = Socket(self._hub.new_id(), request, self._store, self._ice, self._config)
+            self._hub.add(socket)
+            try:
+                return await socket.serve()
+            finally:
+                self._hub.remove(socket)
 
     async def health(self, _request: web.Request) -> web.Response:
         """``GET /healthz``: this process answers."""
-        return web.json_response({"status": "ok"}, headers=_HEADERS)
+        return web.json_response({"status": "ok"}, headers=HEADERS)
 
     async def _body(self, request: web.Request, kind: type[_T]) -> _T:
         async with asyncio.timeout(self._config.request_timeout):
@@ -126,12 +133,7 @@ async def errors(request: web.Request, handler: _Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except Denied as denied:
-        headers: dict[str, str] = {}
-        if denied.status in (429, 503):
-            headers[hdrs.RETRY_AFTER] = str(max(1, math.ceil(denied.retry_after)))
-        if denied.status == 401:
-            headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
-        return _error(denied.status, denied.code, denied.message, headers)
+        return refusal(denied)
     except (msgspec.MsgspecError, RecursionError):
         return _error(400, "malformed", "the request body is not what is expected here")
     except TimeoutError:
@@ -150,6 +152,16 @@ async def errors(request: web.Request, handler: _Handler) -> web.StreamResponse:
         return _error(500, "internal", "the server failed")
 
 
+def refusal(denied: Denied) -> web.Response:
+    """Return the answer to a command that was refused."""
+    headers: dict[str, str] = {}
+    if denied.status in (429, 503):
+        headers[hdrs.RETRY_AFTER] = str(max(1, math.ceil(denied.retry_after)))
+    if denied.status == 401:
+        headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
+    return _error(denied.status, denied.code, denied.message, headers)
+
+
 _CODES = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}
 
 
@@ -160,7 +172,7 @@ def _check_version(version: int) -> None:
 
 def _json(value: msgspec.Struct, status: int = 200) -> web.Response:
     return web.Response(
-        body=wire.encoder.encode(value), status=status, content_type="application/json", headers=_HEADERS
+        body=wire.encoder.encode(value), status=status, content_type="application/json", headers=HEADERS
     )
 
 
