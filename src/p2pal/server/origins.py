@@ -9,16 +9,16 @@ cookies: a page can do nothing here that it could not do with a program of its o
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from typing import Final
 
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
 
 from p2pal.server.api import HEADERS, refusal
 from p2pal.server.config import ServerConfig
 from p2pal.server.state import Denied
 
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _ORIGIN: Final = re.compile(r"null|[a-z][a-z0-9+.-]{0,31}://[!-+\--.0-~]{1,255}", re.ASCII)  # no comma, slash or space
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 _PREFLIGHT: Final = {
@@ -47,7 +47,7 @@ def allowed(origin: str, host: str, origins: Collection[str]) -> bool:
     return port is not None and place.removesuffix(port) == host.lower().removesuffix(port)
 
 
-def guard(config: ServerConfig) -> Callable[[web.Request, _Handler], Awaitable[web.StreamResponse]]:
+def guard(config: ServerConfig) -> Middleware:
     """Return the middleware that refuses other pages with 403 ``origin``, and answers preflights of the rest.
 
     It goes around the one that makes JSON of errors, so that pages can read those too.
@@ -55,7 +55,7 @@ def guard(config: ServerConfig) -> Callable[[web.Request, _Handler], Awaitable[w
     origins = frozenset(origin.lower().rstrip("/") for origin in config.origins)
 
     @web.middleware
-    async def check(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         named = request.headers.getall(hdrs.ORIGIN, ())
         if not named:
             return await handler(request)
