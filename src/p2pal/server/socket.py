@@ -14,6 +14,7 @@ from aiohttp import WSMessage, WSMsgType, web
 from p2pal.server import state as s
 from p2pal.server.config import ServerConfig
 from p2pal.server.ice import IceServers
+from p2pal.server.limits import spend
 from p2pal.server.state import SENDER, Denied
 from p2pal.server.store import Store
 from p2pal.wire import rendezvous as wire
@@ -44,6 +45,7 @@ class Socket:
         "_queued",
         "_request",
         "_store",
+        "_whole_at",
         "_writer",
         "_ws",
         "id",
@@ -65,6 +67,7 @@ class Socket:
         self._attached: tuple[str, int] | None = None
         self._again: asyncio.Task[None] | None = None
         self._closing = False
+        self._whole_at = 0.0
 
     def tell(self, message: wire.ServerMessage) -> None:
         """Queue a message. A client that lets too much pile up is cut off: it comes back with its cursors."""
@@ -140,12 +143,25 @@ class Socket:
                 message = self._decode(await self._ws.receive())
                 if message is None:
                     return
+                await self._pace()
                 await self._handle(transfer.id, who, message)
         finally:
             if self._again is not None:
                 await asyncio.wait((self._again,))
             with contextlib.suppress(Denied):  # the transfer may be forgotten meanwhile
                 await self._store.execute(transfer.id, s.Detach(who, self.id))
+
+    async def _pace(self) -> None:
+        """Wait while the client is faster than it may be. What it sends meanwhile is not read."""
+        rate = self._config.addresses.messages
+        if rate is None:
+            return
+        now = asyncio.get_running_loop().time
+        while True:
+            self._whole_at, wait = spend(self._whole_at, now(), rate)
+            if not wait:
+                return
+            await asyncio.sleep(wait)
 
     async def _attach(self, rendezvous_id: str, who: int, cursors: dict[int, int]) -> None:
         """Take over as this token's socket; the store sends the log from the client's cursor on."""
