@@ -18,7 +18,8 @@
   them, there is no silence to punish, and it counts as accepted. Coming again replaces: the sender's token, or the
   receiver's attempt. An attempt whose log to the receiver has begun cannot go on with a new sender (``renewed``).
 - A socket may be attached *again*, when what it was told may have been lost on the way between server instances: it
-  is told where everything stands, without a welcome, and the client takes that as repeats.
+  is told where everything stands, and the client takes that as repeats. The welcome that comes first is for the
+  socket: it tells what is new from what is not, and passes on no second one (:mod:`p2pal.server.view`).
 - A command that is no longer needed (an append that is stored, a release of what is released) is acknowledged again:
   after a lost socket a client just repeats what was not acknowledged.
 
@@ -168,8 +169,9 @@ def _attach(transfer: Transfer, command: s.Attach, now: float, limits: Limits, e
         effects.append(s.Close(socket, CloseCode.REPLACED))
         return transfer
     replay = _replay(own, command) if own is not None else None
-    welcome = wire.Welcome(transfer.state, transfer.expires_in(now), number)
-    tell(effects, socket, state_of(transfer, now) if command.again else welcome)
+    tell(effects, socket, wire.Welcome(transfer.state, transfer.expires_in(now), number))
+    if command.again:
+        tell(effects, socket, state_of(transfer, now))
     if transfer.over:
         effects.append(s.Close(socket, over_code(transfer)))
         return transfer
@@ -210,9 +212,12 @@ def _attach_sender(
     if transfer.socket != socket:
         close(effects, transfer.socket, CloseCode.REPLACED)
     transfer = replace(transfer, socket=socket)
-    for known in command.cursors:
-        if transfer.attempt(known) is None:
-            tell(effects, socket, wire.Released(known, past_reason(transfer, known)))
+    known = dict.fromkeys(command.cursors)
+    if command.again:  # also of those that knocked, whose numbers are no cursors
+        known |= dict.fromkeys(past.number for past in transfer.past)
+    for number in known:
+        if transfer.attempt(number) is None:
+            tell(effects, socket, wire.Released(number, past_reason(transfer, number)))
     served = transfer.attempt(transfer.served)
     if served is not None:
         if served.number not in command.cursors:

@@ -17,6 +17,7 @@ from p2pal.server.ice import IceServers
 from p2pal.server.limits import spend
 from p2pal.server.state import SENDER, Denied
 from p2pal.server.store import Store
+from p2pal.server.view import View
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import CloseCode
 
@@ -40,11 +41,12 @@ class Socket:
         "_closing",
         "_config",
         "_ice",
-        "_next",
+        "_missed",
         "_queue",
         "_queued",
         "_request",
         "_store",
+        "_view",
         "_whole_at",
         "_writer",
         "_ws",
@@ -63,9 +65,10 @@ class Socket:
         self._queue: deque[wire.ServerMessage | CloseCode] = deque()
         self._queued = 0
         self._writer: asyncio.Task[None] | None = None
-        self._next: dict[int, int] = {}
+        self._view = View()
         self._attached: tuple[str, int] | None = None
         self._again: asyncio.Task[None] | None = None
+        self._missed = False
         self._closing = False
         self._whole_at = 0.0
 
@@ -73,15 +76,13 @@ class Socket:
         """Queue a message. A client that lets too much pile up is cut off: it comes back with its cursors."""
         if self._closing:
             return
+        in_step = not self._view.lost
+        if not self._view.passes(message):
+            if in_step and self._view.lost:
+                self.attach_again()
+            return
         if isinstance(message, wire.Message):
-            if message.index < self._next.get(message.attempt, 0):
-                return
-            self._next[message.attempt] = message.index + 1
             self._queued += len(message.body)
-        elif isinstance(message, wire.Served):
-            self._next.setdefault(message.attempt, 0)
-        elif isinstance(message, wire.Released):
-            self._next.pop(message.attempt, None)
         self._queue.append(message)
         if len(self._queue) > _MAX_QUEUED or self._queued > _MAX_QUEUED_BYTES:
             self._queue.clear()
@@ -98,12 +99,15 @@ class Socket:
 
     def attach_again(self) -> None:
         """Have this socket told where everything stands: it may have missed something."""
+        self._view.lost = self._missed = True
         if self._attached is not None and self._again is None and not self._closing:
             self._again = asyncio.create_task(self._attach_again(*self._attached))
 
     async def _attach_again(self, rendezvous_id: str, who: int) -> None:
         try:
-            await self._store.execute(rendezvous_id, s.Attach(who, self.id, dict(self._next), again=True))
+            while self._missed:  # what the last attempt had it told may have been missed as well
+                self._missed = False
+                await self._store.execute(rendezvous_id, s.Attach(who, self.id, self._view.cursors, again=True))
         except Denied as denied:
             if denied.code != "unavailable":  # then the store will say so once more
                 self.close(_FATAL.get(denied.code, CloseCode.TRY_AGAIN))
@@ -165,8 +169,7 @@ class Socket:
 
     async def _attach(self, rendezvous_id: str, who: int, cursors: dict[int, int]) -> None:
         """Take over as this token's socket; the store sends the log from the client's cursor on."""
-        self._next = dict(cursors) if who == SENDER else {who: cursors.get(who, 0)}
-        self._attached = (rendezvous_id, who)
+        self._view.begin(cursors if who == SENDER else {who: cursors.get(who, 0)})
         try:
             await self._patiently(lambda: self._store.execute(rendezvous_id, s.Attach(who, self.id, cursors)))
         except Denied as denied:
@@ -174,6 +177,10 @@ class Socket:
                 self._refuse("cursor past the end")
             else:
                 self.close(_FATAL.get(denied.code, CloseCode.TRY_AGAIN))
+            return
+        self._attached = (rendezvous_id, who)  # not sooner: attaching again yields to any other socket of the token
+        if self._missed:
+            self.attach_again()
 
     async def _patiently(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
         """Do it, again if the store comes back within the time that an outage may take."""

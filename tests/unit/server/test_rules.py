@@ -342,3 +342,113 @@ def test_only_so_many_may_knock() -> None:
     for n in range(LIMITS.attempts):
         table.do(s.Join(b"x%d" % n))
     assert table.denied(s.Join(b"late")) == "queue-full"
+
+
+# A socket that is attached again, because what it was told may have been lost.
+
+
+def test_who_is_attached_again_is_told_where_everything_stands() -> None:
+    table = ready()
+    table.do(s.Append(SENDER, 1, 0, b"a"), s.Append(SENDER, 1, 1, b"b"), s.Append(1, 1, 0, b"c"))
+    before = table.transfer
+    table.do(s.Attach(SENDER, "A", {1: 0}, again=True))
+    assert table.effects == [
+        s.Tell("A", wire.Welcome(State.READY, 300.0, 1)),
+        s.Tell("A", wire.StateChanged(State.READY, 300.0, 1)),
+        s.Tell("A", wire.Peer(online=True)),
+        s.Tell("B", wire.Peer(online=True)),
+        s.Tell("A", wire.Appended(1, 0)),
+        s.Tell("A", wire.Appended(1, 1)),
+        s.Replay("A", 1, by_sender=False, start=0),
+    ]
+    assert table.transfer == before
+    table.do(s.Attach(1, "B", {1: 2}, again=True))
+    assert table.told("B")[-1] == wire.Appended(1, 0)
+    assert table.effects[-1] == s.Replay("B", 1, by_sender=True, start=2)
+    assert table.closed("A") == table.closed("B") == []
+    assert table.transfer == before
+
+
+def test_a_sender_that_is_attached_again_hears_whom_it_serves_and_who_is_gone() -> None:
+    table = ready()
+    table.do(s.Join(b"two"), s.Attach(2, "C"), s.Release(SENDER, 1, "wrong-code"))
+    table.do(s.Attach(SENDER, "A", {1: 1}, again=True))
+    told = table.told("A")
+    assert told.index(wire.Released(1, "wrong-code")) < told.index(wire.Served(2))
+    table.do(s.Attach(SENDER, "A", {2: 0}, again=True))
+    assert wire.Served(2) not in table.told("A"), "it knows"
+
+
+def test_a_sender_that_is_attached_again_hears_of_knocks_and_of_those_that_ended() -> None:
+    table = knocking()
+    table.do(s.Join(b"three"), s.Attach(3, "D"), s.Release(SENDER, 2, "busy"))
+    table.do(s.Attach(SENDER, "A", {1: 0}, again=True))
+    assert wire.Released(2, "busy") in table.told("A")
+    assert wire.Knock(3) in table.told("A")
+
+
+def test_a_socket_is_not_attached_again_over_a_newer_one() -> None:
+    table = ready()
+    table.do(s.Attach(SENDER, "A2", {1: 0}), s.Attach(1, "B2"))
+    before = table.transfer
+    for who, stale in ((SENDER, "A"), (1, "B")):
+        assert table.do(s.Attach(who, stale, {1: 0}, again=True)) == [s.Close(stale, CloseCode.REPLACED)]
+    assert table.transfer == before
+
+
+def test_a_socket_that_was_given_up_for_gone_is_there_again() -> None:
+    table = ready()
+    table.do(s.Append(1, 1, 0, b"c"), s.Detach(SENDER, "A"), s.Detach(1, "B"))
+    table.do(s.Attach(SENDER, "A", {1: 0}, again=True))
+    assert table.transfer.socket == "A"
+    assert wire.Peer(online=False) in table.told("A")
+    table.do(s.Attach(1, "B", {1: 0}, again=True))
+    assert table.told("A") == [wire.Peer(online=True)]
+
+
+def test_whoever_is_attached_again_too_late_hears_that_it_is_over() -> None:
+    table = active()
+    table.do(s.Release(SENDER, 1, "moved"))
+    table.do(s.Attach(1, "B", {1: 1}, again=True))
+    assert table.told("B")[-1] == wire.Released(1, "moved")
+    assert table.closed("B") == [CloseCode.RELEASED]
+    table.do(s.Delete(SENDER))
+    table.do(s.Attach(SENDER, "A", {}, again=True))
+    assert table.told("A")[-1] == wire.StateChanged(State.ABORTED, 0.0)
+    assert table.closed("A") == [CloseCode.OVER]
+
+
+# The log and the cursor.
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_the_log_is_sent_on_from_the_cursor(again: bool) -> None:
+    table = active()
+    for who, socket in ((SENDER, "A"), (1, "B")):
+        for cursor in (0, 1):
+            effects = table.do(s.Attach(who, socket, {1: cursor}, again=again))
+            assert effects[-1] == s.Replay(socket, 1, by_sender=who != SENDER, start=cursor)
+        assert table.do(s.Attach(who, socket, again=again))[-1] == s.Replay(socket, 1, who != SENDER, 0)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_cursor_past_the_end_of_the_log_is_refused_and_takes_nothing_over(again: bool) -> None:
+    table = active()
+    for who, socket in ((SENDER, "A"), (1, "B")):
+        assert table.denied(s.Attach(who, socket, {1: 2}, again=again)) == "cursor"
+    assert table.denied(s.Attach(SENDER, "A2", {1: 2})) == "cursor"
+    assert table.transfer.socket == "A"
+
+
+def test_cursors_of_other_attempts_do_not_matter() -> None:
+    table = active()
+    effects = table.do(s.Attach(1, "B2", {1: 1, 7: 99}))
+    assert effects[-1] == s.Replay("B2", 1, by_sender=True, start=1)
+    table.do(s.Attach(SENDER, "A2", {1: 1, 7: 99}))
+    assert wire.Released(7, "over") in table.told("A2")
+
+
+def test_a_log_that_nobody_is_served_is_not_sent() -> None:
+    table = Table()
+    table.do(s.Attach(SENDER, "A", {3: 5}))
+    assert not any(isinstance(effect, s.Replay) for effect in table.effects)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import asyncio
+
+from tests.unit.server.deaf import deaf_kit
 from tests.unit.server.kit import on_loop, serving
 
 from p2pal.server.config import ServerConfig
@@ -111,3 +114,103 @@ async def test_turn_is_offered_after_the_accept() -> None:
         await sender.send(wire.Accept(1))
         await sender.send(wire.AskIce())
         assert (await sender.expect(wire.Ice)).servers == list(ice)
+
+
+@on_loop
+async def test_who_missed_something_is_told_once_where_everything_stands() -> None:
+    async with deaf_kit() as (kit, store):
+        _, sender, receiver = await kit.pair()
+        store.deaf = True
+        for n in range(3):
+            await receiver.send(wire.Append(n, b"%d" % n))
+        await store.until(lambda: store.lost >= 6)
+        store.deaf = False
+        # The gap is seen before anybody says so, and is not told.
+        await receiver.send(wire.Append(3, b"3"))
+        assert [(await sender.expect(wire.Message)).index for _ in range(4)] == [0, 1, 2, 3]
+        assert (await receiver.expect(wire.Appended)).index == 3
+        store.missed()
+        assert [(await receiver.expect(wire.Appended)).index for _ in range(4)] == [0, 1, 2, 3]
+        await receiver.send(wire.Append(4, b"4"))
+        assert (await sender.expect(wire.Message)).index == 4, "nothing came twice"
+
+
+@on_loop
+async def test_who_missed_the_end_is_told_and_closed() -> None:
+    async with deaf_kit() as (kit, store):
+        _, sender, receiver = await kit.pair()
+        store.deaf = True
+        await sender.send(wire.Release(1, "wrong-code"))
+        await store.until(lambda: store.lost >= 3)
+        store.deaf = False
+        store.missed()
+        assert (await receiver.expect(wire.Released)).reason == "wrong-code"
+        assert await receiver.close_code() == CloseCode.RELEASED
+        assert (await sender.expect(wire.Released)).attempt == 1
+
+
+@on_loop
+async def test_a_welcome_that_was_missed_comes_first_all_the_same() -> None:
+    async with deaf_kit() as (kit, store):
+        created = await kit.create()
+        store.deaf = True
+        sender = await kit.hello(created.token)
+        await store.until(lambda: store.lost >= 1)
+        store.deaf = False
+        joined = await kit.join(created.slot)
+        await kit.hello(joined.token)
+        store.missed()
+        assert isinstance(await sender.receive(), wire.Welcome)
+        assert (await sender.expect(wire.Served)).attempt == 1
+
+
+@on_loop
+async def test_what_is_missed_while_being_attached_again_is_made_up_for_too() -> None:
+    async with deaf_kit() as (kit, store):
+        _, sender, receiver = await kit.pair()
+        store.deaf = True
+        await receiver.send(wire.Append(0, b"0"))
+        await store.until(lambda: store.lost >= 2)
+        store.deaf = False
+        store.slow, store.deaf_first = asyncio.Event(), True
+        store.missed()
+        await store.until(lambda: store.waiting == 2)
+        store.missed()  # while both are being attached again, and what they are told then is lost
+        store.slow.set()
+        assert (await sender.expect(wire.Message)).index == 0
+        assert (await receiver.expect(wire.Appended)).index == 0
+
+
+@on_loop
+async def test_a_replaced_socket_that_missed_it_is_closed_and_not_the_newer_one() -> None:
+    async with deaf_kit() as (kit, store):
+        created = await kit.create()
+        first = await kit.hello(created.token)
+        await first.expect(wire.Welcome)
+        store.deaf = True
+        second = await kit.hello(created.token)
+        await store.until(lambda: store.lost >= 2)
+        store.deaf = False
+        store.missed()
+        await second.expect(wire.Welcome)
+        assert await first.close_code() == CloseCode.REPLACED
+        await second.send(wire.AskIce())
+        await second.expect(wire.Ice)
+
+
+@on_loop
+async def test_a_command_whose_outcome_is_unknown_is_carried_out_twice_and_told_once() -> None:
+    async with deaf_kit() as (kit, store):
+        store.doubtful = True
+        created, sender, receiver = await kit.pair()
+        await sender.send(wire.Append(0, b"a", 1))
+        await sender.send(wire.Accept(1))
+        told = [await sender.receive()]
+        while not (isinstance(told[-1], wire.StateChanged) and told[-1].state is State.ACTIVE):
+            told.append(await sender.receive())
+        assert not any(isinstance(each, wire.Error | wire.Welcome | wire.Served) for each in told)
+        assert (await receiver.expect(wire.Message)).index == 0
+        await sender.send(wire.Complete())
+        assert await sender.close_code() == await receiver.close_code() == CloseCode.OVER
+        late = await kit.hello(created.token)
+        assert (await late.expect(wire.Welcome)).state is State.COMPLETED
