@@ -72,8 +72,7 @@ def _from_right(forwarded: Sequence[str]) -> Iterator[str]:
 
 
 def _parse(text: str) -> Address | None:
-    text = text[: _MAX_TEXT + 1].strip(" \t")
-    return _read(text) if len(text) <= _MAX_TEXT else None
+    return _read(text.strip(" \t")) if len(text) <= _MAX_TEXT else None
 
 
 @lru_cache(_REMEMBERED)
