@@ -25,6 +25,7 @@ _MAX_QUEUED: Final = 2 * wire.MAX_MESSAGES
 _MAX_QUEUED_BYTES: Final = 2 * wire.MAX_LOG
 _FATAL: Final = {"unauthorised": CloseCode.UNAUTHORISED, "unknown": CloseCode.UNAUTHORISED}
 _CLOSE_TIMEOUT: Final = 2.0
+_GLANCE: Final = 1.0  # seconds after which one that waits is looked at: it may be gone
 _T = TypeVar("_T")
 
 
@@ -145,9 +146,8 @@ class Socket:
             await self._attach(transfer.id, who, hello.cursors)
             while not self._closing:
                 message = self._decode(await self._ws.receive())
-                if message is None:
+                if message is None or not await self._pace():
                     return
-                await self._pace()
                 await self._handle(transfer.id, who, message)
         finally:
             if self._again is not None:
@@ -155,17 +155,19 @@ class Socket:
             with contextlib.suppress(Denied):  # the transfer may be forgotten meanwhile
                 await self._store.execute(transfer.id, s.Detach(who, self.id))
 
-    async def _pace(self) -> None:
-        """Wait while the client is faster than it may be. What it sends meanwhile is not read."""
+    async def _pace(self) -> bool:
+        """Wait while the client is faster than it may be, reading nothing more; return whether it is still there."""
         rate = self._config.addresses.messages
         if rate is None:
-            return
+            return True
         now = asyncio.get_running_loop().time
         while True:
             self._whole_at, wait = spend(self._whole_at, now(), rate)
             if not wait:
-                return
-            await asyncio.sleep(wait)
+                return True
+            if self._closing or self._request.transport is None:
+                return False  # what it sent is not acknowledged: it will say so again
+            await asyncio.sleep(min(wait, _GLANCE))
 
     async def _attach(self, rendezvous_id: str, who: int, cursors: dict[int, int]) -> None:
         """Take over as this token's socket; the store sends the log from the client's cursor on."""
