@@ -120,7 +120,7 @@ def test_an_http_answer_that_cannot_be_read(body: bytes, status: int) -> None:
 
     @on_loop
     async def ask() -> None:
-        async with odd_server(answer) as url, RendezvousClient(url) as client:
+        async with odd_server(answer) as url, RendezvousClient(url, not_ready=0.0) as client:
             with pytest.raises(ServerError):
                 await client.create(60)
             with pytest.raises(ServerError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -10,14 +11,21 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from p2pal.errors import CodeExpired, CodeUnknown, P2palError, ServerRefused, VersionMismatch
+from p2pal.errors import CodeUnknown, ServerRefused, ServerUnreachable
 from p2pal.rendezvous.delivery import Role
 from p2pal.rendezvous.mailbox import DEFAULT_PATIENCE, Mailbox
-from p2pal.rendezvous.transport import Address
+from p2pal.rendezvous.refusals import Answer, nonsense, refusal
+from p2pal.rendezvous.transport import Address, pause, retry_after
 from p2pal.wire import rendezvous as wire
 
 MAX_ANSWER: Final = 64 * 1024
 """Bytes that are read of an HTTP answer."""
+NOT_READY: Final = 30.0
+"""Seconds for which a server that is there, but not ready, is asked again."""
+MAX_TRIES: Final = 8
+"""Requests in that time."""
+_FIRST_BACKOFF: Final = 0.5
+_MAX_BACKOFF: Final = 6.0
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=20.0, connect=10.0)
 _KEEPALIVE: Final = 3.0
 """Seconds that an idle connection is used again: long enough for the mailbox, no longer than networks stay the same."""
@@ -63,13 +71,17 @@ class RendezvousClient:
 
     Args:
         url: The server's URL, http or https, with a base path if need be; ws and wss follow.
+        not_ready: Seconds for which :meth:`create` and :meth:`join` ask again while the server, or a proxy in front,
+            answers that it cannot serve just now. Both may be repeated: what nobody comes for ends by itself.
 
     Raises:
         UsageError: If the URL is none.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, not_ready: float = NOT_READY) -> None:
         self._address = Address(url)
+        self._not_ready = not_ready
+        self._not_before = 0.0  # the loop's time until which the server wants to be left alone
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -94,10 +106,10 @@ class RendezvousClient:
 
         Raises:
             ServerUnreachable: If there is no connection.
-            ServerRefused: If the server answers anything else than a transfer.
+            ServerRefused: If the server answers anything else than a transfer; if it is asked too often, or too much.
             VersionMismatch: If it speaks another version of the protocol.
         """
-        made = await self._post("transfer", wire.CreateRequest(ttl), wire.Created)
+        made = await self._post("transfer", wire.CreateRequest(ttl), wire.Created, self._not_ready)
         ice = wire.usable_ice_servers(made.ice_servers)
         return Created(made.rendezvous_id, made.slot, made.token, made.expires_in, ice)
 
@@ -107,20 +119,21 @@ class RendezvousClient:
         Raises:
             CodeUnknown: If there is no such transfer.
             CodeExpired: If it is over.
-            ServerRefused: If too many wait for it, or the server answers nonsense.
+            ServerRefused: If too many wait for it, the server is asked too often, or answers nonsense.
             ServerUnreachable: If there is no connection.
             VersionMismatch: If the server speaks another version of the protocol.
         """
         if not 1 <= slot < 2**31:
             raise CodeUnknown("no transfer has such a number")
-        made = await self._post("join", wire.JoinRequest(slot), wire.Joined)
+        made = await self._post("join", wire.JoinRequest(slot), wire.Joined, self._not_ready)
         ice = wire.usable_ice_servers(made.ice_servers)
         return Joined(made.rendezvous_id, made.attempt, made.token, made.expires_in, ice)
 
     async def meet(self, rendezvous_id: str, role: Role, ttl: float = 900.0) -> Met:
         """Create or join a rendezvous that only the two peers can name; no code is involved.
 
-        Every earlier token of this side for it is void afterwards. So a call that failed can be repeated.
+        Every earlier token of this side for it is void afterwards. So a call that failed can be repeated. One that
+        follows a refusal waits first until the server wants to be asked again.
 
         Args:
             rendezvous_id: 26 characters of ``a-z2-7``, see :meth:`p2pal.crypto.keys.SessionSecret.rendezvous_id`.
@@ -132,9 +145,10 @@ class RendezvousClient:
             ServerRefused: If the server answers anything else than a meeting.
             VersionMismatch: If it speaks another version of the protocol.
         """
+        await asyncio.sleep(self._not_before - asyncio.get_running_loop().time())
         made = await self._post("meet", wire.MeetRequest(rendezvous_id, role, ttl), wire.Met)
         if (made.attempt == 0) != (role == "send"):
-            raise _nonsense()
+            raise nonsense()
         ice = wire.usable_ice_servers(made.ice_servers)
         return Met(made.attempt, made.token, made.expires_in, ice)
 
@@ -146,9 +160,9 @@ class RendezvousClient:
             ServerRefused: If the server refuses.
         """
         url = self._address.http("transfer", rendezvous_id, bare=True)
-        status, body = await self._request("DELETE", url, headers={"Authorization": f"Bearer {token}"})
-        if status not in (204, 404, 410):
-            raise _error(status, body)
+        answer = await self._request("DELETE", url, headers={"Authorization": f"Bearer {token}"})
+        if answer.status not in (204, 404, 410):
+            raise refusal(answer)
 
     def mailbox(self, role: Role, token: str, *, patience: float | None = DEFAULT_PATIENCE) -> Mailbox:
         """Return the mailbox of a token; its owner runs :meth:`Mailbox.run`.
@@ -167,20 +181,32 @@ class RendezvousClient:
             raise RuntimeError(message)
         return self._session
 
-    async def _post(self, path: str, request: msgspec.Struct, kind: type[_T]) -> _T:
-        data = wire.encoder.encode(request)
-        headers = {"Content-Type": "application/json"}
-        status, body = await self._request("POST", self._address.http(path), data=data, headers=headers)
-        if status != 201:
-            raise _error(status, body)
-        try:
-            return msgspec.json.decode(body, type=kind)
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-            raise _nonsense() from error
+    async def _post(self, path: str, request: msgspec.Struct, kind: type[_T], not_ready: float = 0.0) -> _T:
+        clock = asyncio.get_running_loop().time
+        url, data = self._address.http(path), wire.encoder.encode(request)
+        started, backoff, tries = clock(), _FIRST_BACKOFF, 0
+        while True:
+            tries += 1
+            waited = clock() - started
+            asked = None
+            try:
+                answer = await self._request("POST", url, data=data, headers={"Content-Type": "application/json"})
+            except ServerUnreachable:
+                # At first that is a wrong address, or no server. Later it is one that has stopped, as it had said.
+                if tries == 1 or tries == MAX_TRIES or waited >= not_ready:
+                    raise
+            else:
+                if answer.status == 201:
+                    return _decoded(answer.body, kind)
+                asked = answer.retry_after
+                if tries == MAX_TRIES or waited >= not_ready or not answer.not_ready:
+                    if asked is not None:
+                        self._not_before = clock() + pause(0.0, asked)
+                    raise refusal(answer, waited)
+            await asyncio.sleep(min(pause(backoff, asked), max(0.0, started + not_ready - clock())))
+            backoff = min(_MAX_BACKOFF, backoff * 2)
 
-    async def _request(
-        self, method: str, url: URL, *, headers: dict[str, str], data: bytes | None = None
-    ) -> tuple[int, bytes]:
+    async def _request(self, method: str, url: URL, *, headers: dict[str, str], data: bytes | None = None) -> Answer:
         try:
             async with self._opened.request(method, url, data=data, headers=headers, allow_redirects=False) as response:
                 body = bytearray()
@@ -188,44 +214,20 @@ class RendezvousClient:
                     body += part
                     if len(body) > MAX_ANSWER:
                         response.close()
-                        raise _nonsense()
-                return response.status, bytes(body)
+                        raise nonsense()
+                return Answer(response.status, bytes(body), retry_after(response.headers))
         except aiohttp.ClientHttpProxyError as error:
             raise self._address.unreachable(error) from error
         except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError) as error:
-            raise _nonsense() from error
+            raise nonsense() from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._address.unreachable(error) from error
         except ValueError as error:  # aiohttp puts no bearer token beside the credentials of ~/.netrc
             raise ServerRefused("~/.netrc has other credentials for the signaling server") from error
 
 
-def _nonsense() -> ServerRefused:
-    return ServerRefused(
-        "what answers at the server's address is no p2pal signaling server", hint="check the -server address"
-    )
-
-
-def _error(status: int, body: bytes) -> P2palError:
-    """Return the error for an HTTP answer. The server's own text is never shown."""
+def _decoded(body: bytes, kind: type[_T]) -> _T:
     try:
-        code = msgspec.json.decode(body, type=wire.ErrorBody).error.code
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        code = ""
-    if code == "version":
-        return VersionMismatch("the signaling server speaks another version of the protocol")
-    if code == "ttl":
-        return ServerRefused("the signaling server does not allow this -ttl", hint="choose another -ttl")
-    if status == 404 and code in ("unknown", "unknown-attempt"):
-        return CodeUnknown("no transfer has this code")
-    if status == 410:
-        if code == "expired":
-            return CodeExpired("the code has expired")
-        return CodeExpired("the transfer with this code is over", hint="ask for a new code")
-    if status == 429:
-        return ServerRefused("the signaling server is asked too often", hint="try again in a moment")
-    if status >= 500:
-        return ServerRefused(f"the signaling server has a problem (HTTP {status})")
-    if code and 400 <= status < 500:
-        return ServerRefused(f"the signaling server refused the request (HTTP {status})")
-    return _nonsense()
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise nonsense() from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
+import math
 from collections import deque
 from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
@@ -15,7 +15,7 @@ import msgspec
 from p2pal.errors import CodeExpired, CodeUnknown, P2palError, ServerRefused, ServerUnreachable
 from p2pal.rendezvous.delivery import Delivery, Role, nonsense
 from p2pal.rendezvous.events import MailboxEvent, Offline, Online
-from p2pal.rendezvous.transport import Address, cause
+from p2pal.rendezvous.transport import Address, cause, pause, retry_after
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import CloseCode
 
@@ -27,6 +27,8 @@ _CONNECT: Final = 10.0
 _HEARTBEAT: Final = 10.0
 """Seconds of silence before a ping; without an answer in half that time the socket is lost."""
 _WAITING_EVENTS: Final = 256
+_REFUSED: Final = {429: "it takes no more connections from this address", 503: "it is not ready (HTTP 503)"}
+"""What it says for a while instead of opening a socket."""
 _T = TypeVar("_T")
 
 
@@ -58,6 +60,7 @@ class Mailbox:
         self._offline_since: float | None = None
         self._told_offline = False
         self._cause = "no answer in time"
+        self._asked: float | None = None  # seconds for which the server wants to be left alone
 
     async def run(self) -> None:
         """Keep the mailbox connected until :meth:`close`, the end of the transfer, or a receiver's release.
@@ -176,8 +179,8 @@ class Mailbox:
                 return
             if welcomed:
                 backoff = _FIRST_BACKOFF
-            await self._tell_offline()
-            await self._until_renewed(asyncio.sleep(backoff * random.uniform(0.5, 1.0)))  # noqa: S311 - jitter
+            left = await self._tell_offline()
+            await self._until_renewed(asyncio.sleep(min(pause(backoff, self._asked), max(left, _FIRST_BACKOFF))))
             backoff = min(_MAX_BACKOFF, backoff * 2)
             if self._renewed.is_set():
                 self._renewed.clear()
@@ -205,7 +208,8 @@ class Mailbox:
         if isinstance(connector, aiohttp.TCPConnector):
             connector.clear_dns_cache()
 
-    async def _tell_offline(self) -> None:
+    async def _tell_offline(self) -> float:
+        """Tell the owner, and return the seconds that are left of our patience."""
         now = asyncio.get_running_loop().time()
         if self._offline_since is None:
             self._offline_since = now
@@ -215,9 +219,11 @@ class Mailbox:
             raise ServerUnreachable(message)
         self._told_offline = True
         await self._put(Offline(seconds))
+        return math.inf if self._patience is None else self._patience - seconds
 
     async def _one_socket(self) -> bool:
         """Connect and speak until the socket is over; return whether the server welcomed us."""
+        self._asked = None
         try:
             async with asyncio.timeout(_CONNECT):
                 ws = await self._session.ws_connect(
@@ -232,7 +238,8 @@ class Mailbox:
                 raise ServerRefused(
                     "what answers at the server's address has no p2pal mailbox", hint="check the -server address"
                 ) from error
-            self._cause = f"it has a problem (HTTP {error.status})"
+            self._cause = _REFUSED.get(error.status, f"it has a problem (HTTP {error.status})")
+            self._asked = retry_after(error.headers or {})
             return False
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             self._cause = cause(error)

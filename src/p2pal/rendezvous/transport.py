@@ -5,13 +5,23 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
+import random
+import re
 import ssl
+from collections.abc import Mapping
+from typing import Final
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
 
 from p2pal.errors import ServerUnreachable, UsageError
+
+MAX_RETRY_AFTER: Final = 3600.0
+"""Seconds. A server that asks for more asks for nothing."""
+
+MAX_PAUSE: Final = 30.0
+"""Seconds that a server can make us wait by asking for it, before we try again by ourselves."""
 
 
 class Address:
@@ -88,6 +98,29 @@ def cause(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
         return "the connection failed"
     return "the connection failed or its answer is not HTTP"
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return after how many seconds the server wants to be asked again (RFC 9110, section 10.2.3).
+
+    None if it does not say, or says something odd. A date counts as odd: clocks differ.
+    """
+    text = headers.get("Retry-After", "").strip()
+    if not re.fullmatch(r"[0-9]{1,5}", text):
+        return None
+    return float(text) if int(text) <= MAX_RETRY_AFTER else None
+
+
+def pause(backoff: float, asked: float | None) -> float:
+    """Return the seconds to wait before the next try, with jitter, so that those who were cut together spread.
+
+    Args:
+        backoff: The most that we wait by ourselves.
+        asked: What :func:`retry_after` found; the least that we wait then, up to :data:`MAX_PAUSE`.
+    """
+    own = backoff * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+    least = (asked or 0.0) * random.uniform(1.0, 1.25)  # noqa: S311 - jitter
+    return max(own, min(least, MAX_PAUSE))
 
 
 def _is_loopback(host: str) -> bool:

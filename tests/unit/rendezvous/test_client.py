@@ -8,6 +8,7 @@ from aiohttp import web
 from tests.unit.server.kit import odd_server, on_loop, serving
 
 from p2pal import errors
+from p2pal.rendezvous import client as client_module
 from p2pal.rendezvous.client import RendezvousClient
 from p2pal.rendezvous.delivery import Role
 from p2pal.wire import rendezvous as wire
@@ -87,7 +88,7 @@ def test_odd_answers(status: int, body: bytes, kind: type[errors.P2palError]) ->
 
     @on_loop
     async def run() -> None:
-        async with odd_server(answer) as url, RendezvousClient(url) as client:
+        async with odd_server(answer) as url, RendezvousClient(url, not_ready=0.0) as client:
             with pytest.raises(kind) as caught:
                 await client.join(1)
             assert "\x1b" not in str(caught.value)
@@ -139,3 +140,123 @@ def test_a_server_that_takes_us_for_the_other_side(role: Role, attempt: int) -> 
                 await client.meet(MEETING, role)
 
     run()
+
+
+class Passing:
+    """A server that gives these answers, then the good one; it notes when it was asked."""
+
+    def __init__(self, *answers: tuple[int, str, str]) -> None:
+        self.answers = list(answers)
+        self.asked: list[float] = []
+
+    async def handle(self, request: web.Request) -> web.Response:
+        self.asked.append(asyncio.get_running_loop().time())
+        if len(self.asked) <= len(self.answers):
+            status, code, after = self.answers[len(self.asked) - 1]
+            headers = {"Retry-After": after} if after else {}
+            body = wire.encoder.encode(wire.ErrorBody(wire.ErrorDetail(code))) if code else b"<html>"
+            return web.Response(status=status, body=body, headers=headers)
+        made: wire.Created | wire.Joined | wire.Met
+        match request.path.rpartition("/")[2]:
+            case "transfer":
+                made = wire.Created("i" * 32, 7, "t" * 32, 5.0)
+            case "join":
+                made = wire.Joined("i" * 32, 1, "t" * 32, 5.0)
+            case _:
+                made = wire.Met(0, "t" * 32, 5.0)
+        return web.Response(status=201, body=wire.encoder.encode(made))
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try again at once where the server does not ask for more."""
+    monkeypatch.setattr(client_module, "_FIRST_BACKOFF", 0.001)
+
+
+@pytest.mark.usefixtures("hasty")
+@on_loop
+async def test_a_server_that_is_not_ready_is_asked_again() -> None:
+    passing = Passing((503, "unavailable", ""), (503, "stopping", "soon"), (502, "", ""), (504, "", "-1"))
+    async with odd_server(passing.handle) as url, RendezvousClient(url) as client:
+        assert (await client.create(60)).slot == 7
+        assert len(passing.asked) == 5
+        passing.asked.clear()
+        assert (await client.join(7)).attempt == 1
+        assert len(passing.asked) == 5
+
+
+@pytest.mark.usefixtures("hasty")
+@on_loop
+async def test_no_sooner_than_the_server_wants() -> None:
+    passing = Passing((503, "unavailable", "1"))
+    async with odd_server(passing.handle) as url, RendezvousClient(url) as client:
+        await client.join(7)
+    first, second = passing.asked
+    assert second - first >= 1.0
+
+
+@pytest.mark.usefixtures("hasty")
+@on_loop
+async def test_a_server_that_never_gets_ready_ends_it() -> None:
+    passing = Passing(*[(503, "unavailable", "")] * 100)
+    async with odd_server(passing.handle) as url, RendezvousClient(url) as client:
+        with pytest.raises(errors.ServerRefused, match="not ready"):
+            await client.create(60)
+    assert len(passing.asked) == client_module.MAX_TRIES
+
+
+@on_loop
+async def test_what_the_server_wants_does_not_stretch_our_patience() -> None:
+    passing = Passing(*[(503, "unavailable", "3600")] * 100)
+    async with asyncio.timeout(20), odd_server(passing.handle) as url, RendezvousClient(url, not_ready=0.2) as client:
+        with pytest.raises(errors.ServerRefused, match="not ready"):
+            await client.create(60)
+    assert 2 <= len(passing.asked) <= 3
+
+
+@pytest.mark.parametrize("code", ["too-often", "too-many-open", "queue-full", ""])
+def test_one_who_asks_too_often_is_not_made_to_ask_more(code: str) -> None:
+    @on_loop
+    async def run() -> None:
+        passing = Passing((429, code, "12"))
+        async with odd_server(passing.handle) as url, RendezvousClient(url) as client:
+            with pytest.raises(errors.ServerRefused, match="try again in 12 s"):
+                await client.join(1)
+        assert len(passing.asked) == 1
+
+    run()
+
+
+@pytest.mark.usefixtures("hasty")
+@on_loop
+async def test_a_server_that_stops_as_it_said_is_waited_for() -> None:
+    """It says that it stops, cuts whoever comes, and serves again."""
+    made = wire.encoder.encode(wire.Created("i" * 32, 7, "t" * 32, 5.0))
+    answers = [
+        b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+        b"",
+        b"HTTP/1.1 201 Created\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(made), made),
+    ]
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"}")
+        writer.write(answers.pop(0))
+        writer.close()
+
+    server = await asyncio.start_server(play, "127.0.0.1", 0)
+    async with server, RendezvousClient(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as client:
+        assert (await client.create(60)).slot == 7
+    assert answers == []
+
+
+@on_loop
+async def test_a_meeting_is_asked_for_once_and_then_no_sooner_than_the_server_wants() -> None:
+    """Its owner comes again by itself, and wants to know meanwhile that the server is not there."""
+    passing = Passing((503, "unavailable", "1"))
+    async with odd_server(passing.handle) as url, RendezvousClient(url) as client:
+        with pytest.raises(errors.ServerRefused, match="not ready"):
+            await client.meet(MEETING, "send")
+        assert len(passing.asked) == 1
+        assert (await client.meet(MEETING, "send")).attempt == 0
+    first, second = passing.asked
+    assert second - first >= 1.0

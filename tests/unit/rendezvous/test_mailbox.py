@@ -320,3 +320,80 @@ def test_a_server_that_speaks_nonsense(said: bytes) -> None:
             assert "\x1b" not in str(caught.value)
 
     run()
+
+
+class Doorkeeper:
+    """A server that refuses the first sockets, closes the next with this code, and tells others that it is over."""
+
+    def __init__(self, *refusals: web.Response, close: int = wire.CloseCode.GOING_AWAY) -> None:
+        self.refusals = list(refusals)
+        self.closes: list[int] = [close]
+        self.asked: list[float] = []
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(asyncio.get_running_loop().time())
+        if self.refusals:
+            return self.refusals.pop(0)
+        ws = web.WebSocketResponse()
+        await ws.prepare(request)
+        await ws.receive()
+        state, code = (State.PENDING, self.closes.pop()) if self.closes else (State.COMPLETED, wire.CloseCode.OVER)
+        await ws.send_str(wire.encoder.encode(wire.Welcome(state, 5.0)).decode())
+        await ws.close(code=code)
+        return ws
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_a_refused_socket_is_tried_again_no_sooner_than_the_server_wants(status: int) -> None:
+    @on_loop
+    async def run() -> None:
+        keeper = Doorkeeper(web.Response(status=status, headers={"Retry-After": "1"}))
+        async with odd_server(keeper.handle) as url, RendezvousClient(url) as client:
+            mailbox = client.mailbox("send", "t" * 32)
+            running = asyncio.create_task(mailbox.run())
+            await expect(mailbox, e.Online)
+            await mailbox.close()
+            await running
+        assert keeper.asked[1] - keeper.asked[0] >= 1.0
+
+    run()
+
+
+@pytest.mark.parametrize("after", ["1000000000", "-3", "soon", ""])
+def test_an_odd_wish_changes_nothing(after: str) -> None:
+    @on_loop
+    async def run() -> None:
+        keeper = Doorkeeper(web.Response(status=503, headers={"Retry-After": after}))
+        async with asyncio.timeout(10), odd_server(keeper.handle) as url, RendezvousClient(url) as client:
+            mailbox = client.mailbox("send", "t" * 32)
+            running = asyncio.create_task(mailbox.run())
+            await expect(mailbox, e.Online)
+            await mailbox.close()
+            await running
+
+    run()
+
+
+@pytest.mark.parametrize(("status", "cause"), [(429, "no more connections from this address"), (503, "not ready")])
+def test_what_the_server_wants_does_not_stretch_our_patience(status: int, cause: str) -> None:
+    @on_loop
+    async def run() -> None:
+        refused = [web.Response(status=status, headers={"Retry-After": "30"}) for _ in range(50)]
+        keeper = Doorkeeper(*refused)
+        async with asyncio.timeout(20), odd_server(keeper.handle) as url, RendezvousClient(url) as client:
+            with pytest.raises(errors.ServerUnreachable, match=cause):
+                await client.mailbox("send", "t" * 32, patience=0.5).run()
+
+    run()
+
+
+@pytest.mark.parametrize("code", [wire.CloseCode.GOING_AWAY, wire.CloseCode.TRY_AGAIN])
+def test_after_some_closes_it_comes_again(code: int) -> None:
+    @on_loop
+    async def run() -> None:
+        keeper = Doorkeeper(close=code)
+        async with odd_server(keeper.handle) as url, RendezvousClient(url) as client:
+            await client.mailbox("send", "t" * 32).run()
+        assert len(keeper.asked) == 2
+
+    run()

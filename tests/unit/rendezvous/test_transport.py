@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from p2pal.errors import UsageError
-from p2pal.rendezvous.transport import Address, cause
+from p2pal.rendezvous.transport import MAX_PAUSE, Address, cause, pause, retry_after
 
 
 def test_urls_follow_the_base_path_and_scheme() -> None:
@@ -68,3 +68,32 @@ def test_a_server_on_this_machine_is_reached_without_a_proxy(proxied: pytest.Mon
 def test_a_proxy_of_a_kind_that_cannot_be_used_is_passed_over(proxied: pytest.MonkeyPatch) -> None:
     proxied.setenv("http_proxy", "socks5://proxy.example:1080")
     assert Address("http://example.org").proxy() is None
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [("0", 0.0), ("12", 12.0), (" 7 ", 7.0), ("3600", 3600.0)],
+)
+def test_when_a_server_wants_to_be_asked_again(said: str, seconds: float) -> None:
+    assert retry_after({"Retry-After": said}) == seconds
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["", "-5", "1e3", "1.5", "soon", "inf", "nan", "3601", "1000000000", "9" * 5000, "\u0665", "+5", "0x10",
+     "Wed, 21 Oct 2026 07:28:00 GMT"],
+)  # fmt: skip
+def test_odd_wishes_are_none(said: str) -> None:
+    assert retry_after({"Retry-After": said}) is None
+    assert retry_after({}) is None
+
+
+def test_pauses_spread_and_are_bounded() -> None:
+    own = {pause(4.0, None) for _ in range(200)}
+    assert len(own) > 100
+    assert all(2.0 <= seconds <= 4.0 for seconds in own)
+    asked = {pause(0.25, 8.0) for _ in range(200)}
+    assert len(asked) > 100
+    assert all(8.0 <= seconds <= 10.0 for seconds in asked)
+    assert pause(0.25, 3600.0) == MAX_PAUSE
+    assert 3.0 <= pause(6.0, 1.0) <= 6.0

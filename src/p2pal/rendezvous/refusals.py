@@ -1,0 +1,96 @@
+"""What an HTTP answer means that is not what was asked for. The server's own text is never shown."""
+
+from __future__ import annotations
+
+import math
+from typing import Final, NamedTuple
+
+import msgspec
+
+from p2pal.errors import CodeExpired, CodeUnknown, P2palError, ServerRefused, VersionMismatch
+from p2pal.wire import rendezvous as wire
+
+_TOO_MUCH: Final = {
+    "queue-full": "too many receivers are waiting for this transfer",
+    "too-often": "the signaling server is asked too often from this address",
+    "too-many-open": "too many transfers are open from this address",
+    "too-many-sockets": "too many connections are open from this address",
+}
+"""What 429 says by its code."""
+
+_GATEWAY: Final = frozenset({502, 503, 504})
+
+
+class Answer(NamedTuple):
+    """An HTTP answer; ``retry_after`` is in seconds, see :func:`p2pal.rendezvous.transport.retry_after`."""
+
+    status: int
+    body: bytes
+    retry_after: float | None = None
+
+    @property
+    def code(self) -> str:
+        """The error's code, or nothing if the body is none of this protocol."""
+        try:
+            return msgspec.json.decode(self.body, type=wire.ErrorBody).error.code
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            return ""
+
+    @property
+    def not_ready(self) -> bool:
+        """Whether the same may well work in some seconds: the server, or a proxy before it, says that it will."""
+        return self.status in _GATEWAY and self.code != "full"
+
+
+def nonsense() -> ServerRefused:
+    """Return the error for what is no answer of this protocol at all."""
+    return ServerRefused(
+        "what answers at the server's address is no p2pal signaling server", hint="check the -server address"
+    )
+
+
+def refusal(answer: Answer, waited: float = 0.0) -> P2palError:
+    """Return the error for an answer.
+
+    Args:
+        answer: What came.
+        waited: Seconds for which the server was tried again and again.
+    """
+    status, code = answer.status, answer.code
+    if code == "version":
+        return VersionMismatch("the signaling server speaks another version of the protocol")
+    if code == "ttl":
+        return ServerRefused("the signaling server does not allow this -ttl", hint="choose another -ttl")
+    if status == 404 and code in ("unknown", "unknown-attempt"):
+        return CodeUnknown("no transfer has this code")
+    if status == 410:
+        if code == "expired":
+            return CodeExpired("the code has expired")
+        return CodeExpired("the transfer with this code is over", hint="ask for a new code")
+    if status == 429 or status >= 500:
+        return _later(answer, code, waited)
+    if code and 400 <= status < 500:
+        return ServerRefused(f"the signaling server refused the request (HTTP {status})")
+    return nonsense()
+
+
+def _later(answer: Answer, code: str, waited: float) -> ServerRefused:
+    hint = _when(answer.retry_after)
+    if answer.status == 429:
+        return ServerRefused(_TOO_MUCH.get(code, "the signaling server is asked too often"), hint=hint)
+    if answer.status == 503 and code == "full":
+        return ServerRefused("the signaling server is full", hint=f"{hint}, or use another -server")
+    if answer.not_ready:
+        if waited >= 1.0:
+            message = f"the signaling server was not ready for {waited:.0f} s (HTTP {answer.status})"
+            return ServerRefused(message)
+        return ServerRefused(f"the signaling server is not ready (HTTP {answer.status})", hint=hint)
+    return ServerRefused(f"the signaling server has a problem (HTTP {answer.status})")
+
+
+def _when(seconds: float | None) -> str:
+    if seconds is None:
+        return "try again in a moment"
+    if seconds <= 90:
+        return f"try again in {max(1, math.ceil(seconds))} s"
+    return f"try again in {math.ceil(seconds / 60)} min"

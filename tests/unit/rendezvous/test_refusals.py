@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+
+from p2pal import errors
+from p2pal.rendezvous.refusals import Answer, refusal
+from p2pal.server.state import DENIALS
+
+
+def answer(status: int, code: str, after: float | None = None) -> Answer:
+    return Answer(status, f'{{"error":{{"code":"{code}","message":"\\u001b[2J"}}}}'.encode(), after)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "after", "told"),
+    [
+        (429, "too-often", 12.0, "the signaling server is asked too often from this address; try again in 12 s"),
+        (429, "too-often", 0.0, "the signaling server is asked too often from this address; try again in 1 s"),
+        (429, "too-often", 600.0, "the signaling server is asked too often from this address; try again in 10 min"),
+        (429, "too-many-open", 5.0, "too many transfers are open from this address; try again in 5 s"),
+        (429, "too-many-sockets", 5.0, "too many connections are open from this address; try again in 5 s"),
+        (429, "queue-full", 5.0, "too many receivers are waiting for this transfer; try again in 5 s"),
+        (429, "of-tomorrow", 5.0, "the signaling server is asked too often; try again in 5 s"),
+        (429, "too-often", None, "the signaling server is asked too often from this address; try again in a moment"),
+        (503, "full", 5.0, "the signaling server is full; try again in 5 s, or use another -server"),
+        (503, "unavailable", 5.0, "the signaling server is not ready (HTTP 503); try again in 5 s"),
+        (503, "stopping", None, "the signaling server is not ready (HTTP 503); try again in a moment"),
+    ],
+)
+def test_what_goes_by_is_told_with_the_time(status: int, code: str, after: float | None, told: str) -> None:
+    error = refusal(answer(status, code, after))
+    assert type(error) is errors.ServerRefused
+    assert str(error) == told
+
+
+def test_how_long_it_was_tried() -> None:
+    error = refusal(Answer(502, b"<html>Bad Gateway"), waited=30.2)
+    assert error.message == "the signaling server was not ready for 30 s (HTTP 502)"
+
+
+@pytest.mark.parametrize(
+    ("said", "ready"),
+    [
+        (answer(503, "unavailable"), False),
+        (answer(503, "stopping"), False),
+        (answer(503, "of-tomorrow"), False),
+        (Answer(502, b""), False),
+        (Answer(503, b"\xff"), False),
+        (Answer(504, b"<html>"), False),
+        (answer(503, "full"), True),
+        (answer(500, "internal"), True),
+        (answer(429, "too-often"), True),
+        (Answer(201, b"{}"), True),
+    ],
+)
+def test_who_is_asked_again(said: Answer, ready: bool) -> None:
+    assert said.not_ready is not ready
+
+
+@pytest.mark.parametrize("code", DENIALS)
+def test_every_denial_of_the_server_has_a_text_of_ours(code: str) -> None:
+    error = refusal(answer(DENIALS[code][0], code, 5.0))
+    assert isinstance(error, errors.ServerError | errors.CodeError)
+    assert "\x1b" not in str(error)
+    assert "no p2pal signaling server" not in str(error)
