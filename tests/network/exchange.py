@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
@@ -26,11 +27,16 @@ class Exchange:
     Args:
         lab: The network.
         folder: An empty directory for everything.
+        flags: How both sides connect, beside ``-server``.
+        settings: How the server runs, beside ``--port``.
     """
 
-    def __init__(self, lab: Lab, folder: Path) -> None:
+    def __init__(
+        self, lab: Lab, folder: Path, *, flags: Sequence[str] = ("-stun", "none"), settings: Sequence[str] = ()
+    ) -> None:
         self._lab = lab
         self._folder = folder
+        self._flags, self._settings = flags, settings
         self._started: list[Command] = []
         self._source = folder / "data.bin"
         self._out = folder / "out"
@@ -70,7 +76,7 @@ class Exchange:
 
     def serve(self) -> None:
         """Start the signaling server, which remembers nothing of an earlier one."""
-        self.server = self._run("server", "server", "--port", str(PORT))
+        self.server = self._run("server", "server", "--port", str(PORT), *self._settings)
         self.server.says(r"port=\d+")
 
     def start(self) -> None:
@@ -79,7 +85,7 @@ class Exchange:
         self._out.mkdir()
         self._lab.throttle("bob", RATE)
         self.serve()
-        connection = ("-server", self._lab.url, "-stun", "none", "--json")
+        connection = ("-server", self._lab.url, *self._flags, "--json")
         self.sender = self._run("alice", "send", *connection, self._source)
         code = self.sender.code()
         self.receiver = self._run("bob", "recv", *connection, "-y", "-out", self._out, code)

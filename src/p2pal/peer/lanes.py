@@ -47,6 +47,9 @@ class LanesOwner(Protocol):
     def abandon(self, error: BaseException) -> None:
         """The other side broke the rules of the session."""
 
+    async def ice_known(self) -> None:
+        """Return when the STUN and TURN servers for the next connection are known; that takes a moment at most."""
+
     def lane_lost(self, generation: int) -> None:
         """This generation's connection is over, with its lane if that was open."""
 
@@ -173,6 +176,7 @@ class Lanes:
         while True:
             action = await self._actions.get()
             if isinstance(action, (CreateOffer, CreateAnswer)):
+                await self._owner.ice_known()
                 connection = WebRtcConnection(
                     action.lane, action.generation, self, self.ice_servers, only_loopback=self._only_loopback
                 )

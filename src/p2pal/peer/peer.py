@@ -326,6 +326,11 @@ class Peer:
         self._negotiator.handle_moved(monotonic())
         self.wake()
 
+    async def ice_known(self) -> None:
+        """Wait a moment for what the server offers now, if that is of interest."""
+        if self._config.choose_ice is not None:
+            await self._signaling.ice_known()
+
     def signal_ice(self, servers: Sequence[IceServer]) -> None:
         """The generations from now on use what the server offers now."""
         if servers and self._config.choose_ice is not None:

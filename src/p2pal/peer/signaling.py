@@ -36,6 +36,12 @@ ANSWER: Final = 0.5
 RENEW: Final = 10.0
 """Seconds between two new sockets while the link is down and the mailbox is silent."""
 
+ICE_PATIENCE: Final = 2.0
+"""Seconds that a new connection waits for the server's word on STUN and TURN servers. It needs the server anyway."""
+
+ICE_AGE: Final = 5.0
+"""Seconds for which that word counts: the credentials in it end, and what the server gives may have changed."""
+
 KNOCK_LIMIT: Final = 3.0
 """Seconds in which the receiver must be heard when somebody else comes with the code; else it is taken for gone."""
 
@@ -135,6 +141,8 @@ class Signaling:
         self._ended = False  # the mailbox did
         self._heard_at = monotonic()
         self._renewing = False  # the socket ends because we want it to
+        self._ice_known = asyncio.Event()  # the server answered what we asked last
+        self._ice_at = float("-inf")  # when it did
         self._hurried = asyncio.Event()
         self._asking: asyncio.Task[None] | None = None
         self._answering: asyncio.Task[None] | None = None
@@ -160,11 +168,27 @@ class Signaling:
     async def _ask(self, mailbox: Mailbox) -> None:
         """Ask the server something that it answers at once, and that is of use: credentials of a TURN server end."""
         asked = monotonic()
-        mailbox.ask_ice()
+        self._ask_ice(mailbox)
         await asyncio.sleep(ANSWER)
         self._asking = None
         if self._mailbox is mailbox and self._heard_at < asked and not self._owner.alive:
             self._renew(mailbox)
+
+    async def ice_known(self) -> None:
+        """Return when the server has named its STUN and TURN servers anew, or has taken too long.
+
+        Without this a connection would begin with what was offered before the sender accepted, or with credentials
+        that have ended meanwhile, and would have to fail first.
+        """
+        if self._mailbox is not None and self._ice_known.is_set() and monotonic() > self._ice_at + ICE_AGE:
+            self._ask_ice(self._mailbox)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ICE_PATIENCE):
+                await self._ice_known.wait()
+
+    def _ask_ice(self, mailbox: Mailbox) -> None:
+        self._ice_known.clear()
+        mailbox.ask_ice()
 
     def _renew(self, mailbox: Mailbox) -> None:
         self._heard_at = monotonic()
@@ -221,7 +245,8 @@ class Signaling:
     async def _read(self, mailbox: Mailbox) -> bool:
         """Read a mailbox until it ended or is of no use any more; return whether anything good came of it."""
         good = False
-        mailbox.ask_ice()  # what the server offered before the sender accepted is not all
+        if self.at_home:
+            self._ask_ice(mailbox)  # what the server offered before the sender accepted is not all
         while True:
             try:
                 async with asyncio.timeout(RENEW):
@@ -259,6 +284,8 @@ class Signaling:
                 stays = self._knocked(mailbox, attempt)
             case IceServers(servers):
                 self._owner.signal_ice(servers)
+                self._ice_at = monotonic()
+                self._ice_known.set()
         self._tell()
         return stays
 
@@ -280,6 +307,7 @@ class Signaling:
             if conversation.fresh and not was_fresh:
                 self._peer_online = True
                 self._tell()
+                self._ask_ice(mailbox)  # nor what it offered to one who was alone
                 self._owner.signal_moved()
             if message is not None:
                 self._owner.signal_message(message)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
-from tests.unit.peer.kit import Owner, mute, pair, payloads
+from tests.unit.peer.kit import CHOSEN, Owner, mute, pair, payloads
 from tests.unit.server.kit import on_loop
 
 from p2pal.crypto.seal import MAX_FRAMES
 from p2pal.errors import PeerLost
+from p2pal.lanes.base import IceServer
+from p2pal.lanes.webrtc import ConnectionListener, WebRtcConnection
+from p2pal.server.config import ServerConfig
+from p2pal.wire.rendezvous import IceServer as Offered
 
 
 @on_loop
@@ -94,3 +99,31 @@ async def test_a_lane_that_is_heard_again_stays() -> None:
         right.peer.probe()
         await left.until(lambda: left.back == 1)
         assert left.peer._negotiator.in_use == 1
+
+
+@on_loop
+async def test_the_first_connection_has_what_the_server_offers_after_the_accept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    used: list[tuple[IceServer, ...]] = []
+
+    class Recorded(WebRtcConnection):
+        def __init__(
+            self,
+            lane_id: int,
+            generation: int,
+            listener: ConnectionListener,
+            ice_servers: Sequence[IceServer] = (),
+            *,
+            only_loopback: bool = False,
+        ) -> None:
+            used.append(tuple(ice_servers))
+            super().__init__(lane_id, generation, listener, ice_servers, only_loopback=only_loopback)
+
+    monkeypatch.setattr("p2pal.lanes.webrtc.WebRtcConnection", Recorded)
+    relay = Offered(["turn:127.0.0.1:9"], "someone", "something")
+    left, right = Owner(), Owner()
+    async with pair(left, right, ServerConfig(port=0, drain=0.2, ice_servers=(relay,))) as (running, _):
+        await running.linked()
+        assert used == [(CHOSEN,), (CHOSEN,)]
+        assert left.offered == right.offered == [relay]

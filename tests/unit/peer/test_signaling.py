@@ -395,3 +395,39 @@ async def test_what_the_server_offers_is_asked_for_when_the_code_was_used() -> N
         while not owner.ice:  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0.01)
         assert owner.ice == ["stun:1"]
+
+
+@on_loop
+async def test_a_connection_waits_for_what_the_server_offers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_test, "ICE_PATIENCE", 20.0)
+    async with hostile_server() as (signaling, mailbox, owner):
+        mailbox.answers = False
+        await until(mailbox, asked=1)
+        waiting = asyncio.create_task(signaling.ice_known())
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        mailbox.says.put_nowait(IceServers((IceServer(["turn:late"]),)))
+        await waiting
+        assert owner.ice == ["turn:late"]
+        await signaling.ice_known()
+        assert mailbox.asked == 1, "that is a moment ago"
+
+
+@on_loop
+async def test_a_server_that_does_not_say_what_it_offers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_test, "ICE_PATIENCE", 0.02)
+    async with hostile_server() as (signaling, mailbox, owner):
+        mailbox.answers = False
+        for _ in range(3):
+            await signaling.ice_known()
+        assert owner.ice == []
+
+
+@on_loop
+async def test_what_the_server_offered_a_while_ago_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with hostile_server() as (signaling, _, owner):
+        await signaling.ice_known()
+        monkeypatch.setattr(under_test, "ICE_AGE", 0.0)
+        await asyncio.sleep(0.01)
+        await signaling.ice_known()
+        assert owner.ice == ["stun:1", "stun:2"]

@@ -1,0 +1,157 @@
+"""A real TURN server (coturn) with settings of its own, for the length of a ``with`` block.
+
+It keeps everything in one directory, knows no user but those of time-limited credentials, and ends with the block.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Self
+
+import pytest
+from tests.e2e.kit import until
+
+REALM: Final = "relay.test"
+_PROGRAMS: Final = ("turnserver", "turnutils_uclient", "turnutils_stunclient")
+_COMMAND_TIMEOUT: Final = 20.0
+
+
+def need_coturn() -> None:
+    """Skip where coturn is missing, or fail in CI, where such a hole must not go unseen."""
+    missing = next((program for program in _PROGRAMS if shutil.which(program) is None), None)
+    if missing is not None:
+        reason = f"RELAYS ARE NOT TESTED: there is no {missing}"
+        if os.environ.get("CI"):
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+
+
+def free_port() -> int:
+    """Return a loopback port that is free for UDP and TCP just now; coturn cannot choose one itself."""
+    while True:
+        with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
+            stream.bind(("127.0.0.1", 0))
+            port: int = stream.getsockname()[1]
+            try:
+                datagrams.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+class Coturn:
+    """The TURN server.
+
+    Args:
+        folder: An empty directory for everything.
+        secret: What its credentials are made with.
+        address: Where it listens and relays.
+        port: Its port, for UDP and TCP.
+        wrapper: A program and its arguments that run a command on its host.
+        more: Further lines of its settings.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        secret: str,
+        *,
+        address: str = "127.0.0.1",
+        port: int = 3478,
+        wrapper: Sequence[str] = (),
+        more: Sequence[str] = (),
+    ) -> None:
+        folder.mkdir(parents=True)
+        self.address, self.port = address, port
+        self._wrapper = list(wrapper)
+        self._folder = folder
+        settings = [
+            f"listening-ip={address}",
+            f"relay-ip={address}",
+            f"listening-port={port}",
+            f"realm={REALM}",
+            "use-auth-secret",
+            f"static-auth-secret={secret}",
+            "fingerprint",
+            "no-cli",
+            "no-tls",
+            "no-dtls",
+            "no-multicast-peers",
+            "verbose",
+            "simple-log",
+            f"log-file={folder / 'log'}",
+            f"pidfile={folder / 'pid'}",
+            f"userdb={folder / 'users'}",
+            *more,
+        ]
+        self._settings = folder / "settings"
+        self._settings.write_text("".join(f"{line}\n" for line in settings))
+
+    def __enter__(self) -> Self:
+        with (self._folder / "out").open("wb") as out:
+            self._process = subprocess.Popen(
+                [*self._wrapper, "turnserver", "-c", str(self._settings)],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                cwd=self._folder,
+                start_new_session=True,
+            )
+        try:
+            until(self._answers, "an answer of coturn")
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def _answers(self) -> bool:
+        if self._process.poll() is not None:
+            pytest.fail(f"coturn ended\n{self.log}", pytrace=False)
+        try:  # it asks once, and waits for ever if coturn does not listen yet
+            return self._run("turnutils_stunclient", "-p", str(self.port), self.address, seconds=0.5).returncode == 0
+        except subprocess.TimeoutExpired:
+            return False
+
+    def _run(self, *command: str, seconds: float = _COMMAND_TIMEOUT) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*self._wrapper, *command], capture_output=True, text=True, timeout=seconds, check=False)
+
+    @property
+    def url(self) -> str:
+        """Its TURN URL."""
+        return f"turn:{self.address}:{self.port}"
+
+    @property
+    def log(self) -> str:
+        """What it logged so far."""
+        path = self._folder / "log"
+        return path.read_text(errors="replace") if path.exists() else (self._folder / "out").read_text(errors="replace")
+
+    @property
+    def allocations(self) -> list[str]:
+        """The user names of the allocations that it granted so far, in order, names with several included."""
+        return re.findall(r": new, realm=<[^>]*>, username=<([^>]*)>", self.log)
+
+    def relays(self, username: str, password: str, *, tcp: bool = False) -> bool:
+        """Whether this credential gets an allocation that packets go through, there and back."""
+        packets = ("-y", "-c", "-n", "1", "-m", "1", *(("-t",) if tcp else ()))
+        who = ("-p", str(self.port), "-u", username, "-w", password, self.address)
+        done = self._run("turnutils_uclient", *packets, *who)
+        said = done.stdout + done.stderr
+        if done.returncode:
+            assert "Cannot complete Allocation" in said, said
+            return False
+        assert re.search(r"Total lost packets 0 ", said), said
+        return True
