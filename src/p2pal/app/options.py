@@ -29,9 +29,10 @@ class ConnectOptions:
 
     Attributes:
         server: The signaling server's URL (http or https), perhaps with user name and password.
-        stun: STUN server URLs; empty for none. The server's own list is used as well unless ``stun`` was
-            switched off with ``None``.
-        turn: TURN server URLs; they need ``turn_user`` and ``turn_pass``.
+        stun: STUN server URLs, used instead of those that the signaling server names. The default is used where it
+            names none; empty for its alone, None for none at all.
+        turn: TURN server URLs, used instead of those that the signaling server names; they need ``turn_user`` and
+            ``turn_pass``.
         turn_user: The TURN user name.
         turn_pass: The TURN password.
         max_retries: Connection attempts that may fail in a row while both sides reach the server; None for no end.

@@ -8,11 +8,11 @@ import functools
 import threading
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
-from typing import Final, Protocol, TypeVar
+from typing import Final, Literal, Protocol, TypeVar
 
 from p2pal.app.base import Transfer
 from p2pal.app.events import PeerJoined
-from p2pal.app.options import ConnectOptions
+from p2pal.app.options import DEFAULT_STUN, ConnectOptions
 from p2pal.app.stream import Stream
 from p2pal.errors import CodeExpired, P2palError, ServerRefused
 from p2pal.lanes.base import IceServer
@@ -175,17 +175,27 @@ async def load_engine(*, loopback: bool) -> None:
 
 
 def ice_servers(connect: ConnectOptions, offered: Iterable[IceServerLike]) -> list[IceServer]:
-    """Return the STUN and TURN servers to use: the caller's own, else those that the server offers.
+    """Return the STUN and TURN servers to use: the caller's own, and of each kind that it left open the server's.
 
-    ``connect.stun`` of None switches STUN off, the server's too.
+    The default STUN server is used where the server offers none. ``connect.stun`` of None switches STUN off.
     """
-    servers = []
-    if connect.stun is not None:
-        servers += [IceServer((url,)) for url in connect.stun]
-        servers += [IceServer(tuple(s.urls), s.username, s.credential) for s in offered]
-    if connect.turn:
-        servers.append(IceServer(connect.turn, connect.turn_user, connect.turn_pass))
-    return servers
+    stun = [] if connect.stun is None else [IceServer((url,)) for url in connect.stun]
+    turn = [IceServer(connect.turn, connect.turn_user, connect.turn_pass)] if connect.turn else []
+    offered = list(offered)
+    if connect.stun in ((), (DEFAULT_STUN,)):
+        stun = _of_kind(offered, "stun") or stun
+    return stun + (turn or _of_kind(offered, "turn"))
+
+
+def _of_kind(offered: Iterable[IceServerLike], kind: Literal["stun", "turn"]) -> list[IceServer]:
+    """Return the STUN or the TURN URLs that the server offers, with what they need."""
+    found: list[IceServer] = []
+    for server in offered:
+        urls = tuple(url for url in server.urls if url.startswith((f"{kind}:", f"{kind}s:")))
+        if urls:
+            secret = (server.username, server.credential) if kind == "turn" else ()
+            found.append(IceServer(urls, *secret))
+    return found
 
 
 def peer_config(

@@ -6,7 +6,7 @@ import threading
 import pytest
 from tests.unit.server.kit import on_loop
 
-from p2pal.app.options import ConnectOptions
+from p2pal.app.options import DEFAULT_STUN, ConnectOptions
 from p2pal.app.shell import ice_servers, in_thread
 from p2pal.lanes.base import IceServer
 from p2pal.wire.rendezvous import IceServer as Offered
@@ -14,27 +14,48 @@ from p2pal.wire.rendezvous import IceServer as Offered
 OFFERED = [Offered(["stun:offered:1"]), Offered(["turn:offered:2"], "user", "pass")]
 
 
-def test_our_own_servers_come_first_and_the_offered_ones_are_used_too() -> None:
-    connect = ConnectOptions(stun=("stun:own:1",), turn=("turn:own:2",), turn_user="me", turn_pass="secret")
-    assert ice_servers(connect, OFFERED) == [
-        IceServer(("stun:own:1",)),
-        IceServer(("stun:offered:1",)),
-        IceServer(("turn:offered:2",), "user", "pass"),
-        IceServer(("turn:own:2",), "me", "secret"),
-    ]
+OWN_TURN = IceServer(("turn:own:2",), "me", "secret")
+OFFERED_STUN = IceServer(("stun:offered:1",))
+OFFERED_TURN = IceServer(("turn:offered:2",), "user", "pass")
 
 
-def test_stun_none_switches_the_offered_ones_off_too() -> None:
-    assert ice_servers(ConnectOptions(stun=None), OFFERED) == []
-    turn = ConnectOptions(stun=None, turn=("turn:own:2",), turn_user="me", turn_pass="secret")
-    assert [server.urls for server in ice_servers(turn, OFFERED)] == [("turn:own:2",)]
+def options(stun: tuple[str, ...] | None = (DEFAULT_STUN,), *, own_turn: bool = False) -> ConnectOptions:
+    if own_turn:
+        return ConnectOptions(stun=stun, turn=("turn:own:2",), turn_user="me", turn_pass="secret")
+    return ConnectOptions(stun=stun)
 
 
-def test_no_stun_of_our_own_leaves_the_offered_ones() -> None:
-    assert [server.urls for server in ice_servers(ConnectOptions(stun=()), OFFERED)] == [
-        ("stun:offered:1",),
-        ("turn:offered:2",),
-    ]
+def test_without_settings_what_the_server_offers_is_used() -> None:
+    assert ice_servers(options(), OFFERED) == [OFFERED_STUN, OFFERED_TURN]
+    assert ice_servers(options(()), OFFERED) == [OFFERED_STUN, OFFERED_TURN]
+
+
+def test_the_default_stun_server_is_for_servers_that_offer_none() -> None:
+    assert ice_servers(options(), []) == [IceServer((DEFAULT_STUN,))]
+    assert ice_servers(options(), OFFERED[1:]) == [IceServer((DEFAULT_STUN,)), OFFERED_TURN]
+    assert ice_servers(options(()), []) == []
+
+
+def test_own_stun_replaces_the_offered_stun_and_leaves_turn() -> None:
+    assert ice_servers(options(("stun:own:1",)), OFFERED) == [IceServer(("stun:own:1",)), OFFERED_TURN]
+    assert ice_servers(options(None), OFFERED) == [OFFERED_TURN]
+
+
+def test_own_turn_replaces_the_offered_turn_and_leaves_stun() -> None:
+    assert ice_servers(options(own_turn=True), OFFERED) == [OFFERED_STUN, OWN_TURN]
+
+
+def test_with_own_stun_and_turn_nothing_of_the_server_is_used() -> None:
+    assert ice_servers(options(("stun:own:1",), own_turn=True), OFFERED) == [IceServer(("stun:own:1",)), OWN_TURN]
+    assert ice_servers(options(None, own_turn=True), OFFERED) == [OWN_TURN]
+
+
+def test_an_entry_of_both_kinds_is_taken_apart() -> None:
+    mixed = [Offered(["stun:o:1", "turns:o:2", "stuns:o:3", "turn:o:4?transport=tcp"], "user", "pass")]
+    turn = IceServer(("turns:o:2", "turn:o:4?transport=tcp"), "user", "pass")
+    assert ice_servers(options(), mixed) == [IceServer(("stun:o:1", "stuns:o:3")), turn]
+    assert ice_servers(options(None), mixed) == [turn]
+    assert ice_servers(options(own_turn=True), mixed) == [IceServer(("stun:o:1", "stuns:o:3")), OWN_TURN]
 
 
 class Slow:
