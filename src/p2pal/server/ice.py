@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from p2pal.errors import UsageError
 from p2pal.server.config import ServerConfig
 from p2pal.server.state import SENDER, Transfer
 from p2pal.wire.ice_urls import is_stun_url, is_turn_url
@@ -86,7 +85,7 @@ class IceServers:
         clock: Returns seconds since 1970, like the clocks of the TURN servers.
 
     Raises:
-        UsageError: If a URL cannot be used, if there are more than clients take, or if TURN has no secret.
+        ValueError: If a URL cannot be used, if there are more than clients take, or if TURN has no secret or no time.
     """
 
     __slots__ = ("_clock", "_kept", "_renewal", "_secret", "_static", "_stun", "_ttl", "_turn")
@@ -147,18 +146,15 @@ class IceServers:
 
 
 def _check(config: ServerConfig) -> None:
-    try:
-        for url in config.stun:
-            check_stun(url)
-        for url in config.turn:
-            check_turn(url)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
+    for url in config.stun:
+        check_stun(url)
+    for url in config.turn:
+        check_turn(url)
     count = len(config.stun) + len(config.turn) + sum(len(server.urls) for server in config.ice_servers)
     if count > MAX_ICE_URLS:
-        message = f"more than {MAX_ICE_URLS} STUN and TURN URLs"
-        raise UsageError(message, hint="clients take no more")
+        message = f"more than {MAX_ICE_URLS} STUN and TURN URLs: clients take no more"
+        raise ValueError(message)
     if config.turn and not config.turn_secret:
-        raise UsageError("TURN needs a secret", hint="give the TURN server's static-auth-secret")
+        raise ValueError("TURN needs the secret that the TURN server knows")
     if config.turn and not config.turn_ttl > 0:
-        raise UsageError("a TURN credential needs some time in which it can be used")
+        raise ValueError("a TURN credential needs some time in which it can be used")
