@@ -139,6 +139,10 @@ class Process:
         return self.wait(check=False)
 
     @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
     def stdout(self) -> str:
         return self._out.read_text(encoding="utf-8", errors="replace")
 

@@ -19,6 +19,7 @@ import chunk_size
 import first_byte
 import memory
 import resume
+import server
 import small_files
 import startup
 import throughput
@@ -30,7 +31,7 @@ Figure = Callable[[Workbench], list[Row]]
 
 
 def figures(*, quick: bool, huge: bool) -> dict[str, Figure]:
-    """Return what to measure: in full within some twelve minutes on two cores, quick within two or three."""
+    """Return what to measure: in full within some fifteen minutes on two cores, quick within four."""
     mib = 256 if quick else 1024
     sizes = [KIB, 64 * MIB, mib * MIB, *([memory.HUGE] if huge else [])]
     runs = 1 if quick else 3
@@ -43,6 +44,7 @@ def figures(*, quick: bool, huge: bool) -> dict[str, Figure]:
         "resume": lambda bench: resume.measure(
             bench, size=GIB if quick else resume.SIZE, kill_size=mib * MIB, runs=1 if quick else 3
         ),
+        "server": lambda bench: server.measure(bench, server.QUICK if quick else server.Plan()),
         "chunk_size": lambda bench: chunk_size.measure(bench, mib=mib, rounds=1 if quick else 2),
     }
 
@@ -50,7 +52,7 @@ def figures(*, quick: bool, huge: bool) -> dict[str, Figure]:
 def main() -> int:
     """Measure everything, or what is asked for."""
     parser = argparse.ArgumentParser(description="Measure p2pal against its limits, on loopback.")
-    parser.add_argument("--quick", action="store_true", help="smaller and fewer: two minutes, and more noise")
+    parser.add_argument("--quick", action="store_true", help="smaller and fewer: four minutes, and more noise")
     parser.add_argument("--huge", action="store_true", help="memory with 10 GiB as well, which takes that room on disk")
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=[*figures(quick=True, huge=False)])
     parser.add_argument("--dir", type=Path, help="where to work: files are written to the disk that this is on")
