@@ -99,7 +99,7 @@ class Api:
         if not web.WebSocketResponse().can_prepare(request):
             return _error(400, "websocket-expected", "this address speaks WebSocket only")
         with self._gate.socket(request):
-            socket = Socket(self._hub.new_id(), request, self._store, self._ice, self._config)
+            socket = Socket(self._hub.new_id(), request, self._store, self._ice, self._config, self._hub.metrics)
             self._hub.add(socket)
             try:
                 return await socket.serve()

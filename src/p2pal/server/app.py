@@ -16,6 +16,8 @@ from p2pal.server.config import ServerConfig
 from p2pal.server.hub import Hub
 from p2pal.server.logs import log
 from p2pal.server.memory import MemoryStore
+from p2pal.server.metrics import MeasuredStore, Metrics
+from p2pal.server.operations import Operations, Phase
 from p2pal.server.origins import guard
 from p2pal.server.store import Store
 from p2pal.server.tls import context_for
@@ -23,6 +25,7 @@ from p2pal.server.tls import context_for
 _KEEPALIVE: Final = 30.0
 _STORE_PATIENCE: Final = 2.0
 """Seconds that a start waits for the store; without it, requests get 503 until it is there."""
+_OPERATIONS: Final = web.AppKey("operations", Operations)
 _silent: Final = logging.getLogger("p2pal.server.http")
 _silent.disabled = True  # aiohttp logs raw requests there, tokens and all; errors() logs what matters
 
@@ -51,10 +54,18 @@ def create_app(config: ServerConfig, store: Store | None = None) -> web.Applicat
         store: Where transfers live; this process's memory by default.
     """
     store = store or choose_store(config)
-    hub = Hub(store.instance)
+    metrics = Metrics()
+    hub = Hub(store.instance, metrics)
     store.listen(hub.handle)
-    app = web.Application(client_max_size=config.max_request, middlewares=[guard(config), errors])
-    app.add_routes(Api(store, hub, config).routes())
+    measured = MeasuredStore(store, metrics)
+    operations = Operations(store, hub, metrics, config)
+    app = web.Application(
+        client_max_size=config.max_request,
+        middlewares=[operations.observer(), guard(config), errors, operations.guard()],
+    )
+    app[_OPERATIONS] = operations
+    app.add_routes(Api(measured, hub, config).routes())
+    app.add_routes(operations.routes())
 
     async def keep_time(_app: web.Application) -> AsyncIterator[None]:
         task = asyncio.create_task(store.run())
@@ -71,6 +82,7 @@ def create_app(config: ServerConfig, store: Store | None = None) -> web.Applicat
 
     app.cleanup_ctx.append(keep_time)
     app.on_shutdown.append(close_sockets)
+    app.on_response_prepare.append(operations.name_socket)
     return app
 
 
@@ -127,8 +139,20 @@ class Server:
         log("listening", host=self._config.host, port=self._port)
 
     async def stop(self) -> None:
-        """Stop gracefully: take no new connections, close sockets with 1001, let requests end."""
+        """Stop gracefully.
+
+        For ``drain_delay`` only ``/readyz`` tells, so that balancers turn elsewhere. Then nothing begins any more, no
+        connections are taken, sockets are closed with 1001, and requests end.
+        """
         runner, self._runner = self._runner, None
-        if runner is not None:
-            await runner.cleanup()
-            log("stopped")
+        if runner is None:
+            return
+        operations = runner.app[_OPERATIONS]
+        log("stopping", sockets=operations.sockets, delay=self._config.drain_delay)
+        if self._config.drain_delay > 0:
+            operations.enter(Phase.LEAVING)
+            await asyncio.sleep(self._config.drain_delay)
+        operations.enter(Phase.STOPPING)
+        sockets = operations.sockets
+        await runner.cleanup()
+        log("stopped", sockets=sockets)

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from time import monotonic
+from typing import Final
 
 from p2pal.server.logs import log, short
+from p2pal.server.metrics import Metrics
 from p2pal.server.socket import Socket
 from p2pal.server.state import Missed, Note, Tell
 from p2pal.server.store import News
-from p2pal.wire.rendezvous import CloseCode
+from p2pal.wire.rendezvous import CloseCode, Message
+
+_AT_ONCE: Final = 100
+"""Sockets that may always be closed at once when the server stops."""
+
+_WAVES: Final = 20
+"""More of them are closed in at most so many parts, because their clients turn to other instances."""
 
 
 class Hub:
     """Finds sockets by id; effects for those that another instance holds are ignored."""
 
-    __slots__ = ("_count", "_fewer", "_instance", "_sockets", "_stopping")
+    __slots__ = ("_count", "_fewer", "_instance", "_since", "_sockets", "_stopping", "metrics")
 
-    def __init__(self, instance: str) -> None:
+    def __init__(self, instance: str, metrics: Metrics) -> None:
         self._instance = instance
+        self.metrics = metrics
         self._count = 0
         self._sockets: dict[str, Socket] = {}
+        self._since: dict[str, float] = {}
         self._stopping = False
         self._fewer = asyncio.Event()
 
@@ -35,12 +46,18 @@ class Hub:
     def add(self, socket: Socket) -> None:
         """Hold a socket until :meth:`remove`; while the server stops it is told to go at once."""
         self._sockets[socket.id] = socket
+        self._since[socket.id] = monotonic()
+        self.metrics.sockets_opened += 1
+        log("socket-opened", socket=socket.id)
         if self._stopping:
             socket.close(CloseCode.GOING_AWAY)
 
     def remove(self, socket: Socket) -> None:
         """Let go of a socket."""
-        self._sockets.pop(socket.id, None)
+        if self._sockets.pop(socket.id, None) is not None:
+            seconds = monotonic() - self._since.pop(socket.id)
+            self.metrics.closed(socket.close_code)
+            log("socket-closed", socket=socket.id, code=socket.close_code, seconds=round(seconds, 1))
         self._fewer.set()
 
     def handle(self, rendezvous_id: str, effect: News) -> None:
@@ -51,12 +68,16 @@ class Hub:
                 fields["attempt"] = effect.attempt
             if effect.reason:
                 fields["reason"] = effect.reason
+            self.metrics.note(effect)
             log(effect.event, **fields)
             return
         socket = self._sockets.get(effect.socket)
         if socket is None:
             return
         if isinstance(effect, Tell):
+            if isinstance(effect.message, Message):
+                self.metrics.relayed += 1
+                self.metrics.relayed_bytes += len(effect.message.body)
             socket.tell(effect.message)
         elif isinstance(effect, Missed):
             socket.attach_again()
@@ -64,14 +85,24 @@ class Hub:
             socket.close(effect.code)
 
     async def stop(self, patience: float) -> None:
-        """Close all sockets with 1001; those that have not gone after ``patience`` seconds are cut."""
+        """Close all sockets with 1001, many of them one part after the other over half of ``patience`` (seconds).
+
+        Those that have not gone after ``patience`` are cut.
+        """
         self._stopping = True
-        for socket in self._sockets.values():
-            socket.close(CloseCode.GOING_AWAY)
+        sockets = list(self._sockets.values())
+        size = max(_AT_ONCE, -(-len(sockets) // _WAVES))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):
+                for begin in range(0, len(sockets), size):
+                    for socket in sockets[begin : begin + size]:
+                        socket.close(CloseCode.GOING_AWAY)
+                    if begin + size < len(sockets):
+                        await asyncio.sleep(patience / 2 / _WAVES)
                 while self._sockets:
                     self._fewer.clear()
                     await self._fewer.wait()
+        if self._sockets:
+            log("sockets-cut", count=len(self._sockets))
         for socket in self._sockets.values():
             socket.abort()

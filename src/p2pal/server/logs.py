@@ -1,10 +1,18 @@
-"""Structured logs: one event and its fields per line. No tokens, no message bodies, no addresses, ever."""
+"""Structured logs: one event and its fields per line. No tokens, no message bodies, no addresses, ever.
+
+What happens because of an HTTP request or over a WebSocket carries the ``request_id`` that the client was told in
+``X-Request-ID``.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
+import re
+import secrets
 import sys
+import time
+from contextvars import ContextVar
 from typing import Final, Literal, TextIO
 
 LOGGER: Final = logging.getLogger("p2pal.server")
@@ -12,15 +20,40 @@ LOGGER: Final = logging.getLogger("p2pal.server")
 Field = str | int | float
 
 
+request_id: Final[ContextVar[str]] = ContextVar("request_id", default="")
+"""The request that is being answered; empty for what the server does by itself."""
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def choose_request_id(proposed: str) -> str:
+    """Return the id that a client or proxy proposed, if it is one, else a new one."""
+    return proposed if _REQUEST_ID.fullmatch(proposed) else secrets.token_hex(8)
+
+
 def log(event: str, **fields: Field) -> None:
     """Write one event. A transfer is named by :func:`short` of its id."""
-    if LOGGER.isEnabledFor(logging.INFO):
-        LOGGER.info(event, extra={"fields": fields})
+    _write(logging.INFO, event, fields)
+
+
+def log_detail(event: str, **fields: Field) -> None:
+    """Write one event that only somebody who looks for something wants to see."""
+    _write(logging.DEBUG, event, fields)
 
 
 def log_failure(event: str, **fields: Field) -> None:
     """Write one event that should not have happened."""
-    LOGGER.error(event, extra={"fields": fields})
+    _write(logging.ERROR, event, fields)
+
+
+def _write(level: int, event: str, fields: dict[str, Field]) -> None:
+    if LOGGER.isEnabledFor(level):
+        named = request_id.get()
+        if named:
+            fields["request_id"] = named
+        # Without logging's search for the caller, which costs more than the rest.
+        record = LOGGER.makeRecord(LOGGER.name, level, "", 0, event, (), None, extra={"fields": fields})
+        LOGGER.handle(record)
 
 
 def short(rendezvous_id: str) -> str:
@@ -34,11 +67,13 @@ class Formatter(logging.Formatter):
     def __init__(self, style: Literal["text", "json"]) -> None:
         super().__init__()
         self._json = style == "json"
+        self._second = 0
+        self._time = ""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         fields: dict[str, Field] = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "time": self._moment(record.created),
             "level": record.levelname.lower(),
             "event": record.getMessage(),
             **getattr(record, "fields", {}),
@@ -46,6 +81,14 @@ class Formatter(logging.Formatter):
         if self._json:
             return json.dumps(fields)
         return " ".join(f"{key}={_plain(value)}" for key, value in fields.items())
+
+    def _moment(self, created: float) -> str:
+        """Return the second, which is made into text once."""
+        second = int(created)
+        if second != self._second:
+            self._second = second
+            self._time = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(second))
+        return self._time
 
 
 def _plain(value: Field) -> str:

@@ -15,6 +15,7 @@ from p2pal.server import state as s
 from p2pal.server.config import ServerConfig
 from p2pal.server.ice import IceServers
 from p2pal.server.limits import spend
+from p2pal.server.metrics import Metrics
 from p2pal.server.state import SENDER, Denied
 from p2pal.server.store import Store
 from p2pal.server.view import View
@@ -26,6 +27,7 @@ _MAX_QUEUED_BYTES: Final = 2 * wire.MAX_LOG
 _FATAL: Final = {"unauthorised": CloseCode.UNAUTHORISED, "unknown": CloseCode.UNAUTHORISED}
 _CLOSE_TIMEOUT: Final = 2.0
 _GLANCE: Final = 1.0  # seconds after which one that waits is looked at: it may be gone
+_LOST: Final = 1006  # never sent: RFC 6455, section 7.1.5
 _T = TypeVar("_T")
 
 
@@ -40,8 +42,10 @@ class Socket:
         "_again",
         "_attached",
         "_closing",
+        "_code",
         "_config",
         "_ice",
+        "_metrics",
         "_missed",
         "_queue",
         "_queued",
@@ -54,12 +58,21 @@ class Socket:
         "id",
     )
 
-    def __init__(self, name: str, request: web.Request, store: Store, ice: IceServers, config: ServerConfig) -> None:
+    def __init__(
+        self,
+        name: str,
+        request: web.Request,
+        store: Store,
+        ice: IceServers,
+        config: ServerConfig,
+        metrics: Metrics,
+    ) -> None:
         self.id = name
         self._request = request
         self._store = store
         self._ice = ice
         self._config = config
+        self._metrics = metrics
         self._ws = web.WebSocketResponse(
             heartbeat=config.heartbeat, compress=False, max_msg_size=wire.MAX_FRAME, timeout=_CLOSE_TIMEOUT
         )
@@ -72,6 +85,12 @@ class Socket:
         self._missed = False
         self._closing = False
         self._whole_at = 0.0
+        self._code: CloseCode | None = None
+
+    @property
+    def close_code(self) -> int:
+        """Why it is over: the server's code if it closed first, else the client's, or 1006 if it just was gone."""
+        return self._code or self._ws.close_code or _LOST
 
     def tell(self, message: wire.ServerMessage) -> None:
         """Queue a message. A client that lets too much pile up is cut off: it comes back with its cursors."""
@@ -95,6 +114,7 @@ class Socket:
         """Close once everything queued is written."""
         if not self._closing:
             self._closing = True
+            self._code = code
             self._queue.append(code)
             self._wake()
 
@@ -225,6 +245,7 @@ class Socket:
             self._deny(denied, attempt)
 
     def _deny(self, denied: Denied, attempt: int = 0) -> None:
+        self._metrics.denials[denied.code] += 1
         if denied.code == "unavailable":
             self.close(CloseCode.TRY_AGAIN)
             return
