@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import ssl
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Final, Literal, NamedTuple, TypedDict
@@ -18,7 +17,6 @@ import click
 
 from p2pal.cli import logs, units
 from p2pal.cli.options import Duration, quoted
-from p2pal.cli.text import safe_path
 from p2pal.errors import UsageError
 from p2pal.server.config import AddressLimits, Limits, Rate, ServerConfig
 from p2pal.wire import rendezvous as wire
@@ -166,8 +164,7 @@ def server_config(flags: Flags) -> ServerConfig:
     if flags["max_log"] < flags["max_message"]:
         raise UsageError("--max-log must not be less than --max-message", hint="a log holds at least one message")
     ice = _ice(flags)
-    certificate = _certificate(flags["tls_cert"], flags["tls_key"])
-    return ServerConfig(
+    config = ServerConfig(
         host=flags["host"],
         port=flags["port"],
         limits=Limits(messages=flags["max_messages"], message_bytes=flags["max_message"], log_bytes=flags["max_log"]),
@@ -186,8 +183,8 @@ def server_config(flags: Flags) -> ServerConfig:
         ),
         trusted_proxies=networks(flags["trusted_proxy"]),
         origins=origins(flags["origin"]),
-        tls_cert=certificate.chain,
-        tls_key=certificate.key,
+        tls_cert=flags["tls_cert"],
+        tls_key=flags["tls_key"],
         redis_url=redis_url(flags["redis_url"]),
         stun=ice.stun,
         turn=ice.turn,
@@ -195,6 +192,11 @@ def server_config(flags: Flags) -> ServerConfig:
         turn_ttl=flags["turn_ttl"],
         log_format=flags["log_format"],
     )
+    if config.tls_cert or config.tls_key:
+        from p2pal.server.tls import context_for
+
+        context_for(config)  # what is wrong with the files is told before anything begins
+    return config
 
 
 def redis_url(text: str) -> str:
@@ -292,38 +294,6 @@ def _ice(flags: Flags) -> _Ice:
     if len(stun) + len(turn) > wire.MAX_ICE_URLS:
         raise UsageError(f"clients take at most {wire.MAX_ICE_URLS} URLs of STUN and TURN servers", hint="name fewer")
     return _Ice(stun, turn)
-
-
-class _Certificate(NamedTuple):
-    chain: str
-    key: str
-
-
-def _certificate(chain: str, key: str) -> _Certificate:
-    """Return the files once they were seen to work."""
-    if bool(chain) != bool(key):
-        raise UsageError("--tls-cert and --tls-key go together", hint="name both files, or none")
-    if chain:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        try:
-            for path in (chain, key):
-                with open(path, "rb"):
-                    pass
-            context.load_cert_chain(chain, key, password=_no_password)
-        except ssl.SSLError:
-            raise UsageError(
-                "--tls-cert and --tls-key are no certificate chain and its private key",
-                hint="both in PEM, the key without a password",
-            ) from None
-        except OSError as error:
-            message = f"cannot read {safe_path(error.filename or chain)}: {error.strerror or 'it is no file'}"
-            raise UsageError(message, hint="check --tls-cert and --tls-key") from None
-    return _Certificate(chain, key)
-
-
-def _no_password() -> str:
-    """Answer for the person, whom OpenSSL would ask at the terminal."""
-    return ""
 
 
 def _several(texts: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ def run_server(config: ServerConfig, *, quiet: bool, debug: bool) -> None:
     """Serve until the user stops it.
 
     Raises:
-        UsageError: If the host is no address of this machine.
+        UsageError: If the host is no address of this machine, or a setting cannot be used.
         ServerError: If the port cannot be had.
     """
     level = logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO
@@ -29,6 +29,8 @@ async def _serve(config: ServerConfig, stop: signals.Stop) -> None:
     try:
         await server.start()
     except UsageError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
         raise cannot_listen(Address(config.host, config.port), error, "--host and --port") from error
     try:
         await stop.wait()

@@ -185,9 +185,12 @@ NINE = ",".join(f"stun:s{number}" for number in range(wire.MAX_ICE_URLS + 1))
         (["--max-log", "2MiB"], "from 64KiB to 1024KiB"),
         (["--max-ttl", "0"], "--max-ttl takes a duration from 1s to 365d, not '0'"),
         (["--heartbeat", "soon"], "--heartbeat takes a duration, not 'soon'"),
-        (["--tls-cert", "cert.pem"], "--tls-cert and --tls-key go together"),
-        (["--tls-key", "key.pem"], "--tls-cert and --tls-key go together"),
-        (["--tls-cert", "/nowhere/c", "--tls-key", "/nowhere/k"], "cannot read /nowhere/c: No such file or directory"),
+        (["--tls-cert", "cert.pem"], "give both --tls-cert and --tls-key"),
+        (["--tls-key", "key.pem"], "give both --tls-cert and --tls-key"),
+        (
+            ["--tls-cert", "/nowhere/c", "--tls-key", "/nowhere/k"],
+            "cannot read the TLS certificate '/nowhere/c': No such file or directory",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_refused(args: list[str], told: str) -> None:
@@ -202,26 +205,20 @@ def test_limits_can_be_switched_off(value: str) -> None:
     assert made.addresses == AddressLimits(None, None, 0, 512, None)
 
 
-def make_certificate(at: Path, *options: str) -> tuple[str, str]:
+def make_certificate(at: Path) -> tuple[str, str]:
     cert, key = at / "cert.pem", at / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-days", "2"]
-    command += ["-subj", "/CN=localhost", "-keyout", str(key), "-out", str(cert), *options]
+    command = ["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    command += ["-days", "2", "-subj", "/CN=localhost", "-keyout", str(key), "-out", str(cert)]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     return str(cert), str(key)
 
 
 def test_a_certificate_is_looked_at_before_anything_listens(tmp_path: Path) -> None:
-    cert, key = make_certificate(tmp_path, "-nodes")
+    cert, key = make_certificate(tmp_path)
     made = config("--tls-cert", cert, "--tls-key", key)
     assert (made.tls_cert, made.tls_key) == (cert, key)
-    with pytest.raises(UsageError, match="no certificate chain and its private key"):
+    with pytest.raises(UsageError, match="has no certificate in it"):
         config("--tls-cert", key, "--tls-key", cert)
-
-
-def test_a_key_with_a_password_asks_nobody(tmp_path: Path) -> None:
-    cert, key = make_certificate(tmp_path, "-passout", "pass:abcdef")
-    with pytest.raises(UsageError, match="the key without a password"):
-        config("--tls-cert", cert, "--tls-key", key)
 
 
 def test_every_option_is_in_one_section() -> None:
