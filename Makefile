@@ -10,10 +10,12 @@ WORKERS ?= 3
 SOAK ?= 32
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test_integration test_resume test_reconnect test_coverage lint format build bench clean
+.PHONY: help demo up down test test_integration test_resume test_reconnect test_coverage lint format build bench clean
 
 help:
 	@echo "make demo              send files between two processes over WebRTC and compare them"
+	@echo "make up                run a server with TLS, Redis and a relay in containers (DOMAIN=p2pal.example.org)"
+	@echo "make down              stop it; its data stay"
 	@echo "make test              the whole test suite"
 	@echo "make test_integration  only the end-to-end tests (real processes on loopback)"
 	@echo "make test_resume       only the tests that stop and kill either side (SOAK=500 for as many interruptions)"
@@ -38,6 +40,13 @@ $(VENV)/.bench: pyproject.toml scripts/venv.sh
 
 demo: $(VENV)/.run
 	@$(BIN)/python scripts/demo.py
+
+up:
+	@sh deploy/compose/env.sh .env "$(DOMAIN)"
+	docker compose up --detach --build --wait --remove-orphans
+
+down:
+	docker compose down --remove-orphans
 
 test: $(VENV)/.dev
 	@sh scripts/system.sh
