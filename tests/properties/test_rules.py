@@ -17,12 +17,15 @@ from p2pal.wire.rendezvous import State
 LIMITS = Limits(attempts=2, messages=3, message_bytes=4, log_bytes=8, remembered=2)
 WHO = st.integers(0, 5)
 ATTEMPT = st.integers(1, 5)
+CURSORS = st.dictionaries(ATTEMPT, st.sampled_from([0, 0, 0, 1, 2, 4]), max_size=2)
 
 
 def expected_denial(t: Transfer, c: s.Command) -> str | None:
     """The table of docs/protocol.md: why a command is refused."""
-    if isinstance(c, s.Attach | s.Detach):
+    if isinstance(c, s.Detach):
         return None
+    if isinstance(c, s.Attach):
+        return _cursor_denial(t, c)
     if t.over:
         repeats = (s.Complete, State.COMPLETED), (s.Delete, State.ABORTED)
         for kind, state in repeats:
@@ -40,6 +43,15 @@ def expected_denial(t: Transfer, c: s.Command) -> str | None:
     if (c.who == SENDER) == isinstance(c, s.Leave):
         return "forbidden"
     return _decision_denial(t, c)
+
+
+def _cursor_denial(t: Transfer, c: s.Attach) -> str | None:
+    own = t.attempt(t.served if c.who == SENDER else c.who)
+    older = t.socket if c.who == SENDER else own.socket if own is not None else ""
+    if own is None or (c.again and older not in ("", c.socket)):
+        return None
+    log = own.to_sender if c.who == SENDER else own.to_receiver
+    return "cursor" if c.cursors.get(own.number, 0) > log.count else None
 
 
 def _decision_denial(t: Transfer, c: s.Command) -> str | None:
@@ -82,6 +94,7 @@ class Rendezvous(RuleBasedStateMachine):
         self.logs: dict[tuple[int, bool], list[bytes]] = {}
         self.open: set[str] = set()
         self.sockets = 0
+        self.owners: dict[str, int] = {}
 
     def begin(self) -> Transfer:
         return rules.create("r" * 32, 1, b"s", 60.0, self.now)
@@ -96,9 +109,12 @@ class Rendezvous(RuleBasedStateMachine):
             elif isinstance(effect, s.Close):
                 assert effect.socket in self.open
                 self.open.discard(effect.socket)
-            elif isinstance(effect, s.Tell):
+            elif isinstance(effect, s.Tell | s.Replay):
                 assert effect.socket in self.open  # nothing is said to a socket that was closed
+            if isinstance(effect, s.Tell):
                 wire.server_decoder.decode(wire.encoder.encode(effect.message))
+            elif isinstance(effect, s.Replay):
+                assert effect.start <= len(self.logs.get((effect.attempt, effect.by_sender), []))
 
     def do(self, command: s.Command) -> None:
         before = self.transfer
@@ -113,9 +129,27 @@ class Rendezvous(RuleBasedStateMachine):
             denied = None
         assert denied == expected
         self.carry_out(effects)
+        if denied is None and not isinstance(command, s.Join | s.Meet):
+            self.repeat(command)
         if isinstance(command, s.Join | s.Meet) or command.who != SENDER:
             assert not (before.state is not State.ACTIVE and self.transfer.state is State.ACTIVE)
             assert before.over or not self.transfer.over
+
+    def repeat(self, command: s.Command) -> None:
+        """Nobody knows whether it was carried out, and so it is carried out a second time."""
+        if isinstance(command, s.Append):
+            stored = self.logs.get((command.attempt, command.who == SENDER), [])
+            body = stored[command.index] if command.index < len(stored) else None
+            command = s.Append(command.who, command.attempt, command.index, command.body, body)
+        again, effects = rules.handle(self.transfer, command, self.now, LIMITS)
+        assert again == self.transfer
+        for effect in effects:
+            assert isinstance(effect, s.Tell | s.Replay | s.Close), "nothing is stored, dropped or counted twice"
+            if isinstance(effect, s.Close):
+                assert isinstance(command, s.Attach)
+                assert effect.socket == command.socket
+            else:
+                assert effect.socket in self.open or (isinstance(command, s.Attach) and effect.socket == command.socket)
 
     @rule(token=st.binary(min_size=2, max_size=2))
     def join(self, token: bytes) -> None:
@@ -125,21 +159,66 @@ class Rendezvous(RuleBasedStateMachine):
     def meet(self, *, sender: bool, token: bytes) -> None:
         self.do(s.Meet(sender, token, 60.0))
 
-    @rule(who=WHO, known=st.lists(ATTEMPT, max_size=2))
-    def attach(self, who: int, known: list[int]) -> None:
-        if who > self.transfer.joined:
-            return  # the store finds no such token
-        if who == SENDER and not self.transfer.token:
+    @rule(who=WHO, cursors=CURSORS)
+    def attach(self, who: int, cursors: dict[int, int]) -> None:
+        if not self.has_token(who):
             return
         self.sockets += 1
         socket = f"s{self.sockets}"
         self.open.add(socket)
-        self.do(s.Attach(who, socket, dict.fromkeys(known, 0)))
+        self.owners[socket] = who
+        self.do(s.Attach(who, socket, cursors))
+
+    def has_token(self, who: int) -> bool:
+        """The store finds no other tokens."""
+        return who <= self.transfer.joined and (who != SENDER or bool(self.transfer.token))
+
+    @rule(data=st.data(), cursors=CURSORS)
+    def attach_again(self, data: st.DataObject, cursors: dict[int, int]) -> None:
+        """A socket missed something: that it was replaced, closed, or given up for gone, for example."""
+        if not self.owners:
+            return
+        socket = data.draw(st.sampled_from(sorted(self.owners)))
+        who, before = self.owners[socket], self.transfer
+        others = self.open - {socket}
+        self.open.add(socket)
+        self.do(s.Attach(who, socket, cursors, again=True))
+        assert others <= self.open, "it takes nobody's place"
+        own = before.attempt(who)
+        holder = before.socket if who == SENDER else own.socket if own is not None else ""
+        if holder not in ("", socket):
+            assert self.transfer == before
+            assert socket not in self.open
+
+    @rule(data=st.data())
+    def attach_again_what_is_there(self, data: st.DataObject) -> None:
+        """It gets on with what it knows, and nothing changes for the others."""
+        there = [(SENDER, self.transfer.socket), *((a.number, a.socket) for a in self.transfer.attempts)]
+        there = [(who, socket) for who, socket in there if socket]
+        if not there:
+            return
+        who, socket = data.draw(st.sampled_from(there))
+        before = self.transfer
+        number = before.served if who == SENDER else who
+        own = before.attempt(number)
+        known = {} if own is None else {number: (own.to_sender if who == SENDER else own.to_receiver).count}
+        self.do(s.Attach(who, socket, known, again=True))
+        after = self.transfer
+        assert (after.state, after.served, after.attempts) == (before.state, before.served, before.attempts)
+        assert (after.expires_at, after.socket, after.past) == (before.expires_at, before.socket, before.past)
 
     @rule(who=WHO, data=st.data())
     def detach(self, who: int, data: st.DataObject) -> None:
-        sockets = [self.transfer.socket, *(a.socket for a in self.transfer.attempts), "s1"]
-        self.do(s.Detach(who, data.draw(st.sampled_from(sockets))))
+        """Its client is gone, or the instance that held it is dead, which is found out late."""
+        sockets = [self.transfer.socket, *(a.socket for a in self.transfer.attempts), *sorted(self.owners)]
+        socket = data.draw(st.sampled_from(sockets))
+        if self.owners.get(socket) == who:
+            self.open.discard(socket)
+        before = self.transfer
+        attempt = before.attempt(who)
+        current = before.socket if who == SENDER else attempt.socket if attempt is not None else ""
+        self.do(s.Detach(who, socket))
+        assert socket == current or self.transfer == before
 
     @rule(who=WHO, attempt=ATTEMPT, index=st.integers(0, 4), body=st.binary(max_size=5))
     def append(self, who: int, attempt: int, index: int, body: bytes) -> None:
@@ -151,6 +230,13 @@ class Rendezvous(RuleBasedStateMachine):
         served = self.transfer.served or 1
         who = SENDER if first else served
         self.append(who, served, len(self.logs.get((served, first), [])), body)
+
+    @rule(first=st.booleans(), same=st.booleans())
+    def append_once_more(self, first: bool, same: bool) -> None:
+        """What is stored already, or something else in its place."""
+        served = self.transfer.served or 1
+        log = self.logs.get((served, first), [b""])
+        self.append(SENDER if first else served, served, len(log) - 1, log[-1] if same else b"?")
 
     @rule(who=WHO, attempt=ATTEMPT)
     def accept(self, who: int, attempt: int) -> None:
@@ -178,11 +264,32 @@ class Rendezvous(RuleBasedStateMachine):
 
     @rule(seconds=st.floats(0, 40))
     def pass_time(self, seconds: float) -> None:
-        self.now += seconds
-        self.transfer, effects = rules.handle_timeout(self.transfer, self.now, LIMITS)
+        start, self.now = self.transfer, self.now + seconds
+        self.transfer, effects = rules.handle_timeout(start, self.now, LIMITS)
         self.carry_out(effects)
+        assert rules.handle_timeout(self.transfer, self.now, LIMITS) == (self.transfer, [])
         due = rules.next_timeout(self.transfer)
         assert self.transfer.over or due is None or due > self.now
+        if not self.transfer.over:
+            assert due is None or due <= self.now + max(60.0, LIMITS.offline_grace)
+        self.compare_with_steps(start)
+
+    def compare_with_steps(self, stepped: Transfer) -> None:
+        """A store that is late ends the same transfers as one that is in time, and releases no more."""
+        steps = 0
+        while not stepped.over and (due := rules.next_timeout(stepped)) is not None and due <= self.now:
+            stepped, effects = rules.handle_timeout(stepped, due, LIMITS)
+            assert effects, "something was due"
+            steps += 1
+            assert steps < 20, "time comes to an end"
+        late = self.transfer
+        assert (stepped.over, stepped.expired) == (late.over, late.expired)
+        if not late.over:
+            assert {a.number for a in stepped.attempts} <= {a.number for a in late.attempts}
+        if steps <= 1:
+            assert (stepped.state, stepped.served) == (late.state, late.served)
+            assert (stepped.past, stepped.socket) == (late.past, late.socket)
+            assert [a.number for a in stepped.attempts] == [a.number for a in late.attempts]
 
     @invariant()
     def the_state_says_who_is_served(self) -> None:
@@ -242,6 +349,13 @@ class Rendezvous(RuleBasedStateMachine):
     def a_store_can_keep_it(self) -> None:
         packed = msgspec.msgpack.encode(self.transfer)
         assert msgspec.msgpack.decode(packed, type=Transfer) == self.transfer
+        assert len(packed) <= 600
+
+    @invariant()
+    def its_sockets_are_open_and_its_own(self) -> None:
+        t = self.transfer
+        for who, socket in ((SENDER, t.socket), *((a.number, a.socket) for a in t.attempts)):
+            assert not socket or (socket in self.open and self.owners[socket] == who)
 
 
 class Meeting(Rendezvous):
