@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import pytest
 import redis
@@ -26,6 +26,8 @@ _POLL: Final = 0.01
 _TRIES: Final = 20
 _PORTS: Final = range(16_384, 32_000)
 """Below the ports that Linux gives to clients: nobody's outgoing connection sits on the port while Redis is away."""
+
+Kind = Literal["redis", "redis-cluster", "valkey"]
 
 
 def binary(name: str = "redis-server") -> str:
@@ -63,7 +65,8 @@ class RedisServer:
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        """Where it is, as ``p2pal server`` takes it."""
+        return f"redis{'+cluster' if self._cluster else ''}://127.0.0.1:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -141,6 +144,12 @@ class RedisServer:
                 lifetimes[key] = left
         return lifetimes
 
+    def pass_time(self, seconds: float, *, keep: str = "") -> None:
+        """Let every key be so much nearer to its end, but for those whose name contains ``keep``."""
+        for key, left in self.lifetimes().items():
+            if left > 0 and not (keep and keep.encode() in key):
+                self.client.pexpire(key, left - round(seconds * 1000))
+
     def contents(self) -> dict[bytes, bytes]:
         """Return all keys with everything that is under them, as Redis itself would write it down, and in clear."""
         return {key: self._value(key) for key in self.keys()}
@@ -184,7 +193,7 @@ class RedisServer:
             "databases": "1",
         }
         if self._cluster:
-            options |= {"cluster-enabled": "yes", "cluster-port": str(_free_port())}
+            options |= {"cluster-enabled": "yes", "cluster-announce-ip": "127.0.0.1", "cluster-port": str(_free_port())}
         args = [part for name, value in options.items() for part in (f"--{name}", value)]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -232,6 +241,33 @@ def _free_port() -> int:
                 continue
             return port
     pytest.fail("no port is free", pytrace=False)
+
+
+class Servers:
+    """Starts a server of each kind when it is first asked for.
+
+    Args:
+        folder: Where their directories are made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._servers: dict[Kind, RedisServer] = {}
+
+    def get(self, kind: Kind) -> RedisServer:
+        """Return the server of that kind, with whatever was left in it."""
+        server = self._servers.get(kind)
+        if server is None:
+            program = "valkey-server" if kind == "valkey" else "redis-server"
+            server = RedisServer(self._folder / kind, program=program, cluster=kind == "redis-cluster")
+            self._servers[kind] = server
+            server.start()
+        return server
+
+    def end(self) -> None:
+        """End all of them."""
+        for server in self._servers.values():
+            server.end()
 
 
 @contextmanager
