@@ -33,6 +33,16 @@ from tests.e2e.trees import make_tree, tree_equal, write
         (["recv", "-overwrite=yes", "zebra-luna-47"], "-overwrite takes no value"),
         (["recieve", "zebra-luna-47"], "there is no command 'recieve'"),
         (["server", "--port", "99999"], "--port takes a whole number from 0 to 65535"),
+        (["server", "--redis-url", "http://:hunter2@127.0.0.1"], "--redis-url takes a redis://, rediss:// or unix://"),
+        (["server", "--turn", "turn:127.0.0.1"], "--turn needs a secret; set $TURN_SECRET"),
+        (["server", "-stun=http://a"], "--stun takes a STUN URL"),
+        (["server", "--tls-cert", "{file}"], "give both --tls-cert and --tls-key"),
+        (["server", "--tls-cert", "{file}", "--tls-key", "{file}"], "has no certificate in it"),
+        (["server", "-trusted-proxy", "10.0.0.7/8"], "write it as 10.0.0.0/8"),
+        (["server", "--origin", "example.org"], "--origin takes an origin, not 'example.org'"),
+        (["server", "--create-rate", "many"], "--create-rate takes COUNT/DURATION, not 'many'"),
+        (["server", "--max-message", "1MB"], "--max-message takes a size from 20KiB to 64KiB, not '1MB'"),
+        (["server", "--max-sokets", "1"], "did you mean --max-sockets?"),
         (["checkpoint"], "a command is missing"),
         (["checkpoint", "lits"], "did you mean 'list'?"),
         (["checkpoint", "list", "all"], "unexpected extra argument"),
@@ -48,6 +58,7 @@ def test_a_wrong_command_line(commands: Commands, tmp_path: Path, args: list[str
     assert command.wait() == 2
     assert message in command.err
     assert command.err.startswith("p2pal: ")
+    assert "hunter2" not in command.err
     assert len(command.err.splitlines()) == 1
     assert command.out == ""
 
@@ -84,6 +95,16 @@ def test_help_lists_the_exit_codes(commands: Commands, command: list[str]) -> No
         shown = commands.run(*command, flag)
         assert shown.wait() == 0
         assert "130" in shown.out or command == ["completion"]
+
+
+@pytest.mark.parametrize("width", [60, 100])
+def test_the_help_of_the_server_fits(commands: Commands, width: int) -> None:
+    from tests.e2e.kit import environment
+
+    shown = commands.run("server", "--help", env=environment(COLUMNS=str(width)))
+    assert shown.wait() == 0
+    assert all(len(line) <= width for line in shown.out.splitlines())
+    assert shown.out.index("--redis-url") < shown.out.index("--create-rate") < shown.out.index("--debug")
 
 
 def test_version(commands: Commands) -> None:

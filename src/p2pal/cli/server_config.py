@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Final, Literal, NamedTuple, TypedDict
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import click
 
@@ -37,7 +37,8 @@ LEAST_MESSAGES: Final = 64
 """Messages: a key exchange and some generations with their candidates."""
 
 _MOST_COUNT: Final = 1_000_000
-_REDIS: Final = ("redis", "rediss", "redis+cluster", "rediss+cluster")
+_CLUSTER: Final = "+cluster"
+_REDIS: Final = ("redis", "rediss", f"redis{_CLUSTER}", f"rediss{_CLUSTER}")
 _RATE: Final = re.compile(r"([0-9]{1,7})/(.+)")
 _UNIT: Final = re.compile(r"ms|s|m|h|d")
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._~-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
@@ -200,7 +201,7 @@ def server_config(flags: Flags) -> ServerConfig:
 
 
 def redis_url(text: str) -> str:
-    """Return the URL of the Redis; empty for none.
+    """Return the URL of the Redis; empty for none. Nothing is asked there: it may come later.
 
     Raises:
         UsageError: If it is none. The text is not repeated: it may hold a password.
@@ -211,25 +212,38 @@ def redis_url(text: str) -> str:
     try:
         parts = urlsplit(text)
         password = parts.password or ""
-        if parts.scheme == "unix":
-            usable = parts.path.startswith("/") and len(parts.path) > 1
-        else:
-            number = parts.path.strip("/")
-            usable = (
-                parts.scheme in _REDIS
-                and bool(parts.hostname)
-                and parts.port != 0
-                and (not number or (number.isascii() and number.isdecimal() and not parts.scheme.endswith("+cluster")))
-            )
+        usable = text.isprintable() and " " not in text and _names_a_redis(parts)
     except ValueError:
         usable = False
-    if not usable or not text.isprintable() or " " in text:
+    if not usable or not _redis_takes(text):
         raise UsageError(
             "--redis-url takes a redis://, rediss:// or unix:// URL",
             hint="write it as redis://HOST:6379/0, or redis+cluster://HOST:6379 for a Redis Cluster",
         )
     logs.hide(password)
     return text
+
+
+def _names_a_redis(parts: SplitResult) -> bool:
+    if parts.scheme == "unix":
+        return len(parts.path) > 1
+    if parts.scheme not in _REDIS or not parts.hostname or parts.port == 0:
+        return False
+    number = parts.path.strip("/")
+    return not number or (not parts.scheme.endswith(_CLUSTER) and number.isascii() and number.isdecimal())
+
+
+def _redis_takes(url: str) -> bool:
+    """Whether its client understands the options after the question mark too; it says so only when it connects."""
+    from redis.asyncio import ConnectionPool
+    from redis.exceptions import RedisError
+
+    try:
+        pool: Any = ConnectionPool.from_url(url.replace(_CLUSTER, "", 1))
+        pool.make_connection()  # opens nothing
+    except (TypeError, ValueError, RedisError):
+        return False
+    return True
 
 
 def networks(texts: Sequence[str]) -> tuple[Network, ...]:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,3 +68,47 @@ def test_a_port_in_use_is_one_line_and_exit_3() -> None:
             out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (3, "")
     assert err == f"p2pal: port {port} is in use; choose another with --host and --port\n"
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+def listening(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
+    """Where it listens, and what it logged before."""
+    before: list[str] = []
+    while line := first_line(process):
+        if found := re.search(r"event=listening .*\bport=(\d+)", line):
+            return int(found[1]), before
+        before.append(line)
+    raise AssertionError(before)
+
+
+def get(url: str, data: bytes | None = None) -> tuple[int, dict[str, str]]:
+    try:
+        with urllib.request.urlopen(url, data, timeout=30) as answer:
+            return answer.status, dict(answer.headers)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, dict(error.headers)
+
+
+@posix
+@pytest.mark.parametrize("scheme", ["redis", "rediss"])
+def test_it_starts_without_its_redis_and_says_so(scheme: str) -> None:
+    with server("--port=0", f"--redis-url={scheme}://:the-password@127.0.0.1:{free_port()}/0") as process:
+        port, before = listening(process)
+        url = f"http://127.0.0.1:{port}"
+        assert get(f"{url}/healthz")[0] == 200
+        for path, data in (("/readyz", None), ("/api/transfer", b'{"ttl":60}')):
+            status, headers = get(url + path, data)
+            assert status == 503
+            assert int(headers["Retry-After"]) >= 1
+        process.terminate()
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 0
+    told = "".join(before) + err
+    assert "event=store-lost" in told
+    assert "the-password" not in told

@@ -145,6 +145,10 @@ def test_urls_of_a_redis(url: str) -> None:
         "unix:///",
         "redis://a b",
         "redis://a\x1b",
+        "redis://a?hunter2=1",
+        "redis://a?protocol=9",
+        "rediss://a?ssl_cert_reqs=hunter2",
+        "rediss+cluster://a?db=hunter2",
     ],
 )
 def test_what_is_no_url_of_a_redis_is_not_repeated(url: str) -> None:
