@@ -25,7 +25,7 @@ from p2pal.server.tls import context_for
 _KEEPALIVE: Final = 30.0
 _STORE_PATIENCE: Final = 2.0
 """Seconds that a start waits for the store; without it, requests get 503 until it is there."""
-_OPERATIONS: Final = web.AppKey("operations", Operations)
+OPERATIONS: Final = web.AppKey("operations", Operations)
 _silent: Final = logging.getLogger("p2pal.server.http")
 _silent.disabled = True  # aiohttp logs raw requests there, tokens and all; errors() logs what matters
 
@@ -63,7 +63,7 @@ def create_app(config: ServerConfig, store: Store | None = None) -> web.Applicat
         client_max_size=config.max_request,
         middlewares=[operations.observer(), guard(config), errors, operations.guard()],
     )
-    app[_OPERATIONS] = operations
+    app[OPERATIONS] = operations
     app.add_routes(Api(measured, hub, config).routes())
     app.add_routes(operations.routes())
 
@@ -142,17 +142,19 @@ class Server:
         """Stop gracefully.
 
         For ``drain_delay`` only ``/readyz`` tells, so that balancers turn elsewhere. Then nothing begins any more, no
-        connections are taken, sockets are closed with 1001, and requests end.
+        connections are taken, sockets are closed with 1001, and requests end. Who cancels it cuts the delay short.
         """
         runner, self._runner = self._runner, None
         if runner is None:
             return
-        operations = runner.app[_OPERATIONS]
+        operations = runner.app[OPERATIONS]
         log("stopping", sockets=operations.sockets, delay=self._config.drain_delay)
-        if self._config.drain_delay > 0:
-            operations.enter(Phase.LEAVING)
-            await asyncio.sleep(self._config.drain_delay)
-        operations.enter(Phase.STOPPING)
-        sockets = operations.sockets
-        await runner.cleanup()
-        log("stopped", sockets=sockets)
+        try:
+            if self._config.drain_delay > 0:
+                operations.enter(Phase.LEAVING)
+                await asyncio.sleep(self._config.drain_delay)
+        finally:
+            operations.enter(Phase.STOPPING)
+            sockets = operations.sockets
+            await runner.cleanup()
+            log("stopped", sockets=sockets)

@@ -20,7 +20,7 @@ def map_body(context: schemathesis.HookContext, body: Any) -> Any:
 
 
 @schemathesis.hook
-def after_call(context: schemathesis.HookContext, case: schemathesis.Case, response: schemathesis.Response) -> None:
+def after_call(context: schemathesis.HookContext, case: schemathesis.Case[Any], response: schemathesis.Response) -> None:
     """Remember the tokens of transfers that were created."""
     if case.operation.path == "/api/transfer" and response.status_code == 201:
         created = response.json()
@@ -31,8 +31,8 @@ def after_call(context: schemathesis.HookContext, case: schemathesis.Case, respo
 class Token:
     """The token of the transfer that a request names."""
 
-    def get(self, case: schemathesis.Case, context: schemathesis.AuthContext) -> str:
+    def get(self, case: schemathesis.Case[Any], context: schemathesis.AuthContext) -> str:
         return _tokens.get(case.path_parameters.get("id", ""), "none of any transfer")
 
-    def set(self, case: schemathesis.Case, data: str, context: schemathesis.AuthContext) -> None:
+    def set(self, case: schemathesis.Case[Any], data: str, context: schemathesis.AuthContext) -> None:
         case.headers["Authorization"] = f"Bearer {data}"
