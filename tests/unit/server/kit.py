@@ -60,11 +60,11 @@ class Raw:
         return self.ws.close_code
 
 
-class Kit:
-    """A running server and one HTTP session."""
+class Visitor:
+    """One HTTP session at the server of that URL."""
 
-    def __init__(self, server: Server, session: aiohttp.ClientSession) -> None:
-        self.server = server
+    def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
+        self.url = url
         self.session = session
 
     async def post(self, path: str, body: object) -> tuple[int, dict[str, Any]]:
@@ -75,7 +75,7 @@ class Kit:
         self, method: str, path: str, *, data: bytes | None = None, token: str | None = None
     ) -> tuple[int, dict[str, Any]]:
         headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
-        async with self.session.request(method, self.server.url + path, data=data, headers=headers) as response:
+        async with self.session.request(method, self.url + path, data=data, headers=headers) as response:
             text = await response.read()
             return response.status, msgspec.json.decode(text) if text else {}
 
@@ -90,7 +90,7 @@ class Kit:
         return msgspec.convert(body, wire.Joined)
 
     async def socket(self) -> Raw:
-        return Raw(await self.session.ws_connect(self.server.url + "/api/ws"))
+        return Raw(await self.session.ws_connect(self.url + "/api/ws"))
 
     async def hello(self, token: str, cursors: dict[int, int] | None = None) -> Raw:
         raw = await self.socket()
@@ -105,6 +105,14 @@ class Kit:
         assert (await sender.expect(wire.Served)).attempt == 1
         await receiver.expect(wire.Peer)
         return created, sender, receiver
+
+
+class Kit(Visitor):
+    """A running server and one HTTP session."""
+
+    def __init__(self, server: Server, session: aiohttp.ClientSession) -> None:
+        super().__init__(server.url, session)
+        self.server = server
 
 
 @asynccontextmanager
