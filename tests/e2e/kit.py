@@ -28,7 +28,7 @@ PATIENCE: Final = 30.0
 
 POLL: Final = 0.01
 _CODE: Final = re.compile(r'^(?:Join code: |\{"event":"code","code":")?((?:[a-z]+-){2,8}[0-9]+)(?:"|$)', re.MULTILINE)
-_SETTINGS: Final = ("P2PAL_", "TURN_", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
+_SETTINGS: Final = ("P2PAL_", "TURN_", "REDIS_", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
 
 
 def until(condition: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:

@@ -7,20 +7,20 @@ from typing import Any, Final, cast
 import click
 
 from p2pal.cli.options import CONTEXT, Command, Globals, Number, debug_option, flag, option, together
-from p2pal.cli.server_config import (
-    LEAST_LOG,
-    LEAST_MESSAGE,
-    LEAST_MESSAGES,
-    Allowance,
-    Bounded,
-    Bytes,
-    Count,
-    Flags,
-    server_config,
-)
+from p2pal.cli.server_config import Flags, server_config
+from p2pal.cli.server_values import Allowance, Bounded, Bytes, Count
 from p2pal.wire import rendezvous as wire
 
 _DAY: Final = 86_400.0
+
+LEAST_MESSAGE: Final = 20 * 1024
+"""Bytes: the largest session description that peers may say, sealed, still fits."""
+
+LEAST_LOG: Final = wire.MAX_BODY
+"""Bytes."""
+
+LEAST_MESSAGES: Final = 64
+"""Messages: a key exchange and some generations with their candidates."""
 
 SECTIONS: Final = {
     "What to set first": ("host", "port", "redis_url", "trusted_proxy", "turn", "turn_secret"),

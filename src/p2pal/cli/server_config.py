@@ -13,10 +13,8 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Final, Literal, NamedTuple, TypedDict
 from urllib.parse import SplitResult, urlsplit
 
-import click
-
-from p2pal.cli import logs, units
-from p2pal.cli.options import Duration, quoted
+from p2pal.cli import logs
+from p2pal.cli.options import quoted
 from p2pal.errors import UsageError
 from p2pal.server.config import AddressLimits, Limits, Rate, ServerConfig
 from p2pal.wire import rendezvous as wire
@@ -27,101 +25,10 @@ Network = IPv4Network | IPv6Network
 LOOPBACK: Final[tuple[Network, ...]] = (ipaddress.IPv4Network("127.0.0.0/8"), ipaddress.IPv6Network("::1/128"))
 """What the word ``loopback`` stands for."""
 
-LEAST_MESSAGE: Final = 20 * 1024
-"""Bytes: the largest session description that peers may say, sealed, still fits."""
-
-LEAST_LOG: Final = wire.MAX_BODY
-"""Bytes."""
-
-LEAST_MESSAGES: Final = 64
-"""Messages: a key exchange and some generations with their candidates."""
-
-_MOST_COUNT: Final = 1_000_000
 _CLUSTER: Final = "+cluster"
 _REDIS: Final = ("redis", "rediss", f"redis{_CLUSTER}", f"rediss{_CLUSTER}")
-_RATE: Final = re.compile(r"([0-9]{1,7})/(.+)")
-_UNIT: Final = re.compile(r"ms|s|m|h|d")
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._~-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
-
-
-class Bounded(Duration):
-    """A duration in a range that the error names. ``low`` and ``high`` are seconds."""
-
-    def __init__(self, low: float, high: float) -> None:
-        self.low, self.high = low, high
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Parse it."""
-        seconds = super().convert(value, param, ctx)
-        if not self.low <= seconds <= self.high:
-            low, high = units.duration(self.low), units.duration(self.high)
-            raise UsageError(f"{_name(param)} takes a duration from {low} to {high}, not {quoted(str(value))}", hint="")
-        return seconds
-
-
-class Bytes(click.ParamType[int]):
-    """A size in a range that the error names. ``low`` and ``high`` are bytes."""
-
-    name = "size"
-
-    def __init__(self, low: int, high: int) -> None:
-        self.low, self.high = low, high
-
-    def convert(self, value: Any, param: click.Parameter | None, _ctx: click.Context | None) -> int:
-        """Parse it."""
-        if isinstance(value, int):
-            return value
-        try:
-            size = units.parse_size(value)
-        except ValueError:
-            size = -1
-        if not self.low <= size <= self.high:
-            span = f"from {self.low // 1024}KiB to {self.high // 1024}KiB"
-            raise UsageError(f"{_name(param)} takes a size {span}, not {quoted(value)}", hint="write it as 48KiB")
-        return size
-
-
-class Count(click.ParamType[int]):
-    """How many at once; 0 or ``none`` for any number."""
-
-    name = "count"
-
-    def convert(self, value: Any, param: click.Parameter | None, _ctx: click.Context | None) -> int:
-        """Parse it."""
-        if isinstance(value, int):
-            return value
-        text = value.strip().lower()
-        if text == "none":
-            return 0
-        if not re.fullmatch(r"[0-9]{1,7}", text) or int(text) > _MOST_COUNT:
-            message = f"{_name(param)} takes a whole number up to {_MOST_COUNT}, not {quoted(value)}"
-            raise UsageError(message, hint="0 or none switches the limit off")
-        return int(text)
-
-
-class Allowance(click.ParamType["Rate | None"]):
-    """So many in a time, as ``60/1m``; None for ``0`` and ``none``."""
-
-    name = "rate"
-
-    def convert(self, value: Any, param: click.Parameter | None, _ctx: click.Context | None) -> Rate | None:
-        """Parse it."""
-        if isinstance(value, Rate):
-            return value
-        text = value.strip().lower()
-        if text in {"0", "none"}:
-            return None
-        if found := _RATE.fullmatch(text):
-            span = f"1{found[2]}" if _UNIT.fullmatch(found[2]) else found[2]
-            try:
-                rate = Rate(int(found[1]), units.parse_duration(span))
-            except ValueError:
-                rate = Rate(0, 0.0)
-            if 0 < rate.count <= _MOST_COUNT and 0 < rate.seconds <= 86_400:
-                return rate
-        message = f"{_name(param)} takes COUNT/DURATION, not {quoted(value)}"
-        raise UsageError(message, hint="write it as 60/1m or 10/s; 0 or none switches the limit off")
 
 
 class Flags(TypedDict):
@@ -312,7 +219,3 @@ def _ice(flags: Flags) -> _Ice:
 
 def _several(texts: Sequence[str]) -> list[str]:
     return [part.strip() for text in texts for part in text.split(",") if part.strip()]
-
-
-def _name(param: click.Parameter | None) -> str:
-    return param.opts[0] if param else "this"
