@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from p2pal.server import meetings, rules
 from p2pal.server import state as s
@@ -150,6 +150,33 @@ class Rendezvous(RuleBasedStateMachine):
                 assert effect.socket == command.socket
             else:
                 assert effect.socket in self.open or (isinstance(command, s.Attach) and effect.socket == command.socket)
+
+    @initialize(stage=st.sampled_from(["new", "served", "spoken", "active", "knocked"]))
+    def begin_at(self, stage: str) -> None:
+        """Steps drawn at random seldom come so far."""
+        if stage == "new":
+            return
+        if self.transfer.meeting:
+            self.meet(sender=True, token=b"s1")
+        self.come(1)
+        self.attach(SENDER, {})
+        if stage == "served":
+            return
+        self.append(SENDER, 1, 0, b"a")
+        self.append(1, 1, 0, b"b")
+        if stage == "spoken":
+            return
+        self.accept(SENDER, 1)
+        if stage == "knocked" and not self.transfer.meeting:
+            self.come(2)
+
+    def come(self, number: int) -> None:
+        token = b"r%d" % number
+        if self.transfer.meeting:
+            self.meet(sender=False, token=token)
+        else:
+            self.join(token)
+        self.attach(number, {})
 
     @rule(token=st.binary(min_size=2, max_size=2))
     def join(self, token: bytes) -> None:
