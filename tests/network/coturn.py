@@ -144,6 +144,11 @@ class Coturn:
         """The user names of the allocations that it granted so far, in order, names with several included."""
         return re.findall(r": new, realm=<[^>]*>, username=<([^>]*)>", self.log)
 
+    @property
+    def refusals(self) -> list[str]:
+        """The user names of the requests that it refused so far for their credentials."""
+        return re.findall(r"Cannot find credentials of user <([^>]*)>", self.log)
+
     def relays(self, username: str, password: str, *, tcp: bool = False) -> bool:
         """Whether this credential gets an allocation that packets go through, there and back."""
         packets = ("-y", "-c", "-n", "1", "-m", "1", *(("-t",) if tcp else ()))

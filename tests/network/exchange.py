@@ -29,14 +29,21 @@ class Exchange:
         folder: An empty directory for everything.
         flags: How both sides connect, beside ``-server``.
         settings: How the server runs, beside ``--port``.
+        server_wrapper: A program and its arguments that run the server's command.
     """
 
     def __init__(
-        self, lab: Lab, folder: Path, *, flags: Sequence[str] = ("-stun", "none"), settings: Sequence[str] = ()
+        self,
+        lab: Lab,
+        folder: Path,
+        *,
+        flags: Sequence[str] = ("-stun", "none"),
+        settings: Sequence[str] = (),
+        server_wrapper: Sequence[str] = (),
     ) -> None:
         self._lab = lab
         self._folder = folder
-        self._flags, self._settings = flags, settings
+        self._flags, self._settings, self._server_wrapper = flags, settings, server_wrapper
         self._started: list[Command] = []
         self._source = folder / "data.bin"
         self._out = folder / "out"
@@ -65,18 +72,19 @@ class Exchange:
             len(self._started) >= len(HOSTS) and self.sender.process.returncode == 0 == self.receiver.process.returncode
         )
 
-    def _run(self, host: Host, *args: str | Path) -> Command:
+    def _run(self, host: Host, *args: str | Path, wrapper: Sequence[str] = ()) -> Command:
         env = environment(P2PAL_HOME=str(self._folder / f"home-{host}"))
         del env["P2PAL_ONLY_LOOPBACK"]
         env = {name: value for name, value in env.items() if name.lower() not in _PROXIES}
         folder = self._folder / f"{len(self._started)}-{host}"
-        command = Command(args, folder, env=env, wrapper=self._lab.wrapper(host))
+        command = Command(args, folder, env=env, wrapper=[*self._lab.wrapper(host), *wrapper])
         self._started.append(command)
         return command
 
     def serve(self) -> None:
         """Start the signaling server, which remembers nothing of an earlier one."""
-        self.server = self._run("server", "server", "--port", str(PORT), *self._settings)
+        command = ("server", "--port", str(PORT), *self._settings)
+        self.server = self._run("server", *command, wrapper=self._server_wrapper)
         self.server.says(r"port=\d+")
 
     def start(self) -> None:
