@@ -2,18 +2,35 @@
 # Install the system programs that the tests need, where they are missing and we are root.
 # unshare and mount: tests with nothing but loopback, and with a disk that is full.
 # ip, tc, ss and nft: tests with hosts of their own, whose network is cut.
+# turnserver (coturn) and redis-server: tests with a real relay and a real store, which they start themselves.
 set -eu
 missing=""
 command -v unshare >/dev/null || missing="$missing util-linux"
 command -v mount >/dev/null || missing="$missing mount"
 { command -v ip && command -v tc && command -v ss; } >/dev/null || missing="$missing iproute2"
 command -v nft >/dev/null || missing="$missing nftables"
+{ command -v turnserver && command -v turnutils_uclient; } >/dev/null || missing="$missing coturn"
+command -v redis-server >/dev/null || missing="$missing redis-server"
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "installing$missing"
+    # Some packages start a service of theirs, now and whenever the machine does. While this policy stands (see
+    # invoke-rc.d) nothing is started; one that is there already is somebody's, and stays.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        trap 'rm -f "$policy"' EXIT
+        trap 'exit 1' HUP INT TERM
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+    fi
     apt-get update -qq
     # shellcheck disable=SC2086 - a list of packages
-    apt-get install -y -qq --no-install-recommends $missing >/dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+    for service in coturn redis-server; do
+        case "$missing " in
+        *" $service "*) command -v systemctl >/dev/null && systemctl -q disable "$service" 2>/dev/null || : ;;
+        esac
+    done
 else
     echo "the tests also want these packages:$missing (some are skipped without)" >&2
 fi
