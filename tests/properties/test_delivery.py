@@ -1,4 +1,8 @@
-"""Whatever sockets are lost, and wherever in the stream, both sides get every message once and in order."""
+"""Whatever sockets are lost, and wherever in the stream, both sides get every message once and in order.
+
+The same while the server's instances lose touch with their store: what they have to say is lost, commands are carried
+out twice because the first outcome was unknown, and sockets are given up for gone that are not.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +16,24 @@ from p2pal.rendezvous.delivery import Delivery
 from p2pal.server import rules
 from p2pal.server import state as s
 from p2pal.server.config import Limits
-from p2pal.server.state import SENDER
+from p2pal.server.state import SENDER, Denied
+from p2pal.server.view import View
 from p2pal.wire import rendezvous as wire
 
 LIMITS = Limits(silence=1e9)
 
 
 class World:
-    """The real rules between two real machines, over two lossy pipes each."""
+    """The real rules between two real machines, over two lossy pipes each, and instances that may be blind."""
 
     def __init__(self) -> None:
         self.transfer = rules.create("r" * 32, 1, b"s", 1e9, 0.0)
         self.logs: dict[tuple[int, bool], list[bytes]] = {}
         self.sides = {SENDER: Delivery("send"), 1: Delivery("receive")}
         self.sockets = {SENDER: "", 1: ""}
+        self.views = {SENDER: View(), 1: View()}
+        self.blinded: set[int] = set()
+        self.missed: set[int] = set()
         self.down: dict[int, deque[wire.ServerMessage]] = {SENDER: deque(), 1: deque()}
         self.up: dict[int, deque[wire.ClientMessage]] = {SENDER: deque(), 1: deque()}
         self.got: dict[int, list[bytes]] = {SENDER: [], 1: []}
@@ -41,7 +49,36 @@ class World:
             elif isinstance(effect, s.Tell | s.Replay):
                 for who, socket in self.sockets.items():
                     if socket == effect.socket:
-                        self.down[who].extend(self.messages(effect))
+                        self.tell(who, self.messages(effect))
+
+    def tell(self, who: int, messages: list[wire.ServerMessage]) -> None:
+        if who in self.blinded:
+            return
+        self.down[who].extend(message for message in messages if self.views[who].passes(message))
+        if self.views[who].lost:
+            self.missed.add(who)
+
+    def blind(self, who: int) -> None:
+        """The instance that holds the socket does not hear any more what it has to tell; it notices, in the end."""
+        self.blinded.add(who)
+        self.missed.add(who)
+
+    def see(self, who: int) -> None:
+        """It hears again, and does not know yet what it missed."""
+        self.blinded.discard(who)
+
+    def heal(self, who: int) -> None:
+        """It knows that it missed something, and attaches the socket again."""
+        self.blinded.discard(who)
+        self.missed.discard(who)
+        if self.sockets[who]:
+            self.views[who].lost = True
+            self.execute(s.Attach(who, self.sockets[who], self.views[who].cursors, again=True))
+
+    def bury(self, who: int) -> None:
+        """Another instance takes the blind one for dead."""
+        if who in self.blinded and self.sockets[who]:
+            self.execute(s.Detach(who, self.sockets[who]))
 
     def messages(self, effect: s.Tell | s.Replay) -> list[wire.ServerMessage]:
         if isinstance(effect, s.Tell):
@@ -54,6 +91,10 @@ class World:
         self.count += 1
         self.sockets[who] = f"s{self.count}"
         cursors = self.sides[who].connected()
+        self.views[who] = View()
+        self.views[who].begin(cursors)
+        if who != SENDER:
+            self.views[who].begin({who: cursors.get(who, 0)})
         self.execute(s.Attach(who, self.sockets[who], cursors))
 
     def cut(self, who: int) -> None:
@@ -68,20 +109,34 @@ class World:
     def serve(self, who: int) -> None:
         """The server takes one message of that side."""
         self.up[who].extend(self.sides[who].outputs())
-        if not self.up[who]:
-            return
-        message = self.up[who].popleft()
+        if self.up[who]:
+            self.carry_out(who, self.up[who].popleft())
+
+    def doubt(self, who: int) -> None:
+        """The server takes one message twice, because it does not know whether it did."""
+        self.up[who].extend(self.sides[who].outputs())
+        if self.up[who]:
+            message = self.up[who].popleft()
+            self.carry_out(who, message)
+            self.carry_out(who, message)
+
+    def carry_out(self, who: int, message: wire.ClientMessage) -> None:
+        try:
+            self.execute(self.command(who, message))
+        except Denied as denied:
+            self.down[who].append(wire.Error(denied.code, denied.message))  # the socket says so itself
+
+    def command(self, who: int, message: wire.ClientMessage) -> s.Command:
         if isinstance(message, wire.Append):
             log = self.logs.get((message.attempt, who == SENDER), [])
             stored = log[message.index] if message.index < len(log) else None
-            self.execute(s.Append(who, message.attempt, message.index, message.body, stored))
-        elif isinstance(message, wire.Accept):
-            self.execute(s.Accept(who, message.attempt))
-        elif isinstance(message, wire.Release):
-            self.execute(s.Release(who, message.attempt, message.reason))
-        else:
-            assert isinstance(message, wire.Complete)
-            self.execute(s.Complete(who))
+            return s.Append(who, message.attempt, message.index, message.body, stored)
+        if isinstance(message, wire.Accept):
+            return s.Accept(who, message.attempt)
+        if isinstance(message, wire.Release):
+            return s.Release(who, message.attempt, message.reason)
+        assert isinstance(message, wire.Complete)
+        return s.Complete(who)
 
     def hear(self, who: int) -> None:
         """That side takes one message of the server."""
@@ -94,25 +149,39 @@ class World:
 
     def settle(self) -> None:
         for who in self.sides:
+            self.see(who)
             if not self.sockets[who]:
                 self.connect(who)
         for _ in range(2000):
             for who in self.sides:
                 self.serve(who)
                 self.hear(who)
+            for who in list(self.missed):
+                self.heal(who)
             if not any(self.down.values()) and not any(self.up.values()):
                 return
 
 
-ACTIONS = st.lists(
-    st.tuples(st.sampled_from(["connect", "cut", "serve", "hear", "serve", "hear", "append"]), st.sampled_from([0, 1])),
-    max_size=120,
-)
+WHO = st.sampled_from([0, 1])
+LOSSY = ["connect", "cut", "serve", "hear", "serve", "hear", "append"]
+ACTIONS = st.lists(st.tuples(st.sampled_from(LOSSY), WHO), max_size=120)
+BLIND = [*LOSSY[2:], "append", "connect", "cut", "blind", "see", "heal", "bury", "doubt"]
+BLIND_ACTIONS = st.lists(st.tuples(st.sampled_from(BLIND), WHO), max_size=120)
 
 
 @given(ACTIONS)
 @settings(max_examples=200, deadline=None)
 def test_lossy_sockets_deliver_exactly_once_in_order(actions: list[tuple[str, int]]) -> None:
+    deliver_all(actions)
+
+
+@given(BLIND_ACTIONS)
+@settings(max_examples=400, deadline=None)
+def test_blind_instances_deliver_exactly_once_in_order(actions: list[tuple[str, int]]) -> None:
+    deliver_all(actions)
+
+
+def deliver_all(actions: list[tuple[str, int]]) -> None:
     world = World()
     world.settle()
     assert e.Served(1) in world.told[SENDER]
@@ -136,8 +205,8 @@ def test_lossy_sockets_deliver_exactly_once_in_order(actions: list[tuple[str, in
     assert world.sides[SENDER].over == world.sides[1].over == "completed"
 
 
-@given(ACTIONS)
-@settings(max_examples=100, deadline=None)
+@given(st.one_of(ACTIONS, BLIND_ACTIONS))
+@settings(max_examples=200, deadline=None)
 def test_a_knock_is_told_once_and_its_answer_arrives_over_lossy_sockets(actions: list[tuple[str, int]]) -> None:
     world = World()
     world.settle()
@@ -155,3 +224,32 @@ def test_a_knock_is_told_once_and_its_answer_arrives_over_lossy_sockets(actions:
     assert world.transfer.served == 1
     assert sender.settled
     assert world.told[SENDER].count(e.Knock(2)) <= 1
+
+
+@given(BLIND_ACTIONS)
+@settings(max_examples=200, deadline=None)
+def test_who_is_served_next_is_told_once_whatever_was_missed(actions: list[tuple[str, int]]) -> None:
+    world = World()
+    world.settle()
+    world.execute(s.Join(b"two"))
+    world.execute(s.Attach(2, "next"))
+    sender, receiver = world.sides[SENDER], world.sides[1]
+    for n, (action, who) in enumerate(actions):
+        if n == len(actions) // 2:
+            sender.append(1, b"a last word")
+            sender.release(1, "wrong-code")
+        if action != "append" and not (who == 1 and receiver.over):
+            getattr(world, action)(who)
+    if not actions:
+        sender.release(1, "wrong-code")
+    world.settle()
+    assert receiver.over == "released"
+    assert [event for event in world.told[SENDER] if isinstance(event, e.Served | e.Released)] == [
+        e.Served(1),
+        e.Released(1, "wrong-code"),
+        e.Served(2),
+    ]
+    assert sender.settled
+    sender.append(2, b"to the next")
+    world.settle()
+    assert world.logs[2, True] == [b"to the next"]
