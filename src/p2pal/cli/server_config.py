@@ -165,16 +165,29 @@ def networks(texts: Sequence[str]) -> tuple[Network, ...]:
             found += LOOPBACK
             continue
         try:
-            found.append(ipaddress.ip_network(text))
+            found.append(_network(text))
         except ValueError:
             message = f"--trusted-proxy takes an address or a network, not {quoted(text)}"
             raise UsageError(message, hint=f"write it as {_meant(text)}") from None
     return tuple(dict.fromkeys(found))
 
 
+def _network(text: str, *, strict: bool = True) -> Network:
+    """Return the network; IPv4 within IPv6 as IPv4, which is how such a proxy is seen.
+
+    Raises:
+        ValueError: If it is none, has a zone, or has bits set behind its prefix while this is ``strict``.
+    """
+    network = ipaddress.ip_network(text if "%" not in text else "", strict=strict)
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    if mapped is None or network.prefixlen < 96:
+        return network
+    return IPv4Network((mapped, network.prefixlen - 96))
+
+
 def _meant(text: str) -> str:
     try:
-        return f"{ipaddress.ip_network(text, strict=False)}, or {text.partition('/')[0]} for that address alone"
+        return f"{_network(text, strict=False)}, or {text.partition('/')[0]} for that address alone"
     except ValueError:
         return "192.0.2.7, 10.0.0.0/8 or loopback"
 

@@ -108,6 +108,11 @@ def test_networks() -> None:
     assert [str(network) for network in found] == ["127.0.0.0/8", "::1/128", "192.0.2.7/32", "2001:db8::/32"]
 
 
+def test_ipv4_within_ipv6_is_ipv4() -> None:
+    found = networks(["::ffff:10.0.0.1", "::ffff:10.0.0.0/104", "::/0"])
+    assert [str(network) for network in found] == ["10.0.0.1/32", "10.0.0.0/8", "::/0"]
+
+
 def test_origins_are_spelled_as_browsers_do() -> None:
     given = ["https://Example.org:443/", "http://example.org:80", "http://localhost:5173", "https://[::1]:8443", "*"]
     told = ("https://example.org", "http://example.org", "http://localhost:5173", "https://[::1]:8443", "*")
@@ -170,6 +175,7 @@ NINE = ",".join(f"stun:s{number}" for number in range(wire.MAX_ICE_URLS + 1))
         (["--turn", "turn:a"], r"\$TURN_SECRET"),
         (["--turn-ttl", "5s"], "--turn-ttl takes a duration from 1m to 7d, not '5s'"),
         (["--trusted-proxy", "proxy.example.org"], "takes an address or a network, not 'proxy.example.org'"),
+        (["--trusted-proxy", "fe80::1%eth0"], "takes an address or a network, not 'fe80::1%eth0'"),
         (["--trusted-proxy", "10.1.2.3/8"], "10.0.0.0/8, or 10.1.2.3 for that address alone"),
         (["--origin", "example.org"], "--origin takes an origin"),
         (["--origin", "https://example.org/path"], "without a path"),

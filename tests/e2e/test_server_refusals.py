@@ -1,0 +1,66 @@
+"""What people see of a server that limits them, or that cannot serve just now."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.e2e.kit import Command, Commands, environment
+from tests.e2e.trees import tree_equal, write
+from tests.redis_kit import RedisServer
+
+
+def send(commands: Commands, url: str, *args: str | Path) -> Command:
+    return commands.run("send", "-server", url, "-stun", "none", "-y", *args)
+
+
+@pytest.mark.parametrize(
+    ("flag", "told"),
+    [
+        ("--create-rate=1/1h", "the signaling server is asked too often from this address; try again in 60 min"),
+        ("--max-open=1", "too many transfers are open from this address; try again in "),
+        ("--max-transfers=1", "the signaling server is full; try again in "),
+    ],
+)
+def test_limits_are_told_at_once(commands: Commands, tmp_path: Path, flag: str, told: str) -> None:
+    source = write(tmp_path / "file", "x")
+    server = commands.server(flag)
+    send(commands, server.url, source).code()
+    second = send(commands, server.url, "--json", source)
+    assert second.wait() == 3
+    assert told in second.err
+    failure = json.loads(second.out.splitlines()[-1])
+    assert (failure["event"], failure["code"], failure["exit_code"]) == ("error", "server-refused", 3)
+
+
+def test_codes_may_not_be_tried_as_often_as_one_likes(commands: Commands) -> None:
+    server = commands.server("--join-rate=1/1h")
+    join = ["recv", "-server", server.url, "-stun", "none", "-y", "zebra-luna-1"]
+    assert commands.run(*join).wait() == 4
+    refused = commands.run(*join)
+    assert refused.wait() == 3
+    assert "asked too often from this address; try again in 60 min" in refused.err
+
+
+def test_a_sender_waits_for_a_server_whose_redis_is_away(commands: Commands, tmp_path: Path, out: Path) -> None:
+    redis = RedisServer(tmp_path / "redis")
+    redis.start()
+    redis.stop()
+    try:
+        server = commands.server("--redis-url", redis.url)
+        source = write(tmp_path / "file", "x" * 100_000)
+        sent = send(commands, server.url, source)
+        server.says(r"route=/api/transfer status=503")
+        redis.start()
+        received = commands.run("recv", "-server", server.url, "-stun", "none", "-y", "-out", out, sent.code())
+        assert (received.wait(), sent.wait()) == (0, 0)
+        assert tree_equal(source, out / "file")
+    finally:
+        redis.end()
+
+
+def test_redis_url_comes_from_the_environment(commands: Commands) -> None:
+    server = commands.run("server", "--port=0", env=environment(REDIS_URL="http://127.0.0.1"))
+    assert server.wait() == 2
+    assert "--redis-url takes a redis://" in server.err
