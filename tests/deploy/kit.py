@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from tests.e2e.kit import until
 
 ROOT: Final = Path(__file__).parents[2]
 DEPLOY: Final = ROOT / "deploy"
+_PORTS: Final = range(16_384, 32_000)  # below those that Linux gives to clients: none of them takes it meanwhile
 
 
 def read(path: str) -> str:
@@ -36,9 +38,15 @@ def program(name: str, *, required: bool = False) -> str:
 
 def free_port() -> int:
     """A TCP port of loopback that nobody has at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    for port in random.sample(_PORTS, 100):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no free port")
 
 
 def replaced(text: str, changes: Mapping[str, str]) -> str:
