@@ -219,6 +219,7 @@ async def test_before_the_accept_nobody_gets_turn() -> None:
         ours, theirs = relays(await asked(sender)), relays(await asked(receiver))
         assert len(ours) == len(theirs) == 1
         assert ours != theirs
+        assert relays(await asked(await kit.hello(created.token))) == ours, "another socket makes no other credential"
 
 
 @on_loop
