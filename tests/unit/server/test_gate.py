@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import asyncio
 import io
+import sys
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 from tests.unit.server.kit import Kit, on_loop, serving
 
 from p2pal.server import logs
+from p2pal.server.app import create_app
 from p2pal.server.config import AddressLimits, Rate, ServerConfig
 from p2pal.wire import rendezvous as wire
 
@@ -121,6 +125,32 @@ async def test_none_and_zero_are_no_limits() -> None:
         _, sender, receiver = await kit.pair()
         await sender.send(wire.Append(0, b"unhurried", 1))
         assert (await receiver.expect(wire.Message)).body == b"unhurried"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="asyncio has no Unix sockets on Windows")
+def test_peers_without_an_address_are_one(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    limits = AddressLimits(creates=Rate(3, 60.0), open_transfers=2, sockets=1)
+
+    @on_loop
+    async def run() -> None:
+        runner = web.AppRunner(create_app(config(limits, proxied=True)), access_log=None, shutdown_timeout=0.2)
+        await runner.setup()
+        await web.UnixSite(runner, path).start()
+        try:
+            async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(path)) as session:
+                for n, expected in enumerate(("", "", "too-many-open", "too-often")):
+                    headers = {"X-Forwarded-For": f"192.0.2.{n}"}
+                    url = "http://p2pal.example/api/transfer"
+                    async with session.post(url, json={"ttl": 60}, headers=headers) as response:
+                        assert (await response.json()).get("error", {}).get("code", "") == expected
+                async with session.ws_connect("http://p2pal.example/api/ws"):
+                    with pytest.raises(aiohttp.WSServerHandshakeError):
+                        await session.ws_connect("http://p2pal.example/api/ws")
+        finally:
+            await runner.cleanup()
+
+    run()
 
 
 @pytest.mark.parametrize("proxied", [False, True])
