@@ -166,6 +166,7 @@ class RedisLink:
                 tasks.create_task(self._listen_forever(tasks))
         except* (RedisError, OSError, TimeoutError) as group:
             cause = type(first_error(group)).__name__
+        _end_if_cancelled()  # what failed was being ended
         return cause
 
     async def _listen_forever(self, tasks: asyncio.TaskGroup) -> None:
@@ -186,6 +187,7 @@ class RedisLink:
                 self._owner.restored()
                 while True:
                     message = await subscription.get_message(timeout=_TIMEOUT)
+                    _end_if_cancelled()
                     if message is not None and message["type"] == "message":
                         self._heard = time.monotonic()
                         if message["data"]:
@@ -233,6 +235,7 @@ class RedisLink:
                     await self._carry_out(batch)
                 finally:
                     _refuse(batch)
+                _end_if_cancelled()
 
     async def _carry_out(self, batch: list[_Call]) -> None:
         answers = await self._ask([command for command, _ in batch])
@@ -270,6 +273,13 @@ class RedisLink:
             await self._client.aclose()
             if self._cluster is not None:
                 await self._cluster.aclose()
+
+
+def _end_if_cancelled() -> None:
+    """End this task if it was cancelled: the Redis client may take a cancellation for one of its own timeouts."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _refuse(calls: Sequence[_Call] | deque[_Call]) -> None:
