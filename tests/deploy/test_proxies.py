@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import ssl
+import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import IPv4Address
@@ -16,8 +17,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from tests.deploy.kit import free_port, listens, program, read, replaced, running
-from tests.e2e.kit import Server
+from tests.deploy.kit import ROOT, free_port, listens, program, read, replaced, running
+from tests.e2e.kit import Commands, Server, environment
 from yarl import URL
 
 PROXIES = ("caddy", "caddy-compose", "nginx")
@@ -189,6 +190,28 @@ def test_what_a_proxy_passes_on(kind: str, tmp_path: Path) -> None:
         with proxy(kind, [server.port], tmp_path) as url:
             asyncio.run(ask(url))
         assert "proxy-not-trusted" not in server.err
+
+
+@pytest.mark.parametrize("kind", ["caddy", "nginx"])
+def test_a_transfer_is_arranged_through_a_proxy(kind: str, tmp_path: Path) -> None:
+    file = tmp_path / "report.pdf"
+    file.write_bytes(bytes(range(256)) * 400)
+    with serving(tmp_path / "server") as server, proxy(kind, [server.port], tmp_path) as url:
+        trusting = environment(SSL_CERT_FILE=str(tmp_path / "cert.pem")) if url.startswith("https") else environment()
+        with Commands(url, tmp_path / "runs") as commands:
+            sender = commands.send("-q", file, env=trusting)
+            receiver = commands.receive("-out", tmp_path / "arrived", sender.code(), env=trusting)
+            assert (receiver.wait(), sender.wait()) == (0, 0)
+    assert (tmp_path / "arrived").read_bytes() == file.read_bytes()
+
+
+@pytest.mark.parametrize("file", ["deploy/Caddyfile", "deploy/compose/Caddyfile"])
+def test_caddy_takes_the_file_with_a_name_of_its_own(file: str, tmp_path: Path) -> None:
+    command = [program("caddy"), "validate", "--config", str(ROOT / file), "--adapter", "caddyfile"]
+    env = environment(SITE="https://p2pal.example.org", XDG_DATA_HOME=str(tmp_path), XDG_CONFIG_HOME=str(tmp_path))
+    checked = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert checked.returncode == 0, checked.stderr
+    assert "not formatted" not in checked.stderr
 
 
 def test_caddy_finds_an_instance_that_is_left(tmp_path: Path) -> None:
