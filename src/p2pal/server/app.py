@@ -154,7 +154,9 @@ class Server:
                 operations.enter(Phase.LEAVING)
                 await asyncio.sleep(self._config.drain_delay)
         finally:
-            operations.enter(Phase.STOPPING)
             sockets = operations.sockets
+            for site in list(runner.sites):
+                await site.stop()
+            await operations.drain(self._config.drain)  # first: cleaning up makes aiohttp deaf for closes and bodies
             await runner.cleanup()
             log("stopped", sockets=sockets)

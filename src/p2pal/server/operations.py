@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from enum import Enum
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
@@ -60,6 +61,8 @@ class Operations:
         self._counts = metrics
         self._config = config
         self._phase = Phase.RUNNING
+        self._active = 0
+        self._fewer = asyncio.Event()
         self._exposition: Exposition | None = None
         self._description = b""
 
@@ -79,6 +82,18 @@ class Operations:
     def enter(self, phase: Phase) -> None:
         """Come closer to the end."""
         self._phase = phase
+
+    async def drain(self, patience: float) -> None:
+        """Begin nothing any more, close the sockets and let requests end, for ``patience`` seconds at most."""
+        self.enter(Phase.STOPPING)
+        await asyncio.gather(self._hub.stop(patience), self._requests_end(patience))
+
+    async def _requests_end(self, patience: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                while self._active:
+                    self._fewer.clear()
+                    await self._fewer.wait()
 
     async def ready(self, _request: web.Request) -> web.Response:
         """``GET /readyz``: this instance can serve; 503 ``stopping`` or ``unavailable`` if not."""
@@ -116,13 +131,18 @@ class Operations:
             name = choose_request_id(request.headers.get(REQUEST_ID, ""))
             token = request_id.set(name)
             started = perf_counter()
+            self._active += 1
             response: web.StreamResponse | None = None
             try:
                 response = await handler(request)
                 if not response.prepared:
                     response.headers[REQUEST_ID] = name
+                    if self._phase is not Phase.RUNNING:
+                        response.force_close()
                 return response
             finally:
+                self._active -= 1
+                self._fewer.set()
                 if not isinstance(response, web.WebSocketResponse):
                     self._record(request, response, perf_counter() - started)
                 request_id.reset(token)

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from datetime import datetime
 
 import pytest
 
@@ -40,3 +41,39 @@ def test_an_exception_shows_nothing_of_its_text(stream: io.StringIO) -> None:
     except ValueError:
         logging.getLogger("p2pal.server").exception("oops")
     assert "secret" not in stream.getvalue()
+
+
+def test_lines_name_the_request_that_they_come_from(stream: io.StringIO) -> None:
+    logs.configure("json", stream)
+    token = logs.request_id.set("a-request")
+    logs.log("created", slot=1)
+    logs.request_id.reset(token)
+    logs.log("expired")
+    first, second = (json.loads(line) for line in stream.getvalue().splitlines())
+    assert first["request_id"] == "a-request"
+    assert "request_id" not in second
+
+
+def test_details_are_for_who_asks(stream: io.StringIO) -> None:
+    logs.configure("text", stream)
+    logs.log_detail("request")
+    assert not stream.getvalue()
+    logs.configure("text", stream, logging.DEBUG)
+    logs.log_detail("request")
+    assert "level=debug event=request" in stream.getvalue()
+
+
+def test_only_names_are_taken_for_request_ids() -> None:
+    for proposed in ("a", "A-b_c.9", "x" * 64):
+        assert logs.choose_request_id(proposed) == proposed
+    for proposed in ("", "x" * 65, "a b", "a\n", "\u00e9", "a=b", '"'):
+        assert len(logs.choose_request_id(proposed)) == 16
+
+
+def test_the_time_of_a_line_is_that_of_its_event(stream: io.StringIO) -> None:
+    formatter = logs.Formatter("json")
+    for created in (1_000_000_000.2, 1_000_000_000.9, 1_000_000_001.0, 999_999_999.0):
+        record = logging.LogRecord("name", logging.INFO, "", 0, "event", (), None)
+        record.created = created
+        line = json.loads(formatter.format(record))
+        assert datetime.strptime(line["time"], "%Y-%m-%dT%H:%M:%S%z").timestamp() == int(created)
