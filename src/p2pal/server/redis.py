@@ -133,16 +133,14 @@ class RedisStore:
     async def meet(self, rendezvous_id: str, ttl: float, *, sender: bool, owner: str = "") -> tuple[Transfer, int, str]:
         """Come to a meeting; see :class:`~p2pal.server.store.Store`."""
         secret = tokens.new_secret()
-
-        async def begin() -> Transfer:
-            await self._count_open(rendezvous_id, owner, self.now() + _RESERVED)
-            return meetings.create(rendezvous_id, ttl, self.now(), owner)
-
         async with self._turn(rendezvous_id):
             known = await self._fetch(rendezvous_id)
-            if known is None or (known.transfer.over and known.transfer.meeting):
-                fresh = await begin()
-                await self._commit(known, fresh, [])  # if somebody else was first, that is as good
+            if known is None or self._is_past_meeting(known.transfer):
+                await self._count_open(rendezvous_id, owner, self.now() + _RESERVED)
+                fresh = meetings.create(rendezvous_id, ttl, self.now(), owner)
+                old = known.transfer.attempts if known is not None else ()
+                # If somebody else was first, that is as good.
+                await self._commit(known, fresh, [s.Drop(attempt.number) for attempt in old])
             transfer = await self._step(rendezvous_id, s.Meet(sender, tokens.digest(secret), ttl))
         who = SENDER if sender else transfer.joined
         return transfer, who, tokens.assemble(rendezvous_id, who, secret)
@@ -346,6 +344,12 @@ class RedisStore:
                 return transfer
             fetched = True
         raise Denied("unavailable")
+
+    def _is_past_meeting(self, transfer: Transfer) -> bool:
+        try:
+            return transfer.meeting and self._advance(transfer, []).over
+        except Denied:
+            return True
 
     def _must_write(self, command: Command | None, following: Following | None) -> bool:
         """Whether a step that changes nothing is written all the same."""
