@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 from yarl import URL
 
 from p2pal.errors import UsageError, first_error
@@ -84,7 +84,7 @@ class RedisLink:
             self._client: redis.Redis = redis.Redis.from_url(self._url, **options)
             if scheme.endswith(_CLUSTER):
                 self._cluster = redis.RedisCluster.from_url(self._url, **options)
-        except (ValueError, RedisError):
+        except (ValueError, RedisError, RedisClusterException):
             raise UsageError(
                 "the Redis URL is none", hint="write redis://HOST:6379/0, rediss://..., or redis+cluster://HOST:6379"
             ) from None
@@ -142,7 +142,9 @@ class RedisLink:
         pause = _FIRST_PAUSE
         try:
             while True:
-                cause = await self._stand()
+                # In a task of its own: a group whose child fails leaves the mark of a cancellation on its task (3.11).
+                cause = await asyncio.create_task(self._stand())
+                _end_if_cancelled()  # what failed was being ended
                 if self._up.is_set():
                     self._up.clear()
                     pause = _FIRST_PAUSE
@@ -164,9 +166,8 @@ class RedisLink:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._flush_forever())
                 tasks.create_task(self._listen_forever(tasks))
-        except* (RedisError, OSError, TimeoutError) as group:
+        except* (RedisError, RedisClusterException, OSError, TimeoutError) as group:
             cause = type(first_error(group)).__name__
-        _end_if_cancelled()  # what failed was being ended
         return cause
 
     async def _listen_forever(self, tasks: asyncio.TaskGroup) -> None:
@@ -269,7 +270,7 @@ class RedisLink:
         self._waiting.clear()
 
     async def _close(self) -> None:
-        with contextlib.suppress(RedisError, OSError):
+        with contextlib.suppress(RedisError, RedisClusterException, OSError):
             await self._client.aclose()
             if self._cluster is not None:
                 await self._cluster.aclose()

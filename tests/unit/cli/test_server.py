@@ -96,9 +96,9 @@ def get(url: str, data: bytes | None = None) -> tuple[int, dict[str, str]]:
 
 
 @posix
-@pytest.mark.parametrize("scheme", ["redis", "rediss"])
+@pytest.mark.parametrize("scheme", ["redis", "rediss", "redis+cluster"])
 def test_it_starts_without_its_redis_and_says_so(scheme: str) -> None:
-    with server("--port=0", f"--redis-url={scheme}://:the-password@127.0.0.1:{free_port()}/0") as process:
+    with server("--port=0", f"--redis-url={scheme}://:the-password@127.0.0.1:{free_port()}") as process:
         port, before = listening(process)
         url = f"http://127.0.0.1:{port}"
         assert get(f"{url}/healthz")[0] == 200
