@@ -135,17 +135,6 @@ async def test_the_idle_time_of_a_meeting_is_brought_within_the_limits() -> None
 
 
 @on_loop
-async def test_a_meeting_has_turn_over_the_mailbox_only() -> None:
-    relay = wire.IceServer(["turn:relay.example"], "user", "credential")
-    async with serving(ServerConfig(port=0, ice_servers=(relay, wire.IceServer(["stun:s.example"])))) as kit:
-        status, body = await kit.post("/api/meet", {"rendezvous_id": MEETING, "role": "send"})
-        assert (status, body["ice_servers"]) == (201, [{"urls": ["stun:s.example"]}])
-        sender = await kit.hello(body["token"])
-        await sender.send(wire.AskIce())
-        assert relay in (await sender.expect(wire.Ice)).servers
-
-
-@on_loop
 async def test_time_expires_a_transfer_with_its_sockets() -> None:
     async with serving(ServerConfig(port=0, min_ttl=0.01)) as kit:
         created = await kit.create(0.2)
