@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Final
 
 from p2pal.server.config import Rate
-from p2pal.server.state import Append, Command, Note, Transfer
+from p2pal.server.state import DENIALS, Append, Command, Note, Transfer
 from p2pal.server.store import Listener, Store
 from p2pal.wire.rendezvous import CloseCode, State
 
@@ -30,6 +30,17 @@ CLOSES: Final = frozenset((1000, 1006, 1009, *CloseCode))
 
 BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Upper bounds of a histogram's buckets, in seconds: from memory to a Redis that is about to be given up."""
+
+FAILURES: Final = (
+    "malformed",
+    "websocket-expected",
+    "not-found",
+    "method-not-allowed",
+    "timeout",
+    "refused",
+    "internal",
+)
+"""Codes of HTTP errors that are no refusals of a command."""
 
 STEPS: Final = ("create", "join", "meet", "authorise", "load", "execute", "spend")
 """The steps of a store that are measured."""
@@ -88,7 +99,7 @@ class Metrics:
     def __init__(self) -> None:
         self.events = Counter(dict.fromkeys(EVENTS, 0))
         self.releases = Counter(dict.fromkeys((*REASONS, OTHER), 0))
-        self.denials: Counter[str] = Counter()
+        self.denials = Counter(dict.fromkeys((*DENIALS, *FAILURES), 0))  # all are there before the first: for alerts
         self.requests: Counter[tuple[str, str, str]] = Counter()
         self.sockets_opened = 0
         self.sockets_closed: Counter[str] = Counter()

@@ -18,7 +18,6 @@ OWN_CODES: Final[dict[str, int]] = {
     "malformed": 400,
     "websocket-expected": 400,
     "timeout": 408,
-    "too-large": 413,
     "internal": 500,
 }
 """Errors that are not refusals of a command, with their status."""
