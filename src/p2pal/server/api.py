@@ -14,7 +14,7 @@ from p2pal.server.config import ServerConfig
 from p2pal.server.gate import Gate
 from p2pal.server.hub import Hub
 from p2pal.server.ice import IceServers
-from p2pal.server.logs import log, log_failure, short
+from p2pal.server.logs import log, log_failure, place_of, short
 from p2pal.server.socket import Socket
 from p2pal.server.state import SENDER, Delete, Denied, Transfer
 from p2pal.server.store import Store
@@ -144,11 +144,7 @@ async def errors(request: web.Request, handler: _Handler) -> web.StreamResponse:
     except ConnectionError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, the client and the log learn no details
-        place = error.__traceback__
-        while place is not None and place.tb_next is not None:
-            place = place.tb_next
-        where = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place is not None else ""
-        log_failure("internal-error", kind=type(error).__name__, where=where)
+        log_failure("internal-error", kind=type(error).__name__, where=place_of(error))
         return _error(500, "internal", "the server failed")
 
 

@@ -14,7 +14,7 @@ from p2pal.errors import UsageError
 from p2pal.server.api import Api, errors
 from p2pal.server.config import ServerConfig
 from p2pal.server.hub import Hub
-from p2pal.server.logs import log
+from p2pal.server.logs import log, log_failure, place_of
 from p2pal.server.memory import MemoryStore
 from p2pal.server.metrics import MeasuredStore, Metrics
 from p2pal.server.operations import Operations, Phase
@@ -25,6 +25,7 @@ from p2pal.server.tls import context_for
 _KEEPALIVE: Final = 30.0
 _STORE_PATIENCE: Final = 2.0
 """Seconds that a start waits for the store; without it, requests get 503 until it is there."""
+_STORE_PAUSE: Final = 1.0
 OPERATIONS: Final = web.AppKey("operations", Operations)
 _silent: Final = logging.getLogger("p2pal.server.http")
 _silent.disabled = True  # aiohttp logs raw requests there, tokens and all; errors() logs what matters
@@ -68,7 +69,7 @@ def create_app(config: ServerConfig, store: Store | None = None) -> web.Applicat
     app.add_routes(operations.routes())
 
     async def keep_time(_app: web.Application) -> AsyncIterator[None]:
-        task = asyncio.create_task(store.run())
+        task = asyncio.create_task(_run_for_ever(store))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STORE_PATIENCE):
                 await store.available()
@@ -84,6 +85,16 @@ def create_app(config: ServerConfig, store: Store | None = None) -> web.Applicat
     app.on_shutdown.append(close_sockets)
     app.on_response_prepare.append(operations.name_socket)
     return app
+
+
+async def _run_for_ever(store: Store) -> None:
+    """Run a store, again if it fails: without it no time would pass, and no other instance be heard."""
+    while True:
+        try:
+            await store.run()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not end what the server lives from
+            log_failure("store-failed", kind=type(error).__name__, where=place_of(error))
+        await asyncio.sleep(_STORE_PAUSE)
 
 
 class Server:

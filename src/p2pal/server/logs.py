@@ -56,6 +56,16 @@ def _write(level: int, event: str, fields: dict[str, Field]) -> None:
         LOGGER.handle(record)
 
 
+def place_of(error: BaseException) -> str:
+    """Return the file and line that raised an error; its text may hold anything."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    return f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place is not None else ""
+
+
 def short(rendezvous_id: str) -> str:
     """Return enough of an id to follow it through the log."""
     return rendezvous_id[:8]

@@ -9,6 +9,7 @@ from tests.unit.server.kit import Kit, on_loop, serving
 from p2pal.errors import UsageError
 from p2pal.server.app import Server
 from p2pal.server.config import ServerConfig
+from p2pal.server.memory import MemoryStore
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import CloseCode
 
@@ -175,3 +176,34 @@ async def test_urls_can_be_used_from_this_machine() -> None:
         await server.start()
         assert server.url == f"http://{shown}:{server.port}"
         await server.stop()
+
+
+class Stumbling(MemoryStore):
+    """Fails once; afterwards it must run again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runs = 0
+        self.again = asyncio.Event()
+
+    async def run(self) -> None:
+        self.runs += 1
+        if self.runs == 1:
+            raise RuntimeError("secret")
+        self.again.set()
+        await super().run()
+
+
+@on_loop
+async def test_a_store_that_fails_is_run_again_and_the_log_holds_no_text_of_the_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = Stumbling()
+    server = Server(ServerConfig(port=0), store)
+    await server.start()
+    try:
+        async with asyncio.timeout(20):
+            await store.again.wait()
+    finally:
+        await server.stop()
+    assert "secret" not in caplog.text
