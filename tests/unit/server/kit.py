@@ -55,9 +55,10 @@ class Raw:
     async def close_code(self) -> int | None:
         """Read until the server closes, and return its code."""
         async with asyncio.timeout(20):
-            async for _ in self.ws:
+            while (received := await self.ws.receive()).type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
                 pass
-        return self.ws.close_code
+        # aiohttp forgets the code if the connection is gone before it could answer.
+        return received.data if received.type is aiohttp.WSMsgType.CLOSE else self.ws.close_code
 
 
 class Visitor:
