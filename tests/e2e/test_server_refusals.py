@@ -51,10 +51,11 @@ def test_a_sender_waits_for_a_server_whose_redis_is_away(commands: Commands, tmp
         server = commands.server("--redis-url", redis.url)
         source = write(tmp_path / "file", "x" * 100_000)
         sent = send(commands, server.url, source)
-        server.says(r"route=/api/transfer status=503")
+        sent.says(r"The signaling server is not ready; waiting up to 0:\d\d")
         redis.start()
         received = commands.run("recv", "-server", server.url, "-stun", "none", "-y", "-out", out, sent.code())
         assert (received.wait(), sent.wait()) == (0, 0)
+        assert sent.said.count("Going on") == 1
         assert tree_equal(source, out / "file")
     finally:
         redis.end()

@@ -27,7 +27,6 @@ from p2pal.files.placement import Placement, plan
 from p2pal.files.sink import Sink
 from p2pal.peer.meeting import meet_sender
 from p2pal.peer.peer import Peer
-from p2pal.rendezvous.client import RendezvousClient
 from p2pal.rendezvous.mailbox import Mailbox
 from p2pal.transfer.checkpoint import Header
 from p2pal.transfer.events import OfferComplete
@@ -106,7 +105,7 @@ class _Receive(Shell):
             return self._problem or tracker.conclude(monotonic(), stream.path)
 
     async def _join(self, engine: asyncio.Task[None], stream: ReceiveStream) -> None:
-        async with RendezvousClient(self._connect.server) as client:
+        async with self._rendezvous() as client:
             joined = await client.join(self._code.slot)
             self._emit(Joining())
             mailbox = client.mailbox("receive", joined.token)

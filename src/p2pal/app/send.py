@@ -270,7 +270,7 @@ class _Send(Shell):
 
     async def _serve(self, engine: asyncio.Task[None]) -> None:
         """Open a transfer at the server, wait for someone who knows the words, and stream."""
-        async with RendezvousClient(self._connect.server) as client:
+        async with self._rendezvous() as client:
             created = await client.create(self._options.ttl)
             code = codes.make(created.slot, count=self._options.words, randbelow=secrets.randbelow)
             mailbox = client.mailbox("send", created.token)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from typing import Final, Literal, Protocol, TypeVar
 
 from p2pal.app.base import Transfer
-from p2pal.app.events import PeerJoined
+from p2pal.app.events import PeerJoined, Waiting
 from p2pal.app.options import DEFAULT_STUN, ConnectOptions
 from p2pal.app.stream import Stream
 from p2pal.errors import CodeExpired, P2palError, ServerRefused
@@ -71,6 +71,13 @@ class Shell(Transfer):
         return stream is not None and stream.stop()
 
     # The mailbox
+
+    def _rendezvous(self) -> RendezvousClient:
+        """Return the client of the signaling server; that it has to wait there is told."""
+        return RendezvousClient(self._connect.server, waiting=self._server_waited_for)
+
+    def _server_waited_for(self, seconds: float) -> None:
+        self._emit(Waiting(what="server" if seconds else "", seconds=seconds))
 
     async def _tend(self, mailbox: Mailbox) -> None:
         """Keep the mailbox connected. Once the peers' link has stood they can meet again without it."""

@@ -21,6 +21,7 @@ _WAITING: Final = {
     "peer": "The other side is offline; waiting",
     "disk": "The disk is full; waiting for space,",
     "peer-disk": "The other side's disk is full; waiting",
+    "server": "The signaling server is not ready; waiting",
 }
 
 UNPROVEN: Final = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -24,6 +25,8 @@ NOT_READY: Final = 30.0
 """Seconds for which a server that is there, but not ready, is asked again."""
 MAX_TRIES: Final = 8
 """Requests in that time."""
+TOLD_AFTER: Final = 2.0
+"""Seconds: who waits longer is told of it."""
 _FIRST_BACKOFF: Final = 0.5
 _MAX_BACKOFF: Final = 6.0
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=20.0, connect=10.0)
@@ -74,13 +77,19 @@ class RendezvousClient:
         not_ready: Seconds for which :meth:`create` and :meth:`join` ask again while the server, or a proxy in front,
             answers that it cannot serve just now. Both may be repeated: what nobody comes for ends by itself.
 
+        waiting: Called when that takes longer than a moment, with the seconds that are left of it; and with 0 when it
+            goes on.
+
     Raises:
         UsageError: If the URL is none.
     """
 
-    def __init__(self, url: str, *, not_ready: float = NOT_READY) -> None:
+    def __init__(
+        self, url: str, *, not_ready: float = NOT_READY, waiting: Callable[[float], None] | None = None
+    ) -> None:
         self._address = Address(url)
         self._not_ready = not_ready
+        self._waiting = waiting
         self._not_before = 0.0  # the loop's time until which the server wants to be left alone
         self._session: aiohttp.ClientSession | None = None
 
@@ -184,7 +193,7 @@ class RendezvousClient:
     async def _post(self, path: str, request: msgspec.Struct, kind: type[_T], not_ready: float = 0.0) -> _T:
         clock = asyncio.get_running_loop().time
         url, data = self._address.http(path), wire.encoder.encode(request)
-        started, backoff, tries = clock(), _FIRST_BACKOFF, 0
+        started, backoff, tries, told = clock(), _FIRST_BACKOFF, 0, False
         while True:
             tries += 1
             waited = clock() - started
@@ -197,13 +206,20 @@ class RendezvousClient:
                     raise
             else:
                 if answer.status == 201:
+                    if told and self._waiting:
+                        self._waiting(0.0)
                     return _decoded(answer.body, kind)
                 asked = answer.retry_after
                 if tries == MAX_TRIES or waited >= not_ready or not answer.not_ready:
                     if asked is not None:
                         self._not_before = clock() + pause(0.0, asked)
                     raise refusal(answer, waited)
-            await asyncio.sleep(min(pause(backoff, asked), max(0.0, started + not_ready - clock())))
+            left = max(0.0, started + not_ready - clock())
+            seconds = min(pause(backoff, asked), left)
+            if not told and self._waiting and not_ready - left + seconds > TOLD_AFTER:
+                told = True
+                self._waiting(left)
+            await asyncio.sleep(seconds)
             backoff = min(_MAX_BACKOFF, backoff * 2)
 
     async def _request(self, method: str, url: URL, *, headers: dict[str, str], data: bytes | None = None) -> Answer:

@@ -31,6 +31,7 @@ def test_reconnecting(attempts: int | None, connected: bool, line: str) -> None:
         (events.Waiting(what="disk", seconds=598.2), "The disk is full; waiting for space, up to 9:58"),
         (events.Waiting(what="peer-disk", seconds=598.2), "The other side's disk is full; waiting up to 9:58"),
         (events.Waiting(what="peer-disk"), "The other side's disk is full; waiting"),
+        (events.Waiting(what="server", seconds=28.0), "The signaling server is not ready; waiting up to 0:28"),
         (events.Waiting(what="disk"), "The disk is full; waiting for space"),
         (events.Waiting(what="network", seconds=None), "No network here; waiting"),
         (events.Waiting(what=""), "Going on"),

@@ -249,6 +249,22 @@ async def test_a_server_that_stops_as_it_said_is_waited_for() -> None:
     assert answers == []
 
 
+@pytest.mark.usefixtures("hasty")
+@on_loop
+async def test_who_waits_for_more_than_a_moment_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[float] = []
+    passing = Passing((503, "unavailable", ""), (503, "unavailable", "1"), (503, "unavailable", ""))
+    async with odd_server(passing.handle) as url, RendezvousClient(url, waiting=told.append) as client:
+        await client.create(60)
+        assert told == []
+        passing.asked.clear()
+        monkeypatch.setattr(client_module, "TOLD_AFTER", 0.5)
+        await client.create(60)
+    left, end = told
+    assert 25 < left <= client_module.NOT_READY
+    assert end == 0.0
+
+
 @on_loop
 async def test_a_meeting_is_asked_for_once_and_then_no_sooner_than_the_server_wants() -> None:
     """Its owner comes again by itself, and wants to know meanwhile that the server is not there."""
