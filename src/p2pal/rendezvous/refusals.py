@@ -93,4 +93,6 @@ def _when(seconds: float | None) -> str:
         return "try again in a moment"
     if seconds <= 90:
         return f"try again in {max(1, math.ceil(seconds))} s"
-    return f"try again in {math.ceil(seconds / 60)} min"
+    if seconds <= 90 * 60:
+        return f"try again in {math.ceil(seconds / 60)} min"
+    return f"try again in {math.ceil(seconds / 3600)} h"

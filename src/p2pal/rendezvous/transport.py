@@ -17,8 +17,8 @@ from yarl import URL
 
 from p2pal.errors import ServerUnreachable, UsageError
 
-MAX_RETRY_AFTER: Final = 3600.0
-"""Seconds. A server that asks for more asks for nothing."""
+MAX_RETRY_AFTER: Final = 86_400.0
+"""Seconds, the longest time that a limit of this server counts in. A server that asks for more asks for nothing."""
 
 MAX_PAUSE: Final = 30.0
 """Seconds that a server can make us wait by asking for it, before we try again by ourselves."""

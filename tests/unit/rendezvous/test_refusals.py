@@ -17,6 +17,7 @@ def answer(status: int, code: str, after: float | None = None) -> Answer:
         (429, "too-often", 12.0, "the signaling server is asked too often from this address; try again in 12 s"),
         (429, "too-often", 0.0, "the signaling server is asked too often from this address; try again in 1 s"),
         (429, "too-often", 600.0, "the signaling server is asked too often from this address; try again in 10 min"),
+        (429, "too-often", 86_400.0, "the signaling server is asked too often from this address; try again in 24 h"),
         (429, "too-many-open", 5.0, "too many transfers are open from this address; try again in 5 s"),
         (429, "too-many-sockets", 5.0, "too many connections are open from this address; try again in 5 s"),
         (429, "queue-full", 5.0, "too many receivers are waiting for this transfer; try again in 5 s"),

@@ -72,7 +72,7 @@ def test_a_proxy_of_a_kind_that_cannot_be_used_is_passed_over(proxied: pytest.Mo
 
 @pytest.mark.parametrize(
     ("said", "seconds"),
-    [("0", 0.0), ("12", 12.0), (" 7 ", 7.0), ("3600", 3600.0)],
+    [("0", 0.0), ("12", 12.0), (" 7 ", 7.0), ("86400", 86_400.0)],
 )
 def test_when_a_server_wants_to_be_asked_again(said: str, seconds: float) -> None:
     assert retry_after({"Retry-After": said}) == seconds
@@ -80,7 +80,7 @@ def test_when_a_server_wants_to_be_asked_again(said: str, seconds: float) -> Non
 
 @pytest.mark.parametrize(
     "said",
-    ["", "-5", "1e3", "1.5", "soon", "inf", "nan", "3601", "1000000000", "9" * 5000, "\u0665", "+5", "0x10",
+    ["", "-5", "1e3", "1.5", "soon", "inf", "nan", "86401", "1000000000", "9" * 5000, "\u0665", "+5", "0x10",
      "Wed, 21 Oct 2026 07:28:00 GMT"],
 )  # fmt: skip
 def test_odd_wishes_are_none(said: str) -> None:
