@@ -32,6 +32,8 @@ FAREWELL: Final = 1.5
 HASTY_FAREWELL: Final = 0.3
 """and as many when a person waits for the prompt."""
 
+_OPEN: Final[tuple[tuple[str, ...], ...]] = ((), (DEFAULT_STUN,))
+"""What leaves the choice of STUN servers to the signaling server."""
 
 _T = TypeVar("_T")
 
@@ -189,7 +191,7 @@ def ice_servers(connect: ConnectOptions, offered: Iterable[IceServerLike]) -> li
     stun = [] if connect.stun is None else [IceServer((url,)) for url in connect.stun]
     turn = [IceServer(connect.turn, connect.turn_user, connect.turn_pass)] if connect.turn else []
     offered = list(offered)
-    if connect.stun in ((), (DEFAULT_STUN,)):
+    if connect.stun in _OPEN:
         stun = _of_kind(offered, "stun") or stun
     return stun + (turn or _of_kind(offered, "turn"))
 
@@ -213,7 +215,8 @@ def peer_config(
         sender=sender,
         max_payload=max_payload,
         ice_servers=ice_servers(connect, offered),
-        choose_ice=functools.partial(ice_servers, connect),
+        # Where nothing is left open no connection need wait for what the server says.
+        choose_ice=None if connect.turn and connect.stun not in _OPEN else functools.partial(ice_servers, connect),
         max_retries=connect.max_retries,
         retry_backoff=connect.retry_backoff,
         wait=connect.wait,

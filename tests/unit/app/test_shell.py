@@ -7,7 +7,7 @@ import pytest
 from tests.unit.server.kit import on_loop
 
 from p2pal.app.options import DEFAULT_STUN, ConnectOptions
-from p2pal.app.shell import ice_servers, in_thread
+from p2pal.app.shell import ice_servers, in_thread, peer_config
 from p2pal.lanes.base import IceServer
 from p2pal.wire.rendezvous import IceServer as Offered
 
@@ -48,6 +48,19 @@ def test_own_turn_replaces_the_offered_turn_and_leaves_stun() -> None:
 def test_with_own_stun_and_turn_nothing_of_the_server_is_used() -> None:
     assert ice_servers(options(("stun:own:1",), own_turn=True), OFFERED) == [IceServer(("stun:own:1",)), OWN_TURN]
     assert ice_servers(options(None, own_turn=True), OFFERED) == [OWN_TURN]
+
+
+@pytest.mark.parametrize(("stun", "own_turn", "asked"), [
+    ((DEFAULT_STUN,), False, True), ((DEFAULT_STUN,), True, True), ((), True, True), (None, False, True),
+    (("stun:own:1",), False, True), (("stun:own:1",), True, False), (None, True, False),
+])  # fmt: skip
+def test_the_server_is_asked_while_something_is_left_open(
+    stun: tuple[str, ...] | None, own_turn: bool, asked: bool
+) -> None:
+    config = peer_config(options(stun, own_turn=own_turn), [], sender=True, max_payload=1)
+    assert (config.choose_ice is not None) is asked
+    if config.choose_ice is not None:
+        assert config.choose_ice(OFFERED) == ice_servers(options(stun, own_turn=own_turn), OFFERED)
 
 
 def test_an_entry_of_both_kinds_is_taken_apart() -> None:
