@@ -112,6 +112,12 @@ class World:
         if self.up[who]:
             self.carry_out(who, self.up[who].popleft())
 
+    def serve_all(self, who: int) -> None:
+        """The server takes everything that side has to say; without a socket that is nothing."""
+        self.serve(who)
+        while self.up[who]:
+            self.serve(who)
+
     def doubt(self, who: int) -> None:
         """The server takes one message twice, because it does not know whether it did."""
         self.up[who].extend(self.sides[who].outputs())
@@ -147,6 +153,25 @@ class World:
             self.told[who] += events
             self.got[who] += [event.body for event in events if isinstance(event, e.Message)]
 
+    def do(self, action: str, who: int) -> None:
+        if action not in ("append", "say", "missay", "pass on", "stranger"):
+            getattr(self, action)(who)
+
+    def hear_all(self, who: int) -> None:
+        while self.down[who]:
+            self.hear(who)
+
+    def settle_sender(self) -> None:
+        self.see(SENDER)
+        if not self.sockets[SENDER]:
+            self.connect(SENDER)
+        self.missed.add(SENDER)
+        while self.missed or self.down[SENDER] or self.up[SENDER] or not self.sides[SENDER].settled:
+            for _ in self.missed & {SENDER}:
+                self.heal(SENDER)
+            self.serve(SENDER)
+            self.hear(SENDER)
+
     def settle(self) -> None:
         for who in self.sides:
             self.see(who)
@@ -165,8 +190,8 @@ class World:
 WHO = st.sampled_from([0, 1])
 LOSSY = ["connect", "cut", "serve", "hear", "serve", "hear", "append"]
 ACTIONS = st.lists(st.tuples(st.sampled_from(LOSSY), WHO), max_size=120)
-BLIND = [*LOSSY[2:], "append", "connect", "cut", "blind", "see", "heal", "bury", "doubt"]
-BLIND_ACTIONS = st.lists(st.tuples(st.sampled_from(BLIND), WHO), max_size=120)
+BLIND = ["say", "say", "say", "missay", "missay", "hear", "hear_all", "doubt", "blind", "see", "heal", "bury", "cut"]
+BLIND_ACTIONS = st.lists(st.tuples(st.sampled_from(BLIND), WHO), min_size=30, max_size=80)
 
 
 @given(ACTIONS)
@@ -187,10 +212,16 @@ def deliver_all(actions: list[tuple[str, int]]) -> None:
     assert e.Served(1) in world.told[SENDER]
     sent: dict[int, list[bytes]] = {SENDER: [], 1: []}
     for action, who in actions:
-        if action == "append":
+        if action in ("append", "say", "missay"):
             body = b"%d:%d" % (who, len(sent[who]))
             assert world.sides[who].append(1, body) == len(sent[who])
             sent[who].append(body)
+            if action == "missay":
+                world.blind(1 - who)
+            if action != "append":
+                world.serve_all(who)
+            if action == "missay":
+                world.see(1 - who)
         else:
             getattr(world, action)(who)
     world.sides[SENDER].accept(1)
@@ -205,9 +236,11 @@ def deliver_all(actions: list[tuple[str, int]]) -> None:
     assert world.sides[SENDER].over == world.sides[1].over == "completed"
 
 
-@given(st.one_of(ACTIONS, BLIND_ACTIONS))
+@given(st.one_of(ACTIONS, BLIND_ACTIONS), st.integers(0, 40))
 @settings(max_examples=200, deadline=None)
-def test_a_knock_is_told_once_and_its_answer_arrives_over_lossy_sockets(actions: list[tuple[str, int]]) -> None:
+def test_a_knock_is_told_once_and_its_answer_arrives_whatever_is_lost(
+    actions: list[tuple[str, int]], answered: int
+) -> None:
     world = World()
     world.settle()
     sender = world.sides[SENDER]
@@ -215,10 +248,11 @@ def test_a_knock_is_told_once_and_its_answer_arrives_over_lossy_sockets(actions:
     world.settle()
     world.execute(s.Join(b"two"))
     world.execute(s.Attach(2, "knocker"))
-    for action, who in actions:
-        if action != "append":
-            getattr(world, action)(who)
+    for action, who in actions[:answered]:
+        world.do(action, who)
     sender.release(2, "busy")
+    for action, who in actions[answered:]:
+        world.do(action, who)
     world.settle()
     assert world.transfer.attempt(2) is None
     assert world.transfer.served == 1
@@ -226,30 +260,64 @@ def test_a_knock_is_told_once_and_its_answer_arrives_over_lossy_sockets(actions:
     assert world.told[SENDER].count(e.Knock(2)) <= 1
 
 
-@given(BLIND_ACTIONS)
-@settings(max_examples=200, deadline=None)
-def test_who_is_served_next_is_told_once_whatever_was_missed(actions: list[tuple[str, int]]) -> None:
+STRANGE = ["speaks", "speaks", "speaks unheard", "leaves", "leaves unheard", "pass on"]
+STRANGE_ACTIONS = st.lists(st.sampled_from([*STRANGE, *BLIND[5:]]), min_size=20, max_size=60)
+
+
+@given(STRANGE_ACTIONS)
+@settings(max_examples=300, deadline=None)
+def test_who_is_served_next_is_told_once_whatever_was_missed(actions: list[str]) -> None:
     world = World()
-    world.settle()
-    world.execute(s.Join(b"two"))
-    world.execute(s.Attach(2, "next"))
-    sender, receiver = world.sides[SENDER], world.sides[1]
-    for n, (action, who) in enumerate(actions):
-        if n == len(actions) // 2:
-            sender.append(1, b"a last word")
-            sender.release(1, "wrong-code")
-        if action != "append" and not (who == 1 and receiver.over):
-            getattr(world, action)(who)
-    if not actions:
-        sender.release(1, "wrong-code")
-    world.settle()
-    assert receiver.over == "released"
-    assert [event for event in world.told[SENDER] if isinstance(event, e.Served | e.Released)] == [
-        e.Served(1),
-        e.Released(1, "wrong-code"),
-        e.Served(2),
-    ]
-    assert sender.settled
-    sender.append(2, b"to the next")
-    world.settle()
-    assert world.logs[2, True] == [b"to the next"]
+    world.connect(SENDER)
+    for number in range(1, 9):
+        if number > 1:
+            world.execute(s.Join(b"%d" % number))
+        world.execute(s.Attach(number, f"stranger {number}"))
+    for action in actions:
+        if action in STRANGE:
+            deal_with_strangers(world, action)
+        else:
+            world.do(action, SENDER)
+    world.settle_sender()
+    assert world.sides[SENDER].settled
+    served, heard = what_was_told(world.told[SENDER])
+    assert served == world.transfer.served
+    for attempt, bodies in heard.items():
+        assert bodies == [b"%d" % n for n in range(len(bodies))]
+        if attempt == served:
+            assert bodies == world.logs[attempt, False]
+
+
+def deal_with_strangers(world: World, action: str) -> None:
+    """Someone who is served says something or leaves, heard by the sender or not, or is passed over by it."""
+    served = world.transfer.served
+    if action == "pass on":
+        told, _ = what_was_told(world.told[SENDER])
+        if told:
+            world.sides[SENDER].append(told, b"a last word")
+            world.sides[SENDER].release(told, "wrong-code")
+            world.serve_all(SENDER)
+    elif served:
+        if action.endswith("unheard"):
+            world.blind(SENDER)
+        log = world.logs.get((served, False), [])
+        leaves = action.startswith("leaves")
+        world.execute(s.Leave(served) if leaves else s.Append(served, served, len(log), b"%d" % len(log)))
+        world.see(SENDER)
+
+
+def what_was_told(events: list[e.MailboxEvent]) -> tuple[int, dict[int, list[bytes]]]:
+    """Return who is served as far as the sender knows, and what each attempt said to it."""
+    served = 0
+    heard: dict[int, list[bytes]] = {}
+    for event in events:
+        if isinstance(event, e.Served):
+            assert not served, "the one before is over"
+            served = event.attempt
+        elif isinstance(event, e.Released):
+            assert event.attempt == served
+            served = 0
+        elif isinstance(event, e.Message):
+            assert event.attempt == served
+            heard.setdefault(served, []).append(event.body)
+    return served, heard
