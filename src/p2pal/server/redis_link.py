@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
+from redis.exceptions import NoScriptError, OutOfMemoryError, RedisClusterException, RedisError
 from yarl import URL
 
 from p2pal.errors import UsageError, first_error
@@ -248,7 +248,7 @@ class RedisLink:
                 future.set_result(answer)
             elif isinstance(answer, NoScriptError):
                 future.set_exception(answer)
-            elif isinstance(answer, ResponseError) and str(answer).startswith("OOM"):
+            elif isinstance(answer, OutOfMemoryError):
                 future.set_exception(Denied("full"))
             else:
                 lost = answer

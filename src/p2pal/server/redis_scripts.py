@@ -90,8 +90,8 @@ redis.call('SET', KEYS[1], string.format('%.0f', after), 'PX', string.format('%.
 return '0'
 """)
 
-BEAT: Final = Script("""
--- A sign of life, which also comes back to its channel. KEYS: the instances. ARGV: the instance, its channel, for how
+BEAT: Final = Script("""#!lua flags=allow-oom
+-- A sign of life, which also comes back to its channel, and is given where there is no memory left. KEYS: the instances. ARGV: the instance, its channel, for how
 -- long (ms) others count as alive, and are remembered. Returns the time (us) and those alive.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
