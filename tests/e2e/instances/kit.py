@@ -16,8 +16,11 @@ from tests.e2e.kit import Server, environment
 from tests.redis_kit import RedisServer
 from tests.unit.server.kit import Visitor
 
+from p2pal.errors import P2palError
 from p2pal.rendezvous import events as e
+from p2pal.rendezvous.client import RendezvousClient
 from p2pal.rendezvous.delivery import Delivery, Role
+from p2pal.rendezvous.mailbox import Mailbox
 from p2pal.wire import rendezvous as wire
 
 PATIENCE: Final = 30.0
@@ -250,3 +253,73 @@ class Talk:
     async def end(self) -> None:
         await self.sender.end()
         await self.receiver.end()
+
+
+class Client:
+    """One side of a transfer with the mailbox that p2pal itself has: it comes back by itself.
+
+    Args:
+        mailbox: The mailbox.
+    """
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self.mailbox = mailbox
+        self.told: list[e.MailboxEvent] = []
+        self.got: list[bytes] = []
+        self.ended: BaseException | None = None
+        self.over = False
+        self._changed = asyncio.Event()
+        self._tasks = [asyncio.create_task(self._run()), asyncio.create_task(self._listen())]
+
+    async def until(self, condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
+        """Wait for something that the mailbox tells."""
+        async with asyncio.timeout(seconds):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def hears(self, event: e.MailboxEvent, seconds: float = PATIENCE) -> None:
+        await self.until(lambda: event in self.told, seconds)
+
+    @property
+    def active(self) -> bool:
+        """It was told that the attempt is accepted."""
+        return any(isinstance(event, e.State) and event.state is wire.State.ACTIVE for event in self.told)
+
+    async def close(self) -> None:
+        await self.mailbox.close()
+        await asyncio.wait(self._tasks)
+
+    async def _run(self) -> None:
+        try:
+            await self.mailbox.run()
+        except P2palError as error:
+            self.ended = error
+        finally:
+            self.over = True
+            self._changed.set()
+
+    async def _listen(self) -> None:
+        with suppress(P2palError):
+            while True:
+                event = await self.mailbox.get()
+                self.told.append(event)
+                if isinstance(event, e.Message):
+                    self.got.append(event.body)
+                self._changed.set()
+
+
+@asynccontextmanager
+async def clients(url: str) -> AsyncIterator[tuple[Client, Client]]:
+    """Two clients of one transfer, whose attempt is served."""
+    async with RendezvousClient(url) as server:
+        created = await server.create(600.0)
+        joined = await server.join(created.slot)
+        pair = Client(server.mailbox("send", created.token)), Client(server.mailbox("receive", joined.token))
+        try:
+            await pair[0].hears(e.Served(1))
+            await pair[1].until(lambda: bool(pair[1].told))
+            yield pair
+        finally:
+            for client in pair:
+                await client.close()

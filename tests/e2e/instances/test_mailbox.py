@@ -108,8 +108,8 @@ def test_time_ends_a_transfer_on_every_instance(redis: RedisServer, start: Start
             created = await visitors[0].create(2.0)
             joined = await visitors[1].join(created.slot)
             sender, receiver = await visitors[1].hello(created.token), await visitors[0].hello(joined.token)
-            codes = await asyncio.gather(sender.close_code(), receiver.close_code())
-            assert codes == [CloseCode.EXPIRED, CloseCode.EXPIRED]
+            codes = tuple(await asyncio.gather(sender.close_code(), receiver.close_code()))
+            assert codes == (CloseCode.EXPIRED, CloseCode.EXPIRED)
             status, body = await visitors[0].post("/api/join", {"slot": created.slot})
             assert (status, body["error"]["code"]) == (410, "expired")
             status, body = await visitors[0].request(
