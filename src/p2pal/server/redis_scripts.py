@@ -91,8 +91,9 @@ return '0'
 """)
 
 BEAT: Final = Script("""#!lua flags=allow-oom
--- A sign of life, which also comes back to its channel, and is given where there is no memory left. KEYS: the instances. ARGV: the instance, its channel, for how
--- long (ms) others count as alive, and are remembered. Returns the time (us) and those alive.
+-- A sign of life, which also comes back to its channel, and is given where no memory is left, too. KEYS: the instances.
+-- ARGV: the instance, its channel, for how long (ms) others count as alive, and are remembered. Returns the time (us)
+-- and those alive.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('ZADD', KEYS[1], now, ARGV[1])
