@@ -131,14 +131,14 @@ class RedisServer:
         """Forget everything."""
         self.client.flushall()
 
-    def keys(self, prefix: str = "") -> set[bytes]:
+    def names(self, prefix: str = "") -> set[bytes]:
         """Return the names of all keys that begin with the prefix."""
         return set(self.client.scan_iter(match=f"{prefix}*", count=1000))
 
     def lifetimes(self, prefix: str = "") -> dict[bytes, int]:
         """Return the milliseconds that each key has left; -1 for those that would stay for ever."""
         lifetimes: dict[bytes, int] = {}
-        for key in self.keys(prefix):
+        for key in self.names(prefix):
             left: int = self.client.pttl(key)
             if left != -2:  # gone between the two questions
                 lifetimes[key] = left
@@ -152,7 +152,7 @@ class RedisServer:
 
     def contents(self) -> dict[bytes, bytes]:
         """Return all keys with everything that is under them, as Redis itself would write it down, and in clear."""
-        return {key: self._value(key) for key in self.keys()}
+        return {key: self._value(key) for key in self.names()}
 
     def _value(self, key: bytes) -> bytes:
         client: Any = self.client

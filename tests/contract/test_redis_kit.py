@@ -68,8 +68,8 @@ def test_everything_that_is_kept_can_be_seen(server: RedisServer) -> None:
     everything = b"\n".join(server.contents().values())
     for word in (b"one", b"two", b"three", b"four", b"five", b"six", b"seven", b"nine", b"ten"):
         assert word in everything
-    assert server.lifetimes("p:") == dict.fromkeys(server.keys("p:"), -1)
-    assert len(server.keys("p:")) == 6
+    assert server.lifetimes("p:") == dict.fromkeys(server.names("p:"), -1)
+    assert len(server.names("p:")) == 6
     assert server.connections() == {}
     server.flush()
-    assert server.keys() == set()
+    assert server.names() == set()

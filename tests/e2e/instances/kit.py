@@ -112,7 +112,7 @@ class Hopper:
         self.got: list[bytes] = []
         self.told: list[e.MailboxEvent] = []
         self.closed: int | None = None
-        self._token = token
+        self.token = token
         self._ws: aiohttp.ClientWebSocketResponse | None = None
         self._reader: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
@@ -138,7 +138,7 @@ class Hopper:
         await self.leave(rudely=rudely)
         self.closed = None
         self._ws = await visitor.session.ws_connect(visitor.url + "/api/ws")
-        hello = wire.Hello(self._token, self.delivery.connected())
+        hello = wire.Hello(self.token, self.delivery.connected())
         await self._ws.send_str(wire.encoder.encode(hello).decode())
         self._reader = asyncio.create_task(self._read(self._ws))
 

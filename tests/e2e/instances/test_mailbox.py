@@ -143,8 +143,9 @@ def test_a_newer_socket_replaces_one_on_another_instance(redis: RedisServer, sta
             await second.expect(wire.Welcome)
             assert await first.close_code() == CloseCode.REPLACED
             joined = await visitors[0].join(created.slot)
-            await visitors[0].hello(joined.token)
+            receiver = await visitors[0].hello(joined.token)
             assert (await second.expect(wire.Served)).attempt == 1  # the end of the first one was no end of this one
+            await receiver.expect(wire.Peer)
 
     run()
 
@@ -253,7 +254,8 @@ def test_a_killed_instance_holds_no_place_in_the_queue(redis: RedisServer, start
             await talk.say(talk.receiver)
             await talk.settle()
             waiting = await visitors[1].join(talk.created.slot)
-            await (await visitors[1].hello(waiting.token)).expect(wire.Welcome)
+            socket = await visitors[1].hello(waiting.token)
+            await socket.expect(wire.Welcome)
             instances.kill(1)
             talk.sender.delivery.release(1, "moved")
             await talk.sender.flush()
