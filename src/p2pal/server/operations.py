@@ -133,18 +133,23 @@ class Operations:
             started = perf_counter()
             self._active += 1
             response: web.StreamResponse | None = None
+            status = 500
             try:
                 response = await handler(request)
+                status = response.status
                 if not response.prepared:
                     response.headers[REQUEST_ID] = name
                     if self._phase is not Phase.RUNNING:
                         response.force_close()
                 return response
+            except (ConnectionError, asyncio.CancelledError):
+                status = _GONE
+                raise
             finally:
                 self._active -= 1
                 self._fewer.set()
                 if not isinstance(response, web.WebSocketResponse):
-                    self._record(request, response, perf_counter() - started)
+                    self._record(request, response, status, perf_counter() - started)
                 request_id.reset(token)
 
         return observe
@@ -165,8 +170,7 @@ class Operations:
 
         return refuse
 
-    def _record(self, request: web.Request, response: web.StreamResponse | None, seconds: float) -> None:
-        status = _GONE if response is None else response.status
+    def _record(self, request: web.Request, response: web.StreamResponse | None, status: int, seconds: float) -> None:
         route = _route(request)
         method = request.method if request.method in _METHODS else OTHER
         self._counts.requests[method, route, f"{status // 100}xx"] += 1

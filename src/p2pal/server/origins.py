@@ -67,7 +67,7 @@ def guard(config: ServerConfig) -> Middleware:
             response = await handler(request)
         if not response.prepared:  # a WebSocket was, and its answer needs none of these
             response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = named[0]
-            response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = hdrs.RETRY_AFTER
+            response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = f"{hdrs.RETRY_AFTER}, X-Request-ID"
             response.headers[hdrs.VARY] = hdrs.ORIGIN
         return response
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.unit.server.kit import Kit, on_loop, serving
@@ -92,6 +95,20 @@ async def test_openmetrics_for_who_accepts_it() -> None:
         async with kit.session.get(kit.server.url + "/metrics", headers=headers) as response:
             assert response.content_type == "application/openmetrics-text"
             assert (await response.text()).endswith("# EOF\n")
+
+
+@on_loop
+async def test_the_metrics_that_the_page_for_operators_names_are_there() -> None:
+    page = (Path(__file__).parents[3] / "docs/self-hosting.md").read_text(encoding="utf-8")
+    _, _, section = page.partition("## Metrics and alerts")
+    named = {name.removesuffix("_bucket") for name in re.findall(r"\bp2pal_[a-z_]+\b", section.partition("\n## ")[0])}
+    assert "p2pal_transfers" in named
+    async with serving() as kit:
+        await kit.hello("0" * 32)
+        counts = await scrape(kit)
+        while "p2pal_sockets_closed_total,code=4401" not in counts:
+            counts = await scrape(kit)
+        assert named <= {name.partition(",")[0].removesuffix("_bucket") for name in counts}
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])

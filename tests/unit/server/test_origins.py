@@ -79,7 +79,7 @@ async def test_pages_can_read_answers_and_refusals() -> None:
             response = await ask(kit, "POST", "/api/join", {"Origin": PAGE})
             assert response.status == status
             assert response.headers["Access-Control-Allow-Origin"] == PAGE
-            assert response.headers["Access-Control-Expose-Headers"] == "Retry-After"
+            assert response.headers["Access-Control-Expose-Headers"] == "Retry-After, X-Request-ID"
             assert response.headers["Vary"] == "Origin"
             assert "Access-Control-Allow-Credentials" not in response.headers
         assert (await ask(kit, "GET", "/nowhere", {"Origin": PAGE})).headers["Access-Control-Allow-Origin"] == PAGE
