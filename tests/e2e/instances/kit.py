@@ -95,7 +95,7 @@ class Instances:
 @asynccontextmanager
 async def visiting(instances: Instances) -> AsyncIterator[list[Visitor]]:
     """One visitor at each instance."""
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         yield [Visitor(f"http://127.0.0.1:{port}", session) for port in instances.ports]
 
 
