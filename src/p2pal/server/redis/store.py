@@ -1,13 +1,10 @@
-"""The store in Redis, for several server instances: the same rules, carried out by compare and set.
+"""The store in Redis: the same rules, carried out by compare and set.
 
 A transfer with its logs is one key, so that each step is atomic and Redis itself forgets all of it at once. An instance
 loads it, applies the rules, and commits the result if nobody came between; else it begins again with what is there.
 The commit publishes what the step says to sockets of other instances, one channel for each. Instances that hold
-sockets of a transfer follow its steps (:mod:`p2pal.server.following`), so that as a rule a step takes one round trip.
-
-Beside it stand a key for each slot, a set of open transfers for each address, and the instances that are alive. Those
-cannot change in the same step on a Redis Cluster: a slot is taken before its transfer and let go after it, and all
-end by themselves.
+sockets of a transfer follow its steps (:mod:`p2pal.server.redis.following`), so that as a rule a step takes one round
+trip. Slots and counts stand beside it (:mod:`p2pal.server.redis.places`), and so do the instances that are alive.
 """
 
 from __future__ import annotations
@@ -26,7 +23,8 @@ from p2pal.server import meetings, rules, tokens
 from p2pal.server import state as s
 from p2pal.server.config import Limits, Rate
 from p2pal.server.deadlines import Deadlines
-from p2pal.server.following import (
+from p2pal.server.logs import log_failure, short
+from p2pal.server.redis.following import (
     Closed,
     Following,
     Known,
@@ -34,34 +32,23 @@ from p2pal.server.following import (
     Update,
     encoder,
     instance_of,
-    log_field,
-    log_fields,
     sockets_of,
     state_decoder,
     update_decoder,
 )
-from p2pal.server.logs import log_failure, short
-from p2pal.server.redis_link import ALIVE, RedisLink
-from p2pal.server.redis_scripts import COMMIT, HOLD, OPEN, SPEND
+from p2pal.server.redis.link import ALIVE, RedisLink
+from p2pal.server.redis.places import AFTERWARDS, Places
+from p2pal.server.redis.plan import Plan, message_name
+from p2pal.server.redis.scripts import COMMIT, SPEND
 from p2pal.server.state import SENDER, Command, Denied, Effect, Transfer
 from p2pal.server.store import Listener
-from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import CloseCode, State
 
 _TRIES: Final = 64
 """Steps by others that may come between before a command is given up; each of them was one."""
 
-_RESERVED: Final = 10.0
-"""Seconds that a slot is kept for a transfer that does not exist yet."""
-
-_AFTERWARDS: Final = 5.0
-"""Seconds that a slot is kept longer than its transfer is remembered."""
-
-_WIDTHS: Final = (99, 999, 9_999, 99_999, 999_999, 2**31 - 1)
-"""Largest slots to try, shortest first: where three draws in a row are taken, there is no room."""
-
-_DRAWS: Final = 3
 _FORGOTTEN: Final = 60.0
+"""Seconds after its death for which an instance is looked for in what is followed."""
 
 
 class RedisStore:
@@ -71,6 +58,7 @@ class RedisStore:
         url: See :class:`~p2pal.server.redis_link.RedisLink`.
         limits: The bounds per transfer.
         max_open: Transfers of one owner that are not over; 0 for any number.
+        max_transfers: Transfers that are not over; 0 for any number.
         prefix: What all names in Redis begin with.
         shift: Seconds to add to Redis' time, so that tests can let time pass.
 
@@ -84,15 +72,16 @@ class RedisStore:
         limits: Limits | None = None,
         *,
         max_open: int = 0,
+        max_transfers: int = 0,
         prefix: str = "p2pal",
         shift: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.instance = secrets.token_hex(6)
         self._limits = limits or Limits()
-        self._max_open = max_open
         self._prefix = prefix
         self._shift = shift
         self._link = RedisLink(url, prefix, self.instance, self)
+        self._places = Places(self._link, prefix, self._ms, max_open=max_open, max_transfers=max_transfers)
         self._listener: Listener = lambda _id, _effect: None
         self._followed: dict[str, Following] = {}
         self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
@@ -114,8 +103,8 @@ class RedisStore:
     async def create(self, ttl: float, owner: str = "") -> tuple[Transfer, str]:
         """Open a transfer; see :class:`~p2pal.server.store.Store`."""
         rendezvous_id, secret = tokens.new_id(), tokens.new_secret()
-        await self._count_open(rendezvous_id, owner, self.now() + _RESERVED)
-        slot = await self._reserve_slot(rendezvous_id)
+        await self._places.count(rendezvous_id, owner, self.now())
+        slot = await self._places.reserve(rendezvous_id, self.now())
         transfer = rules.create(rendezvous_id, slot, tokens.digest(secret), ttl, self.now(), owner)
         if await self._commit(None, transfer, []) is not None:
             raise Denied("unavailable")  # 128 random bits twice
@@ -123,10 +112,9 @@ class RedisStore:
 
     async def join(self, slot: int) -> tuple[Transfer, int, str]:
         """Open an attempt; see :class:`~p2pal.server.store.Store`."""
-        holder = await self._link.call("GET", self._slot_key(slot))
-        if holder is None:
+        rendezvous_id, secret = await self._places.find(slot), tokens.new_secret()
+        if rendezvous_id is None:
             raise Denied("unknown")
-        rendezvous_id, secret = holder.decode(), tokens.new_secret()
         transfer = await self.execute(rendezvous_id, s.Join(tokens.digest(secret)))
         return transfer, transfer.joined, tokens.assemble(rendezvous_id, transfer.joined, secret)
 
@@ -136,7 +124,7 @@ class RedisStore:
         async with self._turn(rendezvous_id):
             known = await self._fetch(rendezvous_id)
             if known is None or self._is_past_meeting(known.transfer):
-                await self._count_open(rendezvous_id, owner, self.now() + _RESERVED)
+                await self._places.count(rendezvous_id, owner, self.now())
                 fresh = meetings.create(rendezvous_id, ttl, self.now(), owner)
                 old = known.transfer.attempts if known is not None else ()
                 # If somebody else was first, that is as good.
@@ -384,7 +372,7 @@ class RedisStore:
         log = attempt and (attempt.to_receiver if by_sender else attempt.to_sender)
         if not log or command.index >= log.count:
             return command
-        field = log_field(command.attempt, by_sender, command.index)
+        field = message_name(command.attempt, by_sender, command.index)
         stored = await self._link.call("HGET", self._key(transfer.id), field)
         return s.Append(command.who, command.attempt, command.index, command.body, stored)
 
@@ -405,8 +393,8 @@ class RedisStore:
         version = known.version if known else 0
         until = self._lives_until(transfer, now)
         following = self._followed.get(transfer.id)
-        await self._hold_slot(known, transfer, until, following)
-        plan = _Plan(known.transfer if known else None, effects)
+        await self._hold_places(known, transfer, until, following)
+        plan = Plan(known.transfer if known else None, effects)
         state = encoder.encode(transfer)
         command: list[bytes | str | int] = [str(version), state, self._ms(until)]
         command += [len(plan.puts) // 2, *plan.puts, len(plan.removes), *plan.removes, len(plan.gets), *plan.gets]
@@ -419,7 +407,7 @@ class RedisStore:
                 raise Denied("unknown")
             return current
         if transfer.over and not (known and known.transfer.over):
-            self._spawn(self._let_go(transfer, until))
+            self._spawn(self._places.let_go(transfer, until))
         for effect in effects:
             if isinstance(effect, s.Note):
                 self._listener(transfer.id, effect)
@@ -430,7 +418,7 @@ class RedisStore:
             self._arm(transfer.id, following)
         return None
 
-    def _abroad(self, known: Known | None, transfer: Transfer, plan: _Plan) -> dict[str, list[Told | Closed]]:
+    def _abroad(self, known: Known | None, transfer: Transfer, plan: Plan) -> dict[str, list[Told | Closed]]:
         """Return what each other instance that holds a socket, before or after, has to be told."""
         sockets = sockets_of(transfer) + (sockets_of(known.transfer) if known else [])
         instances = {instance_of(socket) for _, socket in sockets} - {self.instance}
@@ -460,6 +448,20 @@ class RedisStore:
         lasting = known is not None and known.transfer.expires_at is None and not known.transfer.over
         following.renew_at = self.now() + (known.transfer.ttl + self._limits.rest) / 2 if known and lasting else None
 
+    async def _hold_places(
+        self, known: Known | None, transfer: Transfer, until: float, following: Following | None
+    ) -> None:
+        """Hold the transfer's slot, and its place among the open, for longer than it will live, before it does."""
+        if transfer.over or (known is not None and not transfer.accepted):
+            return
+        held = following.held_until if following is not None else 0.0
+        if until + AFTERWARDS <= held:
+            return
+        held = until + AFTERWARDS + (transfer.ttl if transfer.accepted else 0.0)  # so that it is seldom put off
+        await self._places.hold(transfer, held, self.now())
+        if following is not None:
+            following.held_until = held
+
     def _unfollow(self, rendezvous_id: str, socket: str) -> None:
         following = self._followed.get(rendezvous_id)
         if following is not None:
@@ -473,12 +475,6 @@ class RedisStore:
     def _key(self, rendezvous_id: str) -> str:
         return f"{self._prefix}:transfer:{{{rendezvous_id}}}"
 
-    def _slot_key(self, slot: int) -> str:
-        return f"{self._prefix}:slot:{slot}"
-
-    def _open_key(self, owner: str) -> str:
-        return f"{self._prefix}:open:{owner}"
-
     def _ms(self, when: float) -> int:
         """Return a time of the store as Redis' milliseconds."""
         return int((when - self._shift()) * 1000) + 1
@@ -488,87 +484,6 @@ class RedisStore:
         if transfer.forget_at is not None:
             return transfer.forget_at
         return (now + transfer.ttl if transfer.expires_at is None else transfer.expires_at) + self._limits.rest
-
-    # Slots and open transfers, which end by themselves if this instance does.
-
-    async def _reserve_slot(self, rendezvous_id: str) -> int:
-        until = self._ms(self.now() + _RESERVED)
-        for width in _WIDTHS:
-            for _ in range(_DRAWS):
-                slot = 1 + secrets.randbelow(width)
-                if await self._link.call("SET", self._slot_key(slot), rendezvous_id, "NX", "PXAT", until):
-                    return slot
-        raise Denied("full")
-
-    async def _count_open(self, rendezvous_id: str, owner: str, until: float) -> None:
-        if owner and self._max_open:
-            args = (rendezvous_id, self._ms(until), self._ms(self.now()), self._max_open)
-            if not await self._link.run_script(OPEN, self._open_key(owner), *args):
-                raise Denied("too-many-open")
-
-    async def _hold_slot(
-        self, known: Known | None, transfer: Transfer, until: float, following: Following | None
-    ) -> None:
-        """Hold the slot for longer than the transfer will live, before it does; likewise its place among the open."""
-        if transfer.over or (known is not None and not transfer.accepted):
-            return
-        held = following.slot_until if following is not None else 0.0
-        if until + _AFTERWARDS <= held:
-            return
-        held = until + _AFTERWARDS + (transfer.ttl if transfer.accepted else 0.0)  # so that it is seldom put off
-        if transfer.slot:
-            await self._link.run_script(HOLD, self._slot_key(transfer.slot), transfer.id, self._ms(held))
-        if transfer.owner and self._max_open:
-            args = (transfer.id, self._ms(held), self._ms(self.now()), 2**31)
-            await self._link.run_script(OPEN, self._open_key(transfer.owner), *args)
-        if following is not None:
-            following.slot_until = held
-
-    async def _let_go(self, transfer: Transfer, until: float) -> None:
-        with contextlib.suppress(Denied):  # then they end by themselves
-            if transfer.owner and self._max_open:
-                await self._link.call("ZREM", self._open_key(transfer.owner), transfer.id)
-            if transfer.slot:
-                key, when = self._slot_key(transfer.slot), self._ms(until + _AFTERWARDS)
-                await self._link.run_script(HOLD, key, transfer.id, when)
-
-
-class _Plan:
-    """What a step writes, removes and reads of the logs, and says to whom."""
-
-    __slots__ = ("_effects", "gets", "puts", "removes")
-
-    def __init__(self, before: Transfer | None, effects: list[Effect]) -> None:
-        self._effects = effects
-        self.puts: list[str | bytes] = []
-        self.removes: list[str] = []
-        self.gets: list[str] = []
-        counts = {attempt.number: attempt for attempt in before.attempts} if before is not None else {}
-        for effect in effects:
-            if isinstance(effect, s.Keep):
-                attempt = counts[effect.attempt]
-                log = attempt.to_receiver if effect.by_sender else attempt.to_sender
-                self.puts += (log_field(effect.attempt, effect.by_sender, log.count), effect.body)
-            elif isinstance(effect, s.Drop) and effect.attempt in counts:
-                self.removes += log_fields(counts[effect.attempt])
-            elif isinstance(effect, s.Replay):
-                attempt = counts[effect.attempt]
-                log = attempt.to_receiver if effect.by_sender else attempt.to_sender
-                fields = (log_field(effect.attempt, effect.by_sender, n) for n in range(effect.start, log.count))
-                self.gets += fields
-
-    def news(self, instance: str, bodies: Sequence[bytes] = ()) -> list[Told | Closed]:
-        """Return what is said to the sockets of an instance; ``bodies`` are what was read of the logs."""
-        news: list[Told | Closed] = []
-        for effect in self._effects:
-            if isinstance(effect, s.Tell) and instance_of(effect.socket) == instance:
-                news.append(Told(effect.socket, effect.message))
-            elif isinstance(effect, s.Close) and instance_of(effect.socket) == instance:
-                news.append(Closed(effect.socket, effect.code))
-            elif isinstance(effect, s.Replay) and bodies:
-                messages = (wire.Message(effect.attempt, n, body) for n, body in enumerate(bodies, effect.start))
-                news += (Told(effect.socket, message) for message in messages)
-        return news
 
 
 def _known(rendezvous_id: str, version: bytes | None, state: bytes | None) -> Known | None:

@@ -22,7 +22,7 @@ from yarl import URL
 
 from p2pal.errors import UsageError, first_error
 from p2pal.server.logs import log, log_failure
-from p2pal.server.redis_scripts import BEAT, Script
+from p2pal.server.redis.scripts import BEAT, Script
 from p2pal.server.state import Denied
 
 ALIVE: Final = 8.0

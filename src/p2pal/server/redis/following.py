@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from p2pal.server.state import Attempt, Transfer
+from p2pal.server.state import Transfer
 from p2pal.wire import rendezvous as wire
 
 PATIENCE: Final = 1.0
@@ -63,16 +63,16 @@ class Following:
     Attributes:
         sockets: The sockets that this instance holds in it, and whose they are.
         current: The last step in order; None before the first, and after something was missed.
-        slot_until: Until when its slot is known to be held, in the store's seconds.
+        held_until: Until when its slot is known to be held, in the store's seconds.
         renew_at: When Redis has to be told that the transfer lives on; None if its end is known.
     """
 
-    __slots__ = ("_early", "_since", "current", "renew_at", "slot_until", "sockets")
+    __slots__ = ("_early", "_since", "current", "held_until", "renew_at", "sockets")
 
     def __init__(self) -> None:
         self.sockets: dict[str, int] = {}
         self.current: Known | None = None
-        self.slot_until = 0.0
+        self.held_until = 0.0
         self.renew_at: float | None = None
         self._early: dict[int, Update] = {}
         self._since: float | None = None
@@ -133,15 +133,3 @@ def sockets_of(transfer: Transfer) -> list[tuple[int, str]]:
 def instance_of(socket: str) -> str:
     """Return the instance that holds a socket."""
     return socket.partition(".")[0]
-
-
-def log_fields(attempt: Attempt) -> list[str]:
-    """Return the names under which the messages of both logs of an attempt are stored."""
-    return [log_field(attempt.number, True, index) for index in range(attempt.to_receiver.count)] + [
-        log_field(attempt.number, False, index) for index in range(attempt.to_sender.count)
-    ]
-
-
-def log_field(attempt: int, by_sender: bool, index: int) -> str:
-    """Return the name under which a message is stored."""
-    return f"{attempt}{'s' if by_sender else 'r'}{index}"
