@@ -100,8 +100,8 @@ async def test_openmetrics_for_who_accepts_it() -> None:
 @on_loop
 async def test_the_metrics_that_the_page_for_operators_names_are_there() -> None:
     page = (Path(__file__).parents[3] / "docs/self-hosting.md").read_text(encoding="utf-8")
-    _, _, section = page.partition("## Metrics and alerts")
-    named = {name.removesuffix("_bucket") for name in re.findall(r"\bp2pal_[a-z_]+\b", section.partition("\n## ")[0])}
+    lines = [line for line in page.splitlines() if line.startswith("| `p2pal_") or "expr: " in line]
+    named = {name.removesuffix("_bucket") for name in re.findall(r"\bp2pal_[a-z_]+\b", "\n".join(lines))}
     assert "p2pal_transfers" in named
     async with serving() as kit:
         await kit.hello("0" * 32)
