@@ -109,9 +109,8 @@ class Operations:
     async def metrics(self, request: web.Request) -> web.Response:
         """``GET /metrics``: for Prometheus."""
         if self._exposition is None:
-            from p2pal.server.exposition import Exposition
-
-            self._exposition = Exposition(self._counts, self._store, self._hub)
+            exposition = await asyncio.to_thread(_load_exposition)  # the sockets do not wait for the disk
+            self._exposition = exposition(self._counts, self._store, self._hub)
         body, content_type = self._exposition.render(request.headers.get(hdrs.ACCEPT, ""))
         return web.Response(body=body, headers={**HEADERS, hdrs.CONTENT_TYPE: content_type})
 
@@ -180,6 +179,12 @@ class Operations:
             self._counts.denials[code] += 1
             fields["code"] = code
         (log_detail if route in _PROBES else log)("request", **fields, duration_ms=round(seconds * 1000, 1))
+
+
+def _load_exposition() -> type[Exposition]:
+    from p2pal.server.exposition import Exposition
+
+    return Exposition
 
 
 def _route(request: web.Request) -> str:
