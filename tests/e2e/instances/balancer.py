@@ -27,6 +27,8 @@ class Balancer:
         self._first = first
         self._out: set[int] = set()
         self._turn = 0
+        self._going = asyncio.Event()
+        self._going.set()
         self._pairs: dict[tuple[asyncio.StreamWriter, asyncio.StreamWriter], int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
@@ -67,6 +69,14 @@ class Balancer:
         """Cut all connections."""
         self._call(lambda: self._abort(list(self._pairs)))
 
+    def hold(self) -> None:
+        """Let nothing through for now, either way; connections stay open and are taken."""
+        self._call(self._going.clear)
+
+    def let_go(self) -> None:
+        """Let through what was held, and all that comes."""
+        self._call(self._going.set)
+
     def connections(self) -> dict[int, int]:
         """Return how many connections each instance has."""
         counts = self._call(lambda: list(self._pairs.values()))
@@ -95,6 +105,7 @@ class Balancer:
 
     async def _stop(self) -> None:
         self._server.close()
+        self._going.set()
         self._abort(list(self._pairs))
         if self._tasks:
             await asyncio.wait(self._tasks)
@@ -112,7 +123,7 @@ class Balancer:
         index, far_reader, far_writer = found
         self._pairs[writer, far_writer] = index
         try:
-            await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
+            await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
         finally:
             del self._pairs[writer, far_writer]
 
@@ -126,12 +137,12 @@ class Balancer:
                     return index, *await asyncio.open_connection("127.0.0.1", self._ports[index])
         return None
 
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(ConnectionError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    if reader.exception() is not None:
-        writer.transport.abort()
-    writer.close()
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(65536):
+                await self._going.wait()
+                writer.write(data)
+                await writer.drain()
+        if reader.exception() is not None:
+            writer.transport.abort()
+        writer.close()
