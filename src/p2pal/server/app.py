@@ -62,7 +62,7 @@ def create_app(config: ServerConfig, store: Store | None = None) -> web.Applicat
     operations = Operations(store, hub, metrics, config)
     app = web.Application(
         client_max_size=config.max_request,
-        middlewares=[operations.observer(), guard(config), errors, operations.guard()],
+        middlewares=[operations.observer(), guard(config), errors],
     )
     app[OPERATIONS] = operations
     app.add_routes(Api(measured, hub, config).routes())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
@@ -76,7 +75,7 @@ class Socket:
         self._ws = web.WebSocketResponse(
             heartbeat=config.heartbeat, compress=False, max_msg_size=wire.MAX_FRAME, timeout=_CLOSE_TIMEOUT
         )
-        self._queue: deque[wire.ServerMessage | CloseCode] = deque()
+        self._queue: list[wire.ServerMessage | CloseCode] = []  # empty it has a tenth of a deque's size
         self._queued = 0
         self._writer: asyncio.Task[None] | None = None
         self._view = View()
@@ -283,7 +282,7 @@ class Socket:
     async def _write(self) -> None:
         try:
             while self._queue:
-                item = self._queue.popleft()
+                item = self._queue.pop(0)
                 if isinstance(item, CloseCode):
                     await self._ws.close(code=item)
                     return
