@@ -41,9 +41,9 @@ class Bench(ABC):
         """Return the id of a socket of this instance."""
         return f"{self.store.instance}.{name}"
 
-    async def until(self, condition: Callable[[], bool]) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
         """Wait for something that follows from what the store says."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(seconds):
             while not condition():
                 self._news.clear()
                 await self._news.wait()
