@@ -34,6 +34,8 @@ class Balancer:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self.url = ""
+        self.passed = 0
+        """Bytes that went from clients to instances."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -123,7 +125,7 @@ class Balancer:
         index, far_reader, far_writer = found
         self._pairs[writer, far_writer] = index
         try:
-            await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
+            await asyncio.gather(self._pump(reader, far_writer, 1), self._pump(far_reader, writer, 0))
         finally:
             del self._pairs[writer, far_writer]
 
@@ -137,12 +139,13 @@ class Balancer:
                     return index, *await asyncio.open_connection("127.0.0.1", self._ports[index])
         return None
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, counts: int) -> None:
         with suppress(ConnectionError):
             while data := await reader.read(65536):
                 await self._going.wait()
                 writer.write(data)
                 await writer.drain()
+                self.passed += counts * len(data)
         if reader.exception() is not None:
             writer.transport.abort()
         writer.close()

@@ -281,6 +281,10 @@ class Client:
     async def hears(self, event: e.MailboxEvent, seconds: float = PATIENCE) -> None:
         await self.until(lambda: event in self.told, seconds)
 
+    async def gets(self, count: int, seconds: float = PATIENCE) -> None:
+        """Wait until so many messages have arrived."""
+        await self.until(lambda: len(self.got) >= count, seconds)
+
     @property
     def active(self) -> bool:
         """It was told that the attempt is accepted."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from typing import Any
 
 import pytest
+from tests.e2e.instances.balancer import Balancer
 from tests.e2e.instances.conftest import Start
 from tests.e2e.instances.kit import GONE_WITHIN, Hopper, Talk, visiting
+from tests.e2e.kit import until
 from tests.redis_kit import RedisServer
 from tests.unit.server.kit import Visitor, on_loop
 
@@ -145,6 +148,33 @@ def test_a_newer_socket_replaces_one_on_another_instance(redis: RedisServer, sta
             joined = await visitors[0].join(created.slot)
             receiver = await visitors[0].hello(joined.token)
             assert (await second.expect(wire.Served)).attempt == 1  # the end of the first one was no end of this one
+            await receiver.expect(wire.Peer)
+
+    run()
+
+
+def test_a_hello_that_comes_late_replaces_nothing(redis: RedisServer, start: Start) -> None:
+    """A client gives up on an instance that does not answer, and goes to another; then the first one wakes up."""
+
+    @on_loop
+    async def run() -> None:
+        instances = start(redis, 2)
+        async with visiting(instances) as visitors:
+            created = await visitors[0].create()
+            with Balancer(instances.ports[:1]) as way:
+                late = await Visitor(way.url, visitors[0].session).socket()
+                instances[0].signal(signal.SIGSTOP)
+                before = way.passed
+                await late.send(wire.Hello(created.token))
+                await asyncio.to_thread(until, lambda: way.passed > before, "the hello on its way")
+                way.cut()
+            sender = await visitors[1].hello(created.token)
+            await sender.expect(wire.Welcome)
+            instances[0].signal(signal.SIGCONT)
+            await asyncio.to_thread(instances[0].says, "event=socket-closed")
+            joined = await visitors[0].join(created.slot)
+            receiver = await visitors[0].hello(joined.token)
+            assert (await sender.expect(wire.Served)).attempt == 1
             await receiver.expect(wire.Peer)
 
     run()

@@ -99,7 +99,7 @@ def test_ten_seconds_without_redis(
                 await sitting.until(lambda: bool(sitting.told))
                 sender.mailbox.append(1, b"before")
                 receiver.mailbox.append(1, b"before")
-                await sender.until(lambda: bool(sender.got))
+                await sender.gets(1)
 
                 async with outage(kind(lasting_redis)):
                     for n in range(10):
@@ -116,7 +116,7 @@ def test_ten_seconds_without_redis(
                 receiver.mailbox.append(1, b"after")
                 everything = [b"before", *(b"during %d" % n for n in range(10)), b"after"]
                 for client in (sender, receiver):
-                    await client.until(lambda client=client: len(client.got) >= len(everything))  # type: ignore[misc]
+                    await client.gets(len(everything))
                     assert client.got == everything
                     await client.until(lambda client=client: client.active)  # type: ignore[misc]
                     assert e.Released not in said(client)

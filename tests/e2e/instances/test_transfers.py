@@ -161,6 +161,20 @@ def restart_in_the_middle(redis: RedisServer, exchange: Exchange) -> None:
     assert "reconnecting" not in exchange.sent.kinds + exchange.received.kinds
 
 
+def test_redis_forgets_everything_between_the_join_and_the_link(
+    redis: RedisServer, start: Start, tmp_path: Path, stack: ExitStack
+) -> None:
+    """Nothing can bring them together: both end, and say so."""
+    exchange = Exchange(start(redis, 2), tmp_path, stack)
+    exchange.joined()
+    redis.kill()
+    redis.start()
+    exchange.doors[0].let_go()
+    for side in (exchange.sent, exchange.received):
+        assert side.wait() not in (0, -signal.SIGKILL), side.said
+        assert side.event("error")["message"]
+
+
 @pytest.mark.parametrize("away", [RedisServer.freeze, RedisServer.kill])
 def test_redis_is_away_between_the_join_and_the_link(
     lasting_redis: RedisServer,
