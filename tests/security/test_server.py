@@ -231,7 +231,7 @@ async def test_a_client_that_does_not_read_is_cut_and_loses_nothing() -> None:
 
 
 async def _deaf_socket(kit: Kit, token: str) -> socket.socket:
-    """A WebSocket client with tiny buffers that says hello and never reads."""
+    """A WebSocket client with tiny buffers that says hello, and reads nothing but the answer to its request."""
     loop = asyncio.get_running_loop()
     deaf = socket.socket()
     deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -242,6 +242,9 @@ async def _deaf_socket(kit: Kit, token: str) -> socket.socket:
         b"GET /api/ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
     )
+    answer = b""
+    while not answer.endswith(b"\r\n\r\n"):
+        answer += await loop.sock_recv(deaf, 1)
     hello = wire.encoder.encode(wire.Hello(token))
     assert len(hello) < 126
     await loop.sock_sendall(deaf, bytes((0x81, 0x80 | len(hello), 0, 0, 0, 0)) + hello)

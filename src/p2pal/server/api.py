@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from typing import Final, TypeVar
 
 import msgspec
 from aiohttp import hdrs, web
 
 from p2pal.server.config import ServerConfig
+from p2pal.server.connection import shake_hands
 from p2pal.server.gate import Gate
 from p2pal.server.hub import Hub
 from p2pal.server.ice import IceServers
-from p2pal.server.logs import log, log_failure, place_of, short
+from p2pal.server.logs import REQUEST_ID, log, log_failure, place_of, request_id, short
 from p2pal.server.socket import Socket
 from p2pal.server.state import SENDER, Delete, Denied, Transfer
 from p2pal.server.store import Store
@@ -96,15 +98,16 @@ class Api:
 
     async def websocket(self, request: web.Request) -> web.StreamResponse:
         """``GET /api/ws``: the mailbox."""
-        if not web.WebSocketResponse().can_prepare(request):
+        answer = shake_hands(request, {REQUEST_ID: request_id.get()})
+        if answer is None:
             return _error(400, "websocket-expected", "this address speaks WebSocket only")
-        with self._gate.socket(request):
-            socket = Socket(self._hub.new_id(), request, self._store, self._ice, self._config, self._hub.metrics)
-            self._hub.add(socket)
-            try:
-                return await socket.serve()
-            finally:
-                self._hub.remove(socket)
+        with ExitStack() as counted:
+            counted.enter_context(self._gate.socket(request))
+            hub = self._hub
+            socket = Socket(hub.new_id(), self._store, self._ice, self._config, hub.metrics, hub.remove)
+            socket.take_over(request, answer)
+            hub.add(socket, counted.pop_all().close)
+        return web.Response(status=101)  # sent already, and aiohttp has nobody to send it to
 
     async def health(self, _request: web.Request) -> web.Response:
         """``GET /healthz``: this process answers."""

@@ -69,21 +69,20 @@ def create_app(config: ServerConfig, store: Store | None = None) -> web.Applicat
     app.add_routes(operations.routes())
 
     async def keep_time(_app: web.Application) -> AsyncIterator[None]:
-        task = asyncio.create_task(_run_for_ever(store))
+        tasks = [asyncio.create_task(_run_for_ever(store)), asyncio.create_task(hub.watch(config.heartbeat))]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STORE_PATIENCE):
                 await store.available()
         yield
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
     async def close_sockets(_app: web.Application) -> None:
         await hub.stop(config.drain)
 
     app.cleanup_ctx.append(keep_time)
     app.on_shutdown.append(close_sockets)
-    app.on_response_prepare.append(operations.name_socket)
     return app
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
@@ -17,6 +18,12 @@ from p2pal.wire.rendezvous import CloseCode, Message
 _AT_ONCE: Final = 100
 """Sockets that may always be closed at once when the server stops."""
 
+_LAST_WORDS: Final = 1.0
+"""Seconds that the store has to hear of sockets that were cut."""
+
+_LOOKS: Final = 4
+"""How often in one heartbeat the sockets are looked at."""
+
 _WAVES: Final = 20
 """More of them are closed in at most so many parts, because their clients turn to other instances."""
 
@@ -24,14 +31,14 @@ _WAVES: Final = 20
 class Hub:
     """Finds sockets by id; effects for those that another instance holds are ignored."""
 
-    __slots__ = ("_count", "_fewer", "_instance", "_since", "_sockets", "_stopping", "metrics")
+    __slots__ = ("_count", "_fewer", "_instance", "_opened", "_sockets", "_stopping", "metrics")
 
     def __init__(self, instance: str, metrics: Metrics) -> None:
         self._instance = instance
         self.metrics = metrics
         self._count = 0
         self._sockets: dict[str, Socket] = {}
-        self._since: dict[str, float] = {}
+        self._opened: dict[str, tuple[float, Callable[[], None]]] = {}
         self._stopping = False
         self._fewer = asyncio.Event()
 
@@ -43,10 +50,10 @@ class Hub:
         self._count += 1
         return f"{self._instance}.{self._count}"
 
-    def add(self, socket: Socket) -> None:
-        """Hold a socket until :meth:`remove`; while the server stops it is told to go at once."""
+    def add(self, socket: Socket, release: Callable[[], None]) -> None:
+        """Hold a socket until :meth:`remove`, which calls ``release``; while the server stops it is told to go."""
         self._sockets[socket.id] = socket
-        self._since[socket.id] = monotonic()
+        self._opened[socket.id] = (monotonic(), release)
         self.metrics.sockets_opened += 1
         log("socket-opened", socket=socket.id)
         if self._stopping:
@@ -55,7 +62,9 @@ class Hub:
     def remove(self, socket: Socket) -> None:
         """Let go of a socket."""
         if self._sockets.pop(socket.id, None) is not None:
-            seconds = monotonic() - self._since.pop(socket.id)
+            opened, release = self._opened.pop(socket.id)
+            release()
+            seconds = monotonic() - opened
             self.metrics.closed(socket.close_code)
             log("socket-closed", socket=socket.id, code=socket.close_code, seconds=round(seconds, 1))
         self._fewer.set()
@@ -84,6 +93,21 @@ class Hub:
         else:
             socket.close(effect.code)
 
+    async def watch(self, heartbeat: float) -> None:
+        """Look, until cancelled, for clients that are silent for ``heartbeat`` seconds; see ``Connection.look``."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(heartbeat / _LOOKS)
+            for socket in list(self._sockets.values()):
+                socket.connection.look(loop.time(), heartbeat)
+
+    async def _wait_for_none(self, patience: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                while self._sockets:
+                    self._fewer.clear()
+                    await self._fewer.wait()
+
     async def stop(self, patience: float) -> None:
         """Close all sockets with 1001, many of them one part after the other over half of ``patience`` (seconds).
 
@@ -99,10 +123,9 @@ class Hub:
                         socket.close(CloseCode.GOING_AWAY)
                     if begin + size < len(sockets):
                         await asyncio.sleep(patience / 2 / _WAVES)
-                while self._sockets:
-                    self._fewer.clear()
-                    await self._fewer.wait()
+                await self._wait_for_none(patience)
         if self._sockets:
             log("sockets-cut", count=len(self._sockets))
-        for socket in self._sockets.values():
+        for socket in list(self._sockets.values()):
             socket.abort()
+        await self._wait_for_none(_LAST_WORDS)

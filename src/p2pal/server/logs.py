@@ -20,6 +20,8 @@ LOGGER: Final = logging.getLogger("p2pal.server")
 Field = str | int | float
 
 
+REQUEST_ID: Final = "X-Request-ID"
+
 request_id: Final[ContextVar[str]] = ContextVar("request_id", default="")
 """The request that is being answered; empty for what the server does by itself."""
 

@@ -15,7 +15,7 @@ from aiohttp.typedefs import Handler, Middleware
 from p2pal.server.api import HEADERS, refusal
 from p2pal.server.config import ServerConfig
 from p2pal.server.hub import Hub
-from p2pal.server.logs import choose_request_id, log, log_detail, request_id
+from p2pal.server.logs import REQUEST_ID, choose_request_id, log, log_detail, request_id
 from p2pal.server.metrics import OTHER, Metrics
 from p2pal.server.state import Denied
 from p2pal.server.store import Store
@@ -27,12 +27,11 @@ if TYPE_CHECKING:
 READY_TIMEOUT: Final = 2.0
 """Seconds in which the store must give a sign of life for ``/readyz``."""
 
-REQUEST_ID: Final = "X-Request-ID"
-
 _PROBES: Final = frozenset(("/healthz", "/readyz", "/metrics"))  # asked every few seconds, and not by users
 _BEGINNINGS: Final = frozenset(("/api/transfer", "/api/join", "/api/meet", "/api/ws"))
 _METHODS: Final = hdrs.METH_ALL
 _NO_ROUTE: Final = "none"
+_SWITCHING: Final = 101
 _GONE: Final = 499  # never sent: the client went away before there was an answer
 _errors: Final = msgspec.json.Decoder(wire.ErrorBody)
 
@@ -125,8 +124,7 @@ class Operations:
     def observer(self) -> Middleware:
         """Return the outermost middleware: it names, counts and logs requests, and lets nothing begin at the end.
 
-        One for all this, because each middleware costs every open WebSocket some hundred bytes. Their ends are counted
-        and logged by the :class:`~p2pal.server.hub.Hub`.
+        WebSockets are counted and logged by the :class:`~p2pal.server.hub.Hub`.
         """
 
         @web.middleware
@@ -143,10 +141,9 @@ class Operations:
                 else:
                     response = await handler(request)
                 status = response.status
-                if not response.prepared:
-                    response.headers[REQUEST_ID] = name
-                    if self._phase is not Phase.RUNNING:
-                        response.force_close()
+                response.headers[REQUEST_ID] = name
+                if self._phase is not Phase.RUNNING:
+                    response.force_close()
                 return response
             except (ConnectionError, asyncio.CancelledError):
                 status = _GONE
@@ -154,16 +151,11 @@ class Operations:
             finally:
                 self._active -= 1
                 self._fewer.set()
-                if not isinstance(response, web.WebSocketResponse):
+                if status != _SWITCHING:
                     self._record(request, response, status, perf_counter() - started)
                 request_id.reset(token)
 
         return observe
-
-    async def name_socket(self, _request: web.Request, response: web.StreamResponse) -> None:
-        """Tell the client of a WebSocket the request's id, in the one moment when that is possible."""
-        if isinstance(response, web.WebSocketResponse):
-            response.headers[REQUEST_ID] = request_id.get()
 
     def _record(self, request: web.Request, response: web.StreamResponse | None, status: int, seconds: float) -> None:
         route = _route(request)

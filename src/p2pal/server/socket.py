@@ -1,19 +1,22 @@
-"""One WebSocket: a bounded queue outwards, commands inwards. The rules decide everything."""
+"""One client's mailbox over one WebSocket: commands inwards, one after the other. The rules decide everything."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import Context, copy_context
+from typing import Any, Final, TypeVar
 
 import msgspec
-from aiohttp import WSMessage, WSMsgType, web
+from aiohttp import web
 
 from p2pal.server import state as s
 from p2pal.server.config import ServerConfig
+from p2pal.server.connection import Connection
 from p2pal.server.ice import IceServers
 from p2pal.server.limits import spend
+from p2pal.server.logs import log_failure, place_of
 from p2pal.server.metrics import Metrics
 from p2pal.server.state import SENDER, Denied
 from p2pal.server.store import Store
@@ -21,78 +24,101 @@ from p2pal.server.view import View
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import CloseCode
 
-_MAX_QUEUED: Final = 2 * wire.MAX_MESSAGES
-_MAX_QUEUED_BYTES: Final = 2 * wire.MAX_LOG
+_MAX_BACKLOG: Final = 4 * wire.MAX_LOG
+"""Bytes that a client may leave unread: both its logs as base64, and then some."""
+
+_MAX_INBOX: Final = 16
+"""Messages that wait to be carried out before no more are read."""
+
 _FATAL: Final = {"unauthorised": CloseCode.UNAUTHORISED, "unknown": CloseCode.UNAUTHORISED}
-_CLOSE_TIMEOUT: Final = 2.0
-_GLANCE: Final = 1.0  # seconds after which one that waits is looked at: it may be gone
-_LOST: Final = 1006  # never sent: RFC 6455, section 7.1.5
+_GLANCE: Final = 1.0
+"""Seconds after which a held-back socket looks again whether its client is still there."""
+
 _T = TypeVar("_T")
 
 
 class Socket:
-    """One client's WebSocket.
+    """What is said over one client's connection.
 
-    Whoever has something for it calls :meth:`tell` or :meth:`close`, which never block; a task writes while there is
-    something to write and ends then, so that an idle socket costs no task of its own beyond its reader.
+    Whoever has something for it calls :meth:`tell` or :meth:`close`, which never block. A task carries out what the
+    client sends while there is something, and ends then, so that an idle socket costs no task.
+
+    Args:
+        name: Its id, unlike any other of all instances.
+        store: The transfers.
+        ice: The STUN and TURN servers to give out.
+        config: How the server runs.
+        metrics: What is counted.
+        ended: Called once, when the connection is gone.
     """
 
     __slots__ = (
         "_again",
         "_attached",
         "_closing",
-        "_code",
         "_config",
+        "_context",
+        "_ended",
+        "_gone",
         "_ice",
+        "_inbox",
         "_metrics",
         "_missed",
-        "_queue",
-        "_queued",
-        "_request",
+        "_patience",
         "_store",
         "_view",
         "_whole_at",
-        "_writer",
-        "_ws",
+        "_whose",
+        "_worker",
+        "connection",
         "id",
     )
 
     def __init__(
         self,
         name: str,
-        request: web.Request,
         store: Store,
         ice: IceServers,
         config: ServerConfig,
         metrics: Metrics,
+        ended: Callable[[Socket], None],
     ) -> None:
         self.id = name
-        self._request = request
+        self.connection = Connection(self, config.send_timeout)
         self._store = store
         self._ice = ice
         self._config = config
         self._metrics = metrics
-        self._ws = web.WebSocketResponse(
-            heartbeat=config.heartbeat, compress=False, max_msg_size=wire.MAX_FRAME, timeout=_CLOSE_TIMEOUT
-        )
-        self._queue: list[wire.ServerMessage | CloseCode] = []  # empty it has a tenth of a deque's size
-        self._queued = 0
-        self._writer: asyncio.Task[None] | None = None
+        self._ended = ended
+        self._context: Context = copy_context()  # what is done later is logged under the request that began it
+        self._inbox: list[bytes] = []  # empty it has a tenth of a deque's size
+        self._worker: asyncio.Task[None] | None = None
         self._view = View()
-        self._attached: tuple[str, int] | None = None
+        self._whose: tuple[str, int] | None = None  # the transfer, and who
+        self._attached = False
         self._again: asyncio.Task[None] | None = None
         self._missed = False
-        self._closing = False
+        self._closing = self._gone = False
         self._whole_at = 0.0
-        self._code: CloseCode | None = None
+        self._patience: asyncio.TimerHandle | None = None
 
     @property
     def close_code(self) -> int:
         """Why it is over: the server's code if it closed first, else the client's, or 1006 if it just was gone."""
-        return self._code or self._ws.close_code or _LOST
+        return self.connection.code
+
+    def take_over(self, request: web.Request, answer: bytes) -> None:
+        """Begin, over the connection of a request; the client's first message has to come in time.
+
+        Raises:
+            ConnectionError: If it is gone already.
+        """
+        self.connection.take_over(request, answer)
+        loop, patience = asyncio.get_running_loop(), self._config.hello_timeout
+        self._patience = loop.call_later(patience, self.close, CloseCode.HELLO_TIMEOUT)
 
     def tell(self, message: wire.ServerMessage) -> None:
-        """Queue a message. A client that lets too much pile up is cut off: it comes back with its cursors."""
+        """Send a message. A client that lets too much pile up is cut off: it comes back with its cursors."""
         if self._closing:
             return
         in_step = not self._view.lost
@@ -100,28 +126,25 @@ class Socket:
             if in_step and self._view.lost:
                 self.attach_again()
             return
-        if isinstance(message, wire.Message):
-            self._queued += len(message.body)
-        self._queue.append(message)
-        if len(self._queue) > _MAX_QUEUED or self._queued > _MAX_QUEUED_BYTES:
-            self._queue.clear()
-            self._queued = 0
+        self.connection.send(wire.encoder.encode(message))
+        if self.connection.backlog > _MAX_BACKLOG:
             self.close(CloseCode.TOO_SLOW)
-        self._wake()
 
     def close(self, code: CloseCode) -> None:
-        """Close once everything queued is written."""
+        """Close once everything that was told is sent."""
         if not self._closing:
             self._closing = True
-            self._code = code
-            self._queue.append(code)
-            self._wake()
+            self.connection.close(code)
+
+    def abort(self) -> None:
+        """Cut the connection without ceremony."""
+        self.connection.abort()
 
     def attach_again(self) -> None:
         """Have this socket told where everything stands: it may have missed something."""
         self._view.lost = self._missed = True
-        if self._attached is not None and self._again is None and not self._closing:
-            self._again = asyncio.create_task(self._attach_again(*self._attached))
+        if self._attached and self._whose is not None and self._again is None and not self._closing:
+            self._again = self._begin(self._attach_again(*self._whose))
 
     async def _attach_again(self, rendezvous_id: str, who: int) -> None:
         try:
@@ -134,62 +157,105 @@ class Socket:
         finally:
             self._again = None
 
-    def abort(self) -> None:
-        """Cut the connection without ceremony."""
-        transport = self._request.transport
-        if transport is not None:
-            transport.abort()
+    # What the connection tells.
 
-    async def serve(self) -> web.WebSocketResponse:
-        """Speak with the client until the socket is over."""
-        await self._ws.prepare(self._request)
+    def text_received(self, text: bytes) -> bool:
+        """Put a message behind the others; return whether more may be read."""
+        if self._closing:
+            return True  # the client's close is among what follows
+        self._inbox.append(text)
+        if self._worker is None:
+            self._worker = self._begin(self._work())
+        return len(self._inbox) < _MAX_INBOX
+
+    def binary_received(self) -> None:
+        """Refuse it."""
+        self._refuse("text expected")
+
+    def connection_ended(self) -> None:
+        """Let go of the transfer, after what is being carried out."""
+        self._closing = self._gone = True
+        self._inbox.clear()
+        self._stop_waiting()
+        if self._worker is None:
+            self._leave()
+
+    # Commands.
+
+    async def _work(self) -> None:
         try:
-            async with asyncio.timeout(self._config.hello_timeout):
-                hello = self._decode(await self._ws.receive())
-        except TimeoutError:
-            self.close(CloseCode.HELLO_TIMEOUT)
-            return await self._finish()
-        if isinstance(hello, wire.Hello):
-            await self._speak(hello)
-        elif hello is not None:
-            self._refuse("hello expected")
-        return await self._finish()
+            while self._inbox and not self._closing:
+                text = self._inbox.pop(0)
+                if await self._pace():
+                    await self._carry_out(text)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client and the log learn no details
+            log_failure("internal-error", kind=type(error).__name__, where=place_of(error))
+            self.close(CloseCode.TRY_AGAIN)
+        finally:
+            self._worker = None
+            if self._gone:
+                self._leave()
+            else:
+                self.connection.release()
 
-    async def _speak(self, hello: wire.Hello) -> None:
+    def _leave(self) -> None:
+        if self._whose is not None:
+            self._worker = self._begin(self._detach(*self._whose))
+        else:
+            self._context.run(self._ended, self)
+
+    async def _detach(self, rendezvous_id: str, who: int) -> None:
+        try:
+            if self._again is not None:
+                await asyncio.wait((self._again,))
+            with contextlib.suppress(Denied):  # the transfer may be forgotten meanwhile
+                await self._store.execute(rendezvous_id, s.Detach(who, self.id))
+        finally:
+            self._ended(self)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return asyncio.get_running_loop().create_task(work, context=self._context)
+
+    async def _carry_out(self, text: bytes) -> None:
+        try:
+            message = wire.client_decoder.decode(text)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            self._refuse("malformed message")
+            return
+        if self._whose is not None:
+            await self._handle(*self._whose, message)
+        elif isinstance(message, wire.Hello):
+            self._stop_waiting()
+            await self._greet(message)
+        else:
+            self._refuse("hello expected")
+
+    async def _greet(self, hello: wire.Hello) -> None:
         try:
             transfer, who = await self._patiently(lambda: self._store.authorise(hello.token))
         except Denied as denied:
             self.close(_FATAL.get(denied.code, CloseCode.TRY_AGAIN))
             return
-        try:
-            await self._attach(transfer.id, who, hello.cursors)
-            while not self._closing:
-                message = self._decode(await self._ws.receive())
-                if message is None or not await self._pace():
-                    return
-                await self._handle(transfer.id, who, message)
-        finally:
-            if self._again is not None:
-                await asyncio.wait((self._again,))
-            with contextlib.suppress(Denied):  # the transfer may be forgotten meanwhile
-                await self._store.execute(transfer.id, s.Detach(who, self.id))
+        await self._attach(transfer.id, who, hello.cursors)
 
     async def _pace(self) -> bool:
         """Wait while the client is faster than it may be, reading nothing more; return whether it is still there."""
         rate = self._config.addresses.messages
-        if rate is None:
+        if rate is None or self._whose is None:
             return True
         now = asyncio.get_running_loop().time
         while True:
             self._whole_at, wait = spend(self._whole_at, now(), rate)
             if not wait:
                 return True
-            if self._closing or self._request.transport is None:
+            if self._closing:
                 return False  # what it sent is not acknowledged: it will say so again
+            self.connection.hold()
             await asyncio.sleep(min(wait, _GLANCE))
 
     async def _attach(self, rendezvous_id: str, who: int, cursors: dict[int, int]) -> None:
         """Take over as this token's socket; the store sends the log from the client's cursor on."""
+        self._whose = (rendezvous_id, who)
         self._view.begin(cursors if who == SENDER else {who: cursors.get(who, 0)})
         try:
             await self._patiently(lambda: self._store.execute(rendezvous_id, s.Attach(who, self.id, cursors)))
@@ -199,21 +265,26 @@ class Socket:
             else:
                 self.close(_FATAL.get(denied.code, CloseCode.TRY_AGAIN))
             return
-        self._attached = (rendezvous_id, who)  # not sooner: attaching again yields to any other socket of the token
+        self._attached = True  # not sooner: attaching again yields to any other socket of the token
         if self._missed:
             self.attach_again()
 
     async def _patiently(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
         """Do it, again if the store comes back within the time that an outage may take."""
         try:
+            return await attempt()
+        except Denied as denied:
+            if denied.code != "unavailable":
+                raise
+        try:
             async with asyncio.timeout(self._config.outage):
                 while True:
+                    await self._store.available()
                     try:
                         return await attempt()
                     except Denied as denied:
                         if denied.code != "unavailable":
                             raise
-                    await self._store.available()
         except TimeoutError:
             raise Denied("unavailable") from None
 
@@ -260,45 +331,11 @@ class Socket:
             return
         self.tell(wire.Ice(self._ice.for_peer(transfer, who)))
 
-    def _decode(self, received: WSMessage) -> wire.ClientMessage | None:
-        """Return the client's message, or None when the socket is over (:meth:`_refuse` included)."""
-        if received.type is WSMsgType.TEXT:
-            try:
-                return wire.client_decoder.decode(received.data)
-            except (msgspec.MsgspecError, RecursionError):
-                self._refuse("malformed message")
-        elif received.type is WSMsgType.BINARY:
-            self._refuse("text expected")
-        return None
+    def _stop_waiting(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
 
     def _refuse(self, why: str) -> None:
         self.tell(wire.Error("protocol", why))
         self.close(CloseCode.PROTOCOL)
-
-    def _wake(self) -> None:
-        if self._writer is None and self._ws.prepared:
-            self._writer = asyncio.create_task(self._write())
-
-    async def _write(self) -> None:
-        try:
-            while self._queue:
-                item = self._queue.pop(0)
-                if isinstance(item, CloseCode):
-                    await self._ws.close(code=item)
-                    return
-                if isinstance(item, wire.Message):
-                    self._queued -= len(item.body)
-                async with asyncio.timeout(self._config.send_timeout):
-                    await self._ws.send_str(wire.encoder.encode(item).decode())
-        except TimeoutError:
-            self.abort()
-        except ConnectionError:
-            self._queue.clear()  # the reader sees the end too
-        finally:
-            self._writer = None
-
-    async def _finish(self) -> web.WebSocketResponse:
-        self._closing = True
-        if self._writer is not None:
-            await asyncio.wait((self._writer,))
-        return self._ws

@@ -1,0 +1,280 @@
+"""One WebSocket connection (RFC 6455), made to cost little while nothing is said.
+
+aiohttp takes the request; once it is found good the connection is taken from aiohttp, with all that it holds for a
+request, and frames are read and made by the pure core of the ``websockets`` library. A connection that is silent then
+has no task, no request and no timer: the hub looks at all of them from time to time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+from aiohttp import web
+from websockets.datastructures import Headers
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+from websockets.protocol import OPEN
+from websockets.server import ServerProtocol
+
+from p2pal.wire.rendezvous import MAX_FRAME, CloseCode
+
+CLOSE_TIMEOUT: Final = 2.0
+"""Seconds that the client has to answer a close."""
+
+LOST: Final = 1006
+"""How RFC 6455 calls a connection that just was gone."""
+
+_PART: Final = 4096
+"""Bytes that are read at once: what was not read yet can wait as it is, so that small frames cannot fill memory."""
+
+_MAX_UNREAD: Final = 2 * MAX_FRAME
+"""Bytes that are taken in while reading is held. Up to here it is noticed when the client goes."""
+
+_HIGH_WATER: Final = 4096
+"""Bytes beyond the system's own buffers from which on it counts how fast the client reads."""
+
+_SWITCHING: Final = 101
+_silent: Final = logging.getLogger("p2pal.server.frames")
+_silent.disabled = True  # the library would log every frame, tokens and all
+_silent.setLevel(logging.CRITICAL)  # nor make the text for it
+
+
+class ConnectionOwner(Protocol):
+    """Who speaks over a connection."""
+
+    def text_received(self, text: bytes) -> bool:
+        """Take one message, in UTF-8 as far as is known; return whether more may come now."""
+
+    def binary_received(self) -> None:
+        """The client sent a message that is no text."""
+
+    def connection_ended(self) -> None:
+        """The connection is gone; nothing more comes."""
+
+
+class Connection(asyncio.Protocol):
+    """Frames to and from one client.
+
+    Args:
+        owner: Who speaks.
+        send_timeout: Seconds in which a client must take something of what it is sent, or it is cut off.
+    """
+
+    __slots__ = (
+        "_code",
+        "_fragments",
+        "_frames",
+        "_heard_at",
+        "_held",
+        "_loop",
+        "_owner",
+        "_paused",
+        "_pinged_at",
+        "_send_timeout",
+        "_timer",
+        "_transport",
+        "_unread",
+        "_written",
+    )
+
+    def __init__(self, owner: ConnectionOwner, send_timeout: float) -> None:
+        self._owner = owner
+        self._send_timeout = send_timeout
+        self._loop = asyncio.get_running_loop()
+        self._frames = ServerProtocol(state=OPEN, max_size=MAX_FRAME, logger=_silent)
+        self._fragments: list[bytes] = []
+        self._transport: asyncio.Transport | None = None
+        self._unread = b""
+        self._held = self._paused = False
+        self._written = 0
+        self._heard_at = self._loop.time()
+        self._pinged_at: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._code = 0
+
+    @property
+    def code(self) -> int:
+        """Why it is over: the server's close code if it closed first, else the client's, or 1006."""
+        received = self._frames.close_rcvd
+        return self._code or (received.code if received is not None else LOST)
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that the client has not taken."""
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+
+    def take_over(self, request: web.Request, answer: bytes) -> None:
+        """Take the request's connection from aiohttp, and send the client the answer of :func:`shake_hands`.
+
+        Raises:
+            ConnectionError: If it is gone already.
+        """
+        protocol, transport = request.protocol, request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError
+        transport.set_protocol(self)
+        protocol.transport = None  # otherwise aiohttp would close it
+        protocol.connection_lost(None)
+        self._transport = transport
+        transport.set_write_buffer_limits(_HIGH_WATER)
+        transport.resume_reading()
+        transport.write(answer)
+
+    # What the owner does.
+
+    def send(self, text: bytes) -> None:
+        """Send one message."""
+        if self._frames.state is OPEN:
+            self._frames.send_text(text)
+            self._flush()
+
+    def close(self, code: CloseCode) -> None:
+        """Close once everything sent before is out, and cut the connection if the client does not go on then."""
+        if self._frames.state is OPEN:
+            self._code = int(code)
+            self._frames.send_close(code)
+            self._flush()
+            self._watch(CLOSE_TIMEOUT)
+
+    def abort(self) -> None:
+        """Cut the connection without ceremony."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def hold(self) -> None:
+        """Make nothing of what comes until :meth:`release`."""
+        self._held = True
+
+    def release(self) -> None:
+        """Read on."""
+        if self._held:
+            self._held = False
+            self._read()
+            if self._paused and not self._held and self._transport is not None:
+                self._paused = False
+                self._transport.resume_reading()
+
+    def look(self, now: float, heartbeat: float) -> None:
+        """Ping a client that is silent for ``heartbeat`` seconds; cut it if it does not answer in half that time."""
+        if self._frames.state is not OPEN:
+            return
+        if self._paused:  # whether it is there shows no more, and it has long been saying too much
+            if now - self._heard_at >= 1.5 * heartbeat:
+                self.abort()
+        elif self._pinged_at is not None and self._heard_at < self._pinged_at:
+            if now - self._pinged_at >= heartbeat / 2:
+                self.abort()
+        elif now - self._heard_at >= heartbeat:
+            self._pinged_at = now
+            self._frames.send_ping(b"")
+            self._flush()
+
+    # What the transport tells.
+
+    def data_received(self, data: bytes) -> None:
+        """Read frames."""
+        self._heard_at = self._loop.time()
+        self._unread = self._unread + data if self._unread else data
+        if not self._held:
+            self._read()
+        elif len(self._unread) > _MAX_UNREAD and self._transport is not None and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def pause_writing(self) -> None:
+        """The client does not take what it is sent as fast as it comes."""
+        if self._frames.state is OPEN:
+            self._watch(self._send_timeout)
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        if self._frames.state is OPEN:
+            self._stop_watching()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why makes no difference
+        """The connection is gone."""
+        self._stop_watching()
+        self._transport = None
+        self._unread = b""
+        self._owner.connection_ended()
+
+    # Frames.
+
+    def _read(self) -> None:
+        unread, at = self._unread, 0
+        while at < len(unread) and not self._held:
+            self._frames.receive_data(unread[at : at + _PART])
+            at += _PART
+            for event in self._frames.events_received():
+                if isinstance(event, Frame):
+                    self._take(event)
+        self._unread = unread[at:]
+        self._flush()
+
+    def _take(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.BINARY:
+            self._owner.binary_received()
+        elif frame.opcode is Opcode.TEXT or frame.opcode is Opcode.CONT:
+            if self._fragments or not frame.fin:
+                self._fragments.append(bytes(frame.data))
+                if not frame.fin:
+                    return
+                text = b"".join(self._fragments)
+                self._fragments = []
+            else:
+                text = bytes(frame.data)
+            if not self._owner.text_received(text):
+                self.hold()
+
+    def _flush(self) -> None:
+        transport = self._transport
+        for data in self._frames.data_to_send():
+            if transport is None:
+                return
+            if data:
+                self._written += len(data)
+                transport.write(data)
+                continue
+            # The library's sign that nothing more is sent.
+            if self._frames.close_rcvd is not None:
+                transport.close()
+            elif transport.can_write_eof():
+                transport.write_eof()  # closed with something unread, the client would not see why
+            self._watch(CLOSE_TIMEOUT)
+
+    def _watch(self, seconds: float) -> None:
+        """Cut the connection if the client takes nothing for so long."""
+        self._stop_watching()
+        self._timer = self._loop.call_later(seconds, self._check, seconds, self._written - self.backlog)
+
+    def _check(self, seconds: float, taken: int) -> None:
+        if self._written - self.backlog == taken:
+            self.abort()
+        else:
+            self._watch(seconds)
+
+    def _stop_watching(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def shake_hands(request: web.Request, headers: Mapping[str, str]) -> bytes | None:
+    """Return the answer to a WebSocket's opening request, RFC 6455 section 4.2.2; None if it is no such request.
+
+    Args:
+        request: The request.
+        headers: Further headers of the answer.
+    """
+    asked = Headers()
+    for name, value in request.headers.items():
+        asked[name] = value
+    answer = ServerProtocol(logger=_silent).accept(Request(request.path, asked))
+    if answer.status_code != _SWITCHING:
+        return None
+    for name, value in headers.items():
+        answer.headers[name] = value
+    return answer.serialize()
