@@ -275,6 +275,8 @@ class Client:
         """Wait for something that the mailbox tells."""
         async with asyncio.timeout(seconds):
             while not condition():
+                if self.ended is not None:
+                    raise self.ended
                 self._changed.clear()
                 await self._changed.wait()
 
