@@ -177,7 +177,7 @@ _limit_options: Final = together(
         metavar="N",
         type=Number(1, 10_000_000),
         default=100_000,
-        help="Transfers at once [100000].",
+        help="Transfers at once in memory; Redis has its maxmemory [100000].",
     ),
     option(
         "--max-message",

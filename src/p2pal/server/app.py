@@ -41,7 +41,7 @@ def choose_store(config: ServerConfig) -> Store:
     if config.redis_url:
         from p2pal.server.redis import RedisStore  # loads the Redis client, which nobody else needs
 
-        return RedisStore(config.redis_url, config.limits, max_open=max_open, max_transfers=config.max_transfers)
+        return RedisStore(config.redis_url, config.limits, max_open=max_open)
     return MemoryStore(
         config.limits, max_transfers=config.max_transfers, max_bytes=config.max_mailbox_bytes, max_open=max_open
     )

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
-from p2pal.server.logs import log, short
+from p2pal.server.logs import log, log_detail, short
 from p2pal.server.metrics import Metrics
 from p2pal.server.socket import Socket
 from p2pal.server.state import Missed, Note, Tell
@@ -55,7 +55,7 @@ class Hub:
         self._sockets[socket.id] = socket
         self._opened[socket.id] = (monotonic(), release)
         self.metrics.sockets_opened += 1
-        log("socket-opened", socket=socket.id)
+        log_detail("socket-opened", socket=socket.id)
         if self._stopping:
             socket.close(CloseCode.GOING_AWAY)
 

@@ -1,23 +1,20 @@
 """The slots of transfers, and how many are open: keys beside a transfer's own, which all end by themselves.
 
-On a Redis Cluster they cannot change in one step with the transfer. So a place is taken before the transfer is written,
-at first for seconds; it is held for longer than the transfer can live before that is prolonged; and it is let go after
-the transfer is over. Whatever crashes in between leaves at most a place that ends later than it could.
+On a Redis Cluster they cannot change in one step with the transfer. So a place is taken before the transfer is written;
+it is held for longer than the transfer can live before that is prolonged; and it is let go after the transfer is over.
+Whatever crashes in between leaves at most a place that ends later than it could.
 """
 
 from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 from p2pal.server.redis.link import RedisLink
 from p2pal.server.redis.scripts import HOLD, OPEN
 from p2pal.server.state import Denied, Transfer
-
-RESERVED: Final = 10.0
-"""Seconds that a place is kept for a transfer that does not exist yet."""
 
 AFTERWARDS: Final = 5.0
 """Seconds that a slot is kept longer than its transfer is remembered."""
@@ -30,67 +27,64 @@ _ANY: Final = 2**53
 
 
 class Places:
-    """Slots, and counts of open transfers: of each owner, and of all.
+    """Slots, and counts of each owner's open transfers.
 
     Args:
         link: The way to Redis.
         prefix: What all names begin with.
         milliseconds: Turns a time of the store into one of Redis.
         max_open: Transfers of one owner that are not over; 0 for any number.
-        max_transfers: Transfers that are not over; 0 for any number.
     """
 
-    def __init__(
-        self, link: RedisLink, prefix: str, milliseconds: Callable[[float], int], *, max_open: int, max_transfers: int
-    ) -> None:
+    def __init__(self, link: RedisLink, prefix: str, milliseconds: Callable[[float], int], *, max_open: int) -> None:
         self._link = link
         self._prefix = prefix
         self._ms = milliseconds
         self._max_open = max_open
-        self._max_transfers = max_transfers
 
     async def find(self, slot: int) -> str | None:
         """Return the id of the transfer that has a slot."""
         holder = await self._link.call("GET", self._slot(slot))
         return None if holder is None else holder.decode()
 
-    async def reserve(self, rendezvous_id: str, now: float) -> int:
-        """Return a slot that nobody has, kept for :data:`RESERVED` seconds.
+    async def reserve(self, rendezvous_id: str, until: float) -> int:
+        """Return a slot that nobody has, kept until a time.
 
         Raises:
             Denied: ``full``, if there is none.
         """
-        until = self._ms(now + RESERVED)
+        end = self._ms(until)
         for width in WIDTHS:
             for _ in range(DRAWS):
                 slot = 1 + secrets.randbelow(width)
-                if await self._link.call("SET", self._slot(slot), rendezvous_id, "NX", "PXAT", until):
+                if await self._link.call("SET", self._slot(slot), rendezvous_id, "NX", "PXAT", end):
                     return slot
         raise Denied("full")
 
-    async def count(self, rendezvous_id: str, owner: str, now: float) -> None:
-        """Count a transfer as open, for :data:`RESERVED` seconds.
+    async def count(self, rendezvous_id: str, owner: str, until: float, now: float) -> None:
+        """Count a transfer as open until a time.
 
         Raises:
-            Denied: ``too-many-open``, ``full``.
+            Denied: ``too-many-open``.
         """
-        for key, limit, denial in self._counts(owner):
-            args = (rendezvous_id, self._ms(now + RESERVED), self._ms(now), limit)
-            if not await self._link.run_script(OPEN, key, *args):
-                raise Denied(denial)
+        if owner and self._max_open:
+            args = (rendezvous_id, self._ms(until), self._ms(now), self._max_open)
+            if not await self._link.run_script(OPEN, self._open(owner), *args):
+                raise Denied("too-many-open")
 
     async def hold(self, transfer: Transfer, until: float, now: float) -> None:
         """Keep the places of a transfer until a time."""
         if transfer.slot:
             await self._link.run_script(HOLD, self._slot(transfer.slot), transfer.id, self._ms(until))
-        for key, _, _ in self._counts(transfer.owner):
-            await self._link.run_script(OPEN, key, transfer.id, self._ms(until), self._ms(now), _ANY)
+        if transfer.owner and self._max_open:
+            args = (transfer.id, self._ms(until), self._ms(now), _ANY)
+            await self._link.run_script(OPEN, self._open(transfer.owner), *args)
 
     async def let_go(self, transfer: Transfer, until: float) -> None:
         """A transfer is over, and its slot rests until a time. Without Redis its places end by themselves."""
         with contextlib.suppress(Denied):
-            for key, _, _ in self._counts(transfer.owner):
-                await self._link.call("ZREM", key, transfer.id)
+            if transfer.owner and self._max_open:
+                await self._link.call("ZREM", self._open(transfer.owner), transfer.id)
             if transfer.slot:
                 key = self._slot(transfer.slot)
                 await self._link.run_script(HOLD, key, transfer.id, self._ms(until + AFTERWARDS))
@@ -98,8 +92,5 @@ class Places:
     def _slot(self, slot: int) -> str:
         return f"{self._prefix}:slot:{slot}"
 
-    def _counts(self, owner: str) -> Iterator[tuple[str, int, str]]:
-        if owner and self._max_open:
-            yield f"{self._prefix}:open:{owner}", self._max_open, "too-many-open"
-        if self._max_transfers:
-            yield f"{self._prefix}:open", self._max_transfers, "full"
+    def _open(self, owner: str) -> str:
+        return f"{self._prefix}:open:{owner}"

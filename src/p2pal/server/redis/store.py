@@ -58,7 +58,6 @@ class RedisStore:
         url: See :class:`~p2pal.server.redis_link.RedisLink`.
         limits: The bounds per transfer.
         max_open: Transfers of one owner that are not over; 0 for any number.
-        max_transfers: Transfers that are not over; 0 for any number.
         prefix: What all names in Redis begin with.
         shift: Seconds to add to Redis' time, so that tests can let time pass.
 
@@ -72,7 +71,6 @@ class RedisStore:
         limits: Limits | None = None,
         *,
         max_open: int = 0,
-        max_transfers: int = 0,
         prefix: str = "p2pal",
         shift: Callable[[], float] = lambda: 0.0,
     ) -> None:
@@ -81,12 +79,13 @@ class RedisStore:
         self._prefix = prefix
         self._shift = shift
         self._link = RedisLink(url, prefix, self.instance, self)
-        self._places = Places(self._link, prefix, self._ms, max_open=max_open, max_transfers=max_transfers)
+        self._places = Places(self._link, prefix, self._ms, max_open=max_open)
         self._listener: Listener = lambda _id, _effect: None
         self._followed: dict[str, Following] = {}
         self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
         self._deadlines = Deadlines()
         self._seen: dict[str, float] = {}  # other instances: when they were alive, or first heard of
+        self._fetched: tuple[str, Known | None] = ("", None)  # what was loaded last
         self._undone: list[tuple[str, s.Detach]] = []
         self._work: set[asyncio.Task[None]] = set()
 
@@ -103,8 +102,9 @@ class RedisStore:
     async def create(self, ttl: float, owner: str = "") -> tuple[Transfer, str]:
         """Open a transfer; see :class:`~p2pal.server.store.Store`."""
         rendezvous_id, secret = tokens.new_id(), tokens.new_secret()
-        await self._places.count(rendezvous_id, owner, self.now())
-        slot = await self._places.reserve(rendezvous_id, self.now())
+        until = self._held_first(self.now() + ttl, ttl)
+        await self._places.count(rendezvous_id, owner, until, self.now())
+        slot = await self._places.reserve(rendezvous_id, until)
         transfer = rules.create(rendezvous_id, slot, tokens.digest(secret), ttl, self.now(), owner)
         if await self._commit(None, transfer, []) is not None:
             raise Denied("unavailable")  # 128 random bits twice
@@ -124,7 +124,7 @@ class RedisStore:
         async with self._turn(rendezvous_id):
             known = await self._fetch(rendezvous_id)
             if known is None or self._is_past_meeting(known.transfer):
-                await self._places.count(rendezvous_id, owner, self.now())
+                await self._places.count(rendezvous_id, owner, self._held_first(self.now() + ttl, ttl), self.now())
                 fresh = meetings.create(rendezvous_id, ttl, self.now(), owner)
                 old = known.transfer.attempts if known is not None else ()
                 # If somebody else was first, that is as good.
@@ -145,6 +145,7 @@ class RedisStore:
         known = await self._fetch(rendezvous_id)
         if known is None:
             raise Denied("unknown")
+        self._fetched = (rendezvous_id, known)
         return self._advance(known.transfer, [])
 
     async def execute(self, rendezvous_id: str, command: Command) -> Transfer:
@@ -307,6 +308,9 @@ class RedisStore:
         """Carry out a command and what time has decided; None for that alone."""
         following = self._followed.get(rendezvous_id)
         known = following.current if following is not None else None
+        if known is None and self._fetched[0] == rendezvous_id:
+            known = self._fetched[1]  # who has just been authorised goes on; the commit shows whether it still holds
+            self._fetched = ("", None)
         fetched = False
         for _ in range(_TRIES):
             if known is None:
@@ -448,16 +452,23 @@ class RedisStore:
         lasting = known is not None and known.transfer.expires_at is None and not known.transfer.over
         following.renew_at = self.now() + (known.transfer.ttl + self._limits.rest) / 2 if known and lasting else None
 
+    def _held_first(self, expires_at: float, ttl: float) -> float:
+        """Return until when places of a new transfer are held: longer than it lives if accepted at the last moment."""
+        return expires_at + ttl + self._limits.rest + AFTERWARDS
+
     async def _hold_places(
         self, known: Known | None, transfer: Transfer, until: float, following: Following | None
     ) -> None:
         """Hold the transfer's slot, and its place among the open, for longer than it will live, before it does."""
-        if transfer.over or (known is not None and not transfer.accepted):
+        if known is None or transfer.over:
             return
+        before = known.transfer
         held = following.held_until if following is not None else 0.0
+        if not before.accepted and before.expires_at is not None:
+            held = self._held_first(before.expires_at, before.ttl)
         if until + AFTERWARDS <= held:
             return
-        held = until + AFTERWARDS + (transfer.ttl if transfer.accepted else 0.0)  # so that it is seldom put off
+        held = until + AFTERWARDS + transfer.ttl  # so that it is seldom put off
         await self._places.hold(transfer, held, self.now())
         if following is not None:
             following.held_until = held
