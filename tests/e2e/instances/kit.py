@@ -117,6 +117,7 @@ class Hopper:
         self._reader: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._failure: BaseException | None = None
+        self._welcomed = False
         self._abandoned: list[aiohttp.ClientWebSocketResponse] = []
 
     @property
@@ -140,7 +141,9 @@ class Hopper:
         self._ws = await visitor.session.ws_connect(visitor.url + "/api/ws")
         hello = wire.Hello(self.token, self.delivery.connected())
         await self._ws.send_str(wire.encoder.encode(hello).decode())
+        self._welcomed = False
         self._reader = asyncio.create_task(self._read(self._ws))
+        await self.until(lambda: self._welcomed or not self.connected)  # hellos on their way have no order
 
     async def leave(self, *, rudely: bool = False) -> None:
         """Lose the socket; what was under way is lost with it."""
@@ -189,6 +192,7 @@ class Hopper:
     async def _read(self, ws: aiohttp.ClientWebSocketResponse) -> None:
         try:
             while (received := await ws.receive()).type is aiohttp.WSMsgType.TEXT:
+                self._welcomed = True
                 self.delivery.handle(wire.server_decoder.decode(received.data))
                 events = self.delivery.events()
                 self.told += events
