@@ -280,6 +280,8 @@ class Socket:
             async with asyncio.timeout(self._config.outage):
                 while True:
                     await self._store.available()
+                    if self._gone:  # its client may be back over another socket, which this one must not replace
+                        raise Denied("unavailable")
                     try:
                         return await attempt()
                     except Denied as denied:

@@ -72,8 +72,9 @@ class RedisLink:
         self._instance = instance
         self._owner = owner
         self._cluster: redis.RedisCluster | None = None
+        # No socket_timeout: one for each batch costs less than one for each send and answer.
         options: dict[str, Any] = {
-            "socket_timeout": _TIMEOUT,
+            "socket_timeout": None,
             "socket_connect_timeout": _TIMEOUT,
             "retry": Retry(NoBackoff(), 0),
         }
@@ -239,7 +240,8 @@ class RedisLink:
                 _end_if_cancelled()
 
     async def _carry_out(self, batch: list[_Call]) -> None:
-        answers = await self._ask([command for command, _ in batch])
+        async with asyncio.timeout(_TIMEOUT):
+            answers = await self._ask([command for command, _ in batch])
         lost: BaseException | None = None
         for (_, future), answer in zip(batch, answers, strict=True):
             if future.done():
