@@ -29,6 +29,7 @@ _HEARTBEAT: Final = 10.0
 _WAITING_EVENTS: Final = 256
 _REFUSED: Final = {429: "it takes no more connections from this address", 503: "it is not ready (HTTP 503)"}
 """What it says for a while instead of opening a socket."""
+_ENDS: Final = (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED)
 _T = TypeVar("_T")
 
 
@@ -57,6 +58,7 @@ class Mailbox:
         self._ended = asyncio.Event()
         self._running = False
         self._closing = False
+        self._turn = 0
         self._offline_since: float | None = None
         self._told_offline = False
         self._cause = "no answer in time"
@@ -259,9 +261,10 @@ class Mailbox:
         self._cause = "the connection was lost"
         try:
             async with asyncio.timeout(_CONNECT) as limit:
-                hello = wire.Hello(self._token, self._delivery.connected())
+                self._turn += 1
+                hello = wire.Hello(self._token, self._delivery.connected(), self._turn)
                 await ws.send_str(wire.encoder.encode(hello).decode())
-                async for received in ws:
+                while (received := await ws.receive()).type not in _ENDS:
                     self._delivery.handle(_decode(received))
                     if not welcomed:
                         welcomed = True
@@ -280,7 +283,8 @@ class Mailbox:
             if writer is not None:
                 writer.cancel()
                 await asyncio.wait((writer,))
-        _raise_for_close(ws.close_code)
+        # Not the socket's own close_code: that is 1006 if the server is gone before it has our answer to its close.
+        _raise_for_close(received.data if received.type is aiohttp.WSMsgType.CLOSE else ws.close_code)
         return welcomed
 
     def _tell_online(self) -> None:

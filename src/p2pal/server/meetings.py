@@ -49,7 +49,7 @@ def meet(transfer: Transfer, command: s.Meet, now: float, limits: Limits, effect
 
 def _meet_as_sender(transfer: Transfer, token: bytes, now: float, limits: Limits, effects: list[Effect]) -> Transfer:
     life.close(effects, transfer.socket, CloseCode.REPLACED)
-    transfer = replace(transfer, token=token, socket="")
+    transfer = replace(transfer, token=token, socket="", turn=0)
     effects.append(s.Note("met"))
     served = transfer.attempt(transfer.served)
     if served is not None and served.to_receiver.count:

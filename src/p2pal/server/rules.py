@@ -164,8 +164,8 @@ def _attach(transfer: Transfer, command: s.Attach, now: float, limits: Limits, e
     who, socket = command.who, command.socket
     number = transfer.served if who == SENDER else who
     own = transfer.attempt(number)
-    older = transfer.socket if who == SENDER else own.socket if own is not None else ""
-    if command.again and older not in ("", socket):
+    holder: Transfer | Attempt | None = transfer if who == SENDER else own
+    if holder is not None and _comes_late(holder, command):
         effects.append(s.Close(socket, CloseCode.REPLACED))
         return transfer
     replay = _replay(own, command) if own is not None else None
@@ -182,7 +182,7 @@ def _attach(transfer: Transfer, command: s.Attach, now: float, limits: Limits, e
         effects.append(s.Close(socket, CloseCode.RELEASED))
         return transfer
     else:
-        transfer = _attach_receiver(transfer, own, socket, now, limits, effects)
+        transfer = _attach_receiver(transfer, own, command, now, limits, effects)
     transfer = serve(idle(transfer, now), now, limits, effects)
     if own is not None and replay is not None:
         written = own.to_receiver if who == SENDER else own.to_sender
@@ -190,6 +190,11 @@ def _attach(transfer: Transfer, command: s.Attach, now: float, limits: Limits, e
             effects += (s.Tell(socket, wire.Appended(number, index)) for index in range(written.count))
         effects.append(replay)
     return transfer
+
+
+def _comes_late(holder: Transfer | Attempt, command: s.Attach) -> bool:
+    """Whether a newer socket of the same token was here before."""
+    return command.turn < holder.turn or (command.again and holder.socket not in ("", command.socket))
 
 
 def _replay(own: Attempt, command: s.Attach) -> s.Replay:
@@ -211,7 +216,7 @@ def _attach_sender(
     socket = command.socket
     if transfer.socket != socket:
         close(effects, transfer.socket, CloseCode.REPLACED)
-    transfer = replace(transfer, socket=socket)
+    transfer = replace(transfer, socket=socket, turn=command.turn)
     known = dict.fromkeys(command.cursors)
     if command.again:  # also of those that knocked, whose numbers are no cursors
         known |= dict.fromkeys(past.number for past in transfer.past)
@@ -233,11 +238,12 @@ def _attach_sender(
 
 
 def _attach_receiver(
-    transfer: Transfer, own: Attempt, socket: str, now: float, limits: Limits, effects: list[Effect]
+    transfer: Transfer, own: Attempt, command: s.Attach, now: float, limits: Limits, effects: list[Effect]
 ) -> Transfer:
+    socket = command.socket
     if own.socket != socket:
         close(effects, own.socket, CloseCode.REPLACED)
-    own = replace(own, socket=socket, deadline=None)
+    own = replace(own, socket=socket, turn=command.turn, deadline=None)
     if own.number == transfer.served:
         tell(effects, socket, wire.Peer(bool(transfer.socket)))
         tell(effects, transfer.socket, wire.Peer(online=True))

@@ -66,6 +66,7 @@ class Socket:
         "_missed",
         "_patience",
         "_store",
+        "_turn",
         "_view",
         "_whole_at",
         "_whose",
@@ -94,6 +95,7 @@ class Socket:
         self._inbox: list[bytes] = []  # empty it has a tenth of a deque's size
         self._worker: asyncio.Task[None] | None = None
         self._view = View()
+        self._turn = 0
         self._whose: tuple[str, int] | None = None  # the transfer, and who
         self._attached = False
         self._again: asyncio.Task[None] | None = None
@@ -150,7 +152,8 @@ class Socket:
         try:
             while self._missed:  # what the last attempt had it told may have been missed as well
                 self._missed = False
-                await self._store.execute(rendezvous_id, s.Attach(who, self.id, self._view.cursors, again=True))
+                attach = s.Attach(who, self.id, self._view.cursors, self._turn, again=True)
+                await self._store.execute(rendezvous_id, attach)
         except Denied as denied:
             if denied.code != "unavailable":  # then the store will say so once more
                 self.close(_FATAL.get(denied.code, CloseCode.TRY_AGAIN))
@@ -178,7 +181,7 @@ class Socket:
         self._inbox.clear()
         self._stop_waiting()
         if self._worker is None:
-            self._leave()
+            self._context.run(self._leave)
 
     # Commands.
 
@@ -202,7 +205,7 @@ class Socket:
         if self._whose is not None:
             self._worker = self._begin(self._detach(*self._whose))
         else:
-            self._context.run(self._ended, self)
+            self._ended(self)
 
     async def _detach(self, rendezvous_id: str, who: int) -> None:
         try:
@@ -236,7 +239,8 @@ class Socket:
         except Denied as denied:
             self.close(_FATAL.get(denied.code, CloseCode.TRY_AGAIN))
             return
-        await self._attach(transfer.id, who, hello.cursors)
+        if not self._gone:
+            await self._attach(transfer.id, who, hello)
 
     async def _pace(self) -> bool:
         """Wait while the client is faster than it may be, reading nothing more; return whether it is still there."""
@@ -253,12 +257,14 @@ class Socket:
             self.connection.hold()
             await asyncio.sleep(min(wait, _GLANCE))
 
-    async def _attach(self, rendezvous_id: str, who: int, cursors: dict[int, int]) -> None:
+    async def _attach(self, rendezvous_id: str, who: int, hello: wire.Hello) -> None:
         """Take over as this token's socket; the store sends the log from the client's cursor on."""
         self._whose = (rendezvous_id, who)
-        self._view.begin(cursors if who == SENDER else {who: cursors.get(who, 0)})
+        self._turn = hello.turn
+        self._view.begin(hello.cursors if who == SENDER else {who: hello.cursors.get(who, 0)})
+        attach = s.Attach(who, self.id, hello.cursors, hello.turn)
         try:
-            await self._patiently(lambda: self._store.execute(rendezvous_id, s.Attach(who, self.id, cursors)))
+            await self._patiently(lambda: self._store.execute(rendezvous_id, attach))
         except Denied as denied:
             if denied.code == "cursor":
                 self._refuse("cursor past the end")

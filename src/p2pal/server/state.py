@@ -83,6 +83,7 @@ class Attempt(msgspec.Struct, frozen=True):
         knock_ends: When it is released unless the sender answers its knock; None if it need not knock.
         to_receiver: The log that the sender writes.
         to_sender: The log that the receiver writes.
+        turn: That of its last hello.
     """
 
     number: int
@@ -92,6 +93,7 @@ class Attempt(msgspec.Struct, frozen=True):
     knock_ends: float | None = None
     to_receiver: Log = Log()
     to_sender: Log = Log()
+    turn: int = 0
 
 
 class Past(msgspec.Struct, frozen=True, gc=False):
@@ -122,6 +124,7 @@ class Transfer(msgspec.Struct, frozen=True):
         silent_at: When the served attempt is released unless its first message comes.
         joined: Attempts ever opened.
         forget_at: When a transfer that is over is forgotten, and its slot free.
+        turn: That of the sender's last hello.
         owner: Whose it is for the limit on open transfers, as :mod:`p2pal.server.limits` names addresses; or empty.
     """
 
@@ -141,6 +144,7 @@ class Transfer(msgspec.Struct, frozen=True):
     silent_at: float | None = None
     joined: int = 0
     forget_at: float | None = None
+    turn: int = 0
     owner: str = ""
 
     @property
@@ -189,12 +193,14 @@ class Attach:
         who: Whose socket it is.
         socket: Its id.
         cursors: For each attempt that the client knows, the index that it wants next.
+        turn: How manieth hello of this client it is. A lower one came late, and replaces nothing.
         again: Nobody said hello, but what this socket was told may have been lost: it is told where everything stands.
     """
 
     who: int
     socket: str
     cursors: Mapping[int, int] = field(default_factory=dict)
+    turn: int = 0
     again: bool = False
 
 

@@ -165,13 +165,17 @@ class ErrorBody(msgspec.Struct, frozen=True):
 
 
 class Hello(msgspec.Struct, frozen=True, tag_field="type", tag="hello"):
-    """First message of a client: its token, and per attempt the index it wants next."""
+    """First message of a client: its token, per attempt the index it wants next, and the how manieth hello it is.
+
+    A hello may be under way for long; one with a lower ``turn`` never replaces one with a higher.
+    """
 
     token: Token
     cursors: Annotated[dict[AttemptNumber, Cursor], msgspec.Meta(max_length=16)] = {}
+    turn: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] = 0
 
     def __repr__(self) -> str:
-        return f"Hello(cursors={self.cursors})"
+        return f"Hello(cursors={self.cursors}, turn={self.turn})"
 
 
 class Append(msgspec.Struct, frozen=True, tag_field="type", tag="append"):

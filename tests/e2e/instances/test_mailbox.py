@@ -165,10 +165,11 @@ def test_a_hello_that_comes_late_replaces_nothing(redis: RedisServer, start: Sta
                 late = await Visitor(way.url, visitors[0].session).socket()
                 instances[0].signal(signal.SIGSTOP)
                 before = way.passed
-                await late.send(wire.Hello(created.token))
+                await late.send(wire.Hello(created.token, turn=1))
                 await asyncio.to_thread(until, lambda: way.passed > before, "the hello on its way")
                 way.cut()
-            sender = await visitors[1].hello(created.token)
+            sender = await visitors[1].socket()
+            await sender.send(wire.Hello(created.token, turn=2))
             await sender.expect(wire.Welcome)
             instances[0].signal(signal.SIGCONT)
             await asyncio.to_thread(instances[0].says, "event=socket-closed")

@@ -257,6 +257,20 @@ def test_a_newer_socket_replaces_the_older() -> None:
     assert table.closed("B") == [CloseCode.REPLACED]
 
 
+def test_a_hello_that_comes_late_replaces_nothing() -> None:
+    table = ready()
+    table.do(s.Attach(SENDER, "A2", {1: 0}, turn=2), s.Attach(1, "B2", {1: 0}, turn=1))
+    before = table.transfer
+    table.do(s.Attach(SENDER, "late", {1: 0}, turn=1), s.Attach(1, "late too", turn=0))
+    assert table.closed("late") == table.closed("late too") == [CloseCode.REPLACED]
+    assert table.told("late") == table.told("late too") == []
+    assert table.transfer == before
+    table.do(s.Detach(SENDER, "A2"), s.Attach(SENDER, "later", {1: 0}, turn=1))
+    assert table.closed("later") == [CloseCode.REPLACED], "also when the newer one has gone again"
+    table.do(s.Attach(SENDER, "A3", {1: 0}, turn=3))
+    assert table.transfer.socket == "A3"
+
+
 def test_a_sender_that_comes_back_hears_what_it_missed() -> None:
     table = ready()
     table.do(s.Detach(SENDER, "A"), s.Leave(1), s.Join(b"two"), s.Attach(2, "C"))

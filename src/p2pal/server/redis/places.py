@@ -22,7 +22,7 @@ AFTERWARDS: Final = 5.0
 WIDTHS: Final = (99, 999, 9_999, 99_999, 999_999, 2**31 - 1)
 """Largest slots to try, shortest first: where all draws are taken, there is no room."""
 
-DRAWS: Final = 3
+DRAWS: Final = 5
 _ANY: Final = 2**53
 
 

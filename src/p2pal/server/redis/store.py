@@ -42,10 +42,11 @@ from p2pal.server.redis.plan import Plan, message_name
 from p2pal.server.redis.scripts import COMMIT, SPEND
 from p2pal.server.state import SENDER, Command, Denied, Effect, Transfer
 from p2pal.server.store import Listener
+from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import CloseCode, State
 
-_TRIES: Final = 64
-"""Steps by others that may come between before a command is given up; each of them was one."""
+_TRIES: Final = 4 * wire.MAX_MESSAGES
+"""Steps by others that may come between before a command is given up. Both logs are full before that."""
 
 _FORGOTTEN: Final = 60.0
 """Seconds after its death for which an instance is looked for in what is followed."""
@@ -102,7 +103,7 @@ class RedisStore:
     async def create(self, ttl: float, owner: str = "") -> tuple[Transfer, str]:
         """Open a transfer; see :class:`~p2pal.server.store.Store`."""
         rendezvous_id, secret = tokens.new_id(), tokens.new_secret()
-        until = self._held_first(self.now() + ttl, ttl)
+        until = self._held_first(self.now() + ttl)
         await self._places.count(rendezvous_id, owner, until, self.now())
         slot = await self._places.reserve(rendezvous_id, until)
         transfer = rules.create(rendezvous_id, slot, tokens.digest(secret), ttl, self.now(), owner)
@@ -124,7 +125,7 @@ class RedisStore:
         async with self._turn(rendezvous_id):
             known = await self._fetch(rendezvous_id)
             if known is None or self._is_past_meeting(known.transfer):
-                await self._places.count(rendezvous_id, owner, self._held_first(self.now() + ttl, ttl), self.now())
+                await self._places.count(rendezvous_id, owner, self._held_first(self.now() + ttl), self.now())
                 fresh = meetings.create(rendezvous_id, ttl, self.now(), owner)
                 old = known.transfer.attempts if known is not None else ()
                 # If somebody else was first, that is as good.
@@ -452,9 +453,9 @@ class RedisStore:
         lasting = known is not None and known.transfer.expires_at is None and not known.transfer.over
         following.renew_at = self.now() + (known.transfer.ttl + self._limits.rest) / 2 if known and lasting else None
 
-    def _held_first(self, expires_at: float, ttl: float) -> float:
-        """Return until when places of a new transfer are held: longer than it lives if accepted at the last moment."""
-        return expires_at + ttl + self._limits.rest + AFTERWARDS
+    def _held_first(self, expires_at: float) -> float:
+        """Return until when the places of a transfer are held that nobody has accepted."""
+        return expires_at + self._limits.rest + AFTERWARDS
 
     async def _hold_places(
         self, known: Known | None, transfer: Transfer, until: float, following: Following | None
@@ -465,7 +466,7 @@ class RedisStore:
         before = known.transfer
         held = following.held_until if following is not None else 0.0
         if not before.accepted and before.expires_at is not None:
-            held = self._held_first(before.expires_at, before.ttl)
+            held = self._held_first(before.expires_at)
         if until + AFTERWARDS <= held:
             return
         held = until + AFTERWARDS + transfer.ttl  # so that it is seldom put off
