@@ -6,6 +6,7 @@ Add a store by adding an entry to :data:`STORES`: a function that opens a bench 
 from __future__ import annotations
 
 import asyncio
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -119,5 +120,6 @@ STORES: Final[dict[str, Open]] = {
     "memory": memory_bench,
     "redis": partial(redis_bench, kind="redis"),
     "redis-cluster": partial(redis_bench, kind="redis-cluster"),
-    "valkey": partial(redis_bench, kind="valkey"),
 }
+if shutil.which("valkey-server"):  # not in every distribution yet
+    STORES["valkey"] = partial(redis_bench, kind="valkey")
