@@ -42,10 +42,12 @@ demo: $(VENV)/.run
 	@$(BIN)/python scripts/demo.py
 
 up:
+	@sh deploy/compose/check.sh
 	@sh deploy/compose/env.sh .env "$(DOMAIN)"
 	docker compose up --detach --build --wait --remove-orphans
 
 down:
+	@sh deploy/compose/check.sh
 	docker compose down --remove-orphans
 
 test: $(VENV)/.dev

@@ -8,7 +8,7 @@ shipped=$1 directory=$2
 shift 2
 {
     cat "$shipped"
-    printf '%s\n' "realm=$REALM" "static-auth-secret=$TURN_SECRET" \
+    printf '%s\n' "realm=$REALM" "static-auth-secret=${TURN_SECRET:?}" \
         "pidfile=$directory/turnserver.pid" "userdb=$directory/turndb"
     [ -z "${EXTERNAL_IP:-}" ] || printf '%s\n' "external-ip=$EXTERNAL_IP"
 } >"$directory/turnserver.conf"
