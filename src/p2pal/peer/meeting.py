@@ -132,7 +132,7 @@ def _check_answer(
         return None
     except (WrongCode, ProtocolError):
         last = guesses.failed()
-        mailbox.append(attempt, encode(PakeReject("wrong-code")))
+        mailbox.append(attempt, encode(PakeReject("closed" if last else "wrong-code")))
         mailbox.release(attempt, "wrong-code")
         on_failed("wrong-code", guesses.left)
         if last:
@@ -172,7 +172,7 @@ async def meet_sender(mailbox: Mailbox, password: bytes, rendezvous_id: str, att
         if isinstance(message, PakeReject):
             if message.reason == "version":
                 raise VersionMismatch("the other side speaks another version of the protocol")
-            raise WrongCode("the code is wrong")
+            raise _wrong(last=message.reason == "closed")
         if isinstance(message, PakeElement) and event.index == 0 and not answered:
             element, confirmation = pake.answer(message.element)
             mailbox.append(attempt, encode(PakeAnswer(element, confirmation)))
@@ -184,11 +184,20 @@ async def meet_sender(mailbox: Mailbox, password: bytes, rendezvous_id: str, att
             raise ProtocolError("the other side broke the order of the key exchange")
 
 
+def _wrong(*, last: bool) -> WrongCode:
+    """The error for a guess that failed; after the ``last`` one the transfer is closed."""
+    if last:
+        return WrongCode(
+            "the code is wrong, and was the last try; the transfer is closed", hint="ask the sender for a new code"
+        )
+    return WrongCode("the code is wrong")
+
+
 def _let_go(reason: str) -> P2palError:
     """What an attempt's release means to its receiver."""
     match reason:
         case "wrong-code":
-            return WrongCode("the code is wrong")
+            return _wrong(last=False)
         case "version":
             return VersionMismatch("the other side speaks another version of the protocol")
         case "busy":

@@ -54,7 +54,7 @@ class PakeConfirm(msgspec.Struct, frozen=True, tag_field="t", tag="pake-c"):
 
 
 class PakeReject(msgspec.Struct, frozen=True, tag_field="t", tag="pake-x"):
-    """Either side: the exchange ended here. ``reason`` is ``wrong-code`` or ``version``."""
+    """Either side: the exchange ended here. ``reason`` is ``wrong-code``, ``version``, or (sender) ``closed``."""
 
     reason: _ShortText
     version: int = PROTOCOL_VERSION

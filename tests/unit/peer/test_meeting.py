@@ -85,6 +85,22 @@ async def test_three_wrong_guesses_close_the_transfer() -> None:
 
 
 @on_loop
+async def test_only_the_last_guess_hears_that_the_transfer_is_closed() -> None:
+    async with rendezvous() as place:
+        serving = place.serve()
+        hints = []
+        for _ in range(MAX_GUESSES):
+            with pytest.raises(WrongCode) as caught:
+                await place.guess(b"other words")
+            hints.append((caught.value.message, caught.value.hint))
+        again = ("the code is wrong", "check the words of the code and try again")
+        closed = ("the code is wrong, and was the last try; the transfer is closed", "ask the sender for a new code")
+        assert hints == [again, again, closed]
+        with pytest.raises(WrongCode):
+            await serving
+
+
+@on_loop
 async def test_the_sender_says_nothing_that_helps_to_guess() -> None:
     async with rendezvous() as place:
         place.serve()
@@ -213,6 +229,8 @@ def an_element() -> bytes:
         (says(encode(PakeElement(bytes(33)))), WrongCode),
         (says(an_element(), CONFIRM), WrongCode),
         (says(encode(PakeReject("wrong-code"))), WrongCode),
+        (says(encode(PakeReject("closed"))), WrongCode),
+        (says(encode(PakeReject("of-tomorrow"))), WrongCode),
         (says(encode(PakeReject("version"))), VersionMismatch),
         (says(encode(PakeElement(bytes(33), version=2))), VersionMismatch),
         (releases("wrong-code"), WrongCode),
