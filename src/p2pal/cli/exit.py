@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
+import textwrap
 from typing import Final, NamedTuple
 
 import click
@@ -62,11 +65,23 @@ def describe(error: BaseException) -> Ending:
     return Ending("internal", f"internal error ({type(error).__name__})", "run again with --debug to see more", 1)
 
 
+def _folded(line: str) -> str:
+    """Break a line between words where the terminal would break it anywhere; what is no terminal gets one line."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns
+        if len(line) > columns > 20:
+            return textwrap.fill(
+                line, columns, subsequent_indent="  ", replace_whitespace=False, break_long_words=False,
+                break_on_hyphens=False,
+            )  # fmt: skip
+    return line
+
+
 def report(error: BaseException, *, debug: bool) -> int:
     """Write the error to stderr (with its traceback if ``debug``) and return the exit code."""
     ending = describe(error)
     if debug:
         sys.stderr.write(logs.traceback_text(error))
-    sys.stderr.write(f"p2pal: {logs.redact(ending.line)}\n")
+    sys.stderr.write(_folded(f"p2pal: {logs.redact(ending.line)}") + "\n")
     sys.stderr.flush()
     return ending.exit_code

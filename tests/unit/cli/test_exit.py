@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+import fcntl
+import os
+import pty
+import struct
+import termios
+
 import click
 import pytest
 
@@ -88,6 +94,26 @@ def test_debug_shows_the_traceback_without_secrets(
     assert "test_exit.py" in shown
     assert "zebra" not in shown
     assert "\x1b" not in shown
+
+
+def test_a_terminal_breaks_no_word(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
+    error = errors.ServerRefused("too many transfers are open from this address", hint="end one of them, or wait")
+    try:
+        with os.fdopen(theirs, "w") as terminal:
+            monkeypatch.setattr("sys.stderr", terminal)
+            report(error, debug=False)
+            shown = os.read(ours, 4096).decode()
+    finally:
+        os.close(ours)
+    assert shown.splitlines() == [
+        "p2pal: too many transfers are open from this address; end",
+        "  one of them, or wait",
+    ]
+    monkeypatch.undo()
+    report(error, debug=False)
+    assert capsys.readouterr().err == f"p2pal: {error}\n"
 
 
 def test_a_message_never_breaks_the_line_or_grows_without_bound() -> None:
