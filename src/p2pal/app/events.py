@@ -98,8 +98,8 @@ class Waiting(Event, frozen=True, tag="waiting"):
 
     After ``seconds`` more this side gives up and saves a checkpoint, or never (None). ``what`` is ``network`` (this
     side reaches no server), ``peer`` (the other side does not), ``disk`` (this side's is full), ``peer-disk`` (the
-    other's is), ``server`` (it answers that it is not ready, and there is nothing to save yet); an empty ``what`` says
-    that it goes on.
+    other's is), ``server`` (it does not answer, or that it is not ready, and there is nothing to save yet); an empty
+    ``what`` says that it goes on.
     """
 
     what: Literal["network", "peer", "disk", "peer-disk", "server", ""]

@@ -108,7 +108,7 @@ class _Receive(Shell):
         async with self._rendezvous() as client:
             joined = await client.join(self._code.slot)
             self._emit(Joining())
-            mailbox = client.mailbox("receive", joined.token)
+            mailbox = client.mailbox("receive", joined.token, waiting=self._mailbox_waited_for)
             async with self._tended(mailbox, lambda: self._last_word(mailbox, stream)) as tender:
                 try:
                     meeting = meet_sender(mailbox, codes.password(self._code), joined.rendezvous_id, joined.attempt)

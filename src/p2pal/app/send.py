@@ -273,7 +273,7 @@ class _Send(Shell):
         async with self._rendezvous() as client:
             created = await client.create(self._options.ttl)
             code = codes.make(created.slot, count=self._options.words, randbelow=secrets.randbelow)
-            mailbox = client.mailbox("send", created.token)
+            mailbox = client.mailbox("send", created.token, waiting=self._mailbox_waited_for)
             async with self._tended(mailbox, lambda: self._last_word(client, created, mailbox)) as tender:
                 self._announce(str(code), created)
                 password = codes.password(code)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from typing import Final, Literal, Protocol, TypeVar
 
 from p2pal.app.base import Transfer
-from p2pal.app.events import PeerJoined, Waiting
+from p2pal.app.events import AnyEvent, Connected, PeerJoined, Waiting
 from p2pal.app.options import DEFAULT_STUN, ConnectOptions
 from p2pal.app.stream import Stream
 from p2pal.errors import CodeExpired, P2palError, ServerRefused
@@ -62,6 +62,7 @@ class Shell(Transfer):
         self._connect = connect
         self._parting = False
         self._mailbox_failed = False
+        self._mailbox_missed = False  # that is told, and not yet that it is back
 
     @property
     @abstractmethod
@@ -80,6 +81,25 @@ class Shell(Transfer):
 
     def _server_waited_for(self, seconds: float) -> None:
         self._emit(Waiting(what="server" if seconds else "", seconds=seconds))
+
+    def _mailbox_waited_for(self, seconds: float) -> None:
+        """The mailbox lost the server, or is back. A link that stood once does not need it."""
+        peer = None if self._stream is None else self._stream.peer
+        if seconds and not self._parting and (peer is None or not peer.stood):
+            self._mailbox_missed = True
+            self._server_waited_for(seconds)
+        elif not seconds:
+            self._mailbox_back()
+
+    def _mailbox_back(self) -> None:
+        if self._mailbox_missed:
+            self._mailbox_missed = False
+            self._server_waited_for(0.0)
+
+    def _emit(self, event: AnyEvent) -> None:
+        if isinstance(event, Connected):  # nobody waits for the server any more
+            self._mailbox_back()
+        super()._emit(event)
 
     async def _tend(self, mailbox: Mailbox) -> None:
         """Keep the mailbox connected. Once the peers' link has stood they can meet again without it."""

@@ -24,6 +24,8 @@ _WAITING: Final = {
     "server": "The signaling server is not ready; waiting",
 }
 
+_LOST: Final = "The signaling server does not answer; waiting"
+
 UNPROVEN: Final = (
     "Someone who knows the code, but is not the one from before,",
     "wants the files from the start, in the place of the other",
@@ -41,11 +43,11 @@ def reconnecting(event: events.Reconnecting, *, connected: bool) -> str:
     return f"{lost} ({event.attempt}{attempts})"
 
 
-def waiting(event: events.Waiting) -> str:
-    """Return what is waited for, and for how long at most."""
+def waiting(event: events.Waiting, *, served: bool = False) -> str:
+    """Return what is waited for, and for how long at most; ``served`` says that the server answered before."""
     if not event.what:
         return "Going on"
-    text = _WAITING[event.what]
+    text = _LOST if served and event.what == "server" else _WAITING[event.what]
     if not event.seconds:
         return text.rstrip(",")
     return f"{text} up to {units.clock(event.seconds)}"

@@ -9,7 +9,7 @@ import math
 import re
 from typing import Final
 
-from p2pal.amounts import plural, size
+from p2pal.amounts import duration, plural, size
 
 __all__ = [
     "age",
@@ -83,20 +83,6 @@ def parse_duration(text: str, *, infinite: bool = False) -> float:
     if position == 0 or position != len(text):
         raise ValueError("not a duration such as 90s, 10m, 1h or 1h30m")
     return total
-
-
-def duration(seconds: float) -> str:
-    """Return a setting as it is written: ``5m``, ``1h30m``, ``1.5s``."""
-    if math.isinf(seconds):
-        return "inf"
-    if seconds < 60:
-        return f"{seconds:g}s"
-    parts, rest = [], round(seconds)
-    for unit in ("d", "h", "m", "s"):
-        count, rest = divmod(rest, int(_SECONDS[unit]))
-        if count:
-            parts.append(f"{count}{unit}")
-    return "".join(parts)
 
 
 def elapsed(seconds: float) -> str:

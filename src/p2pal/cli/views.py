@@ -112,6 +112,7 @@ class _HumanView:
         self._path = ""
         self._flowing = False
         self._waiting = ""
+        self._served = False  # the server did what was asked of it
         self._files: int | None = None
         self._what = ""
         self._failures: list[events.FileFailed] = []
@@ -153,7 +154,7 @@ class _HumanView:
         match event:
             case events.Waiting() if event.what != self._waiting:
                 self._waiting = event.what
-                self._board.note(phrases.waiting(event))
+                self._board.note(phrases.waiting(event, served=self._served))
                 if event.what == "peer" and self.role == "send":
                     self._board.note(phrases.JOIN_AGAIN)
             case events.Resuming():
@@ -224,18 +225,17 @@ class SenderView(_HumanView):
         self._asking = asking
         self._ttl = ttl
         self._directories = directories
-        self._coded = False
         self._early: events.Listed | None = None
 
     def show(self, event: events.Event) -> None:
         """Show one event."""
         match event:
-            case events.Listed() if not self._coded:
+            case events.Listed() if not self._served:
                 self._early = event  # a short walk may overtake the code; scripts count on one order
             case events.Listed():
                 self.listing(event)
             case events.Code():
-                self._coded = True
+                self._served = True
                 self._out.line(f"Join code: {safe(event.code)}")
                 self._out.line(f"On the other machine: {safe(event.command, 500)}")
                 if self._early is not None:
@@ -300,6 +300,7 @@ class ReceiverView(_HumanView):
         """Show one event."""
         match event:
             case events.Joining():
+                self._served = True
                 self._board.note("Joining…")
             case events.Offered():
                 self._offer = event

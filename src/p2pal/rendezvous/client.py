@@ -173,15 +173,24 @@ class RendezvousClient:
         if answer.status not in (204, 404, 410):
             raise refusal(answer)
 
-    def mailbox(self, role: Role, token: str, *, patience: float | None = DEFAULT_PATIENCE) -> Mailbox:
+    def mailbox(
+        self,
+        role: Role,
+        token: str,
+        *,
+        patience: float | None = DEFAULT_PATIENCE,
+        waiting: Callable[[float], None] | None = None,
+    ) -> Mailbox:
         """Return the mailbox of a token; its owner runs :meth:`Mailbox.run`.
 
         Args:
             role: ``send`` or ``receive``, as the token is.
             token: That of :meth:`create`, :meth:`join` or :meth:`meet`.
             patience: Seconds without the server before the mailbox gives up; None for never.
+            waiting: Called when the server has been away for some seconds, with those that are left of the patience
+                (infinite for None); and with 0 when it is back.
         """
-        return Mailbox(self._opened, self._address, role, token, patience=patience)
+        return Mailbox(self._opened, self._address, role, token, patience=patience, waiting=waiting)
 
     @property
     def _opened(self) -> aiohttp.ClientSession:
@@ -200,8 +209,10 @@ class RendezvousClient:
             asked = None
             try:
                 answer = await self._request("POST", url, data=data, headers={"Content-Type": "application/json"})
-            except ServerUnreachable:
+            except ServerUnreachable as error:
                 # At first that is a wrong address, or no server. Later it is one that has stopped, as it had said.
+                if tries == 1 and (better := await self._address.wants_tls(error.__cause__)):
+                    raise better from error
                 if tries == 1 or tries == MAX_TRIES or waited >= not_ready:
                     raise
             else:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 import aiohttp
@@ -15,11 +15,14 @@ import msgspec
 from p2pal.errors import CodeExpired, CodeUnknown, P2palError, ServerRefused, ServerUnreachable
 from p2pal.rendezvous.delivery import Delivery, Role, nonsense
 from p2pal.rendezvous.events import MailboxEvent, Offline, Online
-from p2pal.rendezvous.transport import Address, cause, pause, retry_after
+from p2pal.rendezvous.transport import Address, pause, retry_after
+from p2pal.rendezvous.trouble import LOST, NO_ANSWER, Trouble, trouble
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import CloseCode
 
 DEFAULT_PATIENCE: Final = 120.0
+TOLD_AFTER: Final = 3.0
+"""Seconds without the server after which a person is told."""
 _FIRST_BACKOFF: Final = 0.25
 _MAX_BACKOFF: Final = 5.0
 _FLUSH: Final = 1.0
@@ -41,12 +44,22 @@ class Mailbox:
     """
 
     def __init__(
-        self, session: aiohttp.ClientSession, address: Address, role: Role, token: str, *, patience: float | None
+        self,
+        session: aiohttp.ClientSession,
+        address: Address,
+        role: Role,
+        token: str,
+        *,
+        patience: float | None,
+        waiting: Callable[[float], None] | None = None,
     ) -> None:
         self._session = session
         self._address = address
         self._token = token
         self._patience = patience
+        self._waiting = waiting
+        self._telling: asyncio.TimerHandle | None = None  # of an outage that may be over in a moment
+        self._told_waiting = False
         self._delivery = Delivery(role)
         self._events: asyncio.Queue[MailboxEvent | None] = asyncio.Queue(_WAITING_EVENTS)
         self._wake = asyncio.Event()
@@ -61,7 +74,7 @@ class Mailbox:
         self._turn = 0
         self._offline_since: float | None = None
         self._told_offline = False
-        self._cause = "no answer in time"
+        self._trouble = NO_ANSWER
         self._asked: float | None = None  # seconds for which the server wants to be left alone
 
     async def run(self) -> None:
@@ -88,6 +101,7 @@ class Mailbox:
                     await asyncio.wait(self._leaving)
             finally:
                 self._ended.set()
+                self._stop_telling()
                 self._end_events()
         if not work.cancelled():
             work.result()
@@ -215,10 +229,12 @@ class Mailbox:
         now = asyncio.get_running_loop().time()
         if self._offline_since is None:
             self._offline_since = now
+            if self._waiting is not None:
+                self._telling = asyncio.get_running_loop().call_later(TOLD_AFTER, self._tell_waiting)
         seconds = now - self._offline_since
         if self._patience is not None and seconds >= self._patience:
-            message = f"lost the signaling server at {self._address}: {self._cause}"
-            raise ServerUnreachable(message)
+            message = f"lost the signaling server at {self._address}: {self._trouble.cause}"
+            raise ServerUnreachable(message, hint=self._trouble.hint)
         self._told_offline = True
         await self._put(Offline(seconds))
         return math.inf if self._patience is None else self._patience - seconds
@@ -240,11 +256,11 @@ class Mailbox:
                 raise ServerRefused(
                     "what answers at the server's address has no p2pal mailbox", hint="check the -server address"
                 ) from error
-            self._cause = _REFUSED.get(error.status, f"it has a problem (HTTP {error.status})")
+            self._trouble = Trouble(_REFUSED.get(error.status, f"it has a problem (HTTP {error.status})"))
             self._asked = retry_after(error.headers or {})
             return False
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            self._cause = cause(error)
+            self._trouble = trouble(error)
             return False
         try:
             return await self._speak(ws)
@@ -258,7 +274,7 @@ class Mailbox:
         now = asyncio.get_running_loop().time
         welcomed = False
         writer: asyncio.Task[None] | None = None
-        self._cause = "the connection was lost"
+        self._trouble = LOST
         try:
             async with asyncio.timeout(_CONNECT) as limit:
                 self._turn += 1
@@ -275,7 +291,7 @@ class Mailbox:
                     if self._delivery.over:
                         limit.reschedule(now() + _FLUSH)  # the close says why
         except TimeoutError:
-            self._cause = "no answer in time"
+            self._trouble = NO_ANSWER
             return welcomed
         except (aiohttp.ClientError, ConnectionError):
             return welcomed
@@ -287,8 +303,23 @@ class Mailbox:
         _raise_for_close(received.data if received.type is aiohttp.WSMsgType.CLOSE else ws.close_code)
         return welcomed
 
+    def _tell_waiting(self) -> None:
+        """The outage lasts: whoever waits hears for how long it still may."""
+        if self._waiting is not None and not self._closing:
+            self._told_waiting = True
+            self._waiting(math.inf if self._patience is None else max(0.0, self._patience - TOLD_AFTER))
+
+    def _stop_telling(self) -> None:
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
+
     def _tell_online(self) -> None:
         self._offline_since = None
+        self._stop_telling()
+        if self._told_waiting and self._waiting is not None:
+            self._told_waiting = False
+            self._waiting(0.0)
         if self._told_offline:
             self._told_offline = False
             self._untold.append(Online())

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Final, NamedTuple
 
 import msgspec
 
+from p2pal.amounts import duration
 from p2pal.errors import CodeExpired, CodeUnknown, P2palError, ServerRefused, VersionMismatch
+from p2pal.rendezvous.trouble import SPEAKS_TLS
 from p2pal.wire import rendezvous as wire
 
 _TOO_MUCH: Final = {
@@ -20,6 +23,11 @@ _TOO_MUCH: Final = {
 
 _GATEWAY: Final = frozenset({502, 503, 504})
 
+_WANTS_TLS: Final = re.compile(
+    rb"plain HTTP request was sent to HTTPS port|HTTP request to an HTTPS server|plain HTTP to an SSL-enabled server"
+)
+"""What nginx, Caddy (and all that is written in Go) and Apache say to plain HTTP where they speak TLS."""
+
 
 class Answer(NamedTuple):
     """An HTTP answer; ``retry_after`` is in seconds, see :func:`p2pal.rendezvous.transport.retry_after`."""
@@ -31,10 +39,15 @@ class Answer(NamedTuple):
     @property
     def code(self) -> str:
         """The error's code, or nothing if the body is none of this protocol."""
+        return self.detail.code
+
+    @property
+    def detail(self) -> wire.ErrorDetail:
+        """What the error's body says; empty if it is none of this protocol."""
         try:
-            return msgspec.json.decode(self.body, type=wire.ErrorBody).error.code
+            return msgspec.json.decode(self.body, type=wire.ErrorBody).error
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-            return ""
+            return wire.ErrorDetail("")
 
     @property
     def not_ready(self) -> bool:
@@ -60,7 +73,7 @@ def refusal(answer: Answer, waited: float = 0.0) -> P2palError:
     if code == "version":
         return VersionMismatch("the signaling server speaks another version of the protocol")
     if code == "ttl":
-        return ServerRefused("the signaling server does not allow this -ttl", hint="choose another -ttl")
+        return _ttl(answer.detail)
     if status == 404 and code in ("unknown", "unknown-attempt"):
         return CodeUnknown("no transfer has this code")
     if status == 410:
@@ -69,13 +82,25 @@ def refusal(answer: Answer, waited: float = 0.0) -> P2palError:
         return CodeExpired("the transfer with this code is over", hint="ask for a new code")
     if status == 429 or status >= 500:
         return _later(answer, code, waited)
+    if status == 400 and _WANTS_TLS.search(answer.body):
+        return ServerRefused("what answers at the server's address speaks TLS", hint=SPEAKS_TLS.hint)
     if code and 400 <= status < 500:
         return ServerRefused(f"the signaling server refused the request (HTTP {status})")
     return nonsense()
 
 
+def _ttl(detail: wire.ErrorDetail) -> ServerRefused:
+    least, most = detail.min, detail.max
+    if least is None or most is None or not least <= most or most < 1:
+        return ServerRefused("the signaling server does not allow this -ttl", hint="choose another -ttl")
+    allowed = f"from {duration(least)} to {duration(most)}"
+    return ServerRefused(f"the signaling server allows a -ttl {allowed}", hint="choose another -ttl")
+
+
 def _later(answer: Answer, code: str, waited: float) -> ServerRefused:
     hint = _when(answer.retry_after)
+    if code == "too-many-open":  # they may stay open for as long as their codes wait
+        hint = "end one of them, or try again later"
     if answer.status == 429:
         return ServerRefused(_TOO_MUCH.get(code, "the signaling server is asked too often"), hint=hint)
     if answer.status == 503 and code == "full":

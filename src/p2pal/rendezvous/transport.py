@@ -1,21 +1,18 @@
-"""What HTTP and WebSocket have in common: the server's URL, and what went wrong in words."""
+"""What HTTP and WebSocket have in common: the server's URL, and when to try again."""
 
 from __future__ import annotations
 
-import asyncio
-import errno
 import ipaddress
 import random
 import re
-import ssl
 from collections.abc import Mapping
 from typing import Final
 from urllib.request import getproxies, proxy_bypass
 
-import aiohttp
 from yarl import URL
 
 from p2pal.errors import ServerUnreachable, UsageError
+from p2pal.rendezvous.trouble import SPEAKS_TLS, Trouble, speaks_tls, trouble, was_cut
 
 MAX_RETRY_AFTER: Final = 86_400.0
 """Seconds, the longest time that a limit of this server counts in. A server that asks for more asks for nothing."""
@@ -71,33 +68,19 @@ class Address:
 
     def unreachable(self, error: BaseException) -> ServerUnreachable:
         """Return the error for a request that failed below HTTP."""
-        return ServerUnreachable(f"cannot reach the signaling server at {self}: {cause(error)}")
+        return self._unreachable(trouble(error))
 
+    def _unreachable(self, why: Trouble) -> ServerUnreachable:
+        return ServerUnreachable(f"cannot reach the signaling server at {self}: {why.cause}", hint=why.hint)
 
-def cause(error: BaseException) -> str:
-    """Say in a few words why a connection failed, with nothing of what the server sent."""
-    if isinstance(error, TimeoutError | asyncio.TimeoutError):
-        return "no answer in time"
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "its name does not resolve"
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return "its TLS certificate is not trusted"
-    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
-        return "the TLS handshake failed"
-    if isinstance(error, aiohttp.ClientProxyConnectionError):
-        return "the proxy does not answer"
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return "the proxy refused the connection"
-    number = error.errno if isinstance(error, OSError) else None
-    if number == errno.ECONNREFUSED or isinstance(error, ConnectionRefusedError):
-        return "connection refused"
-    if number in (errno.ENETUNREACH, errno.EHOSTUNREACH):
-        return "no network route to it"
-    if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionError):
-        return "the connection was lost"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return "the connection failed"
-    return "the connection failed or its answer is not HTTP"
+    async def wants_tls(self, error: BaseException | None) -> ServerUnreachable | None:
+        """Return the error for plain HTTP that was cut by a server which speaks TLS; None if it was not so."""
+        base = self._base
+        if base.scheme != "http" or self.proxy() or not was_cut(error) or not base.host or not base.port:
+            return None
+        if not await speaks_tls(base.host, base.port):
+            return None
+        return self._unreachable(SPEAKS_TLS)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

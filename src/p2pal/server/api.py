@@ -54,7 +54,7 @@ class Api:
         wanted = await self._body(request, wire.CreateRequest)
         _check_version(wanted.version)
         if not self._config.min_ttl <= wanted.ttl <= self._config.max_ttl:
-            raise Denied("ttl")
+            raise Denied("ttl", allowed=(self._config.min_ttl, self._config.max_ttl))
         owner = await self._gate.create(request)
         transfer, token = await self._store.create(wanted.ttl, owner)
         log("created", transfer=short(transfer.id), slot=transfer.slot, ttl=wanted.ttl)
@@ -158,7 +158,7 @@ def refusal(denied: Denied) -> web.Response:
         headers[hdrs.RETRY_AFTER] = str(max(1, math.ceil(denied.retry_after)))
     if denied.status == 401:
         headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
-    return _error(denied.status, denied.code, denied.message, headers)
+    return _error(denied.status, denied.code, denied.message, headers, denied.allowed)
 
 
 _CODES = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}
@@ -175,7 +175,14 @@ def _json(value: msgspec.Struct, status: int = 200) -> web.Response:
     )
 
 
-def _error(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> web.Response:
-    response = _json(wire.ErrorBody(wire.ErrorDetail(code, message)), status)
+def _error(
+    status: int,
+    code: str,
+    message: str,
+    headers: dict[str, str] | None = None,
+    allowed: tuple[float, float] | None = None,
+) -> web.Response:
+    least, most = allowed or (None, None)
+    response = _json(wire.ErrorBody(wire.ErrorDetail(code, message, least, most)), status)
     response.headers.update(headers or {})
     return response

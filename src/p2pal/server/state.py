@@ -56,11 +56,15 @@ class Denied(Exception):
     Args:
         code: A key of :data:`DENIALS`.
         retry_after: Seconds after which the same may be allowed; sent with the statuses 429 and 503 only.
+        allowed: The least and the most, in seconds, that would have been allowed; sent over HTTP.
     """
 
-    def __init__(self, code: str, retry_after: float = RETRY_AFTER) -> None:
+    def __init__(
+        self, code: str, retry_after: float = RETRY_AFTER, *, allowed: tuple[float, float] | None = None
+    ) -> None:
         self.code = code
         self.retry_after = retry_after
+        self.allowed = allowed
         self.status, self.message = DENIALS[code]
         super().__init__(self.message)
 

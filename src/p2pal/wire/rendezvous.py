@@ -151,11 +151,16 @@ class TransferInfo(msgspec.Struct, frozen=True):
     attempt: int = 0
 
 
-class ErrorDetail(msgspec.Struct, frozen=True):
-    """What went wrong: a code for programs, a message for people. Clients show texts of their own."""
+class ErrorDetail(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What went wrong: a code for programs, a message for people. Clients show texts of their own.
+
+    ``min`` and ``max``, in seconds, say what is allowed where a ``ttl`` was not.
+    """
 
     code: str
     message: str = ""
+    min: Seconds | None = None
+    max: Seconds | None = None
 
 
 class ErrorBody(msgspec.Struct, frozen=True):

@@ -2,13 +2,21 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from pathlib import Path
 
 import pytest
-from tests.unit.server.kit import on_loop
+from tests.e2e.trees import content, write
+from tests.unit.app.kit import Place, Running, follow
+from tests.unit.rendezvous.proxy import proxy_to
+from tests.unit.server.kit import on_loop, serving
 
-from p2pal.app.options import DEFAULT_STUN, ConnectOptions
+from p2pal.app import events
+from p2pal.app.options import DEFAULT_STUN, ConnectOptions, Decision, ReceiveOptions
+from p2pal.app.receive import _Receive
 from p2pal.app.shell import ice_servers, in_thread, peer_config
+from p2pal.crypto.codes import parse
 from p2pal.lanes.base import IceServer
+from p2pal.rendezvous import mailbox as mailbox_module
 from p2pal.wire.rendezvous import IceServer as Offered
 
 OFFERED = [Offered(["stun:offered:1"]), Offered(["turn:offered:2"], "user", "pass")]
@@ -135,3 +143,84 @@ def test_what_was_made_in_the_moment_of_leaving_is_undone_too() -> None:
 
     asyncio.run(leave())
     assert slow.closed == ["made"]
+
+
+@on_loop
+async def test_a_sender_that_waits_hears_that_the_server_is_away_and_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mailbox_module, "TOLD_AFTER", 0.3)
+    source = write(tmp_path / "file", content(1000))
+    out = tmp_path / "out"
+    out.mkdir()
+    async with asyncio.timeout(60), serving() as kit, proxy_to(kit.server.port) as proxy:
+        there = Place(proxy.url, tmp_path)
+        sent = Running(there.send(source))
+        code = await sent.until(events.Code)
+        proxy.refusing = True
+        proxy.cut()
+        away = await sent.until(events.Waiting)
+        assert (away.what, away.seconds) == ("server", mailbox_module.DEFAULT_PATIENCE - 0.3)
+        proxy.refusing = False
+        received = await follow(there.receive(code.code, out))
+        ended = await sent.end()
+    assert (ended.error, received.error) == (None, None)
+    told = [event.what for event in ended.all(events.Waiting)]
+    assert told == ["server", ""]
+    assert received.all(events.Waiting) == []
+
+
+@on_loop
+async def test_while_a_lane_carries_the_transfer_nobody_waits_for_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mailbox_module, "TOLD_AFTER", 0.0)
+    source = write(tmp_path / "file", content(1000))
+    out = tmp_path / "out"
+    out.mkdir()
+    async with asyncio.timeout(60), serving() as kit, proxy_to(kit.server.port) as proxy:
+        there = Place(proxy.url, tmp_path)
+        asked = asyncio.Event()
+        go = asyncio.Event()
+
+        async def decide(offer: events.Offered, existing: list[str]) -> Decision:
+            asked.set()
+            await go.wait()
+            return Decision(accept=True)
+
+        sent = Running(there.send(source))
+        code = await sent.until(events.Code)
+        receiving = asyncio.create_task(follow(there.receive(code.code, out, decide=decide)))
+        await asked.wait()
+        proxy.refusing = True
+        lost = asyncio.Event()
+        real = mailbox_module.Mailbox._tell_waiting
+
+        def tell(mailbox: mailbox_module.Mailbox) -> None:
+            real(mailbox)
+            lost.set()
+
+        monkeypatch.setattr(mailbox_module.Mailbox, "_tell_waiting", tell)
+        proxy.cut()
+        await lost.wait()
+        go.set()
+        received, ended = await receiving, await sent.end()
+    assert (ended.error, received.error) == (None, None)
+    assert [*ended.all(events.Waiting), *received.all(events.Waiting)] == []
+
+
+@pytest.mark.parametrize("ending", ["back", "connected"])
+def test_that_the_server_is_back_is_told_once(ending: str) -> None:
+    @on_loop
+    async def run() -> None:
+        shell = _Receive(parse("zebra-luna-7").code, ReceiveOptions(), ConnectOptions(), None)
+        shell._mailbox_waited_for(0.0)
+        shell._mailbox_waited_for(117.0)
+        if ending == "connected":
+            shell._emit(events.Connected(path="direct, host udp"))
+        shell._mailbox_waited_for(0.0)
+        told = [shell._events.get_nowait() for _ in range(shell._events.qsize())]
+        back = [events.Waiting(what="server", seconds=117.0), events.Waiting(what="")]
+        assert told == (back if ending == "back" else [*back, events.Connected(path="direct, host udp")])
+
+    run()

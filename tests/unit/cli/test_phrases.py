@@ -41,6 +41,13 @@ def test_waiting(event: events.Waiting, line: str) -> None:
     assert phrases.waiting(event) == line
 
 
+def test_a_server_that_was_there_before() -> None:
+    event = events.Waiting(what="server", seconds=117.0)
+    assert phrases.waiting(event, served=True) == "The signaling server does not answer; waiting up to 1:57"
+    assert phrases.waiting(events.Waiting(what=""), served=True) == "Going on"
+    assert phrases.waiting(events.Waiting(what="network"), served=True) == "No network here; waiting"
+
+
 def test_resuming() -> None:
     event = events.Resuming(id="k7x2m2qa", files=12, done=4_200_000_000, total=10_000_000_000)
     assert phrases.resuming(event, "receive", 20) == ["Resuming: 4.2 of 10.0 GB are here already (12 of 20 files)"]
@@ -88,6 +95,7 @@ def test_everything_fits_sixty_columns() -> None:
     whats: list[Literal["network", "peer", "disk", "peer-disk", ""]] = ["network", "peer", "disk", "peer-disk", ""]
     lines = [*phrases.UNPROVEN, *phrases.unsaved(events.Unsaved(reason="the disk is full"))]
     lines += [phrases.waiting(events.Waiting(what=what, seconds=359_999.0)) for what in whats]
+    lines += [phrases.waiting(events.Waiting(what="server", seconds=359_999.0), served=True)]
     for attempts in (1000, None):
         event = events.Reconnecting(attempt=1000, attempts=attempts, delay=1.0)
         lines += [phrases.reconnecting(event, connected=connected) for connected in (True, False)]

@@ -27,6 +27,26 @@ async def play(
         await drive(Script(script, error), view, screen.board, Stop())
 
 
+@pytest.mark.parametrize("role", ["send", "receive"])
+def test_a_server_that_was_lost_is_not_one_that_is_not_ready(role: str) -> None:
+    @on_loop
+    async def run() -> None:
+        screen = Screen()
+        away = [events.Waiting(what="server", seconds=20.0), events.Waiting(what="")]
+        view: View = SenderView(screen.writer, screen.board, 300.0)
+        if role == "receive":
+            view = ReceiverView(screen.writer, screen.board, Path())
+        await play(view, screen, [*away, CODE if role == "send" else events.Joining(), *away])
+        assert [line for line in screen.err if "server" in line or line == "Going on"] == [
+            "The signaling server is not ready; waiting up to 0:20",
+            "Going on",
+            "The signaling server does not answer; waiting up to 0:20",
+            "Going on",
+        ]
+
+    run()
+
+
 ONE = events.Listed(names=["report.pdf"], files=1, entries=1, total=2_300_000)
 MANY = events.Listed(names=["report.pdf", "photos", "c", "d", "e"], files=1204, entries=1300, total=2_300_000_000)
 

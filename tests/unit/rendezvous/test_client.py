@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from pathlib import Path
 
 import pytest
 from aiohttp import web
 from tests.unit.server.kit import odd_server, on_loop, serving
+from tests.unit.server.test_tls import Files, running
 
 from p2pal import errors
 from p2pal.rendezvous import client as client_module
@@ -29,7 +31,7 @@ async def test_create_join_delete() -> None:
             await client.join(created.slot + 1000)
         with pytest.raises(errors.CodeUnknown):
             await client.join(0)
-        with pytest.raises(errors.ServerRefused, match="-ttl"):
+        with pytest.raises(errors.ServerRefused, match="allows a -ttl from 1s to 7d; choose another -ttl"):
             await client.create(1e8)
 
 
@@ -42,6 +44,31 @@ async def test_no_server() -> None:
             with pytest.raises(errors.ServerUnreachable, match="connection refused") as caught:
                 await client.create(60)
             assert "secret" not in str(caught.value)
+
+
+@on_loop
+async def test_the_other_scheme_is_named(tmp_path: Path) -> None:
+    async with (
+        running(Files(tmp_path).config()) as server,
+        RendezvousClient(f"http://127.0.0.1:{server.port}") as client,
+    ):
+        with pytest.raises(errors.ServerUnreachable, match="it speaks TLS; write https://"):
+            await client.create(60)
+    async with serving() as kit, RendezvousClient(f"https://127.0.0.1:{kit.server.port}") as client:
+        with pytest.raises(errors.ServerUnreachable, match=r"it does not speak TLS; .* write http://"):
+            await client.create(60)
+
+
+@on_loop
+async def test_who_is_cut_by_a_server_without_tls_is_told_just_that() -> None:
+    async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.close()
+
+    server = await asyncio.start_server(cut, "127.0.0.1", 0)
+    async with server, RendezvousClient(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as client:
+        with pytest.raises(errors.ServerUnreachable, match="the connection was lost; check the -server address"):
+            await client.create(60)
 
 
 @on_loop
@@ -214,13 +241,21 @@ async def test_what_the_server_wants_does_not_stretch_our_patience() -> None:
     assert 2 <= len(passing.asked) <= 3
 
 
-@pytest.mark.parametrize("code", ["too-often", "too-many-open", "queue-full", ""])
-def test_one_who_asks_too_often_is_not_made_to_ask_more(code: str) -> None:
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("too-often", "try again in 12 s"),
+        ("too-many-open", "end one of them, or try again later"),
+        ("queue-full", "try again in 12 s"),
+        ("", "try again in 12 s"),
+    ],
+)
+def test_one_who_asks_too_often_is_not_made_to_ask_more(code: str, told: str) -> None:
     @on_loop
     async def run() -> None:
         passing = Passing((429, code, "12"))
         async with odd_server(passing.handle) as url, RendezvousClient(url) as client:
-            with pytest.raises(errors.ServerRefused, match="try again in 12 s"):
+            with pytest.raises(errors.ServerRefused, match=told):
                 await client.join(1)
         assert len(passing.asked) == 1
 

@@ -119,6 +119,31 @@ async def test_offline_then_online() -> None:
 
 
 @on_loop
+async def test_who_waits_is_told_of_an_outage_that_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: asyncio.Queue[float] = asyncio.Queue()
+    async with serving() as kit, proxy_to(kit.server.port) as proxy, RendezvousClient(proxy.url) as client:
+        created = await kit.create()
+        mailbox = client.mailbox("send", created.token, waiting=told.put_nowait)
+        run = asyncio.create_task(mailbox.run())
+        await expect(mailbox, e.State)
+        proxy.cut()  # over in a moment
+        await expect(mailbox, e.Online)
+        monkeypatch.setattr(mailbox_module, "TOLD_AFTER", 0.3)
+        proxy.refusing = True
+        proxy.cut()
+        async with asyncio.timeout(20):
+            assert await told.get() == 119.7
+            proxy.refusing = False
+            assert await told.get() == 0.0
+        proxy.refusing = True
+        proxy.cut()
+        await expect(mailbox, e.Offline)
+        await mailbox.close()
+        await run
+        assert told.empty()
+
+
+@on_loop
 async def test_without_a_limit_the_mailbox_does_not_give_up() -> None:
     async with pair(patience=None) as p:
         p.proxy.refusing = True

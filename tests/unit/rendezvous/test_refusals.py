@@ -18,7 +18,12 @@ def answer(status: int, code: str, after: float | None = None) -> Answer:
         (429, "too-often", 0.0, "the signaling server is asked too often from this address; try again in 1 s"),
         (429, "too-often", 600.0, "the signaling server is asked too often from this address; try again in 10 min"),
         (429, "too-often", 86_400.0, "the signaling server is asked too often from this address; try again in 24 h"),
-        (429, "too-many-open", 5.0, "too many transfers are open from this address; try again in 5 s"),
+        (
+            429,
+            "too-many-open",
+            5.0,
+            "too many transfers are open from this address; end one of them, or try again later",
+        ),
         (429, "too-many-sockets", 5.0, "too many connections are open from this address; try again in 5 s"),
         (429, "queue-full", 5.0, "too many receivers are waiting for this transfer; try again in 5 s"),
         (429, "of-tomorrow", 5.0, "the signaling server is asked too often; try again in 5 s"),
@@ -56,6 +61,48 @@ def test_how_long_it_was_tried() -> None:
 )
 def test_who_is_asked_again(said: Answer, ready: bool) -> None:
     assert said.not_ready is not ready
+
+
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [
+        ('"min":1,"max":600', "the signaling server allows a -ttl from 1s to 10m; choose another -ttl"),
+        (
+            '"min":0.5,"max":604800.0,"unit":"s"',
+            "the signaling server allows a -ttl from 0.5s to 7d; choose another -ttl",
+        ),
+        ('"min":1', "the signaling server does not allow this -ttl; choose another -ttl"),
+        ('"min":5,"max":2', "the signaling server does not allow this -ttl; choose another -ttl"),
+        ('"min":0,"max":0', "the signaling server does not allow this -ttl; choose another -ttl"),
+    ],
+)
+def test_which_ttl_is_allowed(limits: str, told: str) -> None:
+    error = refusal(Answer(400, f'{{"error":{{"code":"ttl",{limits}}}}}'.encode()))
+    assert type(error) is errors.ServerRefused
+    assert str(error) == told
+
+
+@pytest.mark.parametrize(
+    "limits", ['"min":-1,"max":5', '"min":1,"max":1e300', '"min":"1","max":"\\u001b[2J"', '"max":[]']
+)
+def test_limits_that_are_none_are_not_told(limits: str) -> None:
+    error = refusal(Answer(400, f'{{"error":{{"code":"ttl",{limits}}}}}'.encode()))
+    assert type(error) is errors.ServerRefused
+    assert "-ttl" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"<center>The plain HTTP request was sent to HTTPS port</center>",
+        b"Client sent an HTTP request to an HTTPS server.\n",
+        b"Reason: You're speaking plain HTTP to an SSL-enabled server port.<br />",
+    ],
+)
+def test_a_proxy_that_wants_tls(said: bytes) -> None:
+    told = "what answers at the server's address speaks TLS; write https:// in the -server address"
+    assert str(refusal(Answer(400, said))) == told
+    assert "TLS" not in str(refusal(Answer(404, said)))
 
 
 @pytest.mark.parametrize("code", DENIALS)

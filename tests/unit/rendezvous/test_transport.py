@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from p2pal.errors import UsageError
-from p2pal.rendezvous.transport import MAX_PAUSE, Address, cause, pause, retry_after
+from p2pal.rendezvous.transport import MAX_PAUSE, Address, pause, retry_after
 
 
 def test_urls_follow_the_base_path_and_scheme() -> None:
@@ -33,13 +33,6 @@ def test_credentials_are_not_in_the_error() -> None:
     error = Address("http://user:secret@h").unreachable(ConnectionRefusedError("secret"))
     assert str(error).startswith("cannot reach the signaling server at http://h: connection refused")
     assert "secret" not in str(error)
-
-
-def test_causes_are_in_words() -> None:
-    assert cause(TimeoutError()) == "no answer in time"
-    assert cause(ConnectionResetError()) == "the connection was lost"
-    assert cause(OSError(101, "x")) == "no network route to it"
-    assert cause(Exception("raw")) == "the connection failed or its answer is not HTTP"
 
 
 @pytest.fixture

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import ssl
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from tests.unit.server.kit import on_loop, serving
+from tests.unit.server.test_tls import Files, running
+
+from p2pal.errors import ServerUnreachable
+from p2pal.rendezvous.client import RendezvousClient
+from p2pal.rendezvous.trouble import Trouble, speaks_tls, trouble, was_cut
+from p2pal.server.config import ServerConfig
+
+
+def test_causes_are_in_words() -> None:
+    assert trouble(TimeoutError()) == Trouble("no answer in time")
+    assert trouble(ConnectionResetError()) == Trouble("the connection was lost")
+    assert trouble(OSError(101, "x")) == Trouble("no network route to it")
+    assert trouble(ssl.SSLError(1, "\x1b[2J")) == Trouble("the TLS handshake failed")
+    assert trouble(Exception("raw")) == Trouble("the connection failed or its answer is not HTTP")
+
+
+def certified(directory: Path, first: int, last: int) -> ServerConfig:
+    """A server whose certificate is for ``localhost`` alone, and valid between these days from now."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "p2pal test")])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now + dt.timedelta(days=first))
+        .not_valid_after(now + dt.timedelta(days=last))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    cert, private = directory / "server.pem", directory / "server.key"
+    cert.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    plain = serialization.NoEncryption()
+    private.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
+    return ServerConfig(port=0, drain=0.2, tls_cert=str(cert), tls_key=str(private))
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "name", "told"),
+    [
+        (-2, -1, "localhost", Trouble("its TLS certificate has expired", "renew it, or set this machine's clock")),
+        (
+            1,
+            2,
+            "localhost",
+            Trouble("its TLS certificate is not valid yet", "set the clock of this machine, or of the server"),
+        ),
+        (
+            -1,
+            1,
+            "other.example",
+            Trouble("its TLS certificate is for another name", "write the name it is for in the -server address"),
+        ),
+        (
+            -1,
+            1,
+            "127.0.0.1",
+            Trouble("its TLS certificate is for another name", "write the name it is for in the -server address"),
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_certificate(tmp_path: Path, first: int, last: int, name: str, told: Trouble) -> None:
+    @on_loop
+    async def run() -> None:
+        config = certified(tmp_path, first, last)
+        trusting = ssl.create_default_context(cafile=config.tls_cert)
+        async with running(config) as server:
+            with pytest.raises(ssl.SSLError) as caught:
+                await asyncio.open_connection("127.0.0.1", server.port, ssl=trusting, server_hostname=name)
+        assert trouble(caught.value) == told
+
+    run()
+
+
+@pytest.mark.parametrize(
+    ("own", "hint"),
+    [
+        (None, "give it a certificate of a public CA, or set SSL_CERT_FILE=/path/to/ca.pem"),
+        ("of another", "give it a certificate of a public CA, or set SSL_CERT_FILE=/path/to/ca.pem"),
+        ("missing", "SSL_CERT_FILE={path} cannot be read"),
+        ("empty", "SSL_CERT_FILE={path} has no certificate in it"),
+    ],
+)
+def test_a_certificate_that_is_not_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str | None, hint: str
+) -> None:
+    path = tmp_path / "ca.pem"
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    if own is not None:
+        monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    if own == "empty":
+        path.write_text("nothing\n")
+    elif own == "of another":
+        path.write_bytes(Files(tmp_path, "another").cert.read_bytes())
+
+    @on_loop
+    async def run() -> None:
+        async with (
+            running(Files(tmp_path).config()) as server,
+            RendezvousClient(f"https://127.0.0.1:{server.port}") as client,
+        ):
+            with pytest.raises(ServerUnreachable, match=": its TLS certificate is not trusted") as caught:
+                await client.create(60)
+        assert caught.value.hint == hint.format(path=path)
+
+    run()
+
+
+@on_loop
+async def test_who_speaks_tls(tmp_path: Path) -> None:
+    async with running(Files(tmp_path).config()) as server:
+        assert await speaks_tls("127.0.0.1", server.port)
+    assert not await speaks_tls("127.0.0.1", server.port)
+    async with serving() as kit:
+        assert not await speaks_tls("127.0.0.1", kit.server.port)
+
+
+def test_what_a_cut_is() -> None:
+    assert was_cut(ConnectionResetError(104, "x"))
+    assert not was_cut(ConnectionRefusedError(111, "x"))
+    assert not was_cut(None)
