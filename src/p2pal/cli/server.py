@@ -8,7 +8,7 @@ import click
 
 from p2pal.cli.options import CONTEXT, Command, Globals, Number, debug_option, flag, option, together
 from p2pal.cli.server_config import Flags, server_config
-from p2pal.cli.server_values import Allowance, Bounded, Bytes, Count
+from p2pal.cli.server_values import Allowance, Bounded, Bytes, Count, OneOf
 from p2pal.wire import rendezvous as wire
 
 _DAY: Final = 86_400.0
@@ -23,8 +23,9 @@ LEAST_MESSAGES: Final = 64
 """Messages: a key exchange and some generations with their candidates."""
 
 SECTIONS: Final = {
-    "What to set first": ("host", "port", "redis_url", "trusted_proxy", "turn", "turn_secret"),
-    "More for clients": ("turn_ttl", "stun", "origin", "tls_cert", "tls_key"),
+    "What to set first": ("host", "port", "redis_url", "trusted_proxy"),
+    "STUN and TURN for clients": ("turn", "turn_secret", "turn_ttl", "stun"),
+    "TLS and web pages": ("origin", "tls_cert", "tls_key"),
     "Limits for one address (IPv6: for its /64)": (
         "create_rate", "join_rate", "message_rate", "max_open", "max_sockets",
     ),
@@ -35,6 +36,23 @@ SECTIONS: Final = {
 
 LAST_SECTION: Final = "Logs and help"
 """The section of all others."""
+
+
+EXAMPLES: Final = (
+    ("p2pal server", "on port 8080, for everyone who reaches it"),
+    ("p2pal server --host 127.0.0.1 --trusted-proxy loopback", "behind a proxy on this machine that speaks TLS"),
+    ("p2pal server --tls-cert cert.pem --tls-key key.pem", "with TLS of its own"),
+)
+"""Command lines with what they are for."""
+
+EXIT_CODES: Final = (
+    (0, "stopped by SIGTERM or Ctrl-C"),
+    (1, "an internal error"),
+    (2, "usage: the command line or a setting is wrong"),
+    (3, "the port cannot be had"),
+    (130, "a second SIGTERM or Ctrl-C ended it at once"),
+)
+"""The exit codes that this command has, as its help lists them."""
 
 
 class ServerCommand(Command):
@@ -50,6 +68,13 @@ class ServerCommand(Command):
         for title, records in sections.items():
             with formatter.section(title):
                 formatter.write_dl(records)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List examples, and the exit codes that a server has."""
+        with formatter.section("Examples"):
+            formatter.write_dl(EXAMPLES, col_max=20)
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), meaning) for code, meaning in EXIT_CODES])
 
 
 _first_options: Final = together(
@@ -251,7 +276,7 @@ _log_options: Final = together(
         "--log-format",
         dest="log_format",
         metavar="FORMAT",
-        type=click.Choice(["text", "json"]),
+        type=OneOf(["text", "json"]),
         default="text",
         help="'text' or 'json', to stderr [text].",
     ),
@@ -271,9 +296,13 @@ _log_options: Final = together(
 def server(ctx: click.Context, /, *, quiet: bool, **flags: Any) -> None:
     """Run the signaling server: it brings two peers together and sees neither files nor names nor codes.
 
-    It stops gracefully on SIGTERM and Ctrl-C, with exit code 0. GET /healthz tells whether it runs.
+    It stops gracefully on SIGTERM and Ctrl-C, with exit code 0; the second one ends it at once, with 130. GET /healthz
+    tells whether it runs.
     """
-    config = server_config(cast("Flags", flags))
+    set_in = ctx.get_parameter_source
+    environment = {name for name in flags if set_in(name) is click.core.ParameterSource.ENVIRONMENT}
+    config = server_config(cast("Flags", flags), environment)
     from p2pal.cli.serving import run_server
 
-    run_server(config, quiet=quiet, debug=ctx.ensure_object(Globals).debug)
+    unused = "turn_secret" in environment and not config.turn
+    run_server(config, quiet=quiet, debug=ctx.ensure_object(Globals).debug, unused_secret=unused)

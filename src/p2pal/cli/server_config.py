@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Final, Literal, NamedTuple, TypedDict
 from urllib.parse import SplitResult, urlsplit
@@ -27,7 +27,7 @@ LOOPBACK: Final[tuple[Network, ...]] = (ipaddress.IPv4Network("127.0.0.0/8"), ip
 
 _CLUSTER: Final = "+cluster"
 _REDIS: Final = ("redis", "rediss", f"redis{_CLUSTER}", f"rediss{_CLUSTER}")
-_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._~-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+_ORIGIN: Final = re.compile(r"null|https?://(?:[a-z0-9._~-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 
 
@@ -62,8 +62,12 @@ class Flags(TypedDict):
     log_format: Literal["text", "json"]
 
 
-def server_config(flags: Flags) -> ServerConfig:
+def server_config(flags: Flags, environment: Collection[str] = ()) -> ServerConfig:
     """Return how the server runs. The secrets are kept out of logs from here on.
+
+    Args:
+        flags: What it was told.
+        environment: The names of those flags whose values come from the environment.
 
     Raises:
         UsageError: If a value cannot be used.
@@ -72,6 +76,8 @@ def server_config(flags: Flags) -> ServerConfig:
     if flags["max_log"] < flags["max_message"]:
         raise UsageError("--max-log must not be less than --max-message", hint="a log holds at least one message")
     ice = _ice(flags)
+    if flags["turn_secret"] and not ice.turn and "turn_secret" not in environment:
+        raise UsageError("--turn-secret is for a TURN server, and none is named", hint="name it with --turn")
     config = ServerConfig(
         host=flags["host"],
         port=flags["port"],
@@ -93,7 +99,7 @@ def server_config(flags: Flags) -> ServerConfig:
         origins=origins(flags["origin"]),
         tls_cert=flags["tls_cert"],
         tls_key=flags["tls_key"],
-        redis_url=redis_url(flags["redis_url"]),
+        redis_url=redis_url(flags["redis_url"], "REDIS_URL" if "redis_url" in environment else "--redis-url"),
         stun=ice.stun,
         turn=ice.turn,
         turn_secret=flags["turn_secret"] if ice.turn else "",
@@ -107,37 +113,54 @@ def server_config(flags: Flags) -> ServerConfig:
     return config
 
 
-def redis_url(text: str) -> str:
+def redis_url(text: str, name: str = "--redis-url") -> str:
     """Return the URL of the Redis; empty for none. Nothing is asked there: it may come later.
+
+    Args:
+        text: What was given.
+        name: The flag or variable that it was given with, for the error.
 
     Raises:
         UsageError: If it is none. The text is not repeated: it may hold a password.
     """
     if not text:
         return ""
-    password = ""
     try:
         parts = urlsplit(text)
-        password = parts.password or ""
-        usable = text.isprintable() and " " not in text and _names_a_redis(parts)
+        logs.hide(parts.password or "")
+        wrong = _wrong_with(text, parts)
     except ValueError:
-        usable = False
-    if not usable or not _redis_takes(text):
-        raise UsageError(
-            "--redis-url takes a redis://, rediss:// or unix:// URL",
-            hint="write it as redis://HOST:6379/0, or redis+cluster://HOST:6379 for a Redis Cluster",
-        )
-    logs.hide(password)
+        wrong = "its host or port cannot be read"
+    if wrong:
+        hint = "write it as redis://HOST:6379/0, or redis+cluster://HOST:6379 for a Redis Cluster"
+        raise UsageError(f"{name} is no URL of a Redis: {wrong}", hint=hint)
     return text
 
 
-def _names_a_redis(parts: SplitResult) -> bool:
+def _wrong_with(text: str, parts: SplitResult) -> str:
+    """Return what is wrong with the URL, without any of its text; empty if nothing is.
+
+    Raises:
+        ValueError: If its port is none.
+    """
+    if not text.isprintable() or " " in text:
+        return "it has spaces or control characters in it"
     if parts.scheme == "unix":
-        return len(parts.path) > 1
-    if parts.scheme not in _REDIS or not parts.hostname or parts.port == 0:
-        return False
-    number = parts.path.strip("/")
-    return not number or (not parts.scheme.endswith(_CLUSTER) and number.isascii() and number.isdecimal())
+        if len(parts.path) < 2:
+            return "it names no socket"
+    elif parts.scheme not in _REDIS:
+        return f"it does not begin with {', '.join(f'{scheme}://' for scheme in _REDIS)} or unix://"
+    elif not parts.hostname:
+        return "it names no host"
+    elif parts.port == 0:
+        return "its port is 0"
+    else:
+        number = parts.path.strip("/")
+        if number and parts.scheme.endswith(_CLUSTER):
+            return "a Redis Cluster has no numbered databases"
+        if number and not (number.isascii() and number.isdecimal()):
+            return "its path is not the number of a database"
+    return "" if _redis_takes(text) else "its options cannot be used"
 
 
 def _redis_takes(url: str) -> bool:
@@ -165,10 +188,14 @@ def networks(texts: Sequence[str]) -> tuple[Network, ...]:
             found += LOOPBACK
             continue
         try:
-            found.append(_network(text))
+            network = _network(text)
         except ValueError:
             message = f"--trusted-proxy takes an address or a network, not {quoted(text)}"
             raise UsageError(message, hint=f"write it as {_meant(text)}") from None
+        if network.prefixlen == 0:
+            message = f"--trusted-proxy {quoted(text)} is everybody, who could then claim any address"
+            raise UsageError(message, hint="name the proxy's own address or network")
+        found.append(network)
     return tuple(dict.fromkeys(found))
 
 
@@ -203,7 +230,9 @@ def origins(texts: Sequence[str]) -> tuple[str, ...]:
         origin = text.lower().removesuffix("/")
         if origin != "*" and not _ORIGIN.fullmatch(origin):
             message = f"--origin takes an origin, not {quoted(text)}"
-            raise UsageError(message, hint="write it as https://example.org, without a path, or * for all")
+            raise UsageError(
+                message, hint="write it as https://example.org or http://..., without a path, or * for all"
+            )
         found.append(origin.removesuffix(_DEFAULT_PORTS.get(origin.partition("://")[0], "/")))
     return tuple(dict.fromkeys(found))
 

@@ -50,9 +50,22 @@ class Bytes(click.ParamType[int]):
         except ValueError:
             size = -1
         if not self.low <= size <= self.high:
-            span = f"from {self.low // 1024}KiB to {self.high // 1024}KiB"
-            raise UsageError(f"{_name(param)} takes a size {span}, not {quoted(value)}", hint="write it as 48KiB")
+            low, high = _size(self.low), _size(self.high)
+            message = f"{_name(param)} takes a size from {low} to {high}, not {quoted(value)}"
+            raise UsageError(message, hint=f"write it as {high}")
         return size
+
+
+class OneOf(click.Choice[str]):
+    """One of a few words, which the error names."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Find it."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.UsageError:
+            words = " or ".join(self.choices)
+            raise UsageError(f"{_name(param)} takes {words}, not {quoted(str(value))}", hint="") from None
 
 
 class Count(click.ParamType[int]):
@@ -95,6 +108,10 @@ class Allowance(click.ParamType["Rate | None"]):
                 return rate
         message = f"{_name(param)} takes COUNT/DURATION, not {quoted(value)}"
         raise UsageError(message, hint="write it as 60/1m or 10/s; 0 or none switches the limit off")
+
+
+def _size(size: int) -> str:
+    return f"{size >> 20}MiB" if size % (1 << 20) == 0 else f"{size >> 10}KiB"
 
 
 def _name(param: click.Parameter | None) -> str:

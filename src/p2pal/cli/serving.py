@@ -12,8 +12,14 @@ from p2pal.server.app import Server
 from p2pal.server.config import ServerConfig
 
 
-def run_server(config: ServerConfig, *, quiet: bool, debug: bool) -> None:
+def run_server(config: ServerConfig, *, quiet: bool, debug: bool, unused_secret: bool = False) -> None:
     """Serve until the user stops it.
+
+    Args:
+        config: How it runs.
+        quiet: Log warnings and errors only.
+        debug: Log everything.
+        unused_secret: The environment has a secret for a TURN server, and no TURN server is named.
 
     Raises:
         UsageError: If the host is no address of this machine, or a setting cannot be used.
@@ -21,6 +27,8 @@ def run_server(config: ServerConfig, *, quiet: bool, debug: bool) -> None:
     """
     level = logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO
     logs.configure(config.log_format, level=level)
+    if unused_secret:
+        logs.log_warning("turn-secret-unused", hint="TURN_SECRET is set: name the TURN server with --turn, or unset it")
     signals.run(lambda stop: _serve(config, stop), fast_sockets=True)
 
 

@@ -131,7 +131,8 @@ class Server:
             UsageError: If the address cannot be had, or the TLS files cannot be used.
         """
         tls = context_for(self._config)
-        app = create_app(self._config, self._store)
+        store = self._store or choose_store(self._config)
+        app = create_app(self._config, store)
         runner = web.AppRunner(
             app, access_log=None, logger=_silent, keepalive_timeout=_KEEPALIVE, shutdown_timeout=self._config.drain
         )
@@ -146,7 +147,16 @@ class Server:
             raise UsageError(message, hint="choose another --host or --port") from error
         self._runner = runner
         self._port = runner.addresses[0][1]
-        log("listening", host=self._config.host, port=self._port)
+        log(
+            "listening",
+            host=self._config.host or "*",
+            port=self._port,
+            store="memory" if isinstance(store, MemoryStore) else "redis",
+            tls=tls is not None,
+            stun=len(self._config.stun),
+            turn=len(self._config.turn),
+            trusted_proxies=len(self._config.trusted_proxies),
+        )
 
     async def stop(self) -> None:
         """Stop gracefully.

@@ -16,7 +16,7 @@ from aiohttp import hdrs, web
 
 from p2pal.server import addresses
 from p2pal.server.config import Rate, ServerConfig
-from p2pal.server.logs import log
+from p2pal.server.logs import log_warning
 from p2pal.server.state import Denied
 from p2pal.server.store import Store
 
@@ -81,5 +81,5 @@ class Gate:
             # Behind a proxy that nobody named all clients are one: its operator has to know. Said once, because
             # everybody can send the header.
             self._told = True
-            log("proxy-not-trusted")
+            log_warning("proxy-not-trusted", hint="if a proxy of yours is in front, name it with --trusted-proxy")
         return addresses.group(addresses.client_address(peer, forwarded, self._trusted)) or _UNKNOWN

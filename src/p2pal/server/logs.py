@@ -43,6 +43,11 @@ def log_detail(event: str, **fields: Field) -> None:
     _write(logging.DEBUG, event, fields)
 
 
+def log_warning(event: str, **fields: Field) -> None:
+    """Write one event that the operator should do something about; a field ``hint`` says what."""
+    _write(logging.WARNING, event, fields)
+
+
 def log_failure(event: str, **fields: Field) -> None:
     """Write one event that should not have happened."""
     _write(logging.ERROR, event, fields)
@@ -104,7 +109,7 @@ class Formatter(logging.Formatter):
 
 
 def _plain(value: Field) -> str:
-    text = str(value)
+    text = str(value) if not isinstance(value, bool) else str(value).lower()
     return text if text.isprintable() and " " not in text and '"' not in text else json.dumps(text)
 
 

@@ -40,6 +40,7 @@ def test_it_serves_until_it_is_told_to_stop(number: signal.Signals) -> None:
         line = first_line(process)
         port = re.search(r"\bport=(\d+)", line)
         assert "listening" in line
+        assert "store=memory tls=false stun=0 turn=0 trusted_proxies=0" in line
         assert port is not None
         with urllib.request.urlopen(f"http://127.0.0.1:{port[1]}/healthz", timeout=30) as answer:
             assert answer.status == 200
@@ -112,3 +113,15 @@ def test_it_starts_without_its_redis_and_says_so(scheme: str) -> None:
     told = "".join(before) + err
     assert "event=store-lost" in told
     assert "the-password" not in told
+
+
+@posix
+def test_a_secret_for_no_turn_server_is_warned_of_also_when_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TURN_SECRET", "the-secret")
+    with server("--port=0", "-q") as process:
+        line = first_line(process)
+        process.terminate()
+        _, err = process.communicate(timeout=30)
+    assert "level=warning event=turn-secret-unused" in line
+    assert "--turn" in line
+    assert "the-secret" not in line + err

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import subprocess
 from pathlib import Path
 from typing import Any, cast
@@ -9,7 +10,7 @@ import click
 import pytest
 
 from p2pal.cli import logs
-from p2pal.cli.server import LAST_SECTION, SECTIONS, server
+from p2pal.cli.server import EXAMPLES, EXIT_CODES, LAST_SECTION, SECTIONS, server
 from p2pal.cli.server_config import Flags, networks, origins, redis_url, server_config
 from p2pal.errors import UsageError
 from p2pal.server.config import AddressLimits, Limits, Rate, ServerConfig
@@ -27,7 +28,9 @@ def config(*args: str) -> ServerConfig:
     """What the server would run with."""
     with server.make_context("p2pal server", list(args)) as context:
         flags: dict[str, Any] = {name: value for name, value in context.params.items() if name != "quiet"}
-    return server_config(cast("Flags", flags))
+        source = context.get_parameter_source
+        environment = {name for name in flags if source(name) is click.core.ParameterSource.ENVIRONMENT}
+    return server_config(cast("Flags", flags), environment)
 
 
 def test_without_flags_it_runs_as_the_configuration_says() -> None:
@@ -109,14 +112,14 @@ def test_networks() -> None:
 
 
 def test_ipv4_within_ipv6_is_ipv4() -> None:
-    found = networks(["::ffff:10.0.0.1", "::ffff:10.0.0.0/104", "::/0"])
-    assert [str(network) for network in found] == ["10.0.0.1/32", "10.0.0.0/8", "::/0"]
+    found = networks(["::ffff:10.0.0.1", "::ffff:10.0.0.0/104", "::/1"])
+    assert [str(network) for network in found] == ["10.0.0.1/32", "10.0.0.0/8", "::/1"]
 
 
 def test_origins_are_spelled_as_browsers_do() -> None:
-    given = ["https://Example.org:443/", "http://example.org:80", "http://localhost:5173", "https://[::1]:8443", "*"]
-    told = ("https://example.org", "http://example.org", "http://localhost:5173", "https://[::1]:8443", "*")
-    assert origins(given) == told
+    given = ["https://Example.org:443/", "http://example.org:80", "http://localhost:5173", "https://[::1]:8443"]
+    told = ("https://example.org", "http://example.org", "http://localhost:5173", "https://[::1]:8443", "*", "null")
+    assert origins([*given, "*", "null"]) == told
 
 
 @pytest.mark.parametrize(
@@ -157,9 +160,33 @@ def test_urls_of_a_redis(url: str) -> None:
     ],
 )
 def test_what_is_no_url_of_a_redis_is_not_repeated(url: str) -> None:
-    with pytest.raises(UsageError, match="--redis-url takes") as caught:
+    with pytest.raises(UsageError, match="--redis-url is no URL of a Redis: ") as caught:
         redis_url(url)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("redis+sentinel://a", r"does not begin with redis://, rediss://, redis\+cluster://, .* or unix://"),
+        ("redis://", "names no host"),
+        ("redis://a:99999", "host or port cannot be read"),
+        ("redis://a:0", "port is 0"),
+        ("redis://a/abc", "not the number of a database"),
+        ("redis+cluster://a:1/3", "no numbered databases"),
+        ("redis://a?foo=bar", "options cannot be used"),
+        ("unix:///", "names no socket"),
+        ("redis://a\n", "control characters"),
+    ],
+)
+def test_it_is_told_what_is_wrong_with_the_url_of_a_redis_and_where_it_is(
+    url: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match=f"^--redis-url is .*{told}"):
+        config("--redis-url", url)
+    monkeypatch.setenv("REDIS_URL", url)
+    with pytest.raises(UsageError, match=f"^REDIS_URL is .*{told}"):
+        config()
 
 
 NINE = ",".join(f"stun:s{number}" for number in range(wire.MAX_ICE_URLS + 1))
@@ -176,10 +203,15 @@ NINE = ",".join(f"stun:s{number}" for number in range(wire.MAX_ICE_URLS + 1))
         (["--turn-ttl", "5s"], "--turn-ttl takes a duration from 1m to 7d, not '5s'"),
         (["--trusted-proxy", "proxy.example.org"], "takes an address or a network, not 'proxy.example.org'"),
         (["--trusted-proxy", "fe80::1%eth0"], "takes an address or a network, not 'fe80::1%eth0'"),
+        (["--turn-secret", "xyz"], "--turn-secret is for a TURN server, and none is named"),
+        (["--trusted-proxy", "0.0.0.0/0"], "'0.0.0.0/0' is everybody, .*; name the proxy's own address"),
+        (["--trusted-proxy", "10.0.0.1,::/0"], "'::/0' is everybody"),
+        (["--trusted-proxy", "::ffff:0:0/96"], "is everybody"),
         (["--trusted-proxy", "10.1.2.3/8"], "10.0.0.0/8, or 10.1.2.3 for that address alone"),
         (["--origin", "example.org"], "--origin takes an origin"),
         (["--origin", "https://example.org/path"], "without a path"),
-        (["--origin", "null"], "--origin takes an origin"),
+        (["--origin", "ftp://example.org"], "--origin takes an origin"),
+        (["--origin", "null:80"], "--origin takes an origin"),
         (["--create-rate", "60"], "--create-rate takes COUNT/DURATION, not '60'"),
         (["--create-rate", "60/0s"], "COUNT/DURATION"),
         (["--join-rate", "0/1m"], "COUNT/DURATION"),
@@ -192,7 +224,9 @@ NINE = ",".join(f"stun:s{number}" for number in range(wire.MAX_ICE_URLS + 1))
         (["--max-message", "1kB"], "20KiB"),
         (["--max-message", "big"], "20KiB"),
         (["--max-messages", "513"], "from 64 to 512"),
-        (["--max-log", "2MiB"], "from 64KiB to 1024KiB"),
+        (["--max-log", "2MiB"], "from 64KiB to 1MiB, not '2MiB'; write it as 1MiB"),
+        (["--max-log", "1"], "from 64KiB to 1MiB, not '1'; write it as 1MiB"),
+        (["--log-format", "xml"], "^--log-format takes text or json, not 'xml'$"),
         (["--max-ttl", "0"], "--max-ttl takes a duration from 1s to 365d, not '0'"),
         (["--heartbeat", "soon"], "--heartbeat takes a duration, not 'soon'"),
         (["--tls-cert", "cert.pem"], "give both --tls-cert and --tls-key"),
@@ -243,6 +277,14 @@ def test_the_help_fits_and_begins_with_what_matters(width: int) -> None:
     shown = server.get_help(context)
     assert all(len(line) <= width for line in shown.splitlines())
     titles = [line.rstrip(":") for line in shown.splitlines() if line and not line.startswith(" ")]
-    assert titles[1:] == [*SECTIONS, LAST_SECTION, "Exit codes"]
+    assert titles[1:] == [*SECTIONS, LAST_SECTION, "Examples", "Exit codes"]
+    assert re.findall(r"^  (\d+) ", shown, re.MULTILINE) == [str(code) for code, _ in EXIT_CODES]
     for option in server.params:
         assert option.opts[0] in shown
+
+
+def test_the_examples_are_understood(tmp_path: Path) -> None:
+    make_certificate(tmp_path)
+    for line, _ in EXAMPLES:
+        assert line.startswith("p2pal server")
+        config(*(str(tmp_path / word) if word.endswith(".pem") else word for word in line.split()[2:]))

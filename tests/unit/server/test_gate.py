@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import logging
 import sys
 from ipaddress import ip_network
 from pathlib import Path
@@ -157,7 +158,7 @@ def test_peers_without_an_address_are_one(tmp_path: Path) -> None:
 def test_a_proxy_that_is_not_trusted_is_told_of_once_and_without_its_address(*, proxied: bool) -> None:
     stream = io.StringIO()
     before = logs.LOGGER.handlers[:], logs.LOGGER.level, logs.LOGGER.propagate
-    logs.configure("text", stream)
+    logs.configure("text", stream, logging.WARNING)
 
     @on_loop
     async def run() -> None:
@@ -170,4 +171,5 @@ def test_a_proxy_that_is_not_trusted_is_told_of_once_and_without_its_address(*, 
     finally:
         logs.LOGGER.handlers[:], logs.LOGGER.level, logs.LOGGER.propagate = before
     assert stream.getvalue().count("proxy-not-trusted") == (0 if proxied else 1)
+    assert stream.getvalue().count("--trusted-proxy") == (0 if proxied else 1)
     assert "192.0.2." not in stream.getvalue()

@@ -28,9 +28,11 @@ def test_text_lines_are_key_value(stream: io.StringIO) -> None:
 def test_json_lines_are_objects(stream: io.StringIO) -> None:
     logs.configure("json", stream)
     logs.log("served", attempt=1)
+    logs.log_warning("redis-evicts", tls=True)
     logs.log_failure("internal-error", kind="KeyError")
-    first, second = (json.loads(line) for line in stream.getvalue().splitlines())
+    first, warning, second = (json.loads(line) for line in stream.getvalue().splitlines())
     assert (first["event"], first["attempt"], first["level"]) == ("served", 1, "info")
+    assert (warning["event"], warning["tls"], warning["level"]) == ("redis-evicts", True, "warning")
     assert (second["event"], second["kind"], second["level"]) == ("internal-error", "KeyError", "error")
 
 
@@ -52,6 +54,12 @@ def test_lines_name_the_request_that_they_come_from(stream: io.StringIO) -> None
     first, second = (json.loads(line) for line in stream.getvalue().splitlines())
     assert first["request_id"] == "a-request"
     assert "request_id" not in second
+
+
+def test_truth_is_written_alike_in_both_formats(stream: io.StringIO) -> None:
+    logs.configure("text", stream)
+    logs.log("listening", tls=True, other=False)
+    assert stream.getvalue().endswith("tls=true other=false\n")
 
 
 def test_details_are_for_who_asks(stream: io.StringIO) -> None:

@@ -17,11 +17,21 @@ from typing import Any, Final, Protocol
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, OutOfMemoryError, RedisClusterException, RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    MovedError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
 from yarl import URL
 
 from p2pal.errors import UsageError, first_error
-from p2pal.server.logs import log, log_failure
+from p2pal.server.logs import log, log_failure, log_warning
 from p2pal.server.redis.scripts import BEAT, Script
 from p2pal.server.state import Denied
 
@@ -36,6 +46,17 @@ _MAX_WAITING: Final = 100_000
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
 _CLUSTER: Final = "+cluster"
+_KEEPS: Final = "noeviction"
+_MAX_CAUSES: Final = 8
+_ADVICE: Final = (
+    (AuthenticationError, "", "check the user name and the password in the Redis URL"),
+    (NoPermissionError, "", "this Redis user lacks permissions: look at its ACL"),
+    (ReadOnlyError, "", "this Redis is a replica: name the primary"),
+    (MovedError, "", "this is a Redis Cluster: write redis+cluster://"),
+    (ResponseError, "DB index", "this Redis has no database of that number"),
+    (RedisClusterException, "not enabled", "this is no Redis Cluster: write redis://"),
+)
+"""Errors that do not mend themselves, what is in their text, and what to do."""
 
 Value = bytes | str | int | float
 _Call = tuple[Sequence[Value], "asyncio.Future[Any]"]
@@ -95,6 +116,8 @@ class RedisLink:
         self._heard = 0.0
         self._offset = 0.0
         self._told_lost = False
+        self._told_advice = ""
+        self._looked = False
 
     @property
     def up(self) -> bool:
@@ -144,15 +167,13 @@ class RedisLink:
         try:
             while True:
                 # In a task of its own: a group whose child fails leaves the mark of a cancellation on its task (3.11).
-                cause = await asyncio.create_task(self._stand())
+                error = await asyncio.create_task(self._stand())
                 _end_if_cancelled()  # what failed was being ended
                 if self._up.is_set():
                     self._up.clear()
                     pause = _FIRST_PAUSE
                 self._fail_waiting()
-                if not self._told_lost:
-                    self._told_lost = True
-                    log_failure("store-lost", cause=cause)
+                self._tell_lost(error)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
                 pause = min(_LONGEST_PAUSE, pause * 2)
         finally:
@@ -160,15 +181,25 @@ class RedisLink:
             self._fail_waiting()
             await self._close()
 
-    async def _stand(self) -> str:
+    def _tell_lost(self, error: BaseException | None) -> None:
+        """Log it once, and again if it turns out to be what only a person can mend."""
+        advice = _advice(error)
+        if self._told_lost and advice in ("", self._told_advice):
+            return
+        self._told_lost, self._told_advice = True, advice
+        hint = {"hint": advice} if advice else {}
+        log_failure("store-lost", cause=type(error).__name__, server=_place(self._url), **hint)
+
+    async def _stand(self) -> BaseException | None:
         """Have both connections and use them until one fails; return why."""
-        cause = ""
+        cause: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._flush_forever())
                 tasks.create_task(self._listen_forever(tasks))
-        except* (RedisError, RedisClusterException, OSError, TimeoutError) as group:
-            cause = type(first_error(group)).__name__
+        except* (RedisError, RedisClusterException, OSError, TimeoutError, Denied) as group:
+            # What shared a round trip with the command that failed was denied; that is a consequence.
+            cause = first_error(group.subgroup(lambda error: not isinstance(error, Denied)) or group)
         return cause
 
     async def _listen_forever(self, tasks: asyncio.TaskGroup) -> None:
@@ -184,9 +215,12 @@ class RedisLink:
                 tasks.create_task(self._beat_forever())
                 self._up.set()
                 if self._told_lost:
-                    self._told_lost = False
+                    self._told_lost, self._told_advice = False, ""
                     log("store-back")
                 self._owner.restored()
+                if not self._looked:
+                    self._looked = True
+                    tasks.create_task(_warn_if_evicting(client))
                 while True:
                     message = await subscription.get_message(timeout=_TIMEOUT)
                     _end_if_cancelled()
@@ -276,6 +310,33 @@ class RedisLink:
             await self._client.aclose()
             if self._cluster is not None:
                 await self._cluster.aclose()
+
+
+def _place(url: str) -> str:
+    """Return where a Redis is, without user name and password."""
+    parts = URL(url)
+    host = f"[{parts.host}]" if ":" in (parts.host or "") else parts.host
+    return f"{host}:{parts.port or 6379}" if host else parts.path
+
+
+def _advice(error: BaseException | None) -> str:
+    """Return what to do about an error or what caused it, if waiting does not help. Its text is not shown."""
+    for _ in range(_MAX_CAUSES):
+        for kind, text, advice in _ADVICE:
+            if isinstance(error, kind) and text in str(error):
+                return advice
+        error = error.__cause__ or error.__context__ if error is not None else None
+    return ""
+
+
+async def _warn_if_evicting(client: redis.Redis) -> None:
+    """Log a warning if this Redis may throw transfers away. It need not allow the question."""
+    with contextlib.suppress(RedisError, OSError, TimeoutError):
+        async with asyncio.timeout(_TIMEOUT):
+            policy = str((await client.info("memory")).get("maxmemory_policy", _KEEPS))
+        if policy != _KEEPS:
+            hint = f"set its maxmemory-policy to {_KEEPS}: it would throw away living transfers when its memory is full"
+            log_warning("redis-evicts", policy=policy, hint=hint)
 
 
 def _end_if_cancelled() -> None:
