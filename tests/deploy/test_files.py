@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import importlib
+import os
 import re
 import shutil
 import stat
@@ -165,6 +166,61 @@ def test_settings_are_made_once_for_one_reader(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [made]
 
 
+def with_programs(folder: Path, **scripts: str) -> dict[str, str]:
+    """The environment of a shell that finds these programs first."""
+    folder.mkdir()
+    for name, script in scripts.items():
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+    return {"PATH": f"{folder}:{os.environ['PATH']}"}
+
+
+@pytest.mark.parametrize(
+    ("docker", "told"),
+    [
+        ("echo 'unknown flag: --short' >&2; exit 125", "Docker with Compose 2.20 or newer is needed: "),
+        ("echo 2.19.1", "Docker with Compose 2.20 or newer is needed; this is 2.19.1\n"),
+        ("echo v1.29.2", "Docker with Compose 2.20 or newer is needed; this is v1.29.2\n"),
+        ("echo 2.20.0-desktop.1", ""),
+        ("echo v2.33", ""),
+        ("echo 5.0.0", ""),
+        ("echo dev", ""),
+    ],
+)
+def test_without_compose_nothing_is_made_and_it_is_said_what_is_missing(docker: str, told: str, tmp_path: Path) -> None:
+    command = ["sh", str(DEPLOY / "compose/check.sh")]
+    env = with_programs(tmp_path / "bin", docker=docker)
+    checked = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False)
+    assert (checked.returncode, checked.stdout) == (1 if told else 0, "")
+    assert checked.stderr.startswith(told)
+    assert bool(told) == bool(checked.stderr)
+    for target in ("up", "down"):
+        recipe = read("Makefile").partition(f"\n{target}:\n")[2].splitlines()
+        assert recipe[0] == "\t@sh deploy/compose/check.sh"
+
+
+def test_coturn_is_not_set_up_without_a_secret_and_its_file_is_made_anew(tmp_path: Path) -> None:
+    file = tmp_path / "turnserver.conf"
+    block = re.search(r"apt install coturn\n(install .*?)```", PAGE, re.DOTALL)
+    assert block is not None
+    script = block[1].replace("/etc/turnserver.conf", str(file)).replace("-g turnserver ", "")
+    env = with_programs(tmp_path / "bin", systemctl=f"echo $* >>{tmp_path}/restarts")
+
+    def run(**more: str) -> int:
+        command = ["sh", "-c", script]
+        return subprocess.run(
+            command, cwd=ROOT, env=env | more, capture_output=True, timeout=30, check=False
+        ).returncode
+
+    assert run() != 0
+    assert run(TURN_SECRET="") != 0
+    assert not (tmp_path / "restarts").exists()
+    assert "\nstatic-auth-secret=" not in file.read_text()
+    assert (run(TURN_SECRET="first"), run(TURN_SECRET="abc")) == (0, 0)
+    assert (tmp_path / "restarts").read_text() == "restart coturn\n" * 2
+    assert file.read_text() == f"{read('deploy/turnserver.conf')}realm=p2pal.example.org\nstatic-auth-secret=abc\n"
+
+
 def unit(name: str) -> configparser.ConfigParser:
     parser = configparser.ConfigParser(strict=False, interpolation=None, delimiters=("=",))
     parser.optionxform = str  # type: ignore[assignment,method-assign]
@@ -189,6 +245,9 @@ def test_a_unit_is_confined_and_gives_time_to_drain(name: str) -> None:
     assert found["RestrictAddressFamilies"].split() == ["AF_INET", "AF_INET6", "AF_UNIX"]
     assert found["KillSignal"] == "SIGTERM"
     assert found["Restart"] == "on-failure"
+    assert found["RestartPreventExitStatus"] == "2"
+    assert int(unit(name)["Unit"]["StartLimitBurst"]) * float(found["RestartSec"]) < 300
+    assert unit(name)["Unit"]["StartLimitIntervalSec"] == "5min"
     assert int(found["LimitNOFILE"]) >= 65536
     assert found["EnvironmentFile"] == "-/etc/p2pal/server.env"
     delay = re.search(r"--drain-delay (\d+)s", read("deploy/server.env"))
