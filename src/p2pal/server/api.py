@@ -24,7 +24,11 @@ from p2pal.wire import rendezvous as wire
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _T = TypeVar("_T")
-HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Server": "p2pal",  # otherwise aiohttp names itself and Python, with versions
+}
 
 
 class Api:

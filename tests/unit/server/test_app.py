@@ -84,6 +84,20 @@ async def test_answers_are_not_to_be_stored_and_health_is_plain() -> None:
 
 
 @on_loop
+async def test_no_answer_says_what_the_server_is_made_of() -> None:
+    async with serving() as kit:
+        answers = []
+        for path in ("/healthz", "/metrics", "/openapi.json", "/nothing/here", "/api/ws"):
+            async with kit.session.get(kit.server.url + path) as response:
+                answers.append(response.headers)
+        async with kit.session.options(kit.server.url + "/api/join") as response:
+            answers.append(response.headers)
+        async with kit.session.ws_connect(kit.server.url + "/api/ws") as socket:
+            answers.append(socket._response.headers)
+        assert {headers.get("Server", "p2pal") for headers in answers} == {"p2pal"}
+
+
+@on_loop
 async def test_a_full_transfer_says_so_and_one_that_is_active_can_be_knocked_at() -> None:
     async with serving() as kit:
         created = await kit.create()
