@@ -33,7 +33,10 @@ from tests.e2e.trees import make_tree, tree_equal, write
         (["recv", "-overwrite=yes", "zebra-luna-47"], "-overwrite takes no value"),
         (["recieve", "zebra-luna-47"], "there is no command 'recieve'"),
         (["server", "--port", "99999"], "--port takes a whole number from 0 to 65535"),
-        (["server", "--redis-url", "http://:hunter2@127.0.0.1"], "--redis-url is no URL of a Redis: it does not begin with redis://"),
+        (
+            ["server", "--redis-url", "http://:hunter2@127.0.0.1"],
+            "--redis-url is no URL of a Redis: it does not begin with redis://",
+        ),
         (["server", "--turn", "turn:127.0.0.1"], "--turn needs a secret; set $TURN_SECRET"),
         (["server", "-stun=http://a"], "--stun takes a STUN URL"),
         (["server", "--tls-cert", "{file}"], "give both --tls-cert and --tls-key"),
