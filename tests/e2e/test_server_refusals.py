@@ -66,7 +66,7 @@ def test_a_sender_waits_for_a_server_whose_redis_is_away(commands: Commands, tmp
 def test_redis_url_comes_from_the_environment(commands: Commands) -> None:
     server = commands.run("server", "--port=0", env=environment(REDIS_URL="http://127.0.0.1"))
     assert server.wait() == 2
-    assert "--redis-url takes a redis://" in server.err
+    assert "REDIS_URL is no URL of a Redis" in server.err
 
 
 def test_the_longest_ttl_is_told(commands: Commands, tmp_path: Path) -> None:
