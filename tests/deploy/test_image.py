@@ -134,7 +134,7 @@ def test_the_server_of_compose_starts_with_its_flags(redis: str, tmp_path: Path)
         metrics = get(server.port, "/metrics")
     finally:
         server.end()
-    told = set(re.findall(r"\b(?:p2pal|process)_[a-z_]+[a-z]\b", PAGE)) - {"p2pal_", "p2pal_back"}  # the last one is a network
+    told = set(re.findall(r"\b(?:p2pal|process)_[a-z_]+[a-z]\b", PAGE)) - {"p2pal_", "p2pal_back"}
     known = {name for line in metrics.splitlines() if line.startswith("# TYPE") for name in forms(*line.split()[2:4])}
     assert told - known == set()
 
