@@ -66,7 +66,7 @@ async def test_an_oversized_mailbox_message_closes_the_socket_and_is_not_stored(
 async def test_a_log_has_an_end() -> None:
     async with serving() as kit:
         _, sender, receiver = await kit.pair()
-        count = wire.MAX_LOG // wire.MAX_BODY
+        count = Limits().log_bytes // wire.MAX_BODY
         for n in range(count + 1):
             await receiver.send(wire.Append(n, bytes(wire.MAX_BODY)))
         assert (await receiver.expect(wire.Error)).code == "log-full"
@@ -219,7 +219,7 @@ async def test_a_client_that_does_not_read_is_cut_and_loses_nothing() -> None:
         sender = await kit.hello(created.token)
         deaf = await _deaf_socket(kit, joined.token)
         await sender.expect(wire.Served)
-        bodies = [bytes([n]) * wire.MAX_BODY for n in range(wire.MAX_LOG // wire.MAX_BODY)]
+        bodies = [bytes([n]) * wire.MAX_BODY for n in range(Limits().log_bytes // wire.MAX_BODY)]
         for n, body in enumerate(bodies):
             await sender.send(wire.Append(n, body, 1))
         assert (await sender.expect(wire.Peer)).online
@@ -253,7 +253,7 @@ async def _deaf_socket(kit: Kit, token: str) -> socket.socket:
 
 @on_loop
 async def test_commands_without_reading_end_in_a_close_not_in_memory() -> None:
-    async with serving(ServerConfig(port=0, send_timeout=0.3, drain=0.1)) as kit:
+    async with serving(ServerConfig(port=0, send_timeout=0.3, heartbeat=1.0, drain=0.1)) as kit:
         created = await kit.create()
         deaf = await _deaf_socket(kit, created.token)
         ask = wire.encoder.encode(wire.Release(7, "x" * 40))

@@ -183,8 +183,8 @@ _address_options: Final = together(
         dest="max_open",
         metavar="N",
         type=Count(),
-        default="256",
-        help="Transfers at once; 0 for any number [256].",
+        default="128",
+        help="Transfers at once; 0 for any number [128].",
     ),
     option(
         "--max-sockets",
@@ -225,8 +225,8 @@ _limit_options: Final = together(
         dest="max_log",
         metavar="SIZE",
         type=Bytes(LEAST_LOG, wire.MAX_LOG),
-        default="1MiB",
-        help="Size of all of them together, 64KiB to 1MiB [1MiB].",
+        default="512KiB",
+        help="Size of all of them together, 64KiB to 1MiB [512KiB].",
     ),
     option(
         "--max-ttl",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -25,7 +25,7 @@ from p2pal.server.tls import context_for
 _KEEPALIVE: Final = 30.0
 _STORE_PATIENCE: Final = 2.0
 """Seconds that a start waits for the store; without it, requests get 503 until it is there."""
-_STORE_PAUSE: Final = 1.0
+_PAUSE: Final = 1.0
 OPERATIONS: Final = web.AppKey("operations", Operations)
 _silent: Final = logging.getLogger("p2pal.server.http")
 _silent.disabled = True  # aiohttp logs raw requests there, tokens and all; errors() logs what matters
@@ -68,8 +68,11 @@ def create_app(config: ServerConfig, store: Store | None = None) -> web.Applicat
     app.add_routes(Api(measured, hub, config).routes())
     app.add_routes(operations.routes())
 
+    async def watch() -> None:
+        await hub.watch(config.heartbeat)
+
     async def keep_time(_app: web.Application) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(_run_for_ever(store)), asyncio.create_task(hub.watch(config.heartbeat))]
+        tasks = [asyncio.create_task(_for_ever(store.run)), asyncio.create_task(_for_ever(watch))]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STORE_PATIENCE):
                 await store.available()
@@ -86,14 +89,14 @@ def create_app(config: ServerConfig, store: Store | None = None) -> web.Applicat
     return app
 
 
-async def _run_for_ever(store: Store) -> None:
-    """Run a store, again if it fails: without it no time would pass, and no other instance be heard."""
+async def _for_ever(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Do it again if it fails: the server lives from it."""
     while True:
         try:
-            await store.run()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must not end what the server lives from
-            log_failure("store-failed", kind=type(error).__name__, where=place_of(error))
-        await asyncio.sleep(_STORE_PAUSE)
+            await work()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the log learns no details
+            log_failure("internal-error", kind=type(error).__name__, where=place_of(error))
+        await asyncio.sleep(_PAUSE)
 
 
 class Server:

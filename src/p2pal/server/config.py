@@ -29,7 +29,7 @@ class Limits:
     attempts: int = 8
     messages: int = wire.MAX_MESSAGES
     message_bytes: int = wire.MAX_BODY
-    log_bytes: int = wire.MAX_LOG
+    log_bytes: int = wire.MAX_LOG // 2
     silence: float = 10.0
     join_grace: float = 10.0
     offline_grace: float = 30.0
@@ -60,7 +60,7 @@ class AddressLimits:
 
     creates: Rate | None = Rate(60, 60.0)
     joins: Rate | None = Rate(60, 60.0)
-    open_transfers: int = 256
+    open_transfers: int = 128
     sockets: int = 512
     messages: Rate | None = Rate(1200, 60.0)
 

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from aiohttp import web
 from websockets.datastructures import Headers
+from websockets.exceptions import InvalidHandshake
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import OPEN
@@ -35,6 +36,18 @@ _MAX_UNREAD: Final = 2 * MAX_FRAME
 
 _HIGH_WATER: Final = 4096
 """Bytes beyond the system's own buffers from which on it counts how fast the client reads."""
+
+_MAX_BACKLOG: Final = 8 << 20
+"""Bytes that the client may leave unread whatever it is that it is sent."""
+
+_MAX_CONTROL: Final = 256
+"""Pings and pongs between two looks: they cost, and nothing else counts them."""
+
+_MAX_FRAGMENTS: Final = 1024
+"""Frames of one message: empty ones cost, too."""
+
+_CLOSE_DEADLINE: Final = 30.0
+"""Seconds that a close may take in all, with what was sent before it."""
 
 _SWITCHING: Final = 101
 _silent: Final = logging.getLogger("p2pal.server.frames")
@@ -65,18 +78,23 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_code",
+        "_control",
+        "_deadline",
         "_fragments",
         "_frames",
         "_heard_at",
         "_held",
         "_loop",
         "_owner",
+        "_parts",
         "_paused",
         "_pinged_at",
         "_send_timeout",
+        "_stuck",
         "_timer",
         "_transport",
         "_unread",
+        "_waking",
         "_written",
     )
 
@@ -85,10 +103,13 @@ class Connection(asyncio.Protocol):
         self._send_timeout = send_timeout
         self._loop = asyncio.get_running_loop()
         self._frames = ServerProtocol(state=OPEN, max_size=MAX_FRAME, logger=_silent)
-        self._fragments: list[bytes] = []
+        self._fragments = b""
+        self._parts = self._control = 0
         self._transport: asyncio.Transport | None = None
         self._unread = b""
-        self._held = self._paused = False
+        self._held = self._paused = self._stuck = False
+        self._waking: asyncio.Handle | None = None
+        self._deadline: float | None = None
         self._written = 0
         self._heard_at = self._loop.time()
         self._pinged_at: float | None = None
@@ -98,8 +119,8 @@ class Connection(asyncio.Protocol):
     @property
     def code(self) -> int:
         """Why it is over: the server's close code if it closed first, else the client's, or 1006."""
-        received = self._frames.close_rcvd
-        return self._code or (received.code if received is not None else LOST)
+        said = self._frames.close_rcvd if self._frames.close_rcvd_then_sent else self._frames.close_sent
+        return self._code or (said.code if said is not None else LOST)
 
     @property
     def backlog(self) -> int:
@@ -153,14 +174,14 @@ class Connection(asyncio.Protocol):
         if self._held:
             self._held = False
             self._read()
-            if self._paused and not self._held and self._transport is not None:
-                self._paused = False
-                self._transport.resume_reading()
 
     def look(self, now: float, heartbeat: float) -> None:
         """Ping a client that is silent for ``heartbeat`` seconds; cut it if it does not answer in half that time."""
         if self._frames.state is not OPEN:
             return
+        self._control = 0
+        if self._stuck:
+            return  # whether it goes on taking what it is sent is watched already
         if self._paused:  # whether it is there shows no more, and it has long been saying too much
             if now - self._heard_at >= 1.5 * heartbeat:
                 self.abort()
@@ -178,56 +199,79 @@ class Connection(asyncio.Protocol):
         """Read frames."""
         self._heard_at = self._loop.time()
         self._unread = self._unread + data if self._unread else data
-        if not self._held:
+        if self._waking is None:
             self._read()
-        elif len(self._unread) > _MAX_UNREAD and self._transport is not None and not self._paused:
-            self._paused = True
-            self._transport.pause_reading()
 
     def pause_writing(self) -> None:
-        """The client does not take what it is sent as fast as it comes."""
+        """The client does not take what it is sent as fast as it comes: it is not heard either."""
+        self._stuck = True
+        self._regulate()
         if self._frames.state is OPEN:
             self._watch(self._send_timeout)
 
     def resume_writing(self) -> None:
         """It does again."""
+        self._stuck = False
+        self._read()
         if self._frames.state is OPEN:
             self._stop_watching()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why makes no difference
         """The connection is gone."""
         self._stop_watching()
+        if self._waking is not None:
+            self._waking.cancel()
         self._transport = None
-        self._unread = b""
+        self._unread = self._fragments = b""
         self._owner.connection_ended()
 
     # Frames.
 
     def _read(self) -> None:
-        unread, at = self._unread, 0
-        while at < len(unread) and not self._held:
-            self._frames.receive_data(unread[at : at + _PART])
-            at += _PART
+        """Make something of a part of what came; of the rest when others had their turn."""
+        if self._waking is not None:
+            self._waking.cancel()
+            self._waking = None
+        if self._unread and not self._held and not self._stuck:
+            part, self._unread = self._unread[:_PART], self._unread[_PART:]
+            self._frames.receive_data(part)
             for event in self._frames.events_received():
                 if isinstance(event, Frame):
                     self._take(event)
-        self._unread = unread[at:]
-        self._flush()
+            self._flush()
+            if self._unread:
+                self._waking = self._loop.call_soon(self._read)
+        self._regulate()
+
+    def _regulate(self) -> None:
+        """Take nothing more in while enough waits: that the client goes is noticed until then."""
+        paused = self._stuck or len(self._unread) > _MAX_UNREAD
+        if self._transport is None or paused == self._paused:
+            return
+        self._paused = paused
+        if paused:
+            self._transport.pause_reading()
+        elif not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def _take(self, frame: Frame) -> None:
-        if frame.opcode is Opcode.BINARY:
-            self._owner.binary_received()
-        elif frame.opcode is Opcode.TEXT or frame.opcode is Opcode.CONT:
-            if self._fragments or not frame.fin:
-                self._fragments.append(bytes(frame.data))
-                if not frame.fin:
-                    return
-                text = b"".join(self._fragments)
-                self._fragments = []
-            else:
-                text = bytes(frame.data)
-            if not self._owner.text_received(text):
-                self.hold()
+        match frame.opcode:
+            case Opcode.BINARY:
+                self._owner.binary_received()
+            case Opcode.TEXT | Opcode.CONT:
+                self._parts += 1
+                self._fragments += frame.data
+                if frame.fin:
+                    text, self._fragments, self._parts = self._fragments, b"", 0
+                    if not self._owner.text_received(text):
+                        self.hold()
+                elif self._parts > _MAX_FRAGMENTS:
+                    self.close(CloseCode.PROTOCOL)
+            case Opcode.PING | Opcode.PONG:
+                self._control += 1
+                if self._control > _MAX_CONTROL:
+                    self.close(CloseCode.PROTOCOL)
+                    self.hold()  # nothing more of it counts
 
     def _flush(self) -> None:
         transport = self._transport
@@ -237,6 +281,8 @@ class Connection(asyncio.Protocol):
             if data:
                 self._written += len(data)
                 transport.write(data)
+                if transport.get_write_buffer_size() > _MAX_BACKLOG:
+                    transport.abort()
                 continue
             # The library's sign that nothing more is sent.
             if self._frames.close_rcvd is not None:
@@ -246,12 +292,16 @@ class Connection(asyncio.Protocol):
             self._watch(CLOSE_TIMEOUT)
 
     def _watch(self, seconds: float) -> None:
-        """Cut the connection if the client takes nothing for so long."""
+        """Cut the connection if the client takes nothing for so long, or if it is to be closed and that lasts."""
+        if self._frames.state is not OPEN and self._deadline is None:
+            self._deadline = self._loop.time() + _CLOSE_DEADLINE
         self._stop_watching()
         self._timer = self._loop.call_later(seconds, self._check, seconds, self._written - self.backlog)
 
     def _check(self, seconds: float, taken: int) -> None:
-        if self._written - self.backlog == taken:
+        # With TLS the backlog counts more than what was written: only growth is progress.
+        late = self._deadline is not None and self._loop.time() >= self._deadline
+        if late or self._written - self.backlog <= taken:
             self.abort()
         else:
             self._watch(seconds)
@@ -272,7 +322,10 @@ def shake_hands(request: web.Request, headers: Mapping[str, str]) -> bytes | Non
     asked = Headers()
     for name, value in request.headers.items():
         asked[name] = value
-    answer = ServerProtocol(logger=_silent).accept(Request(request.path, asked))
+    try:
+        answer = ServerProtocol(logger=_silent).accept(Request(request.path, asked))
+    except InvalidHandshake:  # raised for what cannot even be put into the library's own refusal
+        return None
     if answer.status_code != _SWITCHING:
         return None
     for name, value in headers.items():

@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Callable
+from typing import Final
+
+_STALE: Final = 64
+"""Entries that do not count any more and may stay in the heap, beside as many as count."""
 
 
 class Deadlines:
@@ -23,6 +27,9 @@ class Deadlines:
         if due is None or (noted is not None and noted <= due):
             return
         self._due[rendezvous_id] = due
+        if len(self._heap) > 2 * len(self._due) + _STALE:
+            self._heap = [(when, name) for name, when in self._due.items() if name != rendezvous_id]
+            heapq.heapify(self._heap)
         heapq.heappush(self._heap, (due, rendezvous_id))
         if self._heap[0][0] == due:
             self._earlier.set()

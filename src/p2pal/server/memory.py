@@ -21,6 +21,9 @@ from p2pal.wire.rendezvous import State
 _ADDRESSES: Final = 100_000
 """Addresses whose allowances are remembered; the one that was used longest ago is forgotten first."""
 
+_SHARE: Final = 8
+"""One owner's logs may take this part of the room for all."""
+
 _LogKey = tuple[int, bool]
 
 
@@ -63,6 +66,8 @@ class MemoryStore:
         self._records: dict[str, _Record] = {}
         self._by_slot: dict[int, str] = {}
         self._open: Counter[str] = Counter()
+        self._kept: Counter[str] = Counter()  # bytes of each owner's logs
+        self._share = max_bytes // _SHARE
         self._slots = Slots()
         self._deadlines = Deadlines()
         self._allowances: OrderedDict[tuple[str, str], float] = OrderedDict()
@@ -129,7 +134,7 @@ class MemoryStore:
             log = record.logs.get((command.attempt, command.who == SENDER), [])
             if 0 <= command.index < len(log):
                 command = Append(command.who, command.attempt, command.index, command.body, log[command.index])
-            elif len(command.body) > self._room:
+            elif not self._has_room(record.transfer.owner, len(command.body)):
                 raise Denied("log-full")
         self._commit(record, *rules.handle(record.transfer, command, self._clock(), self._limits))
         return record.transfer
@@ -176,6 +181,16 @@ class MemoryStore:
         if owner and 0 < self._max_open <= self._open[owner]:
             raise Denied("too-many-open")
 
+    def _has_room(self, owner: str, size: int) -> bool:
+        return size <= self._room and not (owner and self._kept.get(owner, 0) + size > self._share)
+
+    def _account(self, owner: str, size: int) -> None:
+        self._room -= size
+        if owner:
+            self._kept[owner] += size
+            if not self._kept[owner]:
+                del self._kept[owner]
+
     def _begin(self, transfer: Transfer) -> None:
         self._records[transfer.id] = _Record(transfer)
         if transfer.owner:
@@ -216,7 +231,7 @@ class MemoryStore:
         for effect in effects:
             if isinstance(effect, Keep):
                 record.logs.setdefault((effect.attempt, effect.by_sender), []).append(effect.body)
-                self._room -= len(effect.body)
+                self._account(transfer.owner, len(effect.body))
             elif isinstance(effect, Replay):
                 log = record.logs.get((effect.attempt, effect.by_sender), [])
                 for index in range(effect.start, len(log)):
@@ -224,7 +239,7 @@ class MemoryStore:
                     self._listener(transfer.id, Tell(effect.socket, message))
             elif isinstance(effect, Drop):
                 for by_sender in (True, False):
-                    self._room += sum(map(len, record.logs.pop((effect.attempt, by_sender), [])))
+                    self._account(transfer.owner, -sum(map(len, record.logs.pop((effect.attempt, by_sender), []))))
             else:
                 self._listener(transfer.id, effect)
         self._deadlines.note(transfer.id, rules.next_timeout(transfer))

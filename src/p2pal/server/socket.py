@@ -150,13 +150,19 @@ class Socket:
 
     async def _attach_again(self, rendezvous_id: str, who: int) -> None:
         try:
-            while self._missed:  # what the last attempt had it told may have been missed as well
+            while self._missed and not self._closing:  # what the last attempt had it told may have been missed as well
                 self._missed = False
                 attach = s.Attach(who, self.id, self._view.cursors, self._turn, again=True)
-                await self._store.execute(rendezvous_id, attach)
+                try:
+                    await self._store.execute(rendezvous_id, attach)
+                except Denied as denied:
+                    if denied.code != "unavailable":
+                        raise
+                    self._missed = True
+                    await asyncio.sleep(_GLANCE)
+                    await self._store.available()
         except Denied as denied:
-            if denied.code != "unavailable":  # then the store will say so once more
-                self.close(_FATAL.get(denied.code, CloseCode.TRY_AGAIN))
+            self.close(_FATAL.get(denied.code, CloseCode.TRY_AGAIN))
         finally:
             self._again = None
 

@@ -19,6 +19,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
+    ClusterDownError,
+    MasterDownError,
     MovedError,
     NoPermissionError,
     NoScriptError,
@@ -27,6 +29,7 @@ from redis.exceptions import (
     RedisClusterException,
     RedisError,
     ResponseError,
+    TryAgainError,
 )
 from yarl import URL
 
@@ -35,7 +38,10 @@ from p2pal.server.logs import log, log_failure, log_warning
 from p2pal.server.redis.scripts import BEAT, Script
 from p2pal.server.state import Denied
 
-ALIVE: Final = 8.0
+GRACE: Final = 4.0
+"""Seconds after its last sign of life that an instance is not counted among those alive; then the same once more."""
+
+ALIVE: Final = 2 * GRACE
 """Seconds after its last sign of life that an instance counts as dead."""
 
 _BEAT: Final = 2.0
@@ -57,6 +63,16 @@ _ADVICE: Final = (
     (RedisClusterException, "not enabled", "this is no Redis Cluster: write redis://"),
 )
 """Errors that do not mend themselves, what is in their text, and what to do."""
+
+_PASSING: Final = (
+    ReadOnlyError,
+    MasterDownError,
+    ClusterDownError,
+    TryAgainError,
+    AuthenticationError,
+    NoPermissionError,
+)
+"""Refusals that concern not one command but Redis as a whole."""
 
 Value = bytes | str | int | float
 _Call = tuple[Sequence[Value], "asyncio.Future[Any]"]
@@ -113,7 +129,7 @@ class RedisLink:
         self._waiting: deque[_Call] = deque()
         self._more = asyncio.Event()
         self._up = asyncio.Event()
-        self._heard = 0.0
+        self._heard = self._since = 0.0
         self._offset = 0.0
         self._told_lost = False
         self._told_advice = ""
@@ -171,7 +187,8 @@ class RedisLink:
                 _end_if_cancelled()  # what failed was being ended
                 if self._up.is_set():
                     self._up.clear()
-                    pause = _FIRST_PAUSE
+                    if time.monotonic() - self._since > ALIVE:
+                        pause = _FIRST_PAUSE
                 self._fail_waiting()
                 self._tell_lost(error)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
@@ -206,11 +223,11 @@ class RedisLink:
         client = await self._listening_client()
         try:
             async with client.pubsub() as subscription:
-                await subscription.subscribe(self.channel(self._instance))
                 async with asyncio.timeout(_TIMEOUT):
+                    await subscription.subscribe(self.channel(self._instance))
                     while (await subscription.get_message(timeout=_TIMEOUT) or {}).get("type") != "subscribe":
                         pass
-                self._heard = time.monotonic()
+                self._heard = self._since = time.monotonic()
                 await self._beat()
                 tasks.create_task(self._beat_forever())
                 self._up.set()
@@ -243,21 +260,24 @@ class RedisLink:
     async def _beat_forever(self) -> None:
         while True:
             await asyncio.sleep(_BEAT)
-            await self._beat()
+            if not await self._beat():
+                self._owner.restored()
             if time.monotonic() - self._heard > ALIVE:
                 raise TimeoutError  # the subscription brings nothing, not even our own signs of life
 
-    async def _beat(self) -> None:
+    async def _beat(self) -> bool:
+        """Give a sign of life; return whether Redis remembers the last one, and the others saw it in time."""
         key, channel = f"{self._prefix}:instances", self.channel(self._instance)
         before = time.monotonic()
-        args = (key, self._instance, channel, int(ALIVE * 1000), int(_REMEMBERED * 1000))
+        args = (key, self._instance, channel, int(GRACE * 1000), int(_REMEMBERED * 1000))
         try:
             answer = await self._enqueue(("EVALSHA", BEAT.sha, 1, *args))
         except NoScriptError:
             answer = await self._enqueue(("EVAL", BEAT.text, 1, *args))
         after = time.monotonic()
         self._offset = int(answer[0]) / 1e6 - (before + after) / 2
-        self._owner.beaten([name.decode() for name in answer[1:]])
+        self._owner.beaten([name.decode() for name in answer[2:]])
+        return 0 <= int(answer[1]) <= GRACE * 1000
 
     # Commands share round trips: those that come while one is under way wait for the next.
 
@@ -286,6 +306,11 @@ class RedisLink:
                 future.set_exception(answer)
             elif isinstance(answer, OutOfMemoryError):
                 future.set_exception(Denied("full"))
+            elif isinstance(answer, ResponseError) and not isinstance(answer, _PASSING):
+                log_failure("store-refused", cause=type(answer).__name__)
+                future.set_exception(Denied("unavailable"))
+            elif self._cluster is not None:  # one of its nodes; the others go on
+                future.set_exception(Denied("unavailable"))
             else:
                 lost = answer
         if lost is not None:

@@ -72,12 +72,12 @@ class Places:
             if not await self._link.run_script(OPEN, self._open(owner), *args):
                 raise Denied("too-many-open")
 
-    async def hold(self, transfer: Transfer, until: float, now: float) -> None:
-        """Keep the places of a transfer until a time."""
+    async def hold(self, transfer: Transfer, until: float, rest: float, now: float) -> None:
+        """Keep the slot of a transfer until a time, and its place among the open until ``rest`` seconds before."""
         if transfer.slot:
             await self._link.run_script(HOLD, self._slot(transfer.slot), transfer.id, self._ms(until))
         if transfer.owner and self._max_open:
-            args = (transfer.id, self._ms(until), self._ms(now), _ANY)
+            args = (transfer.id, self._ms(until - rest), self._ms(now), _ANY)
             await self._link.run_script(OPEN, self._open(transfer.owner), *args)
 
     async def let_go(self, transfer: Transfer, until: float) -> None:

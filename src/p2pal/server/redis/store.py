@@ -15,6 +15,7 @@ import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from time import monotonic
 from typing import Final
 
 import msgspec
@@ -36,10 +37,10 @@ from p2pal.server.redis.following import (
     state_decoder,
     update_decoder,
 )
-from p2pal.server.redis.link import ALIVE, RedisLink
+from p2pal.server.redis.link import GRACE, RedisLink
 from p2pal.server.redis.places import AFTERWARDS, Places
 from p2pal.server.redis.plan import Plan, message_name
-from p2pal.server.redis.scripts import COMMIT, SPEND
+from p2pal.server.redis.scripts import COMMIT, SETTLE, SPEND
 from p2pal.server.state import SENDER, Command, Denied, Effect, Transfer
 from p2pal.server.store import Listener
 from p2pal.wire import rendezvous as wire
@@ -48,6 +49,14 @@ from p2pal.wire.rendezvous import CloseCode, State
 _TRIES: Final = 4 * wire.MAX_MESSAGES
 """Steps by others that may come between before a command is given up. Both logs are full before that."""
 
+_PAUSE: Final = 0.5
+"""Seconds before what has gone wrong is looked at again."""
+
+_AGAIN: Final = 5.0
+"""Seconds before what time has decided is tried again, if Redis had no room for it."""
+
+_VERSION_DIGITS: Final = 15
+_CODES: Final = frozenset(map(int, CloseCode))
 _FORGOTTEN: Final = 60.0
 """Seconds after its death for which an instance is looked for in what is followed."""
 
@@ -85,9 +94,9 @@ class RedisStore:
         self._followed: dict[str, Following] = {}
         self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
         self._deadlines = Deadlines()
-        self._seen: dict[str, float] = {}  # other instances: when they were alive, or first heard of
+        self._seen: dict[str, float] = {}  # other instances: when they were alive, or first heard of; our own clock
+        self._beaten_at = monotonic()
         self._fetched: tuple[str, Known | None] = ("", None)  # what was loaded last
-        self._undone: list[tuple[str, s.Detach]] = []
         self._work: set[asyncio.Task[None]] = set()
 
     # What the server calls; see Store.
@@ -104,7 +113,7 @@ class RedisStore:
         """Open a transfer; see :class:`~p2pal.server.store.Store`."""
         rendezvous_id, secret = tokens.new_id(), tokens.new_secret()
         until = self._held_first(self.now() + ttl)
-        await self._places.count(rendezvous_id, owner, until, self.now())
+        await self._places.count(rendezvous_id, owner, until - self._limits.rest, self.now())
         slot = await self._places.reserve(rendezvous_id, until)
         transfer = rules.create(rendezvous_id, slot, tokens.digest(secret), ttl, self.now(), owner)
         if await self._commit(None, transfer, []) is not None:
@@ -125,7 +134,7 @@ class RedisStore:
         async with self._turn(rendezvous_id):
             known = await self._fetch(rendezvous_id)
             if known is None or self._is_past_meeting(known.transfer):
-                await self._places.count(rendezvous_id, owner, self._held_first(self.now() + ttl), self.now())
+                await self._places.count(rendezvous_id, owner, self.now() + ttl + AFTERWARDS, self.now())
                 fresh = meetings.create(rendezvous_id, ttl, self.now(), owner)
                 old = known.transfer.attempts if known is not None else ()
                 # If somebody else was first, that is as good.
@@ -157,8 +166,8 @@ class RedisStore:
             async with self._turn(rendezvous_id):
                 return await self._step(rendezvous_id, command)
         except Denied as denied:
-            if isinstance(command, s.Detach) and denied.code == "unavailable":
-                self._undone.append((rendezvous_id, command))
+            if denied.code == "unavailable":
+                self._spawn(self._make_up(rendezvous_id, command))
             raise
         finally:
             if isinstance(command, s.Detach):
@@ -219,14 +228,28 @@ class RedisStore:
         try:
             async with self._turn(rendezvous_id):
                 await self._step(rendezvous_id, None)
+                await self._renew(rendezvous_id, following)
         except Denied as denied:
-            if denied.code == "unavailable":
-                return  # restored() begins anew with all that is followed
+            if denied.code != "unknown":
+                self._deadlines.note(rendezvous_id, self.now() + _AGAIN)
+                return
             following.miss()
             for socket in list(following.sockets):  # Redis has lost it, or it is forgotten
                 self._listener(rendezvous_id, s.Close(socket, CloseCode.UNAUTHORISED))
             return
         self._arm(rendezvous_id, following)
+
+    async def _renew(self, rendezvous_id: str, following: Following) -> None:
+        """Have Redis keep a transfer that has no end of its own. That needs no memory there."""
+        known = following.current
+        if known is None or following.renew_at is None or self.now() < following.renew_at:
+            return
+        until = self._lives_until(known.transfer, self.now())
+        await self._hold_places(known, known.transfer, until, following)
+        if await self._link.call("PEXPIREAT", self._key(rendezvous_id), self._ms(until), "GT"):
+            self._note_step(following)
+        else:
+            self._miss(rendezvous_id, following)
 
     # What the link tells.
 
@@ -245,42 +268,46 @@ class RedisStore:
 
     def restored(self) -> None:
         """Redis is back: what was published meanwhile is lost, and what was under way unknown."""
-        alive = self.now()
+        self._beaten_at = monotonic()
         for instance in self._seen:
-            self._seen[instance] = alive  # nobody could give a sign of life
-        undone, self._undone = self._undone, []
-        for rendezvous_id, detach in undone:
-            self._spawn(self._detach(rendezvous_id, detach))
+            self._seen[instance] = self._beaten_at  # nobody could give a sign of life
+        self._fetched = ("", None)
         for rendezvous_id, following in self._followed.items():
             self._miss(rendezvous_id, following)
 
     def beaten(self, alive: Sequence[str]) -> None:
         """These instances live. Sockets of those that died count as closed."""
-        now = self.now()
-        self._seen.update((name, now) for name in alive if name != self.instance)
-        dead = {name for name, seen in self._seen.items() if now - seen > ALIVE}
-        for name in [name for name in dead if now - self._seen[name] > _FORGOTTEN]:
+        self._beaten_at = monotonic()
+        self._seen.update((name, self._beaten_at) for name in alive if name != self.instance)
+        dead = {name for name in self._seen if self._is_dead(name)}
+        for name in [name for name in dead if self._beaten_at - self._seen[name] > _FORGOTTEN]:
             del self._seen[name]
         if dead:
+            now = self.now()
             for rendezvous_id, following in self._followed.items():
                 known = following.current
                 if known and any(instance_of(socket) in dead for _, socket in sockets_of(known.transfer)):
                     self._deadlines.note(rendezvous_id, now)
 
     def _is_dead(self, instance: str) -> bool:
-        if instance == self.instance:
-            return False
-        now = self.now()
-        return now - self._seen.setdefault(instance, now) > ALIVE
+        """Whether an instance was not alive for long, as of our own last sign of life: we may stand still, too."""
+        return instance != self.instance and self._beaten_at - self._seen.setdefault(instance, monotonic()) > GRACE
 
     def _miss(self, rendezvous_id: str, following: Following) -> None:
         following.miss()
         for socket in list(following.sockets):
             self._listener(rendezvous_id, s.Missed(socket))
 
-    async def _detach(self, rendezvous_id: str, detach: s.Detach) -> None:
-        with contextlib.suppress(Denied):
-            await self.execute(rendezvous_id, detach)
+    async def _make_up(self, rendezvous_id: str, command: Command) -> None:
+        """A command's outcome is unknown: what it says may be lost, and nobody repeats a detach."""
+        await asyncio.sleep(_PAUSE)
+        await self._link.wait_up()
+        following = self._followed.get(rendezvous_id)
+        if following is not None:
+            self._miss(rendezvous_id, following)
+        if isinstance(command, s.Detach):
+            with contextlib.suppress(Denied):
+                await self.execute(rendezvous_id, command)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -330,7 +357,8 @@ class RedisStore:
                     raise
                 known = None  # what is refused may be allowed by now
                 continue
-            if not effects and transfer is known.transfer and not self._must_write(command, following):
+            # An attach that changes nothing is written all the same: from it on, this instance hears of every step.
+            if not effects and transfer is known.transfer and not isinstance(command, s.Attach):
                 return transfer
             known = await self._commit(known, transfer, effects)
             if known is None:
@@ -343,12 +371,6 @@ class RedisStore:
             return transfer.meeting and self._advance(transfer, []).over
         except Denied:
             return True
-
-    def _must_write(self, command: Command | None, following: Following | None) -> bool:
-        """Whether a step that changes nothing is written all the same."""
-        if command is None:
-            return following is not None and following.renew_at is not None and self.now() >= following.renew_at
-        return isinstance(command, s.Attach)  # from it on, this instance hears of every step
 
     def _advance(self, transfer: Transfer, effects: list[Effect]) -> Transfer:
         """Carry out what time has decided, each at its time, and that sockets of dead instances are gone.
@@ -396,16 +418,19 @@ class RedisStore:
         """
         now = self.now()
         version = known.version if known else 0
+        # Where there was none it begins anywhere: were it lost and begun anew, the steps of before would not fit.
+        after = version + 1 if known else 1 + secrets.randbelow(2**40)
         until = self._lives_until(transfer, now)
         following = self._followed.get(transfer.id)
         await self._hold_places(known, transfer, until, following)
         plan = Plan(known.transfer if known else None, effects)
         state = encoder.encode(transfer)
-        command: list[bytes | str | int] = [str(version), state, self._ms(until)]
+        command: list[bytes | str | int] = [str(version), str(after), state, self._ms(until)]
         command += [len(plan.puts) // 2, *plan.puts, len(plan.removes), *plan.removes, len(plan.gets), *plan.gets]
         for instance, news in self._abroad(known, transfer, plan).items():
-            command += [self._link.channel(instance), encoder.encode(Update(transfer.id, version + 1, transfer, news))]
-        answer = await self._link.run_script(COMMIT, self._key(transfer.id), *command)
+            command += [self._link.channel(instance), encoder.encode(Update(transfer.id, after, transfer, news))]
+        grows = known is None or plan.puts or transfer.joined > known.transfer.joined
+        answer = await self._link.run_script(COMMIT if grows else SETTLE, self._key(transfer.id), *command)
         if answer[0] != 1:
             current = _known(transfer.id, answer[1], answer[2])
             if current is None:
@@ -417,7 +442,7 @@ class RedisStore:
             if isinstance(effect, s.Note):
                 self._listener(transfer.id, effect)
         if following is not None:
-            update = Update(transfer.id, version + 1, transfer, plan.news(self.instance, answer[1:]))
+            update = Update(transfer.id, after, transfer, plan.news(self.instance, answer[1:]))
             self._deliver(following.take(update, now, own=True))
             self._note_step(following)
             self._arm(transfer.id, following)
@@ -427,15 +452,17 @@ class RedisStore:
         """Return what each other instance that holds a socket, before or after, has to be told."""
         sockets = sockets_of(transfer) + (sockets_of(known.transfer) if known else [])
         instances = {instance_of(socket) for _, socket in sockets} - {self.instance}
-        return {name: plan.news(name) for name in instances if not self._is_dead(name)}
+        return {name: plan.news(name) for name in instances}  # also those that seem dead: they may stand still
 
     def _deliver(self, updates: list[Update]) -> None:
         for update in updates:
             for each in update.news:
                 if isinstance(each, Told):
                     self._listener(update.id, s.Tell(each.socket, each.message))
-                else:
+                elif each.code in _CODES:  # another instance may be newer
                     self._listener(update.id, s.Close(each.socket, CloseCode(each.code)))
+                else:
+                    self._listener(update.id, s.Close(each.socket, CloseCode.TRY_AGAIN))
 
     def _arm(self, rendezvous_id: str, following: Following) -> None:
         """Note when something is due: by the rules, to keep Redis from forgetting, or because a step is missing."""
@@ -470,7 +497,7 @@ class RedisStore:
         if until + AFTERWARDS <= held:
             return
         held = until + AFTERWARDS + transfer.ttl  # so that it is seldom put off
-        await self._places.hold(transfer, held, self.now())
+        await self._places.hold(transfer, held, self._limits.rest, self.now())
         if following is not None:
             following.held_until = held
 
@@ -502,6 +529,8 @@ def _known(rendezvous_id: str, version: bytes | None, state: bytes | None) -> Kn
     if not version or not state:
         return None
     try:
+        if len(version) > _VERSION_DIGITS:
+            raise ValueError("no version of ours")
         return Known(int(version), state_decoder.decode(state))
     except (ValueError, msgspec.MsgspecError, RecursionError):
         log_failure("bad-state", transfer=short(rendezvous_id))
