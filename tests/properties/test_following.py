@@ -12,7 +12,7 @@ TRANSFER = rules.create("r" * 32, 1, b"s", 60.0, 0.0)
 
 
 def step(version: int) -> Update:
-    return Update(TRANSFER.id, version, TRANSFER, [])
+    return Update("i", TRANSFER.id, version, TRANSFER, [])
 
 
 @st.composite

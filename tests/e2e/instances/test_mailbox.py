@@ -318,3 +318,70 @@ def test_a_transfer_outlives_all_instances(redis: RedisServer, start: Start) -> 
             await talk.end()
 
     run()
+
+
+@pytest.mark.parametrize("frozen", [0, 1])
+@pytest.mark.parametrize("seconds", [6.0, 11.0])
+def test_an_instance_that_stands_still_for_a_while_harms_nobody(
+    redis: RedisServer, start: Start, frozen: int, seconds: float
+) -> None:
+    """Longer than others take to count it as dead, or nearly: awake again it knows neither that, nor what they did."""
+
+    @on_loop
+    async def run() -> None:
+        instances = start(redis, 2)
+        async with visiting(instances) as visitors:
+            created = await visitors[0].create()
+            joined = await visitors[1].join(created.slot)
+            sender, receiver = Hopper("send", created.token), Hopper("receive", joined.token)
+            await sender.hop(visitors[0])
+            await receiver.hop(visitors[1])
+            await sender.hears(e.Served(1))
+            await receiver.append(b"there")  # or it would be released for its silence
+            await sender.until(lambda: sender.got == [b"there"])
+            instances[frozen].signal(signal.SIGSTOP)
+            await asyncio.sleep(seconds)
+            instances[frozen].signal(signal.SIGCONT)
+            for each, other in ((sender, receiver), (receiver, sender)):
+                for n in range(3):
+                    await each.append(b"%d" % n)
+                await other.until(lambda other=other: other.got[-3:] == [b"0", b"1", b"2"])  # type: ignore[misc]
+                await each.until(lambda each=each: each.delivery.settled)  # type: ignore[misc]
+            assert sender.connected
+            assert receiver.connected
+            await sender.end()
+            await receiver.end()
+
+    run()
+
+
+def test_a_redis_that_is_emptied_in_passing_is_noticed(redis: RedisServer, start: Start) -> None:
+    @on_loop
+    async def run() -> None:
+        instances = start(redis, 1)
+        async with visiting(instances) as visitors:
+            created = await visitors[0].create()
+            sender = await visitors[0].hello(created.token)
+            await sender.expect(wire.Welcome)
+            redis.flush()
+            assert await sender.close_code() == wire.CloseCode.UNAUTHORISED
+
+    run()
+
+
+def test_a_key_that_is_no_transfer_harms_no_other(redis: RedisServer, start: Start) -> None:
+    @on_loop
+    async def run() -> None:
+        instances = start(redis, 1)
+        async with visiting(instances) as visitors:
+            spoilt, fine = await visitors[0].create(), await visitors[0].create()
+            waiting = await visitors[0].hello(fine.token)
+            await waiting.expect(wire.Welcome)
+            redis.client.set(f"p2pal:transfer:{{{spoilt.rendezvous_id}}}", "no hash")
+            assert (await visitors[0].post("/api/join", {"slot": spoilt.slot}))[0] == 503
+            joined = await visitors[0].join(fine.slot)
+            receiver = await visitors[0].hello(joined.token)
+            assert (await waiting.expect(wire.Served)).attempt == 1
+            await receiver.expect(wire.Peer)
+
+    run()

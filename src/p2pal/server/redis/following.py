@@ -36,8 +36,9 @@ class Closed(msgspec.Struct, frozen=True, array_like=True, tag="c"):
 
 
 class Update(msgspec.Struct, frozen=True, array_like=True):
-    """One step: the version after it, the state, and what it says to the sockets of one instance."""
+    """One step: who took it, the version after it, the state, and what it says to the sockets of one instance."""
 
+    by: str
     id: str
     version: int
     transfer: Transfer
@@ -117,6 +118,14 @@ class Following:
         self.current = None
         self._early.clear()
         self._since = None
+
+    def lost_sockets(self, updates: list[Update]) -> list[str]:
+        """Return sockets that these steps of others took for closed: this instance was given up for dead, and lives."""
+        if self.current is None:
+            return []
+        closed = {each.socket for update in updates for each in update.news if isinstance(each, Closed)}
+        attached = {socket for _, socket in sockets_of(self.current.transfer)}
+        return [socket for socket in self.sockets if socket not in attached and socket not in closed]
 
     @property
     def waits_until(self) -> float | None:

@@ -260,9 +260,14 @@ class RedisStore:
         except (msgspec.MsgspecError, RecursionError):
             log_failure("bad-publication", bytes=len(payload))
             return
+        self._seen[update.by] = monotonic()
         following = self._followed.get(update.id)
         if following is not None:
-            self._deliver(following.take(update, self.now()))
+            updates = following.take(update, self.now())
+            self._deliver(updates)
+            if updates:
+                for socket in following.lost_sockets(updates):
+                    self._listener(update.id, s.Missed(socket))
             self._note_step(following)
             self._arm(update.id, following)
 
@@ -428,7 +433,10 @@ class RedisStore:
         command: list[bytes | str | int] = [str(version), str(after), state, self._ms(until)]
         command += [len(plan.puts) // 2, *plan.puts, len(plan.removes), *plan.removes, len(plan.gets), *plan.gets]
         for instance, news in self._abroad(known, transfer, plan).items():
-            command += [self._link.channel(instance), encoder.encode(Update(transfer.id, after, transfer, news))]
+            command += [
+                self._link.channel(instance),
+                encoder.encode(Update(self.instance, transfer.id, after, transfer, news)),
+            ]
         grows = known is None or plan.puts or transfer.joined > known.transfer.joined
         answer = await self._link.run_script(COMMIT if grows else SETTLE, self._key(transfer.id), *command)
         if answer[0] != 1:
@@ -442,7 +450,7 @@ class RedisStore:
             if isinstance(effect, s.Note):
                 self._listener(transfer.id, effect)
         if following is not None:
-            update = Update(transfer.id, after, transfer, plan.news(self.instance, answer[1:]))
+            update = Update(self.instance, transfer.id, after, transfer, plan.news(self.instance, answer[1:]))
             self._deliver(following.take(update, now, own=True))
             self._note_step(following)
             self._arm(transfer.id, following)
