@@ -31,6 +31,7 @@ _MAX_INBOX: Final = 16
 """Messages that wait to be carried out before no more are read."""
 
 _FATAL: Final = {"unauthorised": CloseCode.UNAUTHORISED, "unknown": CloseCode.UNAUTHORISED}
+_NOT_NOW: Final = 503
 _GLANCE: Final = 1.0
 """Seconds after which a held-back socket looks again whether its client is still there."""
 
@@ -330,7 +331,7 @@ class Socket:
 
     def _deny(self, denied: Denied, attempt: int = 0) -> None:
         self._metrics.denials[denied.code] += 1
-        if denied.code == "unavailable":
+        if denied.status == _NOT_NOW:
             self.close(CloseCode.TRY_AGAIN)
             return
         self.tell(wire.Error(denied.code, denied.message, attempt))
