@@ -39,6 +39,7 @@ class Terminal:
             env=environment(TERM=term),
             dimensions=(HEIGHT, width),
             timeout=PATIENCE,
+            use_poll=True,  # select() takes no descriptor above 1,023
         )
         self._over = False
         self.raw = b""

@@ -121,9 +121,9 @@ async def test_none_and_zero_are_no_limits() -> None:
         slots = [(await kit.create()).slot for _ in range(70)]
         for slot in slots:
             await kit.join(slot)
-        for _ in range(5):
-            await kit.socket()
+        sockets = [await kit.socket() for _ in range(5)]
         _, sender, receiver = await kit.pair()
+        assert not any(socket.ws.closed for socket in sockets)
         await sender.send(wire.Append(0, b"unhurried", 1))
         assert (await receiver.expect(wire.Message)).body == b"unhurried"
 
