@@ -111,16 +111,18 @@ def disguises(secret: bytes) -> Iterator[bytes]:
 
 
 _BODY = re.compile(rb'"body":"[^"]*"')
+_RANDOM = re.compile(rb"[0-9a-f]{32}|[a-z2-7]{26}|\.[A-Za-z0-9_-]{32}|[A-Za-z0-9+/]{22}==|[0-9a-f]{16}")
+"""Ids, secrets of tokens and WebSocket keys: anything short stands in them by chance."""
 
 
 def learned(evil: EvilServer, wanted: set[bytes]) -> list[bytes]:
     """Return what of it the server knows.
 
-    A few bytes stand in what is sealed by chance: anything short is looked for beside it.
+    A few bytes stand in what is sealed or random by chance: anything short is looked for beside it.
     """
     bodies = set(evil.bodies)
     seen = b"\n".join(evil.seen)
-    clear = b"\n".join(_BODY.sub(b"", each) for each in evil.seen if each not in bodies)
+    clear = b"\n".join(_RANDOM.sub(b"", _BODY.sub(b"", each)) for each in evil.seen if each not in bodies)
     found = []
     for secret in wanted:
         where, forms = (seen, list(disguises(secret))) if len(secret) >= 6 else (clear, [secret, secret.upper()])
