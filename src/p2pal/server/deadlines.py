@@ -21,6 +21,10 @@ class Deadlines:
         self._due: dict[str, float] = {}
         self._earlier = asyncio.Event()
 
+    def __len__(self) -> int:
+        """How much is remembered, with what does not count any more."""
+        return len(self._heap)
+
     def note(self, rendezvous_id: str, due: float | None) -> None:
         """Have :meth:`pop` return the id at ``due`` seconds, or earlier; None changes nothing."""
         noted = self._due.get(rendezvous_id)

@@ -246,7 +246,8 @@ class RedisStore:
             return
         until = self._lives_until(known.transfer, self.now())
         await self._hold_places(known, known.transfer, until, following)
-        if await self._link.call("PEXPIREAT", self._key(rendezvous_id), self._ms(until), "GT"):
+        prolonged = await self._link.call("PEXPIREAT", self._key(rendezvous_id), self._ms(until), "GT")
+        if prolonged or await self._fetch(rendezvous_id) is not None:  # another instance may just have done it
             self._note_step(following)
         else:
             self._miss(rendezvous_id, following)

@@ -16,7 +16,7 @@ from tests.unit.server.kit import on_loop
 
 from p2pal.errors import UsageError
 from p2pal.server import state as s
-from p2pal.server.config import Limits
+from p2pal.server.config import Limits, Rate
 from p2pal.server.redis import RedisStore
 from p2pal.server.redis.link import ALIVE
 from p2pal.server.state import SENDER, Denied
@@ -295,5 +295,44 @@ def test_what_is_no_url_is_refused(url: str) -> None:
     async def run() -> None:
         with pytest.raises(UsageError):
             RedisStore(url)
+
+    run()
+
+
+def test_an_allowance_outlives_a_clock_that_goes_back(redis: RedisServer) -> None:
+    @on_loop
+    async def run() -> None:
+        async with instances(redis, 1) as (here,):
+            rate = Rate(2, 60.0)
+            assert await here.store.spend("create", "192.0.2.1", rate) == 0.0
+            ahead = int(redis.client.get("p2pal:rate:create:192.0.2.1")) + 3_600_000_000  # type: ignore[arg-type]
+            redis.client.set("p2pal:rate:create:192.0.2.1", ahead)
+            assert 0 < await here.store.spend("create", "192.0.2.1", rate) <= 31.0
+
+    run()
+
+
+def test_a_full_redis_ends_no_living_transfer_and_what_ends_can_end(redis: RedisServer) -> None:
+    @on_loop
+    async def run() -> None:
+        limits = Limits(rest=0.5)
+        async with instances(redis, limits=limits) as (here, there):
+            transfer, _ = await here.store.create(1.0)
+            await there.store.join(transfer.slot)
+            await here.store.execute(transfer.id, s.Attach(SENDER, here.socket("A")))
+            await there.store.execute(transfer.id, s.Attach(1, there.socket("B")))
+            await here.store.execute(transfer.id, s.Accept(SENDER, 1))
+            redis.client.config_set("maxmemory", "1")
+            try:
+                append = s.Append(SENDER, 1, 0, b"no room")
+                with pytest.raises(Denied, match="full"):
+                    await here.store.execute(transfer.id, append)
+                await asyncio.sleep(4.0)  # its key has to be renewed several times
+                assert not [effect for _, effect in here.heard + there.heard if isinstance(effect, s.Close)]
+                assert (await here.store.load(transfer.id)).state is State.ACTIVE
+                await here.store.execute(transfer.id, s.Complete(SENDER))
+                await there.hears(transfer.id, s.Close(there.socket("B"), wire.CloseCode.OVER))
+            finally:
+                redis.client.config_set("maxmemory", "0")
 
     run()
