@@ -49,6 +49,9 @@ WINDOW: Final = 16 << 20
 CLOSE_GRACE: Final = 1.0
 """Seconds that a farewell may take, from our CLOSE to the other side's answer."""
 
+FAREWELL_GRACE: Final = 3.0
+"""Seconds that a farewell by the mailbox may come after the lane is gone: the other side takes up to two to stop."""
+
 LAST_WORD: Final = 60.0
 """Seconds that the other side gets to take what we sent last, while we wait for its farewell."""
 
@@ -424,7 +427,7 @@ class Peer:
             if isinstance(event, GaveUp):
                 # The other side may have ended the lane on purpose: its farewell by the mailbox says so, and why.
                 error = gave_up(event, peer_online=self._peer_online)
-                self._loop.call_later(CLOSE_GRACE, self._fail, error)
+                self._loop.call_later(FAREWELL_GRACE, self._fail, error)
             else:
                 self._outages.tell(event)
 
