@@ -11,7 +11,7 @@ from ipaddress import ip_network
 
 import aiohttp
 import pytest
-from tests.unit.server.kit import Kit, Raw, on_loop, serving
+from tests.unit.server.kit import Kit, on_loop, serving
 
 from p2pal.server.config import AddressLimits, Rate, ServerConfig
 from p2pal.wire import rendezvous as wire
@@ -88,20 +88,10 @@ async def test_sockets_are_given_back_however_they_end() -> None:
         created = await kit.create()
         for how in ("closed", "malformed", "unauthorised", "cut", "reset", "no upgrade"):
             await _end_a_socket(kit, how, created.token)
-            raw = await _in_time(kit)
+            raw = await kit.socket_in_time()
             await raw.send(wire.Hello(created.token))
             assert (await raw.expect(wire.Welcome)).state is State.PENDING, how
             await raw.ws.close()
-
-
-async def _in_time(kit: Kit) -> Raw:
-    """A socket, once the server has noticed that another is gone: nothing tells the client when."""
-    async with asyncio.timeout(20):
-        while True:
-            try:
-                return await kit.socket()
-            except aiohttp.WSServerHandshakeError:
-                await asyncio.sleep(0.01)
 
 
 async def _end_a_socket(kit: Kit, how: str, token: str) -> None:
@@ -111,7 +101,7 @@ async def _end_a_socket(kit: Kit, how: str, token: str) -> None:
             assert response.status == 400
         return
     async with aiohttp.ClientSession() as session:
-        raw = await _in_time(Kit(kit.server, session))
+        raw = await Kit(kit.server, session).socket_in_time()
         match how:
             case "closed":
                 await raw.ws.close()
@@ -159,7 +149,7 @@ async def test_one_that_floods_and_goes_is_not_waited_for() -> None:
             assert [(await receiver.expect(wire.Message)).index for _ in range(2)] == [0, 1]
         while (await receiver.expect(wire.Peer)).online:
             pass
-        again = await _in_time(kit)
+        again = await kit.socket_in_time()
         await again.send(wire.Hello(created.token))
         await again.send(wire.Append(2, b"calm", 1))
         assert (await receiver.expect(wire.Message)).body == b"calm", "what was left of the flood is dropped"

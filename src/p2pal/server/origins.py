@@ -17,6 +17,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from p2pal.server.api import HEADERS, refusal
 from p2pal.server.config import ServerConfig
+from p2pal.server.logs import REQUEST_ID
 from p2pal.server.state import Denied
 
 _ORIGIN: Final = re.compile(r"null|[a-z][a-z0-9+.-]{0,31}://[!-+\--.0-~]{1,255}", re.ASCII)  # no comma, slash or space
@@ -65,10 +66,9 @@ def guard(config: ServerConfig) -> Middleware:
             response: web.StreamResponse = web.Response(status=204, headers=HEADERS | _PREFLIGHT)
         else:
             response = await handler(request)
-        if not response.prepared:  # a WebSocket was, and its answer needs none of these
-            response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = named[0]
-            response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = f"{hdrs.RETRY_AFTER}, X-Request-ID"
-            response.headers[hdrs.VARY] = hdrs.ORIGIN
+        response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = named[0]
+        response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = f"{hdrs.RETRY_AFTER}, {REQUEST_ID}"
+        response.headers[hdrs.VARY] = hdrs.ORIGIN
         return response
 
     return check

@@ -93,6 +93,15 @@ class Visitor:
     async def socket(self) -> Raw:
         return Raw(await self.session.ws_connect(self.url + "/api/ws"))
 
+    async def socket_in_time(self) -> Raw:
+        """A socket, once the server has noticed that another is gone: nothing tells the client when."""
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    return await self.socket()
+                except aiohttp.WSServerHandshakeError:
+                    await asyncio.sleep(0.01)
+
     async def hello(self, token: str, cursors: dict[int, int] | None = None) -> Raw:
         raw = await self.socket()
         await raw.send(wire.Hello(token, cursors or {}))

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import io
 import logging
 import sys
@@ -99,19 +98,9 @@ async def test_sockets_are_counted_and_given_back() -> None:
         assert int(refused.value.headers["Retry-After"]) >= 1
         assert (await kit.request("GET", "/api/ws"))[1]["error"]["code"] == "websocket-expected"
         await sockets[0].ws.close()
-        sockets.append(await socket_in_time(kit))
+        sockets.append(await kit.socket_in_time())
         with pytest.raises(aiohttp.WSServerHandshakeError):
             await kit.socket()
-
-
-async def socket_in_time(kit: Kit) -> Any:
-    """A socket, once the server has noticed that another is gone: nothing tells the client when."""
-    async with asyncio.timeout(20):
-        while True:
-            try:
-                return await kit.socket()
-            except aiohttp.WSServerHandshakeError:
-                await asyncio.sleep(0.01)
 
 
 @on_loop

@@ -135,11 +135,6 @@ class RedisLink:
         self._told_advice = ""
         self._looked = False
 
-    @property
-    def up(self) -> bool:
-        """Both connections stand, as far as is known."""
-        return self._up.is_set()
-
     def now(self) -> float:
         """Redis' time in seconds since 1970, as it was at the last sign of life and has gone on since."""
         return time.monotonic() + self._offset

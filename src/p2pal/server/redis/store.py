@@ -65,7 +65,7 @@ class RedisStore:
     """Keeps everything in Redis.
 
     Args:
-        url: See :class:`~p2pal.server.redis_link.RedisLink`.
+        url: See :class:`~p2pal.server.redis.link.RedisLink`.
         limits: The bounds per transfer.
         max_open: Transfers of one owner that are not over; 0 for any number.
         prefix: What all names in Redis begin with.
