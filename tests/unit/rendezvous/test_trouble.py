@@ -1,15 +1,11 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import ssl
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from tests.certificates import write_certificate
 from tests.unit.server.kit import on_loop, serving
 from tests.unit.server.test_tls import Files, running
 
@@ -29,24 +25,8 @@ def test_causes_are_in_words() -> None:
 
 def certified(directory: Path, first: int, last: int) -> ServerConfig:
     """A server whose certificate is for ``localhost`` alone, and valid between these days from now."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "p2pal test")])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now + dt.timedelta(days=first))
-        .not_valid_after(now + dt.timedelta(days=last))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
     cert, private = directory / "server.pem", directory / "server.key"
-    cert.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    plain = serialization.NoEncryption()
-    private.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
+    write_certificate(cert, private, "localhost", first=first, last=last)
     return ServerConfig(port=0, drain=0.2, tls_cert=str(cert), tls_key=str(private))
 
 

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
-import ipaddress
 import os
 import ssl
 from collections.abc import AsyncIterator
@@ -12,9 +10,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from tests.certificates import pem, write_certificate
 from tests.unit.server.kit import on_loop
 
 from p2pal.errors import UsageError
@@ -35,33 +33,12 @@ class Files:
 
     def renew(self) -> None:
         """Write a new self-signed certificate with a new key."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "p2pal test")])
-        now = dt.datetime.now(dt.UTC)
-        names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-        self.serial = x509.random_serial_number()
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(subject)
-            .public_key(key.public_key())
-            .serial_number(self.serial)
-            .not_valid_before(now - dt.timedelta(days=1))
-            .not_valid_after(now + dt.timedelta(days=1))
-            .add_extension(x509.SubjectAlternativeName(names), critical=False)
-            .sign(key, hashes.SHA256())
-        )
-        self.cert.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        self.key.write_bytes(_pem(key, serialization.NoEncryption()))
+        self.serial = write_certificate(self.cert, self.key, "localhost", "127.0.0.1")
         self.renewals += 1
         os.utime(self.cert, (_WRITTEN + self.renewals,) * 2)  # however coarse the file system's clock is
 
     def config(self) -> ServerConfig:
         return ServerConfig(port=0, drain=0.2, tls_cert=str(self.cert), tls_key=str(self.key))
-
-
-def _pem(key: ec.EllipticCurvePrivateKey, how: serialization.KeySerializationEncryption) -> bytes:
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, how)
 
 
 @pytest.fixture
@@ -202,7 +179,7 @@ def _spoil(files: Files, how: str) -> None:
             files.cert.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
         case "passphrase":
             key = ec.generate_private_key(ec.SECP256R1())
-            files.key.write_bytes(_pem(key, serialization.BestAvailableEncryption(b"secret")))
+            files.key.write_bytes(pem(key, serialization.BestAvailableEncryption(b"secret")))
 
 
 @pytest.mark.parametrize(
