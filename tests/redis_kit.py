@@ -145,10 +145,14 @@ class RedisServer:
         return lifetimes
 
     def pass_time(self, seconds: float, *, keep: str = "") -> None:
-        """Let every key be so much nearer to its end, but for those whose name contains ``keep``."""
+        """Let every key be so much nearer to its end, but for those whose name contains ``keep``.
+
+        Redis counts in whole milliseconds, and a key's last one is part of its life: one more, so that what ends after
+        this time has ended when this returns.
+        """
         for key, left in self.lifetimes().items():
             if left > 0 and not (keep and keep.encode() in key):
-                self.client.pexpire(key, left - round(seconds * 1000))
+                self.client.pexpire(key, left - round(seconds * 1000) - 1)
 
     def contents(self) -> dict[bytes, bytes]:
         """Return all keys with everything that is under them, as Redis itself would write it down, and in clear."""
