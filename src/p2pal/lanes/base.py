@@ -7,10 +7,22 @@ then messages and writable, then closed exactly once.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Final, Protocol
 
 BUFFER_LIMIT: Final = 1 << 20
 """Bytes that may wait inside a lane before DATA is held back: control frames never wait behind more."""
+
+
+class RelayUse(Enum):
+    """What TURN servers may carry."""
+
+    ALLOWED = "allowed"
+    """Everything, where there is no direct path."""
+    ONLY = "only"
+    """Everything, always: the other side learns no address of this machine but the relay's."""
+    NEVER = "never"
+    """Nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,20 +9,23 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import re
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final, Protocol, TypeVar
 
 import webrtc
 
 from p2pal.errors import ProtocolError
-from p2pal.lanes.base import BUFFER_LIMIT, IceServer, LaneListener
+from p2pal.lanes.base import BUFFER_LIMIT, IceServer, LaneListener, RelayUse
+from p2pal.lanes.candidates import Candidate, parse_candidate, with_relay_transport
+from p2pal.lanes.gathering import Gathering
+from p2pal.lanes.paths import Path, find_path
 
 MAX_MESSAGE: Final = 256 * 1024
 """What both ends of this engine accept (its SDP says ``a=max-message-size:262144``)."""
 
 _CHANNEL_ID: Final = 0
 _REFUSED: Final = (webrtc.PythonWebRTCExceptionBase, ValueError, TypeError)
-_PORT: Final = re.compile(r"[0-9]{1,5}")
 _MEDIA: Final = re.compile(r"^m=([a-z]*)", re.MULTILINE)
 
 _T = TypeVar("_T")
@@ -58,9 +61,14 @@ class WebRtcConnection:
         generation: The generation that this connection belongs to.
         listener: Who hears of it.
         ice_servers: STUN and TURN servers.
+        relay: What the TURN servers may carry. With ``ONLY`` no address of this machine is told or used; with
+            ``NEVER`` nobody's relay is.
+        tunnels: For the URL of each server that is reached through TLS of ours (:mod:`p2pal.lanes.tunnel`), the URL
+            that it stands for.
         only_loopback: Send and take loopback candidates only.
 
     Attributes:
+        gathering: What came of the search for paths so far.
         on_one_machine: Both ends of the path in use are on this machine, as far as :meth:`path` saw: its delays are
             those of the processor, and there is no queue to overrun.
     """
@@ -74,6 +82,8 @@ class WebRtcConnection:
         listener: ConnectionListener,
         ice_servers: Sequence[IceServer] = (),
         *,
+        relay: RelayUse = RelayUse.ALLOWED,
+        tunnels: Mapping[str, str] | None = None,
         only_loopback: bool = False,
     ) -> None:
         self.id = lane_id
@@ -83,10 +93,11 @@ class WebRtcConnection:
         self._closed = False
         self._opened = False
         self._queued_at_most = 0
-        self._own_addresses: set[str] = set()
+        self._relay = relay
+        self._tunnels = tunnels or {}
         self.on_one_machine = False
-        self._remote_hosts: set[tuple[str, int]] = set()
-        self._pc = _connection(ice_servers)
+        self.gathering = Gathering(tuple(self._tunnels.get(url, url) for server in ice_servers for url in server.urls))
+        self._pc = _connection(ice_servers, only_relay=relay is RelayUse.ONLY)
         self._channel = self._pc.create_data_channel(
             "p2pal", webrtc.RTCDataChannelInit(negotiated=True, id=_CHANNEL_ID, ordered=True)
         )
@@ -96,6 +107,7 @@ class WebRtcConnection:
         self._channel.on("bufferedamountlow", self._on_low)
         self._channel.on("close", self._on_channel_close)
         self._pc.on("icecandidate", self._on_candidate)
+        self._pc.on("icecandidateerror", self._on_candidate_error)
         self._pc.on("connectionstatechange", self._on_state)
         self._pc.on("datachannel", self._on_other_channel)
 
@@ -161,15 +173,17 @@ class WebRtcConnection:
         """Take one of the peer's candidates. One that cannot be used is passed over: others may work."""
         if self._closed or not candidate or (self._only_loopback and not _is_loopback(candidate)):
             return
-        address = _host_address(candidate)
-        if address is not None:
-            self._remote_hosts.add(address)
+        told = parse_candidate(candidate)
+        if told is not None:
+            if told.kind == "relay" and self._relay is RelayUse.NEVER:
+                return
+            self.gathering.add_remote(told)
         init = webrtc.RTCIceCandidateInit(candidate=candidate, sdp_mid=mid, sdp_m_line_index=mline)
         try:
             await self._while_open(self._pc.add_ice_candidate(init))
         except _REFUSED:
             return
-        if self._opened and address is not None and not self._closed:
+        if self._opened and told is not None and not self._closed:
             # A check may arrive before its candidate does: only now is it clear what kind of path it came by.
             self._listener.path_changed(self)
 
@@ -208,29 +222,48 @@ class WebRtcConnection:
         """Close the channel and the connection."""
         self._end("closed here")
 
-    async def path(self) -> str:
-        """Say which way the bytes go: ``direct, host udp``, ``direct, punched`` or ``relayed, turn tcp``.
+    async def path(self) -> Path | None:
+        """Return the way the bytes go; None if there is none, or none any more.
 
         Brings :attr:`on_one_machine` up to date.
         """
         if self._closed:
-            return "closed"
+            return None
         report = await self._pc.get_stats()
         pair_id = next(
             (s.selected_candidate_pair_id for s in report.values() if isinstance(s, webrtc.RTCTransportStats)), None
         )
         pair = report.get(pair_id) if pair_id else None
         if not isinstance(pair, webrtc.RTCIceCandidatePairStats):
-            return "unknown"
-        local, remote = report.get(pair.local_candidate_id), report.get(pair.remote_candidate_id)
-        known = (getattr(remote, "address", None), getattr(remote, "port", None)) in self._remote_hosts
+            return None
+        local, remote = (
+            report.get(id_) if id_ else None for id_ in (pair.local_candidate_id, pair.remote_candidate_id)
+        )
         self.on_one_machine = any(
-            _is_loopback_address(address) or (each is remote and address in self._own_addresses)
+            _is_loopback_address(address) or (each is remote and address in self.gathering.own_addresses)
             for each in (local, remote)
             if (address := _text(each, "address"))
         )
-        # The engine also sends from addresses that we keep to ourselves: the peer cannot know them, but they are ours.
-        return describe_path(local, remote, remote_is_host=known or self._only_loopback)
+        return find_path(self._own(local), self._peers(remote))
+
+    def _own(self, stats: object) -> Candidate:
+        """Return our end of the path."""
+        seen = _seen(stats)
+        if seen.kind == "relay":
+            url = _text(stats, "url")
+            transport = "tls" if url in self._tunnels else _text(stats, "relay_protocol") or seen.protocol
+            seen = replace(seen, relay_transport=transport)
+        base = (_text(stats, "related_address"), getattr(stats, "related_port", None) or 0)
+        return self.gathering.recognise_own(seen, base)
+
+    def _peers(self, stats: object) -> Candidate:
+        """Return the other end."""
+        seen = _seen(stats)
+        if self._only_loopback:
+            # The engine also sends from addresses that we keep to ourselves: the peer cannot know them, but they are
+            # ours.
+            return replace(seen, kind="host")
+        return self.gathering.recognise_remote(seen)
 
     def _on_open(self, _event: object) -> None:
         if self._closed:
@@ -258,13 +291,22 @@ class WebRtcConnection:
         if self._closed:
             return
         found = event.candidate
-        own = _host_address(found.candidate) if found is not None else None
-        if own is not None:
-            self._own_addresses.add(own[0])
         if found is None:
+            self.gathering.complete = True
             self._listener.candidate_found(self, "", "0", 0)
-        elif found.candidate and not (self._only_loopback and not _is_loopback(found.candidate)):
-            self._listener.candidate_found(self, found.candidate, found.sdp_mid or "0", found.sdp_m_line_index or 0)
+            return
+        own = parse_candidate(found.candidate)
+        if own is None or (self._only_loopback and not _is_loopback_address(own.address)):
+            return
+        line = found.candidate
+        if own.kind == "relay":
+            transport = "tls" if found.url in self._tunnels else _text(found, "relay_protocol") or own.protocol
+            own, line = replace(own, relay_transport=transport), with_relay_transport(line, transport)
+        self.gathering.add_own(own)
+        self._listener.candidate_found(self, line, found.sdp_mid or "0", found.sdp_m_line_index or 0)
+
+    def _on_candidate_error(self, event: webrtc.RTCPeerConnectionIceErrorEvent) -> None:
+        self.gathering.add_error(self._tunnels.get(event.url, event.url), event.error_code, event.error_text)
 
     def _on_pair(self, _event: object) -> None:
         if not self._closed:
@@ -293,16 +335,18 @@ class WebRtcConnection:
         self._listener.lane_closed(self, reason)
 
 
-def _connection(servers: Sequence[IceServer]) -> webrtc.RTCPeerConnection:
+def _connection(servers: Sequence[IceServer], *, only_relay: bool) -> webrtc.RTCPeerConnection:
     """Return a connection with all servers that the engine takes: the signaling server may hand out wrong ones."""
+    policy = webrtc.RTCIceTransportPolicy.relay if only_relay else webrtc.RTCIceTransportPolicy.all
     every = [
         webrtc.RTCIceServer(urls=list(s.urls), username=s.username or None, credential=s.credential or None)
         for s in servers
     ]
     try:
-        return webrtc.RTCPeerConnection(webrtc.RTCConfiguration(ice_servers=every))
+        return webrtc.RTCPeerConnection(webrtc.RTCConfiguration(ice_servers=every, ice_transport_policy=policy))
     except _REFUSED:
-        return webrtc.RTCPeerConnection(webrtc.RTCConfiguration(ice_servers=[s for s in every if _is_usable(s)]))
+        usable = [s for s in every if _is_usable(s)]
+        return webrtc.RTCPeerConnection(webrtc.RTCConfiguration(ice_servers=usable, ice_transport_policy=policy))
 
 
 def _is_usable(server: webrtc.RTCIceServer) -> bool:
@@ -313,36 +357,19 @@ def _is_usable(server: webrtc.RTCIceServer) -> bool:
     return True
 
 
-def describe_path(local: object, remote: object, *, remote_is_host: bool = False) -> str:
-    """Return the words for a pair of ICE candidates, from the engine's statistics.
-
-    ``remote_is_host`` tells that the peer announced the remote address as its own, whatever ICE took it for when its
-    first check came in (RFC 8445, section 7.3.1.3: peer-reflexive).
-    """
-    local_type, remote_type = _text(local, "candidate_type"), _text(remote, "candidate_type")
-    if remote_is_host:
-        remote_type = "host"
-    protocol = _text(local, "protocol") or "udp"
-    if local_type == "relay":
-        return f"relayed, turn {_text(local, 'relay_protocol') or protocol}"
-    if remote_type == "relay":
-        return "relayed, turn"
-    if local_type == remote_type == "host":
-        return f"direct, host {protocol}"
-    return "direct, punched"
+def _seen(stats: object) -> Candidate:
+    """Return a candidate as the engine's statistics have it."""
+    return Candidate(
+        kind=_text(stats, "candidate_type"),
+        protocol=_text(stats, "protocol") or "udp",
+        address=_text(stats, "address"),
+        port=getattr(stats, "port", None) or 0,
+    )
 
 
 def _text(stats: object, name: str) -> str:
     value = getattr(stats, name, None)
     return str(getattr(value, "value", value) or "")
-
-
-def _host_address(candidate: str) -> tuple[str, int] | None:
-    """Return the address of a host candidate (RFC 8839), None for any other."""
-    fields = candidate.split()
-    if len(fields) < 8 or fields[7] != "host" or not _PORT.fullmatch(fields[5]):
-        return None
-    return fields[4], int(fields[5])
 
 
 def _is_loopback(candidate: str) -> bool:

@@ -15,6 +15,7 @@ from p2pal.crypto.keys import Direction, Master
 from p2pal.crypto.seal import LaneExhausted, LaneOpener, LaneSealer
 from p2pal.errors import ProtocolError
 from p2pal.lanes.base import Lane
+from p2pal.lanes.paths import PathKind
 from p2pal.link.negotiator import Negotiator
 from p2pal.link.steps import Action, CreateAnswer, CreateOffer, DropConnection, TakeAnswer, TakeCandidate
 from p2pal.peer.config import PeerConfig
@@ -281,18 +282,18 @@ class Lanes:
     async def look_at_path(self, connection: WebRtcConnection) -> None:
         """Find out which path is in use; the session limits what is on the way if it leads out of this machine."""
         path = await connection.path()
-        if path == "direct, punched" and not self.path:
+        if path is not None and path.kind is PathKind.PUNCHED and not self.path:
             # The first check often overtakes the candidate that tells whose address it came from.
             await asyncio.sleep(SETTLE)
             path = await connection.path()
-        if connection.id not in self.live:
+        if path is None or connection.id not in self.live:
             return
         if self.session is not None:
             self.session.lane_controlled(connection.id, not connection.on_one_machine, monotonic())
             self._wake()
-        if path != self.path:
-            self.path = path
-            self._owner.path_found(path)
+        if path.words != self.path:
+            self.path = path.words
+            self._owner.path_found(path.words)
 
     # What goes out
 

@@ -1,0 +1,100 @@
+"""What one connection's search for paths brought: the candidates of both sides, and what servers answered.
+
+It tells whose address an end of a path is, and, where there is no path, what was tried.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from p2pal.lanes.candidates import Candidate
+
+MAX_CANDIDATES: Final = 256
+"""Of each side; the peer sends as many as it likes."""
+
+MAX_ERRORS: Final = 64
+
+UNREACHED: Final = 701
+"""The code for a server that was not reached at all (W3C WebRTC, RTCPeerConnectionIceErrorEvent)."""
+
+
+class Gathering:
+    """The candidates and errors of one connection.
+
+    Args:
+        urls: Those of the STUN and TURN servers that are asked.
+
+    Attributes:
+        own: Our candidates, by address and port.
+        remote: The other side's.
+        errors: For a server's URL, the last error code of STUN (RFC 8489) or :data:`UNREACHED`, and its text.
+        complete: Whether all servers have answered or failed.
+    """
+
+    __slots__ = ("complete", "errors", "own", "remote", "urls")
+
+    def __init__(self, urls: tuple[str, ...] = ()) -> None:
+        self.urls = urls
+        self.own: dict[tuple[str, int], Candidate] = {}
+        self.remote: dict[tuple[str, int], Candidate] = {}
+        self.errors: dict[str, tuple[int, str]] = {}
+        self.complete = False
+
+    def add_own(self, candidate: Candidate) -> None:
+        """We have this candidate."""
+        _add(self.own, candidate)
+
+    def add_remote(self, candidate: Candidate) -> None:
+        """The other side told of this candidate."""
+        _add(self.remote, candidate)
+
+    def add_error(self, url: str, code: int, text: str) -> None:
+        """A server refused, or was not reached, from one of our networks."""
+        before = self.errors.get(url)
+        if before is None and len(self.errors) >= MAX_ERRORS:
+            return
+        if before is None or before[0] == UNREACHED:  # what a server says itself is worth more
+            self.errors[url] = code, text
+
+    @property
+    def own_addresses(self) -> set[str]:
+        """The addresses of this machine that are candidates."""
+        return {candidate.address for candidate in self.own.values() if candidate.kind == "host"}
+
+    def recognise_own(self, seen: Candidate, base: tuple[str, int]) -> Candidate:
+        """Return our end of a path, as the engine sees it, with what we know of it.
+
+        Args:
+            seen: The engine's view.
+            base: The address and port behind it, if there is a NAT in between.
+        """
+        known = self.own.get((seen.address, seen.port)) or self.own.get(base)
+        if known is None:
+            known = _of_tcp(seen, self.own)
+            return seen if known is None else replace(seen, kind="host", cost=known.cost)
+        return replace(seen, cost=known.cost)
+
+    def recognise_remote(self, seen: Candidate) -> Candidate:
+        """Return the other end, by what its owner calls it.
+
+        A check may come in before its candidate does; ICE then takes its address for that of a NAT (RFC 8445, section
+        7.3.1.3: peer-reflexive).
+        """
+        known = self.remote.get((seen.address, seen.port)) or _of_tcp(seen, self.remote)
+        return seen if known is None else replace(known, protocol=seen.protocol)
+
+
+def _add(candidates: dict[tuple[str, int], Candidate], candidate: Candidate) -> None:
+    if len(candidates) < MAX_CANDIDATES:
+        # A host's public address is found by STUN as well: it is the host's all the same.
+        known = candidates.get((candidate.address, candidate.port))
+        if known is None or known.kind != "host":
+            candidates[candidate.address, candidate.port] = candidate
+
+
+def _of_tcp(seen: Candidate, candidates: dict[tuple[str, int], Candidate]) -> Candidate | None:
+    """Return the host candidate of whoever opened this TCP connection: its port is another one (RFC 6544)."""
+    if seen.protocol != "tcp" or seen.kind == "relay":
+        return None
+    return next((c for c in candidates.values() if c.kind == "host" and c.address == seen.address), None)

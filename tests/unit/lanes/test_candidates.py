@@ -1,0 +1,66 @@
+"""Candidates as they travel: what an engine writes is read, what a peer makes up does no harm."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from p2pal.lanes.candidates import MAX_COST, Candidate, parse_candidate, with_relay_transport
+
+HOST = "candidate:1 1 udp 2122260223 192.0.2.1 41000 typ host generation 0 ufrag abcd network-id 1"
+RELAY = (
+    "candidate:2 1 udp 41885439 198.51.100.1 50000 typ relay raddr 0.0.0.0 rport 0 generation 0 ufrag abcd"
+    " network-id 1 network-cost 10"
+)
+TCP = "candidate:3 1 TCP 1518214911 2001:db8::1 9 typ host tcptype active generation 0 ufrag iirf network-id 1"
+
+
+@pytest.mark.parametrize(
+    ("line", "candidate"),
+    [
+        (HOST, Candidate("host", "udp", "192.0.2.1", 41000)),
+        (RELAY, Candidate("relay", "udp", "198.51.100.1", 50000, cost=10)),
+        (TCP, Candidate("host", "tcp", "2001:db8::1", 9)),
+        (with_relay_transport(RELAY, "tls"), Candidate("relay", "udp", "198.51.100.1", 50000, 10, "tls")),
+        (with_relay_transport(RELAY, "pigeon"), Candidate("relay", "udp", "198.51.100.1", 50000, cost=10)),
+        (HOST + " network-cost 4000000000", Candidate("host", "udp", "192.0.2.1", 41000, cost=MAX_COST)),
+        (HOST + " network-cost -1", Candidate("host", "udp", "192.0.2.1", 41000)),
+        (HOST + " network-cost", Candidate("host", "udp", "192.0.2.1", 41000)),
+    ],
+)
+def test_a_line_is_read(line: str, candidate: Candidate) -> None:
+    assert parse_candidate(line) == candidate
+
+
+def test_the_family_of_an_address() -> None:
+    assert [Candidate("host", "udp", address, 1).ipv6 for address in ("::1", "192.0.2.1", "a.local")] == [
+        True,
+        False,
+        False,
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "candidate:",
+        "candidate:1 1 udp 1 192.0.2.1 41000 typ",
+        "candidate:1 1 udp 1 192.0.2.1 41000 kind host",
+        "candidate:1 1 udp 1 192.0.2.1 port typ host",
+        "candidate:1 1 udp 1 192.0.2.1 65536 typ host",
+        "candidate:1 1 udp 1 192.0.2.1 ٤١٠٠٠ typ host",
+    ],
+)
+def test_what_is_no_candidate_is_none(line: str) -> None:
+    assert parse_candidate(line) is None
+
+
+@given(
+    st.text(max_size=100)
+    | st.lists(st.sampled_from([*RELAY.split(), "", "9" * 30, "\x1b[0m"]), max_size=20).map(" ".join)
+)
+def test_whatever_a_peer_sends_is_read_or_passed_over(line: str) -> None:
+    found = parse_candidate(line)
+    assert found is None or (0 <= found.port < 65536 and 0 <= found.cost <= MAX_COST)
