@@ -2,6 +2,7 @@
 # Install the system programs that the tests need, where they are missing and we are root.
 # unshare and mount: tests with nothing but loopback, and with a disk that is full.
 # ip, tc, ss and nft: tests with hosts of their own, whose network is cut.
+# cc and the C library's headers: the emulator of long and bad links, which the tests compile (Linux alone).
 # turnserver (coturn) and redis-server: tests with a real relay and a real store, which they start themselves.
 set -eu
 missing=""
@@ -10,6 +11,8 @@ command -v mount >/dev/null || missing="$missing mount"
 { command -v ip && command -v tc && command -v ss; } >/dev/null || missing="$missing iproute2"
 command -v nft >/dev/null || missing="$missing nftables"
 { command -v turnserver && command -v turnutils_uclient; } >/dev/null || missing="$missing coturn"
+{ command -v cc >/dev/null && [ -e /usr/include/linux/virtio_net.h ] && [ -e /usr/include/stdio.h ]; } ||
+    missing="$missing gcc libc6-dev"
 command -v redis-server >/dev/null || missing="$missing redis-server"
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then

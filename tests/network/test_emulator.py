@@ -1,0 +1,228 @@
+"""The emulator of long and bad links does what it says.
+
+Its own numbers are looked at, and what arrived in which order; of times only that nothing came too soon.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Literal, Self
+
+import pytest
+from tests.e2e.kit import until
+from tests.network.emulator.need import need_emulator
+from tests.network.emulator.wan import NAMES, Name, Wan
+from tests.network.emulator.wire import Counts, EmulatorError, Link
+
+_BUFFER: Final = 16 << 20
+_SIZE: Final = 1_000
+"""Bytes of a packet, with what IPv4 and UDP put before it."""
+
+_HEADERS: Final = {4: 28, 6: 48}
+_SECOND_IN_THE_QUEUE: Final = Link(rate=8 * 20 * _SIZE, queue=20 * _SIZE)
+
+
+@pytest.fixture(autouse=True)
+def possible() -> None:
+    need_emulator()
+
+
+class Datagrams:
+    """Numbered packets from one host to the other, for the length of a ``with`` block."""
+
+    def __init__(self, wan: Wan, name: Name = "alice", *, version: Literal[4, 6] = 4) -> None:
+        family = socket.AF_INET if version == 4 else socket.AF_INET6
+        other: Name = "bob" if name == "alice" else "alice"
+        self._wan, self._name, self._size = wan, name, _SIZE - _HEADERS[version]
+        self._stack = ExitStack()
+        self._receiver = self._stack.enter_context(wan.inside(other, lambda: socket.socket(family, socket.SOCK_DGRAM)))
+        self._sender = self._stack.enter_context(wan.inside(name, lambda: socket.socket(family, socket.SOCK_DGRAM)))
+        self._receiver.setsockopt(socket.SOL_SOCKET, getattr(socket, "SO_RCVBUFFORCE", 33), _BUFFER)
+        self._receiver.setblocking(False)
+        self._receiver.bind((wan.address(other, version), 0))
+        self._to = self._receiver.getsockname()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def counts(self) -> Counts:
+        return self._wan.counts(self._name)
+
+    def send(self, numbers: Sequence[int]) -> None:
+        """Send them all at once; the wire has them when this returns."""
+        goal = self.counts.packets + len(numbers)
+        for number in numbers:
+            self._sender.sendto(number.to_bytes(self._size, "big"), self._to)
+        until(lambda: self.counts.packets == goal, f"{goal} packets on the wire")
+
+    def arrived(self, *, all_of_them: bool = True) -> list[int]:
+        """The numbers that arrived since this was asked last, once nothing is on its way any more."""
+        if all_of_them:
+            until(lambda: self.counts.in_flight == 0, "the end of the wire")
+        numbers = []
+        while True:
+            try:
+                numbers.append(int.from_bytes(self._receiver.recv(_SIZE), "big"))
+            except BlockingIOError:
+                return numbers
+
+
+def test_nothing_is_lost_or_changed_on_a_wire_that_is_only_long() -> None:
+    with Wan(Link(delay=0.05), Link(delay=0.02)) as wan, Datagrams(wan) as there, Datagrams(wan, "bob") as back:
+        for datagrams, delay in ((there, 0.05), (back, 0.02)):
+            start = time.monotonic()
+            datagrams.send(range(50))
+            assert datagrams.arrived() == list(range(50))
+            assert time.monotonic() - start >= delay
+            counts = datagrams.counts
+            assert (counts.packets, counts.size) == (counts.delivered, counts.delivered_size) == (50, 50 * _SIZE)
+            assert (counts.unread, counts.unstored, counts.refused) == (0, 0, 0)
+
+
+def test_ipv6_takes_the_same_way() -> None:
+    with Wan(Link(delay=0.01), ipv6=True) as wan, Datagrams(wan, version=6) as datagrams:
+        datagrams.send(range(20))
+        assert datagrams.arrived() == list(range(20))
+
+
+def _survivors(seed: int, loss: float, count: int) -> list[int]:
+    with Wan(Link(loss=loss), seed=seed) as wan, Datagrams(wan) as datagrams:
+        datagrams.send(range(count))
+        numbers = datagrams.arrived()
+        assert datagrams.counts.lost == count - len(numbers)
+        return numbers
+
+
+def test_the_seed_tells_which_packets_are_lost() -> None:
+    count, loss = 4_000, 0.1
+    first = _survivors(1, loss, count)
+    deviation = (count * loss * (1 - loss)) ** 0.5
+    assert abs(count - len(first) - count * loss) < 5 * deviation
+    assert _survivors(1, loss, count) == first
+    assert _survivors(2, loss, count) != first
+    assert set(_survivors(1, 2 * loss, count)) < set(first), "more loss takes more, and spares nothing that less takes"
+
+
+def test_the_two_directions_lose_by_themselves() -> None:
+    with Wan(Link(loss=0.5)) as wan, Datagrams(wan) as there, Datagrams(wan, "bob") as back:
+        for datagrams in (there, back):
+            datagrams.send(range(200))
+        assert there.arrived() != back.arrived()
+
+
+def test_the_rate_is_kept() -> None:
+    rate, count = 4e6, 200
+    with Wan(Link(rate=rate, queue=2 * count * _SIZE), Link()) as wan, Datagrams(wan) as datagrams:
+        start = time.monotonic()
+        datagrams.send(range(count))
+        assert datagrams.arrived() == list(range(count))
+        assert time.monotonic() - start >= count * _SIZE * 8 / rate
+        assert 0 < datagrams.counts.longest_queue <= count * _SIZE
+
+
+def test_what_finds_the_queue_full_is_dropped() -> None:
+    with Wan(_SECOND_IN_THE_QUEUE) as wan, Datagrams(wan) as datagrams:
+        datagrams.send(range(100))
+        numbers = datagrams.arrived()
+        assert numbers[:20] == list(range(20)), "there was room for these"
+        counts = datagrams.counts
+        assert counts.overflowed == 100 - len(numbers)
+        assert counts.overflowed > 0
+        assert 19 * _SIZE < counts.longest_queue <= 20 * _SIZE
+
+
+def test_a_queue_that_nobody_sized_holds_a_bandwidth_delay_product_or_twenty_milliseconds() -> None:
+    for delay, size in ((0.05, 125_000), (0.0, 25_000)):
+        with Wan(Link(delay=delay, rate=10e6)) as wan, Datagrams(wan) as datagrams:
+            datagrams.send(range(600))
+            datagrams.arrived()
+            assert size - _SIZE < datagrams.counts.longest_queue <= size
+
+
+def test_jitter_keeps_the_order_unless_it_is_to_reorder() -> None:
+    arrived = []
+    for reorder in (False, True):
+        link = Link(delay=0.03, jitter=0.03, reorder=reorder)
+        with Wan(link) as wan, Datagrams(wan) as datagrams:
+            datagrams.send(range(200))
+            arrived.append(datagrams.arrived())
+    assert arrived[0] == list(range(200))
+    assert arrived[1] != sorted(arrived[1])
+    assert sorted(arrived[1]) == list(range(200))
+
+
+def test_nothing_gets_through_a_cut_and_everything_afterwards() -> None:
+    with Wan(Link(delay=1.0)) as wan, Datagrams(wan) as datagrams:
+        datagrams.send([1])
+        with wan.cut():
+            datagrams.send([2])
+            assert datagrams.arrived() == [], "nor does what was on the way"
+            assert datagrams.counts.severed == 2
+        wan.set(Link())
+        datagrams.send([3])
+        assert datagrams.arrived() == [3]
+
+
+def test_what_waits_leaves_at_the_new_rate() -> None:
+    with Wan(Link(rate=800, queue=100 * _SIZE)) as wan, Datagrams(wan) as datagrams:
+        datagrams.send(range(50))  # the last one would come in eight minutes
+        assert datagrams.arrived(all_of_them=False) == []
+        wan.set(Link(rate=10e6))
+        assert datagrams.arrived() == list(range(50))
+        wan.set(Link(rate=800, queue=100 * _SIZE))
+        datagrams.send(range(5))
+        wan.set(Link())
+        datagrams.send([5])
+        assert datagrams.arrived() == list(range(6)), "the order stays, without a limit, too"
+
+
+def test_a_run_that_the_emulator_disturbed_is_told() -> None:
+    well = dict(zip(Counts.__dataclass_fields__, [1000] * 14, strict=False)) | {"unstored": 0, "late_1ms": 10}
+    assert Counts(**well).doubt == ""
+    assert "outran" in Counts(**well | {"unread": 1}).doubt
+    assert "outran" in Counts(**well | {"unstored": 1}).doubt
+    assert "late" in Counts(**well | {"late_1ms": 11}).doubt
+
+
+@pytest.mark.parametrize("wrong", [{"delay": -1}, {"loss": 1.1}, {"queue": -1}, {"rate": -1}, {"jitter": -0.1}])
+def test_a_link_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="no such link"):
+        Link(**wrong)  # type: ignore[arg-type]
+
+
+def _namespaces(wan: Wan) -> list[Path]:
+    return [Path("/run/netns", wan.wrapper(name)[-1]) for name in NAMES]
+
+
+def test_nothing_is_left() -> None:
+    files = len(os.listdir("/proc/self/fd"))
+    with Wan(Link()) as wan:
+        places = _namespaces(wan)
+        assert all(place.exists() for place in places)
+    assert not any(place.exists() for place in places)
+    assert len(os.listdir("/proc/self/fd")) <= files
+    with pytest.raises(EmulatorError):
+        wan.set(Link())
+
+
+def test_nothing_is_left_of_what_failed() -> None:
+    wan = Wan(Link(rate=1e6, queue=1))
+    with pytest.raises(ValueError, match="no packet fits"):
+        wan.__enter__()
+    assert not any(place.exists() for place in _namespaces(wan))
+    wan = Wan(Link())
+    with pytest.raises(KeyError), wan:
+        raise KeyError
+    assert not any(place.exists() for place in _namespaces(wan))
