@@ -8,11 +8,11 @@ import os
 import time
 from collections.abc import Iterable
 from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
 from typing import Final
 
 from p2pal.errors import ProtocolError
 from p2pal.files.failures import REPLACED
-from p2pal.files.names import ON_WINDOWS
 from p2pal.files.part_files import open_left, remove_own
 from p2pal.files.positioned import write_some
 from p2pal.files.rehashing import Rehash, hash_range
@@ -28,6 +28,9 @@ MAX_PIECES_IN_WORK: Final = 16
 
 _MAX_RUN: Final = 1 << 20
 """Bytes of leaves in one record, about."""
+
+_PATIENCE: Final = 1.0
+"""Seconds for a thread that reads a file to let go of it."""
 
 
 class _Piece:
@@ -69,12 +72,13 @@ class Arriving:
         unverified: Claimed pieces that were not yet looked at again.
         rehash: Who looks at them.
         digest: What the file must have; set while its end waits for ``unverified``.
+        then: The mode and the time (ns) that the part file gets once it is closed, where that is the order.
     """
 
     __slots__ = (
         "_again", "_checked", "_claimed", "_current", "_head", "_leaves", "_piece_size", "_pieces", "_size", "broken",
         "digest", "directory", "due", "entry", "fd", "identity", "index", "name", "parked_at", "part", "pieces",
-        "rehash", "syncing", "unsynced", "unverified",
+        "rehash", "syncing", "then", "unsynced", "unverified",
     )  # fmt: skip
 
     def __init__(self, op: Begin, directory: Directory, part: bytes, name: bytes) -> None:
@@ -91,6 +95,7 @@ class Arriving:
         self.unverified: set[int] = set()
         self.rehash: Rehash | None = None
         self.digest: bytes | None = None
+        self.then: tuple[int, int] | None = None
         self._size = op.entry.size
         self._piece_size = op.piece_size
         self._pieces: dict[int, _Piece] = {}
@@ -267,9 +272,12 @@ class Arriving:
     # The part file
 
     def set_attributes(self, umask: int) -> None:
-        """Give the part file the mode and the time that the final file shall have; no bits but rwx."""
+        """Give the part file the mode and the time that the final file shall have, or set :attr:`then`; only rwx."""
         mode = self.entry.mode & 0o777 & ~umask
-        self.directory.set_file_attributes(self.fd, self.part, mode, self.entry.mtime_ns)
+        if self.directory.closes_first:
+            self.then = mode, self.entry.mtime_ns
+        else:
+            self.directory.set_file_attributes(self.fd, self.part, mode, self.entry.mtime_ns)
 
     def touch(self) -> None:
         """Give the part file the time of now, durably. Raises OSError."""
@@ -323,8 +331,10 @@ class Arriving:
         try:
             if self.fd < 0:
                 self.unpark()
-            if ON_WINDOWS:  # which removes no open file
+            if self.directory.closes_first:
                 self._close()
+                if self.rehash is not None:
+                    wait_for((self.rehash.future,), _PATIENCE)
             remove_own(self.directory, self.part, self.identity)  # while it is open its inode means no other file
         except FileNotFoundError:
             pass

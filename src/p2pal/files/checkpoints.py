@@ -24,7 +24,8 @@ from p2pal.files.journal import Journal, write_records
 from p2pal.files.locking import IN_USE, IN_USE_HINT, NotOurs, check_directory, identity_of, open_locked, try_lock
 from p2pal.files.opened import Opened, checkpoint_files, file_name, fold, named, opened, read_header
 from p2pal.files.removing import Removed, remove_each, sweep
-from p2pal.files.rooted import Directory, open_root, sync_file
+from p2pal.files.renames import Identity
+from p2pal.files.rooted import HAVE_HANDLES, Directory, open_root, sync_file
 from p2pal.files.summaries import Summary, summarize
 from p2pal.transfer.checkpoint import Header, Record, Role
 from p2pal.transfer.checkpoint_codec import MAGIC, decode, encode
@@ -39,9 +40,10 @@ class Checkpoints:
 
     Args:
         home: p2pal's own directory; None for ``~/.p2pal``. It is made when the first checkpoint is.
+        handles: Whether the system has directory handles.
     """
 
-    def __init__(self, home: Path | None = None) -> None:
+    def __init__(self, home: Path | None = None, *, handles: bool = HAVE_HANDLES) -> None:
         if home is None:
             try:
                 home = Path.home() / ".p2pal"
@@ -50,6 +52,7 @@ class Checkpoints:
                     "there is no home directory to keep checkpoints in", hint="set P2PAL_HOME"
                 ) from error
         self.path = home / "checkpoints"
+        self._handles = handles
 
     # --- one checkpoint ---------------------------------------------------------------------------------------------
 
@@ -69,21 +72,28 @@ class Checkpoints:
         with self._errors(), self._made() as directory:
             temporary = b".%s.%s.tmp" % (name, secrets.token_hex(8).encode())
             fd = directory.create(temporary)
+            identity = identity_of(fd)
             standing = temporary
             try:
                 if not try_lock(fd):
                     raise CheckpointError(IN_USE, hint=IN_USE_HINT)
                 end = write_records(fd, chain((opening,), map(encode, records)))
                 sync_file(fd)
+                if directory.closes_first:
+                    fd = _closed(fd)
                 self._settle(directory, temporary, name)
                 standing = name
+                if fd < 0:
+                    fd = _open_again(directory, name, identity)
                 directory.sync()
                 return Journal(directory.retain(), name, fd, end, self.path / os.fsdecode(name))
             except BaseException:
+                if directory.closes_first:
+                    fd = _closed(fd)
                 with contextlib.suppress(OSError):
-                    if directory.has(standing, identity_of(fd)):
+                    if directory.has(standing, identity):
                         directory.remove(standing)
-                os.close(fd)
+                _closed(fd)
                 raise
 
     def _settle(self, directory: Directory, temporary: bytes, name: bytes) -> None:
@@ -102,11 +112,14 @@ class Checkpoints:
             except NotOurs as error:
                 raise named(self.path / os.fsdecode(name), error) from error
             try:
-                directory.rename_over(temporary, name, identity_of(old))
+                allowed = identity_of(old)
+                if directory.closes_first:
+                    old = _closed(old)
+                directory.rename_over(temporary, name, allowed)
             except FileExistsError:
                 continue
             finally:
-                os.close(old)
+                _closed(old)
             return
         raise CheckpointError(IN_USE, hint=IN_USE_HINT)
 
@@ -220,7 +233,7 @@ class Checkpoints:
         for path in (home, self.path):
             with contextlib.suppress(FileExistsError):
                 os.mkdir(path, 0o700)
-                parent = open_root(os.fsencode(path.parent))
+                parent = open_root(os.fsencode(path.parent), handles=self._handles)
                 try:
                     parent.sync()
                 finally:
@@ -234,7 +247,7 @@ class Checkpoints:
     def _directory(self) -> Iterator[Directory | None]:
         """Open the directory; None if there is none."""
         try:
-            directory = open_root(os.fsencode(self.path))
+            directory = open_root(os.fsencode(self.path), handles=self._handles)
         except FileNotFoundError:
             yield None
             return
@@ -245,6 +258,27 @@ class Checkpoints:
             yield directory
         finally:
             directory.release()
+
+
+def _closed(fd: int) -> int:
+    """Close a descriptor, if it is one; return what is none."""
+    if fd >= 0:
+        os.close(fd)
+    return -1
+
+
+def _open_again(directory: Directory, name: bytes, identity: Identity) -> int:
+    """Open and lock a new checkpoint that had to be closed to get its name.
+
+    Raises:
+        CheckpointError: If another process was there first.
+        OSError: If it cannot be opened.
+    """
+    fd = open_locked(directory, name)
+    if identity_of(fd) != identity:
+        os.close(fd)
+        raise CheckpointError(IN_USE, hint=IN_USE_HINT)
+    return fd
 
 
 def _find(directory: Directory | None, prefix: str, role: Role | None) -> list[tuple[str, Role]]:

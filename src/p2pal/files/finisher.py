@@ -15,6 +15,7 @@ import contextlib
 import errno
 import os
 import stat
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -94,11 +95,12 @@ class Finished:
     Attributes:
         kept: The disk failed: what the checkpoint says of it stays true.
         replaces: What stands under its name and may be replaced, as the checkpoint was told.
+        then: The mode and the time (ns) that it gets once it is closed, if it has not got them yet.
     """
 
     __slots__ = (
         "digest", "directory", "error", "fd", "identity", "index", "kept", "name", "part", "path",
-        "replaceable", "replaces", "syncing",
+        "replaceable", "replaces", "syncing", "then",
     )  # fmt: skip
 
     def __init__(self, file: Arriving, replaceable: Replaceable | None, digest: bytes = b"") -> None:
@@ -110,6 +112,7 @@ class Finished:
         self.fd = file.fd
         self.identity = file.identity
         self.syncing = file.syncing
+        self.then = file.then
         self.replaceable = replaceable
         self.digest = digest
         self.error: OSError | None = None
@@ -152,6 +155,8 @@ class Finished:
         try:
             if not self.directory.has(self.part, self.identity):
                 raise FileNotFoundError(errno.ENOENT, REPLACED)
+            if self.then is not None:
+                self.directory.set_file_attributes(-1, self.part, *self.then)
             settle_name(self.directory, self.part, self.name, self.replaceable)
         except OSError as error:
             self.error = error
@@ -246,7 +251,7 @@ class Finisher:
         sync_file(fd)
         if self._journal is not None and claims:
             self._journal.write(*claims, durable=True)
-        if drop and hasattr(os, "posix_fadvise"):
+        if drop and sys.platform == "linux":
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def sync_directories(self, directories: Iterable[Directory]) -> dict[Identity, OSError]:

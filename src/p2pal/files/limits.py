@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Final
 
 MAX_BATCH: Final = 256
@@ -29,12 +30,12 @@ def read_umask() -> int:
 def batch_limit() -> int:
     """Return how many files a batch may hold open: three batches at once must fit beside everything else.
 
-    macOS allows a process 256 open files by default, Linux 1,024.
+    macOS allows a process 256 open files by default, Linux 1,024, Windows always 8,192.
     """
-    try:
-        import resource
-    except ImportError:  # Windows
+    if sys.platform == "win32":
         return MAX_BATCH
+    import resource
+
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return MAX_BATCH

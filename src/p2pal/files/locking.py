@@ -35,7 +35,7 @@ if sys.platform == "win32":
         os.lseek(fd, _FAR, os.SEEK_SET)
         try:
             msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
-        except OSError:
+        except PermissionError:
             return False
         return True
 
@@ -176,7 +176,7 @@ def remove_locked(directory: Directory, name: bytes, fd: int) -> None:
     Raises:
         OSError: If it cannot be removed; it is closed all the same.
     """
-    if sys.platform == "win32":
+    if directory.closes_first:
         os.close(fd)
         directory.remove(name)
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Generator, Iterator
 from typing import Final
 
@@ -74,7 +75,7 @@ def read_pieces(
 def _read_all(fd: int, job: ReadJob, known: FileLeaves | None) -> Generator[SourceResult, None, bytes]:
     """Yield blocks and leaves; return the digest, if the job covers the whole file."""
     index, size, piece_size = job.index, job.entry.size, job.piece_size
-    if size > _READ_AHEAD_FROM and hasattr(os, "posix_fadvise"):
+    if size > _READ_AHEAD_FROM and sys.platform == "linux":
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
     count = piece_count(size, piece_size)
     whole = job.first == 0 and job.stop == count

@@ -24,14 +24,19 @@ _NO_LINKS: Final = _UNSUPPORTED | {errno.EPERM, errno.EMLINK}
 _Call = Callable[[int, bytes, int, bytes, int], int]
 
 
-def _load() -> tuple[_Call | None, int, int]:
+_CALLS: Final = {"linux": ("renameat2", 1, 2), "darwin": ("renameatx_np", 4, 2)}
+"""By platform: the C library's function, its flag for 'do not replace' and its flag for 'exchange'.
+
+The numbers are those of <linux/fs.h> and of macOS' <sys/stdio.h>, on every processor: it is the library that makes the
+system call, whose number differs.
+"""
+
+
+def _load(platform: str = sys.platform) -> tuple[_Call | None, int, int]:
     """Return the system's rename with flags, its flag for 'do not replace' and its flag for 'exchange'."""
-    if sys.platform == "linux":
-        name, no_replace, exchange = "renameat2", 1, 2
-    elif sys.platform == "darwin":
-        name, no_replace, exchange = "renameatx_np", 4, 2
-    else:
+    if platform not in _CALLS:
         return None, 0, 0
+    name, no_replace, exchange = _CALLS[platform]
     function = getattr(ctypes.CDLL(None, use_errno=True), name, None)
     if function is None:
         return None, 0, 0

@@ -18,7 +18,7 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from typing import ClassVar, Final
 
 from p2pal.files.renames import Identity
 
@@ -43,17 +43,31 @@ _NO_SUCH_ATTRIBUTE: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTS
 _count_lock: Final = threading.Lock()
 
 
-def sync_file(fd: int) -> None:
-    """Return once the file's data and metadata are on the medium (fsync(2); on macOS F_FULLFSYNC).
+def _find_full_sync() -> Callable[[int], object] | None:
+    """Return what flushes the medium's own cache, where fsync(2) does not: on macOS, F_FULLFSYNC."""
+    if sys.platform == "darwin":
+        import fcntl
+
+        return lambda fd: fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+    return None
+
+
+_FULL_SYNC: Final = _find_full_sync()
+
+
+def sync_file(fd: int, full_sync: Callable[[int], object] | None = _FULL_SYNC) -> None:
+    """Return once what is behind a descriptor is on the medium: a file's data and metadata, a directory's names.
+
+    Args:
+        fd: The file's, open for writing (Windows syncs no other), or the directory's.
+        full_sync: Does it where fsync(2) does not.
 
     Raises:
         OSError: If that failed; what was written since the last success may be lost.
     """
-    if sys.platform == "darwin":
-        import fcntl
-
+    if full_sync is not None:
         try:
-            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+            full_sync(fd)
         except OSError as error:  # not every file system has it
             if error.errno not in {errno.ENOTSUP, errno.EINVAL, errno.ENOTTY}:
                 raise
@@ -79,9 +93,17 @@ class Directory(abc.ABC):
 
     Counted: whoever gets one from :meth:`open_directory` or from a :class:`Tree` calls :meth:`release` when done.
     All methods raise OSError.
+
+    Attributes:
+        identity: Which directory it is.
+        closes_first: Whether a file must be closed before it is renamed, replaced or removed, and before it gets its
+            mode and time: so on Windows, which refuses the former, and dates a file anew when what was written to it
+            is flushed.
     """
 
     __slots__ = ("_users", "identity")
+
+    closes_first: ClassVar[bool]
 
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
@@ -154,7 +176,10 @@ class Directory(abc.ABC):
 
     @abc.abstractmethod
     def set_file_attributes(self, fd: int, name: bytes, mode: int, mtime_ns: int) -> None:
-        """Set an open file's permission bits and modification time, where the file system has them."""
+        """Set a file's permission bits and modification time, where the file system has them.
+
+        ``fd`` is its descriptor; where :attr:`closes_first` it is not looked at, and the file should be closed.
+        """
 
     @abc.abstractmethod
     def set_attributes(self, mode: int, mtime_ns: int) -> None:
@@ -180,7 +205,7 @@ def open_root(path: str | bytes, *, handles: bool = HAVE_HANDLES) -> Directory:
     Raises:
         OSError: If it is missing, no directory, or not permitted.
     """
-    if handles:
+    if sys.platform != "win32" and handles:
         from p2pal.files.rooted_handles import HandleDirectory
 
         return HandleDirectory.adopt(os.open(path, os.O_RDONLY | ONLY_DIRECTORY))

@@ -60,7 +60,7 @@ def _file_system(libc: ctypes.CDLL, fd: int) -> int:
 def _dirty() -> int:
     """Return how many bytes of the system's memory wait to be written, at worst everything."""
     try:
-        fd = os.open("/proc/meminfo", os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open("/proc/meminfo", os.O_RDONLY)
     except OSError:
         return sys.maxsize
     try:
