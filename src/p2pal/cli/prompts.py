@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
-from collections.abc import Awaitable, Mapping
-from threading import Thread
+from collections.abc import Callable, Mapping
+from threading import Lock, Thread
 from typing import Final, TextIO
 
 from p2pal.cli.signals import Stop
 from p2pal.errors import Interrupted, Refused
 
 YES_OR_NO: Final = {"y": "y", "yes": "y", "n": "n", "no": "n"}
+
+CTRL_C: Final = 0.1
+"""Seconds by which Ctrl-C may be heard of later than the end of the input that it brings on Windows."""
+
+_MOST_KEYS: Final = 4096
 
 
 def screen() -> TextIO | None:
@@ -96,19 +102,31 @@ def _write(text: str) -> None:
 
 def _forget_type_ahead() -> None:
     """Drop keys pressed before the question was there: an Enter too many must not agree to anything."""
-    try:
-        import termios
-    except ImportError:  # Windows
+    if sys.platform == "win32":
+        import msvcrt
+
+        drop_keys(msvcrt.kbhit, msvcrt.getwch)
         return
-    try:
+    import termios
+
+    with contextlib.suppress(termios.error, OSError, ValueError):
         termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
-    except (termios.error, OSError, ValueError):
-        return
 
 
-def _read_line() -> Awaitable[str | None]:
+def drop_keys(waits: Callable[[], bool], take: Callable[[], str]) -> None:
+    """Take from a console what was typed, and forget it; no more than a person can have typed."""
+    for _ in range(_MOST_KEYS):
+        if not waits():
+            return
+        take()
+
+
+async def _read_line() -> str | None:
     """One line from the terminal, or None at its end. Never blocks the loop, and a cancelled read leaves nothing."""
-    return _read_in_thread() if sys.platform == "win32" else _read_on_loop()
+    try:
+        return await _read_on_loop()
+    except (NotImplementedError, OSError):  # Windows' loop; macOS' kqueue, for some devices
+        return await _reader.line()
 
 
 async def _read_on_loop() -> str | None:
@@ -133,22 +151,54 @@ async def _read_on_loop() -> str | None:
         loop.remove_reader(descriptor)
 
 
-async def _read_in_thread() -> str | None:
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[str | None] = loop.create_future()
+class LineReader:
+    """Reads lines in a thread, where the loop cannot watch the terminal. For one question at a time.
 
-    def finish(line: str) -> None:
-        if not done.done():
-            done.set_result(line or None)
+    Nothing ends a read that waits for Enter. So one whose question was overtaken is left to the next question; what it
+    brings while there is none is dropped, like all that is typed ahead.
+    """
 
-    def read() -> None:
-        line = sys.stdin.readline()
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(finish, line)
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._reading = False
+        self._asked: Callable[[str], object] | None = None
 
-    # A daemon: the process may end while the console still waits for Enter.
-    Thread(target=read, daemon=True, name="prompt").start()
-    return await done
+    async def line(self) -> str | None:
+        """Return the next line, or None at the end of the input."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[str] = loop.create_future()
+
+        def answer(line: str) -> None:
+            if not done.done():
+                done.set_result(line)
+
+        with self._lock:
+            self._asked = lambda line: loop.call_soon_threadsafe(answer, line)
+            begin, self._reading = not self._reading, True
+        if begin:
+            # A daemon: the process may end while the console still waits for Enter.
+            Thread(target=self._read, daemon=True, name="p2pal-prompt").start()
+        try:
+            line = await done
+        finally:
+            with self._lock:
+                self._asked = None
+        if not line:
+            await asyncio.sleep(CTRL_C)
+        return line or None
+
+    def _read(self) -> None:
+        try:
+            line = sys.stdin.readline()
+        except (OSError, ValueError):
+            line = ""
+        with self._lock:
+            self._reading = False
+            if self._asked is not None:
+                self._asked(line)
+
+
+_reader: Final = LineReader()
 
 
 def agree(question: str) -> bool:

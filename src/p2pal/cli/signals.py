@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
@@ -73,33 +73,48 @@ class Stop:
         await self._asked.wait()
 
 
+def _wishes(stop: Stop) -> dict[signal.Signals, Callable[[], None]]:
+    """Return what each signal that the system has wants of us."""
+    if sys.platform == "win32":  # Ctrl-C; nothing but ourselves; Ctrl-Break, or the window is closed
+        return dict.fromkeys((signal.SIGINT, signal.SIGTERM, signal.SIGBREAK), stop.request)
+    wishes = dict.fromkeys((signal.SIGINT, signal.SIGTERM), stop.request)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup wants us to go on
+        wishes[signal.SIGHUP] = stop.hang_up
+    return wishes
+
+
 @contextmanager
 def listening(stop: Stop) -> Iterator[None]:
     """Turn SIGINT, SIGTERM and SIGHUP into ``stop.request()`` on the running loop (Windows: Ctrl-C and Ctrl-Break)."""
     loop = asyncio.get_running_loop()
-    if sys.platform == "win32":
-        numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGBREAK]
-
-        def handle(_number: int, _frame: FrameType | None) -> None:
-            loop.call_soon_threadsafe(stop.request)
-
-        before = [(number, signal.signal(number, handle)) for number in numbers]
-        try:
+    wishes = _wishes(stop)
+    try:
+        for number, wish in wishes.items():
+            loop.add_signal_handler(number, wish)
+    except NotImplementedError:  # Windows' loop
+        with _handling(loop, wishes):
             yield
-        finally:
-            for number, handler in before:
-                signal.signal(number, handler)
-    else:
-        numbers = [signal.SIGINT, signal.SIGTERM]
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup wants us to go on
-            numbers.append(signal.SIGHUP)
-        for number in numbers:
-            loop.add_signal_handler(number, stop.hang_up if number == signal.SIGHUP else stop.request)
-        try:
-            yield
-        finally:
-            for number in numbers:
-                loop.remove_signal_handler(number)
+        return
+    try:
+        yield
+    finally:
+        for number in wishes:
+            loop.remove_signal_handler(number)
+
+
+@contextmanager
+def _handling(loop: asyncio.AbstractEventLoop, wishes: Mapping[signal.Signals, Callable[[], None]]) -> Iterator[None]:
+    """Hear of signals without the loop's help: the interpreter calls the handlers between two steps of ours."""
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(wishes[signal.Signals(number)])
+
+    before = [(number, signal.signal(number, handle)) for number in wishes]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
 
 
 class Deadline:
