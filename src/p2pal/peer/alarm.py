@@ -7,6 +7,7 @@ Time is ``time.monotonic``, not the loop's: a loop's clock may count whole milli
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from time import monotonic
 from typing import Final, Protocol
@@ -64,6 +65,14 @@ class Alarm:
 
 
 def _slept() -> float:
-    """Seconds that this machine has been suspended, as far as the system tells: ``monotonic`` stands still then."""
+    """Seconds that this machine has been suspended, as far as the system tells: ``monotonic`` stands still then.
+
+    On Windows it does not, and a late alarm tells. On macOS Python's is a clock that does, and the system's
+    monotonic one does not.
+    """
+    if sys.platform == "win32":
+        return 0.0
+    if sys.platform == "darwin":
+        return time.clock_gettime(time.CLOCK_MONOTONIC) - monotonic()
     boot_time = getattr(time, "CLOCK_BOOTTIME", None)
     return 0.0 if boot_time is None else time.clock_gettime(boot_time) - monotonic()
