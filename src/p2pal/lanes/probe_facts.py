@@ -1,0 +1,168 @@
+"""What the probes of STUN and TURN servers found: plain facts, for whoever judges them. Times are seconds."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final, Literal, NamedTuple
+
+from p2pal.wire.ice_urls import is_stun_url, is_turn_url
+
+STUN_PORT: Final = 3478
+TLS_PORT: Final = 5349
+
+_URL: Final = re.compile(
+    r"(?P<scheme>stuns?|turns?):(?:\[(?P<ipv6>[^\]]+)\]|(?P<name>[^:?\[\]]+))"
+    r"(?::(?P<port>[0-9]+))?(?:\?transport=(?P<transport>udp|tcp))?"
+)
+
+Transport = Literal["udp", "tcp", "tls"]
+
+
+class Endpoint(NamedTuple):
+    """An IP address and a port."""
+
+    address: str
+    port: int
+
+    @property
+    def ipv6(self) -> bool:
+        """Whether the address is of that family."""
+        return ":" in self.address
+
+    def __str__(self) -> str:
+        return f"[{self.address}]:{self.port}" if self.ipv6 else f"{self.address}:{self.port}"
+
+
+class Place(NamedTuple):
+    """Where a STUN or TURN URL leads (RFC 7064, RFC 7065), as the engine takes it."""
+
+    host: str
+    port: int
+    transport: Transport
+
+
+def place_of(url: str) -> Place:
+    """Return where a URL leads.
+
+    The engine asks a ``stuns:`` server over UDP all the same, and a ``turns:`` server over TLS and TCP whatever
+    transport the URL names. So does whoever asks whether it would work.
+
+    Raises:
+        ValueError: If it is no STUN or TURN URL.
+    """
+    found = _URL.fullmatch(url) if is_stun_url(url) or is_turn_url(url) else None
+    if found is None:
+        raise ValueError("no STUN or TURN URL")
+    tls = found["scheme"] == "turns"
+    port = int(found["port"] or (TLS_PORT if tls else STUN_PORT))
+    transport: Transport = "tls" if tls else "tcp" if found["transport"] == "tcp" else "udp"
+    return Place(found["ipv6"] or found["name"], port, transport)
+
+
+class Silence(Enum):
+    """Why there is no answer to a STUN request."""
+
+    UNRESOLVED = "its name does not resolve"
+    NO_ROUTE = "no network route to it"
+    NO_ANSWER = "no answer"
+    ODD = "its answer is not STUN"
+
+
+@dataclass(frozen=True, slots=True)
+class StunAnswer:
+    """What came of asking one address of one server for ours (RFC 8489, Binding).
+
+    Attributes:
+        url: The server's.
+        asked: The address that was asked; None if there is none.
+        local: The address and port of this machine that asked; None if there is no route.
+        mapped: How the server sees that; None without an answer.
+        seconds: From the question to the answer.
+        silence: Why there is no answer.
+        error: The code of its refusal (RFC 8489, section 14.8); 0 for none.
+    """
+
+    url: str
+    asked: Endpoint | None = None
+    local: Endpoint | None = None
+    mapped: Endpoint | None = None
+    seconds: float = 0.0
+    silence: Silence | None = None
+    error: int = 0
+
+    @property
+    def answered(self) -> bool:
+        """Whether anything came back, a refusal included: then UDP gets there and back."""
+        return self.mapped is not None or self.error != 0
+
+
+class Filtering(Enum):
+    """Whose packets come in by a mapping (RFC 4787, section 5)."""
+
+    UNKNOWN = "unknown"
+    """No server that was asked can tell (RFC 5780)."""
+    NOBODY = "endpoint-independent"
+    """Everybody's."""
+    ADDRESS = "address-dependent"
+    """Those of an address that something was sent to."""
+    PORT = "address and port-dependent"
+    """Those of an address and port that something was sent to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What all STUN servers together tell of the way out, asked from one port of this machine for each IP family.
+
+    Attributes:
+        answers: One or more for each URL that was asked.
+        others: Of the further addresses and ports of these servers, which only tell what kind of NAT there is.
+        filtering: That of IPv4.
+    """
+
+    answers: tuple[StunAnswer, ...] = ()
+    others: tuple[StunAnswer, ...] = ()
+    filtering: Filtering = Filtering.UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Relaying:
+    """What came of a connection between two ends in this process, one of which may use this TURN server alone.
+
+    Attributes:
+        url: The server's.
+        allocated: Seconds until it had an address for us; None if it never had.
+        relayed: Seconds until a message had gone through it, there and back; None if none came.
+        error: The last error code that came in place of an address: of STUN (RFC 8489), or 701 for a server that was
+            not reached (W3C WebRTC); 0 for none.
+        words: The path of the message.
+        cause: Why the server could not be reached, in a few words, where that was found out.
+    """
+
+    url: str
+    allocated: float | None = None
+    relayed: float | None = None
+    error: int = 0
+    words: str = ""
+    cause: str = ""
+
+    @property
+    def transport(self) -> Transport:
+        """How it is reached."""
+        return place_of(self.url).transport
+
+
+@dataclass(frozen=True, slots=True)
+class Interfaces:
+    """The addresses of this machine.
+
+    Attributes:
+        addresses: All but those of loopback and of one link only.
+        ipv4_route: Whether packets would leave for the internet.
+        ipv6_route: The same.
+    """
+
+    addresses: tuple[str, ...] = field(default=())
+    ipv4_route: bool = False
+    ipv6_route: bool = False

@@ -1,0 +1,140 @@
+"""Whether a TURN server relays: two connections in this process meet at it and say something to each other.
+
+That is what a transfer needs of it, by the same engine. One end may use nothing but this server's relay; the other end
+may use everything, as the other machine would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from typing import Final
+
+from p2pal.errors import ProtocolError
+from p2pal.lanes.base import IceServer, Lane, RelayUse
+from p2pal.lanes.candidates import parse_candidate
+from p2pal.lanes.probe_facts import Relaying
+from p2pal.lanes.webrtc import WebRtcConnection
+
+TIMEOUT: Final = 5.0
+"""Seconds; the engine itself asks a silent server for nearly ten."""
+MAX_CANDIDATES: Final = 64
+_GREETING: Final = 16
+
+
+class _End:
+    """One end of the trial, and what the engine tells of it."""
+
+    def __init__(self) -> None:
+        self.candidates: asyncio.Queue[tuple[str, str, int]] = asyncio.Queue(MAX_CANDIDATES)
+        self.opened = asyncio.Event()
+        self.closed = asyncio.Event()
+        self.searched = asyncio.Event()
+        """The search for candidates is over, or has found a relayed one."""
+        self.relayed_at: float | None = None
+        self.heard: asyncio.Queue[bytes] = asyncio.Queue(4)
+
+    def candidate_found(self, _connection: WebRtcConnection, candidate: str, mid: str, mline: int) -> None:
+        if not candidate:
+            self.searched.set()
+            return
+        told = parse_candidate(candidate)
+        if told is not None and told.kind == "relay" and self.relayed_at is None:
+            self.relayed_at = asyncio.get_running_loop().time()
+            self.searched.set()
+        with contextlib.suppress(asyncio.QueueFull):
+            self.candidates.put_nowait((candidate, mid, mline))
+
+    def path_changed(self, _connection: WebRtcConnection) -> None:
+        """The last one is asked for once a message came through."""
+
+    def lane_opened(self, _lane: Lane) -> None:
+        self.opened.set()
+
+    def lane_message(self, _lane: Lane, data: bytes) -> None:
+        with contextlib.suppress(asyncio.QueueFull):
+            self.heard.put_nowait(data)
+
+    def lane_writable(self, _lane: Lane) -> None:
+        """Two messages always fit."""
+
+    def lane_closed(self, _lane: Lane, _reason: str) -> None:
+        self.closed.set()
+
+    async def over(self) -> None:
+        """Return when no relay was found, or the connection has ended."""
+        await self.searched.wait()
+        if self.relayed_at is not None:
+            await self.closed.wait()
+
+
+async def try_relay(
+    near: IceServer,
+    far: IceServer,
+    *,
+    only_loopback: bool = False,
+    timeout: float = TIMEOUT,  # noqa: ASYNC109
+) -> Relaying:
+    """Have a message relayed by one TURN server, there and back.
+
+    Args:
+        near: The server, with the credentials of the end that may use only its relay. It has one URL.
+        far: The same with those of the other end.
+        only_loopback: Use loopback addresses only.
+        timeout: Seconds.
+    """
+    loop = asyncio.get_running_loop()
+    started, ends = loop.time(), (_End(), _End())
+    a = WebRtcConnection(1, 1, ends[0], (near,), relay=RelayUse.ONLY, only_loopback=only_loopback)
+    b = WebRtcConnection(1, 1, ends[1], (far,), only_loopback=only_loopback)
+    relayed, words = None, ""
+    try:
+        async with asyncio.timeout(timeout):
+            talk = asyncio.create_task(_talk(a, b, ends))
+            over = asyncio.create_task(ends[0].over())
+            try:
+                await asyncio.wait((talk, over), return_when=asyncio.FIRST_COMPLETED)
+                if talk.done() and talk.result():
+                    relayed = loop.time() - started
+                    path = await a.path()
+                    words = path.words if path is not None else ""
+            finally:
+                for task in (talk, over):
+                    task.cancel()
+                await asyncio.wait((talk, over))
+    except (TimeoutError, ProtocolError):
+        pass
+    finally:
+        a.close()
+        b.close()
+    found = ends[0].relayed_at
+    error, _ = next(iter(a.gathering.errors.values()), (0, ""))
+    return Relaying(
+        near.urls[0],
+        allocated=None if found is None else found - started,
+        relayed=relayed,
+        error=0 if relayed is not None else error,
+        words=words,
+    )
+
+
+async def _talk(a: WebRtcConnection, b: WebRtcConnection, ends: tuple[_End, _End]) -> bool:
+    """Connect both ends and return whether one's message came back from the other."""
+    answer = await b.answer(await a.offer())
+    await a.accept(answer)
+    async with asyncio.TaskGroup() as tasks:
+        passing = [tasks.create_task(_pass(ends[0], b)), tasks.create_task(_pass(ends[1], a))]
+        await asyncio.gather(*(end.opened.wait() for end in ends))
+        greeting = secrets.token_bytes(_GREETING)
+        a.send(greeting)
+        b.send(await ends[1].heard.get())
+        same = await ends[0].heard.get() == greeting
+        for task in passing:
+            task.cancel()
+    return same
+
+
+async def _pass(end: _End, other: WebRtcConnection) -> None:
+    while True:
+        await other.add_candidate(*await end.candidates.get())
