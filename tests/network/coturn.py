@@ -5,6 +5,7 @@ It keeps everything in one directory, knows no user but those of time-limited cr
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import shutil
@@ -18,6 +19,8 @@ import pytest
 from tests.e2e.kit import until
 
 REALM: Final = "relay.test"
+TLS_PORT: Final = 5349
+WEB_PORT: Final = 443
 _PROGRAMS: Final = ("turnserver", "turnutils_uclient", "turnutils_stunclient")
 _COMMAND_TIMEOUT: Final = 20.0
 
@@ -53,6 +56,10 @@ class Coturn:
         secret: What its credentials are made with.
         address: Where it listens and relays.
         port: Its port, for UDP and TCP.
+        also: Further addresses where it listens. It relays at the first of each family alone; with two of a family it
+            tells what a NAT does (RFC 5780).
+        web: Listen on port 443 as well, the TCP port that firewalls leave open.
+        certificate: Files with a certificate and its key: TLS then works at :data:`TLS_PORT` and wherever TCP does.
         wrapper: A program and its arguments that run a command on its host.
         more: Further lines of its settings.
     """
@@ -64,6 +71,9 @@ class Coturn:
         *,
         address: str = "127.0.0.1",
         port: int = 3478,
+        also: Sequence[str] = (),
+        web: bool = False,
+        certificate: tuple[Path, Path] | None = None,
         wrapper: Sequence[str] = (),
         more: Sequence[str] = (),
     ) -> None:
@@ -71,16 +81,20 @@ class Coturn:
         self.address, self.port = address, port
         self._wrapper = list(wrapper)
         self._folder = folder
+        listening = [address, *also]
+        relaying = {ipaddress.ip_address(each).version: each for each in reversed(listening)}.values()
         settings = [
-            f"listening-ip={address}",
-            f"relay-ip={address}",
+            *(f"listening-ip={each}" for each in listening),
+            *(f"relay-ip={each}" for each in relaying),
+            *(f"aux-server={_bracketed(each)}:{WEB_PORT}" for each in relaying if web),
             f"listening-port={port}",
+            f"tls-listening-port={TLS_PORT}",
             f"realm={REALM}",
             "use-auth-secret",
             f"static-auth-secret={secret}",
             "fingerprint",
             "no-cli",
-            "no-tls",
+            *((f"cert={certificate[0]}", f"pkey={certificate[1]}") if certificate else ("no-tls",)),
             "no-dtls",
             "no-multicast-peers",
             "verbose",
@@ -104,6 +118,7 @@ class Coturn:
                 start_new_session=True,
             )
         try:
+            until(self._listens, "coturn to listen")
             until(self._answers, "an answer of coturn")
         except BaseException:
             self._end()
@@ -117,9 +132,12 @@ class Coturn:
         self._process.kill()
         self._process.wait()
 
-    def _answers(self) -> bool:
+    def _listens(self) -> bool:
         if self._process.poll() is not None:
             pytest.fail(f"coturn ended\n{self.log}", pytrace=False)
+        return f":{self.port:04X} " in Path(f"/proc/{self._process.pid}/net/udp").read_text()
+
+    def _answers(self) -> bool:
         try:  # it asks once, and waits for ever if coturn does not listen yet
             return self._run("turnutils_stunclient", "-p", str(self.port), self.address, seconds=0.5).returncode == 0
         except subprocess.TimeoutExpired:
@@ -160,3 +178,7 @@ class Coturn:
             return False
         assert re.search(r"Total lost packets 0 ", said), said
         return True
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from tests.e2e.kit import Command, environment, until
+from tests.e2e.kit import Command, until
 from tests.network.lab import HOSTS, PORT, Host, Lab
 
 SIZE: Final = 64 << 20
@@ -18,7 +18,6 @@ RATE: Final = 16
 """Mbit/s towards Bob until :meth:`Exchange.finish`: the file would take half a minute."""
 PATIENCE: Final = 60.0
 """Seconds that a link may take to come back once the network is well: the longest pause between tries, and a try."""
-_PROXIES: Final = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
 class Exchange:
@@ -73,11 +72,8 @@ class Exchange:
         )
 
     def _run(self, host: Host, *args: str | Path, wrapper: Sequence[str] = ()) -> Command:
-        env = environment(P2PAL_HOME=str(self._folder / f"home-{host}"))
-        del env["P2PAL_ONLY_LOOPBACK"]
-        env = {name: value for name, value in env.items() if name.lower() not in _PROXIES}
         folder = self._folder / f"{len(self._started)}-{host}"
-        command = Command(args, folder, env=env, wrapper=[*self._lab.wrapper(host), *wrapper])
+        command = self._lab.run(host, *args, folder=folder, wrapper=wrapper)
         self._started.append(command)
         return command
 

@@ -77,9 +77,7 @@ class Relayed:
     def __enter__(self) -> Self:
         with self._stack as stack:
             stack.enter_context(self.relay)
-            alice, bob = self._lab.address("alice"), self._lab.address("bob")
-            apart = (f"ip saddr {alice} ip daddr {bob} drop", f"ip saddr {bob} ip daddr {alice} drop")
-            stack.enter_context(self._lab.cut(*apart, *self._blocked))
+            stack.enter_context(self._lab.cut(*self._lab.between("alice", "bob"), *self._blocked))
             stack.enter_context(self.exchange)
             self.exchange.start()
             self._stack = stack.pop_all()
