@@ -189,11 +189,11 @@ def test_what_waits_leaves_at_the_new_rate() -> None:
 
 
 def test_a_run_that_the_emulator_disturbed_is_told() -> None:
-    well = dict(zip(Counts.__dataclass_fields__, [1000] * 14, strict=False)) | {"unstored": 0, "late_1ms": 10}
+    well = dict(zip(Counts.__dataclass_fields__, [1000] * 14, strict=False)) | {"unstored": 0, "late_1ms": 30}
     assert Counts(**well).doubt == ""
     assert "outran" in Counts(**well | {"unread": 1}).doubt
     assert "outran" in Counts(**well | {"unstored": 1}).doubt
-    assert "late" in Counts(**well | {"late_1ms": 11}).doubt
+    assert "late" in Counts(**well | {"late_1ms": 31}).doubt
 
 
 @pytest.mark.parametrize("wrong", [{"delay": -1}, {"loss": 1.1}, {"queue": -1}, {"rate": -1}, {"jitter": -0.1}])

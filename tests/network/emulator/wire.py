@@ -24,7 +24,7 @@ _TIMEOUT: Final = 10.0
 
 _ANSWER: Final = 4096
 _NS: Final = 1_000_000_000
-_LATE: Final = 0.01
+_LATE: Final = 0.03
 """The share of packets that may be late by more than 1 ms in a run that is to be trusted."""
 
 
