@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "send": "Send files and directories; prints the join code.",
     "recv": "Receive what the join code stands for.",
     "server": "Run the signaling server that both sides can reach.",
+    "doctor": "Check the server and the network, and say what to do.",
     "checkpoint": "List and remove what unfinished transfers left, to go on with.",
     "completion": "Print the completion script for bash, zsh or fish.",
 }

@@ -1,0 +1,118 @@
+"""From facts to findings: what they mean, and what to do. Pure; no probe runs here."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Final
+
+from p2pal.amounts import plural
+from p2pal.app.doctor.facts import Facts
+from p2pal.app.doctor.findings import Finding, Report, Verdict, milliseconds
+from p2pal.app.doctor.paths import judge_paths
+
+MAX_CLOCK: Final = 60.0
+"""Seconds by which clocks may differ before certificates and TURN credentials are in danger."""
+SHOWN_ADDRESSES: Final = 2
+
+_EVEN: Final = 2.0
+
+
+def judge(facts: Facts) -> Report:
+    """Return all findings: the server's first, then this machine's, then the paths'."""
+    return Report(
+        (
+            _server(facts),
+            _websocket(facts),
+            _clock(facts),
+            _network(facts),
+            _ipv6(facts),
+            *judge_paths(facts),
+        )
+    )
+
+
+def _server(facts: Facts) -> Finding:
+    server = facts.server
+    by_proxy = f", through the proxy {server.proxy}" if server.proxy else ""
+    if server.problem is not None:
+        detail = f"{server.server}: {server.problem.cause}{by_proxy}"
+        advice = server.problem.hint
+        if server.proxy and server.answered is None:
+            advice = "check the proxy of $HTTPS_PROXY or $HTTP_PROXY, or name the server in $NO_PROXY"
+        return Finding("server", Verdict.FAIL, detail, advice, server.server, server.answered, server.problem.exit_code)
+    took = "" if server.answered is None else f" answers in {milliseconds(server.answered)}"
+    detail = f"{server.server}{took}{by_proxy}"
+    verdict, advice = Verdict.OK, ""
+    if server.ready is False:
+        verdict, detail = Verdict.WARN, f"{detail}, but says that it is not ready"
+        advice = "ask who runs the server: it stops, or cannot reach its Redis"
+    elif server.left:
+        verdict, detail = Verdict.WARN, f"{detail}, but keeps what it is asked to remove"
+        advice = "whatever stands between must pass DELETE requests on; the transfer of this check ends within a minute"
+    return Finding("server", verdict, detail, advice, server.server, server.answered)
+
+
+def _websocket(facts: Facts) -> Finding:
+    server = facts.server
+    if server.problem is not None:
+        return Finding("websocket", Verdict.NONE, "not tried without the server")
+    problem = server.socket_problem
+    if problem is None:
+        seconds = server.welcomed or 0.0
+        return Finding("websocket", Verdict.OK, f"opens and answers in {milliseconds(seconds)}", seconds=seconds)
+    advice = "the proxy in front of the server must pass WebSockets on, at /api/ws (docs/self-hosting.md)"
+    if server.proxy:
+        advice = f"name the server in $NO_PROXY, or have {server.proxy} pass WebSockets on"
+    return Finding("websocket", Verdict.FAIL, problem.cause, advice, exit_code=problem.exit_code)
+
+
+def _clock(facts: Facts) -> Finding:
+    ahead = facts.server.clock
+    if ahead is None:
+        return Finding("clock", Verdict.NONE, "not known: the server does not tell its time")
+    if abs(ahead) <= MAX_CLOCK:
+        detail = "that of the server" if abs(ahead) <= _EVEN else f"{_apart(ahead)} the server's"
+        return Finding("clock", Verdict.OK, detail)
+    advice = "set the clock, here or there: TLS certificates and TURN credentials hold for a time"
+    return Finding("clock", Verdict.WARN, f"{_apart(ahead)} the server's", advice)
+
+
+def _apart(ahead: float) -> str:
+    seconds = abs(ahead)
+    for length, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+        if seconds >= 2 * length:
+            return f"{plural(round(seconds / length), unit)} {'behind' if ahead > 0 else 'ahead of'}"
+    return f"{plural(round(seconds), 'second')} {'behind' if ahead > 0 else 'ahead of'}"
+
+
+def _network(facts: Facts) -> Finding:
+    addresses = facts.interfaces.addresses
+    if not addresses:
+        here = facts.only_loopback or facts.server.problem is None
+        detail = "no address but that of this machine itself"
+        return Finding("network", Verdict.WARN if here else Verdict.FAIL, detail, "connect this machine to a network")
+    shown = ", ".join(addresses[:SHOWN_ADDRESSES])
+    more = len(addresses) - SHOWN_ADDRESSES
+    detail = f"{len(addresses)} addresses: {shown}" if len(addresses) > 1 else f"1 address: {shown}"
+    return Finding("network", Verdict.OK, f"{detail} and {more} more" if more > 0 else detail)
+
+
+def _ipv6(facts: Facts) -> Finding:
+    server = facts.server
+    own = [address for address in map(ipaddress.ip_address, facts.interfaces.addresses) if address.version == 6]
+    answered = [answer for answer in facts.survey.answers if answer.mapped is not None and answer.mapped.ipv6]
+    public = any(address.is_global for address in own)
+    if server.ipv6_connects is False and public and facts.interfaces.ipv6_route:
+        detail = "the server has an IPv6 address that does not answer"
+        advice = "every connection tries it first: repair IPv6 here or at the server, or remove its AAAA record"
+        return Finding("ipv6", Verdict.WARN, detail, advice)
+    if answered or server.ipv6_connects:
+        who = "STUN" if answered else "the server"
+        return Finding("ipv6", Verdict.OK, f"works: {who} answers over it")
+    if not public:
+        only = "only a local one" if own else "none"
+        return Finding("ipv6", Verdict.NONE, f"no public address ({only}): IPv4 does all the work")
+    if not facts.interfaces.ipv6_route:
+        advice = "ask who runs the network, or switch IPv6 off: it costs time and leads nowhere"
+        return Finding("ipv6", Verdict.WARN, "a public address, but no route to the internet", advice)
+    return Finding("ipv6", Verdict.OK, "a public address and a route; no server here to try it with")

@@ -1,0 +1,215 @@
+"""What STUN, TURN, UDP and the NAT let through: findings about the paths between this machine and others. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from enum import Enum
+from typing import Final
+
+from p2pal.app.doctor.facts import Facts
+from p2pal.app.doctor.findings import Finding, Verdict, milliseconds
+from p2pal.lanes.probe_facts import Endpoint, Filtering, Relaying, Silence, StunAnswer, place_of
+
+
+class Nat(Enum):
+    """What lies between this machine and the internet, as its mappings show (RFC 4787, section 4.1)."""
+
+    UNKNOWN = "nobody answered"
+    ONE_SERVER = "one server alone cannot tell"
+    NONE = "none"
+    INDEPENDENT = "endpoint-independent mapping"
+    ADDRESS = "address-dependent mapping"
+    PORT = "address and port-dependent mapping"
+    DEPENDENT = "a mapping that depends on the other end"
+    """Whether on its address alone was not to be found out."""
+
+
+def nat_of(answers: Iterable[StunAnswer]) -> Nat:
+    """Return the kind of NAT that the answers show: all were asked from one port, over IPv4.
+
+    Two servers with one answer tell that others see it as well; two answers, that everyone sees another one.
+    """
+    pairs = [
+        (answer.asked, answer.mapped, answer.local)
+        for answer in answers
+        if answer.asked is not None and answer.mapped is not None and not answer.asked.ipv6
+    ]
+    if not pairs:
+        return Nat.UNKNOWN
+    if all(mapped == local for _, mapped, local in pairs):
+        return Nat.NONE
+    seen: dict[str, dict[Endpoint, Endpoint]] = defaultdict(dict)
+    for asked, mapped, _ in pairs:
+        seen[asked.address][asked] = mapped
+    if len({mapped for _, mapped, _ in pairs}) == 1:
+        return Nat.INDEPENDENT if len(seen) > 1 else Nat.ONE_SERVER
+    if any(len(set(by_port.values())) > 1 for by_port in seen.values()):
+        return Nat.PORT
+    return Nat.ADDRESS if any(len(by_port) > 1 for by_port in seen.values()) else Nat.DEPENDENT
+
+
+def judge_paths(facts: Facts) -> list[Finding]:
+    """Return the findings about STUN, TURN, UDP and the NAT."""
+    return [*_stun(facts), *_turn(facts), _udp(facts), _nat(facts)]
+
+
+def _relayed(facts: Facts) -> list[Relaying]:
+    return [relay for relay in facts.relays if relay.relayed is not None]
+
+
+def _over_udp(facts: Facts) -> bool:
+    """Whether anything came back over UDP."""
+    return any(answer.answered for answer in facts.survey.answers) or any(
+        relay.allocated is not None and relay.transport == "udp" for relay in facts.relays
+    )
+
+
+# STUN.
+
+
+def _stun(facts: Facts) -> list[Finding]:
+    if not facts.stun:
+        return [Finding("stun", Verdict.NONE, "no STUN server: no address behind a NAT is found")]
+    return [_one_stun(facts, url) for url in facts.stun]
+
+
+def _one_stun(facts: Facts, url: str) -> Finding:
+    answers = [answer for answer in facts.survey.answers if answer.url == url]
+    good = [answer for answer in answers if answer.mapped is not None]
+    if good:
+        first = good[0]
+        detail = f"{url} answers in {milliseconds(first.seconds)}, sees {first.mapped}"
+        return Finding("stun", Verdict.OK, detail, target=url, seconds=first.seconds)
+    refused = next((answer.error for answer in answers if answer.error), 0)
+    why = next((answer.silence for answer in answers if answer.silence is not None), Silence.NO_ANSWER)
+    detail = f"{url}: refused with error {refused}" if refused else f"{url}: {why.value}"
+    return Finding("stun", Verdict.WARN, detail, _stun_advice(facts, url, why, refused), url)
+
+
+def _stun_advice(facts: Facts, url: str, why: Silence, refused: int) -> str:
+    if refused or why is Silence.ODD:
+        return f"{url} is no STUN server that can be used: name another one with -stun"
+    if why is Silence.UNRESOLVED:
+        return f"check the name in {url}, and this machine's DNS"
+    if why is Silence.NO_ROUTE:
+        return f"this machine has no route to {url}: check its network"
+    if _over_udp(facts):
+        return f"{url} does not run, or its port {place_of(url).port}/udp is closed: name another one with -stun"
+    return f"allow UDP to port {place_of(url).port} of {place_of(url).host}, and its answers"
+
+
+# TURN.
+
+
+def _turn(facts: Facts) -> list[Finding]:
+    if not facts.turn:
+        return [Finding("turn", Verdict.NONE, "no TURN server: no way between two networks that allow no direct one")]
+    tried = {relay.url: relay for relay in facts.relays}
+    return [_one_turn(facts, tried.get(url, Relaying(url))) for url in facts.turn]
+
+
+def _one_turn(facts: Facts, relay: Relaying) -> Finding:
+    url = relay.url
+    if relay.relayed is not None:
+        detail = f"{url} relays, there and back after {milliseconds(relay.relayed)}"
+        return Finding("turn", Verdict.OK, detail, target=url, seconds=relay.relayed)
+    heard = any(answer.url == url and answer.answered for answer in facts.survey.answers)
+    why, advice = _why_not(relay, own=facts.own_turn, heard=heard)
+    return Finding("turn", Verdict.WARN if _relayed(facts) else Verdict.FAIL, f"{url}: {why}", advice, url)
+
+
+def _why_not(relay: Relaying, *, own: bool, heard: bool) -> tuple[str, str]:
+    """Return what keeps a TURN server from relaying, and what to do.
+
+    Args:
+        relay: What came of trying it.
+        own: Whether the user named it.
+        heard: Whether it answered as a STUN server.
+    """
+    match relay.error:
+        case _ if relay.allocated is not None:
+            return "gives an address, but lets nothing through", (
+                "open the TURN server's relay ports (49152-65535/udp) in its firewall; behind a NAT, set external-ip"
+            )
+        case 401 if own:
+            return "wrong user name or password (401)", "check -turn-user and -turn-pass"
+        case 401:
+            return "wrong user name or password (401)", (
+                "the server's --turn-secret must be the TURN server's static-auth-secret, and both clocks must be right"
+            )
+        case 403:
+            return "forbidden (403)", "ask who runs the TURN server to allow this user and this network"
+        case 486:
+            return (
+                "too many connections of this user (486)",
+                "end other transfers, or raise the TURN server's user-quota",
+            )
+        case 508:
+            return "has no room (508)", "raise the TURN server's total-quota, or give it more relay ports"
+        case 0 | 701:  # the engine's own code for a server that was not reached
+            return _unreached(relay, heard=heard)
+        case _:
+            return f"refused with error {relay.error}", "see the TURN server's log"
+
+
+def _unreached(relay: Relaying, *, heard: bool) -> tuple[str, str]:
+    place, cause = place_of(relay.url), relay.cause
+    where = f"{place.host} port {place.port}"
+    if "resolve" in cause:
+        return cause, "check the name of the TURN server, and this machine's DNS"
+    if "TLS" in cause:
+        return cause, "turns: needs a certificate that is trusted here and is for this very name, or SSL_CERT_FILE"
+    if heard or (not cause and place.transport != "udp"):  # TCP and TLS were tried by themselves
+        return "answers, but not as a TURN server", f"check that what listens on {where} is a TURN server"
+    if place.transport == "udp":
+        advice = f"allow UDP to {where}, or add the same server with ?transport=tcp, or as turns:"
+    else:
+        advice = f"check that the TURN server listens on {where}/tcp, and that no firewall keeps it back"
+    return cause or Silence.NO_ANSWER.value, advice
+
+
+# UDP and the NAT.
+
+
+def _udp(facts: Facts) -> Finding:
+    if _over_udp(facts):
+        return Finding("udp", Verdict.OK, "goes out, and answers come in")
+    asked = [answer for answer in facts.survey.answers if answer.silence is not Silence.UNRESOLVED]
+    if not asked:
+        return Finding("udp", Verdict.NONE, "not checked: no STUN or TURN server to check it with")
+    count = len({answer.url for answer in asked})
+    detail = "blocked: no server answers" if count > 1 else "blocked, or the one server that was asked does not run"
+    relays = _relayed(facts)
+    if relays:
+        detail = f"{detail}; transfers go through the relay, over {relays[0].transport.upper()}"
+        return Finding("udp", Verdict.WARN, detail, "allow outgoing UDP: direct paths are faster")
+    advice = "allow outgoing UDP, or use a TURN server over TCP or TLS (-turn turns:HOST:443)"
+    return Finding("udp", Verdict.FAIL, detail, advice)
+
+
+_FILTERS: Final = {
+    Filtering.UNKNOWN: "",
+    Filtering.NOBODY: "; lets everyone in",
+    Filtering.ADDRESS: "; lets in only addresses spoken to",
+    Filtering.PORT: "; lets in only ports spoken to",
+}
+
+
+def _nat(facts: Facts) -> Finding:
+    kind = nat_of((*facts.survey.answers, *facts.survey.others))
+    filters = _FILTERS[facts.survey.filtering]
+    match kind:
+        case Nat.UNKNOWN:
+            return Finding("nat", Verdict.NONE, "not known: nobody told how this machine is seen")
+        case Nat.NONE:
+            return Finding("nat", Verdict.OK, f"none: servers see this machine's own address{filters}")
+        case Nat.ONE_SERVER:
+            detail = "there is one; name a second STUN server (-stun again) to learn its kind"
+            return Finding("nat", Verdict.NONE, detail + filters)
+        case Nat.INDEPENDENT:
+            return Finding("nat", Verdict.OK, f"{kind.value}: hole punching works{filters}")
+    detail = f"{kind.value} (symmetric): needs a relay with most others{filters}"
+    if _relayed(facts):
+        return Finding("nat", Verdict.OK, f"{detail}, and has one")
+    return Finding("nat", Verdict.FAIL, detail, "give both sides a TURN server (-turn), or have the server offer one")

@@ -1,0 +1,144 @@
+"""Runs the probes, as many at once as can, and hands what they found to the judge."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+import ssl
+from collections.abc import Awaitable, Iterable
+from dataclasses import replace
+from typing import Final, TypeVar
+
+from p2pal.app.doctor.facts import Facts
+from p2pal.app.doctor.findings import Report
+from p2pal.app.doctor.judge import judge
+from p2pal.app.options import DEFAULT_STUN, ConnectOptions
+from p2pal.app.shell import ice_servers, load_engine
+from p2pal.lanes import interfaces
+from p2pal.lanes.base import IceServer
+from p2pal.lanes.probe_facts import Interfaces, Relaying, Silence, Survey, place_of
+from p2pal.rendezvous.check import check_server
+from p2pal.rendezvous.check_facts import ServerFacts
+from p2pal.rendezvous.trouble import trouble
+from p2pal.wire.ice_urls import is_stun_url, is_turn_url
+from p2pal.wire.rendezvous import MAX_ICE_URLS
+
+SECOND_STUN: Final = "stun:stun.cloudflare.com:3478"
+"""Asked beside the default STUN server, where nobody named another: one server alone cannot tell the kind of NAT."""
+
+REACH_TIMEOUT: Final = 2.5
+"""Seconds for finding out why a TURN server was not reached."""
+INTERFACES_TIMEOUT: Final = 3.0
+BUDGET: Final = 13.5
+"""Seconds after which no probe goes on."""
+
+_T = TypeVar("_T")
+
+
+async def examine(connect: ConnectOptions) -> Report:
+    """Check everything that a transfer with these options needs, in 15 seconds at most. Nothing is left behind.
+
+    Raises:
+        UsageError: If the server's URL cannot be used.
+    """
+    return judge(await gather(connect))
+
+
+async def gather(connect: ConnectOptions) -> Facts:
+    """Run the probes."""
+    end = asyncio.get_running_loop().time() + BUDGET
+    async with asyncio.TaskGroup() as tasks:
+        looking = tasks.create_task(_within(INTERFACES_TIMEOUT, asyncio.to_thread(interfaces.look), Interfaces()))
+        loading = tasks.create_task(load_engine(loopback=connect.on_this_machine))
+        checking = tasks.create_task(check_server(connect.server))
+        server = ServerFacts("") if _own_only(connect) else await checking
+        near, far = (_Servers(ice_servers(connect, each), connect) for each in (server.near, server.far))
+        surveying = tasks.create_task(_within(end - asyncio.get_running_loop().time(), _survey(near), Survey()))
+        await loading
+        trying = [tasks.create_task(_try(url, near, far, connect, end)) for url in near.turn]
+    return Facts(
+        checking.result(),
+        looking.result(),
+        near.stun,
+        near.turn,
+        own_turn=bool(connect.turn),
+        survey=surveying.result(),
+        relays=tuple(task.result() for task in trying),
+        only_loopback=connect.only_loopback,
+    )
+
+
+def _own_only(connect: ConnectOptions) -> bool:
+    """Whether nothing is left to the signaling server: then nothing waits for it."""
+    return bool(connect.turn) and connect.stun not in ((), (DEFAULT_STUN,))
+
+
+async def _within(seconds: float, work: Awaitable[_T], otherwise: _T) -> _T:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            return await work
+    return otherwise
+
+
+class _Servers:
+    """The STUN and TURN servers of one end of a transfer."""
+
+    def __init__(self, servers: Iterable[IceServer], connect: ConnectOptions) -> None:
+        self._servers = {url: server for server in servers for url in server.urls}
+        urls = [url for url in self._servers if not connect.only_loopback or _is_here(url)][:MAX_ICE_URLS]
+        self.stun = tuple(url for url in urls if is_stun_url(url))
+        self.turn = tuple(url for url in urls if is_turn_url(url))
+        self.second = (SECOND_STUN,) if self.stun == (DEFAULT_STUN,) == connect.stun else ()
+
+    def server(self, url: str) -> IceServer:
+        """Return a server with this URL alone."""
+        server = self._servers[url]
+        return replace(server, urls=(url,))
+
+
+def _is_here(url: str) -> bool:
+    host = place_of(url).host
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+async def _survey(servers: _Servers) -> Survey:
+    """Ask every STUN server, and those TURN servers that can be asked the same."""
+    from p2pal.lanes.stun import survey
+
+    relays = (url for url in servers.turn if place_of(url).transport == "udp")
+    return await survey([*servers.stun, *relays, *servers.second])
+
+
+async def _try(url: str, near: _Servers, far: _Servers, connect: ConnectOptions, end: float) -> Relaying:
+    """Try one TURN server; find out meanwhile why it may not be reached."""
+    from p2pal.lanes.relay_trial import TIMEOUT, try_relay
+
+    seconds = max(0.0, min(TIMEOUT, end - asyncio.get_running_loop().time()))
+    ends = near.server(url), (far if url in far.turn else near).server(url)
+    tried, cause = await asyncio.gather(
+        try_relay(*ends, only_loopback=connect.only_loopback, timeout=seconds), _unreached(url)
+    )
+    return tried if tried.allocated is not None else replace(tried, cause=cause)
+
+
+async def _unreached(url: str) -> str:
+    """Return why a TURN server cannot be reached, as far as that shows without TURN; empty if it can be."""
+    place = place_of(url)
+    try:
+        async with asyncio.timeout(REACH_TIMEOUT):
+            if place.transport == "udp":
+                await asyncio.get_running_loop().getaddrinfo(place.host, place.port)
+                return ""
+            context = ssl.create_default_context() if place.transport == "tls" else None
+            _, writer = await asyncio.open_connection(place.host, place.port, ssl=context)
+            writer.transport.abort()
+    except socket.gaierror:
+        return Silence.UNRESOLVED.value
+    except (OSError, TimeoutError, ValueError) as error:
+        return trouble(error).cause
+    return ""

@@ -1,0 +1,248 @@
+"""Whether a signaling server can be used: what a transfer needs of it, step by step, and nothing is left behind.
+
+It answers over HTTP; it opens a transfer; its mailbox opens, and lets a sender and a receiver meet. Both are played
+here: no words are needed, because it is the sender that accepts. Only then a server gives TURN credentials.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
+from typing import Final, TypeVar
+
+import aiohttp
+from yarl import URL
+
+from p2pal.errors import P2palError, ServerRefused, ServerUnreachable
+from p2pal.rendezvous import events
+from p2pal.rendezvous.check_facts import Problem, ServerFacts
+from p2pal.rendezvous.client import Created, RendezvousClient
+from p2pal.rendezvous.delivery import Role
+from p2pal.rendezvous.mailbox import Mailbox
+from p2pal.rendezvous.transport import Address
+from p2pal.rendezvous.trouble import trouble
+from p2pal.wire.rendezvous import IceServer, State
+
+HTTP_TIMEOUT: Final = 4.5
+"""Seconds for the first answer."""
+MAILBOX_TIMEOUT: Final = 4.5
+"""Seconds for everything after it."""
+TTL: Final = 60.0
+"""Seconds after which the transfer ends by itself, should it not be removed."""
+
+_CONNECT: Final = 3.0
+_REMOVE: Final = 2.0
+_MAX_BODY: Final = 4096
+_E = TypeVar("_E", bound=events.MailboxEvent)
+
+
+async def check_server(url: str) -> ServerFacts:
+    """Check it.
+
+    Args:
+        url: Its URL, http or https.
+
+    Raises:
+        UsageError: If the URL is none.
+    """
+    address = Address(url)
+    proxy = address.proxy()
+    base = address.http().parent
+    facts = ServerFacts(str(address), tls=base.scheme == "https", proxy=_without_user(proxy) if proxy else "")
+    over_ipv6 = None if proxy or address.local else asyncio.create_task(_over_ipv6(base))
+    try:
+        facts = await _over_http(address, base, facts)
+        if facts.problem is None:
+            facts = await _through_mailbox(url, facts)
+        if over_ipv6 is not None:
+            count, connects = await over_ipv6
+            facts = replace(facts, ipv6_addresses=count, ipv6_connects=connects)
+    finally:
+        if over_ipv6 is not None:
+            over_ipv6.cancel()
+            await asyncio.wait((over_ipv6,))
+    return facts
+
+
+def _without_user(proxy: str) -> str:
+    try:
+        return str(URL(proxy).with_user(None)).rstrip("/")
+    except ValueError:
+        return "a proxy"
+
+
+async def _over_ipv6(base: URL) -> tuple[int, bool | None]:
+    """Return how many IPv6 addresses a server has, and whether one takes a connection (None if there are none)."""
+    loop = asyncio.get_running_loop()
+    host, port = base.host or "", base.port or 0
+    with contextlib.suppress(OSError, TimeoutError, ValueError):
+        async with asyncio.timeout(_CONNECT):
+            found = await loop.getaddrinfo(host, port, family=socket.AF_INET6, type=socket.SOCK_STREAM)
+            if found:
+                return len(found), await _connects(str(found[0][4][0]), port)
+    return 0, None
+
+
+async def _connects(address: str, port: int) -> bool:
+    try:
+        async with asyncio.timeout(_CONNECT / 2):
+            _, writer = await asyncio.open_connection(address, port)
+    except (OSError, TimeoutError):
+        return False
+    writer.transport.abort()
+    return True
+
+
+async def _over_http(address: Address, base: URL, facts: ServerFacts) -> ServerFacts:
+    """Ask what needs no transfer."""
+    timeout = aiohttp.ClientTimeout(total=HTTP_TIMEOUT)
+    headers = {"Accept": "application/json", "User-Agent": "p2pal"}
+    async with aiohttp.ClientSession(
+        proxy=address.proxy(), timeout=timeout, headers=headers, cookie_jar=aiohttp.DummyCookieJar()
+    ) as session:
+        started = time.monotonic()
+        try:
+            async with session.get(base / "healthz", allow_redirects=False) as response:
+                answered = time.monotonic() - started
+                facts = replace(facts, answered=answered, clock=_clock(response.headers.get("Date", ""), answered))
+                await response.content.read(_MAX_BODY)
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            return replace(facts, answered=None, problem=await _why(address, error))
+        with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError, ValueError):
+            async with session.get(base / "readyz", allow_redirects=False) as response:
+                # A proxy in front need not pass it on.
+                ready = {200: True, 503: False}.get(response.status)
+                facts = replace(facts, ready=ready)
+    return facts
+
+
+async def _why(address: Address, error: BaseException) -> Problem:
+    better = await address.wants_tls(error)
+    if better is not None:
+        return _problem(better, address)
+    found = trouble(error)
+    return Problem(found.cause, ServerUnreachable.default_hint if found.hint is None else found.hint)
+
+
+def _clock(date: str, delay: float) -> float | None:
+    """Return how far a clock is ahead of ours, by the header that came ``delay`` seconds after the question."""
+    try:
+        theirs = parsedate_to_datetime(date).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return None
+    return theirs + 0.5 - (time.time() - delay / 2)
+
+
+def _problem(error: P2palError, address: Address) -> Problem:
+    """Return an error without the address, which stands beside it."""
+    _, _, cause = error.message.partition(f"{address}: ")
+    return Problem(cause or error.message, error.hint, error.exit_code)
+
+
+# The mailbox.
+
+
+class _Side:
+    """One side's mailbox, running."""
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self.mailbox = mailbox
+        self._running = asyncio.create_task(mailbox.run())
+
+    async def until(self, kind: type[_E], state: State | None = None) -> _E:
+        """Return the next event of a kind, or of that state; raise why the mailbox ended if it does before."""
+        while True:
+            try:
+                event = await self.mailbox.get()
+            except ServerRefused:
+                await self._running
+                raise
+            if isinstance(event, kind) and (state is None or getattr(event, "state", None) is state):
+                return event
+
+    async def close(self) -> None:
+        """End it, however it stands."""
+        await self.mailbox.close()
+        await asyncio.wait((self._running,))
+        if not self._running.cancelled():
+            self._running.exception()
+
+
+async def _through_mailbox(url: str, facts: ServerFacts) -> ServerFacts:
+    """Let a sender and a receiver meet."""
+    address = Address(url)
+    async with RendezvousClient(url, not_ready=0.0) as client:
+        try:
+            async with asyncio.timeout(MAILBOX_TIMEOUT):
+                created = await client.create(TTL)
+        except P2palError as error:
+            return replace(facts, problem=_problem(error, address))
+        except TimeoutError:
+            return replace(facts, problem=Problem("it does not open a transfer in time"))
+        meeting = _Meeting(client, created)
+        try:
+            async with asyncio.timeout(MAILBOX_TIMEOUT):
+                await meeting.hold()
+        except P2palError as error:
+            facts = replace(facts, socket_problem=_problem(error, address))
+        except TimeoutError:
+            facts = replace(facts, socket_problem=Problem("no answer in time"))
+        finally:
+            left = not await _remove(client, created)
+    stun = created.ice_servers
+    return replace(facts, welcomed=meeting.welcomed, near=meeting.near or stun, far=meeting.far or stun, left=left)
+
+
+async def _remove(client: RendezvousClient, created: Created) -> bool:
+    """Remove the transfer, also when the check is cancelled; return whether that went well."""
+    removing = asyncio.create_task(client.delete(created.rendezvous_id, created.token))
+    await asyncio.wait((removing,), timeout=_REMOVE)
+    if not removing.done():
+        removing.cancel()
+        await asyncio.wait((removing,))
+    return not removing.cancelled() and removing.exception() is None
+
+
+class _Meeting:
+    """A sender and a receiver who meet on a server."""
+
+    def __init__(self, client: RendezvousClient, created: Created) -> None:
+        self._client, self._created = client, created
+        self.welcomed: float | None = None
+        self.near: tuple[IceServer, ...] = ()
+        self.far: tuple[IceServer, ...] = ()
+
+    async def hold(self) -> None:
+        """Let them meet, and ask for STUN and TURN servers on both sides.
+
+        Raises:
+            P2palError: If the server does not let them.
+        """
+        started = time.monotonic()
+        async with self._side("send", self._created.token) as sender:
+            await sender.until(events.State)
+            self.welcomed = time.monotonic() - started
+            joined = await self._client.join(self._created.slot)
+            async with self._side("receive", joined.token) as receiver:
+                served = await sender.until(events.Served)
+                sender.mailbox.accept(served.attempt)
+                for side in (sender, receiver):
+                    await side.until(events.State, State.ACTIVE)
+                    side.mailbox.ask_ice()
+                self.near = (await sender.until(events.IceServers)).servers
+                self.far = (await receiver.until(events.IceServers)).servers
+
+    @asynccontextmanager
+    async def _side(self, role: Role, token: str) -> AsyncIterator[_Side]:
+        # Without any patience the first trouble is told.
+        side = _Side(self._client.mailbox(role, token, patience=0.0))
+        try:
+            yield side
+        finally:
+            await side.close()

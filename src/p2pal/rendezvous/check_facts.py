@@ -1,0 +1,53 @@
+"""What checking a signaling server found: plain facts, for whoever judges them. Times are seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from p2pal.wire.rendezvous import IceServer
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What went wrong, in words that hold nothing of what the server sent; and the exit code that belongs to it."""
+
+    cause: str
+    hint: str = ""
+    exit_code: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What is known of a signaling server.
+
+    Attributes:
+        server: Its URL, without user name and password.
+        tls: Whether it is spoken to over TLS.
+        proxy: The proxy that the environment names for it, without user name and password; empty for none.
+        ipv6_addresses: How many addresses of that family its name has.
+        ipv6_connects: Whether one of them takes a TCP connection; None if that was not tried.
+        answered: Until it answered an HTTP request; None if it did not.
+        ready: Whether it says that it can serve (``/readyz``); None if it does not say.
+        clock: How far its clock is ahead of ours; None if it does not say. It tells whole seconds.
+        problem: Why it cannot be used at all.
+        welcomed: Until it welcomed us on a WebSocket; None if it did not.
+        socket_problem: Why its WebSocket cannot be used.
+        near: The STUN and TURN servers that it gives to a sender whose receiver has come.
+        far: Those that it gives to that receiver.
+        left: Whether the transfer that was opened for the check could not be removed, and ends by itself.
+    """
+
+    server: str
+    tls: bool = False
+    proxy: str = ""
+    ipv6_addresses: int = 0
+    ipv6_connects: bool | None = None
+    answered: float | None = None
+    ready: bool | None = None
+    clock: float | None = None
+    problem: Problem | None = None
+    welcomed: float | None = None
+    socket_problem: Problem | None = None
+    near: tuple[IceServer, ...] = field(default=(), repr=False)
+    far: tuple[IceServer, ...] = field(default=(), repr=False)
+    left: bool = False
