@@ -7,7 +7,7 @@ least 20 ms. p2pal (WebRTC), one TCP CUBIC stream and one stream of the kernel's
 time, one after the other: bytes that arrived in so many seconds from consent or from the connection, the ramp included.
 Which packets are lost is the same for all, by their number.
 
-A cell that the emulator itself disturbed is told as such, and counts neither way.
+A cell that the emulator itself disturbed, or another program, is told as such, and counts neither way.
 
     python bench/wan.py                                            # some thirteen minutes
     python bench/wan.py --quick
@@ -50,6 +50,9 @@ LOSSY_FROM: Final = 20.0
 
 SPARE: Final = 60.0
 """Seconds for everything around what is measured."""
+
+OTHERS: Final = 0.15
+"""The share of all cores that other programs may take while something is measured."""
 
 POLL: Final = 0.02
 _STREAM: Final = (sys.executable, Path(__file__).with_name("wan_stream.py"))
@@ -160,14 +163,16 @@ def run(bench: Workbench, cell: Cell, seconds: float, name: str, stream: Stream)
         BenchError: If a process fails, or this machine cannot emulate links.
     """
     quiet_disk()
+    others = Others()
     try:
         with Wan(cell.link) as wan:
             for setting, value in _WINDOWS.items():
                 wan.configure(setting, value)
-            goodput = Goodput(stream(bench, wan, cell, seconds) * 8 / seconds / 1e6, wan.doubt)
-            there = wan.counts("alice")
+            mbit = stream(bench, wan, cell, seconds) * 8 / seconds / 1e6
+            there, doubt = wan.counts("alice"), wan.doubt
     except (EmulatorError, OSError) as error:
         raise BenchError(f"the link cannot be emulated: {error}") from error
+    goodput = Goodput(mbit, doubt or others.doubt())
     wait = there.longest_queue * 8 / cell.mbit / 1e3
     note(
         f"wan: {name:>6} {goodput.mbit:6.1f} Mbit/s; {there.packets} packets, {there.lost} lost, "
@@ -175,6 +180,25 @@ def run(bench: Workbench, cell: Cell, seconds: float, name: str, stream: Stream)
         f"late by {there.late * 1e6:.0f} us{', NOT TO BE TRUSTED: ' + goodput.doubt if goodput.doubt else ''}"
     )
     return goodput
+
+
+class Others:
+    """What the machine does beside this benchmark, from now on: it has few cores, and a link needs them all."""
+
+    def __init__(self) -> None:
+        self._started, self._used = time.perf_counter(), self._use()
+
+    @staticmethod
+    def _use() -> float:
+        """Return the seconds of CPU that all processes used so far, without this one and those that it reaped."""
+        fields = Path("/proc/stat").read_text(encoding="ascii").split(maxsplit=4)
+        own = os.times()
+        return sum(map(int, fields[1:4])) / os.sysconf("SC_CLK_TCK") - sum(own[:4])
+
+    def doubt(self) -> str:
+        """Return why a figure is not to be trusted, or nothing, once all processes that took part were reaped."""
+        cores = (self._use() - self._used) / (time.perf_counter() - self._started)
+        return f"other programs took {cores:.1f} cores" if cores > OTHERS * (os.cpu_count() or 1) else ""
 
 
 def default_algorithm() -> str:
