@@ -21,21 +21,38 @@ class Exchange:
         lane: The number of its lane.
     """
 
-    __slots__ = ("_answered", "_candidates", "_described", "_held", "_leader", "_messages", "generation", "lane")
+    __slots__ = (
+        "_answered",
+        "_beside",
+        "_candidates",
+        "_described",
+        "_held",
+        "_leader",
+        "_messages",
+        "generation",
+        "lane",
+    )
 
     def __init__(self, *, leader: bool) -> None:
         self._leader = leader
         self.generation = 0
         self.lane = 0
+        self._beside = 0
         self._candidates = 0
         self._answered = False
         self._described = False
         self._held: list[Candidate] = []
         self._messages: deque[SignalMessage] = deque()
 
-    def begin(self, generation: int, lane: int) -> None:
-        """Start another generation; what was held for the one before is no longer wanted."""
-        self.generation, self.lane = generation, lane
+    def begin(self, generation: int, lane: int, beside: int = 0) -> None:
+        """Start another generation; what was held for the one before is no longer wanted.
+
+        Args:
+            generation: Its number.
+            lane: That of its lane.
+            beside: The generation that stays in use whatever becomes of this one; 0 if it is to take its place.
+        """
+        self.generation, self.lane, self._beside = generation, lane, beside
         self._candidates = 0
         self._answered = self._described = False
         self._held.clear()
@@ -48,7 +65,7 @@ class Exchange:
         """Mail our description, and the candidates that wait for it."""
         self._described = True
         generation = self.generation
-        self.say(Offer(generation, self.lane, sdp) if self._leader else Answer(generation, sdp))
+        self.say(Offer(generation, self.lane, sdp, self._beside) if self._leader else Answer(generation, sdp))
         self._messages.extend(self._held)
         self._held.clear()
 

@@ -4,8 +4,8 @@ The sender leads. A *generation* is one try at a connection: an offer, an answer
 starts one, and numbers only grow, so a late message of an old generation is recognised and dropped. The follower
 may ask for the next one (:class:`~p2pal.wire.signal.Retry`).
 
-At most two generations live at a time: the one *in use*, whose lane is open, and the newest, which is being *tried*.
-The state says which of them there are::
+At most two generations live at a time: the one *in use*, whose lane is open, and the newest, which is being *tried*,
+or whose lane is open as well and is compared with the other. The state says which of them there are::
 
     IDLE ──start──▶ CONNECTING ──lane opens──▶ UP ──silence──▶ UP, and a challenger is tried
                        ▲  │ attempt fails       │                 │ the challenger's lane opens: it is in use, and
@@ -20,10 +20,16 @@ data moves again only when SCTP's retransmission timer fires, which doubled all 
 An ICE restart keeps that timer. A new connection starts with a fresh one, and in slow start. So a lane that is silent
 is challenged at once, while the old one stays: whichever delivers first wins.
 
+**A better path.** While the lane in use is heard, the leader may try a challenger without relays
+(:mod:`p2pal.link.improvement`). When its lane opens, both stay until the leader has compared the two paths
+(:class:`~p2pal.link.steps.Judge`) and drops the worse one; the follower takes what is left. Of two open lanes a silent
+one is dropped by whoever notices. It costs no retry, nobody is told, and it gives way to any repair: a retry of the
+follower's says that it hears nothing there, or has no lane at all, and that what is tried will not do.
+
 **What counts.** An attempt that fails counts only if both sides reached the server all the while: otherwise it could
 not succeed. While either side is known to be offline nothing is started; when both are back it is, at once. A
 short absence (:data:`~p2pal.link.presence.FLAP`) is a socket that was replaced, and changes nothing. See
-:mod:`p2pal.link.patience` for when it ends.
+:mod:`p2pal.link.patience` for when it ends, and :mod:`p2pal.link.beginning` for a link that never stood.
 
 The shell carries out the actions in order, each to its end before the next: that is what keeps a candidate behind the
 description it belongs to.
@@ -37,7 +43,9 @@ from enum import Enum, auto
 from typing import Final
 
 from p2pal.errors import ProtocolError
+from p2pal.link.beginning import FIRST_LINK, FIRST_SLACK, Beginning
 from p2pal.link.exchange import Exchange
+from p2pal.link.improvement import Improvement
 from p2pal.link.patience import MAX_BACKOFF, Patience
 from p2pal.link.presence import FLAP, Presence
 from p2pal.link.steps import (
@@ -47,18 +55,23 @@ from p2pal.link.steps import (
     DropConnection,
     Event,
     GaveUp,
+    Judge,
     LinkUp,
     Retrying,
     TakeAnswer,
     TakeCandidate,
     WaitingFor,
 )
-from p2pal.wire.signal import SILENT, Answer, Candidate, Offer, Retry, SignalMessage
+from p2pal.wire.signal import BETTER, SILENT, Answer, Candidate, Offer, Retry, SignalMessage
 
 ATTEMPT_TIMEOUT: Final = 20.0
 """Seconds that one generation gets from its offer to an open lane."""
 
 FOLLOWER_SLACK: Final = 5.0
+
+IMPROVEMENT_TIMEOUT: Final = 10.0
+"""Seconds that a try at a better path gets from its offer to an open lane, and again to be compared."""
+
 CERTAIN: Final = 12.0
 """Seconds after the first report of silence, which comes after 3, in which a lane may wake that nobody retries."""
 
@@ -84,6 +97,7 @@ class Negotiator:
         backoff: Seconds before a retry that follows a failed one; doubles each time.
         jitter: Returns a factor around 1 for a delay: the machine has no randomness.
         wait: Seconds that a link which is lost waits in all for the network or the other side.
+        improve: Whether a better path is looked for while one is in use.
     """
 
     def __init__(
@@ -94,15 +108,22 @@ class Negotiator:
         backoff: float,
         jitter: Callable[[], float],
         wait: float = DEFAULT_WAIT,
+        improve: bool = True,
     ) -> None:
         self._leader = leader
         self._backoff = backoff
         self._jitter = jitter
         self._patience = Patience(max_retries=max_retries, backoff=backoff, wait=wait)
+        first = None if max_retries is None else FIRST_LINK if leader else FIRST_LINK + FIRST_SLACK
+        self._beginning = Beginning(first)
+        self._improvement = Improvement(enabled=improve)
         self._started = self._dead = False
         self._exchange = Exchange(leader=leader)  # of the newest generation
         self._used = 0  # the generation whose lane is open, or 0
         self._trying = 0  # the generation that is being tried, or 0
+        self._improving = False  # that one is for a better path, and the lane in use is well
+        self._rival = 0  # the generation of a second open lane, which may be the better one; never while one is silent
+        self._judged_by: float | None = None
         self._silent = False  # the lane in use is
         self._presence = Presence()
         self._clean = True  # the attempt had both sides online so far
@@ -136,11 +157,16 @@ class Negotiator:
         """The generation whose lane is in use; 0 if there is none."""
         return self._used
 
+    def is_open(self, generation: int) -> bool:
+        """Whether the lane of this generation is open, and kept."""
+        return bool(generation) and generation in (self._used, self._rival)
+
     def start(self, now: float) -> None:
         """Begin: the leader makes its first offer, the follower waits for it."""
         if self._started or self._dead:
             raise RuntimeError("the link was started before")
         self._started = True
+        self._beginning.start(now)
         if self._leader:
             self._next_generation(now)
         else:
@@ -148,7 +174,7 @@ class Negotiator:
 
     def stop(self) -> None:
         """End: nothing more comes from here."""
-        for generation in (self._used, self._trying):
+        for generation in (self._used, self._rival, self._trying):
             if generation:
                 self._actions.append(DropConnection(generation))
         self._end()
@@ -191,21 +217,49 @@ class Negotiator:
         if offer.lane <= self._exchange.lane:
             raise ProtocolError("the other side used a lane number twice")
         self._drop_trying()
-        # The leader's clock started earlier: the follower never gives an attempt up first.
-        self._begin(offer.generation, offer.lane, now, ATTEMPT_TIMEOUT + FOLLOWER_SLACK)
-        self._actions.append(CreateAnswer(offer.generation, offer.lane, offer.sdp))
+        if self._rival and offer.beside == self._rival:
+            self._drop_used()  # as the leader did
+            self._take_rival(now)
+        self._drop_rival()
+        if not offer.beside:
+            # The leader's clock started earlier: the follower never gives an attempt up first.
+            self._begin(offer.generation, offer.lane, now, ATTEMPT_TIMEOUT + FOLLOWER_SLACK)
+            self._actions.append(CreateAnswer(offer.generation, offer.lane, offer.sdp))
+        elif self._missed or not self._improvement.enabled:
+            self._pass_over(offer)
+        else:
+            self._begin_improvement(offer, now, IMPROVEMENT_TIMEOUT + FOLLOWER_SLACK)
+            self._actions.append(CreateAnswer(offer.generation, offer.lane, offer.sdp, direct=True))
+
+    def _pass_over(self, offer: Offer) -> None:
+        """A better path is of no use now: where the lane is missed, something else is."""
+        self._exchange.begin(offer.generation, offer.lane)
+        if self._wanted and self._patience.linked:
+            self._ask()
 
     def _handle_retry(self, retry: Retry, now: float) -> None:
         """The follower lost that generation, or hears nothing on it."""
-        if retry.generation == self._trying:
+        if retry.reason == BETTER:
+            self._improvement.on_networks(now)
+        elif (self._improving or self._rival) and retry.generation in (self.generation, self._used):
+            # It has no other lane that it hears, or it would not ask.
+            self._drop_improvement()
+            if retry.reason == SILENT:
+                self._challenge(now)
+            else:
+                self._drop_used()
+                self._lane_lost(now)
+        elif retry.generation == self._trying:
             self._attempt_failed(now)
         elif retry.reason != SILENT and retry.generation == self._used:
-            self._actions.append(DropConnection(self._used))
+            self._drop_used()
             self._lane_lost(now)
-        elif retry.generation == self.generation and self.state is State.UP and not self._patience.hopeless:
-            if self._trying or self._next_at is not None:
-                return
-            # Here the lane is heard; there it is not, and only what is new can tell who is right.
+        elif retry.generation == self.generation and self.state is State.UP:
+            self._challenge(now)
+
+    def _challenge(self, now: float) -> None:
+        """Here the lane is heard; there it is not, and only what is new can tell who is right."""
+        if not self._patience.hopeless and not self._trying and self._next_at is None:
             self._next_at = max(now, self._begun_at + self._backoff)
 
     # The engine
@@ -226,19 +280,35 @@ class Negotiator:
             self._exchange.local_candidate(candidate, mid, mline)
 
     def handle_lane_open(self, generation: int, now: float) -> None:
-        """The lane of this generation is open: it is in use from now on."""
+        """The lane of this generation is open: it is in use from now on, or first compared with the one that is."""
         if generation != self._trying or not generation:
             return
-        if self._used:
-            self._actions.append(DropConnection(self._used))
+        if self._improving:
+            self._rival, self._trying, self._improving = generation, 0, False
+            self._attempt_ends = None
+            if self._leader:
+                self._judged_by = now + IMPROVEMENT_TIMEOUT
+                self._actions.append(Judge(generation, self._used))
+            return
+        self._drop_used()
         if self._patience.linked and not self._told:
             # Only the other side missed the old lane. Its challenger has won, so there was something to repair.
             self._tell_retry(0.0)
         self._used, self._trying = generation, 0
-        self._silent = False
-        self._attempt_ends = self._next_at = self._certain_at = None
-        self._patience.on_up(now)
-        self._tell_up()
+        self._attempt_ends = None
+        self._beginning.stop()
+        self._take_up(now)
+        self._look_around(now)
+
+    def handle_judged(self, generation: int, better: bool, now: float) -> None:
+        """Whether the path of this generation is better than the one in use, as :class:`Judge` asked."""
+        if self._dead or not self._leader or not generation or generation != self._rival:
+            return
+        if better:
+            self._drop_used()
+            self._take_rival(now)
+        else:
+            self._drop_rival()
         self._look_around(now)
 
     def handle_lane_closed(self, generation: int, now: float) -> None:
@@ -247,30 +317,51 @@ class Negotiator:
             return
         if generation == self._trying:
             self._attempt_failed(now, dropped=True)
+        elif generation == self._rival:
+            self._rival, self._judged_by = 0, None
         elif generation == self._used:
             self._lane_lost(now)
         self._look_around(now)
 
     # What the session and the mailbox noticed
 
-    def handle_silence(self, now: float) -> None:
-        """The lane in use has been silent for seconds while something is due. Saying it again does no harm."""
-        if not self._used or self._silent or self._dead:
+    def handle_silence(self, now: float, generation: int = 0) -> None:
+        """A lane has been silent for seconds while something is due. Saying it again does no harm.
+
+        Args:
+            now: The time.
+            generation: Whose lane; 0 for the one in use.
+        """
+        generation = generation or self._used
+        if generation and generation == self._rival:
+            self._drop_rival()
+        if not self._used or generation != self._used or self._silent or self._dead:
+            return
+        if self._rival:
+            self._drop_used()
+            self._take_rival(now)
             return
         self._silent = True
         self._patience.on_lost(now)
+        self._drop_improvement()
         if self._patience.hopeless:
             self._certain_at = now + CERTAIN
         elif not self._trying:
             self._retry(now, counted=self._presence.both)
         self._look_around(now)
 
-    def handle_alive(self, now: float) -> None:
-        """The lane in use is heard again: its challenger is not needed."""
-        if not self._silent or self._dead:
+    def handle_alive(self, now: float, generation: int = 0) -> None:
+        """A lane is heard again: if it is the one in use, its challenger is not needed.
+
+        Args:
+            now: The time.
+            generation: Whose lane; 0 for the one in use.
+        """
+        if not self._silent or self._dead or (generation or self._used) != self._used:
             return
         self._silent = False
         self._certain_at = self._next_at = None
+        self._asked = 0
         self._patience.on_progress()
         self._patience.on_up(now)
         if self._leader:
@@ -289,6 +380,7 @@ class Negotiator:
         if self._dead:
             return
         away = self._presence.on_change(here, there, now)
+        self._beginning.on_presence(self._presence.both, now)
         if away is not None and self._wanted and self._patience.linked and self._started:
             self._both_back(away, now)
         self._look_around(now)
@@ -315,6 +407,60 @@ class Negotiator:
             self._ask(again=True)
         self._look_around(now)
 
+    # A better path
+
+    def handle_path(self, relayed: bool, now: float) -> None:
+        """The lane in use takes a relayed path, or another one. Saying it again does no harm."""
+        if self._leader and self._used:
+            self._improvement.on_path(relayed, now)
+
+    def handle_networks(self, now: float) -> None:
+        """This machine is in another network than before, or in one more."""
+        if self._used:
+            self._improvement.on_networks(now)
+
+    def keep_path(self) -> None:
+        """From now on no better path is looked for: one of the sides hides its addresses."""
+        self._improvement = Improvement(enabled=False)
+
+    @property
+    def _improvable(self) -> bool:
+        """Whether a better path can be looked for now."""
+        well = self._used and not self._silent and not self._rival and self._next_at is None and not self._dead
+        return bool(well) and self._presence.both and (self._improving or not self._trying)
+
+    def _look_for_better(self, now: float) -> None:
+        self._improvement.on_begun(now)
+        if self._leader:
+            self._drop_trying()
+            self._begin_improvement(
+                Offer(self.generation + 1, self._exchange.lane + 1, "", self._used), now, IMPROVEMENT_TIMEOUT
+            )
+            self._actions.append(CreateOffer(self.generation, self._exchange.lane, direct=True))
+        else:
+            self._exchange.say(Retry(self.generation, BETTER))
+
+    def _begin_improvement(self, offer: Offer, now: float, seconds: float) -> None:
+        self._exchange.begin(offer.generation, offer.lane, offer.beside)
+        self._trying, self._improving = offer.generation, True
+        self._attempt_ends = now + seconds
+
+    def _drop_improvement(self) -> None:
+        """Something has to be repaired, and this would not do."""
+        if self._improving:
+            self._drop_trying()
+        self._drop_rival()
+
+    def _drop_rival(self) -> None:
+        if self._rival:
+            self._actions.append(DropConnection(self._rival))
+        self._rival, self._judged_by = 0, None
+
+    def _take_rival(self, now: float) -> None:
+        """The lane that was in use is over, or worse than the other one."""
+        self._used, self._rival, self._judged_by = self._rival, 0, None
+        self._take_up(now)
+
     # Time
 
     def handle_timeout(self, now: float) -> None:
@@ -322,11 +468,15 @@ class Negotiator:
         if self._dead:
             return
         absent_until = self._patience.absent_until
-        if (absent_until is not None and now >= absent_until) or _due(self._certain_at, now):
+        if any(_due(time, now) for time in (absent_until, self._certain_at, self._beginning.ends_at)):
             self._give_up()
             return
         if _due(self._attempt_ends, now):
             self._attempt_failed(now)
+        if _due(self._judged_by, now):
+            self._drop_rival()
+        if self._improvable and _due(self._improvement.at, now):
+            self._look_for_better(now)
         if _due(self._next_at, now) and not self._dead:
             self._next_at = None
             if self._patience.linked and not self._presence.both:
@@ -340,7 +490,17 @@ class Negotiator:
     def next_timeout(self) -> float | None:
         """When :meth:`handle_timeout` is due, or None."""
         told_at = self._presence.tell_at() if self._absence_matters else None
-        times = (self._attempt_ends, self._next_at, self._certain_at, self._patience.absent_until, told_at)
+        better_at = self._improvement.at if self._improvable else None
+        times = (
+            self._attempt_ends,
+            self._next_at,
+            self._certain_at,
+            self._judged_by,
+            self._patience.absent_until,
+            self._beginning.ends_at,
+            told_at,
+            better_at,
+        )
         return None if self._dead else min((time for time in times if time is not None), default=None)
 
     def messages(self) -> Iterator[SignalMessage]:
@@ -370,11 +530,13 @@ class Negotiator:
         return self._missed and not self._patience.hopeless
 
     def _lives(self, generation: int) -> bool:
-        return generation == self.generation and generation in (self._trying, self._used) and bool(generation)
+        return (
+            generation == self.generation and generation in (self._trying, self._rival, self._used) and generation > 0
+        )
 
     def _begin(self, generation: int, lane: int, now: float, seconds: float) -> None:
         self._exchange.begin(generation, lane)
-        self._trying = generation
+        self._trying, self._improving = generation, False
         self._clean = self._presence.both
         self._begun_at = now
         self._attempt_ends = now + seconds
@@ -382,14 +544,27 @@ class Negotiator:
 
     def _next_generation(self, now: float) -> None:
         self._drop_trying()
+        self._drop_rival()
         self._begin(self.generation + 1, self._exchange.lane + 1, now, ATTEMPT_TIMEOUT)
         self._actions.append(CreateOffer(self.generation, self._exchange.lane))
 
     def _drop_trying(self) -> None:
         if self._trying:
             self._actions.append(DropConnection(self._trying))
-        self._trying = 0
+        self._trying, self._improving = 0, False
         self._attempt_ends = None
+
+    def _drop_used(self) -> None:
+        if self._used:
+            self._actions.append(DropConnection(self._used))
+
+    def _take_up(self, now: float) -> None:
+        """Another lane is in use."""
+        self._silent = False
+        self._next_at = self._certain_at = None
+        self._improvement.on_link()
+        self._patience.on_up(now)
+        self._tell_up()
 
     def _ask(self, *, again: bool = False) -> None:
         """Ask the leader for the generation after the newest, once; it may not know that it is needed."""
@@ -401,13 +576,17 @@ class Negotiator:
 
     def _attempt_failed(self, now: float, *, dropped: bool = False) -> None:
         if dropped:
-            self._trying, self._attempt_ends = 0, None
+            self._trying, self._attempt_ends, self._improving = 0, None, False
         else:
             self._drop_trying()
         if self._missed:
             self._retry(now, counted=self._clean and not self._presence.is_away(now))
 
     def _lane_lost(self, now: float) -> None:
+        if self._rival:
+            self._take_rival(now)
+            return
+        self._drop_improvement()
         was_silent = self._silent
         self._used = 0
         self._silent = False
@@ -419,11 +598,8 @@ class Negotiator:
 
     def _offer_overdue(self, now: float) -> None:
         """The leader should have made an offer long ago."""
-        if not self._patience.linked:
-            self._give_up()
-        else:
-            self._asked = 0
-            self._retry(now, counted=True)
+        self._asked = 0
+        self._retry(now, counted=True)
 
     def _retry(self, now: float, *, counted: bool) -> None:
         """Something failed: go on, unless that was enough."""
@@ -475,7 +651,8 @@ class Negotiator:
 
     def _end(self) -> None:
         self._dead = True
-        self._used = self._trying = 0
+        self._used = self._rival = self._trying = 0
+        self._improving = False
 
 
 def _due(time: float | None, now: float) -> bool:

@@ -8,19 +8,27 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class CreateOffer:
-    """Action: make a connection for this generation and lane; answer with ``handle_local_offer``."""
+    """Action: make a connection for this generation and lane; answer with ``handle_local_offer``.
+
+    A ``direct`` one is made without relays: it is tried beside a lane that is well.
+    """
 
     generation: int
     lane: int
+    direct: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class CreateAnswer:
-    """Action: make a connection from the peer's offer; answer with ``handle_local_answer``."""
+    """Action: make a connection from the peer's offer; answer with ``handle_local_answer``.
+
+    A ``direct`` one is made without relays.
+    """
 
     generation: int
     lane: int
     sdp: str
+    direct: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +56,18 @@ class DropConnection:
     generation: int
 
 
-Action = CreateOffer | CreateAnswer | TakeAnswer | TakeCandidate | DropConnection
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Action: both lanes are open; say by ``handle_judged`` whether the path of ``generation`` is the better one.
+
+    Not before the peer was heard on it: it is to have that lane when the other one is dropped.
+    """
+
+    generation: int
+    used: int
+
+
+Action = CreateOffer | CreateAnswer | TakeAnswer | TakeCandidate | DropConnection | Judge
 
 Absent = Literal["network", "peer", ""]
 """What is gone: this side's way to the server, the other side's, or nothing."""
@@ -56,7 +75,10 @@ Absent = Literal["network", "peer", ""]
 
 @dataclass(frozen=True, slots=True)
 class LinkUp:
-    """Event: this generation's lane is the one in use: it opened, or it was silent and is heard again."""
+    """Event: this generation's lane is the one in use.
+
+    It opened, it was silent and is heard again, or it takes the place of another one.
+    """
 
     generation: int
 

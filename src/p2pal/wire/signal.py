@@ -8,7 +8,7 @@ tags are a protocol error.
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -21,6 +21,7 @@ MAX_WINDOW: Final = 64 << 20
 """Bytes: a sender keeps as much as the window until it is acknowledged, so no receiver may ask for more."""
 
 SILENT: Final = "silent"
+BETTER: Final = "better"
 NONCE_BYTES: Final = 16
 
 _Nonce = Annotated[bytes, msgspec.Meta(min_length=NONCE_BYTES, max_length=NONCE_BYTES)]
@@ -61,18 +62,27 @@ class PakeReject(msgspec.Struct, frozen=True, tag_field="t", tag="pake-x"):
 
 
 class Hello(msgspec.Struct, frozen=True, tag_field="t", tag="hello"):
-    """First sealed message each way: what this side can do. Frame sizes are bytes of a session frame."""
+    """First sealed message each way: what this side can do. Frame sizes are bytes of a session frame.
+
+    ``relay`` says what relays may carry for this side: everything where nothing else works, ``only`` or ``never``.
+    """
 
     max_frame: Annotated[int, msgspec.Meta(ge=1024, le=262_144)]
     window: Annotated[int, msgspec.Meta(ge=262_144, le=MAX_WINDOW)]
+    relay: Literal["allowed", "only", "never"] = "allowed"
 
 
-class Offer(msgspec.Struct, frozen=True, tag_field="t", tag="offer"):
-    """Leader to follower: a generation, the lane it will carry, and the SDP offer (RFC 8829)."""
+class Offer(msgspec.Struct, frozen=True, tag_field="t", tag="offer", omit_defaults=True):
+    """Leader to follower: a generation, the lane it will carry, and the SDP offer (RFC 8829).
+
+    ``beside`` is the generation that stays in use until the leader drops one of the two; this one is then made
+    without relays, because a better path may be there. 0 for a generation that is in use once its lane is open.
+    """
 
     generation: _Generation
     lane: _LaneId
     sdp: _Sdp
+    beside: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] = 0
 
 
 class Answer(msgspec.Struct, frozen=True, tag_field="t", tag="answer"):
@@ -95,7 +105,7 @@ class Retry(msgspec.Struct, frozen=True, tag_field="t", tag="retry"):
     """Follower to leader: this generation failed here; please start the next one.
 
     A ``reason`` of :data:`SILENT` says that a lane still stands, but nothing comes over it: it stays until the next
-    one opens.
+    one opens. With :data:`BETTER` nothing failed: a better path may be there.
     """
 
     generation: _Generation

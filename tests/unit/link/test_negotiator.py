@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from p2pal.errors import ProtocolError
+from p2pal.link.beginning import FIRST_ABSENCE, FIRST_LINK, FIRST_SLACK
 from p2pal.link.exchange import MAX_CANDIDATES
 from p2pal.link.negotiator import ATTEMPT_TIMEOUT, CERTAIN, Negotiator, State
 from p2pal.link.patience import MAX_BACKOFF, MIN_PATIENCE, PROVEN
@@ -46,6 +47,13 @@ def following(*, max_retries: int | None = 3) -> Negotiator:
     return link
 
 
+def started(*, max_retries: int | None = 3) -> Negotiator:
+    """A follower that has heard of nothing yet."""
+    link = make(leader=False, max_retries=max_retries)
+    link.start(0.0)
+    return link
+
+
 def up(link: Negotiator) -> Negotiator:
     if link._leader:
         link.handle_message(Answer(link.generation, "answer"), 1.0)
@@ -70,7 +78,7 @@ def test_the_leader_offers_and_takes_the_answer() -> None:
     link = make(leader=True)
     link.start(0.0)
     assert drain(link) == ([], [CreateOffer(1, 1)], [])
-    assert link.next_timeout() == ATTEMPT_TIMEOUT
+    assert link.next_timeout() == FIRST_LINK
     link.handle_local_offer(1, "offer", 0.1)
     assert drain(link) == ([Offer(1, 1, "offer")], [], [])
     link.handle_message(Answer(1, "answer"), 0.2)
@@ -118,17 +126,20 @@ def test_it_is_started_once() -> None:
 
 
 def test_an_attempt_that_takes_too_long_fails() -> None:
-    link = leading(backoff=2.0)
-    link.handle_timeout(ATTEMPT_TIMEOUT - 0.1)
+    link = up(leading(backoff=2.0))
+    link.handle_lane_closed(1, 20.0)
+    link.handle_timeout(20.0)
+    drain(link)
+    link.handle_timeout(20.0 + ATTEMPT_TIMEOUT - 0.1)
     assert link.state is State.CONNECTING
-    link.handle_timeout(ATTEMPT_TIMEOUT)
-    assert drain(link) == ([], [DropConnection(1)], [Retrying(1, 3, 2.0)])
-    link.handle_timeout(ATTEMPT_TIMEOUT + 2.0)
-    assert drain(link) == ([], [CreateOffer(2, 2)], [])
+    link.handle_timeout(20.0 + ATTEMPT_TIMEOUT)
+    assert drain(link) == ([], [DropConnection(2)], [Retrying(2, 3, 2.0)])
+    link.handle_timeout(22.0 + ATTEMPT_TIMEOUT)
+    assert drain(link) == ([], [CreateOffer(3, 3)], [])
 
 
 def test_delays_double_up_to_a_limit_and_carry_jitter() -> None:
-    link = Negotiator(leader=True, max_retries=8, backoff=1.0, jitter=lambda: 0.5)
+    link = Negotiator(leader=True, max_retries=None, backoff=1.0, jitter=lambda: 0.5)
     link.start(0.0)
     delays, now = [], 0.0
     for _ in range(8):
@@ -137,6 +148,59 @@ def test_delays_double_up_to_a_limit_and_carry_jitter() -> None:
         delays += [event.delay for event in link.events() if isinstance(event, Retrying)]
         link.handle_timeout(link.next_timeout() or 0.0)
     assert delays == [0.5, 1, 2, 4, 8, MAX_BACKOFF / 2, MAX_BACKOFF / 2, MAX_BACKOFF / 2]
+
+
+# A link that never stood
+
+
+@pytest.mark.parametrize("retries", [0, 3, 100])
+def test_a_link_that_does_not_come_is_given_up_soon(retries: int) -> None:
+    for link, seconds in (
+        (leading(max_retries=retries), FIRST_LINK),
+        (following(max_retries=retries), FIRST_LINK + FIRST_SLACK),
+        (started(max_retries=retries), FIRST_LINK + FIRST_SLACK),
+    ):
+        assert fire(link) == seconds
+        assert drain(link)[2] == [GaveUp(False)]
+        assert link.state is State.DEAD
+
+
+def test_a_first_attempt_that_fails_early_is_followed_by_others() -> None:
+    link = leading()
+    link.handle_lane_closed(1, 3.0)
+    assert drain(link)[2] == [Retrying(1, 3, 1.0)]
+    assert fire(link) == 4.0
+    assert drain(link)[1] == [CreateOffer(2, 2)]
+    assert fire(link) == FIRST_LINK
+    assert drain(link)[2] == [GaveUp(False)]
+
+
+def test_the_first_link_is_waited_for_longer_while_a_side_is_offline() -> None:
+    link = leading()
+    link.handle_online(True, False, 10.0)
+    link.handle_online(True, True, 40.0)
+    link.handle_lane_closed(1, 41.0)
+    fire(link)
+    assert fire(link) == FIRST_LINK + 30.0
+    assert drain(link)[2][-1] == GaveUp(False)
+
+
+def test_but_not_for_ever() -> None:
+    link = leading(max_retries=100)
+    link.handle_online(False, True, 10.0)
+    ended = 0.0
+    while link.state is not State.DEAD:
+        ended = fire(link)
+    assert ended == 10.0 + FIRST_ABSENCE
+
+
+@pytest.mark.parametrize("leader", [True, False])
+def test_without_a_limit_the_first_link_is_tried_for_ever(leader: bool) -> None:
+    link = leading(max_retries=None) if leader else started(max_retries=None)
+    for _ in range(1000):
+        fire(link)
+    assert link.state is not State.DEAD
+    drain(link)
 
 
 @pytest.mark.parametrize("retries", [0, 2])
@@ -263,20 +327,14 @@ def test_the_follower_reports_a_lost_lane_and_waits() -> None:
     assert drain(link) == ([], [CreateAnswer(2, 2, "again")], [])
 
 
-def test_the_follower_gives_up_when_no_offer_comes() -> None:
-    link = make(leader=False)
-    link.start(0.0)
-    link.handle_timeout(link.next_timeout() or 0.0)
-    assert drain(link) == ([], [], [GaveUp(False)])
-
-
 def test_the_follower_never_gives_an_attempt_up_before_the_leader() -> None:
-    link = following()
-    due = link.next_timeout()
-    assert due is not None
-    assert due > ATTEMPT_TIMEOUT
-    link.handle_timeout(due)
-    assert drain(link) == ([Retry(1)], [DropConnection(1)], [Retrying(1, 3, 0.0)])
+    link = up(following())
+    link.handle_lane_closed(1, 5.0)
+    link.handle_message(Offer(2, 2, "again"), 6.0)
+    drain(link)
+    due = fire(link)
+    assert due > 6.0 + ATTEMPT_TIMEOUT
+    assert drain(link) == ([Retry(2)], [DropConnection(2)], [Retrying(2, 3, 0.0)])
 
 
 def test_the_leader_starts_anew_when_the_follower_lost_the_lane() -> None:

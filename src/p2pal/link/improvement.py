@@ -1,0 +1,83 @@
+"""When a better path is looked for while the lane in use is well. Pure arithmetic for the negotiator.
+
+The engine gathers candidates once for each connection: a network that appears later, or a way that was blocked when
+its checks ran, is never taken by one that stands. So another connection is tried beside it, without relays:
+
+- while the path in use is relayed, first after :data:`FIRST_LOOK` seconds, then ever less often;
+- when either side's networks changed, as soon as they had a second to settle.
+
+Both are bounded, whatever the other side asks for: never two at a time, and not sooner than :data:`DISTANCE` after the
+one before.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+FIRST_LOOK: Final = 10.0
+"""Seconds on a relayed path before a direct one is looked for again; doubles each time."""
+
+RAREST_LOOK: Final = 160.0
+
+SETTLED: Final = 1.0
+"""Seconds that networks get to settle: addresses, routes and names come one after the other."""
+
+DISTANCE: Final = 5.0
+"""Seconds from one look to the next at least."""
+
+
+class Improvement:
+    """The schedule of one side; the follower's says when it asks the leader.
+
+    Args:
+        enabled: Whether a better path is looked for at all.
+    """
+
+    __slots__ = ("_begun_at", "_look_at", "_networks_at", "_pause", "_relayed", "enabled")
+
+    def __init__(self, *, enabled: bool) -> None:
+        self.enabled = enabled
+        self._relayed = False
+        self._pause = FIRST_LOOK
+        self._begun_at: float | None = None
+        self._look_at: float | None = None
+        self._networks_at: float | None = None
+
+    @property
+    def at(self) -> float | None:
+        """When a better path is to be looked for; None if there is no reason."""
+        due = min((at for at in (self._look_at, self._networks_at) if at is not None), default=None)
+        if due is None or not self.enabled:
+            return None
+        return due if self._begun_at is None else max(due, self._begun_at + DISTANCE)
+
+    def on_link(self) -> None:
+        """Another lane is in use, and what kind of path it takes is not known yet.
+
+        Networks that changed a moment ago may have come too late for it.
+        """
+        self._relayed = False
+        self._look_at = None
+
+    def on_path(self, relayed: bool, now: float) -> None:
+        """The lane in use takes such a path now."""
+        if relayed != self._relayed:
+            self._relayed = relayed
+            self._pause = FIRST_LOOK
+            self._plan(now)
+
+    def on_networks(self, now: float) -> None:
+        """Networks changed, here or at the other side."""
+        self._pause = FIRST_LOOK
+        if self._networks_at is None:
+            self._networks_at = now + SETTLED
+
+    def on_begun(self, now: float) -> None:
+        """It is looked for."""
+        self._begun_at = now
+        self._networks_at = None
+        self._plan(now)
+
+    def _plan(self, now: float) -> None:
+        self._look_at = now + self._pause if self._relayed else None
+        self._pause = min(2 * self._pause, RAREST_LOOK)
