@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from tests.e2e.trees import content, write
+from tests.network.access import Kind
+from tests.network.coturn import need_coturn
 from tests.network.exchange import Exchange
 from tests.network.lab import Lab, need_networks
+from tests.network.peers import STUN, TURN, Between, Peer
+from tests.network.table import Names, Note, cell, cells, table
 
+Connect = Callable[..., tuple[Peer, Peer]]
 _HERE = Path(__file__).parent
 
 
@@ -16,6 +23,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(_HERE):
             item.add_marker(pytest.mark.e2e)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the table of the matrix, if it was run."""
+    reports = [each for kind in ("passed", "failed") for each in terminalreporter.stats.get(kind, ())]
+    found = cells(each for report in reports for each in report.user_properties)
+    if found:
+        terminalreporter.section("sender × receiver: path, seconds from joining to the first byte")
+        for line in table(found):
+            terminalreporter.line(line)
 
 
 @pytest.fixture
@@ -32,3 +49,39 @@ def exchange(lab: Lab, tmp_path: Path) -> Iterator[Exchange]:
     with Exchange(lab, tmp_path) as running:
         running.start()
         yield running
+
+
+@pytest.fixture
+def connect(tmp_path: Path) -> Iterator[Connect]:
+    """``a, b = connect(nat("cone"), ipv6_only())`` makes two hosts with signaling server and relay.
+
+    A third argument is what STUN and TURN servers the signaling server hands out, as its flags.
+    """
+    need_networks()
+    need_coturn()
+    with ExitStack() as stack:
+
+        def make(alice: Kind, bob: Kind, settings: Sequence[str] = (*STUN, *TURN)) -> tuple[Peer, Peer]:
+            return stack.enter_context(Between(tmp_path / "between", alice, bob, settings)).peers
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small tree."""
+    root = tmp_path_factory.mktemp("tree") / "tree"
+    write(root / "folder" / "large.bin", content(8 << 20))
+    write(root / "folder" / "small.txt", "small\n")
+    write(root / "empty", b"")
+    return root
+
+
+@pytest.fixture
+def note(request: pytest.FixtureRequest) -> Note:
+    """Notes a cell of the matrix."""
+
+    def add(names: Names, paths: tuple[str, str], seconds: float) -> None:
+        request.node.user_properties.append(cell(names, paths, seconds))
+
+    return add

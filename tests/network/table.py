@@ -1,0 +1,43 @@
+"""The table of a run of the matrix: who sent to whom, by which path, and how soon the first byte was there.
+
+Each test notes its cells; they travel with its report, also from the workers of xdist to the process that prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+Names = tuple[str, str]
+Note = Callable[[Names, tuple[str, str], float], None]
+"""``note((sender, receiver), (sender's words, receiver's words), seconds)``."""
+
+ORDER: Final = ("open", "cone", "symmetric", "UDP blocked", "only 443", "IPv6 only", "several")
+PROPERTY: Final = "cell of the matrix"
+
+
+def cell(names: Names, paths: tuple[str, str], seconds: float) -> tuple[str, list[Any]]:
+    """Return what a report keeps of a cell."""
+    return PROPERTY, [*names, *paths, seconds]
+
+
+def cells(properties: Iterable[tuple[str, Any]]) -> dict[Names, str]:
+    """Return the texts of the cells that reports kept."""
+    found = {}
+    for name, value in properties:
+        if name == PROPERTY:
+            sender, receiver, of_sender, of_receiver, seconds = value
+            path = of_sender if of_sender == of_receiver else f"{of_sender} / {of_receiver.rpartition(' ')[2]}"
+            found[sender, receiver] = f"{path}: {seconds:.2f} s"
+    return found
+
+
+def table(found: dict[Names, str]) -> list[str]:
+    """Return the lines of the table, in Markdown."""
+    known = [*ORDER, *sorted({name for names in found for name in names})]
+    kinds = dict.fromkeys(known)
+    rows = [kind for kind in kinds if any(sender == kind for sender, _ in found)]
+    columns = [kind for kind in kinds if any(receiver == kind for _, receiver in found)]
+    lines = [("sender ╲ receiver", *columns), ("---",) * (len(columns) + 1)]
+    lines += [(f"**{row}**", *(found.get((row, column), "") for column in columns)) for row in rows]
+    return [f"| {' | '.join(line)} |" for line in lines]
