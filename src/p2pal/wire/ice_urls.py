@@ -4,28 +4,55 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
-_HOST: Final = r"(?:[A-Za-z0-9._-]{1,255}|\[(?P<ipv6>[A-Za-z0-9:.%_-]{2,80})\])(?::(?P<port>[0-9]{1,5}))?"
-_STUN: Final = re.compile(rf"stuns?:{_HOST}")
-_TURN: Final = re.compile(rf"turns?:{_HOST}(?:\?transport=(?:udp|tcp))?")
+PORT: Final = 3478
+TLS_PORT: Final = 5349
+"""Where these servers listen if the URL names no port."""
+
+_HOST: Final = r"(?:(?P<name>[A-Za-z0-9._-]{1,255})|\[(?P<ipv6>[A-Za-z0-9:.%_-]{2,80})\])(?::(?P<port>[0-9]{1,5}))?"
+_STUN: Final = re.compile(rf"stun(?P<tls>s?):{_HOST}")
+_TURN: Final = re.compile(rf"turn(?P<tls>s?):{_HOST}(?:\?transport=(?P<transport>udp|tcp))?")
+
+
+class IceUrl(NamedTuple):
+    """What the URL of a STUN or TURN server says; ``transport`` is ``udp`` or ``tcp``."""
+
+    host: str
+    port: int
+    tls: bool
+    transport: str
 
 
 def is_stun_url(url: str) -> bool:
     """Whether it is a STUN URL with a host, and a port that exists if there is one."""
-    return _is_url(_STUN, url)
+    return parse_stun_url(url) is not None
 
 
 def is_turn_url(url: str) -> bool:
     """Whether it is a TURN URL with a host, and a port that exists if there is one. It holds no user or password."""
-    return _is_url(_TURN, url)
+    return parse_turn_url(url) is not None
 
 
-def _is_url(shape: re.Pattern[str], url: str) -> bool:
+def parse_stun_url(url: str) -> IceUrl | None:
+    """Return what a STUN URL says, None if it is none."""
+    return _parse(_STUN, url)
+
+
+def parse_turn_url(url: str) -> IceUrl | None:
+    """Return what a TURN URL says, None if it is none. Over TLS it is TCP, unless the URL says otherwise (DTLS)."""
+    return _parse(_TURN, url)
+
+
+def _parse(shape: re.Pattern[str], url: str) -> IceUrl | None:
     found = shape.fullmatch(url)
     if found is None or not 0 < int(found["port"] or 1) < 65536:
-        return False
+        return None
+    parts = found.groupdict()
     try:
-        return found["ipv6"] is None or bool(ipaddress.IPv6Address(found["ipv6"]))
+        host = parts["name"] or str(ipaddress.IPv6Address(parts["ipv6"]))
     except ValueError:
-        return False
+        return None
+    tls = bool(parts["tls"])
+    transport = parts.get("transport") or ("tcp" if tls else "udp")
+    return IceUrl(host, int(parts["port"] or (TLS_PORT if tls else PORT)), tls, transport)
