@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from p2pal.errors import UsageError
 from p2pal.files.checkpoint_names import DEFAULT_TTL
+from p2pal.lanes.base import RelayUse
 from p2pal.wire.ice_urls import is_stun_url, is_turn_url
 
 DEFAULT_SERVER: Final = "http://localhost:8080"
@@ -35,6 +36,8 @@ class ConnectOptions:
             ``turn_pass``.
         turn_user: The TURN user name.
         turn_pass: The TURN password.
+        relay: What TURN servers may carry, on either side: ``ALLOWED`` where nothing else works, ``ONLY`` so that the
+            other side learns no address of this machine, or ``NEVER``.
         max_retries: Connection attempts that may fail in a row while both sides reach the server; None for no end.
         retry_backoff: Seconds before the first retry; doubles each time, with jitter.
         wait: Seconds that a transfer waits for what is gone (the network, the other side, space on the disk) before
@@ -51,6 +54,7 @@ class ConnectOptions:
     turn: tuple[str, ...] = ()
     turn_user: str = ""
     turn_pass: str = field(default="", repr=False)
+    relay: RelayUse = RelayUse.ALLOWED
     max_retries: int | None = 3
     retry_backoff: float = 1.0
     wait: float = DEFAULT_WAIT
@@ -98,6 +102,8 @@ class ConnectOptions:
             raise UsageError(
                 "-turn needs credentials", hint="give -turn-user and -turn-pass, or set $TURN_USER and $TURN_PASS"
             )
+        if self.turn and self.relay is RelayUse.NEVER:
+            raise UsageError("-turn and --no-relay exclude each other")
         if self.turn and len(self.turn_user.encode("utf-8", "replace")) > MAX_TURN_USER:
             raise UsageError("-turn-user is too long")
 

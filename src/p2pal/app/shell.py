@@ -240,5 +240,6 @@ def peer_config(
         max_retries=connect.max_retries,
         retry_backoff=connect.retry_backoff,
         wait=connect.wait,
+        relay=connect.relay,
         only_loopback=connect.only_loopback,
     )

@@ -17,9 +17,11 @@ from p2pal.app.options import DEFAULT_SERVER, ConnectOptions
 from p2pal.cli import logs
 from p2pal.cli.options import quoted
 from p2pal.errors import UsageError
+from p2pal.lanes.base import RelayUse
 
 CONNECTION_FLAGS: Final = (
-    "server", "max_retries", "retry_backoff", "wait", "stun", "turn", "turn_user", "turn_pass",
+    "server", "max_retries", "retry_backoff", "wait", "stun", "turn", "turn_user", "turn_pass", "relay_only",
+    "no_relay",
 )  # fmt: skip
 """The names of :func:`connect_options`'s arguments."""
 
@@ -70,6 +72,8 @@ def connect_options(
     turn: Sequence[str],
     turn_user: str | None,
     turn_pass: str | None,
+    relay_only: bool,
+    no_relay: bool,
 ) -> ConnectOptions:
     """Return how to connect. The TURN password is kept out of logs from here on.
 
@@ -77,6 +81,8 @@ def connect_options(
         UsageError: If a value cannot be used.
     """
     logs.hide(turn_pass or "")
+    if relay_only and no_relay:
+        raise UsageError("--relay-only and --no-relay exclude each other")
     off = stun.strip().lower() == "none"
     return ConnectOptions(
         server=server_url(server),
@@ -84,6 +90,7 @@ def connect_options(
         turn=tuple(turn),
         turn_user=turn_user or "",
         turn_pass=turn_pass or "",
+        relay=RelayUse.ONLY if relay_only else RelayUse.NEVER if no_relay else RelayUse.ALLOWED,
         max_retries=max_retries,
         retry_backoff=retry_backoff,
         wait=wait,

@@ -335,4 +335,10 @@ connection_options: Final = together(
     option("-turn", dest="turn", metavar="URL", multiple=True, help="TURN server; may be given again."),
     option("-turn-user", dest="turn_user", metavar="NAME", envvar="TURN_USER", help="TURN user name [$TURN_USER]."),
     option("-turn-pass", dest="turn_pass", metavar="SECRET", envvar="TURN_PASS", help="TURN password [$TURN_PASS]."),
+    flag(
+        "--relay-only",
+        dest="relay_only",
+        help="Use nothing but TURN: the other side does not learn this machine's addresses.",
+    ),
+    flag("--no-relay", dest="no_relay", help="Use no TURN server, neither this side's nor the other's."),
 )

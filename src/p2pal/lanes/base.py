@@ -6,6 +6,7 @@ then messages and writable, then closed exactly once.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Protocol
@@ -32,6 +33,16 @@ class IceServer:
     urls: tuple[str, ...]
     username: str = ""
     credential: str = field(default="", repr=False)
+
+    @property
+    def relays(self) -> bool:
+        """Whether it is a TURN server."""
+        return any(url.startswith("turn") for url in self.urls)
+
+
+def servers_for(servers: Iterable[IceServer], relay: RelayUse) -> list[IceServer]:
+    """Return those of the servers that may be asked. A STUN server would only learn this side's address for nothing."""
+    return [server for server in servers if relay is RelayUse.ALLOWED or server.relays == (relay is RelayUse.ONLY)]
 
 
 class LaneListener(Protocol):

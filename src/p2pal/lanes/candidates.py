@@ -38,8 +38,8 @@ class Candidate:
 
     @property
     def ipv6(self) -> bool:
-        """Whether the address is of that family."""
-        return ":" in self.address
+        """Whether the address is of that family, and of a network: on loopback the family says nothing."""
+        return ":" in self.address and self.address != "::1"
 
 
 def parse_candidate(line: str) -> Candidate | None:

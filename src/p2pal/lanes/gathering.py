@@ -28,22 +28,26 @@ class Gathering:
     Attributes:
         own: Our candidates, by address and port.
         remote: The other side's.
+        answered: The URLs of servers that gave us a candidate.
         errors: For a server's URL, the last error code of STUN (RFC 8489) or :data:`UNREACHED`, and its text.
         complete: Whether all servers have answered or failed.
     """
 
-    __slots__ = ("complete", "errors", "own", "remote", "urls")
+    __slots__ = ("answered", "complete", "errors", "own", "remote", "urls")
 
     def __init__(self, urls: tuple[str, ...] = ()) -> None:
         self.urls = urls
         self.own: dict[tuple[str, int], Candidate] = {}
         self.remote: dict[tuple[str, int], Candidate] = {}
+        self.answered: set[str] = set()
         self.errors: dict[str, tuple[int, str]] = {}
         self.complete = False
 
-    def add_own(self, candidate: Candidate) -> None:
-        """We have this candidate."""
+    def add_own(self, candidate: Candidate, url: str = "") -> None:
+        """We have this candidate, from the server with this URL if it is not of our own making."""
         _add(self.own, candidate)
+        if url:
+            self.answered.add(url)
 
     def add_remote(self, candidate: Candidate) -> None:
         """The other side told of this candidate."""

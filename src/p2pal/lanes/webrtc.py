@@ -258,12 +258,11 @@ class WebRtcConnection:
 
     def _peers(self, stats: object) -> Candidate:
         """Return the other end."""
-        seen = _seen(stats)
-        if self._only_loopback:
-            # The engine also sends from addresses that we keep to ourselves: the peer cannot know them, but they are
-            # ours.
-            return replace(seen, kind="host")
-        return self.gathering.recognise_remote(seen)
+        found = self.gathering.recognise_remote(_seen(stats))
+        if self._only_loopback and found.kind == "prflx":
+            # The other engine also sends from addresses that its side keeps to itself: they are of this machine.
+            return replace(found, kind="host")
+        return found
 
     def _on_open(self, _event: object) -> None:
         if self._closed:
@@ -302,7 +301,8 @@ class WebRtcConnection:
         if own.kind == "relay":
             transport = "tls" if found.url in self._tunnels else _text(found, "relay_protocol") or own.protocol
             own, line = replace(own, relay_transport=transport), with_relay_transport(line, transport)
-        self.gathering.add_own(own)
+        url = found.url or ""
+        self.gathering.add_own(own, self._tunnels.get(url, url))
         self._listener.candidate_found(self, line, found.sdp_mid or "0", found.sdp_m_line_index or 0)
 
     def _on_candidate_error(self, event: webrtc.RTCPeerConnectionIceErrorEvent) -> None:

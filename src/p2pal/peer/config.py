@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from p2pal.lanes.base import IceServer
+from p2pal.lanes.base import IceServer, RelayUse
 from p2pal.link.negotiator import DEFAULT_WAIT
 from p2pal.wire import rendezvous as wire
 
@@ -60,6 +60,7 @@ class PeerConfig:
         max_retries: Failures that are tried again, counted from when the link last worked; None for no end.
         retry_backoff: Seconds before a retry that follows a failed one; doubles each time.
         wait: Seconds that a link which is lost waits in all for the network or the other side.
+        relay: What TURN servers may carry, on either side.
         only_loopback: Exchange loopback candidates only.
     """
 
@@ -70,4 +71,5 @@ class PeerConfig:
     max_retries: int | None = 3
     retry_backoff: float = 1.0
     wait: float = DEFAULT_WAIT
+    relay: RelayUse = RelayUse.ALLOWED
     only_loopback: bool = False

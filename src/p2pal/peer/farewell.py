@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from p2pal.errors import ConnectionImpossible, Interrupted, P2palError, PeerError, PeerLost
 from p2pal.link.steps import GaveUp
@@ -10,7 +11,6 @@ from p2pal.link.steps import GaveUp
 FORGOTTEN = "the signaling server lost this transfer before the connection stood"
 LEFT = "the other side left before the connection stood"
 _LOST = "the connection to the other side was lost"
-_NO_PATH = "no network path to the other side was found"
 
 
 def farewell(error: BaseException) -> str:
@@ -20,17 +20,20 @@ def farewell(error: BaseException) -> str:
     return error.code if isinstance(error, P2palError) else PeerLost.code
 
 
-def understood(code: str) -> PeerError | None:
-    """Return the error that the other side's word makes of this session; None if it just left."""
+def understood(code: str, impossible: Callable[[], ConnectionImpossible]) -> PeerError | None:
+    """Return the error that the other side's word makes of this session; None if it just left.
+
+    ``impossible`` says why there is no path, as far as this side saw.
+    """
     if code == ConnectionImpossible.code:
-        return ConnectionImpossible(_NO_PATH)
+        return impossible()
     return PeerLost(_LOST) if code == PeerLost.code else None
 
 
-def gave_up(event: GaveUp, *, peer_online: bool) -> PeerError:
-    """Return the error for a link that is not tried again."""
+def gave_up(event: GaveUp, impossible: Callable[[], ConnectionImpossible], *, peer_online: bool) -> PeerError:
+    """Return the error for a link that is not tried again; ``impossible`` as for :func:`understood`."""
     if event.connected_before:
         return PeerLost(_LOST)
     if not peer_online:
         return PeerLost("the other side went away before the connection stood")
-    return ConnectionImpossible(_NO_PATH)
+    return impossible()

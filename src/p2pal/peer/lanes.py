@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
 from p2pal.crypto.keys import Direction, Master
 from p2pal.crypto.seal import LaneExhausted, LaneOpener, LaneSealer
 from p2pal.errors import ProtocolError
-from p2pal.lanes.base import Lane
+from p2pal.lanes.base import IceServer, Lane, RelayUse, servers_for
+from p2pal.lanes.gathering import Gathering
 from p2pal.lanes.paths import PathKind
+from p2pal.lanes.tunnel import Tunnels
 from p2pal.link.negotiator import Negotiator
 from p2pal.link.steps import Action, CreateAnswer, CreateOffer, DropConnection, TakeAnswer, TakeCandidate
 from p2pal.peer.config import PeerConfig
+from p2pal.peer.tried import no_relay
 from p2pal.session.core import Session
 
 if TYPE_CHECKING:
@@ -37,6 +41,11 @@ costs more than the rest.
 LARGE: Final = 4096
 
 _LANE_NONCE: Final = 16
+_RELAY_PATIENCE: Final = 5
+"""Times that the server is waited for where nothing but a relay will do, which it may not have named yet."""
+
+_GATHERINGS: Final = 4
+"""As many connections are remembered to say what was tried."""
 
 
 class LanesOwner(Protocol):
@@ -89,13 +98,15 @@ class Lanes:
         stood: Whether a lane was ever open.
         heard_at: When a lane last brought a frame, in seconds.
         path: The path in use, or an empty string before the first.
+        relay: What TURN servers may carry, as both sides want it.
+        gatherings: What came of the search for paths, of the newest connections.
         gone: Set when the last open lane ended.
     """
 
     __slots__ = (
         "_actions", "_gathered", "_gathering", "_inward", "_loop", "_master", "_negotiator", "_only_loopback",
-        "_outward", "_owner", "_silent", "_wake", "connections", "gone", "heard_at", "ice_servers", "live", "path",
-        "session", "stood",
+        "_outward", "_owner", "_silent", "_wake", "connections", "gatherings", "gone", "heard_at", "ice_servers",
+        "live", "path", "relay", "session", "stood", "tunnels",
     )  # fmt: skip
 
     def __init__(self, master: Master, config: PeerConfig, negotiator: Negotiator, owner: LanesOwner) -> None:
@@ -113,6 +124,9 @@ class Lanes:
         self._gathering: asyncio.TimerHandle | None = None
         self.session: Session | None = None
         self.ice_servers = config.ice_servers
+        self.relay = config.relay
+        self.tunnels = Tunnels()
+        self.gatherings: deque[Gathering] = deque(maxlen=_GATHERINGS)
         self.connections: dict[int, WebRtcConnection] = {}
         self.live: dict[int, LiveLane] = {}
         self.stood = False
@@ -171,16 +185,24 @@ class Lanes:
 
         Raises:
             ProtocolError: If the other side's description cannot be used.
+            ConnectionImpossible: If only relays may be used, and none is known.
         """
         from p2pal.lanes.webrtc import WebRtcConnection
 
         while True:
             action = await self._actions.get()
             if isinstance(action, (CreateOffer, CreateAnswer)):
-                await self._owner.ice_known()
+                servers = await self.tunnels.lead_to(await self._servers())
                 connection = WebRtcConnection(
-                    action.lane, action.generation, self, self.ice_servers, only_loopback=self._only_loopback
+                    action.lane,
+                    action.generation,
+                    self,
+                    servers,
+                    relay=self.relay,
+                    tunnels=self.tunnels.names,
+                    only_loopback=self._only_loopback,
                 )
+                self.gatherings.append(connection.gathering)
                 self.connections[action.generation] = connection
                 if isinstance(action, CreateOffer):
                     sdp = await connection.offer()
@@ -197,6 +219,22 @@ class Lanes:
             elif isinstance(action, DropConnection):
                 found.close()
             self._wake()
+
+    async def _servers(self) -> list[IceServer]:
+        """Return the STUN and TURN servers for a new connection.
+
+        Raises:
+            ConnectionImpossible: If only relays may be used for the first one, and none is known.
+        """
+        only = self.relay is RelayUse.ONLY
+        for _ in range(_RELAY_PATIENCE if only else 1):
+            await self._owner.ice_known()
+            servers = servers_for(self.ice_servers, self.relay)
+            if servers or not only:
+                return servers
+        if not self.stood:
+            raise no_relay()
+        return []
 
     # What connections and their lanes report
 

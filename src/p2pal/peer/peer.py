@@ -16,11 +16,13 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from p2pal.errors import (
+    ConnectionImpossible,
     Interrupted,
     PeerLost,
     ProtocolError,
     first_error,
 )
+from p2pal.lanes.base import RelayUse
 from p2pal.link.negotiator import Negotiator
 from p2pal.link.steps import (
     GaveUp,
@@ -32,6 +34,7 @@ from p2pal.peer.lanes import Lanes
 from p2pal.peer.meeting import Introduction
 from p2pal.peer.outage import Outages
 from p2pal.peer.signaling import Meet, Signaling
+from p2pal.peer.tried import contradiction, impossible
 from p2pal.session.core import Session
 from p2pal.session.events import Closed, Delivered, LaneAlive, LaneSilent
 from p2pal.wire.frames import DATA_HEADER
@@ -244,7 +247,7 @@ class Peer:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                self._mail(Hello(max_frame=self._max_frame, window=WINDOW))
+                self._mail(Hello(max_frame=self._max_frame, window=WINDOW, relay=self._config.relay.value))
                 self._negotiator.start(monotonic())
                 work = [self._spawn(self._signaling.run()), self._spawn(self.lanes.carry_out())]
                 self.wake()
@@ -261,7 +264,7 @@ class Peer:
         except BaseException as raised:  # noqa: BLE001 - it is raised again, out of its group
             raise (first_error(raised) if isinstance(raised, BaseExceptionGroup) else raised) from None
         finally:
-            self._tear_down()
+            await self._tear_down()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something beside; what it raises ends :meth:`run`, after the farewell."""
@@ -280,12 +283,13 @@ class Peer:
     def _max_frame(self) -> int:
         return self._config.max_payload + DATA_HEADER
 
-    def _tear_down(self) -> None:
+    async def _tear_down(self) -> None:
         self._closing = True
         for awaited in (self._drained, self._session_over):
             awaited.set()
         self._alarm.stop()
         self.lanes.tear_down()
+        await self.lanes.tunnels.close()
 
     def _fail(self, error: BaseException) -> None:
         if not self._ended.done():
@@ -302,6 +306,7 @@ class Peer:
         if isinstance(message, Hello):
             if self._session is not None:
                 raise ProtocolError("the other side said hello twice")
+            self._agree(RelayUse(message.relay))
             self._session = self.lanes.session = Session(
                 max_frame=self._max_frame,
                 window=WINDOW,
@@ -317,6 +322,25 @@ class Peer:
         else:
             self._negotiator.handle_message(message, now)
         self.wake()
+
+    def _agree(self, theirs: RelayUse) -> None:
+        """Take the other side's wish about relays into account.
+
+        Raises:
+            ConnectionImpossible: If one side wants nothing but relays, and the other none.
+        """
+        ours = self._config.relay
+        if {ours, theirs} == {RelayUse.ONLY, RelayUse.NEVER}:
+            raise contradiction(ours)
+        if theirs is RelayUse.NEVER and ours is RelayUse.ALLOWED:
+            self.lanes.relay = theirs
+            if any(server.relays for server in self.lanes.ice_servers):
+                # What is tried already may lead through our relay: the other side would take its word for direct.
+                self._negotiator.handle_moved(monotonic())
+
+    def _impossible(self) -> ConnectionImpossible:
+        lanes = self.lanes
+        return impossible(lanes.gatherings, lanes.tunnels.trouble, ours=self._config.relay, agreed=lanes.relay)
 
     def signal_online(self, here: bool, there: bool) -> None:
         """Who reaches the server."""
@@ -363,7 +387,7 @@ class Peer:
     def _handle_bye(self, bye: Bye) -> None:
         if self._closing or self._ended.done():
             return
-        error = understood(bye.code)
+        error = understood(bye.code, self._impossible)
         if error is None:
             self._peer_left(1, bye.code)
         else:
@@ -426,7 +450,7 @@ class Peer:
         for event in self._negotiator.events():
             if isinstance(event, GaveUp):
                 # The other side may have ended the lane on purpose: its farewell by the mailbox says so, and why.
-                error = gave_up(event, peer_online=self._peer_online)
+                error = gave_up(event, self._impossible, peer_online=self._peer_online)
                 self._loop.call_later(FAREWELL_GRACE, self._fail, error)
             else:
                 self._outages.tell(event)

@@ -8,6 +8,7 @@ import pytest
 from p2pal.app.options import DEFAULT_SERVER, ConnectOptions
 from p2pal.cli import config, logs
 from p2pal.errors import UsageError
+from p2pal.lanes.base import RelayUse
 
 STUN = "stun:stun.l.google.com:19302"
 
@@ -22,6 +23,8 @@ def connect(**changed: Any) -> ConnectOptions:
         "turn": (),
         "turn_user": None,
         "turn_pass": None,
+        "relay_only": False,
+        "no_relay": False,
     }
     assert set(flags) == set(config.CONNECTION_FLAGS)
     return config.connect_options(**flags | changed)
@@ -90,6 +93,16 @@ def test_turn_needs_its_scheme_and_credentials(monkeypatch: pytest.MonkeyPatch) 
         connect(turn=urls, turn_user="u")
     with pytest.raises(UsageError, match="-turn takes a TURN URL"):
         connect(turn=("stun:a",), turn_user="u", turn_pass="hunter22")
+
+
+def test_what_relays_may_carry() -> None:
+    assert connect().relay is RelayUse.ALLOWED
+    assert connect(relay_only=True).relay is RelayUse.ONLY
+    assert connect(no_relay=True).relay is RelayUse.NEVER
+    with pytest.raises(UsageError, match="--relay-only and --no-relay exclude each other"):
+        connect(relay_only=True, no_relay=True)
+    with pytest.raises(UsageError, match="-turn and --no-relay exclude each other"):
+        connect(turn=("turn:a",), turn_user="u", turn_pass="hunter22", no_relay=True)
 
 
 @pytest.mark.parametrize(("value", "only"), [("1", True), ("0", False), ("", False)])

@@ -34,8 +34,11 @@ def test_a_line_is_read(line: str, candidate: Candidate) -> None:
 
 
 def test_the_family_of_an_address() -> None:
-    assert [Candidate("host", "udp", address, 1).ipv6 for address in ("::1", "192.0.2.1", "a.local")] == [
+    assert [
+        Candidate("host", "udp", address, 1).ipv6 for address in ("2001:db8::1", "192.0.2.1", "a.local", "::1")
+    ] == [
         True,
+        False,
         False,
         False,
     ]

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 from tests.unit.server.kit import Kit, serving
 
-from p2pal.lanes.base import IceServer
+from p2pal.lanes.base import IceServer, RelayUse
 from p2pal.lanes.webrtc import WebRtcConnection, allow_loopback
 from p2pal.peer.config import PeerConfig
 from p2pal.peer.meeting import Guesses, Introduction, meet_receiver, meet_sender
@@ -108,10 +108,20 @@ class Owner:
     Args:
         to_send: Payloads for the other side.
         consume: Whether payloads are consumed as they come.
+        relay: What it lets relays carry.
+        chosen: The STUN and TURN servers that it uses whatever it is offered.
     """
 
-    def __init__(self, to_send: Iterable[bytes] = (), *, consume: bool = True) -> None:
+    def __init__(
+        self,
+        to_send: Iterable[bytes] = (),
+        *,
+        consume: bool = True,
+        relay: RelayUse = RelayUse.ALLOWED,
+        chosen: Sequence[IceServer] = (CHOSEN,),
+    ) -> None:
         self.peer: Peer
+        self.relay, self.chosen = relay, chosen
         self.to_send = deque(to_send)
         self.consume = consume
         self.received: list[bytes] = []
@@ -128,7 +138,7 @@ class Owner:
 
     def choose_ice(self, offered: Sequence[wire.IceServer]) -> Sequence[IceServer]:
         self.offered += offered
-        return (CHOSEN,)
+        return self.chosen
 
     def peer_payload(self, payload: bytes | memoryview) -> None:
         self.received.append(bytes(payload))
@@ -234,7 +244,9 @@ class Pair:
             config = PeerConfig(
                 sender=sender,
                 max_payload=64 * 1024,
+                ice_servers=owner.chosen,
                 choose_ice=owner.choose_ice,
+                relay=owner.relay,
                 max_retries=max_retries,
                 retry_backoff=0.01,
                 only_loopback=True,

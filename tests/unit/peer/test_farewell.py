@@ -9,6 +9,10 @@ from p2pal.link.steps import GaveUp
 from p2pal.peer.farewell import farewell, gave_up, understood
 
 
+def why() -> ConnectionImpossible:
+    return ConnectionImpossible("tried everything")
+
+
 @pytest.mark.parametrize(
     ("error", "word"),
     [
@@ -26,7 +30,7 @@ def test_the_word_is_the_errors_code_and_nothing_else(error: BaseException, word
     [(ConnectionImpossible.code, ConnectionImpossible), (PeerLost.code, PeerLost), ("whatever", None), ("", None)],
 )
 def test_what_the_word_means_here(code: str, error: type[P2palError] | None) -> None:
-    found = understood(code)
+    found = understood(code, why)
     assert found is None if error is None else type(found) is error
 
 
@@ -37,4 +41,4 @@ def test_what_the_word_means_here(code: str, error: type[P2palError] | None) -> 
 def test_a_link_that_stood_is_lost_and_one_that_never_did_is_impossible(
     before: bool, online: bool, error: type[P2palError]
 ) -> None:
-    assert type(gave_up(GaveUp(before), peer_online=online)) is error
+    assert type(gave_up(GaveUp(before), why, peer_online=online)) is error

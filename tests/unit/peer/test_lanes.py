@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from tests.unit.peer.kit import CHOSEN, Owner, mute, pair, payloads
@@ -114,11 +115,10 @@ async def test_the_first_connection_has_what_the_server_offers_after_the_accept(
             generation: int,
             listener: ConnectionListener,
             ice_servers: Sequence[IceServer] = (),
-            *,
-            only_loopback: bool = False,
+            **more: Any,
         ) -> None:
             used.append(tuple(ice_servers))
-            super().__init__(lane_id, generation, listener, ice_servers, only_loopback=only_loopback)
+            super().__init__(lane_id, generation, listener, ice_servers, **more)
 
     monkeypatch.setattr("p2pal.lanes.webrtc.WebRtcConnection", Recorded)
     relay = Offered(["turn:127.0.0.1:9"], "someone", "something")

@@ -1,0 +1,139 @@
+"""Why no path was found: what was tried, what did not work, and what would help. Pure.
+
+One line for a person who has just failed. It says what this side saw and no more than that: the other side's own line
+may say something else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from p2pal.errors import ConnectionImpossible
+from p2pal.lanes.base import RelayUse
+from p2pal.lanes.candidates import Candidate
+from p2pal.lanes.gathering import UNREACHED, Gathering
+from p2pal.wire.ice_urls import parse_turn_url
+
+NO_PATH: Final = "no network path to the other side was found"
+
+_MOST_TROUBLES: Final = 3
+_CREDENTIALS: Final = frozenset({401, 403, 438, 441})
+_FULL: Final = frozenset({486, 508})
+_ASK_DOCTOR: Final = "'p2pal doctor' on both machines tells more"
+
+
+def impossible(
+    gatherings: Iterable[Gathering],
+    trouble: Mapping[str, str],
+    *,
+    ours: RelayUse = RelayUse.ALLOWED,
+    agreed: RelayUse = RelayUse.ALLOWED,
+) -> ConnectionImpossible:
+    """Return the error for a link that never stood.
+
+    Args:
+        gatherings: What came of each connection that was tried.
+        trouble: Why a server's URL was not reached, where more is known than the engine says.
+        ours: What this side lets relays carry.
+        agreed: What both sides do together.
+    """
+    found = _Search(gatherings, trouble)
+    tried = _listed(found.ways())
+    parts = [f"tried {tried}" if tried else "the other side told of no address", *found.troubles()]
+    hint = found.hint(ours, agreed)
+    return ConnectionImpossible(f"{NO_PATH}: {'; '.join(parts)}", hint=hint)
+
+
+def contradiction(ours: RelayUse) -> ConnectionImpossible:
+    """Return the error where one side wants nothing but relays, and the other one none."""
+    here, there = ("--relay-only", "--no-relay") if ours is RelayUse.ONLY else ("--no-relay", "--relay-only")
+    return ConnectionImpossible(f"this side was started with {here}, the other one with {there}", hint="leave one out")
+
+
+def no_relay() -> ConnectionImpossible:
+    """Return the error where only relays may be used, and none is known."""
+    return ConnectionImpossible(
+        "--relay-only, but no TURN server is known",
+        hint="name one with -turn, -turn-user and -turn-pass, or use a signaling server that offers one",
+    )
+
+
+class _Search:
+    """Several connections' search for paths, taken together."""
+
+    def __init__(self, gatherings: Iterable[Gathering], trouble: Mapping[str, str]) -> None:
+        every = list(gatherings)
+        self.own = [candidate for each in every for candidate in each.own.values()]
+        self.remote = [candidate for each in every for candidate in each.remote.values()]
+        self.urls = list(dict.fromkeys(url for each in every for url in each.urls))
+        self._errors = {url: error for each in every for url, error in each.errors.items()}
+        self._answered = {url for each in every for url in each.answered}
+        self._all_answered = bool(every) and any(each.complete for each in every)
+        self._trouble = trouble
+        self.refused = False
+
+    def ways(self) -> list[str]:
+        """What was tried, in words."""
+        if not self.remote:
+            return []
+        ways = []
+        hosts = [[candidate for candidate in side if candidate.kind == "host"] for side in (self.own, self.remote)]
+        if all(hosts):
+            common = set.intersection(*({_family(candidate) for candidate in side} for side in hosts))
+            ways.append(f"direct connections ({' and '.join(sorted(common)) or 'no version of IP in common'})")
+        if any(candidate.kind == "srflx" for candidate in (*self.own, *self.remote)):
+            ways.append("hole punching")
+        for side, words in ((self.own, "this side's relay"), (self.remote, "the other side's relay")):
+            if any(candidate.kind == "relay" for candidate in side):
+                ways.append(words)
+        return ways
+
+    def troubles(self) -> list[str]:
+        """Which servers did not do their part, and why."""
+        found = []
+        for url in self.urls:
+            if url in self._answered:
+                continue
+            if (why := self._why(url)) is not None:
+                found.append(f"{url}{why}")
+        return found[:_MOST_TROUBLES]
+
+    def _why(self, url: str) -> str | None:
+        if url in self._trouble:
+            return f": {self._trouble[url]}"
+        code = self._errors.get(url, (0, ""))[0]
+        if code in _CREDENTIALS:
+            self.refused = True
+            return " refused the credentials"
+        if code in _FULL:
+            return " has no room"
+        if code == UNREACHED:
+            return " was not reached"
+        if code:
+            return f" refused (error {code})"
+        # An answer that tells nothing new leaves no trace; silence does once somebody else's has come.
+        return None if self._all_answered or parse_turn_url(url) is None else " did not answer"
+
+    def hint(self, ours: RelayUse, agreed: RelayUse) -> str:
+        """What would help."""
+        relays = [url for url in self.urls if parse_turn_url(url) is not None]
+        if agreed is RelayUse.NEVER:
+            whose = "leave out --no-relay" if ours is RelayUse.NEVER else "the other side can leave out --no-relay"
+            return f"a relay would get through: {whose}"
+        if self.refused:
+            return "check -turn-user and -turn-pass, or the signaling server's TURN secret"
+        if relays and not any(url in self._answered for url in relays):
+            return f"a firewall may stop this: try -turn turns:HOST:443, or ?transport=tcp; {_ASK_DOCTOR}"
+        if not any(candidate.kind == "relay" for candidate in (*self.own, *self.remote)):
+            return f"a TURN server (-turn, or --turn of the signaling server) would get through; {_ASK_DOCTOR}"
+        return _ASK_DOCTOR
+
+
+def _family(candidate: Candidate) -> str:
+    return "IPv6" if candidate.ipv6 else "IPv4"
+
+
+def _listed(words: Sequence[str]) -> str:
+    """Return ``a, b and c``."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))

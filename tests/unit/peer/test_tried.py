@@ -1,0 +1,116 @@
+"""The line for a person for whom no path was found."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2pal.lanes.base import RelayUse
+from p2pal.lanes.candidates import Candidate
+from p2pal.lanes.gathering import UNREACHED, Gathering
+from p2pal.peer.tried import contradiction, impossible, no_relay
+
+HOST = Candidate("host", "udp", "192.0.2.1", 1000)
+HOST6 = Candidate("host", "udp", "2001:db8::1", 1000)
+MAPPED = Candidate("srflx", "udp", "198.51.100.1", 2000)
+RELAYED = Candidate("relay", "udp", "203.0.113.1", 3000)
+STUN, TURN, TLS = "stun:stun.test:3478", "turn:relay.test:3478", "turns:relay.test:443"
+START = "no network path to the other side was found: "
+DOCTOR = "'p2pal doctor' on both machines tells more"
+
+
+def gathering(own: list[Candidate], remote: list[Candidate], *urls: str, answered: tuple[str, ...] = ()) -> Gathering:
+    made = Gathering(urls)
+    for candidate in own:
+        made.add_own(candidate)
+    for candidate in remote:
+        made.add_remote(candidate)
+    made.answered.update(answered)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("own", "remote", "tried"),
+    [
+        ([HOST], [], "the other side told of no address"),
+        ([HOST], [HOST], "tried direct connections (IPv4)"),
+        ([HOST, HOST6], [HOST6, HOST], "tried direct connections (IPv4 and IPv6)"),
+        ([HOST], [HOST6], "tried direct connections (no version of IP in common)"),
+        ([HOST, MAPPED], [HOST], "tried direct connections (IPv4) and hole punching"),
+        (
+            [HOST, RELAYED],
+            [HOST, MAPPED, RELAYED],
+            "tried direct connections (IPv4), hole punching, this side's relay and the other side's relay",
+        ),
+        ([RELAYED], [HOST], "tried this side's relay"),
+    ],
+)
+def test_it_says_what_was_tried(own: list[Candidate], remote: list[Candidate], tried: str) -> None:
+    assert impossible([gathering(own, remote)], {}).message == START + tried
+
+
+def test_without_any_connection_there_was_no_answer() -> None:
+    assert impossible([], {}).message == START + "the other side told of no address"
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "hint"),
+    [
+        (401, "turn:relay.test:3478 refused the credentials", "check -turn-user and -turn-pass"),
+        (486, "turn:relay.test:3478 has no room", "a firewall may stop this"),
+        (UNREACHED, "turn:relay.test:3478 was not reached", "a firewall may stop this"),
+        (437, "turn:relay.test:3478 refused (error 437)", "a firewall may stop this"),
+        (0, "turn:relay.test:3478 did not answer", "a firewall may stop this"),
+    ],
+)
+def test_it_says_which_relay_did_not_work_and_what_to_do(code: int, words: str, hint: str) -> None:
+    made = gathering([HOST, MAPPED], [HOST], STUN, TURN, answered=(STUN,))
+    if code:
+        made.add_error(TURN, code, "\x1b[31mwhatever a server says")
+    error = impossible([made], {})
+    assert error.message.endswith(f"; {words}")
+    assert error.hint.startswith(hint)
+    assert "whatever" not in error.message + error.hint
+
+
+def test_our_own_tls_knows_better_why() -> None:
+    made = gathering([HOST], [HOST], TLS)
+    made.add_error(TLS, UNREACHED, "Failed to establish connection")
+    error = impossible([made], {TLS: "its certificate is not trusted here"})
+    assert error.message.endswith("; turns:relay.test:443: its certificate is not trusted here")
+
+
+def test_a_server_that_worked_once_is_not_named() -> None:
+    failed = gathering([HOST], [HOST], TURN)
+    failed.add_error(TURN, 437, "")
+    error = impossible([failed, gathering([HOST, RELAYED], [HOST], TURN, answered=(TURN,))], {})
+    assert TURN not in error.message
+    assert error.hint == DOCTOR
+
+
+def test_few_servers_are_named() -> None:
+    urls = [f"turn:relay-{n}.test" for n in range(8)]
+    assert impossible([gathering([HOST], [HOST], *urls)], {}).message.count("did not answer") == 3
+
+
+def test_without_any_relay_one_is_advised() -> None:
+    error = impossible([gathering([HOST, MAPPED], [HOST, MAPPED], STUN, answered=(STUN,))], {})
+    assert error.hint == f"a TURN server (-turn, or --turn of the signaling server) would get through; {DOCTOR}"
+
+
+@pytest.mark.parametrize(
+    ("ours", "advice"),
+    [(RelayUse.NEVER, ": leave out --no-relay"), (RelayUse.ALLOWED, ": the other side can leave out --no-relay")],
+)
+def test_who_wants_no_relay_hears_that(ours: RelayUse, advice: str) -> None:
+    error = impossible([gathering([HOST], [HOST])], {}, ours=ours, agreed=RelayUse.NEVER)
+    assert error.hint == "a relay would get through" + advice
+
+
+def test_wishes_that_contradict_each_other() -> None:
+    error = contradiction(RelayUse.ONLY)
+    assert error.message == "this side was started with --relay-only, the other one with --no-relay"
+    assert (
+        contradiction(RelayUse.NEVER).message
+        == "this side was started with --no-relay, the other one with --relay-only"
+    )
+    assert "-turn" in no_relay().hint
