@@ -5,10 +5,10 @@ from __future__ import annotations
 import ipaddress
 from typing import Final
 
-from p2pal.amounts import plural
 from p2pal.app.doctor.facts import Facts
 from p2pal.app.doctor.findings import Finding, Report, Verdict, milliseconds
 from p2pal.app.doctor.paths import judge_paths
+from p2pal.errors import ServerRefused
 
 MAX_CLOCK: Final = 60.0
 """Seconds by which clocks may differ before certificates and TURN credentials are in danger."""
@@ -36,7 +36,7 @@ def _server(facts: Facts) -> Finding:
     by_proxy = f", through the proxy {server.proxy}" if server.proxy else ""
     if server.problem is not None:
         detail = f"{server.server}: {server.problem.cause}{by_proxy}"
-        advice = server.problem.hint
+        advice = server.problem.hint or ServerRefused.default_hint
         if server.proxy and server.answered is None:
             advice = "check the proxy of $HTTPS_PROXY or $HTTP_PROXY, or name the server in $NO_PROXY"
         return Finding("server", Verdict.FAIL, detail, advice, server.server, server.answered, server.problem.exit_code)
@@ -78,11 +78,11 @@ def _clock(facts: Facts) -> Finding:
 
 
 def _apart(ahead: float) -> str:
-    seconds = abs(ahead)
-    for length, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+    seconds, side = abs(ahead), "behind" if ahead > 0 else "ahead of"
+    for length, units in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
         if seconds >= 2 * length:
-            return f"{plural(round(seconds / length), unit)} {'behind' if ahead > 0 else 'ahead of'}"
-    return f"{plural(round(seconds), 'second')} {'behind' if ahead > 0 else 'ahead of'}"
+            return f"{seconds / length:,.0f} {units} {side}"
+    return f"{seconds:.0f} seconds {side}"
 
 
 def _network(facts: Facts) -> Finding:

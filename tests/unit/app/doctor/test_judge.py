@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.app.doctor.kit import (
+    ONE,
+    OTHER,
+    SERVER,
+    SIX,
+    STUN,
+    TURN,
+    TURNS,
+    answer,
+    facts,
+    server,
+    silence,
+    survey,
+    works,
+)  # fmt: skip
+
+from p2pal.app.doctor.facts import Facts
+from p2pal.app.doctor.findings import Finding, Report, Verdict
+from p2pal.app.doctor.judge import judge
+from p2pal.errors import VersionMismatch
+from p2pal.lanes.probe_facts import Filtering, Interfaces, Relaying, Silence
+from p2pal.rendezvous.check_facts import Problem
+
+OK, WARN, FAIL, NONE = Verdict.OK, Verdict.WARN, Verdict.FAIL, Verdict.NONE
+
+
+def of(report: Report, check: str) -> Finding:
+    """The one finding of a check."""
+    (found,) = (finding for finding in report.findings if finding.check == check)
+    return found
+
+
+def test_all_is_well() -> None:
+    report = judge(facts())
+    assert [(finding.check, finding.verdict) for finding in report.findings] == [
+        ("server", OK), ("websocket", OK), ("clock", OK), ("network", OK), ("ipv6", NONE), ("stun", OK), ("turn", OK),
+        ("udp", OK), ("nat", OK),
+    ]  # fmt: skip
+    assert (report.verdict, report.exit_code) == (OK, 0)
+    assert not any(finding.advice for finding in report.findings)
+    assert of(report, "server").detail == f"{SERVER} answers in 34 ms"
+
+
+def test_a_server_that_cannot_be_reached() -> None:
+    report = judge(facts(server=server(answered=None, clock=None, problem=Problem("connection refused", "start it"))))
+    found = of(report, "server")
+    assert (found.verdict, found.detail, found.advice) == (FAIL, f"{SERVER}: connection refused", "start it")
+    assert of(report, "websocket").verdict is NONE
+    assert of(report, "clock").verdict is NONE
+    assert report.exit_code == 3
+
+
+def test_a_server_of_another_version_has_its_exit_code() -> None:
+    assert judge(facts(server=server(problem=Problem("old", exit_code=VersionMismatch.exit_code)))).exit_code == 4
+
+
+def test_the_server_comes_before_the_paths() -> None:
+    broken = facts(server=server(problem=Problem("gone")), relays=(Relaying(TURN, error=401),))
+    assert judge(broken).exit_code == 3
+
+
+def test_a_proxy_that_lets_no_server_through_is_named() -> None:
+    proxy = "http://proxy.example:3128"
+    away = judge(facts(server=server(answered=None, proxy=proxy, problem=Problem("the proxy does not answer"))))
+    assert f"through the proxy {proxy}" in of(away, "server").detail
+    assert "$NO_PROXY" in of(away, "server").advice
+    refused = judge(facts(server=server(proxy=proxy, socket_problem=Problem("it has a problem (HTTP 502)"))))
+    assert (of(refused, "websocket").verdict, refused.exit_code) == (FAIL, 3)
+    assert "$NO_PROXY" in of(refused, "websocket").advice
+
+
+def test_a_websocket_that_does_not_open() -> None:
+    found = of(judge(facts(server=server(socket_problem=Problem("no answer in time")))), "websocket")
+    assert (found.verdict, found.detail) == (FAIL, "no answer in time")
+    assert "/api/ws" in found.advice
+
+
+@pytest.mark.parametrize("more", [{"ready": False}, {"left": True}])
+def test_a_server_with_a_weakness(more: dict[str, Any]) -> None:
+    report = judge(facts(server=server(**more)))
+    assert (of(report, "server").verdict, report.exit_code) == (WARN, 0)
+    assert of(report, "server").advice
+
+
+@pytest.mark.parametrize(
+    ("ahead", "verdict", "words"),
+    [
+        (None, NONE, "not known: the server does not tell its time"),
+        (0.5, OK, "that of the server"),
+        (-30.0, OK, "30 seconds ahead of the server's"),
+        (60.0, OK, "60 seconds behind the server's"),
+        (61.0, WARN, "61 seconds behind the server's"),
+        (-600.0, WARN, "10 minutes ahead of the server's"),
+        (3 * 3600.0, WARN, "3 hours behind the server's"),
+        (-1e6, WARN, "12 days ahead of the server's"),
+    ],
+)
+def test_clocks(ahead: float | None, verdict: Verdict, words: str) -> None:
+    found = of(judge(facts(server=server(clock=ahead))), "clock")
+    assert (found.verdict, found.detail, bool(found.advice)) == (verdict, words, verdict is WARN)
+
+
+def test_the_network() -> None:
+    many = Interfaces(("192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1"))
+    assert of(judge(facts(interfaces=many)), "network").detail == "4 addresses: 192.0.2.1, 192.0.2.2 and 2 more"
+    alone = facts(interfaces=Interfaces(), server=server(problem=Problem("no route")))
+    assert of(judge(alone), "network").verdict is FAIL
+    local = facts(interfaces=Interfaces())
+    assert of(judge(local), "network").verdict is WARN, "a server on this machine can be used without any"
+
+
+GLOBAL = "2606:4700::5"
+
+
+@pytest.mark.parametrize(
+    ("addresses", "route", "more", "verdict", "words"),
+    [
+        ((), False, {}, NONE, "no public address (none)"),
+        (("fd00::2",), True, {}, NONE, "only a local one"),
+        ((GLOBAL,), True, {}, OK, "no server here to try it with"),
+        ((GLOBAL,), False, {}, WARN, "no route"),
+        ((GLOBAL,), True, {"server": server(ipv6_addresses=1, ipv6_connects=True)}, OK, "the server answers"),
+        ((GLOBAL,), True, {"server": server(ipv6_addresses=1, ipv6_connects=False)}, WARN, "does not answer"),
+        ((), False, {"server": server(ipv6_addresses=1, ipv6_connects=False)}, NONE, "no public address"),
+        ((GLOBAL,), True, {"survey": survey(answer(), answer(SIX))}, OK, "STUN answers"),
+    ],
+)
+def test_ipv6(addresses: tuple[str, ...], route: bool, more: dict[str, Any], verdict: Verdict, words: str) -> None:
+    own = Interfaces(("192.168.1.5", *addresses), ipv4_route=True, ipv6_route=route)
+    found = of(judge(facts(interfaces=own, **more)), "ipv6")
+    assert found.verdict is verdict
+    assert words in found.detail
+    assert bool(found.advice) == (verdict is WARN)
+
+
+ANSWERS = st.lists(
+    st.sampled_from([
+        answer(ONE), answer(ONE, 6001), answer(OTHER), answer(OTHER, 7000), answer(SIX), silence(),
+        silence(why=Silence.UNRESOLVED), silence(why=Silence.NO_ROUTE), silence(TURN), answer(url=TURN),
+    ]),
+    max_size=5,
+)  # fmt: skip
+RELAYS = st.builds(
+    Relaying,
+    st.sampled_from([TURN, TURNS]),
+    allocated=st.none() | st.just(0.1),
+    relayed=st.none() | st.just(0.2),
+    error=st.sampled_from([0, 401, 403, 437, 486, 508, 701]),
+    cause=st.sampled_from(
+        ["", "connection refused", "its TLS certificate is not trusted", "its name does not resolve"]
+    ),
+)
+PROBLEMS = st.none() | st.builds(Problem, st.just("cause"), exit_code=st.sampled_from([3, 4]))
+ALL = st.builds(
+    facts,
+    server=st.builds(
+        server,
+        problem=PROBLEMS,
+        socket_problem=PROBLEMS,
+        ready=st.sampled_from([None, True, False]),
+        clock=st.none() | st.floats(-1e9, 1e9),
+        ipv6_connects=st.sampled_from([None, True, False]),
+    ),
+    interfaces=st.builds(
+        Interfaces,
+        st.lists(st.sampled_from(["192.0.2.1", "fd00::1", GLOBAL, "10.0.0.1"]), unique=True).map(tuple),
+        ipv6_route=st.booleans(),
+    ),
+    stun=st.sampled_from([(), (STUN,)]),
+    turn=st.sampled_from([(), (TURN,), (TURN, TURNS)]),
+    own_turn=st.booleans(),
+    survey=st.builds(lambda answers, kind: survey(*answers, filtering=kind), ANSWERS, st.sampled_from(Filtering)),
+    relays=st.lists(RELAYS, max_size=2, unique_by=lambda relay: relay.url).map(tuple),
+)
+
+
+@given(ALL)
+def test_every_finding_can_be_acted_on(found: Facts) -> None:
+    report = judge(found)
+    for finding in report.findings:
+        assert finding.detail
+        assert finding.detail[-1] not in ".;,"
+        assert bool(finding.advice) == (finding.verdict >= WARN), finding
+        assert "\n" not in finding.detail + finding.advice
+    assert (report.exit_code == 0) == (report.verdict is not FAIL)
+    assert report.exit_code in (0, 3, 4, 5)
+    assert sum(map(report.count, Verdict)) == len(report.findings)
+
+
+@given(ALL)
+def test_a_relay_that_works_saves_every_transfer(found: Facts) -> None:
+    saved = facts(server=server(), interfaces=found.interfaces, survey=found.survey, turn=(TURN,), relays=(works(),))
+    assert judge(saved).exit_code == 0

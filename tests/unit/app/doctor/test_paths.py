@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import pytest
+from tests.unit.app.doctor.kit import (
+    LOCAL,
+    ONE,
+    OTHER,
+    PUBLIC,
+    SIX,
+    STUN,
+    TURN,
+    TURN_TCP,
+    TURNS,
+    answer,
+    facts,
+    silence,
+    survey,
+    works,
+)  # fmt: skip
+
+from p2pal.app.doctor.facts import Facts
+from p2pal.app.doctor.findings import Finding, Verdict
+from p2pal.app.doctor.paths import Nat, judge_paths, nat_of
+from p2pal.lanes.probe_facts import Endpoint, Filtering, Relaying, Silence, StunAnswer
+
+OK, WARN, FAIL, NONE = Verdict.OK, Verdict.WARN, Verdict.FAIL, Verdict.NONE
+ALTERNATE = Endpoint(ONE.address, 3479)
+OTHER_ALTERNATE = Endpoint(OTHER.address, 3479)
+OWN = Endpoint(PUBLIC, 6000)
+
+
+def of(found: Facts, check: str) -> list[Finding]:
+    """The findings of one check."""
+    return [finding for finding in judge_paths(found) if finding.check == check]
+
+
+@pytest.mark.parametrize(
+    ("answers", "kind"),
+    [
+        ([], Nat.UNKNOWN),
+        ([silence()], Nat.UNKNOWN),
+        ([answer(SIX)], Nat.UNKNOWN),
+        ([answer(local=OWN)], Nat.NONE),
+        ([answer(local=OWN), answer(OTHER, local=OWN)], Nat.NONE),
+        ([answer()], Nat.ONE_SERVER),
+        ([answer(), answer(ALTERNATE)], Nat.ONE_SERVER),
+        ([answer(), answer(OTHER)], Nat.INDEPENDENT),
+        ([answer(), answer(OTHER), silence()], Nat.INDEPENDENT),
+        ([answer(), answer(OTHER, 6001)], Nat.DEPENDENT),
+        ([answer(), answer(OTHER, 6001), answer(OTHER_ALTERNATE, 6001)], Nat.ADDRESS),
+        ([answer(), answer(OTHER, 6001), answer(OTHER_ALTERNATE, 6002)], Nat.PORT),
+        ([answer(), answer(ALTERNATE, 6001)], Nat.PORT),
+    ],
+)
+def test_the_kind_of_nat(answers: list[StunAnswer], kind: Nat) -> None:
+    assert nat_of(answers) is kind
+    assert nat_of(answers[::-1]) is kind
+
+
+def test_a_nat_that_keeps_the_port_is_one() -> None:
+    assert nat_of([answer(ONE, LOCAL.port), answer(OTHER, LOCAL.port)]) is Nat.INDEPENDENT
+
+
+@pytest.mark.parametrize("relayed", [True, False])
+def test_a_symmetric_nat_needs_a_relay(relayed: bool) -> None:
+    seen = survey(answer(), answer(OTHER, 6001), filtering=Filtering.PORT)
+    (found,) = of(facts(survey=seen, relays=(works(),) if relayed else (), turn=(TURN,) if relayed else ()), "nat")
+    assert found.verdict is (OK if relayed else FAIL)
+    assert "needs a relay" in found.detail
+    assert bool(found.advice) != relayed
+
+
+def test_one_server_cannot_tell() -> None:
+    (found,) = of(facts(survey=survey(answer())), "nat")
+    assert found.verdict is NONE
+    assert "second STUN server" in found.detail
+
+
+@pytest.mark.parametrize("kind", Filtering)
+def test_filtering_is_told_where_it_is_known(kind: Filtering) -> None:
+    (found,) = of(facts(survey=survey(answer(), answer(OTHER), filtering=kind)), "nat")
+    assert ("lets" in found.detail) == (kind is not Filtering.UNKNOWN)
+
+
+@pytest.mark.parametrize(
+    ("why", "words", "advice"),
+    [
+        (Silence.NO_ANSWER, "no answer", "allow UDP to port 3478 of stun.example.org"),
+        (Silence.UNRESOLVED, "its name does not resolve", "DNS"),
+        (Silence.NO_ROUTE, "no network route to it", "route"),
+        (Silence.ODD, "its answer is not STUN", "another one"),
+    ],
+)
+def test_a_stun_server_that_does_not_answer(why: Silence, words: str, advice: str) -> None:
+    (found,) = of(facts(survey=survey(silence(why=why)), relays=(), turn=()), "stun")
+    assert (found.verdict, found.detail) == (WARN, f"{STUN}: {words}")
+    assert advice in found.advice
+
+
+def test_a_silent_stun_server_among_others_is_down_itself() -> None:
+    second = "stun:other.example.org:19302"
+    found = of(facts(stun=(STUN, second), survey=survey(silence(), answer(OTHER, url=second))), "stun")
+    assert [each.verdict for each in found] == [WARN, OK]
+    assert "does not run" in found[0].advice
+    assert found[1].detail == f"{second} answers in 20 ms, sees {PUBLIC}:6000"
+
+
+def test_a_stun_server_that_refuses() -> None:
+    (found,) = of(facts(survey=survey(StunAnswer(STUN, ONE, LOCAL, error=420))), "stun")
+    assert found.detail == f"{STUN}: refused with error 420"
+
+
+@pytest.mark.parametrize(
+    ("relay", "words", "advice"),
+    [
+        (Relaying(TURN, error=401), "wrong user name or password (401)", "--turn-secret"),
+        (Relaying(TURN, error=403), "forbidden (403)", "allow this user"),
+        (Relaying(TURN, error=437), "refused with error 437", "log"),
+        (Relaying(TURN, error=486), "too many connections of this user (486)", "user-quota"),
+        (Relaying(TURN, error=508), "has no room (508)", "total-quota"),
+        (Relaying(TURN, allocated=0.1), "gives an address, but lets nothing through", "49152-65535/udp"),
+        (Relaying(TURN, error=701), "no answer", "?transport=tcp"),
+        (Relaying(TURN, cause="its name does not resolve"), "its name does not resolve", "DNS"),
+        (Relaying(TURN_TCP, error=701, cause="connection refused"), "connection refused", "3478/tcp"),
+        (Relaying(TURN_TCP, error=701), "answers, but not as a TURN server", "is a TURN server"),
+        (Relaying(TURNS, cause="its TLS certificate is not trusted"), "its TLS certificate is not trusted", "trusted"),
+        (Relaying(TURNS, cause="no answer in time"), "no answer in time", "port 443/tcp"),
+    ],
+)
+def test_a_turn_server_that_does_not_relay(relay: Relaying, words: str, advice: str) -> None:
+    (found,) = of(facts(turn=(relay.url,), relays=(relay,)), "turn")
+    assert (found.verdict, found.detail) == (FAIL, f"{relay.url}: {words}")
+    assert advice in found.advice
+
+
+def test_wrong_credentials_are_the_users_own_or_the_servers() -> None:
+    (own,) = of(facts(own_turn=True, relays=(Relaying(TURN, error=401),)), "turn")
+    assert own.advice == "check -turn-user and -turn-pass"
+
+
+def test_a_stun_server_is_no_turn_server() -> None:
+    seen = survey(answer(url=TURN))
+    (found,) = of(facts(survey=seen, relays=(Relaying(TURN, error=701),)), "turn")
+    assert "not as a TURN server" in found.detail
+
+
+def test_one_turn_server_that_works_is_enough() -> None:
+    found = of(facts(turn=(TURN, TURNS), relays=(works(TURNS), Relaying(TURN, error=701))), "turn")
+    assert [each.verdict for each in found] == [WARN, OK]
+
+
+def test_a_turn_server_that_was_not_tried_in_time() -> None:
+    (found,) = of(facts(relays=()), "turn")
+    assert found.detail == f"{TURN}: no answer"
+
+
+def test_udp() -> None:
+    quiet = survey(silence(), silence(TURN))
+    assert of(facts(), "udp")[0].verdict is OK
+    assert of(facts(survey=survey(), relays=(works(),)), "udp")[0].verdict is OK, "the relay was reached over it"
+    blocked = of(facts(survey=quiet, relays=(Relaying(TURN, error=701),)), "udp")[0]
+    assert (blocked.verdict, blocked.detail) == (FAIL, "blocked: no server answers")
+    single = of(facts(survey=survey(silence()), relays=(), turn=()), "udp")[0]
+    assert "or the one server that was asked does not run" in single.detail
+    saved = of(facts(survey=quiet, turn=(TURN, TURNS), relays=(works(TURNS),)), "udp")[0]
+    assert (saved.verdict, saved.detail) == (
+        WARN, "blocked: no server answers; transfers go through the relay, over TLS",
+    )  # fmt: skip
+    assert of(facts(survey=survey(), stun=(), turn=(), relays=()), "udp")[0].verdict is NONE
+    lost = of(facts(survey=survey(silence(why=Silence.UNRESOLVED)), turn=(), relays=()), "udp")[0]
+    assert lost.verdict is NONE, "a name that does not resolve tells nothing of UDP"
+
+
+def test_without_servers() -> None:
+    bare = facts(stun=(), turn=(), survey=survey(), relays=())
+    assert {finding.verdict for finding in judge_paths(bare)} == {NONE}
