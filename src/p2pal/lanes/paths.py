@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
@@ -32,12 +32,15 @@ class Path:
             well, and empty if that is not known.
         ipv6: Whether it is one of IPv6 all along.
         cost: What the engines make of the networks at both ends, together: less is better, wired costs nothing.
+        certain: The other end is known. Otherwise it is an address from which a check came in, which may have
+            overtaken the candidate that tells whose it is.
     """
 
     kind: PathKind
     transport: str = "udp"
     ipv6: bool = False
     cost: int = 0
+    certain: bool = field(default=True, compare=False)
 
     @property
     def words(self) -> str:
@@ -71,4 +74,4 @@ def find_path(local: Candidate, remote: Candidate) -> Path:
         return Path(PathKind.RELAYED, relayed.relay_transport, cost=cost)
     ipv6 = local.ipv6 and remote.ipv6
     kind = PathKind.HOST if local.kind == remote.kind == "host" else PathKind.PUNCHED
-    return Path(kind, local.protocol or "udp", ipv6, cost)
+    return Path(kind, local.protocol or "udp", ipv6, cost, certain=remote.kind != "prflx")

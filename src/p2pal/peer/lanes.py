@@ -17,7 +17,6 @@ from p2pal.crypto.seal import LaneExhausted, LaneOpener, LaneSealer
 from p2pal.errors import ProtocolError
 from p2pal.lanes.base import IceServer, Lane, RelayUse, servers_for
 from p2pal.lanes.gathering import Gathering
-from p2pal.lanes.paths import PathKind
 from p2pal.lanes.tunnel import Tunnels
 from p2pal.link.negotiator import Negotiator
 from p2pal.link.steps import Action, CreateAnswer, CreateOffer, DropConnection, TakeAnswer, TakeCandidate
@@ -320,8 +319,7 @@ class Lanes:
     async def look_at_path(self, connection: WebRtcConnection) -> None:
         """Find out which path is in use; the session limits what is on the way if it leads out of this machine."""
         path = await connection.path()
-        if path is not None and path.kind is PathKind.PUNCHED and not self.path:
-            # The first check often overtakes the candidate that tells whose address it came from.
+        if path is not None and not path.certain and not self.path:
             await asyncio.sleep(SETTLE)
             path = await connection.path()
         if path is None or connection.id not in self.live:

@@ -44,6 +44,12 @@ def test_a_pair_of_candidates_has_words(local: Candidate, remote: Candidate, wor
     assert find_path(local, remote).words == words
 
 
+def test_whose_address_it_is_may_not_be_known_yet() -> None:
+    assert [find_path(HOST, remote).certain for remote in (HOST, PUNCHED, RELAY, SEEN)] == [True, True, True, False]
+    assert find_path(SEEN, HOST).certain
+    assert find_path(HOST, SEEN) == find_path(HOST, PUNCHED)
+
+
 def test_what_is_better() -> None:
     wired, wireless = Path(PathKind.HOST), Path(PathKind.HOST, cost=20)
     udp, tcp, tls = (Path(PathKind.RELAYED, transport) for transport in ("udp", "tcp", "tls"))
