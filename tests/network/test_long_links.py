@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +17,7 @@ import pytest
 from tests.e2e.kit import Command, environment, until
 from tests.network.emulator.need import need_emulator
 from tests.network.emulator.wan import Name, Wan
-from tests.network.emulator.wire import Counts, Link
+from tests.network.emulator.wire import Link
 
 KIB: Final = 1 << 10
 MIB: Final = 1 << 20
@@ -28,17 +27,46 @@ PATIENCE: Final = 60.0
 _PROXIES: Final = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
+def _run(wan: Wan, host: Name, folder: Path, *args: str | Path) -> Command:
+    env = environment(P2PAL_HOME=str(folder / f"home-{host}"))
+    del env["P2PAL_ONLY_LOOPBACK"]
+    env = {name: value for name, value in env.items() if name.lower() not in _PROXIES}
+    return Command(args, folder / f"{host}-{args[0]}", env=env, wrapper=wan.wrapper(host))
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What the tests share: both hosts with the wire, and the server's URL."""
+
+    wan: Wan
+    url: str
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    need_emulator()
+    with Wan(Link(), seed=5) as wan:
+        address = wan.address("bob")
+        folder = tmp_path_factory.mktemp("server")
+        server = _run(wan, "bob", folder, "server", "--host", address, "--port", "0")
+        try:
+            port = server.says(r"port=(\d+)").group(1)
+            yield Site(wan, f"http://{address}:{port}")
+        finally:
+            server.end()
+
+
 class Journey:
     """A file on its way from Alice to Bob.
 
     Args:
-        wan: What it goes over.
+        site: What it goes over.
         folder: An empty directory for everything.
         size: Bytes of the file.
     """
 
-    def __init__(self, wan: Wan, folder: Path, size: int) -> None:
-        self._wan, self._folder, self._size = wan, folder, size
+    def __init__(self, site: Site, folder: Path, size: int) -> None:
+        self._site, self._folder, self._size = site, folder, size
         self._started: list[Command] = []
         self.sender: Command
         self.receiver: Command
@@ -60,18 +88,12 @@ class Journey:
         self._source, self._out = self._folder / "data.bin", self._folder / "out"
         self._source.write_bytes(os.urandom(self._size))
         self._out.mkdir()
-        server = self._run("bob", "server", "--host", self._wan.address("bob"), "--port", "0")
-        port = server.says(r"port=(\d+)").group(1)
-        url = f"http://{self._wan.address('bob')}:{port}"
-        connection = ("-server", url, "-stun", "none", "--json")
+        connection = ("-server", self._site.url, "-stun", "none", "--json")
         self.sender = self._run("alice", "send", *connection, self._source)
         self.receiver = self._run("bob", "recv", *connection, "-y", "-out", self._out, self.sender.code())
 
     def _run(self, host: Name, *args: str | Path) -> Command:
-        env = environment(P2PAL_HOME=str(self._folder / f"home-{host}"))
-        del env["P2PAL_ONLY_LOOPBACK"]
-        env = {name: value for name, value in env.items() if name.lower() not in _PROXIES}
-        command = Command(args, self._folder / f"{len(self._started)}-{host}", env=env, wrapper=self._wan.wrapper(host))
+        command = _run(self._site.wan, host, self._folder, *args)
         self._started.append(command)
         return command
 
@@ -79,7 +101,7 @@ class Journey:
         for command in self._started:
             command.end()
         if failed:
-            print(self._wan.counts("alice"), self._wan.counts("bob"), sep="\n")
+            print(self._site.wan.counts("alice"), self._site.wan.counts("bob"), sep="\n")
             for command in self._started:
                 print(command.said)
 
@@ -102,14 +124,6 @@ class Journey:
         for side in self.sides:
             done = [event["done"] for event in side.events if event["event"] == "progress"]
             assert [(one, other) for one, other in pairwise(done) if other < one] == [], "progress went back"
-
-
-@contextmanager
-def journey(wan: Wan, folder: Path, size: int) -> Iterator[Journey]:
-    """Build the wire and start a transfer over it."""
-    need_emulator()
-    with wan, Journey(wan, folder, size) as running:
-        yield running
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,35 +157,37 @@ CASES: Final = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_everything_arrives_and_nobody_is_alarmed(case: Case, tmp_path: Path) -> None:
-    wan = Wan(case.there, case.back, seed=5)
-    with journey(wan, tmp_path, case.size) as running:
-        running.finish()
-        assert running.told("reconnecting", "silence", "waiting") == []
-        counts: Counts = wan.counts("alice")
-        assert counts.delivered_size > case.size
-        assert all(getattr(counts, name) > 0 for name in case.drops)
+def test_everything_arrives_and_nobody_is_alarmed(site: Site, case: Case, tmp_path: Path) -> None:
+    before = site.wan.counts("alice")
+    site.wan.set(case.there, case.back)
+    with Journey(site, tmp_path, case.size) as journey:
+        journey.finish()
+        assert journey.told("reconnecting", "silence", "waiting") == []
+        after = site.wan.counts("alice")
+        assert after.delivered_size - before.delivered_size > case.size
+        assert all(getattr(after, name) > getattr(before, name) for name in case.drops)
 
 
-def test_it_goes_on_after_the_link_was_cut(tmp_path: Path) -> None:
-    wan = Wan(Link(delay=0.01, rate=8e6))
-    with journey(wan, tmp_path, 2 * MIB) as running:
-        running.receiver.moved(MIB // 2)
-        with wan.cut():
-            for side in running.sides:
+def test_it_goes_on_after_the_link_was_cut(site: Site, tmp_path: Path) -> None:
+    before = site.wan.counts("alice")
+    site.wan.set(Link(delay=0.01, rate=8e6))
+    with Journey(site, tmp_path, 2 * MIB) as journey:
+        journey.receiver.moved(MIB // 2)
+        with site.wan.cut():
+            for side in journey.sides:
                 words = ("silence", "reconnecting", "waiting")
                 until(lambda: [event for event in side.events if event["event"] in words], "a word")  # noqa: B023
-        wan.set(Link(delay=0.01))
-        running.finish()
-        assert wan.counts("alice").severed > 0
+        site.wan.set(Link(delay=0.01))
+        journey.finish()
+        assert site.wan.counts("alice").severed > before.severed
 
 
-def test_it_goes_on_at_another_rate_and_over_another_distance(tmp_path: Path) -> None:
-    wan = Wan(Link(delay=0.005, rate=10e6))
-    with journey(wan, tmp_path, 2 * MIB) as running:
-        running.receiver.moved(MIB // 2)
-        wan.set(Link(delay=0.1, rate=4e6))
-        running.receiver.moved(MIB)
-        wan.set(Link(delay=0.02, rate=50e6))
-        running.finish()
-        assert running.told("reconnecting", "silence", "waiting") == []
+def test_it_goes_on_at_another_rate_and_over_another_distance(site: Site, tmp_path: Path) -> None:
+    site.wan.set(Link(delay=0.005, rate=10e6))
+    with Journey(site, tmp_path, 2 * MIB) as journey:
+        journey.receiver.moved(MIB // 2)
+        site.wan.set(Link(delay=0.1, rate=4e6))
+        journey.receiver.moved(MIB)
+        site.wan.set(Link(delay=0.02, rate=50e6))
+        journey.finish()
+        assert journey.told("reconnecting", "silence", "waiting") == []
