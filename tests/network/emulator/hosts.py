@@ -16,7 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Self, TypeVar
 
-from tests.network.emulator.wire import EmulatorError
+from tests.network.emulator.wire import EmulatorError, compiled
 
 T = TypeVar("T")
 
@@ -150,17 +150,17 @@ def _open_tun() -> int:
 
 
 def missing() -> str:
-    """What keeps this machine from making hosts and joining them, or nothing."""
-    for program in ("ip", "cc"):
-        if shutil.which(program) is None:
-            return f"there is no {program}"
+    """What keeps this machine from making hosts and a wire between them, or nothing."""
+    if shutil.which("ip") is None:
+        return "there is no ip"
     if os.geteuid() != 0:
         return "this user is not root"
     try:
+        compiled()
         with Host("probe") as host:
             os.close(host.plug(mtu=1500))
     except (EmulatorError, OSError) as error:
-        return f"network namespaces with TUN devices cannot be made: {error}"
+        return str(error)
     return ""
 
 
