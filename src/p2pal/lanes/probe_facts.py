@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from p2pal.wire.ice_urls import is_stun_url, is_turn_url
-
-STUN_PORT: Final = 3478
-TLS_PORT: Final = 5349
-
-_URL: Final = re.compile(
-    r"(?P<scheme>stuns?|turns?):(?:\[(?P<ipv6>[^\]]+)\]|(?P<name>[^:?\[\]]+))"
-    r"(?::(?P<port>[0-9]+))?(?:\?transport=(?P<transport>udp|tcp))?"
-)
+from p2pal.wire.ice_urls import parse_stun_url, parse_turn_url
 
 Transport = Literal["udp", "tcp", "tls"]
 
@@ -52,13 +43,12 @@ def place_of(url: str) -> Place:
     Raises:
         ValueError: If it is no STUN or TURN URL.
     """
-    found = _URL.fullmatch(url) if is_stun_url(url) or is_turn_url(url) else None
-    if found is None:
+    stun, turn = parse_stun_url(url), parse_turn_url(url)
+    if stun is not None:
+        return Place(stun.host, stun.port, "udp")
+    if turn is None:
         raise ValueError("no STUN or TURN URL")
-    tls = found["scheme"] == "turns"
-    port = int(found["port"] or (TLS_PORT if tls else STUN_PORT))
-    transport: Transport = "tls" if tls else "tcp" if found["transport"] == "tcp" else "udp"
-    return Place(found["ipv6"] or found["name"], port, transport)
+    return Place(turn.host, turn.port, "tls" if turn.tls else "tcp" if turn.transport == "tcp" else "udp")
 
 
 class Silence(Enum):

@@ -15,6 +15,7 @@ from p2pal.errors import ProtocolError
 from p2pal.lanes.base import IceServer, Lane, RelayUse
 from p2pal.lanes.candidates import parse_candidate
 from p2pal.lanes.probe_facts import Relaying
+from p2pal.lanes.tunnel import Tunnels
 from p2pal.lanes.webrtc import WebRtcConnection
 
 TIMEOUT: Final = 5.0
@@ -84,10 +85,14 @@ async def try_relay(
         only_loopback: Use loopback addresses only.
         timeout: Seconds.
     """
+    tunnels = Tunnels()
     loop = asyncio.get_running_loop()
     started, ends = loop.time(), (_End(), _End())
-    a = WebRtcConnection(1, 1, ends[0], (near,), relay=RelayUse.ONLY, only_loopback=only_loopback)
-    b = WebRtcConnection(1, 1, ends[1], (far,), only_loopback=only_loopback)
+    (through,), others = await tunnels.lead_to((near,)), await tunnels.lead_to((far,))
+    a = WebRtcConnection(
+        1, 1, ends[0], (through,), relay=RelayUse.ONLY, tunnels=tunnels.names, only_loopback=only_loopback
+    )
+    b = WebRtcConnection(1, 1, ends[1], others, tunnels=tunnels.names, only_loopback=only_loopback)
     relayed, words = None, ""
     try:
         async with asyncio.timeout(timeout):
@@ -108,6 +113,7 @@ async def try_relay(
     finally:
         a.close()
         b.close()
+        await tunnels.close()
     found = ends[0].relayed_at
     error, _ = next(iter(a.gathering.errors.values()), (0, ""))
     return Relaying(
