@@ -111,10 +111,9 @@ class PathDirectory(Directory):
 
     def make_link(self, name: bytes, target: bytes) -> None:
         path = self._join(name)
-        target = link_to_system(target)
         # Windows has links to files and links to directories; what is missing counts as a file.
         directory = os.path.isdir(long_path(os.path.normpath(os.path.join(self._path, target))))
-        os.symlink(target, path, target_is_directory=directory)
+        os.symlink(link_to_system(target), path, target_is_directory=directory)
 
     def read_link(self, name: bytes) -> bytes:
         return link_from_system(os.readlink(self._join(name)))
