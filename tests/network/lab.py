@@ -256,7 +256,9 @@ table inet lab {{
         files = " && ".join(f'mount --bind "$0/{name}" /etc/{name}' for name in ("hosts", "nsswitch.conf"))
         return ["ip", "netns", "exec", self._name(host), "sh", "-c", f'{files} && exec "$@"', str(_ETC)]
 
-    def run(self, host: str, *args: str | Path, folder: Path, wrapper: Sequence[str] = ()) -> Command:
+    def run(
+        self, host: str, *args: str | Path, folder: Path, wrapper: Sequence[str] = (), trusts: Path | None = None
+    ) -> Command:
         """``p2pal ARGS`` on a host.
 
         Args:
@@ -264,9 +266,11 @@ table inet lab {{
             args: What follows ``p2pal``.
             folder: A directory that must not exist, for the output; beside it lies the host's home.
             wrapper: A program and its arguments that run the command.
+            trusts: A file with the certificates that it trusts, instead of those that the machine does.
         """
         env = environment(P2PAL_HOME=str(folder.parent / f"home-{host}"))
         del env["P2PAL_ONLY_LOOPBACK"]
+        env |= {"SSL_CERT_FILE": str(trusts)} if trusts else {}
         env = {name: value for name, value in env.items() if name.lower() not in _PROXIES}
         return Command(args, folder, env=env, wrapper=[*self.wrapper(host), *wrapper])
 

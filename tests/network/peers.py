@@ -26,9 +26,10 @@ STUN: Final = ("--stun", f"stun:{RELAY}:3478")
 TURN: Final = (
     *("--turn", f"turn:{RELAY}:3478?transport=udp"),
     *("--turn", f"turn:{RELAY}:3478?transport=tcp"),
-    *("--turn", f"turn:{RELAY}:443?transport=tcp"),
+    *("--turn", f"turns:{RELAY}:443?transport=tcp"),
     *("--turn-secret", SECRET),
 )
+"""In the order in which they are preferred. All of them are one server."""
 PATIENCE: Final = 40.0
 """Seconds that a transfer may take in all."""
 RATE: Final = 20
@@ -98,8 +99,9 @@ class Between:
         with self._stack as stack:
             stack.enter_context(self.lab)
             stack.callback(self._end)
+            relay = lab_relay(self.lab, self._folder)
             server = self.run("server", "server", "--host", "", "--port", str(PORT), *self._settings)
-            self.relay = stack.enter_context(lab_relay(self.lab, self._folder))
+            self.relay = stack.enter_context(relay)
             server.says(r"port=\d+")
             self._stack = stack.pop_all()
         return self
@@ -118,7 +120,8 @@ class Between:
 
     def run(self, host: Host, *args: str | Path) -> Command:
         """``p2pal ARGS`` on a host, until the end of the block at most."""
-        command = self.lab.run(host, *args, folder=self._folder / f"{len(self._started)}-{host}")
+        folder = self._folder / f"{len(self._started)}-{host}"
+        command = self.lab.run(host, *args, folder=folder, trusts=self._folder / "certificate")
         self._started.append(command)
         return command
 
@@ -135,6 +138,7 @@ class Between:
 
 def lab_relay(lab: Lab, folder: Path) -> Coturn:
     """The relay of a network as an operator should run it: every family, UDP, TCP and TLS, port 443 as well."""
+    folder.mkdir(exist_ok=True)
     certificate = (folder / "certificate", folder / "key")
     write_certificate(*certificate, RELAY)
     first, *also = ADDRESSES
