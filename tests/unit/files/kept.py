@@ -17,11 +17,12 @@ class Kept:
 
     Args:
         path: An empty directory.
+        handles: Whether the store uses directory handles.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, handles: bool = True) -> None:
         self.path = path
-        self.store = Checkpoints(path / "home")
+        self.store = Checkpoints(path / "home", handles=handles)
         self.out = path / "out"
         self.out.mkdir()
 

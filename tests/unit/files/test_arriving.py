@@ -18,9 +18,9 @@ from p2pal.transfer.pieces import leaf
 PIECE = 1 << 20
 
 
-@pytest.fixture
-def directory(tmp_path: Path) -> Iterator[Directory]:
-    opened = open_root(os.fsencode(tmp_path))
+@pytest.fixture(params=[True, False], ids=["handles", "paths"])
+def directory(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Directory]:
+    opened = open_root(os.fsencode(tmp_path), handles=request.param)
     yield opened
     opened.release()
 

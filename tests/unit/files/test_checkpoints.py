@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import subprocess
@@ -18,13 +19,15 @@ from p2pal.files import checkpoints, cleaning, journal
 from p2pal.files.checkpoints import Checkpoints
 from p2pal.files.locking import open_locked
 from p2pal.files.rooted import Directory, open_root
+from p2pal.files.rooted_handles import HandleDirectory
+from p2pal.files.rooted_paths import PathDirectory
 from p2pal.transfer.checkpoint import Done, Dropped, Leaves, Moved, Record, Top, Tops
 from p2pal.transfer.recall import ReceiveState, SendState
 
 
-@pytest.fixture
-def kept(tmp_path: Path) -> Kept:
-    return Kept(tmp_path)
+@pytest.fixture(params=[True, False], ids=["handles", "paths"])
+def kept(tmp_path: Path, request: pytest.FixtureRequest) -> Kept:
+    return Kept(tmp_path, handles=request.param)
 
 
 def test_without_a_directory_there_is_none_and_none_is_made(tmp_path: Path) -> None:
@@ -198,9 +201,8 @@ def test_a_checkpoint_that_cannot_be_made_leaves_nothing(
     elif step == "fsync":
         monkeypatch.setattr(checkpoints, "sync_file", fail)
     else:
-        from p2pal.files.rooted_handles import HandleDirectory
-
-        monkeypatch.setattr(HandleDirectory, "rename_new" if step == "rename" else "sync", fail)
+        for directory in (HandleDirectory, PathDirectory):
+            monkeypatch.setattr(directory, "rename_new" if step == "rename" else "sync", fail)
     expected = CheckpointError if isinstance(error, OSError) else Boom
     with pytest.raises(expected):
         kept.create(*records)
@@ -275,9 +277,13 @@ def test_without_a_home_directory_one_must_be_named(monkeypatch: pytest.MonkeyPa
 
 def test_one_that_vanishes_or_appears_while_it_is_looked_for(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     path = kept.closed()
+    times = 2
 
     def vanish(directory: Directory, name: bytes) -> int:
-        path.unlink(missing_ok=True)
+        nonlocal times
+        if times:
+            times -= 1
+            path.unlink()
         return open_locked(directory, name)
 
     monkeypatch.setattr(checkpoints, "open_locked", vanish)
@@ -286,3 +292,53 @@ def test_one_that_vanishes_or_appears_while_it_is_looked_for(kept: Kept, monkeyp
     path.touch(0o600)
     kept.closed(begun(3))  # it stood there, and was gone when it was to be replaced
     assert kept.files() == [path.name]
+
+
+def test_where_a_file_must_be_closed_to_get_its_name_another_process_may_be_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Checkpoints(tmp_path / "home", handles=False)
+    header_ = header("send", ident=ID)
+    sync = PathDirectory.rename_new
+
+    def replaced(directory: Directory, source: bytes, target: bytes) -> None:
+        assert isinstance(directory, PathDirectory)
+        sync(directory, source, target)
+        path = store.path / os.fsdecode(target)
+        path.rename(path.with_suffix(".old"))
+        path.touch(0o600)
+
+    monkeypatch.setattr(PathDirectory, "rename_new", replaced)
+    with pytest.raises(CheckpointError, match="another p2pal process"):
+        store.create(header_)
+    monkeypatch.undo()
+    assert (store.path / f"{ID}.send").stat().st_size == 0, "what the other made is left alone"
+
+
+def test_where_no_open_file_is_renamed_none_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a new checkpoint nor one that takes the place of another is open when it gets its name."""
+    store = Checkpoints(tmp_path / "home", handles=False)
+    renamed: list[str] = []
+
+    def watch(call: str) -> None:
+        real = getattr(os, call)
+
+        def rename(source: bytes, target: bytes) -> None:
+            for held in os.listdir("/proc/self/fd"):
+                with contextlib.suppress(OSError):
+                    assert os.readlink(f"/proc/self/fd/{held}") not in {os.fsdecode(source), os.fsdecode(target)}
+            renamed.append(call)
+            real(source, target)
+
+        monkeypatch.setattr(os, call, rename)
+
+    watch("rename")
+    watch("replace")
+    for _ in range(2):
+        store.create(header("send", ident=ID)).close()
+    assert renamed == ["rename", "replace"]
+    opened = store.open(ID, "send")
+    with pytest.raises(CheckpointError, match="another p2pal process"):
+        store.open(ID, "send")
+    opened.journal.remove()
+    assert os.listdir(store.path) == []

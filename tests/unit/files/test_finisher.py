@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.files.disk import file_entry
+from tests.unit.files.disk import MTIME, file_entry
 
 from p2pal.files import finisher as finisher_module
 from p2pal.files.arriving import Arriving
@@ -18,9 +18,9 @@ from p2pal.transfer.ops import Begin, EntryDone, EntryFailed
 from p2pal.wire.transfer import Reason
 
 
-@pytest.fixture
-def directory(tmp_path: Path) -> Iterator[Directory]:
-    opened = open_root(os.fsencode(tmp_path))
+@pytest.fixture(params=[True, False], ids=["handles", "paths"])
+def directory(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Directory]:
+    opened = open_root(os.fsencode(tmp_path), handles=request.param)
     yield opened
     opened.release()
 
@@ -197,3 +197,31 @@ def test_a_few_files_are_synced_each(directory: Directory, finisher: Finisher, m
     monkeypatch.setattr(finisher_module, "sync_together", never)
     finisher.submit([finished(directory, index, b"%d" % index) for index in range(LEAST_FILES - 1)])
     assert len(finisher.drain()) == LEAST_FILES - 1
+
+
+def test_where_a_file_must_be_closed_first_it_gets_mode_and_time_after_that(
+    tmp_path: Path, finisher: Finisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows dates a file anew when what was written to it is flushed."""
+    directory = open_root(os.fsencode(tmp_path), handles=False)
+    begin = Begin(0, file_entry(b"a", b"data", mode=0o444), 1 << 20)
+    file = Arriving(begin, directory, b"part", b"a")
+    file.write(0, b"data")
+    file.set_attributes(0o022)
+    assert file.then == (0o444, MTIME)
+    assert (tmp_path / "part").stat().st_mtime_ns != MTIME
+    fd, log = file.fd, []
+    attributes = type(directory).set_file_attributes
+
+    def set_attributes(self: Directory, given: int, name: bytes, mode: int, mtime_ns: int) -> None:
+        with pytest.raises(OSError):
+            os.fstat(fd)
+        log.append(given)
+        attributes(self, given, name, mode, mtime_ns)
+
+    monkeypatch.setattr(type(directory), "set_file_attributes", set_attributes)
+    finisher.submit([Finished(file, None)])
+    assert finisher.drain() == [EntryDone(0)]
+    assert log == [-1]
+    found = (tmp_path / "a").stat()
+    assert (found.st_mode & 0o777, found.st_mtime_ns) == (0o444, MTIME)

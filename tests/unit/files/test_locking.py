@@ -22,11 +22,11 @@ from p2pal.transfer.checkpoint_codec import decode
 NAME = b"file"
 
 
-@pytest.fixture
-def directory(tmp_path: Path) -> Iterator[Directory]:
+@pytest.fixture(params=[True, False], ids=["handles", "paths"])
+def directory(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Directory]:
     (tmp_path / "file").write_bytes(b"first")
     (tmp_path / "file").chmod(0o600)
-    found = open_root(str(tmp_path))
+    found = open_root(str(tmp_path), handles=request.param)
     yield found
     found.release()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -97,3 +98,11 @@ def test_a_file_slipped_in_between_check_and_exchange_is_put_back(
         os.close(fd)
     assert name.read_bytes() == b"precious"
     assert part.read_bytes() == b"new"
+
+
+def test_each_system_is_asked_by_its_own_name_and_flags() -> None:
+    assert renames._CALLS == {"linux": ("renameat2", 1, 2), "darwin": ("renameatx_np", 4, 2)}
+    for platform in ("win32", "freebsd14"):
+        assert renames._load(platform) == (None, 0, 0)
+    missing = "darwin" if sys.platform == "linux" else "linux"
+    assert renames._load(missing) == (None, 0, 0), "the library has no such function"

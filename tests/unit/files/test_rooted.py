@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
@@ -232,3 +233,67 @@ def test_a_tree_may_be_closed_while_another_thread_walks(root: Directory) -> Non
         walking.join()
     assert not failures
     assert open_files() == before
+
+
+@pytest.mark.parametrize("number", [errno.ENOTSUP, errno.EINVAL, errno.ENOTTY])
+def test_a_file_system_without_a_full_sync_gets_the_plain_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+
+    def refused(_fd: int) -> None:
+        raise OSError(number, "no such command")
+
+    sync_file(7, refused)
+    assert synced == [7]
+
+
+def test_a_full_sync_is_enough_and_its_failure_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain: list[int] = []
+    full: list[int] = []
+    monkeypatch.setattr(os, "fsync", plain.append)
+    sync_file(7, full.append)
+    assert (full, plain) == ([7], [])
+
+    def broken(_fd: int) -> None:
+        raise OSError(errno.EIO, "input/output error")
+
+    with pytest.raises(OSError, match="input/output"):
+        sync_file(7, broken)
+    assert plain == []
+
+
+def test_the_names_of_a_directory_are_synced_as_thoroughly_as_files(
+    root: Directory, handles: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr("p2pal.files.rooted_handles.sync_file", synced.append)
+    root.sync()
+    assert len(synced) == handles
+
+
+def test_where_a_file_must_be_closed_first(root: Directory, handles: bool) -> None:
+    assert root.closes_first is not handles
+
+
+def test_what_took_the_place_of_another_file_is_not_replaced_in_turn(tmp_path: Path) -> None:
+    """NTFS gives it the creation time of what it replaced: by that it could pass for what was there before."""
+    root = open_root(os.fsencode(tmp_path), handles=False)
+    root.make_directory(b"d")
+    child = root.open_directory(b"d")
+    for name in (b"name", b"first", b"second"):
+        os.close(child.create(name))
+
+    def identity(name: bytes) -> tuple[int, int]:
+        found = child.status(name)
+        assert found is not None
+        return found.st_dev, found.st_ino
+
+    child.rename_over(b"first", b"name", identity(b"name"))
+    again = root.open_directory(b"d")
+    with pytest.raises(FileExistsError):
+        again.rename_over(b"second", b"name", identity(b"name"))
+    assert sorted(child.names()) == [b"name", b"second"]
+    other = open_root(os.fsencode(tmp_path / "d"), handles=False)
+    other.rename_over(b"second", b"name", identity(b"name"))
