@@ -8,6 +8,8 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from queue import Queue
+from threading import Event
 
 import pytest
 from tests.unit.cli.kit import FILE, TREE, on_loop
@@ -291,3 +293,73 @@ async def test_a_stop_at_that_question_stops(keyboard: Keyboard) -> None:
     with pytest.raises(Interrupted):
         await asking
     assert board.told == ["pause", "go on"]
+
+
+def test_what_was_typed_ahead_is_taken_from_a_console_and_forgotten() -> None:
+    typed = list("y\r")
+    prompts.drop_keys(lambda: bool(typed), lambda: typed.pop(0))
+    assert typed == []
+    taken: list[str] = []
+
+    def held_down() -> str:
+        taken.append("y")
+        return "y"
+
+    prompts.drop_keys(lambda: True, held_down)
+    assert len(taken) == 4096
+
+
+@on_loop
+async def test_a_loop_that_cannot_watch_the_terminal_has_a_thread_read(
+    keyboard: Keyboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise NotImplementedError
+
+    keyboard.sit_down()
+    monkeypatch.setattr(asyncio.get_running_loop(), "add_reader", refuse)
+    monkeypatch.setattr(prompts, "_reader", prompts.LineReader())
+    asking = prompts.Prompter(Stop()).confirm("Send?")
+    answer, _ = await asyncio.gather(asking, keyboard.answer("Send? [Y/n] ", "n\n"))
+    assert answer is False
+
+
+class Lines:
+    """An input whose lines come one by one, and a reader of it that says when it reads."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._lines: Queue[str] = Queue()
+        self.reading = Event()
+        self.reader = prompts.LineReader()
+        monkeypatch.setattr(sys, "stdin", self)
+
+    def readline(self) -> str:
+        self.reading.set()
+        return self._lines.get()
+
+    def type(self, line: str) -> None:
+        self.reading.clear()
+        self._lines.put(line)
+
+
+@on_loop
+async def test_a_read_whose_question_was_overtaken_is_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = Lines(monkeypatch)
+    first = asyncio.ensure_future(lines.reader.line())
+    assert await asyncio.to_thread(lines.reading.wait, 30)
+    first.cancel()
+    await asyncio.wait([first])
+    second = asyncio.ensure_future(lines.reader.line())
+    await asyncio.sleep(0)
+    lines.type("yes\n")
+    assert await second == "yes\n"
+    lines.type("no\n")
+    assert await lines.reader.line() == "no\n"
+
+
+@on_loop
+async def test_the_end_of_the_input_is_the_end_in_a_thread_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prompts, "CTRL_C", 0.0)
+    lines = Lines(monkeypatch)
+    lines.type("")
+    assert await lines.reader.line() is None

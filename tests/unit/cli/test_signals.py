@@ -100,6 +100,38 @@ async def test_a_terminal_that_goes_away_is_no_impatience_however_often_it_is_to
     assert asked == ["asked"]
 
 
+class _Deaf:
+    """A loop that hears of no signal, as Windows' does not; otherwise the running one."""
+
+    def __init__(self) -> None:
+        self.add_signal_handler = self._refuse
+        self.call_soon_threadsafe = asyncio.get_running_loop().call_soon_threadsafe
+
+    def _refuse(self, *_: object) -> None:
+        raise NotImplementedError
+
+
+@POSIX
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_asks_where_the_loop_hears_of_none(number: signal.Signals) -> None:
+    @on_loop
+    async def main() -> None:
+        before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        stop = signals.Stop()
+        with pytest.MonkeyPatch.context() as patch:
+            deaf = _Deaf()
+            patch.setattr(asyncio, "get_running_loop", lambda: deaf)
+            listening = signals.listening(stop)
+            listening.__enter__()
+        signal.raise_signal(number)
+        async with asyncio.timeout(30):
+            await stop.wait()
+        listening.__exit__(None, None, None)
+        assert {each: signal.getsignal(each) for each in before} == before
+
+    main()
+
+
 STUCK = textwrap.dedent("""
     import asyncio, os, signal, sys, threading
     from concurrent.futures import ThreadPoolExecutor
