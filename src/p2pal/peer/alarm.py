@@ -64,15 +64,17 @@ class Alarm:
         self._ring(slept=monotonic() - self._due > SLEPT or self._slept - before > SLEPT)
 
 
-def _slept() -> float:
-    """Seconds that this machine has been suspended, as far as the system tells: ``monotonic`` stands still then.
+_GOES_ON: Final = {"linux": "CLOCK_BOOTTIME", "darwin": "CLOCK_MONOTONIC"}
+"""By platform: the clock that goes on while the machine is suspended, where ``monotonic`` stands still.
 
-    On Windows it does not, and a late alarm tells. On macOS Python's is a clock that does, and the system's
-    monotonic one does not.
-    """
-    if sys.platform == "win32":
+On Windows that goes on itself, and a late alarm tells. On macOS Python's ``monotonic`` is another clock than the
+system's of that name.
+"""
+
+
+def _slept(platform: str = sys.platform) -> float:
+    """Seconds that this machine has been suspended, as far as the system tells."""
+    clock = getattr(time, _GOES_ON.get(platform, ""), None)
+    if sys.platform == "win32" or clock is None:
         return 0.0
-    if sys.platform == "darwin":
-        return time.clock_gettime(time.CLOCK_MONOTONIC) - monotonic()
-    boot_time = getattr(time, "CLOCK_BOOTTIME", None)
-    return 0.0 if boot_time is None else time.clock_gettime(boot_time) - monotonic()
+    return time.clock_gettime(clock) - monotonic()

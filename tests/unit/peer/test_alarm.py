@@ -73,3 +73,11 @@ async def test_a_timer_that_comes_far_too_late_tells_so(monkeypatch: pytest.Monk
     Alarm(bell).set(monotonic())
     await bell.wait()
     assert bell.rings == [True]
+
+
+def test_only_where_the_clock_stands_still_meanwhile_another_one_tells_of_sleep() -> None:
+    assert under_test._slept("win32") == under_test._slept("freebsd14") == 0.0
+    for platform in ("linux", "darwin"):
+        assert under_test._slept(platform) >= -1.0
+    before = under_test._slept()
+    assert abs(under_test._slept() - before) < 1.0
