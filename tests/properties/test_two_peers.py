@@ -17,7 +17,8 @@ contents = st.one_of(st.none(), st.just(Link(b"0")), st.builds(bytes, sizes))
 trees = st.lists(contents, max_size=8).map(
     lambda each: {b"%d" % number: content for number, content in enumerate(each)}
 )
-faults = st.lists(st.tuples(st.floats(0.01, 5), st.sampled_from(Conditions().faults)), max_size=8)
+faults = st.lists(st.tuples(st.floats(0.01, 5), st.sampled_from([*Conditions().faults, "networks"])), max_size=8)
+ways = st.lists(st.floats(0.1, 40), max_size=4).map(lambda each: tuple(sorted(each)))
 paths = st.builds(PathModel, delay=st.floats(0, 0.3), rate=st.sampled_from([20e3, 100e3, None]), queue=st.just(30_000))
 paces = st.builds(Pace, write=st.sampled_from([20e3, 50e6]), hold=st.sampled_from([0.0, 8.0]))
 
@@ -32,12 +33,13 @@ def act(world: TwoPeers, script: list[tuple[float, str]]) -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(tree=trees, path=paths, pace=paces, script=faults, seed=st.integers(0, 2**32))
+@given(tree=trees, path=paths, pace=paces, script=faults, changes=ways, seed=st.integers(0, 2**32))
 def test_any_tree_arrives_through_any_faults(
-    tree: dict[bytes, bytes | Link | None], path: PathModel, pace: Pace, script: list[tuple[float, str]], seed: int
-) -> None:
+    tree: dict[bytes, bytes | Link | None], path: PathModel, pace: Pace, script: list[tuple[float, str]],
+    changes: tuple[float, ...], seed: int,
+) -> None:  # fmt: skip
     with small_scale():
-        world = TwoPeers(tree, Conditions(path), pace, seed=seed)
+        world = TwoPeers(tree, Conditions(path, ways=changes), pace, seed=seed)
         act(world, script)
         assert world.run()
         assert check_agreement(world, tree) == dict.fromkeys(tree)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
@@ -17,7 +17,7 @@ from p2pal.crypto.seal import LaneOpener, LaneSealer, MailboxOpener, MailboxSeal
 from p2pal.lanes.base import Lane
 from p2pal.lanes.memory import MemoryLane, MemoryLink, PathModel, VirtualClock
 from p2pal.link.negotiator import Negotiator
-from p2pal.link.steps import Action, CreateAnswer, CreateOffer, TakeAnswer, TakeCandidate
+from p2pal.link.steps import Action, CreateAnswer, CreateOffer, Judge, TakeAnswer, TakeCandidate
 from p2pal.wire.signal import SignalMessage, decode_signal, encode
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 ENGINE_DELAY: Final = 0.03
 """Seconds that the engine takes for an action, at most."""
+
+
+JUDGED: Final = 3.0
+"""Seconds in which a new path is judged, at most."""
 
 
 @dataclass
@@ -38,6 +42,8 @@ class Conditions:
         strikes: How often it does.
         pause: Between two strikes, on average.
         bad_attempts: The chance that a try at a connection fails.
+        ways: When the direct way between both opens, closes and so on; empty if it is always open. Where it is not,
+            a relay carries everything, with twice the delay.
     """
 
     path: PathModel = field(default_factory=PathModel)
@@ -46,6 +52,7 @@ class Conditions:
     strikes: int = 0
     pause: float = 0.5
     bad_attempts: float = 0.0
+    ways: tuple[float, ...] = ()
 
 
 class Mail:
@@ -84,9 +91,10 @@ class SealedLane:
 class Connection:
     """One end of one generation. Its lane comes once both ends have each other's description."""
 
-    def __init__(self, peer: TransferPeer) -> None:
+    def __init__(self, peer: TransferPeer, *, direct: bool) -> None:
         self.lane: MemoryLane | None = None
         self.described = False
+        self.direct = direct
         self._peer = peer
 
     def close(self) -> None:
@@ -105,12 +113,16 @@ class Network:
         self.conditions = conditions
         self.ends: tuple[TransferPeer, ...] = ()
         self.links: list[MemoryLink] = []
+        self.relayed: set[int] = set()  # those of the links by their number
+        self.open = not conditions.ways  # the direct way is
         self.overheard: deque[bytes] = deque(maxlen=20)  # what lanes carried last
         self.blocked = False  # no connection ever comes up any more
         self.mail_lost = False
         self.struck: list[str] = []
         self._digest = hashlib.sha256()
         clock.call_at(0.0, self._plan)
+        for when in conditions.ways:
+            clock.call_at(when, self._change_ways)
 
     def trace(self, *happened: object) -> None:
         """Note what happened, and when."""
@@ -121,6 +133,11 @@ class Network:
         """Of all that happened so far."""
         return self._digest.hexdigest()
 
+    @property
+    def stood(self) -> bool:
+        """Whether the link stood, on both sides."""
+        return all(peer.ups for peer in self.ends)
+
     # The engine
 
     def carry_out(self, peer: TransferPeer, action: Action) -> None:
@@ -130,11 +147,13 @@ class Network:
         if isinstance(action, CreateOffer | CreateAnswer):
             assert connection is None, "a generation is made once"
             assert action.lane not in peer.lanes
-            peer.connections[generation] = connection = Connection(peer)
+            peer.connections[generation] = connection = Connection(peer, direct=action.direct)
             connection.described = isinstance(action, CreateAnswer)
             self._describe(link, action, now)
         elif connection is None:
             return
+        elif isinstance(action, Judge):
+            self._judge(peer, action, now + JUDGED)
         elif isinstance(action, TakeAnswer):
             connection.described = True
             self._connect(generation)
@@ -152,27 +171,51 @@ class Network:
             link.handle_local_answer(generation, "answer", now)
         link.handle_local_candidate(generation, "late", "0", 0, now)
 
+    def _judge(self, leader: TransferPeer, action: Judge, deadline: float) -> None:
+        """Compare both paths, once the other side was heard on the new one."""
+        now = self.clock.time()
+        if action.generation in leader.heard or now >= deadline:
+            better = action.generation not in self.relayed and action.used in self.relayed
+            leader.negotiator.handle_judged(action.generation, better and action.generation in leader.heard, now)
+        else:
+            leader.later(0.1, lambda: self._judge(leader, action, deadline))
+
     def _connect(self, generation: int) -> None:
         """Both ends are described: a link comes, or not."""
         left, right = (peer.connections.get(generation) for peer in self.ends)
         if left is None or right is None or self.blocked:
             return
+        assert left.direct == right.direct, "both sides know what it is for"
+        if left.direct and not self.open:
+            return
         if self._calm() and self.random.random() < self.conditions.bad_attempts:
             self.trace("bad attempt")
-            if self.random.random() < 0.5:
+            if not self.stood or self.random.random() < 0.5:
                 failing = self.random.choice((left, right))
                 self.clock.call_at(self.clock.time() + self.random.uniform(0, 3), failing.close)
             return
         one, other = self.ends
-        link = MemoryLink(self.clock, generation, one, other, self.conditions.path, self.random.random)
+        path = self.conditions.path
+        if not self.open:
+            self.relayed.add(generation)
+            path = replace(path, delay=2 * path.delay)
+        link = MemoryLink(self.clock, generation, one, other, path, self.random.random)
         left.lane, right.lane = link.left, link.right
         self.links.append(link)
 
     # The weather
 
+    def _change_ways(self) -> None:
+        """The direct way opens, or it closes and nobody is told."""
+        self.open = not self.open
+        self.trace("direct", self.open)
+        for link in self.links:
+            if link.alive and link.left.id not in self.relayed and link.stalled == self.open:
+                (link.resume if self.open else link.stall)()
+
     def _calm(self) -> bool:
         """Whether another failure leaves enough tries on both sides."""
-        return all(peer.tries < 2 for peer in self.ends)
+        return all(peer.tries < (2 if self.stood else 1) for peer in self.ends)
 
     def _plan(self) -> None:
         if len(self.struck) < self.conditions.strikes:
@@ -217,3 +260,5 @@ class Network:
                 for peer in self.ends:
                     peer.mail.held_until = now + self.random.uniform(1, 10)
                 link.cut()
+            case "networks":  # one side has a new address
+                self.random.choice(self.ends).negotiator.handle_networks(now)

@@ -142,9 +142,13 @@ class SimPeer(Generic[A]):
             self.app.on_writable()
         now = self.clock.time()
         for lane in list(self.lanes.values()):
-            for frame in self.session.outputs(lane.id, lane.budget(), now):
+            for frame in self.session.outputs(lane.id, self.budget(lane), now):
                 lane.send(frame)
         self._arm()
+
+    def budget(self, lane: Lane) -> int:
+        """Bytes of DATA that may go onto a lane now."""
+        return lane.budget()
 
     def _arm(self) -> None:
         due = self.session.next_timeout()

@@ -26,7 +26,7 @@ from p2pal.errors import Interrupted, PeerLost, ProtocolError
 from p2pal.lanes.base import Lane
 from p2pal.lanes.memory import VirtualClock
 from p2pal.link.negotiator import Negotiator
-from p2pal.link.steps import Action, GaveUp, Retrying
+from p2pal.link.steps import Action, DropConnection, GaveUp, LinkUp, Retrying
 from p2pal.session.core import window_frames
 from p2pal.session.events import Closed, LaneAlive, LaneSilent
 from p2pal.transfer import events
@@ -63,7 +63,9 @@ class TransferPeer(SimPeer[Mover]):
         )
         self.other: TransferPeer
         self.connections: dict[int, Connection] = {}
-        self.tries = 0
+        self.heard: set[int] = set()  # the lanes that brought something
+        self.ups: list[int] = []  # the lanes that were in use
+        self.tries = self.retries = 0
         self.parting = False
         self.closing = False
         self.ended = False
@@ -87,12 +89,16 @@ class TransferPeer(SimPeer[Mover]):
         if self.closing:
             return
         self.negotiator.handle_lane_open(lane.id, self.clock.time())
-        if self.negotiator.in_use != lane.id:
+        if not self.negotiator.is_open(lane.id):
             return  # it was dropped just now
         nonce = self.network.random.randbytes(16)
         lane.send(nonce)
         key = self._master.lane_key(lane.id, self.outward, nonce)
         super().lane_opened(SealedLane(lane, LaneSealer(key)))
+
+    def budget(self, lane: Lane) -> int:
+        waits = len(self.lanes) > 1 and lane.id != self.negotiator.in_use
+        return 0 if waits else lane.budget()
 
     def lane_message(self, lane: Lane, data: bytes) -> None:
         live = self.lanes.get(lane.id)
@@ -105,6 +111,7 @@ class TransferPeer(SimPeer[Mover]):
                 if len(data) != 16:
                     raise ProtocolError("no opening")
                 live.opener = LaneOpener(self._master.lane_key(lane.id, self.inward, data))
+                self.heard.add(lane.id)
                 return
             frame = live.opener.open(data)
         except ProtocolError:
@@ -163,11 +170,20 @@ class TransferPeer(SimPeer[Mover]):
     def _flush_link(self) -> None:
         for message in self.negotiator.messages():
             self.mail.send(message, self.other)
-        self._actions.extend(self.negotiator.actions())
+        for action in self.negotiator.actions():
+            dropped = self.connections.get(action.generation) if isinstance(action, DropConnection) else None
+            if dropped is None:
+                self._actions.append(action)
+            else:
+                dropped.close()
         for event in self.negotiator.events():
             self.network.trace(self.name, event)
             if isinstance(event, Retrying):
                 self.tries = event.attempt
+                self.retries += 1
+            elif isinstance(event, LinkUp):
+                self.ups.append(event.generation)
+                self.negotiator.handle_path(event.generation in self.network.relayed, self.clock.time())
             elif isinstance(event, GaveUp):
                 self.end(PeerLost.code)
         if self._actions and not self._acting:  # one at a time
@@ -203,6 +219,7 @@ class TransferPeer(SimPeer[Mover]):
             self._awake = False
             return
         self._note_progress()
+        self._flush_link()  # a lane that is to be dropped gets nothing more
         super()._flush()
         self.most_unacked = max(self.most_unacked, self.session.unacked_bytes)
         self.app.turn()
@@ -223,12 +240,10 @@ class TransferPeer(SimPeer[Mover]):
             self._session_over = True
             if event.by_peer:
                 self._peer_left()
-        elif event.lane_id == self.negotiator.in_use:
-            now = self.clock.time()
-            if isinstance(event, LaneSilent):
-                self.negotiator.handle_silence(now)
-            else:
-                self.negotiator.handle_alive(now)
+        elif isinstance(event, LaneSilent):
+            self.negotiator.handle_silence(self.clock.time(), event.lane_id)
+        else:
+            self.negotiator.handle_alive(self.clock.time(), event.lane_id)
 
     # The end
 

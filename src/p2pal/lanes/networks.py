@@ -11,7 +11,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
-from p2pal.lanes.interfaces import look
+from p2pal.lanes import interfaces
 from p2pal.lanes.probe_facts import Interfaces
 
 INTERVAL: Final = 2.0
@@ -27,17 +27,17 @@ class NetworkWatch:
     Args:
         on_new: Called on the event loop's thread when an address, or a way out for one of the families, is there that
             was not before. Loopback and link-local addresses do not count.
-        look_: Returns the addresses.
+        look: Returns the addresses.
         interval: Seconds from one look to the next.
     """
 
     __slots__ = ("_interval", "_known", "_look", "_on_new")
 
     def __init__(
-        self, on_new: Callable[[], None], look_: Callable[[], Interfaces] = look, interval: float = INTERVAL
+        self, on_new: Callable[[], None], look: Callable[[], Interfaces] = interfaces.look, interval: float = INTERVAL
     ) -> None:
         self._on_new = on_new
-        self._look = look_
+        self._look = look
         self._interval = interval
         self._known: frozenset[str] | None = None
 
@@ -59,6 +59,6 @@ class NetworkWatch:
             self._on_new()
 
 
-def _marks(interfaces: Interfaces) -> frozenset[str]:
-    ways = [name for name, there in (("4", interfaces.ipv4_route), ("6", interfaces.ipv6_route)) if there]
-    return frozenset(interfaces.addresses) | frozenset(ways)
+def _marks(found: Interfaces) -> frozenset[str]:
+    ways = [name for name, there in (("4", found.ipv4_route), ("6", found.ipv6_route)) if there]
+    return frozenset(found.addresses) | frozenset(ways)
