@@ -1,0 +1,49 @@
+"""What a trial tells of servers that do not relay. Those that do: tests/e2e/test_doctor.py, with a real one."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+from tests.unit.server.kit import on_loop
+
+from p2pal.lanes import webrtc
+from p2pal.lanes.base import IceServer
+from p2pal.lanes.probe_facts import Relaying
+from p2pal.lanes.relay_trial import try_relay
+
+
+async def attempt(url: str, seconds: float) -> Relaying:
+    webrtc.allow_loopback()
+    server = IceServer((url,), "user", "secret")
+    return await try_relay(server, server, only_loopback=True, timeout=seconds)
+
+
+@on_loop
+async def test_a_server_that_is_silent() -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as quiet:
+        quiet.bind(("127.0.0.1", 0))
+        found = await attempt(f"turn:127.0.0.1:{quiet.getsockname()[1]}", 0.5)
+    assert (found.allocated, found.relayed, found.words) == (None, None, "")
+
+
+@on_loop
+async def test_a_port_that_nobody_listens_on_ends_the_trial_early() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"turn:127.0.0.1:{free.getsockname()[1]}?transport=tcp"
+        async with asyncio.timeout(20):
+            found = await attempt(url, 60)
+    assert (found.url, found.allocated, found.relayed) == (url, None, None)
+
+
+@on_loop
+async def test_a_server_that_speaks_no_tls() -> None:
+    async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail.example ESMTP\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    async with server, asyncio.timeout(20):
+        found = await attempt(f"turns:127.0.0.1:{server.sockets[0].getsockname()[1]}", 5)
+    assert (found.allocated, found.relayed) == (None, None)
