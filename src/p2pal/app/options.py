@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -10,6 +9,7 @@ from urllib.parse import urlsplit
 
 from p2pal.errors import UsageError
 from p2pal.files.checkpoint_names import DEFAULT_TTL
+from p2pal.hosts import is_loopback
 from p2pal.lanes.base import RelayUse
 from p2pal.wire.ice_urls import is_stun_url, is_turn_url
 
@@ -69,11 +69,7 @@ class ConnectOptions:
     @property
     def on_this_machine(self) -> bool:
         """Whether the server is on a loopback address: then the peer may be on this machine, without a network."""
-        host = urlsplit(self.server).hostname or ""
-        try:
-            return self.only_loopback or host == "localhost" or ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return False
+        return self.only_loopback or is_loopback(urlsplit(self.server).hostname or "")
 
     def __post_init__(self) -> None:
         try:

@@ -1,23 +1,27 @@
-"""TURN over TLS (RFC 8656, section 2.1), with this machine's own trust in certificates.
+"""TURN over TLS and through proxies (RFC 8656, section 2.1), as this machine trusts and reaches the rest of the world.
 
 The engine speaks TLS to a TURN server itself, but trusts only the public authorities that it was built with: one's own
-authority, or ``SSL_CERT_FILE``, counts for nothing there, and no error says so. So for each ``turns:`` server a port on
-loopback takes the engine's plain TURN over TCP, and passes it on through TLS that checks the certificate just as that
-of the signaling server is checked. TURN's own password, and DTLS above it, protect what goes through in any case.
+authority, or ``SSL_CERT_FILE``, counts for nothing there, and no error says so. And it knows no proxy, where that may be
+the only way out. So for each ``turns:`` server, and for TCP where the environment names a proxy, a port on loopback
+takes the engine's plain TURN over TCP, and passes it on: through the proxy (CONNECT, or SOCKS), and through TLS that
+checks the certificate just as that of the signaling server is checked. TURN's own password, and DTLS above it, protect
+what goes through in any case.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 import ssl
 import sys
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
+from p2pal.hosts import proxy_for
 from p2pal.lanes.base import IceServer
-from p2pal.wire.ice_urls import parse_turn_url
+from p2pal.wire.ice_urls import IceUrl, parse_turn_url
 
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds for the connection and its TLS handshake; the engine gives up about as soon."""
@@ -27,6 +31,12 @@ MAX_CONNECTIONS: Final = 32
 
 _CHUNK: Final = 1 << 16
 _LOOPBACK: Final = (("127.0.0.1", "127.0.0.1", socket.AF_INET), ("::1", "[::1]", socket.AF_INET6))
+
+_Reach = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+
+
+class ProxyTrouble(OSError):
+    """A proxy did not connect us; the text says why, in a few words."""
 
 
 class Tunnels:
@@ -58,28 +68,31 @@ class Tunnels:
     async def _urls(self, named: str) -> tuple[str, ...]:
         parsed = parse_turn_url(named)
         # Windows lets no socket of another interface reach loopback: there the engine's own TLS has to do.
-        if parsed is None or not parsed.tls or parsed.transport == "udp" or sys.platform == "win32":
+        if parsed is None or parsed.transport == "udp" or sys.platform == "win32":
+            return (named,)
+        proxy = proxy_for("https", parsed.host)
+        if not parsed.tls and proxy is None:
             return (named,)
         if named not in self._made:
-            self._made[named] = await self._open(named, parsed.host, parsed.port)
+            self._made[named] = await self._open(named, parsed, proxy)
         return self._made[named]
 
-    async def _open(self, named: str, host: str, port: int) -> tuple[str, ...]:
+    async def _open(self, named: str, server: IceUrl, proxy: str | None) -> tuple[str, ...]:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await self._serve(named, host, port, reader, writer)
+            await self._serve(named, functools.partial(self._reach, server, proxy), reader, writer)
 
         urls = []
         for address, written, family in _LOOPBACK:
             with contextlib.suppress(OSError):  # IPv6 may be switched off
-                server = await asyncio.start_server(serve, address, 0, family=family)
-                self._servers.append(server)
-                url = f"turn:{written}:{server.sockets[0].getsockname()[1]}?transport=tcp"
+                port = await asyncio.start_server(serve, address, 0, family=family)
+                self._servers.append(port)
+                url = f"turn:{written}:{port.sockets[0].getsockname()[1]}?transport=tcp"
                 self.names[url] = named
                 urls.append(url)
         return tuple(urls) or (named,)
 
     async def _serve(
-        self, named: str, host: str, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, named: str, reach: _Reach, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         """Pass one connection of the engine on, until either end closes it."""
         task = asyncio.current_task()
@@ -88,7 +101,7 @@ class Tunnels:
             return
         self._running.add(task)
         try:
-            await self._pass_on(named, host, port, reader, writer)
+            await self._pass_on(named, reach, reader, writer)
         except (OSError, asyncio.CancelledError):
             # It was lost, or we close: the engine is told by its end's being closed. The stream's own callback would
             # call a cancelled task an error.
@@ -98,13 +111,11 @@ class Tunnels:
             writer.transport.abort()
 
     async def _pass_on(
-        self, named: str, host: str, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, named: str, reach: _Reach, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        if self._context is None:
-            self._context = await asyncio.to_thread(ssl.create_default_context)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                far_reader, far_writer = await asyncio.open_connection(host, port, ssl=self._context)
+                far_reader, far_writer = await reach()
         except OSError as error:
             self.trouble[named] = why(error)
             return
@@ -113,6 +124,29 @@ class Tunnels:
             await _both_ways((reader, far_writer), (far_reader, writer))
         finally:
             far_writer.transport.abort()
+
+    async def _reach(self, server: IceUrl, proxy: str | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect to a server.
+
+        Raises:
+            OSError: If it is not reached, or its certificate is not trusted; a :class:`ProxyTrouble` for the proxy's
+                part in it.
+        """
+        context = None
+        if server.tls:
+            if self._context is None:
+                self._context = await asyncio.to_thread(ssl.create_default_context)
+            context = self._context
+        if proxy is None:
+            return await asyncio.open_connection(server.host, server.port, ssl=context)
+        sock = await _through(proxy, server)
+        try:
+            return await asyncio.open_connection(
+                sock=sock, ssl=context, server_hostname=server.host if context else None
+            )
+        except BaseException:
+            sock.close()
+            raise
 
     async def close(self) -> None:
         """Close every port and every connection."""
@@ -123,6 +157,25 @@ class Tunnels:
             task.cancel()
         if running:
             await asyncio.wait(running)
+
+
+async def _through(proxy: str, server: IceUrl) -> socket.socket:
+    """Return a connection to a server that a proxy made.
+
+    Raises:
+        ProxyTrouble: If it did not.
+    """
+    from python_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
+    from python_socks.async_.asyncio import Proxy
+
+    try:
+        return await Proxy.from_url(proxy, rdns=True).connect(server.host, server.port)
+    except (ProxyConnectionError, ProxyTimeoutError):
+        raise ProxyTrouble("the proxy does not answer") from None
+    except ProxyError:
+        raise ProxyTrouble("the proxy refused the connection") from None
+    except ValueError:
+        raise ProxyTrouble("the proxy's URL cannot be used") from None
 
 
 async def _both_ways(*ways: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
@@ -143,7 +196,9 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 def why(error: OSError) -> str:
-    """Say in a few words why a server was not reached through TLS; nothing of what it sent."""
+    """Say in a few words why a server was not reached; nothing of what it, or a proxy, sent."""
+    if isinstance(error, ProxyTrouble):
+        return str(error)
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, ssl.SSLCertVerificationError):

@@ -7,7 +7,6 @@ do ICE, DTLS and SCTP.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import re
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
@@ -16,10 +15,12 @@ from typing import Final, Protocol, TypeVar
 import webrtc
 
 from p2pal.errors import ProtocolError
+from p2pal.hosts import is_loopback
 from p2pal.lanes.base import BUFFER_LIMIT, IceServer, LaneListener, RelayUse
 from p2pal.lanes.candidates import Candidate, parse_candidate, with_relay_transport
 from p2pal.lanes.gathering import Gathering
 from p2pal.lanes.paths import Path, find_path
+from p2pal.wire.ice_urls import parse_turn_url
 
 MAX_MESSAGE: Final = 256 * 1024
 """What both ends of this engine accept (its SDP says ``a=max-message-size:262144``)."""
@@ -63,8 +64,8 @@ class WebRtcConnection:
         ice_servers: STUN and TURN servers.
         relay: What the TURN servers may carry. With ``ONLY`` no address of this machine is told or used; with
             ``NEVER`` nobody's relay is.
-        tunnels: For the URL of each server that is reached through TLS of ours (:mod:`p2pal.lanes.tunnel`), the URL
-            that it stands for.
+        tunnels: For the URL of each server that is reached with our help (:mod:`p2pal.lanes.tunnel`), the URL that it
+            stands for.
         only_loopback: Send and take loopback candidates only.
 
     Attributes:
@@ -240,7 +241,7 @@ class WebRtcConnection:
             report.get(id_) if id_ else None for id_ in (pair.local_candidate_id, pair.remote_candidate_id)
         )
         self.on_one_machine = any(
-            _is_loopback_address(address) or (each is remote and address in self.gathering.own_addresses)
+            is_loopback(address) or (each is remote and address in self.gathering.own_addresses)
             for each in (local, remote)
             if (address := _text(each, "address"))
         )
@@ -251,10 +252,14 @@ class WebRtcConnection:
         seen = _seen(stats)
         if seen.kind == "relay":
             url = _text(stats, "url")
-            transport = "tls" if url in self._tunnels else _text(stats, "relay_protocol") or seen.protocol
-            seen = replace(seen, relay_transport=transport)
+            seen = replace(seen, relay_transport=self._transport(url, _text(stats, "relay_protocol") or seen.protocol))
         base = (_text(stats, "related_address"), getattr(stats, "related_port", None) or 0)
         return self.gathering.recognise_own(seen, base)
+
+    def _transport(self, url: str, seen: str) -> str:
+        """Return how a relay is reached: ``seen`` is what the engine does, up to where we take over."""
+        named = parse_turn_url(self._tunnels.get(url, ""))
+        return seen if named is None else "tls" if named.tls else named.transport
 
     def _peers(self, stats: object) -> Candidate:
         """Return the other end."""
@@ -295,13 +300,12 @@ class WebRtcConnection:
             self._listener.candidate_found(self, "", "0", 0)
             return
         own = parse_candidate(found.candidate)
-        if own is None or (self._only_loopback and not _is_loopback_address(own.address)):
+        if own is None or (self._only_loopback and not is_loopback(own.address)):
             return
-        line = found.candidate
+        line, url = found.candidate, found.url or ""
         if own.kind == "relay":
-            transport = "tls" if found.url in self._tunnels else _text(found, "relay_protocol") or own.protocol
+            transport = self._transport(url, _text(found, "relay_protocol") or own.protocol)
             own, line = replace(own, relay_transport=transport), with_relay_transport(line, transport)
-        url = found.url or ""
         self.gathering.add_own(own, self._tunnels.get(url, url))
         self._listener.candidate_found(self, line, found.sdp_mid or "0", found.sdp_m_line_index or 0)
 
@@ -374,11 +378,4 @@ def _text(stats: object, name: str) -> str:
 
 def _is_loopback(candidate: str) -> bool:
     fields = candidate.split()
-    return len(fields) > 4 and _is_loopback_address(fields[4])
-
-
-def _is_loopback_address(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False
+    return len(fields) > 4 and is_loopback(fields[4])

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 import random
 import re
 from collections.abc import Mapping
 from typing import Final
-from urllib.request import getproxies, proxy_bypass
 
 from yarl import URL
 
 from p2pal.errors import ServerUnreachable, UsageError
+from p2pal.hosts import is_loopback, proxy_for
 from p2pal.rendezvous.trouble import SPEAKS_TLS, Trouble, speaks_tls, trouble, was_cut
 
 MAX_RETRY_AFTER: Final = 86_400.0
@@ -38,7 +37,7 @@ class Address:
         if base.scheme not in ("http", "https") or not base.host:
             raise UsageError("the server must be an http:// or https:// URL")
         self._base = base.with_query(None).with_fragment(None)
-        self.local = _is_loopback(self._base.host or "")
+        self.local = is_loopback(self._base.host or "")
 
     def __str__(self) -> str:
         """The URL to show: without user name and password."""
@@ -59,11 +58,7 @@ class Address:
         A server on this machine is reached without. The client library's own look-up is not used: it treats the
         WebSocket's scheme as another one, and reads credentials from ``~/.netrc`` too.
         """
-        host = self._base.host or ""
-        if self.local or proxy_bypass(host):
-            return None
-        proxies = getproxies()
-        found = proxies.get(self._base.scheme) or proxies.get("all")
+        found = proxy_for(self._base.scheme, self._base.host or "")
         return found if found and found.startswith("http") else None
 
     def unreachable(self, error: BaseException) -> ServerUnreachable:
@@ -104,12 +99,3 @@ def pause(backoff: float, asked: float | None) -> float:
     own = backoff * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
     least = (asked or 0.0) * random.uniform(1.0, 1.25)  # noqa: S311 - jitter
     return max(own, min(least, MAX_PAUSE))
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 
 import pytest
@@ -29,21 +29,42 @@ def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLConte
     return context
 
 
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[None, None, None]]
+
+
+@contextlib.asynccontextmanager
+async def listening(serve: Serve, context: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """A server on loopback that leaves nothing behind; its port."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def guarded(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        with contextlib.suppress(OSError, asyncio.CancelledError):
+            await serve(reader, writer)
+        writer.transport.abort()
+
+    server = await asyncio.start_server(guarded, "127.0.0.1", 0, ssl=context)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks)
+
+
 @contextlib.asynccontextmanager
 async def echo(context: ssl.SSLContext | None) -> AsyncIterator[str]:
     """A server that sends back what it gets; its TURN URL."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(1000):
-                writer.write(data)
-            writer.close()
+        while data := await reader.read(1000):
+            writer.write(data)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
-    try:
-        yield f"turns:127.0.0.1:{server.sockets[0].getsockname()[1]}?transport=tcp"
-    finally:
-        server.close()
+    async with listening(serve, context) as port:
+        yield f"turns:127.0.0.1:{port}?transport=tcp"
 
 
 @contextlib.asynccontextmanager
@@ -137,6 +158,72 @@ def test_a_server_without_tls_and_one_that_is_not_there(certificate: ssl.SSLCont
             for local in servers[0].urls:
                 await says_nothing(local)
             assert made.trouble == {plain: "it speaks no TLS that we do", closed: "connection refused"}
+
+    refused()
+
+
+@contextlib.asynccontextmanager
+async def proxy(answer: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """A proxy that takes any host for 127.0.0.1 if it answers with 200; its URL, and what it was asked."""
+    asked: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 " + answer + b"\r\n\r\n")
+        if answer.startswith(b"200"):
+            port = int(asked[-1].split()[1].rpartition(b":")[2])
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                await tunnel._both_ways((reader, far_writer), (far_reader, writer))
+            finally:
+                far_writer.transport.abort()
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    async with listening(serve) as port:
+        yield f"http://user:secret@127.0.0.1:{port}", asked
+
+
+@pytest.mark.parametrize("scheme", ["turns", "turn"])
+def test_where_a_proxy_is_the_only_way_out_it_is_taken(
+    certificate: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+
+    @on_loop
+    async def through() -> None:
+        context = certificate if scheme == "turns" else None
+        async with echo(context) as url, proxy(b"200 OK") as (address, asked), tunnels() as made:
+            # Tests stay on this machine, for which no environment names a proxy.
+            monkeypatch.setattr(tunnel, "proxy_for", lambda _scheme, _host: address)
+            named = url.replace("turns:127.0.0.1", f"{scheme}:127.0.0.1")
+            (server,) = await made.lead_to([IceServer((named,))])
+            reader, writer = await connect(server.urls[0])
+            writer.write(b"through both")
+            async with asyncio.timeout(10):
+                assert await reader.readexactly(12) == b"through both"
+            writer.close()
+            assert asked[0].startswith(b"CONNECT 127.0.0.1:")
+            assert b"Proxy-Authorization: Basic" in asked[0]
+
+    through()
+
+
+def test_a_proxy_that_does_not_connect_us(certificate: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    @on_loop
+    async def refused() -> None:
+        async with proxy(b"403 Forbidden") as (address, _), tunnels() as made:
+            proxies = {"refuses.test": address, "gone.test": "http://127.0.0.1:1", "odd.test": "gopher://127.0.0.1"}
+            monkeypatch.setattr(tunnel, "proxy_for", lambda _scheme, host: proxies[host])
+            urls = {host: f"turn:{host}:443?transport=tcp" for host in proxies}
+            for url in urls.values():
+                (server,) = await made.lead_to([IceServer((url,))])
+                await says_nothing(server.urls[0])
+            assert made.trouble == {
+                urls["refuses.test"]: "the proxy refused the connection",
+                urls["gone.test"]: "the proxy does not answer",
+                urls["odd.test"]: "the proxy's URL cannot be used",
+            }
 
     refused()
 
