@@ -1,8 +1,8 @@
 """TURN over TLS and through proxies (RFC 8656, section 2.1), as this machine trusts and reaches the rest of the world.
 
 The engine speaks TLS to a TURN server itself, but trusts only the public authorities that it was built with: one's own
-authority, or ``SSL_CERT_FILE``, counts for nothing there, and no error says so. And it knows no proxy, where that may be
-the only way out. So for each ``turns:`` server, and for TCP where the environment names a proxy, a port on loopback
+authority, or ``SSL_CERT_FILE``, counts for nothing there, and no error says so. And it knows no proxy, where that may
+be the only way out. So for each ``turns:`` server, and for TCP where the environment names a proxy, a port on loopback
 takes the engine's plain TURN over TCP, and passes it on: through the proxy (CONNECT, or SOCKS), and through TLS that
 checks the certificate just as that of the signaling server is checked. TURN's own password, and DTLS above it, protect
 what goes through in any case.
