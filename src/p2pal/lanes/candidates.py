@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -43,9 +44,15 @@ class Candidate:
 
 
 def parse_candidate(line: str) -> Candidate | None:
-    """Return what a candidate's line says, None if it cannot be read. Nothing of it is trusted for more than words."""
+    """Return what a candidate's line says, None if it is not to be used.
+
+    Its address must be one, or a name of the local network (mDNS, as browsers write it): who may name any host would
+    have us ask for it in the DNS, and see who we are by who asks.
+    """
     fields = line.removeprefix("candidate:").split()
     if len(fields) < 8 or fields[6] != "typ" or not _NUMBER.fullmatch(fields[5]) or int(fields[5]) > _MAX_PORT:
+        return None
+    if not (fields[4].lower().endswith(".local") or _is_address(fields[4])):
         return None
     more = dict(zip(fields[8::2], fields[9::2], strict=False))
     cost = more.get("network-cost", "0")
@@ -58,6 +65,13 @@ def parse_candidate(line: str) -> Candidate | None:
         cost=min(int(cost), MAX_COST) if _NUMBER.fullmatch(cost) else 0,
         relay_transport=transport if transport in _TRANSPORTS else "",
     )
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(text))
+    except ValueError:
+        return False
 
 
 def with_relay_transport(line: str, transport: str) -> str:

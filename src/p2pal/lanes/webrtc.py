@@ -172,19 +172,18 @@ class WebRtcConnection:
 
     async def add_candidate(self, candidate: str, mid: str, mline: int) -> None:
         """Take one of the peer's candidates. One that cannot be used is passed over: others may work."""
-        if self._closed or not candidate or (self._only_loopback and not _is_loopback(candidate)):
-            return
         told = parse_candidate(candidate)
-        if told is not None:
-            if told.kind == "relay" and self._relay is RelayUse.NEVER:
-                return
-            self.gathering.add_remote(told)
+        if self._closed or told is None or (self._only_loopback and not is_loopback(told.address)):
+            return
+        if told.kind == "relay" and self._relay is RelayUse.NEVER:
+            return
+        self.gathering.add_remote(told)
         init = webrtc.RTCIceCandidateInit(candidate=candidate, sdp_mid=mid, sdp_m_line_index=mline)
         try:
             await self._while_open(self._pc.add_ice_candidate(init))
         except _REFUSED:
             return
-        if self._opened and told is not None and not self._closed:
+        if self._opened and not self._closed:
             # A check may arrive before its candidate does: only now is it clear what kind of path it came by.
             self._listener.path_changed(self)
 
@@ -374,8 +373,3 @@ def _seen(stats: object) -> Candidate:
 def _text(stats: object, name: str) -> str:
     value = getattr(stats, name, None)
     return str(getattr(value, "value", value) or "")
-
-
-def _is_loopback(candidate: str) -> bool:
-    fields = candidate.split()
-    return len(fields) > 4 and is_loopback(fields[4])

@@ -26,6 +26,7 @@ TCP = "candidate:3 1 TCP 1518214911 2001:db8::1 9 typ host tcptype active genera
         (with_relay_transport(RELAY, "pigeon"), Candidate("relay", "udp", "198.51.100.1", 50000, cost=10)),
         (HOST + " network-cost 4000000000", Candidate("host", "udp", "192.0.2.1", 41000, cost=MAX_COST)),
         (HOST + " network-cost -1", Candidate("host", "udp", "192.0.2.1", 41000)),
+        (HOST.replace("192.0.2.1", "x.local"), Candidate("host", "udp", "x.local", 41000)),
         (HOST + " network-cost", Candidate("host", "udp", "192.0.2.1", 41000)),
     ],
 )
@@ -53,6 +54,8 @@ def test_the_family_of_an_address() -> None:
         "candidate:1 1 udp 1 192.0.2.1 41000 kind host",
         "candidate:1 1 udp 1 192.0.2.1 port typ host",
         "candidate:1 1 udp 1 192.0.2.1 65536 typ host",
+        "candidate:1 1 udp 1 example.org 41000 typ host",
+        "candidate:1 1 udp 1 192.0.2 41000 typ host",
         "candidate:1 1 udp 1 192.0.2.1 ٤١٠٠٠ typ host",
     ],
 )
