@@ -44,18 +44,14 @@ from typing import Final
 
 from p2pal.errors import ProtocolError
 from p2pal.link.beginning import FIRST_LINK, FIRST_SLACK, Beginning
-from p2pal.link.exchange import Exchange
+from p2pal.link.generations import Generations
 from p2pal.link.improvement import Improvement
 from p2pal.link.patience import MAX_BACKOFF, Patience
 from p2pal.link.presence import FLAP, Presence
 from p2pal.link.steps import (
     Action,
-    CreateAnswer,
-    CreateOffer,
-    DropConnection,
     Event,
     GaveUp,
-    Judge,
     LinkUp,
     Retrying,
     TakeAnswer,
@@ -118,22 +114,17 @@ class Negotiator:
         self._beginning = Beginning(first)
         self._improvement = Improvement(enabled=improve)
         self._started = self._dead = False
-        self._exchange = Exchange(leader=leader)  # of the newest generation
-        self._used = 0  # the generation whose lane is open, or 0
-        self._trying = 0  # the generation that is being tried, or 0
-        self._improving = False  # that one is for a better path, and the lane in use is well
-        self._rival = 0  # the generation of a second open lane, which may be the better one; never while one is silent
-        self._judged_by: float | None = None
+        self._live = Generations(leader=leader)
         self._silent = False  # the lane in use is
         self._presence = Presence()
         self._clean = True  # the attempt had both sides online so far
         self._begun_at = 0.0
         self._attempt_ends: float | None = None
+        self._judged_by: float | None = None
         self._next_at: float | None = None  # leader: the next generation; follower: when it is overdue
         self._certain_at: float | None = None
         self._asked = 0  # the generation after which we asked for another
         self._told = False  # that the link is tried again, since it was last up
-        self._actions: deque[Action] = deque()
         self._events: deque[Event] = deque()
 
     @property
@@ -143,23 +134,23 @@ class Negotiator:
             return State.DEAD
         if not self._started:
             return State.IDLE
-        if self._used:
+        if self._live.used:
             return State.UP
-        return State.CONNECTING if self._trying else State.WAITING
+        return State.CONNECTING if self._live.trying else State.WAITING
 
     @property
     def generation(self) -> int:
         """The newest generation; 0 before the first."""
-        return self._exchange.generation
+        return self._live.newest
 
     @property
     def in_use(self) -> int:
         """The generation whose lane is in use; 0 if there is none."""
-        return self._used
+        return self._live.used
 
     def is_open(self, generation: int) -> bool:
         """Whether the lane of this generation is open, and kept."""
-        return bool(generation) and generation in (self._used, self._rival)
+        return self._live.is_open(generation)
 
     def start(self, now: float) -> None:
         """Begin: the leader makes its first offer, the follower waits for it."""
@@ -168,15 +159,14 @@ class Negotiator:
         self._started = True
         self._beginning.start(now)
         if self._leader:
-            self._next_generation(now)
+            self._live.offer()
+            self._began(now, ATTEMPT_TIMEOUT)
         else:
             self._next_at = now + _overdue()
 
     def stop(self) -> None:
         """End: nothing more comes from here."""
-        for generation in (self._used, self._rival, self._trying):
-            if generation:
-                self._actions.append(DropConnection(generation))
+        self._live.drop_all()
         self._end()
 
     # The other side's messages
@@ -201,111 +191,102 @@ class Negotiator:
             raise ProtocolError("the other side answered an offer that was never made")
         elif isinstance(message, Retry):
             self._handle_retry(message, now)
-        elif not self._lives(message.generation):
+        elif not self._live.takes(message.generation):
             return  # late mail of a generation that is over
         elif isinstance(message, Answer):
-            self._exchange.take_answer()
-            self._actions.append(TakeAnswer(message.generation, message.sdp))
+            self._live.exchange.take_answer()
+            self._live.actions.append(TakeAnswer(message.generation, message.sdp))
         else:
-            self._exchange.take_candidate()
-            self._actions.append(TakeCandidate(message.generation, message.candidate, message.mid, message.mline))
+            self._live.exchange.take_candidate()
+            self._live.actions.append(TakeCandidate(message.generation, message.candidate, message.mid, message.mline))
         self._look_around(now)
 
     def _handle_offer(self, offer: Offer, now: float) -> None:
         if offer.generation <= self.generation:
             return
-        if offer.lane <= self._exchange.lane:
+        if offer.lane <= self._live.exchange.lane:
             raise ProtocolError("the other side used a lane number twice")
         self._drop_trying()
-        if self._rival and offer.beside == self._rival:
-            self._drop_used()  # as the leader did
-            self._take_rival(now)
+        if self._live.rival and offer.beside == self._live.rival:
+            self._take_rival(now)  # as the leader did
         self._drop_rival()
+        # The leader's clocks started earlier: the follower never gives an attempt up first.
         if not offer.beside:
-            # The leader's clock started earlier: the follower never gives an attempt up first.
-            self._begin(offer.generation, offer.lane, now, ATTEMPT_TIMEOUT + FOLLOWER_SLACK)
-            self._actions.append(CreateAnswer(offer.generation, offer.lane, offer.sdp))
-        elif self._missed or not self._improvement.enabled:
-            self._pass_over(offer)
+            self._live.answer(offer)
+            self._began(now, ATTEMPT_TIMEOUT + FOLLOWER_SLACK)
+        elif not self._missed and self._improvement.enabled:
+            self._live.answer(offer)
+            self._attempt_ends = now + IMPROVEMENT_TIMEOUT + FOLLOWER_SLACK
         else:
-            self._begin_improvement(offer, now, IMPROVEMENT_TIMEOUT + FOLLOWER_SLACK)
-            self._actions.append(CreateAnswer(offer.generation, offer.lane, offer.sdp, direct=True))
-
-    def _pass_over(self, offer: Offer) -> None:
-        """A better path is of no use now: where the lane is missed, something else is."""
-        self._exchange.begin(offer.generation, offer.lane)
-        if self._wanted and self._patience.linked:
-            self._ask()
+            self._live.pass_over(offer)
+            if self._wanted and self._patience.linked:
+                self._ask()  # where the lane is missed something else is of use
 
     def _handle_retry(self, retry: Retry, now: float) -> None:
         """The follower lost that generation, or hears nothing on it."""
         if retry.reason == BETTER:
             self._improvement.on_networks(now)
-        elif (self._improving or self._rival) and retry.generation in (self.generation, self._used):
+        elif (self._live.improving or self._live.rival) and retry.generation in (self.generation, self._live.used):
             # It has no other lane that it hears, or it would not ask.
             self._drop_improvement()
             if retry.reason == SILENT:
                 self._challenge(now)
             else:
-                self._drop_used()
+                self._live.drop_used()
                 self._lane_lost(now)
-        elif retry.generation == self._trying:
+        elif retry.generation == self._live.trying:
             self._attempt_failed(now)
-        elif retry.reason != SILENT and retry.generation == self._used:
-            self._drop_used()
+        elif retry.reason != SILENT and retry.generation == self._live.used:
+            self._live.drop_used()
             self._lane_lost(now)
         elif retry.generation == self.generation and self.state is State.UP:
             self._challenge(now)
 
     def _challenge(self, now: float) -> None:
         """Here the lane is heard; there it is not, and only what is new can tell who is right."""
-        if not self._patience.hopeless and not self._trying and self._next_at is None:
+        if not self._patience.hopeless and not self._live.trying and self._next_at is None:
             self._next_at = max(now, self._begun_at + self._backoff)
 
     # The engine
 
     def handle_local_offer(self, generation: int, sdp: str, now: float) -> None:  # noqa: ARG002 - one shape for all inputs
         """The engine made the offer that :class:`CreateOffer` asked for."""
-        if self._lives(generation):
-            self._exchange.describe(sdp)
+        if self._live.takes(generation):
+            self._live.exchange.describe(sdp)
 
     def handle_local_answer(self, generation: int, sdp: str, now: float) -> None:  # noqa: ARG002
         """The engine made the answer that :class:`CreateAnswer` asked for."""
-        if self._lives(generation):
-            self._exchange.describe(sdp)
+        if self._live.takes(generation):
+            self._live.exchange.describe(sdp)
 
     def handle_local_candidate(self, generation: int, candidate: str, mid: str, mline: int, now: float) -> None:  # noqa: ARG002
         """The engine found a candidate; an empty one ends them."""
-        if self._lives(generation):
-            self._exchange.local_candidate(candidate, mid, mline)
+        if self._live.takes(generation):
+            self._live.exchange.local_candidate(candidate, mid, mline)
 
     def handle_lane_open(self, generation: int, now: float) -> None:
         """The lane of this generation is open: it is in use from now on, or first compared with the one that is."""
-        if generation != self._trying or not generation:
+        if generation != self._live.trying or not generation:
             return
-        if self._improving:
-            self._rival, self._trying, self._improving = generation, 0, False
-            self._attempt_ends = None
+        improving = self._live.improving
+        self._live.open()
+        self._attempt_ends = None
+        if improving:
             if self._leader:
                 self._judged_by = now + IMPROVEMENT_TIMEOUT
-                self._actions.append(Judge(generation, self._used))
             return
-        self._drop_used()
         if self._patience.linked and not self._told:
             # Only the other side missed the old lane. Its challenger has won, so there was something to repair.
             self._tell_retry(0.0)
-        self._used, self._trying = generation, 0
-        self._attempt_ends = None
         self._beginning.stop()
         self._take_up(now)
         self._look_around(now)
 
     def handle_judged(self, generation: int, better: bool, now: float) -> None:
         """Whether the path of this generation is better than the one in use, as :class:`Judge` asked."""
-        if self._dead or not self._leader or not generation or generation != self._rival:
+        if self._dead or not self._leader or not generation or generation != self._live.rival:
             return
         if better:
-            self._drop_used()
             self._take_rival(now)
         else:
             self._drop_rival()
@@ -315,11 +296,14 @@ class Negotiator:
         """The lane of this generation, or the connection before it opened, is over."""
         if not generation:
             return
-        if generation == self._trying:
-            self._attempt_failed(now, dropped=True)
-        elif generation == self._rival:
-            self._rival, self._judged_by = 0, None
-        elif generation == self._used:
+        if generation == self._live.trying:
+            self._live.closed(generation)
+            self._attempt_failed(now)
+        elif generation == self._live.rival:
+            self._live.closed(generation)
+            self._judged_by = None
+        elif generation == self._live.used:
+            self._live.closed(generation)
             self._lane_lost(now)
         self._look_around(now)
 
@@ -332,13 +316,12 @@ class Negotiator:
             now: The time.
             generation: Whose lane; 0 for the one in use.
         """
-        generation = generation or self._used
-        if generation and generation == self._rival:
+        generation = generation or self._live.used
+        if generation and generation == self._live.rival:
             self._drop_rival()
-        if not self._used or generation != self._used or self._silent or self._dead:
+        if not self._live.used or generation != self._live.used or self._silent or self._dead:
             return
-        if self._rival:
-            self._drop_used()
+        if self._live.rival:
             self._take_rival(now)
             return
         self._silent = True
@@ -346,7 +329,7 @@ class Negotiator:
         self._drop_improvement()
         if self._patience.hopeless:
             self._certain_at = now + CERTAIN
-        elif not self._trying:
+        elif not self._live.trying:
             self._retry(now, counted=self._presence.both)
         self._look_around(now)
 
@@ -357,7 +340,7 @@ class Negotiator:
             now: The time.
             generation: Whose lane; 0 for the one in use.
         """
-        if not self._silent or self._dead or (generation or self._used) != self._used:
+        if not self._silent or self._dead or (generation or self._live.used) != self._live.used:
             return
         self._silent = False
         self._certain_at = self._next_at = None
@@ -372,7 +355,7 @@ class Negotiator:
 
     def handle_progress(self) -> None:
         """The session delivered something new: earlier failures no longer count."""
-        if self._used:
+        if self._live.used:
             self._patience.on_progress()
 
     def handle_online(self, here: bool, there: bool, now: float) -> None:
@@ -386,12 +369,12 @@ class Negotiator:
         self._look_around(now)
 
     def _both_back(self, away: float, now: float) -> None:
-        if self._trying and away >= FLAP:
+        if self._live.trying and away >= FLAP:
             self._clean = False
             if self._leader:
                 # What it gathered while there was no network is of no use.
                 self._drop_trying()
-        if not self._trying and (away >= FLAP or self._next_at is None):
+        if not self._live.trying and (away >= FLAP or self._next_at is None):
             delay = self._soonest(now) if self._leader else 0.0
             self._schedule(now, delay)
 
@@ -403,7 +386,7 @@ class Negotiator:
             self._drop_trying()
             if self._wanted:
                 self._next_at = now
-        elif self._wanted and not self._trying:
+        elif self._wanted and not self._live.trying:
             self._ask(again=True)
         self._look_around(now)
 
@@ -411,12 +394,12 @@ class Negotiator:
 
     def handle_path(self, relayed: bool, now: float) -> None:
         """The lane in use takes a relayed path, or another one. Saying it again does no harm."""
-        if self._leader and self._used:
+        if self._leader and self._live.used:
             self._improvement.on_path(relayed, now)
 
     def handle_networks(self, now: float) -> None:
         """This machine is in another network than before, or in one more."""
-        if self._used:
+        if self._live.used:
             self._improvement.on_networks(now)
 
     def keep_path(self) -> None:
@@ -426,39 +409,33 @@ class Negotiator:
     @property
     def _improvable(self) -> bool:
         """Whether a better path can be looked for now."""
-        well = self._used and not self._silent and not self._rival and self._next_at is None and not self._dead
-        return bool(well) and self._presence.both and (self._improving or not self._trying)
+        well = (
+            self._live.used and not self._silent and not self._live.rival and self._next_at is None and not self._dead
+        )
+        return bool(well) and self._presence.both and (self._live.improving or not self._live.trying)
 
     def _look_for_better(self, now: float) -> None:
         self._improvement.on_begun(now)
         if self._leader:
-            self._drop_trying()
-            self._begin_improvement(
-                Offer(self.generation + 1, self._exchange.lane + 1, "", self._used), now, IMPROVEMENT_TIMEOUT
-            )
-            self._actions.append(CreateOffer(self.generation, self._exchange.lane, direct=True))
+            self._live.offer(better=True)
+            self._attempt_ends = now + IMPROVEMENT_TIMEOUT
         else:
-            self._exchange.say(Retry(self.generation, BETTER))
-
-    def _begin_improvement(self, offer: Offer, now: float, seconds: float) -> None:
-        self._exchange.begin(offer.generation, offer.lane, offer.beside)
-        self._trying, self._improving = offer.generation, True
-        self._attempt_ends = now + seconds
+            self._live.exchange.say(Retry(self.generation, BETTER))
 
     def _drop_improvement(self) -> None:
-        """Something has to be repaired, and this would not do."""
-        if self._improving:
+        """Something has to be repaired, for which this would not do."""
+        if self._live.improving:
             self._drop_trying()
         self._drop_rival()
 
     def _drop_rival(self) -> None:
-        if self._rival:
-            self._actions.append(DropConnection(self._rival))
-        self._rival, self._judged_by = 0, None
+        self._live.drop_rival()
+        self._judged_by = None
 
     def _take_rival(self, now: float) -> None:
         """The lane that was in use is over, or worse than the other one."""
-        self._used, self._rival, self._judged_by = self._rival, 0, None
+        self._live.take_rival()
+        self._judged_by = None
         self._take_up(now)
 
     # Time
@@ -482,7 +459,8 @@ class Negotiator:
             if self._patience.linked and not self._presence.both:
                 pass  # it is no use until both are back
             elif self._leader:
-                self._next_generation(now)
+                self._live.offer()
+                self._began(now, ATTEMPT_TIMEOUT)
             else:
                 self._offer_overdue(now)
         self._look_around(now)
@@ -505,12 +483,13 @@ class Negotiator:
 
     def messages(self) -> Iterator[SignalMessage]:
         """Drain the messages for the peer, in order."""
-        return self._exchange.messages()
+        return self._live.exchange.messages()
 
     def actions(self) -> Iterator[Action]:
         """Drain the actions for the engine, in order."""
-        while self._actions:
-            yield self._actions.popleft()
+        actions = self._live.actions
+        while actions:
+            yield actions.popleft()
 
     def events(self) -> Iterator[Event]:
         """Drain what happened."""
@@ -522,41 +501,23 @@ class Negotiator:
     @property
     def _missed(self) -> bool:
         """Whether there is no lane that is heard."""
-        return not self._used or self._silent
+        return not self._live.used or self._silent
 
     @property
     def _wanted(self) -> bool:
         """Whether that is to be mended."""
         return self._missed and not self._patience.hopeless
 
-    def _lives(self, generation: int) -> bool:
-        return (
-            generation == self.generation and generation in (self._trying, self._rival, self._used) and generation > 0
-        )
-
-    def _begin(self, generation: int, lane: int, now: float, seconds: float) -> None:
-        self._exchange.begin(generation, lane)
-        self._trying, self._improving = generation, False
+    def _began(self, now: float, seconds: float) -> None:
+        """A generation is tried, and no better path."""
         self._clean = self._presence.both
         self._begun_at = now
         self._attempt_ends = now + seconds
-        self._next_at = None
-
-    def _next_generation(self, now: float) -> None:
-        self._drop_trying()
-        self._drop_rival()
-        self._begin(self.generation + 1, self._exchange.lane + 1, now, ATTEMPT_TIMEOUT)
-        self._actions.append(CreateOffer(self.generation, self._exchange.lane))
+        self._judged_by = self._next_at = None
 
     def _drop_trying(self) -> None:
-        if self._trying:
-            self._actions.append(DropConnection(self._trying))
-        self._trying, self._improving = 0, False
+        self._live.drop_trying()
         self._attempt_ends = None
-
-    def _drop_used(self) -> None:
-        if self._used:
-            self._actions.append(DropConnection(self._used))
 
     def _take_up(self, now: float) -> None:
         """Another lane is in use."""
@@ -570,30 +531,26 @@ class Negotiator:
         """Ask the leader for the generation after the newest, once; it may not know that it is needed."""
         if self.generation and (again or self._asked < self.generation):
             self._asked = self.generation
-            self._exchange.say(Retry(self.generation, SILENT if self._used else ""))
+            self._live.exchange.say(Retry(self.generation, SILENT if self._live.used else ""))
 
     # Failures
 
-    def _attempt_failed(self, now: float, *, dropped: bool = False) -> None:
-        if dropped:
-            self._trying, self._attempt_ends, self._improving = 0, None, False
-        else:
-            self._drop_trying()
+    def _attempt_failed(self, now: float) -> None:
+        self._drop_trying()
         if self._missed:
             self._retry(now, counted=self._clean and not self._presence.is_away(now))
 
     def _lane_lost(self, now: float) -> None:
-        if self._rival:
+        if self._live.rival:
             self._take_rival(now)
             return
         self._drop_improvement()
         was_silent = self._silent
-        self._used = 0
         self._silent = False
         self._patience.on_lost(now)
         if self._patience.hopeless:
             self._give_up()
-        elif not self._trying and not (was_silent and self._next_at is not None):
+        elif not self._live.trying and not (was_silent and self._next_at is not None):
             self._retry(now, counted=self._presence.both and not was_silent)
 
     def _offer_overdue(self, now: float) -> None:
@@ -631,7 +588,7 @@ class Negotiator:
 
     def _tell_up(self) -> None:
         self._told = False
-        self._events.append(LinkUp(self._used))
+        self._events.append(LinkUp(self._live.used))
 
     def _look_around(self, now: float) -> None:
         """Keep account of what is missed, and say when that changes."""
@@ -651,8 +608,7 @@ class Negotiator:
 
     def _end(self) -> None:
         self._dead = True
-        self._used = self._rival = self._trying = 0
-        self._improving = False
+        self._live.forget()
 
 
 def _due(time: float | None, now: float) -> bool:

@@ -1,0 +1,129 @@
+"""The generations that live: which one is in use, which is tried, which is compared. Pure bookkeeping."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from p2pal.link.exchange import Exchange
+from p2pal.link.steps import Action, CreateAnswer, CreateOffer, DropConnection, Judge
+from p2pal.wire.signal import Offer
+
+
+class Generations:
+    """At most two generations, and what is to become of their connections.
+
+    Args:
+        leader: Whether this side starts them.
+
+    Attributes:
+        exchange: The newest one's offer, answer and candidates.
+        used: The generation whose lane is in use, or 0.
+        trying: The newest, while its lane is not open yet, or 0.
+        improving: That one is tried for a better path, and the lane in use is well.
+        rival: The newest, while its lane is open as well and may be the better one, or 0.
+        actions: For the engine.
+    """
+
+    __slots__ = ("_leader", "actions", "exchange", "improving", "rival", "trying", "used")
+
+    def __init__(self, *, leader: bool) -> None:
+        self._leader: Final = leader
+        self.exchange = Exchange(leader=leader)
+        self.used = self.rival = self.trying = 0
+        self.improving = False
+        self.actions: deque[Action] = deque()
+
+    @property
+    def newest(self) -> int:
+        """The newest generation, whether it lives or not; 0 before the first."""
+        return self.exchange.generation
+
+    def is_open(self, generation: int) -> bool:
+        """Whether the lane of this generation is open, and kept."""
+        return bool(generation) and generation in (self.used, self.rival)
+
+    def takes(self, generation: int) -> bool:
+        """Whether descriptions and candidates of this generation are of use: it is the newest, and lives."""
+        return generation == self.newest and generation in (self.trying, self.rival, self.used) and bool(generation)
+
+    def offer(self, *, better: bool = False) -> None:
+        """Start the next one; for a ``better`` path beside the one in use."""
+        self.drop_trying()
+        self.drop_rival()
+        self._begin(self.newest + 1, self.exchange.lane + 1, self.used if better else 0)
+        self.actions.append(CreateOffer(self.newest, self.exchange.lane, direct=better))
+
+    def answer(self, offer: Offer) -> None:
+        """Take the leader's next one."""
+        self._begin(offer.generation, offer.lane, offer.beside)
+        self.actions.append(CreateAnswer(offer.generation, offer.lane, offer.sdp, direct=bool(offer.beside)))
+
+    def pass_over(self, offer: Offer) -> None:
+        """Do not take it."""
+        self.exchange.begin(offer.generation, offer.lane)
+
+    def _begin(self, generation: int, lane: int, beside: int) -> None:
+        self.exchange.begin(generation, lane, beside)
+        self.trying, self.improving = generation, bool(beside)
+
+    def open(self) -> None:
+        """The lane of the one that is tried is open: it is in use, or compared with the one that is."""
+        if self.improving:
+            self.rival = self.trying
+            if self._leader:
+                self.actions.append(Judge(self.rival, self.used))
+        else:
+            self.drop_used()
+            self.used = self.trying
+        self.trying, self.improving = 0, False
+
+    def take_rival(self) -> None:
+        """It is in use, in the place of the other one."""
+        self.drop_used()
+        self.used, self.rival = self.rival, 0
+
+    def drop_used(self) -> None:
+        """The lane in use is no longer wanted."""
+        self._drop(self.used)
+        self.used = 0
+
+    def drop_rival(self) -> None:
+        """The other one is in use, and stays."""
+        self._drop(self.rival)
+        self.rival = 0
+
+    def drop_trying(self) -> None:
+        """It failed, or is not needed any more."""
+        self._drop(self.trying)
+        self.trying, self.improving = 0, False
+
+    def drop_improvement(self) -> None:
+        """Something has to be repaired, for which this would not do."""
+        if self.improving:
+            self.drop_trying()
+        self.drop_rival()
+
+    def drop_all(self) -> None:
+        """This is the end."""
+        self.drop_used()
+        self.drop_rival()
+        self.drop_trying()
+
+    def closed(self, generation: int) -> None:
+        """The connection of this generation is over."""
+        if generation == self.used:
+            self.used = 0
+        if generation == self.rival:
+            self.rival = 0
+        if generation == self.trying:
+            self.trying, self.improving = 0, False
+
+    def forget(self) -> None:
+        """Nothing more is done with any of them."""
+        self.used = self.rival = self.trying = 0
+        self.improving = False
+
+    def _drop(self, generation: int) -> None:
+        if generation:
+            self.actions.append(DropConnection(generation))
