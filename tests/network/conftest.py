@@ -11,7 +11,8 @@ from tests.e2e.trees import content, write
 from tests.network.access import Kind
 from tests.network.coturn import need_coturn
 from tests.network.exchange import Exchange
-from tests.network.lab import Lab, need_networks
+from tests.network.lab import Lab
+from tests.network.namespaces import need_networks
 from tests.network.peers import STUN, TURN, Between, Peer
 from tests.network.table import Names, Note, cell, cells, table
 

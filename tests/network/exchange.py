@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from tests.e2e.kit import Command, until
-from tests.network.lab import HOSTS, PORT, Host, Lab
+from tests.network.lab import HOSTS, Lab
+from tests.network.wiring import PORT, Host
 
 SIZE: Final = 64 << 20
 """Bytes of the file."""
@@ -41,6 +42,7 @@ class Exchange:
         server_wrapper: Sequence[str] = (),
     ) -> None:
         self._lab = lab
+        folder.mkdir(exist_ok=True)
         self._folder = folder
         self._flags, self._settings, self._server_wrapper = flags, settings, server_wrapper
         self._started: list[Command] = []

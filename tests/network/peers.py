@@ -17,8 +17,10 @@ from tests.certificates import write_certificate
 from tests.e2e.kit import POLL, Command
 from tests.e2e.trees import tree_equal
 from tests.network.access import Kind
+from tests.network.addresses import SERVER
 from tests.network.coturn import Coturn
-from tests.network.lab import ADDRESSES, PORT, Host, Lab
+from tests.network.lab import Lab
+from tests.network.wiring import PORT, Host
 
 RELAY: Final = "turn.test"
 SECRET: Final = "1d0c5f6e-of-the-lab"
@@ -141,7 +143,7 @@ def lab_relay(lab: Lab, folder: Path) -> Coturn:
     folder.mkdir(exist_ok=True)
     certificate = (folder / "certificate", folder / "key")
     write_certificate(*certificate, RELAY)
-    first, *also = ADDRESSES
+    first, *also = SERVER
     return Coturn(
         folder / "coturn",
         SECRET,

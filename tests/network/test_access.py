@@ -13,13 +13,16 @@ from typing import Final
 
 import pytest
 from tests.network.access import Kind, ipv6_only, nat, only_443, several, udp_blocked
+from tests.network.addresses import SERVER
 from tests.network.coturn import need_coturn
-from tests.network.lab import ADDRESSES, PORT, Lab, namespaces, need_networks, sweep
+from tests.network.lab import Lab
+from tests.network.namespaces import namespaces, need_networks, sweep
 from tests.network.peers import lab_relay
+from tests.network.wiring import PORT
 
 Address = tuple[str, int]
 Labs = Callable[..., Lab]
-FIRST, SECOND, SIXTH = ADDRESSES
+FIRST, SECOND, SIXTH = SERVER
 BLOCK: Final = 512
 NATS: Final = [pytest.param(kind, id=kind.name) for kind in (nat("cone"), nat("symmetric"))]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import signal
 import time
-from typing import Literal
 
 import pytest
 from tests.network.exchange import Exchange
 from tests.network.lab import Lab
+from tests.network.wiring import Side
 
 MIB = 1 << 20
 
@@ -103,7 +103,7 @@ def test_the_server_dies_with_the_lanes_and_another_takes_its_place(lab: Lab, ex
 
 @pytest.mark.slow
 @pytest.mark.parametrize("host", ["alice", "bob"])
-def test_a_side_gets_another_address(lab: Lab, exchange: Exchange, host: Literal["alice", "bob"]) -> None:
+def test_a_side_gets_another_address(lab: Lab, exchange: Exchange, host: Side) -> None:
     lab.move(host)
     exchange.reconnects()
     exchange.flows(MIB)

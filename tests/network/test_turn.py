@@ -14,7 +14,8 @@ import pytest
 from tests.e2e.kit import until
 from tests.network.coturn import Coturn, free_port, need_coturn
 from tests.network.exchange import Exchange
-from tests.network.lab import PORT, Lab
+from tests.network.lab import Lab
+from tests.network.wiring import PORT
 
 from p2pal.server.config import ServerConfig
 from p2pal.server.ice import IceServers, make_credential
