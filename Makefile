@@ -10,7 +10,7 @@ WORKERS ?= 3
 SOAK ?= 32
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test test_integration test_resume test_reconnect test_coverage lint format build bench clean
+.PHONY: help demo up down test test_integration test_resume test_reconnect test_network test_coverage lint format build bench clean
 
 help:
 	@echo "make demo              send files between two processes over WebRTC and compare them"
@@ -20,6 +20,7 @@ help:
 	@echo "make test_integration  only the end-to-end tests (real processes on loopback)"
 	@echo "make test_resume       only the tests that stop and kill either side (SOAK=500 for as many interruptions)"
 	@echo "make test_reconnect    only the tests that cut a network of their own (root, Linux)"
+	@echo "make test_network      only the tests across NATs, firewalls and relays, and the table of them (root, Linux)"
 	@echo "make test_coverage     the suite with a coverage report"
 	@echo "make lint              ruff, mypy --strict, import-linter"
 	@echo "make format            let ruff format the code"
@@ -63,6 +64,10 @@ test_resume: $(VENV)/.dev
 	P2PAL_SOAK=$(SOAK) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/e2e/test_resume.py tests/e2e/test_resume_rounds.py
 
 test_reconnect: $(VENV)/.dev
+	@sh scripts/system.sh
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/network/test_reconnect.py tests/network/test_interfaces.py
+
+test_network: $(VENV)/.dev
 	@sh scripts/system.sh
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/network
 
