@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from p2pal.cli.options import CONTEXT, Command, Globals, debug_option, json_option, option, server_option
+from p2pal.cli.options import CONTEXT, Command, Globals, debug_option, json_option, option, server_option, turn_options
 
 
 @click.command(cls=Command, context_settings=CONTEXT, options_metavar="[FLAGS]")
@@ -16,11 +16,10 @@ from p2pal.cli.options import CONTEXT, Command, Globals, debug_option, json_opti
     dest="stun",
     metavar="URL",
     multiple=True,
-    help="STUN server; may be given again, 'none' asks none [as for send and recv].",
+    help="STUN server; may be given again; 'none' asks none [that of send and recv, and a second public one, which "
+    "shows the kind of NAT].",
 )
-@option("-turn", dest="turn", metavar="URL", multiple=True, help="TURN server; may be given again.")
-@option("-turn-user", dest="turn_user", metavar="NAME", envvar="TURN_USER", help="TURN user name [$TURN_USER].")
-@option("-turn-pass", dest="turn_pass", metavar="SECRET", envvar="TURN_PASS", help="TURN password [$TURN_PASS].")
+@turn_options
 @json_option
 @debug_option
 @click.pass_context

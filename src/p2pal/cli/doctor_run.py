@@ -21,7 +21,7 @@ from p2pal.cli.exit import describe
 from p2pal.cli.plain import Writer
 from p2pal.cli.table import GAP, terminal_width
 from p2pal.cli.text import safe
-from p2pal.errors import Interrupted, UsageError
+from p2pal.errors import Interrupted
 
 DETAIL: Final = 600
 LEAST_DETAIL: Final = 20
@@ -57,9 +57,7 @@ def connect_options(flags: dict[str, Any]) -> ConnectOptions:
         UsageError: If a value cannot be used.
     """
     given = tuple(flags["stun"])
-    off = [url for url in given if url.strip().lower() == "none"]
-    if off and len(given) > 1:
-        raise UsageError("-stun none stands alone", hint="leave it out, or the other -stun")
+    off = [url.strip().lower() for url in given] == ["none"]
     logs.hide(flags["turn_pass"] or "")
     return ConnectOptions(
         server=config.server_url(flags["server"]),

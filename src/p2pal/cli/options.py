@@ -300,6 +300,11 @@ checkpoint_ttl_option: Final = option(
     help="How long the checkpoint of an unfinished transfer is kept [168h].",
 )
 json_option: Final = flag("--json", dest="as_json", help="One JSON object per line for every event.")
+turn_options: Final = together(
+    option("-turn", dest="turn", metavar="URL", multiple=True, help="TURN server; may be given again."),
+    option("-turn-user", dest="turn_user", metavar="NAME", envvar="TURN_USER", help="TURN user name [$TURN_USER]."),
+    option("-turn-pass", dest="turn_pass", metavar="SECRET", envvar="TURN_PASS", help="TURN password [$TURN_PASS]."),
+)
 connection_options: Final = together(
     option(
         "-max-retries",
@@ -332,9 +337,7 @@ connection_options: Final = together(
         default="stun:stun.l.google.com:19302",
         help="STUN server; 'none' switches it off [stun:stun.l.google.com:19302].",
     ),
-    option("-turn", dest="turn", metavar="URL", multiple=True, help="TURN server; may be given again."),
-    option("-turn-user", dest="turn_user", metavar="NAME", envvar="TURN_USER", help="TURN user name [$TURN_USER]."),
-    option("-turn-pass", dest="turn_pass", metavar="SECRET", envvar="TURN_PASS", help="TURN password [$TURN_PASS]."),
+    turn_options,
     flag(
         "--relay-only",
         dest="relay_only",

@@ -32,7 +32,9 @@ from p2pal.wire.rendezvous import IceServer, State
 HTTP_TIMEOUT: Final = 4.5
 """Seconds for the first answer."""
 MAILBOX_TIMEOUT: Final = 4.5
-"""Seconds for everything after it."""
+"""Seconds for everything after these."""
+READY_TIMEOUT: Final = 1.5
+"""Seconds for the second."""
 TTL: Final = 60.0
 """Seconds after which the transfer ends by itself, should it not be removed."""
 
@@ -59,7 +61,7 @@ async def check_server(url: str) -> ServerFacts:
     try:
         facts = await _over_http(address, base, facts)
         if facts.problem is None:
-            facts = await _through_mailbox(url, facts)
+            facts = await _through_mailbox(url, facts, asyncio.get_running_loop().time() + MAILBOX_TIMEOUT)
         if over_ipv6 is not None:
             count, connects = await over_ipv6
             facts = replace(facts, ipv6_addresses=count, ipv6_connects=connects)
@@ -115,10 +117,9 @@ async def _over_http(address: Address, base: URL, facts: ServerFacts) -> ServerF
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             return replace(facts, answered=None, problem=await _why(address, error))
         with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError, ValueError):
-            async with session.get(base / "readyz", allow_redirects=False) as response:
+            async with asyncio.timeout(READY_TIMEOUT), session.get(base / "readyz", allow_redirects=False) as response:
                 # A proxy in front need not pass it on.
-                ready = {200: True, 503: False}.get(response.status)
-                facts = replace(facts, ready=ready)
+                facts = replace(facts, ready={200: True, 503: False}.get(response.status))
     return facts
 
 
@@ -174,12 +175,12 @@ class _Side:
             self._running.exception()
 
 
-async def _through_mailbox(url: str, facts: ServerFacts) -> ServerFacts:
-    """Let a sender and a receiver meet."""
+async def _through_mailbox(url: str, facts: ServerFacts, end: float) -> ServerFacts:
+    """Let a sender and a receiver meet, until ``end`` by the loop's clock."""
     address = Address(url)
     async with RendezvousClient(url, not_ready=0.0) as client:
         try:
-            async with asyncio.timeout(MAILBOX_TIMEOUT):
+            async with asyncio.timeout_at(end):
                 created = await client.create(TTL)
         except P2palError as error:
             return replace(facts, problem=_problem(error, address))
@@ -187,7 +188,7 @@ async def _through_mailbox(url: str, facts: ServerFacts) -> ServerFacts:
             return replace(facts, problem=Problem("it does not open a transfer in time"))
         meeting = _Meeting(client, created)
         try:
-            async with asyncio.timeout(MAILBOX_TIMEOUT):
+            async with asyncio.timeout_at(end):
                 await meeting.hold()
         except P2palError as error:
             facts = replace(facts, socket_problem=_problem(error, address))

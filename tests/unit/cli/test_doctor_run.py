@@ -116,7 +116,7 @@ def test_it_connects_as_send_and_recv_do(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        ({"stun": ("none", "stun:a")}, "-stun none stands alone"),
+        ({"stun": ("none", "stun:a")}, "-stun takes a STUN URL"),
         ({"stun": ("http://a",)}, "-stun takes a STUN URL"),
         ({"turn": ("turn:a",)}, "-turn needs credentials"),
         ({"server": "https://user:secret@a"}, "-server takes a URL without user"),

@@ -23,7 +23,6 @@ from p2pal.rendezvous.check import check_server
 from p2pal.rendezvous.check_facts import ServerFacts
 from p2pal.rendezvous.trouble import trouble
 from p2pal.wire.ice_urls import is_stun_url, is_turn_url
-from p2pal.wire.rendezvous import MAX_ICE_URLS
 
 SECOND_STUN: Final = "stun:stun.cloudflare.com:3478"
 """Asked beside the default STUN server, where nobody named another: one server alone cannot tell the kind of NAT."""
@@ -33,6 +32,9 @@ REACH_TIMEOUT: Final = 2.5
 INTERFACES_TIMEOUT: Final = 3.0
 BUDGET: Final = 13.5
 """Seconds after which no probe goes on."""
+
+MAX_URLS: Final = 16
+"""STUN and TURN servers that are tried: as many as the user may well name, and more than a server can."""
 
 _T = TypeVar("_T")
 
@@ -87,7 +89,9 @@ class _Servers:
 
     def __init__(self, servers: Iterable[IceServer], connect: ConnectOptions) -> None:
         self._servers = {url: server for server in servers for url in server.urls}
-        urls = [url for url in self._servers if not connect.only_loopback or _is_here(url)][:MAX_ICE_URLS]
+        # The signaling server may hand out what is no URL of a server.
+        known = [url for url in self._servers if is_stun_url(url) or is_turn_url(url)]
+        urls = [url for url in known if not connect.only_loopback or _is_here(url)][:MAX_URLS]
         self.stun = tuple(url for url in urls if is_stun_url(url))
         self.turn = tuple(url for url in urls if is_turn_url(url))
         self.second = (SECOND_STUN,) if self.stun == (DEFAULT_STUN,) == connect.stun else ()
