@@ -158,8 +158,10 @@ def _unreached(relay: Relaying, *, heard: bool) -> tuple[str, str]:
     where = f"{place.host} port {place.port}"
     if "resolve" in cause:
         return cause, "check the name of the TURN server, and this machine's DNS"
+    if "certificate" in cause:
+        return cause, "turns: needs a certificate that is for this very name and trusted here (or SSL_CERT_FILE)"
     if "TLS" in cause:
-        return cause, "turns: needs a certificate that is trusted here and is for this very name, or SSL_CERT_FILE"
+        return cause, f"check that {where} is the TURN server's TLS port"
     if heard or (not cause and place.transport != "udp"):  # TCP and TLS were tried by themselves
         return "answers, but not as a TURN server", f"check that what listens on {where} is a TURN server"
     if place.transport == "udp":

@@ -124,6 +124,7 @@ def test_a_stun_server_that_refuses() -> None:
         (Relaying(TURN_TCP, error=701, cause="connection refused"), "connection refused", "3478/tcp"),
         (Relaying(TURN_TCP, error=701), "answers, but not as a TURN server", "is a TURN server"),
         (Relaying(TURNS, cause="its TLS certificate is not trusted"), "its TLS certificate is not trusted", "trusted"),
+        (Relaying(TURNS, cause="it does not speak TLS"), "it does not speak TLS", "is the TURN server's TLS port"),
         (Relaying(TURNS, cause="no answer in time"), "no answer in time", "port 443/tcp"),
     ],
 )

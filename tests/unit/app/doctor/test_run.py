@@ -1,0 +1,137 @@
+"""Which servers are asked, and what hostile ones can make of it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+
+import pytest
+from aiohttp import web
+from tests.unit.server.kit import odd_server, on_loop, serving
+
+from p2pal.app.doctor import run
+from p2pal.app.doctor.run import SECOND_STUN, examine, gather
+from p2pal.app.options import DEFAULT_STUN, ConnectOptions
+from p2pal.lanes.base import IceServer
+from p2pal.lanes.probe_facts import Silence
+from p2pal.server.config import ServerConfig
+
+STUN, TURN = "stun:127.0.0.1:3478", "turn:127.0.0.1:3478"
+
+
+def connecting(server: str = "http://127.0.0.1:1", **more: object) -> ConnectOptions:
+    return ConnectOptions(server=server, **({"stun": None, "only_loopback": True} | more))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def quiet() -> Iterator[socket.socket]:
+    """A UDP port that never answers."""
+    with socket.socket(type=socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.setblocking(False)
+        yield taken
+
+
+def test_a_second_stun_server_is_asked_where_the_default_is_the_only_one() -> None:
+    usual = ConnectOptions()
+    default = [IceServer((DEFAULT_STUN,))]
+    assert run._Servers(default, usual).second == (SECOND_STUN,)
+    assert run._Servers([*default, IceServer((STUN,))], usual).second == ()
+    assert run._Servers([IceServer((STUN,))], usual).second == (), "the signaling server named its own"
+    assert run._Servers([], ConnectOptions(stun=None)).second == ()
+
+
+def test_nothing_leaves_the_machine_where_nothing_shall() -> None:
+    outside = [IceServer((DEFAULT_STUN, "stun:localhost:1", "stun:192.0.2.1", "stun:[::1]:1"))]
+    chosen = run._Servers(outside, connecting())
+    assert chosen.stun == ("stun:localhost:1", "stun:[::1]:1")
+    assert chosen.second == ()
+
+
+def test_what_is_no_url_is_passed_over() -> None:
+    odd = [IceServer(("stun:a:b", "turn:x:99999", "http://x", STUN, "turn:[::zz]", TURN), "user", "secret")]
+    chosen = run._Servers(odd, connecting())
+    assert (chosen.stun, chosen.turn) == ((STUN,), (TURN,))
+    assert chosen.server(TURN) == IceServer((TURN,), "user", "secret")
+
+
+def test_no_more_servers_than_can_be_tried() -> None:
+    many = [IceServer(tuple(f"stun:127.0.0.1:{port}" for port in range(1, 100)))]
+    assert len(run._Servers(many, connecting()).stun) == run.MAX_URLS
+
+
+@on_loop
+async def test_without_any_server() -> None:
+    facts = await gather(connecting())
+    assert (facts.stun, facts.turn, facts.relays, facts.survey.answers) == ((), (), (), ())
+    assert facts.server.problem is not None
+    assert (await examine(connecting())).exit_code == 3
+
+
+@on_loop
+async def test_what_the_server_offers_is_tried(quiet: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "BUDGET", 1.5)
+    port = quiet.getsockname()[1]
+    urls = f"stun:127.0.0.1:{port}", f"turn:127.0.0.1:{port}"
+    config = ServerConfig(port=0, stun=(urls[0],), turn=(urls[1],), turn_secret="of-the-relay")
+    async with serving(config) as kit:
+        facts = await gather(connecting(kit.server.url, stun=(DEFAULT_STUN,)))
+    assert (facts.stun, facts.turn, facts.own_turn) == ((urls[0],), (urls[1],), False)
+    (relay,) = facts.relays
+    assert (relay.url, relay.allocated, relay.cause) == (urls[1], None, "")
+
+
+@on_loop
+async def test_the_users_own_servers_do_not_wait_for_the_signaling_server(quiet: socket.socket) -> None:
+    asked = asyncio.Event()
+
+    async def late(_request: web.Request) -> web.Response:
+        await asked.wait()
+        return web.Response(status=500)
+
+    port = quiet.getsockname()[1]
+    own = f"turn:127.0.0.1:{port}"
+    async with odd_server(late) as url:
+        options = connecting(url, turn=(own,), turn_user="user", turn_pass="secret", stun=(f"stun:127.0.0.1:{port}",))
+        gathering = asyncio.create_task(gather(options))
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(20):
+            await loop.sock_recv(quiet, 2048)  # the question comes though the signaling server has not answered
+        asked.set()
+        facts = await gathering
+    assert facts.own_turn
+    assert {answer.silence for answer in facts.survey.answers} == {Silence.NO_ANSWER}
+
+
+@pytest.mark.parametrize(
+    ("url", "cause"),
+    [
+        ("turn:nobody.invalid", "its name does not resolve"),
+        ("turns:nobody.invalid", "its name does not resolve"),
+        ("turn:127.0.0.1:1?transport=tcp", "connection refused"),
+        ("turns:127.0.0.1:1", "connection refused"),
+        ("turn:127.0.0.1:1", ""),
+    ],
+)
+def test_why_a_turn_server_is_not_reached(url: str, cause: str) -> None:
+    assert asyncio.run(run._unreached(url)) == cause
+
+
+@on_loop
+async def test_a_turn_server_that_speaks_no_tls_or_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "REACH_TIMEOUT", 0.5)
+
+    async def babble(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 \x1b[2J mail.example ESMTP\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(babble, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        assert await run._unreached(f"turns:127.0.0.1:{port}") == "it does not speak TLS"
+        assert await run._unreached(f"turn:127.0.0.1:{port}?transport=tcp") == ""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        assert await run._unreached(f"turns:127.0.0.1:{silent.getsockname()[1]}") == "no answer in time"
