@@ -17,9 +17,11 @@ from p2pal.crypto.seal import LaneExhausted, LaneOpener, LaneSealer
 from p2pal.errors import ProtocolError
 from p2pal.lanes.base import IceServer, Lane, RelayUse, servers_for
 from p2pal.lanes.gathering import Gathering
+from p2pal.lanes.paths import PathKind
 from p2pal.lanes.tunnel import Tunnels
 from p2pal.link.negotiator import Negotiator
-from p2pal.link.steps import Action, CreateAnswer, CreateOffer, DropConnection, TakeAnswer, TakeCandidate
+from p2pal.link.steps import Action, CreateAnswer, CreateOffer, DropConnection, Judge, TakeAnswer, TakeCandidate
+from p2pal.peer.better import is_better, servers_without_relays
 from p2pal.peer.config import PeerConfig
 from p2pal.peer.tried import no_relay
 from p2pal.session.core import Session
@@ -70,14 +72,15 @@ class LanesOwner(Protocol):
 
 
 class LiveLane:
-    """An open lane with its keys. The opener exists once the peer's opening bytes arrived."""
+    """An open lane with its keys. The opener exists, and ``heard`` is set, once the peer's opening bytes arrived."""
 
-    __slots__ = ("lane", "opener", "sealer")
+    __slots__ = ("heard", "lane", "opener", "sealer")
 
     def __init__(self, lane: Lane, sealer: LaneSealer) -> None:
         self.lane = lane
         self.sealer = sealer
         self.opener: LaneOpener | None = None
+        self.heard = asyncio.Event()
 
 
 class Lanes:
@@ -143,19 +146,19 @@ class Lanes:
         """Whether a lane is open, and heard."""
         return len(self.live) > len(self._silent)
 
-    def fell_silent(self, lane_id: int) -> bool:
-        """Note that nothing comes over a lane; return whether it is the one in use."""
+    def fell_silent(self, lane_id: int) -> int | None:
+        """Note that nothing comes over a lane; return its generation, None if it is over."""
         self._silent.add(lane_id)
-        return self._in_use(lane_id)
+        return self._find(lane_id)
 
-    def is_heard(self, lane_id: int) -> bool:
-        """Note that a silent lane is heard again; return whether it is the one in use."""
+    def is_heard(self, lane_id: int) -> int | None:
+        """Note that a silent lane is heard again; return its generation, None if it is over."""
         self._silent.discard(lane_id)
-        return self._in_use(lane_id)
+        return self._find(lane_id)
 
-    def _in_use(self, lane_id: int) -> bool:
+    def _find(self, lane_id: int) -> int | None:
         live = self.live.get(lane_id)
-        return live is not None and self._generation_of(live.lane) == self._negotiator.in_use
+        return None if live is None else self._generation_of(live.lane)
 
     def _generation_of(self, lane: Lane) -> int | None:
         return next((g for g, connection in self.connections.items() if connection is lane), None)
@@ -176,8 +179,12 @@ class Lanes:
     # The negotiator's actions: one at a time, in order
 
     def do(self, action: Action) -> None:
-        """Queue an action for :meth:`carry_out`."""
-        self._actions.put_nowait(action)
+        """Queue an action for :meth:`carry_out`; what is to be dropped is closed at once: nothing more goes there."""
+        dropped = self.connections.get(action.generation) if isinstance(action, DropConnection) else None
+        if dropped is None:
+            self._actions.put_nowait(action)
+        else:
+            dropped.close()
 
     async def carry_out(self) -> None:
         """Carry actions out until cancelled.
@@ -191,13 +198,13 @@ class Lanes:
         while True:
             action = await self._actions.get()
             if isinstance(action, (CreateOffer, CreateAnswer)):
-                servers = await self.tunnels.lead_to(await self._servers())
+                servers, relay = await self._servers(direct=action.direct)
                 connection = WebRtcConnection(
                     action.lane,
                     action.generation,
                     self,
                     servers,
-                    relay=self.relay,
+                    relay=relay,
                     tunnels=self.tunnels.names,
                     only_loopback=self._only_loopback,
                 )
@@ -219,21 +226,36 @@ class Lanes:
                 found.close()
             self._wake()
 
-    async def _servers(self) -> list[IceServer]:
-        """Return the STUN and TURN servers for a new connection.
+    async def _servers(self, *, direct: bool) -> tuple[list[IceServer], RelayUse]:
+        """Return the STUN and TURN servers for a new connection, and what the latter may carry.
+
+        Args:
+            direct: Whether it is to be made without relays.
 
         Raises:
             ConnectionImpossible: If only relays may be used for the first one, and none is known.
         """
+        if direct:
+            return servers_without_relays(self.ice_servers), RelayUse.NEVER
         only = self.relay is RelayUse.ONLY
+        servers: list[IceServer] = []
         for _ in range(_RELAY_PATIENCE if only else 1):
             await self._owner.ice_known()
             servers = servers_for(self.ice_servers, self.relay)
             if servers or not only:
-                return servers
-        if not self.stood:
+                break
+        if only and not servers and not self.stood:
             raise no_relay()
-        return []
+        return await self.tunnels.lead_to(servers), self.relay
+
+    async def judge(self, action: Judge) -> None:
+        """Compare the paths of two open lanes."""
+        new, used = self.connections.get(action.generation), self.connections.get(action.used)
+        live = None if new is None else self.live.get(new.id)
+        if new is not None and used is not None and live is not None:
+            better = await is_better(new, used, live.heard)
+            self._negotiator.handle_judged(action.generation, better, monotonic())
+            self._wake()
 
     # What connections and their lanes report
 
@@ -249,7 +271,7 @@ class Lanes:
             return
         now = monotonic()
         self._negotiator.handle_lane_open(generation, now)
-        if self._negotiator.in_use != generation:
+        if not self._negotiator.is_open(generation):
             return  # it was dropped just now; the engine hears of it in a moment
         self.stood = True
         self.gone.clear()
@@ -270,6 +292,7 @@ class Lanes:
                 if len(data) != _LANE_NONCE:
                     raise ProtocolError("the other side opened a lane the wrong way")
                 live.opener = LaneOpener(self._master.lane_key(lane.id, self._inward, data))
+                live.heard.set()
                 return
             frame = live.opener.open(data)
         except ProtocolError:
@@ -317,9 +340,9 @@ class Lanes:
         self._owner.path_changed(connection)
 
     async def look_at_path(self, connection: WebRtcConnection) -> None:
-        """Find out which path is in use; the session limits what is on the way if it leads out of this machine."""
+        """Find out which path a lane takes; the session limits what is on the way if it leads out of this machine."""
         path = await connection.path()
-        if path is not None and not path.certain and not self.path:
+        if path is not None and not path.certain:
             await asyncio.sleep(SETTLE)
             path = await connection.path()
         if path is None or connection.id not in self.live:
@@ -327,6 +350,10 @@ class Lanes:
         if self.session is not None:
             self.session.lane_controlled(connection.id, not connection.on_one_machine, monotonic())
             self._wake()
+        if connection.generation != self._negotiator.in_use:
+            return
+        self._negotiator.handle_path(path.kind is PathKind.RELAYED, monotonic())
+        self._wake()
         if path.words != self.path:
             self.path = path.words
             self._owner.path_found(path.words)
@@ -334,11 +361,16 @@ class Lanes:
     # What goes out
 
     def drain(self, session: Session) -> None:
-        """Put on every lane what the session has for it and what fits."""
+        """Put on every lane what the session has for it and what fits.
+
+        One that may not stay carries no DATA: what is on its way there would have to be sent again.
+        """
+        several = len(self.live) > 1
         for live in list(self.live.values()):
             lane, seal, send = live.lane, live.sealer.seal, live.lane.send
+            waits = several and self._generation_of(lane) != self._negotiator.in_use
             try:
-                for frame in session.outputs(lane.id, lane.budget(), monotonic()):
+                for frame in session.outputs(lane.id, 0 if waits else lane.budget(), monotonic()):
                     send(seal(frame))
             except LaneExhausted:
                 lane.close()  # its key has sealed all that one key may; the next lane has another

@@ -23,10 +23,9 @@ from p2pal.errors import (
     first_error,
 )
 from p2pal.lanes.base import RelayUse
+from p2pal.lanes.networks import NetworkWatch
 from p2pal.link.negotiator import Negotiator
-from p2pal.link.steps import (
-    GaveUp,
-)
+from p2pal.link.steps import GaveUp, Judge, LinkUp
 from p2pal.peer.alarm import Alarm
 from p2pal.peer.config import PeerConfig, PeerOwner
 from p2pal.peer.farewell import FORGOTTEN, LEFT, farewell, gave_up, understood
@@ -54,6 +53,9 @@ CLOSE_GRACE: Final = 1.0
 
 FAREWELL_GRACE: Final = 3.0
 """Seconds that a farewell by the mailbox may come after the lane is gone: the other side takes up to two to stop."""
+
+FIRST_GRACE: Final = 0.5
+"""The same before the first lane: the other side says at once that it gives up, and the user waits for the answer."""
 
 LAST_WORD: Final = 60.0
 """Seconds that the other side gets to take what we sent last, while we wait for its farewell."""
@@ -87,6 +89,7 @@ class Peer:
             backoff=config.retry_backoff,
             jitter=jitter,
             wait=config.wait,
+            improve=config.relay is not RelayUse.ONLY,
         )
         self.lanes = Lanes(self._master, config, self._negotiator, self)
         self._session: Session | None = None
@@ -101,6 +104,7 @@ class Peer:
         self._closing = False
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._tasks: asyncio.TaskGroup | None = None
+        self._working: set[asyncio.Task[None]] = set()
 
     # What the owner calls
 
@@ -249,7 +253,8 @@ class Peer:
                 self._tasks = tasks
                 self._mail(Hello(max_frame=self._max_frame, window=WINDOW, relay=self._config.relay.value))
                 self._negotiator.start(monotonic())
-                work = [self._spawn(self._signaling.run()), self._spawn(self.lanes.carry_out())]
+                for work in self._works():
+                    self._spawn_work(work)
                 self.wake()
                 try:
                     await self._ended
@@ -259,12 +264,19 @@ class Peer:
                     raise
                 finally:
                     self._closing = True
-                    for task in work:
+                    for task in tuple(self._working):
                         task.cancel()
         except BaseException as raised:  # noqa: BLE001 - it is raised again, out of its group
             raise (first_error(raised) if isinstance(raised, BaseExceptionGroup) else raised) from None
         finally:
             await self._tear_down()
+
+    def _works(self) -> Sequence[Coroutine[Any, Any, None]]:
+        """What goes on all the time."""
+        works = [self._signaling.run(), self.lanes.carry_out()]
+        if not self._config.only_loopback:
+            works.append(NetworkWatch(self.networks_changed).run())
+        return works
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something beside; what it raises ends :meth:`run`, after the farewell."""
@@ -278,6 +290,12 @@ class Peer:
                 self._fail(error)
 
         return self._tasks.create_task(guarded())
+
+    def _spawn_work(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something beside that need not come to its end."""
+        task = self._spawn(work)
+        self._working.add(task)
+        task.add_done_callback(self._working.discard)
 
     @property
     def _max_frame(self) -> int:
@@ -332,6 +350,8 @@ class Peer:
         ours = self._config.relay
         if {ours, theirs} == {RelayUse.ONLY, RelayUse.NEVER}:
             raise contradiction(ours)
+        if theirs is RelayUse.ONLY:
+            self._negotiator.keep_path()
         if theirs is RelayUse.NEVER and ours is RelayUse.ALLOWED:
             self.lanes.relay = theirs
             if any(server.relays for server in self.lanes.ice_servers):
@@ -404,6 +424,11 @@ class Peer:
         if self.stood and not self.linked:
             self._signaling.hurry()
 
+    def networks_changed(self) -> None:
+        """This machine came into another network, or one more."""
+        self._negotiator.handle_networks(monotonic())
+        self.wake()
+
     def path_changed(self, connection: WebRtcConnection) -> None:
         """Another path is in use: find out which."""
         if self._tasks is not None and not self._closing and not self._ended.done():
@@ -446,14 +471,19 @@ class Peer:
         for message in self._negotiator.messages():
             self._mail(message)
         for action in self._negotiator.actions():
-            self.lanes.do(action)
+            if not isinstance(action, Judge):
+                self.lanes.do(action)
+            elif self._tasks is not None and not self._closing:
+                self._spawn_work(self.lanes.judge(action))
         for event in self._negotiator.events():
             if isinstance(event, GaveUp):
                 # The other side may have ended the lane on purpose: its farewell by the mailbox says so, and why.
                 error = gave_up(event, self._impossible, peer_online=self._peer_online)
-                self._loop.call_later(FAREWELL_GRACE, self._fail, error)
+                self._loop.call_later(FAREWELL_GRACE if self.stood else FIRST_GRACE, self._fail, error)
             else:
                 self._outages.tell(event)
+            if isinstance(event, LinkUp) and (used := self.lanes.connections.get(event.generation)) is not None:
+                self.path_changed(used)
 
     def _hear(self, session: Session) -> None:
         """Tell the owner what happened; it answers by :meth:`send` and :meth:`consumed`."""
@@ -466,17 +496,20 @@ class Peer:
                 if event.by_peer:
                     self._peer_left(event.code, event.reason)
             elif isinstance(event, LaneAlive):
-                if self.lanes.is_heard(event.lane_id):
-                    self._negotiator.handle_alive(monotonic())
+                if (generation := self.lanes.is_heard(event.lane_id)) is not None:
+                    self._negotiator.handle_alive(monotonic(), generation)
             elif isinstance(event, LaneSilent):
                 self._on_silence(event)
         self._owner.peer_turn()
 
     def _on_silence(self, event: LaneSilent) -> None:
-        if self.lanes.fell_silent(event.lane_id):
+        generation = self.lanes.fell_silent(event.lane_id)
+        if generation is None:
+            return
+        self._negotiator.handle_silence(monotonic(), generation)
+        if generation == self._negotiator.in_use:  # nothing else could take its place
             self._outages.silent(event.seconds)
             self._signaling.hurry()
-            self._negotiator.handle_silence(monotonic())
 
     def _note_progress(self) -> None:
         """What arrives, in either direction, makes earlier failures of the link no longer count."""

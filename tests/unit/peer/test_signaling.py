@@ -194,7 +194,7 @@ def test_a_log_that_is_full_is_followed_by_another(by_left: bool, monkeypatch: p
             for _turn in range(2):
                 before = talker.peer._signaling._conversation
                 for _message in range(41):
-                    talker.peer._negotiator._exchange.local_candidate("candidate", "0", 0)
+                    talker.peer._negotiator._live.exchange.local_candidate("candidate", "0", 0)
                 talker.peer.wake()
                 await left.until_true(
                     lambda: met(left) and met(right) and talker.peer._signaling._conversation is not before  # noqa: B023

@@ -1,0 +1,90 @@
+"""Another connection tried beside one that is well, over a real server and real WebRTC connections."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.unit.peer.kit import Owner, pair, payloads
+from tests.unit.server.kit import on_loop
+
+from p2pal.lanes.base import IceServer
+from p2pal.lanes.webrtc import WebRtcConnection
+from p2pal.peer import better
+from p2pal.peer.better import servers_without_relays
+
+
+async def prefer_the_new(new: WebRtcConnection, used: WebRtcConnection, heard: asyncio.Event) -> bool:
+    """Take every path that works: on loopback all are alike."""
+    return not await better.is_better(new, used, heard) and await new.path() is not None
+
+
+@pytest.mark.parametrize("by_left", [True, False])
+def test_a_better_path_is_taken_without_a_break(by_left: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2pal.peer.lanes.is_better", prefer_the_new)
+    monkeypatch.setattr("p2pal.link.improvement.SETTLED", 0.0)
+    there, back = payloads(3000), payloads(300, 2)
+
+    @on_loop
+    async def improving() -> None:
+        left, right = Owner(there[:1500]), Owner(back[:100])
+        async with pair(left, right) as (running, _):
+            await running.linked()
+            (left if by_left else right).peer.networks_changed()
+            await left.until(lambda: left.peer._negotiator.generation == 2)
+            left.to_send.extend(there[1500:])
+            right.to_send.extend(back[100:])
+            for owner in (left, right):
+                await owner.until_true(lambda owner=owner: owner.peer._negotiator.in_use == 2)  # type: ignore[misc]
+                await owner.until_true(lambda owner=owner: len(owner.peer.lanes.live) == 1)  # type: ignore[misc]
+                owner.peer_turn()
+            await right.until(lambda: len(right.received) == len(there))
+            await left.until(lambda: len(left.received) == len(back))
+            assert (right.received, left.received) == (there, back)
+            for owner in (left, right):
+                assert (owner.retries, owner.back, owner.waits, owner.silences) == ([], 0, [], [])
+                assert len(owner.paths) == 1, "the words are the same"
+
+    improving()
+
+
+@on_loop
+async def test_a_path_that_is_no_better_is_dropped_and_nobody_is_told() -> None:
+    there = payloads(600)
+    left, right = Owner(), Owner()
+    async with pair(left, right) as (running, _):
+        await running.linked()
+        right.peer.networks_changed()
+        await right.until_true(lambda: right.peer._negotiator.generation == 2)
+        await right.until_true(lambda: len(right.peer.lanes.connections) == 2)
+        for owner in (left, right):
+            await owner.until_true(lambda owner=owner: len(owner.peer.lanes.connections) == 1)  # type: ignore[misc]
+        left.to_send.extend(there)
+        left.peer_turn()
+        await right.until(lambda: len(right.received) == len(there))
+        for owner in (left, right):
+            assert owner.peer._negotiator.in_use == 1
+            assert (owner.retries, owner.back, owner.silences) == ([], 0, [])
+
+
+@on_loop
+async def test_a_side_may_end_while_paths_are_compared() -> None:
+    left, right = Owner(), Owner()
+    async with pair(left, right) as (running, _):
+        await running.linked()
+        left.peer.networks_changed()
+        await left.until_true(lambda: len(left.peer.lanes.live) == 2)
+        await left.peer.close()
+        assert await running.end() == [None, None]
+
+
+def test_a_relay_also_tells_an_address() -> None:
+    servers = [
+        IceServer(("stun:one:1", "turn:one:1", "turn:one:1?transport=tcp", "turns:one:1"), "someone", "something"),
+        IceServer(("turn:[2001:db8::1]",), "someone", "something"),
+        IceServer(("turn:bad:99999",)),
+        IceServer(("turn:one:1?transport=udp",)),
+    ]
+    assert servers_without_relays(servers) == [IceServer(("stun:one:1",)), IceServer(("stun:[2001:db8::1]:3478",))]
+    many = [IceServer((f"stun:{number}:1",)) for number in range(20)]
+    assert len(servers_without_relays(many)) == 4
