@@ -72,7 +72,7 @@ def connect(tmp_path: Path) -> Iterator[Connect]:
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small tree."""
     root = tmp_path_factory.mktemp("tree") / "tree"
-    write(root / "folder" / "large.bin", content(8 << 20))
+    write(root / "folder" / "large.bin", content(12 << 20))
     write(root / "folder" / "small.txt", "small\n")
     write(root / "empty", b"")
     return root

@@ -34,7 +34,7 @@ TURN: Final = (
 """In the order in which they are preferred. All of them are one server."""
 PATIENCE: Final = 40.0
 """Seconds that a transfer may take in all."""
-RATE: Final = 20
+RATE: Final = 15
 """Mbit/s to a receiver whose transfer is to last."""
 QUEUE: Final = 0.5
 """Seconds of them that wait on the way rather than being lost."""

@@ -127,7 +127,9 @@ def test_no_path_at_all_is_an_error_of_both_sides(connect: Connect, tree: Path, 
         assert error["message"]
         assert error["hint"]
     assert sent.direct["tcp"] == 0
-    note(("symmetric", "symmetric without relay"), ("no path", "no path"), sent.times["error"] - sent.times["joining"])
+    note(
+        ("symmetric", "symmetric, without a relay"), ("no path", "no path"), sent.times["error"] - sent.times["joining"]
+    )
 
 
 def test_a_relay_that_may_not_be_used_is_no_path(connect: Connect, tree: Path) -> None:
