@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from tests.network import peers
 from tests.network.access import Kind, ipv6_only, nat, only_443, open_, udp_blocked
+from tests.network.addresses import SERVER
 from tests.network.conftest import Connect
-from tests.network.peers import RELAY, STUN, TURN, Peer
+from tests.network.coturn import Coturn
+from tests.network.lab import Lab
+from tests.network.peers import RELAY, STUN, TURN, Peer, lab_relay
 
 UDP: Final = f"turn:{RELAY}:3478?transport=udp"
 TCP: Final = f"turn:{RELAY}:3478?transport=tcp"
@@ -72,6 +77,21 @@ def test_udp_is_blocked_and_there_is_no_way_around(connect: Connect) -> None:
     assert results(found, "server", "websocket", "stun", UDP, "udp") == ["ok", "ok", "warn", "fail", "fail"], found
     assert "?transport=tcp" in found[UDP]["advice"]
     assert "-turn turns:" in found["udp"]["advice"]
+
+
+def test_a_relay_that_must_not_send_to_itself(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It works for everyone whose address is another one than the relay's."""
+
+    def strict(lab: Lab, folder: Path) -> Coturn:
+        relay = lab_relay(lab, folder)
+        with (folder / "coturn" / "settings").open("a") as settings:
+            settings.writelines(f"denied-peer-ip={address}\n" for address in SERVER)
+        return relay
+
+    monkeypatch.setattr(peers, "lab_relay", strict)
+    alice, _ = connect(nat("symmetric"), open_())
+    found = examine(alice)
+    assert results(found, UDP, TCP, TLS) == ["ok"] * 3, found
 
 
 def test_ipv6_alone(connect: Connect) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+from collections.abc import Sequence
 from typing import Final
 
 from p2pal.errors import ProtocolError
@@ -72,7 +73,7 @@ class _End:
 
 async def try_relay(
     near: IceServer,
-    far: IceServer,
+    far: Sequence[IceServer],
     *,
     only_loopback: bool = False,
     timeout: float = TIMEOUT,  # noqa: ASYNC109
@@ -81,14 +82,15 @@ async def try_relay(
 
     Args:
         near: The server, with the credentials of the end that may use only its relay. It has one URL.
-        far: The same with those of the other end.
+        far: What the other end may use: the same server with credentials of its own, and STUN servers, because a relay
+            may be told not to send to itself.
         only_loopback: Use loopback addresses only.
         timeout: Seconds.
     """
     tunnels = Tunnels()
     loop = asyncio.get_running_loop()
     started, ends = loop.time(), (_End(), _End())
-    (through,), others = await tunnels.lead_to((near,)), await tunnels.lead_to((far,))
+    (through,), others = await tunnels.lead_to((near,)), await tunnels.lead_to(far)
     a = WebRtcConnection(
         1, 1, ends[0], (through,), relay=RelayUse.ONLY, tunnels=tunnels.names, only_loopback=only_loopback
     )

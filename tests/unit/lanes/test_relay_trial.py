@@ -16,7 +16,7 @@ from p2pal.lanes.relay_trial import try_relay
 async def attempt(url: str, seconds: float) -> Relaying:
     webrtc.allow_loopback()
     server = IceServer((url,), "user", "secret")
-    return await try_relay(server, server, only_loopback=True, timeout=seconds)
+    return await try_relay(server, [server], only_loopback=True, timeout=seconds)
 
 
 @on_loop

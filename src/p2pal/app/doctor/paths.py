@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections import defaultdict
 from collections.abc import Iterable
 from enum import Enum
@@ -30,11 +31,7 @@ def nat_of(answers: Iterable[StunAnswer]) -> Nat:
 
     Two servers with one answer tell that others see it as well; two answers, that everyone sees another one.
     """
-    pairs = [
-        (answer.asked, answer.mapped, answer.local)
-        for answer in answers
-        if answer.asked is not None and answer.mapped is not None and not answer.asked.ipv6
-    ]
+    pairs = _comparable(answers)
     if not pairs:
         return Nat.UNKNOWN
     if all(mapped == local for _, mapped, local in pairs):
@@ -47,6 +44,20 @@ def nat_of(answers: Iterable[StunAnswer]) -> Nat:
     if any(len(set(by_port.values())) > 1 for by_port in seen.values()):
         return Nat.PORT
     return Nat.ADDRESS if any(len(by_port) > 1 for by_port in seen.values()) else Nat.DEPENDENT
+
+
+def _comparable(answers: Iterable[StunAnswer]) -> list[tuple[Endpoint, Endpoint, Endpoint]]:
+    """Return who was asked, and the public and the own address, of those answers that went by one way.
+
+    A server in the same house, or behind a VPN, sees another address without any NAT's fault.
+    """
+    ways: dict[tuple[bool, str], list[tuple[Endpoint, Endpoint, Endpoint]]] = defaultdict(list)
+    for answer in answers:
+        asked, mapped, local = answer.asked, answer.mapped, answer.local
+        if asked is not None and mapped is not None and local is not None and not asked.ipv6:
+            public = ipaddress.ip_address(asked.address).is_global
+            ways[public, local.address].append((asked, mapped, local))
+    return max(ways.items(), key=lambda way: (way[0][0], len(way[1])), default=(None, []))[1]
 
 
 def judge_paths(facts: Facts) -> list[Finding]:
@@ -130,7 +141,7 @@ def _why_not(relay: Relaying, *, own: bool, heard: bool) -> tuple[str, str]:
     match relay.error:
         case _ if relay.allocated is not None:
             return "gives an address, but lets nothing through", (
-                "open the TURN server's relay ports (49152-65535/udp) in its firewall; behind a NAT, set external-ip"
+                "open the TURN server's relay ports (49152-65535/udp); behind a NAT, set its external-ip"
             )
         case 401 if own:
             return "wrong user name or password (401)", "check -turn-user and -turn-pass"

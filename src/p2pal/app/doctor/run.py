@@ -123,9 +123,15 @@ async def _try(url: str, near: _Servers, far: _Servers, connect: ConnectOptions,
     from p2pal.lanes.relay_trial import TIMEOUT, try_relay
 
     seconds = max(0.0, min(TIMEOUT, end - asyncio.get_running_loop().time()))
-    ends = near.server(url), (far if url in far.turn else near).server(url)
+    other = (far if url in far.turn else near).server(url)
     tried, cause = await asyncio.gather(
-        try_relay(*ends, only_loopback=connect.only_loopback, timeout=seconds), _unreached(url)
+        try_relay(
+            near.server(url),
+            [other, *map(near.server, near.stun)],
+            only_loopback=connect.only_loopback,
+            timeout=seconds,
+        ),
+        _unreached(url),
     )
     return tried if tried.allocated is not None else replace(tried, cause=cause)
 

@@ -61,6 +61,18 @@ def test_a_nat_that_keeps_the_port_is_one() -> None:
     assert nat_of([answer(ONE, LOCAL.port), answer(OTHER, LOCAL.port)]) is Nat.INDEPENDENT
 
 
+def test_a_server_in_the_same_house_tells_nothing_of_the_nat() -> None:
+    near = StunAnswer(STUN, Endpoint("192.168.1.9", 3478), LOCAL, LOCAL)
+    far = [answer(Endpoint("8.8.8.8", 3478)), answer(Endpoint("8.8.4.4", 3478))]
+    assert nat_of([near, *far]) is Nat.INDEPENDENT
+    assert nat_of([near, near]) is Nat.NONE
+
+
+def test_a_server_behind_a_vpn_tells_nothing_of_the_nat() -> None:
+    tunnelled = answer(Endpoint("203.0.113.77", 3478), 9000, local=Endpoint("10.8.0.2", LOCAL.port))
+    assert nat_of([tunnelled, answer(), answer(OTHER)]) is Nat.INDEPENDENT
+
+
 @pytest.mark.parametrize("relayed", [True, False])
 def test_a_symmetric_nat_needs_a_relay(relayed: bool) -> None:
     seen = survey(answer(), answer(OTHER, 6001), filtering=Filtering.PORT)
