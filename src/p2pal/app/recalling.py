@@ -17,6 +17,7 @@ from p2pal.files.checkpoints import Checkpoints, Opened
 from p2pal.files.journal import Journal
 from p2pal.files.names import TAG
 from p2pal.files.placement import Placement
+from p2pal.files.renames import identity_from
 from p2pal.files.resuming import survey
 from p2pal.files.sink import Sink
 from p2pal.transfer.checkpoint import Header, Place, Places, Record, Resume, Target
@@ -205,7 +206,7 @@ def _root(header: Header, target: Target, state: ReceiveState, out: Path | None)
     for root, is_out in ((out, True), (out.parent, names == {os.fsencode(out.name)})):
         with contextlib.suppress(OSError):
             found = os.stat(root)
-            if is_out and (found.st_dev, found.st_ino) == tuple(target.identity):
+            if is_out and identity_from(found) == tuple(target.identity):
                 return Path(os.path.abspath(root))
     raise CheckpointError(
         f"this transfer is written into {before}",

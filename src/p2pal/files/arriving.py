@@ -16,7 +16,7 @@ from p2pal.files.failures import REPLACED
 from p2pal.files.part_files import open_left, remove_own
 from p2pal.files.positioned import write_some
 from p2pal.files.rehashing import Rehash, hash_range
-from p2pal.files.renames import Identity
+from p2pal.files.renames import Identity, identity_from
 from p2pal.files.rooted import Directory, sync_file
 from p2pal.ranges import RangeSet
 from p2pal.transfer.checkpoint import Claim, Claimed, Unclaimed
@@ -109,7 +109,7 @@ class Arriving:
         self.fd = directory.create(part) if claim is None else open_left(directory, part, claim.part)
         try:
             found = os.fstat(self.fd)
-            self.identity: Identity = (found.st_dev, found.st_ino)
+            self.identity: Identity = identity_from(found)
             if claim is not None:
                 self._go_on(claim, found.st_size)
         except BaseException:
@@ -302,7 +302,7 @@ class Arriving:
         """
         fd = self.directory.open_part(self.part)
         found = os.fstat(fd)
-        if (found.st_dev, found.st_ino, found.st_ctime_ns) != (*self.identity, self.parked_at):
+        if (*identity_from(found), found.st_ctime_ns) != (*self.identity, self.parked_at):
             os.close(fd)
             raise FileNotFoundError(errno.ENOENT, REPLACED)
         self.fd = fd

@@ -17,7 +17,7 @@ from p2pal.files.failures import error_text, sink_failure
 from p2pal.files.locating import Locator
 from p2pal.files.names import TAG, check_path, part_name
 from p2pal.files.part_files import find_part
-from p2pal.files.renames import Identity
+from p2pal.files.renames import Identity, identity_from
 from p2pal.files.rooted import Directory, open_root, release_all
 from p2pal.transfer.checkpoint import Begun, Finishing, Header
 from p2pal.transfer.recall import ReceiveState
@@ -125,7 +125,7 @@ class _Cleaning:
         found = found or directory.status(part)
         if found is None:
             return
-        identity = (found.st_dev, found.st_ino)
+        identity = identity_from(found)
         # The rename was an exchange, and stopped half-way: what the person agreed to lose has the part file's name.
         replaced = (
             finishing is not None

@@ -25,7 +25,7 @@ from p2pal.files.arriving import Arriving
 from p2pal.files.failures import REPLACED, sink_failure
 from p2pal.files.journal import Journal
 from p2pal.files.part_files import remove_own
-from p2pal.files.renames import Identity
+from p2pal.files.renames import Identity, identity_from
 from p2pal.files.rooted import Directory, sync_file
 from p2pal.files.together import LEAST_FILES, sync_together
 from p2pal.ranges import RangeSet
@@ -50,7 +50,7 @@ def known_file(identity: Identity, ctime_ns: int) -> Replaceable:
     The inode alone could be that of a younger file: numbers are used again at once when a file is deleted.
     """
     return lambda found: (
-        stat.S_ISREG(found.st_mode) and (found.st_dev, found.st_ino) == identity and found.st_ctime_ns == ctime_ns
+        stat.S_ISREG(found.st_mode) and identity_from(found) == identity and found.st_ctime_ns == ctime_ns
     )
 
 
@@ -84,7 +84,7 @@ def settle_name(directory: Directory, part: bytes, name: bytes, replaceable: Rep
     if found is None or replaceable is None:
         directory.rename_new(part, name)
     elif replaceable(found):
-        directory.rename_over(part, name, (found.st_dev, found.st_ino))
+        directory.rename_over(part, name, identity_from(found))
     else:
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
 
@@ -129,8 +129,8 @@ class Finished:
                 self.error = error
                 found = None
             if found is not None and replaceable(found):
-                only = self.replaces = (found.st_dev, found.st_ino)
-                self.replaceable = lambda there: replaceable(there) and (there.st_dev, there.st_ino) == only
+                only = self.replaces = identity_from(found)
+                self.replaceable = lambda there: replaceable(there) and identity_from(there) == only
         return Finishing(self.index, self.identity, self.digest, self.replaces)
 
     def sync(self) -> None:

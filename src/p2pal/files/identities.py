@@ -7,6 +7,7 @@ from array import array
 from collections.abc import Iterator
 from typing import Final
 
+from p2pal.files.renames import identity_from
 from p2pal.transfer.checkpoint import Listing
 from p2pal.transfer.manifest import Manifest
 
@@ -16,7 +17,6 @@ Identity3 = tuple[int, int, int]
 PERMISSIONS: Final = 0o777
 """What of a mode travels."""
 
-_MASK: Final = 2**64 - 1
 _TIME_LIMIT: Final = 2**62
 _LISTING_ENTRIES: Final = 4096
 _LISTING_BYTES: Final = 1 << 20
@@ -29,7 +29,7 @@ def in_range(nanoseconds: int) -> int:
 
 def version_of(found: os.stat_result) -> Identity3:
     """Return what tells this file from others, in the ranges that a checkpoint can hold."""
-    return found.st_dev & _MASK, found.st_ino & _MASK, in_range(found.st_ctime_ns)
+    return *identity_from(found), in_range(found.st_ctime_ns)
 
 
 class Identities:

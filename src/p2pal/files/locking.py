@@ -15,7 +15,7 @@ import time
 from typing import Final
 
 from p2pal.errors import CheckpointError
-from p2pal.files.renames import Identity
+from p2pal.files.renames import Identity, identity_from
 from p2pal.files.rooted import Directory
 
 _TRIES: Final = 6
@@ -85,7 +85,7 @@ class NotOurs(CheckpointError):
 def identity_of(fd: int) -> Identity:
     """Return an open file's device and inode."""
     found = os.fstat(fd)
-    return found.st_dev, found.st_ino
+    return identity_from(found)
 
 
 def check_directory(found: os.stat_result) -> None:

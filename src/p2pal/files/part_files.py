@@ -8,7 +8,7 @@ import stat
 
 from p2pal.files.failures import REPLACED
 from p2pal.files.names import part_names
-from p2pal.files.renames import Identity
+from p2pal.files.renames import Identity, identity_from
 from p2pal.files.rooted import Directory
 
 
@@ -20,7 +20,7 @@ def find_part(directory: Directory, tag: str, index: int, identity: Identity) ->
     """
     for part in part_names(tag, index):
         found = directory.status(part)
-        if found is not None and (found.st_dev, found.st_ino) == identity:
+        if found is not None and identity_from(found) == identity:
             return part, found
     return None
 
@@ -56,7 +56,7 @@ def _check_own(fd: int, identity: Identity) -> None:
 
 def is_own(found: os.stat_result, identity: Identity) -> bool:
     """Say whether this is that very file, under one name only."""
-    return stat.S_ISREG(found.st_mode) and (found.st_dev, found.st_ino) == identity and found.st_nlink == 1
+    return stat.S_ISREG(found.st_mode) and identity_from(found) == identity and found.st_nlink == 1
 
 
 def remove_own(directory: Directory, part: bytes, identity: Identity) -> None:

@@ -23,7 +23,7 @@ from p2pal.amounts import size
 from p2pal.errors import CheckpointError, DiskError
 from p2pal.files.failures import error_text
 from p2pal.files.names import check_path, free_name, part_name
-from p2pal.files.renames import Identity
+from p2pal.files.renames import Identity, identity_from
 from p2pal.files.rooted import Directory, open_root
 from p2pal.transfer import checkpoint
 from p2pal.wire.transfer import Kind, name_text
@@ -135,7 +135,7 @@ class Placement:
         mode = wish.found.st_mode
         if overwrite and wish.kind is Kind.FILE and stat.S_ISREG(mode):
             found = wish.found
-            return Place(wish.name, Policy.REPLACE, (found.st_dev, found.st_ino), found.st_ctime_ns)
+            return Place(wish.name, Policy.REPLACE, identity_from(found), found.st_ctime_ns)
         if overwrite and wish.kind is Kind.DIRECTORY and stat.S_ISDIR(mode):
             return Place(wish.name, Policy.MERGE)
 
@@ -300,7 +300,7 @@ def _identity(directory: Path) -> Identity | None:
         found = os.stat(directory)
     except OSError:  # opening it will say why
         return None
-    return found.st_dev, found.st_ino
+    return identity_from(found)
 
 
 def _filesystem_time(root: Directory, tag: str) -> int:

@@ -18,6 +18,10 @@ from typing import Final
 Identity = tuple[int, int]
 """Device and inode."""
 
+_MASK: Final = 2**64 - 1
+_SPREAD: Final = 0x9E37_79B9_7F4A_7C15
+"""2^64 divided by the golden ratio: the two halves of a long number, both small, do not cancel each other out."""
+
 _UNSUPPORTED: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
 _NO_LINKS: Final = _UNSUPPORTED | {errno.EPERM, errno.EMLINK}
 
@@ -58,6 +62,14 @@ def _call(directory: int, source: bytes, target: bytes, flags: int) -> bool:
     if number in _UNSUPPORTED:
         return False
     raise OSError(number, os.strerror(number))
+
+
+def identity_from(found: os.stat_result) -> Identity:
+    """Return which file was found, in the 64 bits that a checkpoint has: ReFS' numbers have 128, and are folded."""
+    number = found.st_ino
+    if number > _MASK:
+        number += (number >> 64) * _SPREAD
+    return found.st_dev & _MASK, number & _MASK
 
 
 def rename_new(directory: int, source: bytes, target: bytes) -> None:
@@ -109,5 +121,5 @@ def rename_over(directory: int, source: bytes, target: bytes, allowed: Identity)
 
 def _require(directory: int, name: bytes, allowed: Identity) -> None:
     found = os.stat(name, dir_fd=directory, follow_symlinks=False)
-    if (found.st_dev, found.st_ino) != allowed or stat.S_ISDIR(found.st_mode):
+    if identity_from(found) != allowed or stat.S_ISDIR(found.st_mode):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))

@@ -21,7 +21,7 @@ from p2pal.files.names import check_path, part_name, part_names
 from p2pal.files.part_files import find_part, is_own, remove_own
 from p2pal.files.placement import Placement
 from p2pal.files.rehashing import hash_range
-from p2pal.files.renames import Identity
+from p2pal.files.renames import Identity, identity_from
 from p2pal.files.rooted import Directory, release_all
 from p2pal.ranges import RangeSet
 from p2pal.transfer.checkpoint import Begun, Claim, Done, Finishing, Resume, Stopped
@@ -186,7 +186,7 @@ class _Survey:
                     self._may_replace(entry, found)
 
     def _may_replace(self, entry: Entry, found: os.stat_result) -> None:
-        self._placement.wrong[entry.path] = (found.st_dev, found.st_ino), found.st_ctime_ns
+        self._placement.wrong[entry.path] = identity_from(found), found.st_ctime_ns
 
     def _has_digest(self, directory: Directory, name: bytes, digest: bytes) -> bool:
         """Read a file, and say whether it has this digest."""
@@ -239,7 +239,7 @@ class _Survey:
         found = directory.status(name)
         if wanted is None:
             return False
-        if found is not None and wanted(found.st_mode) and (found.st_dev, found.st_ino) == finishing.part:
+        if found is not None and wanted(found.st_mode) and identity_from(found) == finishing.part:
             if entry.kind is Kind.FILE and (
                 begun is None or not untouched_file(Placed(begun.size, begun.mtime_ns, finishing.digest))(found)
             ):
@@ -332,7 +332,7 @@ def _needed(size: int, pieces: int, claim: Claim) -> int:
 def _is_untouched(found: os.stat_result, stopped: Stopped | None) -> bool:
     """Say whether nobody has written to a part file since a clean stop."""
     return stopped is not None and (
-        (found.st_dev, found.st_ino), found.st_size, found.st_mtime_ns, found.st_ctime_ns
+        identity_from(found), found.st_size, found.st_mtime_ns, found.st_ctime_ns
     ) == (stopped.part, stopped.size, stopped.mtime_ns, stopped.ctime_ns)  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import ClassVar, Final
 
-from p2pal.files.renames import Identity
+from p2pal.files.renames import Identity, identity_from
 
 _BINARY: Final[int] = getattr(os, "O_BINARY", 0)
 _NONBLOCK: Final[int] = getattr(os, "O_NONBLOCK", 0)
@@ -196,7 +196,7 @@ class Directory(abc.ABC):
     def has(self, name: bytes, identity: Identity) -> bool:
         """Say whether this very file stands under that name."""
         found = self.status(name)
-        return found is not None and (found.st_dev, found.st_ino) == identity
+        return found is not None and identity_from(found) == identity
 
 
 def open_root(path: str | bytes, *, handles: bool = HAVE_HANDLES) -> Directory:

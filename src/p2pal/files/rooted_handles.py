@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import sys
 
-from p2pal.files.renames import Identity, rename_new, rename_over
+from p2pal.files.renames import Identity, identity_from, rename_new, rename_over
 from p2pal.files.rooted import (
     NO_FOLLOW,
     ONLY_DIRECTORY,
@@ -31,7 +31,7 @@ class HandleDirectory(Directory):
 
     def __init__(self, fd: int) -> None:
         found = os.fstat(fd)
-        super().__init__((found.st_dev, found.st_ino))
+        super().__init__(identity_from(found))
         self._fd = fd
 
     @classmethod

@@ -17,7 +17,7 @@ import errno
 import os
 import stat
 
-from p2pal.files.renames import Identity
+from p2pal.files.renames import Identity, identity_from
 from p2pal.files.rooted import OPEN_AGAIN, OPEN_PART, OPEN_READ, Directory, where_supported
 from p2pal.files.windows import is_elsewhere, link_from_system, link_to_system, long_path, make_writable, patiently
 
@@ -33,7 +33,7 @@ def _plain_directory(path: bytes) -> Identity:
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     if not stat.S_ISDIR(found.st_mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-    return found.st_dev, found.st_ino
+    return identity_from(found)
 
 
 class PathDirectory(Directory):
@@ -101,7 +101,7 @@ class PathDirectory(Directory):
             raise OSError(errno.ELOOP, "it is no regular file")
         fd = os.open(path, flags)
         opened = os.fstat(fd)
-        if (opened.st_dev, opened.st_ino) != (found.st_dev, found.st_ino):
+        if identity_from(opened) != identity_from(found):
             os.close(fd)
             raise OSError(errno.ELOOP, "another file took its place")
         return fd
@@ -132,13 +132,13 @@ class PathDirectory(Directory):
     def rename_over(self, source: bytes, target: bytes, allowed: Identity) -> None:
         old, new = self._join(source), self._join(target)
         found = os.lstat(new)
-        if (found.st_dev, found.st_ino) != allowed or stat.S_ISDIR(found.st_mode) or allowed in self._put:
+        if identity_from(found) != allowed or stat.S_ISDIR(found.st_mode) or allowed in self._put:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         # What takes a name over takes its creation time over (NTFS), which is all that would tell it from older files.
         made = os.lstat(old)
         make_writable(new)
         patiently(lambda: os.replace(old, new))
-        self._put.add((made.st_dev, made.st_ino))
+        self._put.add(identity_from(made))
 
     def set_file_attributes(self, fd: int, name: bytes, mode: int, mtime_ns: int) -> None:
         _set(self._join(name), mode, mtime_ns)

@@ -16,7 +16,7 @@ from p2pal.files.finisher import Replaceable, file_before, known_file, link_befo
 from p2pal.files.locating import Locator
 from p2pal.files.names import check_path, part_name
 from p2pal.files.placement import Place, Placement, Policy
-from p2pal.files.renames import Identity
+from p2pal.files.renames import Identity, identity_from
 from p2pal.files.rooted import Directory
 from p2pal.transfer.recall import ReceiveState
 from p2pal.wire.transfer import Entry, Reason
@@ -124,7 +124,7 @@ class Targets:
             found = parent.status(name)
             if found is None or not stat.S_ISDIR(found.st_mode):
                 raise NotADirectoryError(errno.ENOTDIR, STANDS_THERE)
-            identity = (found.st_dev, found.st_ino)
+            identity = identity_from(found)
             if identity in self._directories:
                 raise FileExistsError(errno.EEXIST, STANDS_THERE)
             self._directories.add(identity)
@@ -145,7 +145,7 @@ class Targets:
         found = parent.status(name)
         if found is None or not stat.S_ISDIR(found.st_mode):
             return False
-        if self._resume.made.get(path) == (found.st_dev, found.st_ino):
+        if self._resume.made.get(path) == identity_from(found):
             return True
         if self._merges(path):
             return False
@@ -197,7 +197,7 @@ class Targets:
                 try:
                     made = directory.status(part)
                     if made is not None and renaming is not None:
-                        renaming(index, (made.st_dev, made.st_ino), (found.st_dev, found.st_ino))
+                        renaming(index, identity_from(made), identity_from(found))
                     settle_name(directory, part, name, replaceable)
                 except OSError:
                     directory.remove(part)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from p2pal.files.arriving import Arriving
 from p2pal.files.failures import REPLACED
 from p2pal.files.rehashing import Rehasher
+from p2pal.files.renames import identity_from
 
 
 class Verifying:
@@ -30,7 +31,7 @@ class Verifying:
         """
         fd = file.directory.open_read(file.part)
         found = os.fstat(fd)
-        if (found.st_dev, found.st_ino) != file.identity:
+        if identity_from(found) != file.identity:
             os.close(fd)
             raise FileNotFoundError(errno.ENOENT, REPLACED)
         file.rehash = self._rehasher.begin(fd, file.leaves_of(file.unverified), file.range_of)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from p2pal.files import renames
-from p2pal.files.renames import rename_new, rename_over
+from p2pal.files.renames import identity_from, rename_new, rename_over
 
 
 @pytest.fixture(params=["kernel", "links", "plain"])
@@ -106,3 +106,13 @@ def test_each_system_is_asked_by_its_own_name_and_flags() -> None:
         assert renames._load(platform) == (None, 0, 0)
     missing = "darwin" if sys.platform == "linux" else "linux"
     assert renames._load(missing) == (None, 0, 0), "the library has no such function"
+
+
+def test_a_number_of_128_bits_is_folded_to_what_a_checkpoint_holds() -> None:
+    def found(device: int, number: int) -> os.stat_result:
+        return os.stat_result((0, number, device, 1, 0, 0, 0, 0, 0, 0))
+
+    assert identity_from(found(7, 2**64 - 1)) == (7, 2**64 - 1)
+    folded = [identity_from(found(7, (directory << 64) + file)) for directory in range(8) for file in range(100, 120)]
+    assert len(set(folded)) == len(folded)
+    assert all(0 <= number < 2**64 for _, number in folded)
