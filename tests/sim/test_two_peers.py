@@ -266,6 +266,15 @@ def test_a_link_that_never_comes_back_ends_both_sides_with_an_error(seed: int, h
     check_truth(world, tree)
 
 
+@pytest.mark.parametrize("mail", ["there", "lost"])
+def test_where_there_is_no_path_both_sides_say_so_soon(mail: str) -> None:
+    world = TwoPeers({b"a": b"a"}, seed=1)
+    world.network.blocked = True
+    world.network.mail_lost = mail == "lost"
+    assert world.run(20.0)
+    assert [peer.error for peer in world.peers] == [PeerLost.code] * 2
+
+
 @pytest.mark.parametrize("side", ["sender", "receiver"])
 @pytest.mark.parametrize("seed", range(6))
 def test_a_link_that_is_lost_at_the_last_word_ends_both_sides(seed: int, side: str) -> None:
