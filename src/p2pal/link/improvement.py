@@ -3,7 +3,8 @@
 The engine gathers candidates once for each connection: a network that appears later, or a way that was blocked when
 its checks ran, is never taken by one that stands. So another connection is tried beside it, without relays:
 
-- while the path in use is relayed, first after :data:`FIRST_LOOK` seconds, then ever less often;
+- while the path in use is relayed, first after :data:`FIRST_LOOK` seconds, then ever less often, also if a direct path
+  was found that did not last;
 - when either side's networks changed, as soon as they had a second to settle.
 
 Both are bounded, whatever the other side asks for: never two at a time, and not sooner than :data:`DISTANCE` after the
@@ -19,6 +20,9 @@ FIRST_LOOK: Final = 10.0
 
 RAREST_LOOK: Final = 160.0
 
+STEADY: Final = 60.0
+"""Seconds that a direct path lasts at least to count as one that works."""
+
 SETTLED: Final = 1.0
 """Seconds that networks get to settle: addresses, routes and names come one after the other."""
 
@@ -33,13 +37,14 @@ class Improvement:
         enabled: Whether a better path is looked for at all.
     """
 
-    __slots__ = ("_begun_at", "_look_at", "_networks_at", "_pause", "_relayed", "enabled")
+    __slots__ = ("_begun_at", "_direct_since", "_look_at", "_networks_at", "_pause", "_relayed", "enabled")
 
     def __init__(self, *, enabled: bool) -> None:
         self.enabled = enabled
         self._relayed = False
         self._pause = FIRST_LOOK
         self._begun_at: float | None = None
+        self._direct_since: float | None = None
         self._look_at: float | None = None
         self._networks_at: float | None = None
 
@@ -61,9 +66,14 @@ class Improvement:
 
     def on_path(self, relayed: bool, now: float) -> None:
         """The lane in use takes such a path now."""
+        if not relayed and self._direct_since is None:
+            self._direct_since = now
+        if relayed and self._direct_since is not None:
+            if now >= self._direct_since + STEADY:
+                self._pause = FIRST_LOOK
+            self._direct_since = None
         if relayed != self._relayed:
             self._relayed = relayed
-            self._pause = FIRST_LOOK
             self._plan(now)
 
     def on_networks(self, now: float) -> None:
@@ -79,5 +89,7 @@ class Improvement:
         self._plan(now)
 
     def _plan(self, now: float) -> None:
-        self._look_at = now + self._pause if self._relayed else None
-        self._pause = min(2 * self._pause, RAREST_LOOK)
+        self._look_at = None
+        if self._relayed:
+            self._look_at = now + self._pause
+            self._pause = min(2 * self._pause, RAREST_LOOK)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from p2pal.link.improvement import DISTANCE, FIRST_LOOK, RAREST_LOOK, SETTLED, Improvement
+from p2pal.link.improvement import DISTANCE, FIRST_LOOK, RAREST_LOOK, SETTLED, STEADY, Improvement
 
 
 def test_there_is_no_reason_at_first_nor_on_a_direct_path() -> None:
@@ -22,8 +22,24 @@ def test_a_relayed_path_is_looked_beyond_ever_less_often() -> None:
     assert pauses == [FIRST_LOOK, 20.0, 40.0, 80.0, RAREST_LOOK, RAREST_LOOK, RAREST_LOOK]
     improvement.on_path(False, now)
     assert improvement.at is None
-    improvement.on_path(True, now)
-    assert improvement.at == now + FIRST_LOOK
+    improvement.on_path(True, now + STEADY)
+    assert improvement.at == now + STEADY + FIRST_LOOK
+
+
+def test_a_direct_path_that_does_not_last_is_looked_for_ever_less_often() -> None:
+    improvement, now, pauses = Improvement(enabled=True), 0.0, []
+    for _ in range(6):
+        improvement.on_path(True, now)
+        assert improvement.at is not None
+        pauses.append(improvement.at - now)
+        now = improvement.at
+        improvement.on_begun(now)
+        improvement.on_link()
+        improvement.on_path(False, now + 1.0)
+        improvement.on_path(False, now + 3.0)
+        now += STEADY / 2
+        improvement.on_link()
+    assert pauses == [FIRST_LOOK, 40.0, RAREST_LOOK, RAREST_LOOK, RAREST_LOOK, RAREST_LOOK]
 
 
 def test_networks_that_changed_get_a_moment_and_looks_keep_their_distance() -> None:
