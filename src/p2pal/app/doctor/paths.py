@@ -10,7 +10,7 @@ from typing import Final
 
 from p2pal.app.doctor.facts import Facts
 from p2pal.app.doctor.findings import Finding, Verdict, milliseconds
-from p2pal.lanes.probe_facts import Endpoint, Filtering, Relaying, Silence, StunAnswer, place_of
+from p2pal.lanes.probe_facts import UNREACHED, Endpoint, Filtering, Relaying, Silence, StunAnswer, place_of
 
 
 class Nat(Enum):
@@ -65,14 +65,27 @@ def judge_paths(facts: Facts) -> list[Finding]:
     return [*_stun(facts), *_turn(facts), _udp(facts), _nat(facts)]
 
 
+def _tried(facts: Facts) -> list[Relaying]:
+    """Return what came of every TURN server, in order."""
+    tried = {relay.url: relay for relay in facts.relays}
+    return [tried.get(url, Relaying(url)) for url in facts.turn]
+
+
 def _relayed(facts: Facts) -> list[Relaying]:
-    return [relay for relay in facts.relays if relay.relayed is not None]
+    return [relay for relay in _tried(facts) if relay.relayed is not None]
+
+
+def _silent(relay: Relaying) -> bool:
+    """Whether a server that exists did not answer over UDP."""
+    nothing = relay.allocated is None and relay.error in (0, UNREACHED)
+    return relay.transport == "udp" and nothing and not relay.cause
 
 
 def _over_udp(facts: Facts) -> bool:
     """Whether anything came back over UDP."""
     return any(answer.answered for answer in facts.survey.answers) or any(
-        relay.allocated is not None and relay.transport == "udp" for relay in facts.relays
+        relay.transport == "udp" and (relay.allocated is not None or relay.error not in (0, UNREACHED))
+        for relay in _tried(facts)
     )
 
 
@@ -107,7 +120,7 @@ def _stun_advice(facts: Facts, url: str, why: Silence, refused: int) -> str:
         return f"this machine has no route to {url}: check its network"
     if _over_udp(facts):
         return f"{url} does not run, or its port {place_of(url).port}/udp is closed: name another one with -stun"
-    return f"allow UDP to port {place_of(url).port} of {place_of(url).host}, and its answers"
+    return ""  # that of UDP itself is enough
 
 
 # TURN.
@@ -116,8 +129,7 @@ def _stun_advice(facts: Facts, url: str, why: Silence, refused: int) -> str:
 def _turn(facts: Facts) -> list[Finding]:
     if not facts.turn:
         return [Finding("turn", Verdict.NONE, "no TURN server: no way between two networks that allow no direct one")]
-    tried = {relay.url: relay for relay in facts.relays}
-    return [_one_turn(facts, tried.get(url, Relaying(url))) for url in facts.turn]
+    return [_one_turn(facts, relay) for relay in _tried(facts)]
 
 
 def _one_turn(facts: Facts, relay: Relaying) -> Finding:
@@ -127,6 +139,8 @@ def _one_turn(facts: Facts, relay: Relaying) -> Finding:
         return Finding("turn", Verdict.OK, detail, target=url, seconds=relay.relayed)
     heard = any(answer.url == url and answer.answered for answer in facts.survey.answers)
     why, advice = _why_not(relay, own=facts.own_turn, heard=heard)
+    if _silent(relay) and not _over_udp(facts):
+        advice = ""  # that of UDP itself is enough
     return Finding("turn", Verdict.WARN if _relayed(facts) else Verdict.FAIL, f"{url}: {why}", advice, url)
 
 
@@ -158,7 +172,7 @@ def _why_not(relay: Relaying, *, own: bool, heard: bool) -> tuple[str, str]:
             )
         case 508:
             return "has no room (508)", "raise the TURN server's total-quota, or give it more relay ports"
-        case 0 | 701:  # the engine's own code for a server that was not reached
+        case code if code in (0, UNREACHED):
             return _unreached(relay, heard=heard)
         case _:
             return f"refused with error {relay.error}", "see the TURN server's log"
@@ -188,17 +202,21 @@ def _unreached(relay: Relaying, *, heard: bool) -> tuple[str, str]:
 def _udp(facts: Facts) -> Finding:
     if _over_udp(facts):
         return Finding("udp", Verdict.OK, "goes out, and answers come in")
-    asked = [answer for answer in facts.survey.answers if answer.silence is not Silence.UNRESOLVED]
+    unknown = {answer.url for answer in facts.survey.answers if answer.silence is Silence.UNRESOLVED}
+    heard_of = {answer.url for answer in facts.survey.answers} | {
+        relay.url for relay in _tried(facts) if _silent(relay)
+    }
+    asked = {*facts.stun, *heard_of} - unknown
     if not asked:
         return Finding("udp", Verdict.NONE, "not checked: no STUN or TURN server to check it with")
-    count = len({answer.url for answer in asked})
-    detail = "blocked: no server answers" if count > 1 else "blocked, or the one server that was asked does not run"
+    detail = "blocked: no server answers" if len(asked) > 1 else "blocked, or the only server asked does not run"
+    ports = ", ".join(map(str, sorted({place_of(url).port for url in asked})))
+    allow = f"allow UDP, to port {ports} at least, and its answers"
     relays = _relayed(facts)
     if relays:
         detail = f"{detail}; transfers go through the relay, over {relays[0].transport.upper()}"
-        return Finding("udp", Verdict.WARN, detail, "allow outgoing UDP: direct paths are faster")
-    advice = "allow outgoing UDP, or use a TURN server over TCP or TLS (-turn turns:HOST:443)"
-    return Finding("udp", Verdict.FAIL, detail, advice)
+        return Finding("udp", Verdict.WARN, detail, f"{allow}: direct paths are faster")
+    return Finding("udp", Verdict.FAIL, detail, f"{allow}; or use a TURN server over TCP or TLS (-turn turns:HOST:443)")
 
 
 _FILTERS: Final = {

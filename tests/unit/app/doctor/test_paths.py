@@ -97,7 +97,6 @@ def test_filtering_is_told_where_it_is_known(kind: Filtering) -> None:
 @pytest.mark.parametrize(
     ("why", "words", "advice"),
     [
-        (Silence.NO_ANSWER, "no answer", "allow UDP to port 3478 of stun.example.org"),
         (Silence.UNRESOLVED, "its name does not resolve", "DNS"),
         (Silence.NO_ROUTE, "no network route to it", "route"),
         (Silence.ODD, "its answer is not STUN", "another one"),
@@ -131,7 +130,7 @@ def test_a_stun_server_that_refuses() -> None:
         (Relaying(TURN, error=486), "too many connections of this user (486)", "user-quota"),
         (Relaying(TURN, error=508), "has no room (508)", "total-quota"),
         (Relaying(TURN, allocated=0.1), "gives an address, but lets nothing through", "49152-65535/udp"),
-        (Relaying(TURN, error=701), "no answer", "?transport=tcp"),
+        (Relaying(TURN, error=701), "no answer", "allow UDP to turn.example.org port 3478"),
         (Relaying(TURN, cause="its name does not resolve"), "its name does not resolve", "DNS"),
         (Relaying(TURN_TCP, error=701, cause="connection refused"), "connection refused", "3478/tcp"),
         (Relaying(TURN_TCP, error=701), "answers, but not as a TURN server", "is a TURN server"),
@@ -174,7 +173,10 @@ def test_udp() -> None:
     blocked = of(facts(survey=quiet, relays=(Relaying(TURN, error=701),)), "udp")[0]
     assert (blocked.verdict, blocked.detail) == (FAIL, "blocked: no server answers")
     single = of(facts(survey=survey(silence()), relays=(), turn=()), "udp")[0]
-    assert "or the one server that was asked does not run" in single.detail
+    assert "or the only server asked does not run" in single.detail
+    assert "to port 3478 at least" in single.advice
+    alone = of(facts(survey=survey(), stun=(), relays=(Relaying(TURN),)), "udp")[0]
+    assert alone.verdict is FAIL
     saved = of(facts(survey=quiet, turn=(TURN, TURNS), relays=(works(TURNS),)), "udp")[0]
     assert (saved.verdict, saved.detail) == (
         WARN, "blocked: no server answers; transfers go through the relay, over TLS",
@@ -182,6 +184,13 @@ def test_udp() -> None:
     assert of(facts(survey=survey(), stun=(), turn=(), relays=()), "udp")[0].verdict is NONE
     lost = of(facts(survey=survey(silence(why=Silence.UNRESOLVED)), turn=(), relays=()), "udp")[0]
     assert lost.verdict is NONE, "a name that does not resolve tells nothing of UDP"
+
+
+def test_blocked_udp_is_told_once() -> None:
+    quiet = survey(silence(), silence(TURN))
+    found = judge_paths(facts(survey=quiet, turn=(TURN, TURN_TCP), relays=(Relaying(TURN), works(TURN_TCP))))
+    assert [each.check for each in found if each.verdict is WARN] == ["stun", "turn", "udp"]
+    assert [each.check for each in found if each.advice] == ["udp"]
 
 
 def test_without_servers() -> None:
