@@ -16,21 +16,21 @@ from tests.network.peers import STUN, TURN, lab_relay
 from tests.network.wiring import Side
 
 MIB = 1 << 20
-Running = Callable[..., Exchange]
+Running = Callable[[Lab, str], Exchange]
 
 
 @pytest.fixture
 def relayed(tmp_path: Path) -> Iterator[Running]:
-    """``exchange = relayed(lab)``: a transfer under way through a relay, because nothing else works yet."""
+    """``exchange = relayed(lab, words)``: a transfer under way through a relay, because nothing else works yet."""
     need_coturn()
     with ExitStack() as stack:
 
-        def start(lab: Lab) -> Exchange:
+        def start(lab: Lab, words: str) -> Exchange:
             stack.enter_context(lab_relay(lab, tmp_path / "relay"))
             settings = ("--host", "", *STUN, *TURN)
             exchange = stack.enter_context(Exchange(lab, tmp_path / "exchange", flags=(), settings=settings))
             exchange.start()
-            assert paths(exchange) == [["relayed, turn udp"]] * 2
+            assert paths(exchange) == [[words]] * 2
             return exchange
 
         yield start
@@ -42,8 +42,9 @@ def paths(exchange: Exchange) -> list[list[str]]:
     return [[event["path"] for event in exchange.told(side, "path")] for side in sides]
 
 
-def check_taken(lab: Lab, exchange: Exchange, words: str) -> None:
-    """Both sides come onto that path, and the file goes on over it."""
+def check_taken(lab: Lab, exchange: Exchange, *both: str) -> None:
+    """Both sides come from the first of both paths onto the other one, and the file goes on over it."""
+    words = both[1]
     for side in (exchange.sender, exchange.receiver):
         side.await_(lambda: all(told[-1] == words for told in paths(exchange)), f"{words} on both sides", PATIENCE)
     direct = lab.carried("direct-udp")
@@ -52,7 +53,7 @@ def check_taken(lab: Lab, exchange: Exchange, words: str) -> None:
     exchange.finish()
     for side in (exchange.sender, exchange.receiver):
         assert exchange.told(side, "reconnecting", "reconnected", "waiting", "silence") == []
-    assert paths(exchange) == [["relayed, turn udp", words]] * 2
+    assert paths(exchange) == [list(both)] * 2
 
 
 @pytest.fixture
@@ -65,16 +66,17 @@ def between(request: pytest.FixtureRequest) -> Iterator[Lab]:
 
 
 @pytest.mark.parametrize("between", [(nat("cone"), nat("cone"))], indirect=True)
-def test_a_direct_way_that_opens_later_is_taken(between: Lab, relayed: Running) -> None:
-    with between.cut(*between.between("alice", "bob")):
-        exchange = relayed(between)
-    check_taken(between, exchange, "direct, punched")
+@pytest.mark.parametrize(("closed", "words"), [("between", "relayed, turn udp"), ("udp", "relayed, turn tcp")])
+def test_a_direct_way_that_opens_later_is_taken(between: Lab, relayed: Running, closed: str, words: str) -> None:
+    with between.cut(*(["meta l4proto udp drop"] if closed == "udp" else between.between("alice", "bob"))):
+        exchange = relayed(between, words)
+    check_taken(between, exchange, words, "direct, punched")
 
 
 @pytest.mark.parametrize("host", ["alice", "bob"])
 @pytest.mark.parametrize("between", [(several(nat("symmetric"), ipv6_only()),) * 2], indirect=True)
 def test_a_network_that_comes_later_is_taken(between: Lab, relayed: Running, host: Side) -> None:
     between.lose(host, 1)
-    exchange = relayed(between)
+    exchange = relayed(between, "relayed, turn udp")
     between.regain(host, 1)
-    check_taken(between, exchange, "direct, ipv6")
+    check_taken(between, exchange, "relayed, turn udp", "direct, ipv6")

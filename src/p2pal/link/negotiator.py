@@ -112,7 +112,8 @@ class Negotiator:
         self._patience = Patience(max_retries=max_retries, backoff=backoff, wait=wait)
         first = None if max_retries is None else FIRST_LINK if leader else FIRST_LINK + FIRST_SLACK
         self._beginning = Beginning(first)
-        self._improvement = Improvement(enabled=improve)
+        # Without a retry a path that turns out not to last would be the end.
+        self._improvement = Improvement(enabled=improve and max_retries != 0)
         self._started = self._dead = False
         self._live = Generations(leader=leader)
         self._silent = False  # the lane in use is

@@ -148,7 +148,8 @@ class Lanes:
 
     def fell_silent(self, lane_id: int) -> int | None:
         """Note that nothing comes over a lane; return its generation, None if it is over."""
-        self._silent.add(lane_id)
+        if lane_id in self.live:
+            self._silent.add(lane_id)
         return self._find(lane_id)
 
     def is_heard(self, lane_id: int) -> int | None:

@@ -92,8 +92,8 @@ def test_the_follower_takes_what_the_leader_leaves() -> None:
         assert link.in_use == kept
 
 
-@pytest.mark.parametrize("retries", [0, 3])
-def test_a_try_that_fails_costs_nothing_and_comes_again_later(retries: int) -> None:
+@pytest.mark.parametrize("retries", [1, None])
+def test_a_try_that_fails_costs_nothing_and_comes_again_later(retries: int | None) -> None:
     link = improving(max_retries=retries)
     assert fire(link) == 12.0 + IMPROVEMENT_TIMEOUT
     assert drain(link) == ([], [DropConnection(2)], [])
@@ -163,9 +163,11 @@ def test_who_asks_again_and_again_gets_few_connections() -> None:
 
 
 @pytest.mark.parametrize("leader", [True, False])
-def test_nothing_better_is_looked_for_where_that_is_forbidden(leader: bool) -> None:
-    link = up(leading() if leader else following())
-    link.keep_path()
+@pytest.mark.parametrize("retries", [0, 3])
+def test_nothing_better_is_looked_for_where_that_is_forbidden(leader: bool, retries: int) -> None:
+    link = up(leading(max_retries=retries) if leader else following(max_retries=retries))
+    if retries:
+        link.keep_path()
     link.handle_path(True, 2.0)
     link.handle_networks(2.0)
     if leader:
