@@ -135,7 +135,7 @@ def _clock(date: str, delay: float) -> float | None:
     """Return how far a clock is ahead of ours, by the header that came ``delay`` seconds after the question."""
     try:
         theirs = parsedate_to_datetime(date).timestamp()
-    except (ValueError, OverflowError, OSError):
+    except (ValueError, TypeError, LookupError, OverflowError, OSError):
         return None
     return theirs + 0.5 - (time.time() - delay / 2)
 

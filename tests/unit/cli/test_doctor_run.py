@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from p2pal.app.doctor.findings import Finding, Report, Verdict
 from p2pal.app.options import DEFAULT_STUN
+from p2pal.cli.doctor import doctor
 from p2pal.cli.doctor_run import as_lines, as_table, connect_options, summary
 from p2pal.cli.text import safe
 from p2pal.errors import UsageError
@@ -21,6 +22,14 @@ BAD = Finding("turn", FAIL, "turn:turn.example.org: wrong user name or password 
 ODD = Finding("clock", WARN, "2 hours behind the server's", "set the clock", seconds=0.01234)
 NOTHING = Finding("ipv6", NONE, "no public address (none): IPv4 does all the work")
 REPORT = Report((GOOD, ODD, NOTHING, BAD))
+
+
+def test_options_as_they_may_be_typed() -> None:
+    typed = ["-stun", "stun:a", "--stun=stun:b", "-turn=turn:c", "--turn", "turn:d", "-json", "-server", "https://e"]
+    context = doctor.make_context("doctor", typed)
+    assert {name: context.params[name] for name in ("stun", "turn", "as_json", "server")} == {
+        "stun": ("stun:a", "stun:b"), "turn": ("turn:c", "turn:d"), "as_json": True, "server": "https://e",
+    }  # fmt: skip
 
 
 def flags(**more: Any) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from typing import Final
 import aiohttp
 import pytest
 from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.unit.server.kit import odd_server, on_loop, serving
 from tests.unit.server.test_tls import Files, running
 
@@ -214,6 +216,15 @@ async def test_a_clock_that_is_wrong() -> None:
         found = await check_server(url)
     assert found.clock is not None
     assert -7230 < found.clock < -7170
+
+
+@given(
+    st.text(max_size=60)
+    | st.from_regex(r"[A-Z][a-z]{2}, [0-9-]{1,9} [A-Z][a-z]{2} [0-9-]{1,9} [0-9:+-]{1,20}( .{1,9})?")
+)
+def test_no_date_is_too_odd(date: str) -> None:
+    ahead = check._clock(date, 0.1)
+    assert ahead is None or isinstance(ahead, float)
 
 
 @on_loop

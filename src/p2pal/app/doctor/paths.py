@@ -103,7 +103,7 @@ def _one_stun(facts: Facts, url: str) -> Finding:
     good = [answer for answer in answers if answer.mapped is not None]
     if good:
         first = good[0]
-        detail = f"{url} answers in {milliseconds(first.seconds)}, sees {first.mapped}"
+        detail = f"{url} answers in {milliseconds(first.seconds)}, sees us as {first.mapped}"
         return Finding("stun", Verdict.OK, detail, target=url, seconds=first.seconds)
     refused = next((answer.error for answer in answers if answer.error), 0)
     why = next((answer.silence for answer in answers if answer.silence is not None), Silence.NO_ANSWER)
@@ -135,7 +135,7 @@ def _turn(facts: Facts) -> list[Finding]:
 def _one_turn(facts: Facts, relay: Relaying) -> Finding:
     url = relay.url
     if relay.relayed is not None:
-        detail = f"{url} relays, there and back after {milliseconds(relay.relayed)}"
+        detail = f"{url} relays, connected in {milliseconds(relay.relayed)}"
         return Finding("turn", Verdict.OK, detail, target=url, seconds=relay.relayed)
     heard = any(answer.url == url and answer.answered for answer in facts.survey.answers)
     why, advice = _why_not(relay, own=facts.own_turn, heard=heard)

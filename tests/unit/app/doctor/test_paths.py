@@ -113,7 +113,7 @@ def test_a_silent_stun_server_among_others_is_down_itself() -> None:
     found = of(facts(stun=(STUN, second), survey=survey(silence(), answer(OTHER, url=second))), "stun")
     assert [each.verdict for each in found] == [WARN, OK]
     assert "does not run" in found[0].advice
-    assert found[1].detail == f"{second} answers in 20 ms, sees {PUBLIC}:6000"
+    assert found[1].detail == f"{second} answers in 20 ms, sees us as {PUBLIC}:6000"
 
 
 def test_a_stun_server_that_refuses() -> None:

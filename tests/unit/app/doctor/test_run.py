@@ -83,7 +83,10 @@ async def test_what_the_server_offers_is_tried(quiet: socket.socket, monkeypatch
 
 
 @on_loop
-async def test_the_users_own_servers_do_not_wait_for_the_signaling_server(quiet: socket.socket) -> None:
+async def test_the_users_own_servers_do_not_wait_for_the_signaling_server(
+    quiet: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("p2pal.lanes.relay_trial.TIMEOUT", 1.0)
     asked = asyncio.Event()
 
     async def late(_request: web.Request) -> web.Response:
