@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import Final
@@ -67,8 +69,9 @@ _sweep_once: Final = functools.cache(sweep)
 def delete(name: str) -> None:
     """Delete a network namespace, and end what still runs there."""
     inside = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True, check=False).stdout
-    if inside.strip():
-        subprocess.run(["kill", "-KILL", *inside.split()], capture_output=True, check=False)
+    for pid in map(int, inside.split()):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
 
 
