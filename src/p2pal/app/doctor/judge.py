@@ -47,8 +47,8 @@ def _server(facts: Facts) -> Finding:
         verdict, detail = Verdict.WARN, f"{detail}, but says that it is not ready"
         advice = "ask who runs the server: it stops, or cannot reach its Redis"
     elif server.left:
-        verdict, detail = Verdict.WARN, f"{detail}, but keeps what it is asked to remove"
-        advice = "whatever stands between must pass DELETE requests on; the transfer of this check ends within a minute"
+        verdict, detail = Verdict.WARN, f"{detail}, but did not remove the transfer of this check"
+        advice = "it ends by itself within a minute; a proxy on the way must pass DELETE requests on"
     return Finding("server", verdict, detail, advice, server.server, server.answered)
 
 
