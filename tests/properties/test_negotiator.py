@@ -285,13 +285,13 @@ def test_the_beginnings_lead_where_their_names_say() -> None:
     assert world.leader.to_judge == 2
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(scripts, st.sampled_from([0, 1, RETRIES]))
 def test_two_honest_sides_never_break_the_protocol(script: list[tuple[str, bool]], allowed: int) -> None:
     play(script, allowed)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(scripts, st.sampled_from([0, 1, RETRIES]))
 def test_whatever_happened_a_calm_end_connects_or_gives_up(script: list[tuple[str, bool]], allowed: int) -> None:
     world = play(script, allowed)
@@ -328,7 +328,7 @@ def test_whatever_happened_a_calm_end_connects_or_gives_up(script: list[tuple[st
     assert world.now - began < MIN_PATIENCE
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(scripts, st.sampled_from([0, 1, RETRIES]), st.booleans(), st.booleans())
 def test_where_nothing_connects_any_more_both_sides_end(
     script: list[tuple[str, bool]], allowed: int, here: bool, there: bool
@@ -387,7 +387,7 @@ hostile = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(st.booleans(), st.lists(hostile, max_size=60))
 def test_a_hostile_peer_causes_protocol_errors_and_nothing_else(  # noqa: C901 - a table of steps
     leads: bool, script: list[SignalMessage | str]
