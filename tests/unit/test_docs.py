@@ -112,7 +112,7 @@ def default(option: click.Option) -> str:
     return f"`{option.default}`"
 
 
-@pytest.mark.parametrize("name", ["send", "recv", "server"])
+@pytest.mark.parametrize("name", ["send", "recv", "server", "doctor"])
 def test_flag_tables_are_those_of_the_commands(name: str) -> None:
     command: click.Command = getattr(import_module(f"p2pal.cli.{name}"), name)
     options = [param for param in command.params if isinstance(param, click.Option) and not param.hidden]

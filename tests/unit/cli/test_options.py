@@ -103,6 +103,8 @@ def test_every_flag_of_send() -> None:
         "turn": ("turn:a", "turn:b"),
         "turn_user": "u",
         "turn_pass": "p",
+        "relay_only": False,
+        "no_relay": False,
         "as_json": True,
         "words": 4,
     }
@@ -131,6 +133,8 @@ def test_defaults_of_send(monkeypatch: pytest.MonkeyPatch) -> None:
         "turn": (),
         "turn_user": None,
         "turn_pass": None,
+        "relay_only": False,
+        "no_relay": False,
         "as_json": False,
         "words": 2,
     }
