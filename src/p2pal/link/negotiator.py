@@ -425,9 +425,9 @@ class Negotiator:
 
     def _drop_improvement(self) -> None:
         """Something has to be repaired, for which this would not do."""
-        if self._live.improving:
-            self._drop_trying()
-        self._drop_rival()
+        if self._live.improving or self._live.rival:
+            self._live.drop_improvement()
+            self._attempt_ends = self._judged_by = None
 
     def _drop_rival(self) -> None:
         self._live.drop_rival()
