@@ -8,7 +8,7 @@ from p2pal.wire.signal import Offer
 
 
 def drain(live: Generations) -> list[object]:
-    found = list(live.actions)
+    found: list[object] = list(live.actions)
     live.actions.clear()
     return found
 
