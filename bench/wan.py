@@ -5,7 +5,7 @@ Sender and receiver are hosts of their own (network namespaces), and the link be
 share of packets that are lost at random in each direction; the queue is drop-tail, one bandwidth-delay product, but at
 least 20 ms. p2pal (WebRTC), one TCP CUBIC stream and one stream of the kernel's default send the same way for the same
 time, one after the other: bytes that arrived in so many seconds from consent or from the connection, the ramp included.
-Which packets are lost is the same for all, by their number.
+Which packets are lost is the same for all, by their number. What arrives is written to memory where there is room.
 
 A cell that the emulator itself disturbed, or another program, is told as such, and counts neither way.
 
@@ -22,6 +22,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -55,6 +56,7 @@ OTHERS: Final = 0.15
 """The share of all cores that other programs may take while something is measured."""
 
 POLL: Final = 0.02
+MEMORY: Final = Path("/dev/shm")
 _STREAM: Final = (sys.executable, Path(__file__).with_name("wan_stream.py"))
 _CODE: Final = r'"code":"([a-z]+(?:-[a-z]+)+-\d+)"'
 _WINDOWS: Final = {"ipv4/tcp_rmem": "4096 131072 67108864", "ipv4/tcp_wmem": "4096 16384 67108864"}
@@ -229,9 +231,22 @@ def transfer(bench: Workbench, wan: Wan, cell: Cell, seconds: float) -> float:
     Raises:
         BenchError: If a process fails.
     """
+    size = int(cell.mbit * 1e6 / 8 * (seconds + 5))
+    with tempfile.TemporaryDirectory(prefix="p2pal-wan-", dir=roomy(size) or bench.path) as scratch:
+        home, target = Path(scratch, "home"), Path(scratch, "target")
+        home.mkdir()
+        target.mkdir()
+        return _transfer(bench, wan, sparse_file(home / "wan.bin", size), target, seconds)
+
+
+def roomy(size: int) -> Path | None:
+    """Return where so many bytes can be kept in memory, if that is possible: a busy disk stops the emulator, too."""
+    return MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 2 * size else None
+
+
+def _transfer(bench: Workbench, wan: Wan, source: Path, target: Path, seconds: float) -> float:
     limit = seconds + SPARE
-    home, target = bench.directory("home"), bench.directory("target")
-    source = sparse_file(home / "wan.bin", int(cell.mbit * 1e6 / 8 * (seconds + 5)))
+    home = source.parent
     env = {"P2PAL_HOME": os.fspath(home), "P2PAL_ONLY_LOOPBACK": "", "no_proxy": "*"}
     address = wan.address("bob")
     server = bench.start([*wan.wrapper("bob"), *p2pal(), "server", "--host", address, "--port", "0"], limit, env=env)
@@ -246,8 +261,6 @@ def transfer(bench: Workbench, wan: Wan, cell: Cell, seconds: float) -> float:
     count = arrived(receiver, time.perf_counter(), seconds)
     for process in (receiver, sender, server):
         process.stop(signal.SIGKILL)
-    for directory in (home, target):
-        shutil.rmtree(directory)
     return count
 
 
@@ -286,7 +299,9 @@ def main() -> int:
     parser.add_argument("--loss", type=float, nargs="+", metavar="PERCENT", help="losses in each direction")
     parser.add_argument("--mbit", type=float, nargs="*", help="rates that are measured with every loss")
     parser.add_argument("--clean-mbit", type=float, nargs="*", metavar="MBIT", help="rates measured without loss alone")
-    parser.add_argument("--dir", type=Path, help="where to work: files are written to the disk that this is on")
+    parser.add_argument(
+        "--dir", type=Path, help="where to work; what arrives is written there, too, if /dev/shm has no room"
+    )
     args = parser.parse_args()
     plan = QUICK if args.quick else Plan()
     given = {name: getattr(args, name) for name in ("seconds", "rtt", "loss", "mbit", "clean_mbit")}
