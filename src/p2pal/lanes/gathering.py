@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from p2pal.lanes.candidates import Candidate
+from p2pal.wire.ice_urls import canonical
 
 MAX_CANDIDATES: Final = 256
 """Of each side; the peer sends as many as it likes."""
@@ -33,10 +34,11 @@ class Gathering:
         complete: Whether all servers have answered or failed.
     """
 
-    __slots__ = ("answered", "complete", "errors", "own", "remote", "urls")
+    __slots__ = ("_names", "answered", "complete", "errors", "own", "remote", "urls")
 
     def __init__(self, urls: tuple[str, ...] = ()) -> None:
         self.urls = urls
+        self._names = {canonical(url): url for url in urls}  # the engine has forms of its own
         self.own: dict[tuple[str, int], Candidate] = {}
         self.remote: dict[tuple[str, int], Candidate] = {}
         self.answered: set[str] = set()
@@ -47,7 +49,7 @@ class Gathering:
         """We have this candidate, from the server with this URL if it is not of our own making."""
         _add(self.own, candidate)
         if url:
-            self.answered.add(url)
+            self.answered.add(self._name(url))
 
     def add_remote(self, candidate: Candidate) -> None:
         """The other side told of this candidate."""
@@ -55,11 +57,15 @@ class Gathering:
 
     def add_error(self, url: str, code: int, text: str) -> None:
         """A server refused, or was not reached, from one of our networks."""
+        url = self._name(url)
         before = self.errors.get(url)
         if before is None and len(self.errors) >= MAX_ERRORS:
             return
         if before is None or before[0] == UNREACHED:  # what a server says itself is worth more
             self.errors[url] = code, text
+
+    def _name(self, url: str) -> str:
+        return self._names.get(canonical(url), url)
 
     @property
     def own_addresses(self) -> set[str]:

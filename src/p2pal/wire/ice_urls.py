@@ -44,6 +44,18 @@ def parse_turn_url(url: str) -> IceUrl | None:
     return _parse(_TURN, url)
 
 
+def canonical(url: str) -> str:
+    """Return the URL with everything that may be left out, so that two that mean the same are the same.
+
+    What is no URL of these servers is returned as it is.
+    """
+    found = parse_stun_url(url) or parse_turn_url(url)
+    if found is None:
+        return url
+    host = f"[{found.host}]" if ":" in found.host else found.host.lower()
+    return f"{url.partition(':')[0]}:{host}:{found.port}?transport={found.transport}"
+
+
 def _parse(shape: re.Pattern[str], url: str) -> IceUrl | None:
     found = shape.fullmatch(url)
     if found is None or not 0 < int(found["port"] or 1) < 65536:

@@ -69,6 +69,17 @@ def test_what_a_server_says_is_kept_before_that_it_was_not_reached() -> None:
     assert gathering.errors == {"turn:a": (401, "Unauthorized")}
 
 
+def test_servers_are_known_by_the_urls_that_were_given() -> None:
+    urls = ("turn:Relay.test", "turns:relay.test", "stun:relay.test", "turn:[2001:db8:0::1]")
+    gathering = Gathering(urls)
+    gathering.add_error("turn:relay.test:3478?transport=udp", 401, "Unauthorized")
+    gathering.add_error("turns:relay.test:5349?transport=tcp", UNREACHED, "")
+    gathering.add_own(MAPPED, "stun:relay.test:3478")
+    gathering.add_own(RELAY, "turn:[2001:db8::1]:3478?transport=udp")
+    assert gathering.errors == {urls[0]: (401, "Unauthorized"), urls[1]: (UNREACHED, "")}
+    assert gathering.answered == {urls[2], urls[3]}
+
+
 def test_a_peer_cannot_fill_the_memory() -> None:
     gathering = Gathering()
     for port in range(2 * MAX_CANDIDATES):
