@@ -1,9 +1,48 @@
-"""Where a host is, and the way there: on this machine, directly, or through the proxy that the environment names."""
+"""Where a host is, and the way there: on this machine, directly, or through the proxy that the environment names.
+
+And why it was not reached.
+"""
 
 from __future__ import annotations
 
+import errno
 import ipaddress
+import re
+import socket
+import ssl
+from typing import Final
 from urllib.request import getproxies, proxy_bypass
+
+from p2pal.unreached import Unreached
+
+# X509_V_ERR_ numbers of OpenSSL; the last are of a host name and of an address.
+_CERTIFICATES: Final = {
+    9: Unreached.NOT_YET_VALID,
+    10: Unreached.EXPIRED,
+    62: Unreached.OTHER_NAME,
+    64: Unreached.OTHER_NAME,
+}
+# Windows has numbers of its own, which only texts show: Python's exceptions have the common ones.
+_REFUSED: Final = frozenset({errno.ECONNREFUSED, 1225, 10061})
+_NO_ROUTE: Final = frozenset(
+    {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL, 1231, 1232, 10049, 10050, 10051, 10065}
+)
+_NO_ANSWER: Final = frozenset({errno.ETIMEDOUT, 121, 10060})
+_LOST: Final = frozenset({errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE})
+_GROUP: Final = "Multiple exceptions: "
+_NUMBER: Final = re.compile(r"\[(?:Errno|WinError) ([0-9]{1,5})\]")
+
+
+class NotReached(OSError):
+    """A host was not reached, and it is known why.
+
+    Args:
+        why: The cause, which is also the text.
+    """
+
+    def __init__(self, why: Unreached) -> None:
+        super().__init__(why.words)
+        self.why = why
 
 
 def is_loopback(host: str) -> bool:
@@ -25,3 +64,48 @@ def proxy_for(scheme: str, host: str) -> str | None:
         return None
     proxies = getproxies()
     return proxies.get(scheme) or proxies.get("all") or None
+
+
+def why_unreached(error: OSError | ValueError) -> Unreached:
+    """Return why a host was not reached; it holds nothing of what the host, or a proxy, sent."""
+    match error:
+        case NotReached():
+            return error.why
+        case TimeoutError():
+            return Unreached.NO_ANSWER
+        case ssl.SSLCertVerificationError():
+            return _CERTIFICATES.get(getattr(error, "verify_code", 0), Unreached.UNTRUSTED)
+        case ssl.SSLError():
+            return (
+                Unreached.NO_TLS if getattr(error, "reason", "") == "WRONG_VERSION_NUMBER" else Unreached.NO_HANDSHAKE
+            )
+        case socket.gaierror():
+            return Unreached.NOT_RESOLVED
+        case ConnectionRefusedError():
+            return Unreached.REFUSED
+        case OSError():
+            return _of_numbers(error)
+        case _:
+            return Unreached.UNUSABLE_NAME  # it did not even get into a question to the resolver
+
+
+def _of_numbers(error: OSError) -> Unreached:
+    text = str(error)
+    if error.errno is None and text.startswith(_GROUP):
+        # One for each address of the host, and only their text is left.
+        causes = {_of_number(int(number)) for number in _NUMBER.findall(text)}
+        if len(causes) > 1:
+            causes.discard(Unreached.NO_ROUTE)  # there was one to another of its addresses
+        return causes.pop() if len(causes) == 1 else Unreached.FAILED
+    found = _of_number(error.errno or 0)
+    return Unreached.LOST if found is Unreached.FAILED and isinstance(error, ConnectionError) else found
+
+
+def _of_number(number: int) -> Unreached:
+    if number in _REFUSED:
+        return Unreached.REFUSED
+    if number in _NO_ROUTE:
+        return Unreached.NO_ROUTE
+    if number in _NO_ANSWER:
+        return Unreached.NO_ANSWER
+    return Unreached.LOST if number in _LOST else Unreached.FAILED

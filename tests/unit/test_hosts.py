@@ -1,10 +1,17 @@
-"""Where a host is, and the way there."""
+"""Where a host is, the way there, and why it was not reached."""
 
 from __future__ import annotations
 
-import pytest
+import asyncio
+import errno
+import socket
+import ssl
 
-from p2pal.hosts import is_loopback, proxy_for
+import pytest
+from tests.unit.server.kit import on_loop
+
+from p2pal.hosts import NotReached, is_loopback, proxy_for, why_unreached
+from p2pal.unreached import Unreached
 
 
 @pytest.mark.parametrize("host", ["localhost", "a.localhost", "127.0.0.1", "127.1.2.3", "::1"])
@@ -41,3 +48,79 @@ def test_the_proxy_is_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
     assert proxy_for("https", "example.org") is None
     assert proxy_for("https", "other.org") == "http://proxy.test:3128"
     assert proxy_for("https", "127.0.0.1") is None
+
+
+def multiple(*texts: str) -> OSError:
+    """What asyncio makes of an error for each address."""
+    return OSError(f"Multiple exceptions: {', '.join(texts)}")
+
+
+REFUSED = "[Errno {}] Connect call failed ('{}', 1)"
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (TimeoutError(), Unreached.NO_ANSWER),
+        (OSError(errno.ETIMEDOUT, "x"), Unreached.NO_ANSWER),
+        (socket.gaierror(socket.EAI_NONAME, "x"), Unreached.NOT_RESOLVED),
+        (UnicodeError("label too long"), Unreached.UNUSABLE_NAME),
+        (OSError(errno.ECONNREFUSED, "x"), Unreached.REFUSED),
+        (OSError(errno.ENETUNREACH, "x"), Unreached.NO_ROUTE),
+        (OSError(errno.EHOSTUNREACH, "x"), Unreached.NO_ROUTE),
+        (ConnectionResetError(), Unreached.LOST),
+        (OSError(errno.EPIPE, "x"), Unreached.LOST),
+        (OSError(), Unreached.FAILED),
+        (ssl.SSLError(1, "\x1b[2J"), Unreached.NO_HANDSHAKE),
+        (ssl.SSLCertVerificationError(1, "x"), Unreached.UNTRUSTED),
+        (NotReached(Unreached.PROXY_SILENT), Unreached.PROXY_SILENT),
+        (
+            multiple(REFUSED.format(errno.ECONNREFUSED, "::1"), REFUSED.format(errno.ECONNREFUSED, "127.0.0.1")),
+            Unreached.REFUSED,
+        ),
+        (
+            multiple(REFUSED.format(errno.ENETUNREACH, "2001:db8::1"), REFUSED.format(errno.ECONNREFUSED, "192.0.2.1")),
+            Unreached.REFUSED,
+        ),
+        (multiple("[WinError 1225] The remote computer refused", "[WinError 1225] The remote"), Unreached.REFUSED),
+        (multiple(REFUSED.format(errno.ECONNREFUSED, "a"), REFUSED.format(errno.ETIMEDOUT, "b")), Unreached.FAILED),
+        (multiple("what", "ever"), Unreached.FAILED),
+    ],
+)
+def test_why_a_host_was_not_reached(error: OSError | ValueError, why: Unreached) -> None:
+    assert why_unreached(error) is why
+
+
+@pytest.mark.parametrize(
+    ("host", "why"),
+    [("localhost", Unreached.REFUSED), ("a..b", Unreached.UNUSABLE_NAME), ("x" * 64, Unreached.UNUSABLE_NAME)],
+)
+def test_what_connecting_raises_is_understood(host: str, why: Unreached) -> None:
+    @on_loop
+    async def connect() -> None:
+        with pytest.raises((OSError, ValueError)) as caught:
+            await asyncio.open_connection(host, 1)
+        assert isinstance(caught.value, OSError | ValueError)
+        assert why_unreached(caught.value) is why
+
+    connect()
+
+
+def test_two_addresses_that_refuse_are_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a name has an address of each family."""
+
+    @on_loop
+    async def connect() -> None:
+        def two(*_: object, **__: object) -> list[tuple[object, ...]]:
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 1)) for address in ("127.0.0.1", "127.0.0.2")]
+
+        monkeypatch.setattr(socket, "getaddrinfo", two)
+        with pytest.raises(OSError, match="Multiple") as caught:
+            await asyncio.open_connection("two.test", 1)
+        assert why_unreached(caught.value) is Unreached.REFUSED
+
+    connect()
+
+
+def test_the_words_are_those_of_the_error() -> None:
+    assert str(NotReached(Unreached.LOST)) == Unreached.LOST.words == "the connection was lost"

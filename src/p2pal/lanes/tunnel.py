@@ -19,8 +19,9 @@ import sys
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
-from p2pal.hosts import proxy_for
+from p2pal.hosts import NotReached, proxy_for, why_unreached
 from p2pal.lanes.base import IceServer
+from p2pal.unreached import Unreached
 from p2pal.wire.ice_urls import IceUrl, parse_turn_url
 
 CONNECT_TIMEOUT: Final = 10.0
@@ -35,10 +36,6 @@ _LOOPBACK: Final = (("127.0.0.1", "127.0.0.1", socket.AF_INET), ("::1", "[::1]",
 _Reach = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
 
-class ProxyTrouble(OSError):
-    """A proxy did not connect us; the text says why, in a few words."""
-
-
 class Tunnels:
     """The loopback ports of one peer.
 
@@ -51,7 +48,7 @@ class Tunnels:
 
     def __init__(self) -> None:
         self.names: dict[str, str] = {}
-        self.trouble: dict[str, str] = {}
+        self.trouble: dict[str, Unreached] = {}
         self._made: dict[str, tuple[str, ...]] = {}
         self._servers: list[asyncio.Server] = []
         self._running: set[asyncio.Task[None]] = set()
@@ -116,8 +113,8 @@ class Tunnels:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 far_reader, far_writer = await reach()
-        except OSError as error:
-            self.trouble[named] = why(error)
+        except (OSError, ValueError) as error:
+            self.trouble[named] = why_unreached(error)
             return
         self.trouble.pop(named, None)
         try:
@@ -129,8 +126,9 @@ class Tunnels:
         """Connect to a server.
 
         Raises:
-            OSError: If it is not reached, or its certificate is not trusted; a :class:`ProxyTrouble` for the proxy's
-                part in it.
+            OSError: If it is not reached, or its certificate is not trusted; a :class:`p2pal.hosts.NotReached` for the
+                proxy's part in it.
+            ValueError: If its name cannot be used.
         """
         context = None
         if server.tls:
@@ -163,7 +161,7 @@ async def _through(proxy: str, server: IceUrl) -> socket.socket:
     """Return a connection to a server that a proxy made.
 
     Raises:
-        ProxyTrouble: If it did not.
+        NotReached: If it did not.
     """
     from python_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
     from python_socks.async_.asyncio import Proxy
@@ -171,11 +169,11 @@ async def _through(proxy: str, server: IceUrl) -> socket.socket:
     try:
         return await Proxy.from_url(proxy, rdns=True).connect(server.host, server.port)
     except (ProxyConnectionError, ProxyTimeoutError):
-        raise ProxyTrouble("the proxy does not answer") from None
+        raise NotReached(Unreached.PROXY_SILENT) from None
     except ProxyError:
-        raise ProxyTrouble("the proxy refused the connection") from None
+        raise NotReached(Unreached.PROXY_REFUSED) from None
     except ValueError:
-        raise ProxyTrouble("the proxy's URL cannot be used") from None
+        raise NotReached(Unreached.PROXY_URL) from None
 
 
 async def _both_ways(*ways: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
@@ -193,20 +191,3 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     while data := await reader.read(_CHUNK):
         writer.write(data)
         await writer.drain()
-
-
-def why(error: OSError) -> str:
-    """Say in a few words why a server was not reached; nothing of what it, or a proxy, sent."""
-    if isinstance(error, ProxyTrouble):
-        return str(error)
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return "its certificate is not trusted here"
-    if isinstance(error, ssl.SSLError):
-        return "it speaks no TLS that we do"
-    if isinstance(error, socket.gaierror):
-        return "its name does not resolve"
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused"
-    return "the connection failed"

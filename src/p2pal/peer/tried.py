@@ -13,6 +13,7 @@ from p2pal.errors import ConnectionImpossible
 from p2pal.lanes.base import RelayUse
 from p2pal.lanes.candidates import Candidate
 from p2pal.lanes.gathering import UNREACHED, Gathering
+from p2pal.unreached import Unreached
 from p2pal.wire.ice_urls import parse_turn_url
 
 NO_PATH: Final = "no network path to the other side was found"
@@ -25,7 +26,7 @@ _ASK_DOCTOR: Final = "'p2pal doctor' on both machines tells more"
 
 def impossible(
     gatherings: Iterable[Gathering],
-    trouble: Mapping[str, str],
+    trouble: Mapping[str, Unreached],
     *,
     ours: RelayUse = RelayUse.ALLOWED,
     agreed: RelayUse = RelayUse.ALLOWED,
@@ -62,7 +63,7 @@ def no_relay() -> ConnectionImpossible:
 class _Search:
     """Several connections' search for paths, taken together."""
 
-    def __init__(self, gatherings: Iterable[Gathering], trouble: Mapping[str, str]) -> None:
+    def __init__(self, gatherings: Iterable[Gathering], trouble: Mapping[str, Unreached]) -> None:
         every = list(gatherings)
         self.own = [candidate for each in every for candidate in each.own.values()]
         self.remote = [candidate for each in every for candidate in each.remote.values()]
@@ -101,7 +102,7 @@ class _Search:
 
     def _why(self, url: str) -> str | None:
         if url in self._trouble:
-            return f": {self._trouble[url]}"
+            return f": {self._trouble[url].words}"
         code = self._errors.get(url, (0, ""))[0]
         if code in _CREDENTIALS:
             self.refused = True

@@ -11,12 +11,17 @@ from typing import Final, NamedTuple
 
 import aiohttp
 
+from p2pal.hosts import why_unreached
+from p2pal.unreached import Unreached
+
 _PROBE: Final = 2.0
 _UNTRUSTED: Final = "give it a certificate of a public CA, or set SSL_CERT_FILE=/path/to/ca.pem"
-# X509_V_ERR_ numbers of OpenSSL; the last are of a host name and of an address.
-_EXPIRED: Final = 10
-_NOT_YET_VALID: Final = 9
-_OTHER_NAME: Final = (62, 64)
+_HINTS: Final = {
+    Unreached.EXPIRED: "renew it, or set this machine's clock",
+    Unreached.NOT_YET_VALID: "set the clock of this machine, or of the server",
+    Unreached.OTHER_NAME: "write the name it is for in the -server address",
+    Unreached.NO_TLS: "if it is meant to have no TLS, write http:// in the -server address",
+}
 
 
 class Trouble(NamedTuple):
@@ -26,57 +31,42 @@ class Trouble(NamedTuple):
     hint: str | None = None
 
 
-NO_ANSWER: Final = Trouble("no answer in time")
-LOST: Final = Trouble("the connection was lost")
+NO_ANSWER: Final = Trouble(Unreached.NO_ANSWER.words)
+LOST: Final = Trouble(Unreached.LOST.words)
 SPEAKS_TLS: Final = Trouble("it speaks TLS", "write https:// in the -server address")
 """Where plain HTTP met it."""
 
 
 def trouble(error: BaseException) -> Trouble:
     """Say why a connection failed, with nothing of what the server sent."""
-    if isinstance(error, TimeoutError | asyncio.TimeoutError):
-        return NO_ANSWER
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return Trouble("its name does not resolve")
-    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
-        return _of_tls(error)
-    if isinstance(error, aiohttp.ClientProxyConnectionError):
-        return Trouble("the proxy does not answer")
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return Trouble("the proxy refused the connection")
-    number = error.errno if isinstance(error, OSError) else None
-    if number == errno.ECONNREFUSED or isinstance(error, ConnectionRefusedError):
-        return Trouble("connection refused")
-    if number in (errno.ENETUNREACH, errno.EHOSTUNREACH):
-        return Trouble("no network route to it")
-    if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionError):
-        return LOST
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return Trouble("the connection failed")
-    return Trouble("the connection failed or its answer is not HTTP")
+    why = _why(error)
+    if why is None:
+        return Trouble("the connection failed or its answer is not HTTP")
+    if why is Unreached.UNTRUSTED:
+        return Trouble(why.words, _own_authorities() or _UNTRUSTED)
+    return Trouble(why.words, _HINTS.get(why))
 
 
-def _of_tls(error: BaseException) -> Trouble:
-    inner: BaseException | None = error
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        inner = error.certificate_error
-    elif isinstance(error, aiohttp.ClientConnectorError):
-        inner = error.os_error
-    if isinstance(inner, ssl.SSLCertVerificationError):
-        return _of_certificate(getattr(inner, "verify_code", 0))
-    if isinstance(inner, ssl.SSLError) and getattr(inner, "reason", "") == "WRONG_VERSION_NUMBER":
-        return Trouble("it does not speak TLS", "if it is meant to have no TLS, write http:// in the -server address")
-    return Trouble("the TLS handshake failed")
-
-
-def _of_certificate(number: int) -> Trouble:
-    if number == _EXPIRED:
-        return Trouble("its TLS certificate has expired", "renew it, or set this machine's clock")
-    if number == _NOT_YET_VALID:
-        return Trouble("its TLS certificate is not valid yet", "set the clock of this machine, or of the server")
-    if number in _OTHER_NAME:
-        return Trouble("its TLS certificate is for another name", "write the name it is for in the -server address")
-    return Trouble("its TLS certificate is not trusted", _own_authorities() or _UNTRUSTED)
+def _why(error: BaseException) -> Unreached | None:
+    match error:
+        case aiohttp.ClientProxyConnectionError():
+            return Unreached.PROXY_SILENT
+        case aiohttp.ClientHttpProxyError():
+            return Unreached.PROXY_REFUSED
+        case aiohttp.ClientConnectorDNSError():
+            return Unreached.NOT_RESOLVED
+        case aiohttp.ClientConnectorCertificateError():
+            inner = error.certificate_error
+            return why_unreached(inner) if isinstance(inner, OSError | ValueError) else Unreached.UNTRUSTED
+        case aiohttp.ClientConnectorError():
+            return why_unreached(error.os_error)
+        case aiohttp.ServerDisconnectedError():
+            return Unreached.LOST
+        case OSError() | UnicodeError():
+            # It need not have come from connecting.
+            return None if (found := why_unreached(error)) is Unreached.FAILED else found
+        case _:
+            return None
 
 
 def _own_authorities() -> str:

@@ -15,6 +15,7 @@ from tests.unit.server.kit import on_loop
 from p2pal.lanes import tunnel
 from p2pal.lanes.base import IceServer
 from p2pal.lanes.tunnel import Tunnels
+from p2pal.unreached import Unreached
 from p2pal.wire.ice_urls import parse_turn_url
 
 
@@ -144,7 +145,7 @@ def test_a_certificate_that_is_not_trusted_is_refused(
         async with echo(certificate) as url, tunnels() as made:
             (server,) = await made.lead_to([IceServer((url,))])
             await says_nothing(server.urls[0])
-            assert made.trouble == {url: "its certificate is not trusted here"}
+            assert made.trouble == {url: Unreached.UNTRUSTED}
 
     refused()
 
@@ -157,7 +158,7 @@ def test_a_server_without_tls_and_one_that_is_not_there(certificate: ssl.SSLCont
             servers = await made.lead_to([IceServer((plain, closed))])
             for local in servers[0].urls:
                 await says_nothing(local)
-            assert made.trouble == {plain: "it speaks no TLS that we do", closed: "connection refused"}
+            assert made.trouble == {plain: Unreached.NO_HANDSHAKE, closed: Unreached.REFUSED}
 
     refused()
 
@@ -220,9 +221,9 @@ def test_a_proxy_that_does_not_connect_us(certificate: ssl.SSLContext, monkeypat
                 (server,) = await made.lead_to([IceServer((url,))])
                 await says_nothing(server.urls[0])
             assert made.trouble == {
-                urls["refuses.test"]: "the proxy refused the connection",
-                urls["gone.test"]: "the proxy does not answer",
-                urls["odd.test"]: "the proxy's URL cannot be used",
+                urls["refuses.test"]: Unreached.PROXY_REFUSED,
+                urls["gone.test"]: Unreached.PROXY_SILENT,
+                urls["odd.test"]: Unreached.PROXY_URL,
             }
 
     refused()

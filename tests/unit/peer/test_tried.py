@@ -8,6 +8,7 @@ from p2pal.lanes.base import RelayUse
 from p2pal.lanes.candidates import Candidate
 from p2pal.lanes.gathering import UNREACHED, Gathering
 from p2pal.peer.tried import contradiction, impossible, no_relay
+from p2pal.unreached import Unreached
 
 HOST = Candidate("host", "udp", "192.0.2.1", 1000)
 HOST6 = Candidate("host", "udp", "2001:db8::1", 1000)
@@ -75,8 +76,8 @@ def test_it_says_which_relay_did_not_work_and_what_to_do(code: int, words: str, 
 def test_our_own_tls_knows_better_why() -> None:
     made = gathering([HOST], [HOST], TLS)
     made.add_error(TLS, UNREACHED, "Failed to establish connection")
-    error = impossible([made], {TLS: "its certificate is not trusted here"})
-    assert error.message.endswith("; turns:relay.test:443: its certificate is not trusted here")
+    error = impossible([made], {TLS: Unreached.UNTRUSTED})
+    assert error.message.endswith("; turns:relay.test:443: its TLS certificate is not trusted")
 
 
 def test_a_server_that_worked_once_is_not_named() -> None:

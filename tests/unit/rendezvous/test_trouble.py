@@ -20,6 +20,9 @@ def test_causes_are_in_words() -> None:
     assert trouble(ConnectionResetError()) == Trouble("the connection was lost")
     assert trouble(OSError(101, "x")) == Trouble("no network route to it")
     assert trouble(ssl.SSLError(1, "\x1b[2J")) == Trouble("the TLS handshake failed")
+    assert trouble(OSError("Multiple exceptions: [Errno 111] a, [Errno 111] b")) == Trouble("connection refused")
+    assert trouble(OSError("raw")) == Trouble("the connection failed or its answer is not HTTP")
+    assert trouble(UnicodeError("label too long")) == Trouble("its name cannot be used")
     assert trouble(Exception("raw")) == Trouble("the connection failed or its answer is not HTTP")
 
 

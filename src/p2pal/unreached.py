@@ -1,0 +1,32 @@
+"""Why a server was not reached: the causes, each with its words, which are the same wherever a person reads them."""
+
+from __future__ import annotations
+
+from enum import Enum, unique
+
+
+@unique
+class Unreached(Enum):
+    """A cause. :func:`p2pal.hosts.why_unreached` finds that of an error."""
+
+    NO_ANSWER = "no answer in time"
+    NOT_RESOLVED = "its name does not resolve"
+    UNUSABLE_NAME = "its name cannot be used"
+    REFUSED = "connection refused"
+    NO_ROUTE = "no network route to it"
+    UNTRUSTED = "its TLS certificate is not trusted"
+    EXPIRED = "its TLS certificate has expired"
+    NOT_YET_VALID = "its TLS certificate is not valid yet"
+    OTHER_NAME = "its TLS certificate is for another name"
+    NO_TLS = "it does not speak TLS"
+    NO_HANDSHAKE = "the TLS handshake failed"
+    PROXY_SILENT = "the proxy does not answer"
+    PROXY_REFUSED = "the proxy refused the connection"
+    PROXY_URL = "the proxy's URL cannot be used"
+    LOST = "the connection was lost"
+    FAILED = "the connection failed"
+
+    @property
+    def words(self) -> str:
+        """The cause as a person reads it: part of a sentence, after the server's URL and a colon."""
+        return self.value
