@@ -23,6 +23,10 @@ from processes import BenchError, Process, Workbench
 from table import Row, median, note, show, spread
 from transfer import signaling, start_receiver, start_sender
 
+sys.path.append(os.fspath(Path(__file__).parents[1]))
+
+from tests.e2e.trees import has_data
+
 MAX_SECONDS: Final = 0.8
 MAX_DIFFERENCE: Final = 0.1
 """Seconds that the large file may take longer and still count as the same."""
@@ -94,23 +98,11 @@ def first_byte(bench: Workbench, url: str, source: Path) -> float:
 
 
 def _watch(target: Path, receiver: Process) -> float:
-    while not _has_data(target):
+    while not has_data(target):
         if time.perf_counter() - receiver.started > LIMIT:
             raise BenchError(f"nothing arrived within {LIMIT:.0f} s: {receiver.stderr[-300:]}")
         time.sleep(POLL)
     return time.perf_counter() - receiver.started
-
-
-def _has_data(directory: Path) -> bool:
-    for path, _, names in os.walk(directory):
-        for name in names:
-            try:
-                with open(os.path.join(path, name), "rb") as file:
-                    if file.read(16).strip(b"\0"):
-                        return True
-            except FileNotFoundError:  # renamed in between: the next look finds it
-                continue
-    return False
 
 
 def main() -> int:

@@ -38,7 +38,8 @@ from transfer import p2pal
 sys.path.append(os.fspath(Path(__file__).parents[1]))
 
 from tests.network.emulator.wan import Wan
-from tests.network.emulator.wire import EmulatorError, Link
+from tests.network.emulator.wire import Link
+from tests.network.namespaces import NetworkError
 
 CLEAN_RATIO: Final = 0.90
 """p2pal by CUBIC where nothing is lost."""
@@ -172,7 +173,7 @@ def run(bench: Workbench, cell: Cell, seconds: float, name: str, stream: Stream)
                 wan.configure(setting, value)
             mbit = stream(bench, wan, cell, seconds) * 8 / seconds / 1e6
             there, doubt = wan.counts("alice"), wan.doubt
-    except (EmulatorError, OSError) as error:
+    except (NetworkError, OSError) as error:
         raise BenchError(f"the link cannot be emulated: {error}") from error
     goodput = Goodput(mbit, doubt or others.doubt())
     wait = there.longest_queue * 8 / cell.mbit / 1e3

@@ -14,7 +14,7 @@ from typing import Final
 
 import pytest
 from tests.deploy.kit import DEPLOY, free_port, program, read, running
-from tests.network.namespaces import need_networks
+from tests.network.needs import need_networks
 
 from p2pal.server.ice import make_credential
 

@@ -19,7 +19,8 @@ from aioice.turn import create_turn_endpoint
 from tests.certificates import write_certificate
 from tests.e2e.conftest import Open
 from tests.e2e.kit import Command, Commands, Server, environment
-from tests.network.coturn import Coturn, free_port, need_coturn
+from tests.network.coturn import Coturn, free_port
+from tests.network.needs import need_coturn
 
 from p2pal.server.ice import make_credential
 
@@ -247,6 +248,17 @@ def test_the_screen_without_colours(terminal: Open) -> None:
     screen = terminal("doctor", term="dumb")
     assert screen.wait() == 0
     assert b"\x1b" not in screen.raw
+
+
+def test_the_screen_where_no_colours_are_wanted(terminal: Open) -> None:
+    """https://no-color.org: any value but the empty one."""
+    plain = terminal("doctor", NO_COLOR="0")
+    assert plain.wait() == 0
+    assert b"\x1b[3" not in plain.raw
+    assert "Transfers should work" in plain.text
+    coloured = terminal("doctor", NO_COLOR="")
+    assert coloured.wait() == 0
+    assert b"\x1b[32mok" in coloured.raw
 
 
 def test_nothing_is_written_to_the_disk(commands: Commands, tmp_path: Path) -> None:

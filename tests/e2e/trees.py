@@ -124,3 +124,16 @@ def tree_equal(left: Path, right: Path) -> bool:
 def leftovers(root: Path) -> list[str]:
     """Unfinished files of ours anywhere below ``root``."""
     return [str(path) for path in root.rglob("*") if path.name.startswith(".p2pal")]
+
+
+def has_data(folder: Path) -> bool:
+    """Whether a file below a directory begins with something else than zero; room that is only reserved does not."""
+    for path, _, names in os.walk(folder):
+        for name in names:
+            try:
+                with open(os.path.join(path, name), "rb") as file:
+                    if file.read(16).strip(b"\0"):
+                        return True
+            except FileNotFoundError:  # renamed in between: the next look finds it
+                continue
+    return False

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from tests.e2e.trees import content, write
 from tests.network.access import Kind
-from tests.network.coturn import need_coturn
 from tests.network.exchange import Exchange
 from tests.network.lab import Lab
-from tests.network.namespaces import need_networks
-from tests.network.peers import STUN, TURN, Between, Peer
+from tests.network.needs import need_coturn, need_networks
+from tests.network.peers import STUN, TURN, Between, Peer, lab_relay
 from tests.network.table import Names, Note, cell, cells, table
 
+Labs = Callable[..., Lab]
+Begin = Callable[[Lab], Exchange]
 Connect = Callable[..., tuple[Peer, Peer]]
 _HERE = Path(__file__).parent
 
@@ -42,6 +43,37 @@ def lab() -> Iterator[Lab]:
     need_networks()
     with Lab() as made:
         yield made
+
+
+@pytest.fixture
+def labs() -> Iterator[Labs]:
+    """``labs(nat("cone"), ipv6_only())`` makes a network; it is removed with the test."""
+    need_networks()
+    with ExitStack() as stack:
+
+        def make(alice: Kind | None = None, bob: Kind | None = None) -> Lab:
+            return stack.enter_context(Lab(alice, bob))
+
+        yield make
+
+
+@pytest.fixture
+def begin(labs: Labs, tmp_path: Path) -> Iterator[Begin]:
+    """``begin(labs(nat("cone"), open_()))`` begins a transfer there, with STUN and a relay if need be.
+
+    It is under way, and lasts until :meth:`Exchange.finish`.
+    """
+    need_coturn()
+    with ExitStack() as stack:
+
+        def start(lab: Lab) -> Exchange:
+            stack.enter_context(lab_relay(lab, tmp_path / "relay"))
+            settings = ("--host", "", *STUN, *TURN)
+            exchange = stack.enter_context(Exchange(lab, tmp_path / "exchange", flags=(), settings=settings))
+            exchange.start()
+            return exchange
+
+        yield start
 
 
 @pytest.fixture

@@ -6,9 +6,7 @@ It keeps everything in one directory, knows no user but those of time-limited cr
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
-import shutil
 import socket
 import subprocess
 from collections.abc import Sequence
@@ -21,18 +19,7 @@ from tests.e2e.kit import until
 REALM: Final = "relay.test"
 TLS_PORT: Final = 5349
 WEB_PORT: Final = 443
-_PROGRAMS: Final = ("turnserver", "turnutils_uclient", "turnutils_stunclient")
 _COMMAND_TIMEOUT: Final = 20.0
-
-
-def need_coturn() -> None:
-    """Skip where coturn is missing, or fail in CI, where such a hole must not go unseen."""
-    missing = next((program for program in _PROGRAMS if shutil.which(program) is None), None)
-    if missing is not None:
-        reason = f"RELAYS ARE NOT TESTED: there is no {missing}"
-        if os.environ.get("CI"):
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
 
 
 def free_port() -> int:

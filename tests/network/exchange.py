@@ -111,6 +111,11 @@ class Exchange:
         """The events of these kinds that one side told so far."""
         return [event for event in command.events if event["event"] in kinds]
 
+    @property
+    def paths(self) -> list[list[str]]:
+        """What each side told of its paths so far, in order; the sender first."""
+        return [[event["path"] for event in self.told(side, "path")] for side in (self.sender, self.receiver)]
+
     def reconnects(self) -> None:
         """Wait until both sides told that they reconnect, and that they are connected again."""
         for command in (self.sender, self.receiver):

@@ -7,20 +7,19 @@ no link leads out. Linux, root, iproute2 and nftables.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import re
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from tests.e2e.kit import Command, environment
+from tests.e2e.kit import Command
 from tests.network.addresses import v4
-from tests.network.namespaces import run
+from tests.network.commands import start
+from tests.network.namespaces import inside, run
 from tests.network.wiring import PORT, Host, Side, Wiring, one_of
 
 HOSTS: Final[tuple[Host, ...]] = ("server", "alice", "bob")
@@ -28,8 +27,6 @@ SIGNAL: Final = "signal.test"
 """A name of the server's host."""
 
 _SOCKET_TIMEOUT: Final = 10.0
-_CLONE_NEWNET: Final = 0x40000000
-_PROXIES: Final = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _ETC: Final = Path(__file__).with_name("etc")
 _MOVED: Final = 9
 
@@ -54,22 +51,13 @@ class Lab(Wiring):
             wrapper: A program and its arguments that run the command.
             trusts: A file with the certificates that it trusts, instead of those that the machine does.
         """
-        env = environment(P2PAL_HOME=str(folder.parent / f"home-{host}"))
-        del env["P2PAL_ONLY_LOOPBACK"]
-        env |= {"SSL_CERT_FILE": str(trusts)} if trusts else {}
-        env = {name: value for name, value in env.items() if name.lower() not in _PROXIES}
-        return Command(args, folder, env=env, wrapper=[*self.wrapper(host), *wrapper])
+        env = {"SSL_CERT_FILE": str(trusts)} if trusts else {}
+        return start(host, [*self.wrapper(host), *wrapper], folder, *args, **env)
 
     def open_socket(self, host: str, kind: socket.SocketKind, *, ipv6: bool = False) -> socket.socket:
         """A new socket of this process on a host. It gives up after some seconds."""
-        with ThreadPoolExecutor(1) as thread:  # the namespace is the thread's, and ends with it; the socket stays there
-            return thread.submit(self._open_socket, host, kind, ipv6).result()
-
-    def _open_socket(self, host: str, kind: socket.SocketKind, ipv6: bool) -> socket.socket:
-        with open(f"/run/netns/{self._name(host)}", "rb") as namespace:
-            if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), _CLONE_NEWNET) != 0:
-                raise OSError(ctypes.get_errno(), "setns")
-        made = socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, kind)
+        family = socket.AF_INET6 if ipv6 else socket.AF_INET
+        made = inside(self._name(host), lambda: socket.socket(family, kind))
         made.settimeout(_SOCKET_TIMEOUT)
         return made
 

@@ -1,53 +1,53 @@
-"""Network namespaces: whether this machine can have them, commands about them, and the removal of those that stayed."""
+"""Network namespaces: commands about them, work inside, and the removal of those that stayed.
+
+What is made here is named for this process, so that a later run knows what a killed one left.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import os
 import re
 import shutil
 import signal
 import subprocess
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
-import pytest
+T = TypeVar("T")
 
 _COMMAND_TIMEOUT: Final = 20.0
+_CLONE_NEWNET: Final = 0x40000000
 _NAME: Final = re.compile(r"p2pal-(\d+)-\S+")
 
 
-def prefix(number: int) -> str:
-    """Return what the names of this process' network number so many begin with."""
-    return f"p2pal-{os.getpid()}-{number}-"
+class NetworkError(RuntimeError):
+    """A network cannot be made, or not be worked on."""
 
 
-@functools.cache
-def _missing() -> str:
-    """What keeps this machine from making networks, or nothing."""
-    for program in ("ip", "tc", "nft", "ss"):
+def own_name(rest: str) -> str:
+    """Return a name of this process' own for a namespace."""
+    return f"p2pal-{os.getpid()}-{rest}"
+
+
+def missing(*programs: str) -> str:
+    """What keeps this machine from making networks with these programs, or nothing."""
+    for program in ("ip", *programs):
         if shutil.which(program) is None:
             return f"there is no {program}"
     if os.geteuid() != 0:
         return "this user is not root"
-    name = f"p2pal-{os.getpid()}-probe"
-    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, check=False)
-    if made.returncode != 0:
-        return "network namespaces cannot be made: " + made.stderr.strip()
-    subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+    name = own_name("probe")
+    try:
+        run("ip", "netns", "add", name)
+    except NetworkError as error:
+        return f"network namespaces cannot be made: {error}"
+    delete(name)
     return ""
-
-
-def need_networks() -> None:
-    """Skip where networks cannot be made, or fail in CI, where such a hole must not go unseen."""
-    missing = _missing()
-    if missing:
-        reason = f"NETWORKS ARE NOT TESTED: {missing}"
-        if os.environ.get("CI"):
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
-    _sweep_once()
 
 
 def namespaces() -> list[str]:
@@ -63,7 +63,7 @@ def sweep() -> None:
             delete(name)
 
 
-_sweep_once: Final = functools.cache(sweep)
+sweep_once: Final = functools.cache(sweep)
 
 
 def delete(name: str) -> None:
@@ -79,10 +79,26 @@ def run(*command: str, stdin: str = "") -> str:
     """Run a command to its end, and return what it printed.
 
     Raises:
-        RuntimeError: If it fails.
+        NetworkError: If it fails.
     """
     done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=_COMMAND_TIMEOUT, check=False)
     if done.returncode != 0:
-        message = f"{' '.join(command)}: {(done.stderr or done.stdout).strip()}\n{stdin}"
-        raise RuntimeError(message)
+        raise NetworkError(f"{' '.join(command)}: {(done.stderr or done.stdout).strip()}\n{stdin}".strip())
     return done.stdout
+
+
+def inside(name: str, work: Callable[[], T]) -> T:
+    """Do something in a namespace, in a thread of its own: a socket that is made there stays there.
+
+    Raises:
+        NetworkError: If that is not possible.
+    """
+
+    def enter() -> T:
+        with open(f"/run/netns/{name}", "rb") as place:
+            if ctypes.CDLL(None, use_errno=True).setns(place.fileno(), _CLONE_NEWNET) != 0:
+                raise NetworkError(f"setns: {os.strerror(ctypes.get_errno())}")
+        return work()
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(enter).result()

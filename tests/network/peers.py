@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -15,7 +14,7 @@ from typing import Any, Final, Self
 import pytest
 from tests.certificates import write_certificate
 from tests.e2e.kit import POLL, Command
-from tests.e2e.trees import tree_equal
+from tests.e2e.trees import has_data, tree_equal
 from tests.network.access import Kind
 from tests.network.addresses import SERVER
 from tests.network.coturn import Coturn
@@ -245,7 +244,7 @@ class _Watch:
         self._look()
 
     def _look(self) -> None:
-        if "first byte" not in self.times and _has_data(self._out):
+        if "first byte" not in self.times and has_data(self._out):
             self.note("first byte")
         text = self._receiver.out
         whole = text.rfind("\n") + 1
@@ -256,15 +255,3 @@ class _Watch:
     def note(self, what: str) -> None:
         """It happened now, unless it did before."""
         self.times.setdefault(what, round(time.monotonic() - self._start, 3))
-
-
-def _has_data(folder: Path) -> bool:
-    for path, _, names in os.walk(folder):
-        for name in names:
-            try:
-                with open(os.path.join(path, name), "rb") as file:
-                    if file.read(16).strip(b"\0"):
-                        return True
-            except FileNotFoundError:  # renamed in between: the next look finds it
-                continue
-    return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from socket import SOCK_DGRAM, SOCK_STREAM, socket
@@ -14,32 +14,17 @@ from typing import Final
 import pytest
 from tests.network.access import Kind, ipv6_only, nat, only_443, several, udp_blocked
 from tests.network.addresses import SERVER
-from tests.network.coturn import need_coturn
+from tests.network.conftest import Labs
 from tests.network.lab import Lab
-from tests.network.namespaces import namespaces, need_networks, sweep
+from tests.network.namespaces import namespaces, sweep
+from tests.network.needs import need_coturn
 from tests.network.peers import lab_relay
 from tests.network.wiring import PORT
 
 Address = tuple[str, int]
-Labs = Callable[..., Lab]
 FIRST, SECOND, SIXTH = SERVER
 BLOCK: Final = 512
 NATS: Final = [pytest.param(kind, id=kind.name) for kind in (nat("cone"), nat("symmetric"))]
-
-
-@pytest.fixture
-def labs() -> Iterator[Labs]:
-    """``labs(alice, bob)`` makes a network; it is removed with the test."""
-    need_networks()
-    made: list[Lab] = []
-
-    def make(alice: Kind | None = None, bob: Kind | None = None) -> Lab:
-        made.append(Lab(alice, bob).__enter__())
-        return made[-1]
-
-    yield make
-    for lab in made:
-        lab.__exit__()
 
 
 @contextmanager

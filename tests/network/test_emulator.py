@@ -16,9 +16,9 @@ from typing import Final, Literal, Self
 
 import pytest
 from tests.e2e.kit import until
-from tests.network.emulator.need import need_emulator
 from tests.network.emulator.wan import NAMES, Name, Wan
 from tests.network.emulator.wire import Counts, EmulatorError, Link
+from tests.network.needs import need_emulator
 
 _BUFFER: Final = 16 << 20
 _SIZE: Final = 1_000

@@ -14,24 +14,20 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import pytest
-from tests.e2e.kit import Command, environment, until
-from tests.network.emulator.need import need_emulator
+from tests.e2e.kit import Command, until
+from tests.network.commands import start
 from tests.network.emulator.wan import Name, Wan
 from tests.network.emulator.wire import Link
+from tests.network.needs import need_emulator
 
 KIB: Final = 1 << 10
 MIB: Final = 1 << 20
 PATIENCE: Final = 60.0
 """Seconds that a transfer may take, however the machine is busy; and a link to come back after it was cut."""
 
-_PROXIES: Final = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
-
 
 def _run(wan: Wan, host: Name, folder: Path, *args: str | Path) -> Command:
-    env = environment(P2PAL_HOME=str(folder / f"home-{host}"))
-    del env["P2PAL_ONLY_LOOPBACK"]
-    env = {name: value for name, value in env.items() if name.lower() not in _PROXIES}
-    return Command(args, folder / f"{host}-{args[0]}", env=env, wrapper=wan.wrapper(host))
+    return start(host, wan.wrapper(host), folder / f"{host}-{args[0]}", *args)
 
 
 @dataclass(frozen=True, slots=True)

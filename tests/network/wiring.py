@@ -9,7 +9,7 @@ from typing import Final, Literal, Self
 
 from tests.network.access import Kind, Link, open_
 from tests.network.addresses import SERVER, family, length, on_router, own_address, v4, v6
-from tests.network.namespaces import delete, prefix, run
+from tests.network.namespaces import delete, own_name, run
 
 Side = Literal["alice", "bob"]
 Host = Literal["server"] | Side
@@ -37,7 +37,7 @@ class Wiring:
     """
 
     def __init__(self, alice: Kind | None = None, bob: Kind | None = None) -> None:
-        self.prefix = prefix(next(_count))
+        self.prefix = own_name(f"{next(_count)}-")
         self._made: list[str] = []
         self._numbers = dict(_NUMBERS)
         self.kinds: Final[dict[Side, Kind]] = {"alice": alice or open_(), "bob": bob or open_()}

@@ -5,29 +5,26 @@ Linux, root, iproute2.
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import itertools
 import os
-import shutil
 import struct
-import subprocess
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Self, TypeVar
 
+from tests.network import namespaces
 from tests.network.emulator.wire import EmulatorError, compiled
+from tests.network.namespaces import NetworkError, delete, inside, own_name, run
 
 T = TypeVar("T")
 
-_TIMEOUT: Final = 20.0
-_CLONE_NEWNET: Final = 0x40000000
 _TUNSETIFF: Final = 0x400454CA
 _TUNSETOFFLOAD: Final = 0x400454D0
 _IFF_TUN: Final = 0x0001
 _IFF_NO_PI: Final = 0x1000
 _IFF_VNET_HDR: Final = 0x4000
 _TUN_F_CSUM: Final = 0x01
+_TUN: Final = "/dev/net/tun"
 _DEVICE: Final = "wan"
 _QUEUE: Final = 10_000
 """Packets that wait for the emulator, at most; where it keeps up there are only a few."""
@@ -43,12 +40,12 @@ class Host:
         ipv6: Whether it has IPv6.
 
     Raises:
-        EmulatorError: If it cannot be made.
+        NetworkError: If it cannot be made.
     """
 
     def __init__(self, name: str, *, ipv6: bool = False) -> None:
-        self.namespace = f"p2pal-{os.getpid()}-{name}{next(_numbers)}"
-        _run("ip", "netns", "add", self.namespace)
+        self.namespace = own_name(f"{name}{next(_numbers)}")
+        run("ip", "netns", "add", self.namespace)
         try:
             self.write("ipv6/conf/all/disable_ipv6", int(not ipv6))
             self.write("ipv6/conf/default/addr_gen_mode", 1)  # no address that nobody asked for
@@ -64,8 +61,8 @@ class Host:
         self.remove()
 
     def remove(self) -> None:
-        """Take it away. Processes that still run there keep a network without anything."""
-        subprocess.run(["ip", "netns", "del", self.namespace], capture_output=True, check=False)
+        """Take it away, and end what still runs there."""
+        delete(self.namespace)
 
     @property
     def wrapper(self) -> list[str]:
@@ -76,9 +73,9 @@ class Host:
         """``ip`` on this host.
 
         Raises:
-            EmulatorError: If it fails.
+            NetworkError: If it fails.
         """
-        return _run("ip", "-n", self.namespace, *words)
+        return run("ip", "-n", self.namespace, *words)
 
     def write(self, name: str, value: object) -> None:
         """Write a setting of its network below ``/proc/sys/net``."""
@@ -93,18 +90,9 @@ class Host:
         """Do something there, in a thread of its own: a socket that is made there stays there.
 
         Raises:
-            EmulatorError: If that is not possible.
+            NetworkError: If that is not possible.
         """
-
-        def enter() -> T:
-            libc = ctypes.CDLL(None, use_errno=True)
-            with open(f"/run/netns/{self.namespace}", "rb") as place:
-                if libc.setns(place.fileno(), _CLONE_NEWNET) != 0:
-                    raise EmulatorError(f"setns: {os.strerror(ctypes.get_errno())}")
-            return work()
-
-        with ThreadPoolExecutor(1) as thread:
-            return thread.submit(enter).result()
+        return inside(self.namespace, work)
 
     def plug(self, *addresses: str, mtu: int) -> int:
         """Give it a network interface with these addresses; return what its packets are read from and written to.
@@ -113,7 +101,7 @@ class Host:
         other end, segmentation is not: one read is one packet.
 
         Raises:
-            EmulatorError: If that is not possible.
+            NetworkError: If that is not possible.
         """
         tun = self.inside(_open_tun)
         try:
@@ -139,7 +127,10 @@ class Host:
 
 def _open_tun() -> int:
     flags = _IFF_TUN | _IFF_NO_PI | _IFF_VNET_HDR
-    tun = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        tun = os.open(_TUN, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise EmulatorError(f"{_TUN}: {error.strerror}; start a container with --device {_TUN}") from error
     try:
         fcntl.ioctl(tun, _TUNSETIFF, struct.pack("16sH22x", _DEVICE.encode(), flags))
         fcntl.ioctl(tun, _TUNSETOFFLOAD, _TUN_F_CSUM)
@@ -151,21 +142,12 @@ def _open_tun() -> int:
 
 def missing() -> str:
     """What keeps this machine from making hosts and a wire between them, or nothing."""
-    if shutil.which("ip") is None:
-        return "there is no ip"
-    if os.geteuid() != 0:
-        return "this user is not root"
+    if lacking := namespaces.missing():
+        return lacking
     try:
         compiled()
         with Host("probe") as host:
             os.close(host.plug(mtu=1500))
-    except (EmulatorError, OSError) as error:
+    except (NetworkError, OSError) as error:
         return str(error)
     return ""
-
-
-def _run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
-    if done.returncode != 0:
-        raise EmulatorError(f"{' '.join(command)}: {(done.stderr or done.stdout).strip()}")
-    return done.stdout

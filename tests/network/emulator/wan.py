@@ -55,7 +55,7 @@ class Wan:
         """Build everything.
 
         Raises:
-            EmulatorError: If that is not possible here; nothing is left.
+            NetworkError: If that is not possible here; nothing is left.
         """
         with self._stack as stack:
             tuns = []

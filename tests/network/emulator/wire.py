@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests.network.namespaces import NetworkError
+
 _SOURCE: Final = Path(__file__).with_name("wire.c")
 _COMPILER: Final = "cc"
 _FLAGS: Final = ("-O2", "-std=c11", "-Wall", "-Wextra", "-Werror")
@@ -28,7 +30,7 @@ _LATE: Final = 0.03
 """The share of packets that may be late by more than 1 ms in a run that is to be trusted."""
 
 
-class EmulatorError(Exception):
+class EmulatorError(NetworkError):
     """The emulator cannot be made, or failed."""
 
 

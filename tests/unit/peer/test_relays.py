@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.network.coturn import Coturn, free_port, need_coturn
+from tests.network.coturn import Coturn, free_port
+from tests.network.needs import need_coturn
 from tests.unit.peer.kit import Owner, pair
 from tests.unit.server.kit import on_loop
 
