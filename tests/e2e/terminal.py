@@ -24,10 +24,18 @@ class Terminal:
         args: What follows ``p2pal`` on the command line.
         cwd: Where it runs.
         width: The terminal's columns.
+        term: What kind it is.
+        settings: Further variables of the environment.
     """
 
     def __init__(
-        self, args: Sequence[str | Path], cwd: Path, *, width: int = 100, term: str = "xterm-256color"
+        self,
+        args: Sequence[str | Path],
+        cwd: Path,
+        *,
+        width: int = 100,
+        term: str = "xterm-256color",
+        **settings: str,
     ) -> None:
         self._args = [sys.executable, "-m", "p2pal", *map(str, args)]
         self._screen = pyte.Screen(width, HEIGHT)
@@ -36,7 +44,7 @@ class Terminal:
             self._args[0],
             self._args[1:],
             cwd=str(cwd),
-            env=environment(TERM=term),
+            env=environment(TERM=term, **settings),
             dimensions=(HEIGHT, width),
             timeout=PATIENCE,
             use_poll=True,  # select() takes no descriptor above 1,023

@@ -44,7 +44,8 @@ def run_doctor(flags: dict[str, Any], *, as_json: bool, debug: bool) -> int:
         connect = connect_options(flags)
         with _working(shown=not as_json and not debug and _is_terminal(sys.stderr)):
             report = signals.run(lambda stop: _examine(connect, stop))
-    lines = as_lines(report) if as_json else as_table(report, terminal_width(), colour=_is_terminal(sys.stdout))
+    colour = _is_terminal(sys.stdout) and not os.environ.get("NO_COLOR")
+    lines = as_lines(report) if as_json else as_table(report, terminal_width(), colour=colour)
     for line in lines:
         out.line(line)
     return report.exit_code
