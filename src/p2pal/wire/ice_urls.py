@@ -10,13 +10,14 @@ PORT: Final = 3478
 TLS_PORT: Final = 5349
 """Where these servers listen if the URL names no port."""
 
-_HOST: Final = r"(?:(?P<name>[A-Za-z0-9._-]{1,255})|\[(?P<ipv6>[A-Za-z0-9:.%_-]{2,80})\])(?::(?P<port>[0-9]{1,5}))?"
+_MAX_LABEL: Final = 63
+_HOST: Final = r"(?:(?P<name>[A-Za-z0-9._-]{1,254})|\[(?P<ipv6>[A-Za-z0-9:.%_-]{2,80})\])(?::(?P<port>[0-9]{1,5}))?"
 _STUN: Final = re.compile(rf"stun(?P<tls>s?):{_HOST}")
 _TURN: Final = re.compile(rf"turn(?P<tls>s?):{_HOST}(?:\?transport=(?P<transport>udp|tcp))?")
 
 
 class IceUrl(NamedTuple):
-    """What the URL of a STUN or TURN server says; ``transport`` is ``udp`` or ``tcp``."""
+    """What the URL of a STUN or TURN server says; ``transport`` is ``udp`` or ``tcp``, and over TLS always that."""
 
     host: str
     port: int
@@ -40,7 +41,10 @@ def parse_stun_url(url: str) -> IceUrl | None:
 
 
 def parse_turn_url(url: str) -> IceUrl | None:
-    """Return what a TURN URL says, None if it is none. Over TLS it is TCP, unless the URL says otherwise (DTLS)."""
+    """Return what a TURN URL says, None if it is none.
+
+    With ``turns:`` it is TLS over TCP, also where the URL asks for UDP: the engine has no DTLS to a server.
+    """
     return _parse(_TURN, url)
 
 
@@ -56,15 +60,22 @@ def canonical(url: str) -> str:
     return f"{url.partition(':')[0]}:{host}:{found.port}?transport={found.transport}"
 
 
+def _is_name(name: str | None) -> bool:
+    """Whether a host name has labels that the DNS can have (RFC 1035, section 2.3.4); None is no name at all."""
+    return name is None or all(0 < len(label) <= _MAX_LABEL for label in name.removesuffix(".").split("."))
+
+
 def _parse(shape: re.Pattern[str], url: str) -> IceUrl | None:
     found = shape.fullmatch(url)
     if found is None or not 0 < int(found["port"] or 1) < 65536:
         return None
     parts = found.groupdict()
+    if not _is_name(parts["name"]):
+        return None
     try:
         host = parts["name"] or str(ipaddress.IPv6Address(parts["ipv6"]))
     except ValueError:
         return None
     tls = bool(parts["tls"])
-    transport = parts.get("transport") or ("tcp" if tls else "udp")
+    transport = "tcp" if tls else parts.get("transport") or "udp"
     return IceUrl(host, int(parts["port"] or (TLS_PORT if tls else PORT)), tls, transport)

@@ -16,7 +16,7 @@ from p2pal.lanes import tunnel
 from p2pal.lanes.base import IceServer
 from p2pal.lanes.tunnel import Tunnels
 from p2pal.unreached import Unreached
-from p2pal.wire.ice_urls import parse_turn_url
+from p2pal.wire.ice_urls import IceUrl, parse_turn_url
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_one_server_has_the_same_ports_for_every_connection(certificate: ssl.SSL
 
 
 @pytest.mark.parametrize(
-    "url", ["stun:127.0.0.1", "turn:127.0.0.1", "turn:127.0.0.1:443?transport=tcp", "turns:127.0.0.1?transport=udp"]
+    "url", ["stun:127.0.0.1", "turn:127.0.0.1", "turn:127.0.0.1:443?transport=tcp", "turns:a..b:443"]
 )
 def test_the_rest_is_the_engines(url: str) -> None:
     @on_loop
@@ -159,6 +159,38 @@ def test_a_server_without_tls_and_one_that_is_not_there(certificate: ssl.SSLCont
             for local in servers[0].urls:
                 await says_nothing(local)
             assert made.trouble == {plain: Unreached.NO_HANDSHAKE, closed: Unreached.REFUSED}
+
+    refused()
+
+
+def test_turns_over_udp_is_tls_over_tcp_all_the_same(certificate: ssl.SSLContext) -> None:
+    """The engine would speak TLS over TCP, too, and trust whom it was built to trust."""
+
+    @on_loop
+    async def through() -> None:
+        async with echo(certificate) as url, tunnels() as made:
+            named = url.replace("=tcp", "=udp")
+            (server,) = await made.lead_to([IceServer((named,))])
+            assert set(made.names.values()) == {named}
+            reader, writer = await connect(server.urls[0])
+            writer.write(b"through")
+            async with asyncio.timeout(10):
+                assert await reader.readexactly(7) == b"through"
+            writer.transport.abort()
+
+    through()
+
+
+def test_a_name_that_no_resolver_takes_is_said(certificate: ssl.SSLContext) -> None:
+    """URLs with such names are refused before; the resolver has the last word."""
+
+    @on_loop
+    async def refused() -> None:
+        async with tunnels() as made:
+            named = "turns:a..b:443"
+            urls = await made._open(named, IceUrl("a..b", 443, tls=True, transport="tcp"), None)
+            await says_nothing(urls[0])
+            assert made.trouble == {named: Unreached.UNUSABLE_NAME}
 
     refused()
 
