@@ -44,7 +44,7 @@ class Tunnels:
         trouble: For the URL of a server that was not reached, why.
     """
 
-    __slots__ = ("_context", "_made", "_running", "_servers", "names", "trouble")
+    __slots__ = ("_closed", "_context", "_made", "_running", "_servers", "names", "trouble")
 
     def __init__(self) -> None:
         self.names: dict[str, str] = {}
@@ -53,6 +53,7 @@ class Tunnels:
         self._servers: list[asyncio.Server] = []
         self._running: set[asyncio.Task[None]] = set()
         self._context: ssl.SSLContext | None = None
+        self._closed = False
 
     async def lead_to(self, servers: Iterable[IceServer]) -> list[IceServer]:
         """Return the servers with the URLs that the engine is to use for them."""
@@ -81,9 +82,14 @@ class Tunnels:
         urls = []
         for address, written, family in _LOOPBACK:
             with contextlib.suppress(OSError):  # IPv6 may be switched off
-                port = await asyncio.start_server(serve, address, 0, family=family)
+                # It listens once it is known to whoever closes it.
+                port = await asyncio.start_server(serve, address, 0, family=family, start_serving=False)
                 self._servers.append(port)
+                if self._closed:
+                    port.close()
+                    break
                 url = f"turn:{written}:{port.sockets[0].getsockname()[1]}?transport=tcp"
+                await port.start_serving()
                 self.names[url] = named
                 urls.append(url)
         return tuple(urls) or (named,)
@@ -93,7 +99,7 @@ class Tunnels:
     ) -> None:
         """Pass one connection of the engine on, until either end closes it."""
         task = asyncio.current_task()
-        if task is None or len(self._running) >= MAX_CONNECTIONS:
+        if task is None or self._closed or len(self._running) >= MAX_CONNECTIONS:
             writer.transport.abort()
             return
         self._running.add(task)
@@ -147,7 +153,8 @@ class Tunnels:
             raise
 
     async def close(self) -> None:
-        """Close every port and every connection."""
+        """Close every port and every connection, and those that are only about to be there."""
+        self._closed = True
         for server in self._servers:
             server.close()
         running = list(self._running)

@@ -295,3 +295,68 @@ def test_closing_ends_what_is_open(certificate: ssl.SSLContext) -> None:
             writer.transport.abort()
 
     closing()
+
+
+def test_what_came_in_just_before_closing_is_not_served(
+    certificate: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its task is there, and has not run yet."""
+
+    @on_loop
+    async def closing() -> None:
+        served: list[str] = []
+
+        async def pass_on(_self: Tunnels, named: str, *_: object) -> None:
+            served.append(named)
+
+        monkeypatch.setattr(Tunnels, "_pass_on", pass_on)
+        async with tunnels() as made:
+            reader, transport = asyncio.StreamReader(), Transport()
+            protocol = asyncio.StreamReaderProtocol(reader)
+            writer = asyncio.StreamWriter(transport, protocol, reader, asyncio.get_running_loop())
+            task = asyncio.create_task(made._serve("turns:h", never, reader, writer))
+            await made.close()
+            await task
+            assert served == []
+            assert transport.aborted
+
+    closing()
+
+
+class Transport(asyncio.Transport):
+    """Tells whether it was aborted."""
+
+    aborted = False
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def is_closing(self) -> bool:
+        return self.aborted
+
+
+async def never() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    raise AssertionError("nobody is to connect")
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_a_port_that_is_being_opened_is_closed_as_well(certificate: ssl.SSLContext, turns: int) -> None:
+    """However far opening has come when it is cancelled, or the tunnels are closed."""
+
+    @on_loop
+    async def cancelled() -> None:
+        for cancel in (True, False):
+            async with tunnels() as made:
+                opening = asyncio.create_task(made.lead_to([IceServer(("turns:127.0.0.1:1",))]))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                if cancel:
+                    opening.cancel()
+                await made.close()
+                await asyncio.wait([opening])
+                for url in made.names:
+                    with pytest.raises(ConnectionRefusedError):
+                        await connect(url)
+                assert not any(server.is_serving() for server in made._servers)
+
+    cancelled()
