@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,14 +17,21 @@ from tests.unit.server.kit import on_loop
 from p2pal.errors import ConnectionImpossible
 from p2pal.lanes.base import IceServer, RelayUse
 from p2pal.server.ice import make_credential
+from p2pal.wire.signal import Answer, Candidate, Offer, SignalMessage
 
 SECRET = "of-the-relay"
+HERE = "127.0.0.1"
+"""The address of both sides; the relay has another one."""
+
+RELAY = "127.0.0.2"
+ORIGIN = re.compile(r"o=- \d+ \d+ IN IP4 127\.0\.0\.1")
 
 
 @pytest.fixture
 def relay(tmp_path: Path) -> Iterator[Coturn]:
     need_coturn()
-    with Coturn(tmp_path / "coturn", SECRET, port=free_port(), more=("allow-loopback-peers",)) as running:
+    more = ("allow-loopback-peers",)
+    with Coturn(tmp_path / "coturn", SECRET, address=RELAY, port=free_port(), more=more) as running:
         yield running
 
 
@@ -35,19 +43,56 @@ def allocated(relay: Coturn, name: str) -> bool:
     return any(user.endswith(f":{name}") for user in relay.allocations)
 
 
-def test_a_side_that_wants_only_relays_has_one_even_where_a_direct_way_is(relay: Coturn) -> None:
+def mailed(owner: Owner) -> list[SignalMessage]:
+    """Return a list of what this side mails from now on."""
+    messages: list[SignalMessage] = []
+    signaling = owner.peer._signaling
+    send = signaling.send
+
+    def overheard(message: SignalMessage) -> None:
+        messages.append(message)
+        send(message)
+
+    signaling.send = overheard  # type: ignore[method-assign]
+    return messages
+
+
+def described(messages: Iterable[SignalMessage]) -> list[str]:
+    """Return the candidates, and the lines of all descriptions but that of the origin.
+
+    There 127.0.0.1 stands for everybody, which tells nothing (RFC 8829, section 5.2.1).
+    """
+    sdp = [message.sdp for message in messages if isinstance(message, (Offer, Answer))]
+    candidates = [message.candidate for message in messages if isinstance(message, Candidate)]
+    lines = [line for text in (*sdp, *candidates) for line in text.splitlines()]
+    return [line for line in lines if not ORIGIN.fullmatch(line)]
+
+
+@pytest.mark.parametrize("sender", [True, False])
+def test_a_side_that_wants_only_relays_has_one_even_where_a_direct_way_is(relay: Coturn, sender: bool) -> None:
     @on_loop
     async def relayed() -> None:
-        left = Owner([b"through the relay"], relay=RelayUse.ONLY, chosen=(turn(relay, "left"),))
-        right = Owner()
+        hidden = Owner([b"through the relay"], relay=RelayUse.ONLY, chosen=(turn(relay, "hidden"),))
+        other = Owner([b"through the relay"])
+        left, right = (hidden, other) if sender else (other, hidden)
         async with pair(left, right) as (running, _):
+            hidden_mail, other_mail = mailed(hidden), mailed(other)
             await running.linked()
-            await right.until(lambda: bool(right.received))
-            assert left.paths == right.paths == ["relayed, turn udp"]
-            own = [candidate for each in left.peer.lanes.gatherings for candidate in each.own.values()]
-            told = [candidate for each in right.peer.lanes.gatherings for candidate in each.remote.values()]
+            for owner in (left, right):
+                await owner.until(lambda owner=owner: bool(owner.received))  # type: ignore[misc]
+            # On loopback whose address it is that a check came from is only known with its candidate.
+            await other.until(lambda: other.paths[-1] == "relayed, turn udp")
+            assert hidden.paths == ["relayed, turn udp"]
+            own = [candidate for each in hidden.peer.lanes.gatherings for candidate in each.own.values()]
+            told = [candidate for each in other.peer.lanes.gatherings for candidate in each.remote.values()]
             assert own
             assert {candidate.kind for candidate in (*own, *told)} == {"relay"}
+        lines = described(hidden_mail)
+        candidates = [line for line in lines if "candidate:" in line]
+        assert candidates
+        assert all(" raddr 0.0.0.0 rport 0 " in line for line in candidates), candidates
+        assert [line for line in lines if HERE in line or "::1" in line] == []
+        assert any(HERE in line for line in described(other_mail)), "who hides nothing tells it"
 
     relayed()
 
