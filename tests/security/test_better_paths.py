@@ -5,7 +5,11 @@ from __future__ import annotations
 from tests.unit.peer.kit import Owner, pair, payloads
 from tests.unit.server.kit import on_loop
 
-from p2pal.wire.signal import BETTER, Offer, Retry
+from p2pal.lanes.webrtc import WebRtcConnection
+from p2pal.wire.signal import BETTER, Offer, Retry, SignalMessage
+
+FLOOD = range(10, 60)
+"""The generations of what is offered."""
 
 
 @on_loop
@@ -26,25 +30,56 @@ async def test_a_receiver_that_asks_for_better_paths_all_the_time_gets_few_conne
         assert (left.retries, left.silences) == ([], [])
 
 
+class Counted(dict[int, WebRtcConnection]):
+    """Connections by generation; knows how many there were in all, and at once at most."""
+
+    made = most = 0
+
+    def __setitem__(self, generation: int, connection: WebRtcConnection) -> None:
+        super().__setitem__(generation, connection)
+        self.made += 1
+        self.most = max(self.most, len(self))
+
+
 @on_loop
 async def test_a_sender_that_offers_better_paths_all_the_time_gets_two_connections() -> None:
     there = payloads(500)
     left, right = Owner(), Owner()
-    most = 0
+    offers: list[Offer] = []
     async with pair(left, right) as (running, _):
+        mail, take = left.peer._signaling.send, left.peer.signal_message
+
+        def send(message: SignalMessage) -> None:
+            offers.extend([message] if isinstance(message, Offer) else [])
+            mail(message)
+
+        def take_what_is_not_of_the_flood(message: SignalMessage) -> None:
+            if getattr(message, "generation", 0) not in FLOOD:
+                take(message)
+
+        left.peer._signaling.send = send  # type: ignore[method-assign]
+        left.peer.signal_message = take_what_is_not_of_the_flood  # type: ignore[method-assign]
+        connections = right.peer.lanes.connections = Counted()
         await running.linked()
-
-        def count() -> None:
-            nonlocal most
-            most = max(most, len(right.peer.lanes.connections))
-
-        right.on_payload = count
-        for generation in range(10, 60):
-            left.peer._mail(Offer(generation, generation, "v=0", 1))
+        for generation in FLOOD:
+            left.peer._mail(Offer(generation, generation, offers[0].sdp, beside=offers[0].generation))
         left.to_send.extend(there)
         left.peer_turn()
-        # The description cannot be used: this ends the session, in order, and nothing piles up before.
+        await right.until_true(lambda: connections.made == 1 + len(FLOOD))
+        await right.until(lambda: len(right.received) == len(there))
+        assert right.received == there
+        assert connections.most <= 3, "that in use, the newest, and one that is being closed"
+        assert len(connections) <= 2
+        assert (right.retries, right.silences) == ([], [])
+
+
+@on_loop
+async def test_a_sender_whose_better_path_cannot_be_read_ends_the_session_in_order() -> None:
+    left, right = Owner(), Owner()
+    async with pair(left, right) as (running, _):
+        await running.linked()
+        for generation in FLOOD:
+            left.peer._mail(Offer(generation, generation, "v=0", beside=1))
         _, ended = await running.end()
         assert getattr(ended, "code", "") == "protocol"
-        count()
-        assert most <= 2
+        assert right.peer.lanes.connections == {}
