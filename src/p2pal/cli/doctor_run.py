@@ -21,7 +21,7 @@ from p2pal.cli.exit import describe
 from p2pal.cli.plain import Writer
 from p2pal.cli.table import GAP, terminal_width
 from p2pal.cli.text import safe
-from p2pal.errors import Interrupted
+from p2pal.errors import Interrupted, ServerError, VersionMismatch
 
 DETAIL: Final = 600
 LEAST_DETAIL: Final = 20
@@ -29,6 +29,7 @@ LEAST_DETAIL: Final = 20
 
 _COLOURS: Final = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "red"}
 _HEADINGS: Final = ("CHECK", "RESULT", "DETAIL")
+_NO_SERVER: Final = (ServerError.exit_code, VersionMismatch.exit_code)
 
 
 def run_doctor(flags: dict[str, Any], *, as_json: bool, debug: bool) -> int:
@@ -185,5 +186,7 @@ def summary(report: Report) -> str:
     if not failed:
         return f"Transfers should work; {warned}." if warned else "Transfers should work."
     counted = f"{plural(failed, 'check')} failed" + (f", {warned}" if warned else "")
-    blame = "No transfer can begin" if report.exit_code in (3, 4) else "Transfers will not work, or not with everyone"
+    blame = (
+        "No transfer can begin" if report.exit_code in _NO_SERVER else "Transfers will not work, or not with everyone"
+    )
     return f"{blame}: {counted}."

@@ -1,4 +1,7 @@
-"""What the probes of STUN and TURN servers found: plain facts, for whoever judges them. Times are seconds."""
+"""What was seen of the network, of this machine and of STUN and TURN servers. Pure facts, for whoever judges them.
+
+Times are seconds.
+"""
 
 from __future__ import annotations
 

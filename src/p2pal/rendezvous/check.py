@@ -56,15 +56,14 @@ async def check_server(url: str) -> ServerFacts:
     address = Address(url)
     proxy = address.proxy()
     base = address.http().parent
-    facts = ServerFacts(str(address), tls=base.scheme == "https", proxy=_without_user(proxy) if proxy else "")
+    facts = ServerFacts(str(address), proxy=_without_user(proxy) if proxy else "")
     over_ipv6 = None if proxy or address.local else asyncio.create_task(_over_ipv6(base))
     try:
         facts = await _over_http(address, base, facts)
         if facts.problem is None:
             facts = await _through_mailbox(url, facts, asyncio.get_running_loop().time() + MAILBOX_TIMEOUT)
         if over_ipv6 is not None:
-            count, connects = await over_ipv6
-            facts = replace(facts, ipv6_addresses=count, ipv6_connects=connects)
+            facts = replace(facts, ipv6_connects=await over_ipv6)
     finally:
         if over_ipv6 is not None:
             over_ipv6.cancel()
@@ -79,16 +78,16 @@ def _without_user(proxy: str) -> str:
         return "a proxy"
 
 
-async def _over_ipv6(base: URL) -> tuple[int, bool | None]:
-    """Return how many IPv6 addresses a server has, and whether one takes a connection (None if there are none)."""
+async def _over_ipv6(base: URL) -> bool | None:
+    """Return whether a server's IPv6 address takes a connection; None if it has none."""
     loop = asyncio.get_running_loop()
     host, port = base.host or "", base.port or 0
     with contextlib.suppress(OSError, TimeoutError, ValueError):
         async with asyncio.timeout(_CONNECT):
             found = await loop.getaddrinfo(host, port, family=socket.AF_INET6, type=socket.SOCK_STREAM)
             if found:
-                return len(found), await _connects(str(found[0][4][0]), port)
-    return 0, None
+                return await _connects(str(found[0][4][0]), port)
+    return None
 
 
 async def _connects(address: str, port: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from p2pal.errors import ServerError
 from p2pal.wire.rendezvous import IceServer
 
 
@@ -13,7 +14,7 @@ class Problem:
 
     cause: str
     hint: str = ""
-    exit_code: int = 3
+    exit_code: int = ServerError.exit_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +23,8 @@ class ServerFacts:
 
     Attributes:
         server: Its URL, without user name and password.
-        tls: Whether it is spoken to over TLS.
         proxy: The proxy that the environment names for it, without user name and password; empty for none.
-        ipv6_addresses: How many addresses of that family its name has.
-        ipv6_connects: Whether one of them takes a TCP connection; None if that was not tried.
+        ipv6_connects: Whether its IPv6 address takes a TCP connection; None if it has none, or that was not tried.
         answered: Until it answered an HTTP request; None if it did not.
         ready: Whether it says that it can serve (``/readyz``); None if it does not say.
         clock: How far its clock is ahead of ours; None if it does not say. It tells whole seconds.
@@ -38,9 +37,7 @@ class ServerFacts:
     """
 
     server: str
-    tls: bool = False
     proxy: str = ""
-    ipv6_addresses: int = 0
     ipv6_connects: bool | None = None
     answered: float | None = None
     ready: bool | None = None

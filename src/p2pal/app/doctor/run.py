@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import socket
 import ssl
 from collections.abc import Awaitable, Iterable
@@ -16,6 +15,7 @@ from p2pal.app.doctor.findings import Report
 from p2pal.app.doctor.judge import judge
 from p2pal.app.options import DEFAULT_STUN, ConnectOptions
 from p2pal.app.shell import ice_servers, load_engine
+from p2pal.hosts import is_loopback
 from p2pal.lanes import interfaces
 from p2pal.lanes.base import IceServer
 from p2pal.lanes.probe_facts import Interfaces, Relaying, Silence, Survey, place_of
@@ -91,7 +91,7 @@ class _Servers:
         self._servers = {url: server for server in servers for url in server.urls}
         # The signaling server may hand out what is no URL of a server.
         known = [url for url in self._servers if is_stun_url(url) or is_turn_url(url)]
-        urls = [url for url in known if not connect.only_loopback or _is_here(url)][:MAX_URLS]
+        urls = [url for url in known if not connect.only_loopback or is_loopback(place_of(url).host)][:MAX_URLS]
         self.stun = tuple(url for url in urls if is_stun_url(url))
         self.turn = tuple(url for url in urls if is_turn_url(url))
         self.second = (SECOND_STUN,) if self.stun == (DEFAULT_STUN,) == connect.stun else ()
@@ -100,14 +100,6 @@ class _Servers:
         """Return a server with this URL alone."""
         server = self._servers[url]
         return replace(server, urls=(url,))
-
-
-def _is_here(url: str) -> bool:
-    host = place_of(url).host
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 async def _survey(servers: _Servers) -> Survey:

@@ -20,7 +20,7 @@ ONE, OTHER, SIX = Endpoint("198.51.100.1", 3478), Endpoint("198.51.100.2", 3478)
 
 def server(**more: Any) -> ServerFacts:
     """A server that works."""
-    usual = {"tls": True, "answered": 0.034, "ready": True, "clock": 0.4, "welcomed": 0.012}
+    usual = {"answered": 0.034, "ready": True, "clock": 0.4, "welcomed": 0.012}
     return ServerFacts(SERVER, **(usual | more))
 
 

@@ -126,9 +126,9 @@ GLOBAL = "2606:4700::5"
         (("fd00::2",), True, {}, NONE, "only a local one"),
         ((GLOBAL,), True, {}, OK, "no server here to try it with"),
         ((GLOBAL,), False, {}, WARN, "no route"),
-        ((GLOBAL,), True, {"server": server(ipv6_addresses=1, ipv6_connects=True)}, OK, "the server answers"),
-        ((GLOBAL,), True, {"server": server(ipv6_addresses=1, ipv6_connects=False)}, WARN, "does not answer"),
-        ((), False, {"server": server(ipv6_addresses=1, ipv6_connects=False)}, NONE, "no public address"),
+        ((GLOBAL,), True, {"server": server(ipv6_connects=True)}, OK, "the server answers"),
+        ((GLOBAL,), True, {"server": server(ipv6_connects=False)}, WARN, "does not answer"),
+        ((), False, {"server": server(ipv6_connects=False)}, NONE, "no public address"),
         ((GLOBAL,), True, {"survey": survey(answer(), answer(SIX))}, OK, "STUN answers"),
     ],
 )
