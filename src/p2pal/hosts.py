@@ -58,12 +58,13 @@ def is_loopback(host: str) -> bool:
 def proxy_for(scheme: str, host: str) -> str | None:
     """Return the URL of the proxy that the environment names for a scheme, None if this host is reached without.
 
-    A host on this machine always is.
+    A host on this machine always is. A proxy that is named without a scheme is one for HTTP.
     """
     if is_loopback(host) or proxy_bypass(host):
         return None
     proxies = getproxies()
-    return proxies.get(scheme) or proxies.get("all") or None
+    proxy = proxies.get(scheme) or proxies.get("all") or None
+    return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
 
 
 def why_unreached(error: OSError | ValueError) -> Unreached:

@@ -23,6 +23,7 @@ class Unreached(Enum):
     PROXY_SILENT = "the proxy does not answer"
     PROXY_REFUSED = "the proxy refused the connection"
     PROXY_URL = "the proxy's URL cannot be used"
+    PROXY_TLS = "a proxy that is reached by https:// cannot be used"
     LOST = "the connection was lost"
     FAILED = "the connection failed"
 

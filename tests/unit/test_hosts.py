@@ -50,6 +50,21 @@ def test_the_proxy_is_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
     assert proxy_for("https", "127.0.0.1") is None
 
 
+@pytest.mark.parametrize(
+    ("named", "proxy"),
+    [
+        ("proxy.test:3128", "http://proxy.test:3128"),
+        ("user:secret@proxy.test:3128", "http://user:secret@proxy.test:3128"),
+        ("socks5h://proxy.test:1080", "socks5h://proxy.test:1080"),
+    ],
+)
+def test_a_proxy_without_a_scheme_is_one_for_http(monkeypatch: pytest.MonkeyPatch, named: str, proxy: str) -> None:
+    for name in ("https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("all_proxy", named)
+    assert proxy_for("https", "example.org") == proxy
+
+
 def multiple(*texts: str) -> OSError:
     """What asyncio makes of an error for each address."""
     return OSError(f"Multiple exceptions: {', '.join(texts)}")

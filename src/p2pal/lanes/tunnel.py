@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import socket
 import ssl
 import sys
@@ -32,6 +31,9 @@ MAX_CONNECTIONS: Final = 32
 
 _CHUNK: Final = 1 << 16
 _LOOPBACK: Final = (("127.0.0.1", "127.0.0.1", socket.AF_INET), ("::1", "[::1]", socket.AF_INET6))
+
+_SCHEMES: Final = {"socks": "socks5", "socks5h": "socks5", "socks4a": "socks4"}
+"""What others call a proxy, by the names that the library has."""
 
 _Reach = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
@@ -76,8 +78,12 @@ class Tunnels:
         return self._made[named]
 
     async def _open(self, named: str, server: IceUrl, proxy: str | None) -> tuple[str, ...]:
+        async def reach() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+            # Unlike a partial function's, its repr does not show the proxy's password.
+            return await self._reach(server, proxy)
+
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await self._serve(named, functools.partial(self._reach, server, proxy), reader, writer)
+            await self._serve(named, reach, reader, writer)
 
         urls = []
         for address, written, family in _LOOPBACK:
@@ -168,19 +174,26 @@ async def _through(proxy: str, server: IceUrl) -> socket.socket:
     """Return a connection to a server that a proxy made.
 
     Raises:
-        NotReached: If it did not.
+        NotReached: If it did not. The error holds nothing of the proxy's URL, which may have a password in it.
     """
     from python_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
     from python_socks.async_.asyncio import Proxy
 
+    scheme, _, rest = proxy.partition("://")
+    scheme = scheme.lower()
+    if scheme == "https":
+        raise NotReached(Unreached.PROXY_TLS)
     try:
-        return await Proxy.from_url(proxy, rdns=True).connect(server.host, server.port)
+        # The proxy resolves the name in any case.
+        way = Proxy.from_url(f"{_SCHEMES.get(scheme, scheme)}://{rest}", rdns=True)
+        return await way.connect(server.host, server.port)
     except (ProxyConnectionError, ProxyTimeoutError):
-        raise NotReached(Unreached.PROXY_SILENT) from None
+        why = Unreached.PROXY_SILENT
     except ProxyError:
-        raise NotReached(Unreached.PROXY_REFUSED) from None
+        why = Unreached.PROXY_REFUSED
     except ValueError:
-        raise NotReached(Unreached.PROXY_URL) from None
+        why = Unreached.PROXY_URL
+    raise NotReached(why)
 
 
 async def _both_ways(*ways: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:

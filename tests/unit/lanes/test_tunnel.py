@@ -12,6 +12,7 @@ import pytest
 from tests.certificates import write_certificate
 from tests.unit.server.kit import on_loop
 
+from p2pal.hosts import NotReached
 from p2pal.lanes import tunnel
 from p2pal.lanes.base import IceServer
 from p2pal.lanes.tunnel import Tunnels
@@ -246,7 +247,14 @@ def test_a_proxy_that_does_not_connect_us(certificate: ssl.SSLContext, monkeypat
     @on_loop
     async def refused() -> None:
         async with proxy(b"403 Forbidden") as (address, _), tunnels() as made:
-            proxies = {"refuses.test": address, "gone.test": "http://127.0.0.1:1", "odd.test": "gopher://127.0.0.1"}
+            proxies = {
+                "refuses.test": address,
+                "gone.test": "http://user:secret@127.0.0.1:1",
+                "odd.test": "gopher://127.0.0.1",
+                "tls.test": "https://user:secret@127.0.0.1:1",
+                "portless.test": "http://user:se/cret@127.0.0.1:1",
+                "nameless.test": "http://user:secret@a..b:1",
+            }
             monkeypatch.setattr(tunnel, "proxy_for", lambda _scheme, host: proxies[host])
             urls = {host: f"turn:{host}:443?transport=tcp" for host in proxies}
             for url in urls.values():
@@ -256,9 +264,58 @@ def test_a_proxy_that_does_not_connect_us(certificate: ssl.SSLContext, monkeypat
                 urls["refuses.test"]: Unreached.PROXY_REFUSED,
                 urls["gone.test"]: Unreached.PROXY_SILENT,
                 urls["odd.test"]: Unreached.PROXY_URL,
+                urls["tls.test"]: Unreached.PROXY_TLS,
+                urls["portless.test"]: Unreached.PROXY_URL,
+                urls["nameless.test"]: Unreached.PROXY_URL,
             }
 
     refused()
+
+
+@pytest.mark.parametrize("url", ["http://user:se/cret@127.0.0.1:1", "gopher://user:secret@h:1", "http://u:secret@h"])
+def test_no_error_has_the_proxys_password(url: str) -> None:
+    @on_loop
+    async def refused() -> None:
+        with pytest.raises(NotReached) as caught:
+            await tunnel._through(url, IceUrl("h", 1, tls=True, transport="tcp"))
+        error: BaseException = caught.value
+        assert "cret" not in f"{error!r}"
+        assert error.__cause__ is error.__context__ is None
+
+    refused()
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h", "SOCKS5H", "socks"])
+def test_a_socks_proxy_resolves_the_name_itself(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    """RFC 1928: greeting, then a request with the name as it is."""
+
+    @on_loop
+    async def through() -> None:
+        asked: list[bytes] = []
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            version, count = await reader.readexactly(2)
+            await reader.readexactly(count)
+            writer.write(bytes((version, 0)))
+            *_, length = await reader.readexactly(5)
+            asked.append(await reader.readexactly(length))
+            await reader.readexactly(2)
+            writer.write(bytes((5, 0, 0, 1)) + bytes(6))
+            writer.write(await reader.readexactly(4))
+            await writer.drain()
+            await reader.read()
+
+        async with listening(serve) as port, tunnels() as made:
+            monkeypatch.setattr(tunnel, "proxy_for", lambda _scheme, _host: f"{scheme}://127.0.0.1:{port}")
+            (server,) = await made.lead_to([IceServer(("turn:relay.test:443?transport=tcp",))])
+            reader, writer = await connect(server.urls[0])
+            writer.write(b"echo")
+            async with asyncio.timeout(10):
+                assert await reader.readexactly(4) == b"echo"
+            writer.transport.abort()
+            assert asked == [b"relay.test"]
+
+    through()
 
 
 def test_it_has_no_more_connections_than_it_should(certificate: ssl.SSLContext) -> None:
