@@ -90,14 +90,18 @@ async def try_relay(
     tunnels = Tunnels()
     loop = asyncio.get_running_loop()
     started, ends = loop.time(), (_End(), _End())
-    (through,), others = await tunnels.lead_to((near,)), await tunnels.lead_to(far)
-    a = WebRtcConnection(
-        1, 1, ends[0], (through,), relay=RelayUse.ONLY, tunnels=tunnels.names, only_loopback=only_loopback
-    )
-    b = WebRtcConnection(1, 1, ends[1], others, tunnels=tunnels.names, only_loopback=only_loopback)
+    made: list[WebRtcConnection] = []
     relayed, words = None, ""
     try:
         async with asyncio.timeout(timeout):
+            (through,), others = await tunnels.lead_to((near,)), await tunnels.lead_to(far)
+            for end, servers, relay in zip(ends, ((through,), others), (RelayUse.ONLY, RelayUse.ALLOWED), strict=True):
+                made.append(
+                    WebRtcConnection(
+                        1, 1, end, servers, relay=relay, tunnels=tunnels.names, only_loopback=only_loopback
+                    )
+                )
+            a, b = made
             talk = asyncio.create_task(_talk(a, b, ends))
             over = asyncio.create_task(ends[0].over())
             try:
@@ -113,11 +117,12 @@ async def try_relay(
     except (TimeoutError, ProtocolError):
         pass
     finally:
-        a.close()
-        b.close()
+        for connection in made:
+            connection.close()
         await tunnels.close()
     found = ends[0].relayed_at
-    error, _ = next(iter(a.gathering.errors.values()), (0, ""))
+    errors = made[0].gathering.errors if made else {}
+    error, _ = next(iter(errors.values()), (0, ""))
     return Relaying(
         near.urls[0],
         allocated=None if found is None else found - started,

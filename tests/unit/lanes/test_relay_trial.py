@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Iterable
+from typing import Any
 
+import pytest
 from tests.unit.server.kit import on_loop
 
-from p2pal.lanes import webrtc
+from p2pal.lanes import relay_trial, webrtc
 from p2pal.lanes.base import IceServer
 from p2pal.lanes.probe_facts import Relaying
 from p2pal.lanes.relay_trial import try_relay
+from p2pal.lanes.tunnel import Tunnels
+from p2pal.lanes.webrtc import WebRtcConnection
 
 
 async def attempt(url: str, seconds: float) -> Relaying:
@@ -47,3 +52,47 @@ async def test_a_server_that_speaks_no_tls() -> None:
     async with server, asyncio.timeout(20):
         found = await attempt(f"turns:127.0.0.1:{server.sockets[0].getsockname()[1]}", 5)
     assert (found.allocated, found.relayed) == (None, None)
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_whatever_fails_while_it_begins_nothing_is_left(monkeypatch: pytest.MonkeyPatch, which: int) -> None:
+    """The first connection, the second one, or a port of a tunnel."""
+
+    @on_loop
+    async def broken() -> None:
+        made: list[WebRtcConnection] = []
+        closed: list[object] = []
+
+        class Failing(WebRtcConnection):
+            def __init__(self, *args: Any, **kwargs: Any) -> None:
+                if len(made) == which:
+                    raise RuntimeError("no more of them")
+                super().__init__(*args, **kwargs)
+                made.append(self)
+
+            def close(self) -> None:
+                closed.append(self)
+                super().close()
+
+        class Leading(Tunnels):
+            async def lead_to(self, servers: Iterable[IceServer]) -> list[IceServer]:
+                if which == 2:
+                    await asyncio.Event().wait()
+                return await super().lead_to(servers)
+
+            async def close(self) -> None:
+                closed.append(self)
+                await super().close()
+
+        monkeypatch.setattr(relay_trial, "WebRtcConnection", Failing)
+        monkeypatch.setattr(relay_trial, "Tunnels", Leading)
+        if which < 2:
+            with pytest.raises(RuntimeError):
+                await attempt("turn:127.0.0.1:1", 60)
+        else:
+            found = await attempt("turn:127.0.0.1:1", 0.01)
+            assert (found.allocated, found.relayed, found.error) == (None, None, 0)
+        assert closed[:-1] == made
+        assert isinstance(closed[-1], Leading)
+
+    broken()
