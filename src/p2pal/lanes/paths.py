@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
+from p2pal.hosts import is_loopback
 from p2pal.lanes.candidates import Candidate
 
 _TRANSPORTS: Final = {"udp": 0, "tcp": 1, "tls": 2}
@@ -75,3 +77,20 @@ def find_path(local: Candidate, remote: Candidate) -> Path:
     ipv6 = local.ipv6 and remote.ipv6
     kind = PathKind.HOST if local.kind == remote.kind == "host" else PathKind.PUNCHED
     return Path(kind, local.protocol or "udp", ipv6, cost, certain=remote.kind != "prflx")
+
+
+def on_one_machine(local: Candidate, remote: Candidate, own: Container[str]) -> bool:
+    """Whether both ends of the path are on this machine.
+
+    A relay's address says nothing: the server may be on this machine, and its user anywhere.
+
+    Args:
+        local: Our end.
+        remote: The other end.
+        own: This machine's addresses.
+    """
+    if "relay" in (local.kind, remote.kind):
+        return False
+    # Where the other end is not known yet, its address may still be a relay's.
+    theirs = remote.kind == "host" and (is_loopback(remote.address) or remote.address in own)
+    return theirs or is_loopback(local.address)

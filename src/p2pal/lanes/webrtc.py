@@ -19,7 +19,7 @@ from p2pal.hosts import is_loopback
 from p2pal.lanes.base import BUFFER_LIMIT, IceServer, LaneListener, RelayUse
 from p2pal.lanes.candidates import Candidate, parse_candidate, with_relay_transport
 from p2pal.lanes.gathering import Gathering
-from p2pal.lanes.paths import Path, find_path
+from p2pal.lanes.paths import Path, find_path, on_one_machine
 from p2pal.wire.ice_urls import parse_turn_url
 
 MAX_MESSAGE: Final = 256 * 1024
@@ -239,12 +239,9 @@ class WebRtcConnection:
         local, remote = (
             report.get(id_) if id_ else None for id_ in (pair.local_candidate_id, pair.remote_candidate_id)
         )
-        self.on_one_machine = any(
-            is_loopback(address) or (each is remote and address in self.gathering.own_addresses)
-            for each in (local, remote)
-            if (address := _text(each, "address"))
-        )
-        return find_path(self._own(local), self._peers(remote))
+        ends = self._own(local), self._peers(remote)
+        self.on_one_machine = on_one_machine(*ends, self.gathering.own_addresses)
+        return find_path(*ends)
 
     def _own(self, stats: object) -> Candidate:
         """Return our end of the path."""

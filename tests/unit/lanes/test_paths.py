@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pal.lanes.candidates import Candidate
-from p2pal.lanes.paths import Path, PathKind, find_path
+from p2pal.lanes.paths import Path, PathKind, find_path, on_one_machine
 
 HOST = Candidate("host", "udp", "192.0.2.1", 1000)
 HOST6 = Candidate("host", "udp", "2001:db8::1", 1000)
@@ -74,3 +74,28 @@ def test_better_is_an_order(one: Path, other: Path, third: Path) -> None:
     assert not (one.better_than(other) and other.better_than(one))
     if one.better_than(other) and other.better_than(third):
         assert one.better_than(third)
+
+
+LOOPBACK = Candidate("host", "udp", "127.0.0.1", 1000)
+ON_LOOPBACK = replace(LOOPBACK, kind="relay")
+
+
+@pytest.mark.parametrize(
+    ("local", "remote", "ours"),
+    [
+        (LOOPBACK, LOOPBACK, True),
+        (HOST, HOST, True),
+        (HOST6, HOST, True),
+        (HOST, replace(HOST, address="192.0.2.9"), False),
+        (HOST, PUNCHED, False),
+        # A TURN server on this machine, which the other side uses from afar.
+        (HOST, replace(HOST, kind="relay"), False),
+        (HOST, replace(HOST, kind="prflx"), False),
+        (LOOPBACK, ON_LOOPBACK, False),
+        # And one that this side uses.
+        (ON_LOOPBACK, HOST, False),
+        (ON_LOOPBACK, replace(HOST, address="192.0.2.9"), False),
+    ],
+)
+def test_both_ends_on_one_machine(local: Candidate, remote: Candidate, ours: bool) -> None:
+    assert on_one_machine(local, remote, {HOST.address, HOST6.address, "127.0.0.1"}) is ours

@@ -34,6 +34,7 @@ async def test_the_path_is_known_once_it_is_open() -> None:
         path = await end.path()
         assert path is not None
         assert path.words == "direct, host udp"
+        assert end.on_one_machine
     a.close()
     b.close()
     assert await a.path() is None
