@@ -113,8 +113,8 @@ class Survey:
 
     Attributes:
         answers: One or more for each URL that was asked.
-        others: Of the further addresses and ports of these servers, which only tell what kind of NAT there is.
-        filtering: That of IPv4.
+        others: Of the further addresses and ports of these servers, over IPv4, which only tell the kind of NAT.
+        filtering: That of IPv4, too.
     """
 
     answers: tuple[StunAnswer, ...] = ()

@@ -13,6 +13,7 @@ import secrets
 import socket
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final, cast
 
 from aioice import stun
@@ -207,7 +208,7 @@ class _Surveyor:
 
 async def _filtering(server: Endpoint, other: Endpoint) -> Filtering:
     """Find out whose packets come in, from a port that has asked nobody else (RFC 5780, section 4.4)."""
-    port = await _open(socket.AF_INET6 if server.ipv6 else socket.AF_INET)
+    port = await _open(socket.AF_INET)
     if port is None:
         return Filtering.UNKNOWN
     try:
@@ -253,7 +254,7 @@ async def survey(urls: Sequence[str]) -> Survey:
         StunAnswer(url, silence=Silence.UNRESOLVED) for url, found in zip(urls, resolved, strict=True) if not found
     )
     four, six = await asyncio.gather(_of_family(targets, ipv6=False), _of_family(targets, ipv6=True))
-    return Survey((*four.answers, *six.answers, *unresolved), (*four.others, *six.others), four.filtering)
+    return replace(four, answers=(*four.answers, *six.answers, *unresolved))
 
 
 async def _of_family(targets: Sequence[tuple[str, Endpoint]], *, ipv6: bool) -> Survey:
@@ -264,7 +265,7 @@ async def _of_family(targets: Sequence[tuple[str, Endpoint]], *, ipv6: bool) -> 
     surveyor = _Surveyor(port)
     try:
         answers = await asyncio.gather(*(surveyor.ask(url, where) for url, where in chosen))
-        if not surveyor.further:
+        if ipv6 or not surveyor.further:  # only IPv4 has NATs whose kind matters
             return Survey(tuple(answers))
         server, other = surveyor.further[0]
         # The other address with the same port tells about addresses; with its own port, about ports (section 4.3).
