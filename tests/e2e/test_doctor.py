@@ -35,7 +35,9 @@ def relay(tmp_path: Path) -> Iterator[Coturn]:
     need_coturn()
     files = tmp_path / "cert.pem", tmp_path / "key.pem"
     write_certificate(*files, "127.0.0.1")
-    more = ("allow-loopback-peers", f"tls-listening-port={free_port()}")
+    # With two addresses it has an alternative to each port, by itself the next one, which may be taken.
+    others = ("tls-listening-port", "alt-listening-port", "alt-tls-listening-port")
+    more = ("allow-loopback-peers", *(f"{name}={free_port()}" for name in others))
     with Coturn(
         tmp_path / "coturn", SECRET, port=free_port(), also=("127.0.0.2",), certificate=files, more=more
     ) as running:
