@@ -1,4 +1,9 @@
-"""The generations that live: which one is in use, which is tried, which is compared. Pure bookkeeping."""
+"""The generations that live: which one is in use, which is tried, which is compared, and until when. Pure bookkeeping.
+
+One that is tried gets so long from its offer to an open lane, and one that is to be compared so long until that is
+done. The leader's clocks start earlier than the follower's, which adds some seconds: so it is the leader that gives a
+generation up, and starts the next.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,15 @@ from typing import Final
 from p2pal.link.exchange import Exchange
 from p2pal.link.steps import Action, CreateAnswer, CreateOffer, DropConnection, Judge
 from p2pal.wire.signal import Offer
+
+ATTEMPT_TIMEOUT: Final = 20.0
+"""Seconds that one generation gets from its offer to an open lane."""
+
+FOLLOWER_SLACK: Final = 5.0
+"""Seconds that the follower gives it beyond that."""
+
+IMPROVEMENT_TIMEOUT: Final = 10.0
+"""Seconds that a try at a better path gets from its offer to an open lane, and again to be compared."""
 
 
 class Generations:
@@ -22,16 +36,22 @@ class Generations:
         trying: The newest, while its lane is not open yet, or 0.
         improving: That one is tried for a better path, and the lane in use is well.
         rival: The newest, while its lane is open as well and may be the better one, or 0.
+        attempt_ends: When the one that is tried has had its time, or None.
+        judged_by: Leader: when the comparison with the rival has, or None.
         actions: For the engine.
     """
 
-    __slots__ = ("_leader", "actions", "exchange", "improving", "rival", "trying", "used")
+    __slots__ = (
+        "_leader", "actions", "attempt_ends", "exchange", "improving", "judged_by", "rival", "trying", "used",
+    )  # fmt: skip
 
     def __init__(self, *, leader: bool) -> None:
         self._leader: Final = leader
         self.exchange = Exchange(leader=leader)
         self.used = self.rival = self.trying = 0
         self.improving = False
+        self.attempt_ends: float | None = None
+        self.judged_by: float | None = None
         self.actions: deque[Action] = deque()
 
     @property
@@ -47,41 +67,43 @@ class Generations:
         """Whether descriptions and candidates of this generation are of use: it is the newest, and lives."""
         return generation == self.newest and generation in (self.trying, self.rival, self.used) and bool(generation)
 
-    def offer(self, *, better: bool = False) -> None:
+    def offer(self, now: float, *, better: bool = False) -> None:
         """Start the next one; for a ``better`` path beside the one in use."""
         self.drop_trying()
         self.drop_rival()
-        self._begin(self.newest + 1, self.exchange.lane + 1, self.used if better else 0)
+        self._begin(self.newest + 1, self.exchange.lane + 1, self.used if better else 0, now)
         self.actions.append(CreateOffer(self.newest, self.exchange.lane, direct=better))
 
-    def answer(self, offer: Offer) -> None:
+    def answer(self, offer: Offer, now: float) -> None:
         """Take the leader's next one."""
-        self._begin(offer.generation, offer.lane, offer.beside)
+        self._begin(offer.generation, offer.lane, offer.beside, now + FOLLOWER_SLACK)
         self.actions.append(CreateAnswer(offer.generation, offer.lane, offer.sdp, direct=bool(offer.beside)))
 
     def pass_over(self, offer: Offer) -> None:
         """Do not take it."""
         self.exchange.begin(offer.generation, offer.lane)
 
-    def _begin(self, generation: int, lane: int, beside: int) -> None:
+    def _begin(self, generation: int, lane: int, beside: int, now: float) -> None:
         self.exchange.begin(generation, lane, beside)
         self.trying, self.improving = generation, bool(beside)
+        self.attempt_ends = now + (IMPROVEMENT_TIMEOUT if beside else ATTEMPT_TIMEOUT)
 
-    def open(self) -> None:
+    def open(self, now: float) -> None:
         """The lane of the one that is tried is open: it is in use, or compared with the one that is."""
         if self.improving:
             self.rival = self.trying
             if self._leader:
+                self.judged_by = now + IMPROVEMENT_TIMEOUT
                 self.actions.append(Judge(self.rival, self.used))
         else:
             self.drop_used()
             self.used = self.trying
-        self.trying, self.improving = 0, False
+        self._end_attempt()
 
     def take_rival(self) -> None:
         """It is in use, in the place of the other one."""
         self.drop_used()
-        self.used, self.rival = self.rival, 0
+        self.used, self.rival, self.judged_by = self.rival, 0, None
 
     def drop_used(self) -> None:
         """The lane in use is no longer wanted."""
@@ -91,12 +113,12 @@ class Generations:
     def drop_rival(self) -> None:
         """The other one is in use, and stays."""
         self._drop(self.rival)
-        self.rival = 0
+        self.rival, self.judged_by = 0, None
 
     def drop_trying(self) -> None:
         """It failed, or is not needed any more."""
         self._drop(self.trying)
-        self.trying, self.improving = 0, False
+        self._end_attempt()
 
     def drop_improvement(self) -> None:
         """Something has to be repaired, for which this would not do."""
@@ -115,14 +137,18 @@ class Generations:
         if generation == self.used:
             self.used = 0
         if generation == self.rival:
-            self.rival = 0
+            self.rival, self.judged_by = 0, None
         if generation == self.trying:
-            self.trying, self.improving = 0, False
+            self._end_attempt()
 
     def forget(self) -> None:
         """Nothing more is done with any of them."""
-        self.used = self.rival = self.trying = 0
-        self.improving = False
+        self.used = self.rival = 0
+        self.judged_by = None
+        self._end_attempt()
+
+    def _end_attempt(self) -> None:
+        self.trying, self.improving, self.attempt_ends = 0, False, None
 
     def _drop(self, generation: int) -> None:
         if generation:

@@ -44,7 +44,7 @@ from typing import Final
 
 from p2pal.errors import ProtocolError
 from p2pal.link.beginning import FIRST_LINK, FIRST_SLACK, Beginning
-from p2pal.link.generations import Generations
+from p2pal.link.generations import ATTEMPT_TIMEOUT, Generations
 from p2pal.link.improvement import Improvement
 from p2pal.link.patience import MAX_BACKOFF, Patience
 from p2pal.link.presence import FLAP, Presence
@@ -59,14 +59,6 @@ from p2pal.link.steps import (
     WaitingFor,
 )
 from p2pal.wire.signal import BETTER, SILENT, Answer, Candidate, Offer, Retry, SignalMessage
-
-ATTEMPT_TIMEOUT: Final = 20.0
-"""Seconds that one generation gets from its offer to an open lane."""
-
-FOLLOWER_SLACK: Final = 5.0
-
-IMPROVEMENT_TIMEOUT: Final = 10.0
-"""Seconds that a try at a better path gets from its offer to an open lane, and again to be compared."""
 
 CERTAIN: Final = 12.0
 """Seconds after the first report of silence, which comes after 3, in which a lane may wake that nobody retries."""
@@ -120,8 +112,6 @@ class Negotiator:
         self._presence = Presence()
         self._clean = True  # the attempt had both sides online so far
         self._begun_at = 0.0
-        self._attempt_ends: float | None = None
-        self._judged_by: float | None = None
         self._next_at: float | None = None  # leader: the next generation; follower: when it is overdue
         self._certain_at: float | None = None
         self._asked = 0  # the generation after which we asked for another
@@ -160,8 +150,8 @@ class Negotiator:
         self._started = True
         self._beginning.start(now)
         if self._leader:
-            self._live.offer()
-            self._began(now, ATTEMPT_TIMEOUT)
+            self._live.offer(now)
+            self._began(now)
         else:
             self._next_at = now + _overdue()
 
@@ -207,17 +197,15 @@ class Negotiator:
             return
         if offer.lane <= self._live.exchange.lane:
             raise ProtocolError("the other side used a lane number twice")
-        self._drop_trying()
+        self._live.drop_trying()
         if self._live.rival and offer.beside == self._live.rival:
             self._take_rival(now)  # as the leader did
-        self._drop_rival()
-        # The leader's clocks started earlier: the follower never gives an attempt up first.
+        self._live.drop_rival()
         if not offer.beside:
-            self._live.answer(offer)
-            self._began(now, ATTEMPT_TIMEOUT + FOLLOWER_SLACK)
+            self._live.answer(offer, now)
+            self._began(now)
         elif not self._missed and self._improvement.enabled:
-            self._live.answer(offer)
-            self._attempt_ends = now + IMPROVEMENT_TIMEOUT + FOLLOWER_SLACK
+            self._live.answer(offer, now)
         else:
             self._live.pass_over(offer)
             if self._wanted and self._patience.linked:
@@ -229,7 +217,7 @@ class Negotiator:
             self._improvement.on_networks(now)
         elif (self._live.improving or self._live.rival) and retry.generation in (self.generation, self._live.used):
             # It has no other lane that it hears, or it would not ask.
-            self._drop_improvement()
+            self._live.drop_improvement()
             if retry.reason == SILENT:
                 self._challenge(now)
             else:
@@ -269,12 +257,8 @@ class Negotiator:
         """The lane of this generation is open: it is in use from now on, or first compared with the one that is."""
         if generation != self._live.trying or not generation:
             return
-        improving = self._live.improving
-        self._live.open()
-        self._attempt_ends = None
-        if improving:
-            if self._leader:
-                self._judged_by = now + IMPROVEMENT_TIMEOUT
+        self._live.open(now)
+        if self._live.rival:
             return
         if self._patience.linked and not self._told:
             # Only the other side missed the old lane. Its challenger has won, so there was something to repair.
@@ -290,7 +274,7 @@ class Negotiator:
         if better:
             self._take_rival(now)
         else:
-            self._drop_rival()
+            self._live.drop_rival()
         self._look_around(now)
 
     def handle_lane_closed(self, generation: int, now: float) -> None:
@@ -302,7 +286,6 @@ class Negotiator:
             self._attempt_failed(now)
         elif generation == self._live.rival:
             self._live.closed(generation)
-            self._judged_by = None
         elif generation == self._live.used:
             self._live.closed(generation)
             self._lane_lost(now)
@@ -319,7 +302,7 @@ class Negotiator:
         """
         generation = generation or self._live.used
         if generation and generation == self._live.rival:
-            self._drop_rival()
+            self._live.drop_rival()
         if not self._live.used or generation != self._live.used or self._silent or self._dead:
             return
         if self._live.rival:
@@ -327,7 +310,7 @@ class Negotiator:
             return
         self._silent = True
         self._patience.on_lost(now)
-        self._drop_improvement()
+        self._live.drop_improvement()
         if self._patience.hopeless:
             self._certain_at = now + CERTAIN
         elif not self._live.trying:
@@ -350,7 +333,7 @@ class Negotiator:
         self._patience.on_up(now)
         if self._leader:
             # The follower leaves that to the leader, which may hear less than it does.
-            self._drop_trying()
+            self._live.drop_trying()
         self._tell_up()
         self._look_around(now)
 
@@ -374,7 +357,7 @@ class Negotiator:
             self._clean = False
             if self._leader:
                 # What it gathered while there was no network is of no use.
-                self._drop_trying()
+                self._live.drop_trying()
         if not self._live.trying and (away >= FLAP or self._next_at is None):
             delay = self._soonest(now) if self._leader else 0.0
             self._schedule(now, delay)
@@ -384,7 +367,7 @@ class Negotiator:
         if self._dead or not self._started:
             return
         if self._leader:
-            self._drop_trying()
+            self._live.drop_trying()
             if self._wanted:
                 self._next_at = now
         elif self._wanted and not self._live.trying:
@@ -418,25 +401,13 @@ class Negotiator:
     def _look_for_better(self, now: float) -> None:
         self._improvement.on_begun(now)
         if self._leader:
-            self._live.offer(better=True)
-            self._attempt_ends = now + IMPROVEMENT_TIMEOUT
+            self._live.offer(now, better=True)
         else:
             self._live.exchange.say(Retry(self.generation, BETTER))
-
-    def _drop_improvement(self) -> None:
-        """Something has to be repaired, for which this would not do."""
-        if self._live.improving or self._live.rival:
-            self._live.drop_improvement()
-            self._attempt_ends = self._judged_by = None
-
-    def _drop_rival(self) -> None:
-        self._live.drop_rival()
-        self._judged_by = None
 
     def _take_rival(self, now: float) -> None:
         """The lane that was in use is over, or worse than the other one."""
         self._live.take_rival()
-        self._judged_by = None
         self._take_up(now)
 
     # Time
@@ -449,10 +420,10 @@ class Negotiator:
         if any(_due(time, now) for time in (absent_until, self._certain_at, self._beginning.ends_at)):
             self._give_up()
             return
-        if _due(self._attempt_ends, now):
+        if _due(self._live.attempt_ends, now):
             self._attempt_failed(now)
-        if _due(self._judged_by, now):
-            self._drop_rival()
+        if _due(self._live.judged_by, now):
+            self._live.drop_rival()
         if self._improvable and _due(self._improvement.at, now):
             self._look_for_better(now)
         if _due(self._next_at, now) and not self._dead:
@@ -460,8 +431,8 @@ class Negotiator:
             if self._patience.linked and not self._presence.both:
                 pass  # it is no use until both are back
             elif self._leader:
-                self._live.offer()
-                self._began(now, ATTEMPT_TIMEOUT)
+                self._live.offer(now)
+                self._began(now)
             else:
                 self._offer_overdue(now)
         self._look_around(now)
@@ -471,10 +442,10 @@ class Negotiator:
         told_at = self._presence.tell_at() if self._absence_matters else None
         better_at = self._improvement.at if self._improvable else None
         times = (
-            self._attempt_ends,
+            self._live.attempt_ends,
             self._next_at,
             self._certain_at,
-            self._judged_by,
+            self._live.judged_by,
             self._patience.absent_until,
             self._beginning.ends_at,
             told_at,
@@ -509,16 +480,11 @@ class Negotiator:
         """Whether that is to be mended."""
         return self._missed and not self._patience.hopeless
 
-    def _began(self, now: float, seconds: float) -> None:
+    def _began(self, now: float) -> None:
         """A generation is tried, and no better path."""
         self._clean = self._presence.both
         self._begun_at = now
-        self._attempt_ends = now + seconds
-        self._judged_by = self._next_at = None
-
-    def _drop_trying(self) -> None:
-        self._live.drop_trying()
-        self._attempt_ends = None
+        self._next_at = None
 
     def _take_up(self, now: float) -> None:
         """Another lane is in use."""
@@ -537,7 +503,7 @@ class Negotiator:
     # Failures
 
     def _attempt_failed(self, now: float) -> None:
-        self._drop_trying()
+        self._live.drop_trying()
         if self._missed:
             self._retry(now, counted=self._clean and not self._presence.is_away(now))
 
@@ -545,7 +511,7 @@ class Negotiator:
         if self._live.rival:
             self._take_rival(now)
             return
-        self._drop_improvement()
+        self._live.drop_improvement()
         was_silent = self._silent
         self._silent = False
         self._patience.on_lost(now)
