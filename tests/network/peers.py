@@ -86,10 +86,18 @@ class Between:
         alice: How Alice is connected.
         bob: How Bob is.
         settings: The STUN and TURN servers that the signaling server hands out, as its flags.
+
+    Attributes:
+        lab: The network.
+        relay: The TURN server.
+        flags: For each host more flags of its ``send`` or ``recv``.
+        wrappers: For each host a program and its arguments that run its commands.
     """
 
     def __init__(self, folder: Path, alice: Kind, bob: Kind, settings: Sequence[str] = (*STUN, *TURN)) -> None:
         self.lab: Final = Lab(alice, bob)
+        self.flags: dict[Host, Sequence[str]] = {}
+        self.wrappers: dict[Host, Sequence[str]] = {}
         self._folder = folder
         self._settings = settings
         self._started: list[Command] = []
@@ -122,7 +130,8 @@ class Between:
     def run(self, host: Host, *args: str | Path) -> Command:
         """``p2pal ARGS`` on a host, until the end of the block at most."""
         folder = self._folder / f"{len(self._started)}-{host}"
-        command = self.lab.run(host, *args, folder=folder, trusts=self._folder / "certificate")
+        wrapper = self.wrappers.get(host, ())
+        command = self.lab.run(host, *args, folder=folder, wrapper=wrapper, trusts=self._folder / "certificate")
         self._started.append(command)
         return command
 
@@ -179,9 +188,9 @@ def send(
     connection = ("-server", lab.url, "--json", *flags)
     if settled:
         lab.throttle(b.host, RATE, QUEUE)
-    sender = between.run(a.host, "send", *connection, "-r", "-y", tree)
+    sender = between.run(a.host, "send", *connection, *between.flags.get(a.host, ()), "-r", "-y", tree)
     code = sender.code()
-    receiver = between.run(b.host, "recv", *connection, "-y", "-out", out, code)
+    receiver = between.run(b.host, "recv", *connection, *between.flags.get(b.host, ()), "-y", "-out", out, code)
     watch = _Watch(receiver, out)
 
     def ended() -> bool:

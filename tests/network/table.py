@@ -34,9 +34,10 @@ def cells(properties: Iterable[tuple[str, Any]]) -> dict[Names, str]:
 
 def table(found: dict[Names, str]) -> list[str]:
     """Return the lines of the table, in Markdown, and below it what is not of it."""
-    rows = [kind for kind in ORDER if any(sender == kind for sender, _ in found)]
-    columns = [kind for kind in ORDER if any(receiver == kind for _, receiver in found)]
+    inside = [names for names in found if set(names) <= set(ORDER)]
+    rows = [kind for kind in ORDER if any(sender == kind for sender, _ in inside)]
+    columns = [kind for kind in ORDER if any(receiver == kind for _, receiver in inside)]
     lines = [("sender ╲ receiver", *columns), ("---",) * (len(columns) + 1)]
     lines += [(f"**{row}**", *(found.get((row, column), "") for column in columns)) for row in rows]
-    others = [names for names in found if not set(names) <= set(ORDER)]
-    return [f"| {' | '.join(line)} |" for line in lines] + [f"{' × '.join(each)}: {found[each]}" for each in others]
+    others = [f"{' × '.join(names)}: {text}" for names, text in found.items() if names not in inside]
+    return [f"| {' | '.join(line)} |" for line in lines if inside] + others

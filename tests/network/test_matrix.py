@@ -5,14 +5,16 @@ The table of them is printed at the end of the run (:mod:`tests.network.table`).
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import pytest
 from tests.network.access import Kind, ipv6_only, nat, only_443, open_, several, udp_blocked
+from tests.network.addresses import SERVER, own_address
 from tests.network.conftest import Connect
-from tests.network.peers import STUN, Peer, Sent, send
+from tests.network.peers import STUN, TURN, Peer, Sent, send
 from tests.network.table import Note
 
 HOST: Final = "direct, host udp"
@@ -21,6 +23,7 @@ PUNCHED: Final = "direct, punched"
 BY_UDP: Final = "relayed, turn udp"
 BY_TCP: Final = "relayed, turn tcp"
 BY_TLS: Final = "relayed, turn tls"
+OVERHEARD: Final = Path(__file__).with_name("overheard.py")
 
 KINDS: Final[dict[str, Callable[[], Kind]]] = {
     "open": open_,
@@ -118,23 +121,61 @@ def test_addresses_can_be_hidden_behind_the_relay(connect: Connect, tree: Path) 
     assert sent.direct == {"udp": 0, "tcp": 0}, "not even a try"
 
 
+@pytest.mark.parametrize("role", ["sender", "receiver"])
+def test_one_side_alone_can_hide_its_addresses(connect: Connect, tree: Path, tmp_path: Path, role: str) -> None:
+    alice, bob = connect(nat("cone"), open_())
+    between, heard = alice.between, tmp_path / "heard"
+    between.flags["alice"] = ("--relay-only",)
+    between.wrappers["bob"] = (sys.executable, str(OVERHEARD), str(heard))
+    sent = send(*((alice, bob) if role == "sender" else (bob, alice)), tree)
+    check(sent, (BY_UDP, BY_UDP), tree)
+    assert sent.direct == {"udp": 0, "tcp": 0}, "not even a try, of either side"
+    told, (link,) = heard.read_text(), between.lab.kinds["alice"].links
+    assert SERVER[0] in told, "the relay's address"
+    for own in (between.lab.address("alice"), own_address(link, 0, 0, 2)):
+        assert own not in told
+        assert own not in sent.said
+
+
+def no_path(sent: Sent, note: Note, names: tuple[str, str]) -> tuple[list[str], list[str]]:
+    """Both sides failed, and say so, the sender first: what they say of the reason, and of what would help."""
+    assert sent.codes == (5, 5), sent.said
+    errors = [error for error in sent.errors if error is not None]
+    assert [error["code"] for error in errors] == ["no-path"] * 2, sent.said
+    note(names, ("no path", "no path"), sent.times["error"] - sent.times["joining"])
+    messages, hints = ([error[field] for error in errors] for field in ("message", "hint"))
+    assert all("tried direct connections" in message for message in messages), messages
+    return messages, hints
+
+
 def test_no_path_at_all_is_an_error_of_both_sides(connect: Connect, tree: Path, note: Note) -> None:
     sent = send(*connect(nat("symmetric"), nat("symmetric"), STUN), tree)
-    assert sent.codes == (5, 5), sent.said
-    for error in sent.errors:
-        assert error is not None
-        assert error["code"] == "no-path"
-        assert error["message"]
-        assert error["hint"]
+    messages, hints = no_path(sent, note, ("symmetric", "symmetric, without a relay"))
+    assert all("direct connections (IPv4) and hole punching" in message for message in messages), messages
+    assert all(hint.startswith("a TURN server (-turn, or --turn of the signaling server)") for hint in hints), hints
     assert sent.direct["tcp"] == 0
-    note(
-        ("symmetric", "symmetric, without a relay"), ("no path", "no path"), sent.times["error"] - sent.times["joining"]
-    )
 
 
-def test_a_relay_that_may_not_be_used_is_no_path(connect: Connect, tree: Path) -> None:
+def test_a_relay_whose_secret_is_another_one_is_no_path(connect: Connect, tree: Path, note: Note) -> None:
+    sent = send(*connect(nat("symmetric"), nat("symmetric"), (*STUN, *TURN[:-1], "of-another-relay")), tree)
+    messages, hints = no_path(sent, note, ("symmetric", "symmetric, the relay refuses"))
+    assert all(f"{TURN[1]} refused the credentials" in message for message in messages), messages
+    assert all("check -turn-user and -turn-pass" in hint for hint in hints), hints
+
+
+def test_a_relay_that_is_reached_by_udp_alone_is_no_path_where_udp_is_blocked(
+    connect: Connect, tree: Path, note: Note
+) -> None:
+    sent = send(*connect(udp_blocked(), nat("cone"), (*STUN, *TURN[:2], *TURN[-2:])), tree)
+    (blocked, well), (advice, _) = no_path(sent, note, ("UDP blocked", "cone, the relay by UDP alone"))
+    assert f"{TURN[1]} did not answer" in blocked
+    assert "-turn turns:HOST:443" in advice
+    assert "did not answer" not in well, "it did there"
+
+
+def test_a_relay_that_may_not_be_used_is_no_path(connect: Connect, tree: Path, note: Note) -> None:
     sent = send(*connect(nat("cone"), nat("symmetric")), tree, flags=("--no-relay",))
-    assert sent.codes == (5, 5), sent.said
-    assert [error and error["code"] for error in sent.errors] == ["no-path", "no-path"], sent.said
+    _, hints = no_path(sent, note, ("cone", "symmetric, --no-relay"))
+    assert all("leave out --no-relay" in hint for hint in hints), hints
     size = tree_size(tree)
     assert all(leg < size / 100 for side in sent.relayed for leg in side.values()), sent
