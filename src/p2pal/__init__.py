@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from p2pal.app.receive import receive as receive
     from p2pal.app.send import send as send
     from p2pal.errors import P2palError as P2palError
-    from p2pal.lanes.base import RelayUse as RelayUse
+    from p2pal.lanes.ice_servers import RelayUse as RelayUse
 
 _HOMES = {
     "ConnectOptions": "p2pal.app.options",
@@ -34,7 +34,7 @@ _HOMES = {
     "Event": "p2pal.app.events",
     "P2palError": "p2pal.errors",
     "ReceiveOptions": "p2pal.app.options",
-    "RelayUse": "p2pal.lanes.base",
+    "RelayUse": "p2pal.lanes.ice_servers",
     "SendOptions": "p2pal.app.options",
     "receive": "p2pal.app.receive",
     "send": "p2pal.app.send",

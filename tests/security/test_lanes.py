@@ -8,7 +8,7 @@ from tests.contract.test_lane import Ear
 from tests.unit.server.kit import on_loop
 
 from p2pal.errors import ProtocolError
-from p2pal.lanes.base import IceServer
+from p2pal.lanes.ice_servers import IceServer
 from p2pal.lanes.webrtc import WebRtcConnection, allow_loopback
 from p2pal.wire.rendezvous import IceServer as Offered
 from p2pal.wire.rendezvous import usable_ice_servers

@@ -26,7 +26,7 @@ from p2pal.crypto.keys import Direction
 from p2pal.crypto.pake import ReceiverPake, SenderPake
 from p2pal.crypto.seal import LaneOpener, LaneSealer
 from p2pal.crypto.words import WORDS
-from p2pal.lanes.base import IceServer
+from p2pal.lanes.ice_servers import IceServer
 from p2pal.rendezvous.client import Created, Joined, RendezvousClient
 from p2pal.wire import rendezvous as wire
 

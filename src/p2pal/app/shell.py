@@ -15,7 +15,7 @@ from p2pal.app.events import AnyEvent, Connected, PeerJoined, Waiting
 from p2pal.app.options import DEFAULT_STUN, ConnectOptions
 from p2pal.app.stream import Stream
 from p2pal.errors import CodeExpired, P2palError, ServerRefused
-from p2pal.lanes.base import IceServer
+from p2pal.lanes.ice_servers import IceServer
 from p2pal.peer.config import PeerConfig
 from p2pal.peer.meeting import Introduction
 from p2pal.peer.signaling import Meet, MeetingPlace

@@ -17,7 +17,7 @@ from p2pal.app.options import DEFAULT_SERVER, ConnectOptions
 from p2pal.cli import logs
 from p2pal.cli.options import quoted
 from p2pal.errors import UsageError
-from p2pal.lanes.base import RelayUse
+from p2pal.lanes.ice_servers import RelayUse
 
 CONNECTION_FLAGS: Final = (
     "server", "max_retries", "retry_backoff", "wait", "stun", "turn", "turn_user", "turn_pass", "relay_only",

@@ -6,43 +6,10 @@ then messages and writable, then closed exactly once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from enum import Enum
 from typing import Final, Protocol
 
 BUFFER_LIMIT: Final = 1 << 20
 """Bytes that may wait inside a lane before DATA is held back: control frames never wait behind more."""
-
-
-class RelayUse(Enum):
-    """What TURN servers may carry."""
-
-    ALLOWED = "allowed"
-    """Everything, where there is no direct path."""
-    ONLY = "only"
-    """Everything, always: the other side learns no address of this machine but the relay's."""
-    NEVER = "never"
-    """Nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class IceServer:
-    """A STUN or TURN server (RFC 8489, RFC 8656)."""
-
-    urls: tuple[str, ...]
-    username: str = ""
-    credential: str = field(default="", repr=False)
-
-    @property
-    def relays(self) -> bool:
-        """Whether it is a TURN server."""
-        return any(url.startswith("turn") for url in self.urls)
-
-
-def servers_for(servers: Iterable[IceServer], relay: RelayUse) -> list[IceServer]:
-    """Return those of the servers that may be asked. A STUN server would only learn this side's address for nothing."""
-    return [server for server in servers if relay is RelayUse.ALLOWED or server.relays == (relay is RelayUse.ONLY)]
 
 
 class LaneListener(Protocol):

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from p2pal.errors import ProtocolError
-from p2pal.lanes.base import IceServer, Lane, RelayUse
+from p2pal.lanes.base import Lane
 from p2pal.lanes.candidates import parse_candidate
+from p2pal.lanes.ice_servers import IceServer, RelayUse
 from p2pal.lanes.probe_facts import Relaying
 from p2pal.lanes.tunnel import Tunnels
 from p2pal.lanes.webrtc import WebRtcConnection

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 from p2pal.hosts import NotReached, proxy_for, why_unreached
-from p2pal.lanes.base import IceServer
+from p2pal.lanes.ice_servers import IceServer
 from p2pal.unreached import Unreached
 from p2pal.wire.ice_urls import IceUrl, parse_turn_url
 

@@ -16,9 +16,10 @@ import webrtc
 
 from p2pal.errors import ProtocolError
 from p2pal.hosts import is_loopback
-from p2pal.lanes.base import BUFFER_LIMIT, IceServer, LaneListener, RelayUse
+from p2pal.lanes.base import BUFFER_LIMIT, LaneListener
 from p2pal.lanes.candidates import Candidate, parse_candidate, with_relay_transport
 from p2pal.lanes.gathering import Gathering
+from p2pal.lanes.ice_servers import IceServer, RelayUse
 from p2pal.lanes.paths import Path, find_path, on_one_machine
 from p2pal.wire.ice_urls import parse_turn_url
 

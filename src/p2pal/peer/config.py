@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from p2pal.lanes.base import IceServer, RelayUse
+from p2pal.lanes.ice_servers import IceServer, RelayUse
 from p2pal.link.negotiator import DEFAULT_WAIT
 from p2pal.wire import rendezvous as wire
 

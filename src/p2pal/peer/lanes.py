@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Final, Protocol
 from p2pal.crypto.keys import Direction, Master
 from p2pal.crypto.seal import LaneExhausted, LaneOpener, LaneSealer
 from p2pal.errors import ProtocolError
-from p2pal.lanes.base import IceServer, Lane, RelayUse, servers_for
+from p2pal.lanes.base import Lane
 from p2pal.lanes.gathering import Gathering
+from p2pal.lanes.ice_servers import IceServer, RelayUse, known_servers, servers_for, servers_without_relays
 from p2pal.lanes.paths import PathKind
 from p2pal.lanes.tunnel import Tunnels
 from p2pal.link.negotiator import Negotiator
 from p2pal.link.steps import Action, CreateAnswer, CreateOffer, DropConnection, Judge, TakeAnswer, TakeCandidate
-from p2pal.peer.better import is_better, servers_without_relays
+from p2pal.peer.better import is_better
 from p2pal.peer.config import PeerConfig
 from p2pal.peer.tried import no_relay
 from p2pal.session.core import Session
@@ -42,9 +43,6 @@ costs more than the rest.
 LARGE: Final = 4096
 
 _LANE_NONCE: Final = 16
-_RELAY_PATIENCE: Final = 5
-"""Times that the server is waited for where nothing but a relay will do, which it may not have named yet."""
-
 _GATHERINGS: Final = 4
 """As many connections are remembered to say what was tried."""
 
@@ -101,6 +99,7 @@ class Lanes:
         heard_at: When a lane last brought a frame, in seconds.
         path: The path in use, or an empty string before the first.
         relay: What TURN servers may carry, as both sides want it.
+        tunnels: The way to those that are reached with our help.
         gatherings: What came of the search for paths, of the newest connections.
         gone: Set when the last open lane ended.
     """
@@ -239,12 +238,9 @@ class Lanes:
         if direct:
             return servers_without_relays(self.ice_servers), RelayUse.NEVER
         only = self.relay is RelayUse.ONLY
-        servers: list[IceServer] = []
-        for _ in range(_RELAY_PATIENCE if only else 1):
-            await self._owner.ice_known()
-            servers = servers_for(self.ice_servers, self.relay)
-            if servers or not only:
-                break
+        servers = await known_servers(
+            lambda: servers_for(self.ice_servers, self.relay), self._owner.ice_known, needed=only
+        )
         if only and not servers and not self.stood:
             raise no_relay()
         return await self.tunnels.lead_to(servers), self.relay

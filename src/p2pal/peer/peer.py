@@ -22,7 +22,7 @@ from p2pal.errors import (
     ProtocolError,
     first_error,
 )
-from p2pal.lanes.base import RelayUse
+from p2pal.lanes.ice_servers import RelayUse
 from p2pal.lanes.networks import NetworkWatch
 from p2pal.link.negotiator import Negotiator
 from p2pal.link.steps import GaveUp, Judge, LinkUp

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from p2pal.errors import ConnectionImpossible
-from p2pal.lanes.base import RelayUse
 from p2pal.lanes.candidates import Candidate
 from p2pal.lanes.gathering import UNREACHED, Gathering
+from p2pal.lanes.ice_servers import RelayUse
 from p2pal.unreached import Unreached
 from p2pal.wire.ice_urls import parse_turn_url
 

@@ -15,7 +15,7 @@ from p2pal.app.options import DEFAULT_STUN, ConnectOptions, Decision, ReceiveOpt
 from p2pal.app.receive import _Receive
 from p2pal.app.shell import ice_servers, in_thread, peer_config
 from p2pal.crypto.codes import parse
-from p2pal.lanes.base import IceServer
+from p2pal.lanes.ice_servers import IceServer
 from p2pal.rendezvous import mailbox as mailbox_module
 from p2pal.wire.rendezvous import IceServer as Offered
 

@@ -8,7 +8,7 @@ import pytest
 from p2pal.app.options import DEFAULT_SERVER, ConnectOptions
 from p2pal.cli import config, logs
 from p2pal.errors import UsageError
-from p2pal.lanes.base import RelayUse
+from p2pal.lanes.ice_servers import RelayUse
 
 STUN = "stun:stun.l.google.com:19302"
 

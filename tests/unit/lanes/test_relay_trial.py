@@ -11,7 +11,7 @@ import pytest
 from tests.unit.server.kit import on_loop
 
 from p2pal.lanes import relay_trial, webrtc
-from p2pal.lanes.base import IceServer
+from p2pal.lanes.ice_servers import IceServer
 from p2pal.lanes.probe_facts import Relaying
 from p2pal.lanes.relay_trial import try_relay
 from p2pal.lanes.tunnel import Tunnels

@@ -14,7 +14,7 @@ from tests.unit.server.kit import on_loop
 
 from p2pal.hosts import NotReached
 from p2pal.lanes import tunnel
-from p2pal.lanes.base import IceServer
+from p2pal.lanes.ice_servers import IceServer
 from p2pal.lanes.tunnel import Tunnels
 from p2pal.unreached import Unreached
 from p2pal.wire.ice_urls import IceUrl, parse_turn_url

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 from tests.unit.server.kit import Kit, serving
 
-from p2pal.lanes.base import IceServer, RelayUse
+from p2pal.lanes.ice_servers import IceServer, RelayUse
 from p2pal.lanes.webrtc import WebRtcConnection, allow_loopback
 from p2pal.peer.config import PeerConfig
 from p2pal.peer.meeting import Guesses, Introduction, meet_receiver, meet_sender

@@ -8,10 +8,8 @@ import pytest
 from tests.unit.peer.kit import Owner, pair, payloads
 from tests.unit.server.kit import on_loop
 
-from p2pal.lanes.base import IceServer
 from p2pal.lanes.webrtc import WebRtcConnection
 from p2pal.peer import better
-from p2pal.peer.better import servers_without_relays
 
 
 async def prefer_the_new(new: WebRtcConnection, used: WebRtcConnection, heard: asyncio.Event) -> bool:
@@ -76,15 +74,3 @@ async def test_a_side_may_end_while_paths_are_compared() -> None:
         await left.until_true(lambda: len(left.peer.lanes.live) == 2)
         await left.peer.close()
         assert await running.end() == [None, None]
-
-
-def test_a_relay_also_tells_an_address() -> None:
-    servers = [
-        IceServer(("stun:one:1", "turn:one:1", "turn:one:1?transport=tcp", "turns:one:1"), "someone", "something"),
-        IceServer(("turn:[2001:db8::1]",), "someone", "something"),
-        IceServer(("turn:bad:99999",)),
-        IceServer(("turn:one:1?transport=udp",)),
-    ]
-    assert servers_without_relays(servers) == [IceServer(("stun:one:1",)), IceServer(("stun:[2001:db8::1]:3478",))]
-    many = [IceServer((f"stun:{number}:1",)) for number in range(20)]
-    assert len(servers_without_relays(many)) == 4

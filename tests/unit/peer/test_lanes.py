@@ -12,7 +12,7 @@ from tests.unit.server.kit import on_loop
 
 from p2pal.crypto.seal import MAX_FRAMES
 from p2pal.errors import PeerLost
-from p2pal.lanes.base import IceServer
+from p2pal.lanes.ice_servers import IceServer
 from p2pal.lanes.webrtc import ConnectionListener, WebRtcConnection
 from p2pal.server.config import ServerConfig
 from p2pal.wire.rendezvous import IceServer as Offered

@@ -15,7 +15,7 @@ from tests.unit.peer.kit import Owner, pair
 from tests.unit.server.kit import on_loop
 
 from p2pal.errors import ConnectionImpossible
-from p2pal.lanes.base import IceServer, RelayUse
+from p2pal.lanes.ice_servers import IceServer, RelayUse
 from p2pal.server.ice import make_credential
 from p2pal.wire.signal import Answer, Candidate, Offer, SignalMessage
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from p2pal.lanes.base import RelayUse
 from p2pal.lanes.candidates import Candidate
 from p2pal.lanes.gathering import UNREACHED, Gathering
+from p2pal.lanes.ice_servers import RelayUse
 from p2pal.peer.tried import contradiction, impossible, no_relay
 from p2pal.unreached import Unreached
 

@@ -17,7 +17,7 @@ from p2pal.app.options import DEFAULT_STUN, ConnectOptions
 from p2pal.app.shell import ice_servers, load_engine
 from p2pal.hosts import is_loopback
 from p2pal.lanes import interfaces
-from p2pal.lanes.base import IceServer
+from p2pal.lanes.ice_servers import IceServer
 from p2pal.lanes.probe_facts import Interfaces, Relaying, Silence, Survey, place_of
 from p2pal.rendezvous.check import check_server
 from p2pal.rendezvous.check_facts import ServerFacts

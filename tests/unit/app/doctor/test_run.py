@@ -13,7 +13,7 @@ from tests.unit.server.kit import odd_server, on_loop, serving
 from p2pal.app.doctor import run
 from p2pal.app.doctor.run import SECOND_STUN, examine, gather
 from p2pal.app.options import DEFAULT_STUN, ConnectOptions
-from p2pal.lanes.base import IceServer
+from p2pal.lanes.ice_servers import IceServer
 from p2pal.lanes.probe_facts import Silence
 from p2pal.server.config import ServerConfig
 

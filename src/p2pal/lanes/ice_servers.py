@@ -1,0 +1,80 @@
+"""The STUN and TURN servers that a connection asks, and what the latter may carry."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+from p2pal.wire.ice_urls import parse_turn_url
+
+_PATIENCE: Final = 5
+"""Times that servers are asked for where there is no other way, and none is known yet."""
+
+_MOST_WITHOUT_RELAYS: Final = 4
+
+
+class RelayUse(Enum):
+    """What TURN servers may carry."""
+
+    ALLOWED = "allowed"
+    """Everything, where there is no direct path."""
+    ONLY = "only"
+    """Everything, always: the other side learns no address of this machine but the relay's."""
+    NEVER = "never"
+    """Nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class IceServer:
+    """A STUN or TURN server (RFC 8489, RFC 8656)."""
+
+    urls: tuple[str, ...]
+    username: str = ""
+    credential: str = field(default="", repr=False)
+
+    @property
+    def relays(self) -> bool:
+        """Whether it is a TURN server."""
+        return any(url.startswith("turn") for url in self.urls)
+
+
+def servers_for(servers: Iterable[IceServer], relay: RelayUse) -> list[IceServer]:
+    """Return those of the servers that may be asked.
+
+    Where only relays are used a STUN server would learn this side's address for nothing.
+    """
+    return [server for server in servers if relay is RelayUse.ALLOWED or server.relays == (relay is RelayUse.ONLY)]
+
+
+def servers_without_relays(servers: Iterable[IceServer]) -> list[IceServer]:
+    """Return the servers that tell a connection without relays its address from outside.
+
+    A TURN server over UDP does so, too (RFC 8656, section 3), and may be the only one there is.
+    """
+    found: dict[str, IceServer] = {}
+    for url in (url for server in servers for url in server.urls):
+        if not url.startswith("turn"):
+            found.setdefault(url, IceServer((url,)))
+        elif (turn := parse_turn_url(url)) is not None and turn.transport == "udp":
+            host = f"[{turn.host}]" if ":" in turn.host else turn.host
+            found.setdefault(stun := f"stun:{host}:{turn.port}", IceServer((stun,)))
+    return list(found.values())[:_MOST_WITHOUT_RELAYS]
+
+
+async def known_servers(
+    known: Callable[[], list[IceServer]], learn: Callable[[], Awaitable[None]], *, needed: bool
+) -> list[IceServer]:
+    """Return the servers that are known after a moment.
+
+    Args:
+        known: Returns them.
+        learn: Waits a moment at most until more may be known.
+        needed: Whether there is no connection without one: then the moment is a longer one.
+    """
+    for _ in range(_PATIENCE if needed else 1):
+        await learn()
+        if found := known():
+            return found
+    return []
