@@ -11,6 +11,7 @@ MAX_COST: Final = 999
 """What this engine takes from a network that it would rather not use."""
 
 _MAX_PORT: Final = 65535
+_KINDS: Final = frozenset({"host", "srflx", "prflx", "relay"})
 _NUMBER: Final = re.compile(r"[0-9]{1,10}")
 _TRANSPORTS: Final = frozenset({"udp", "tcp", "tls"})
 _RELAY_TRANSPORT: Final = "relay-transport"
@@ -51,6 +52,8 @@ def parse_candidate(line: str) -> Candidate | None:
     """
     fields = line.removeprefix("candidate:").split()
     if len(fields) < 8 or fields[6] != "typ" or not _NUMBER.fullmatch(fields[5]) or int(fields[5]) > _MAX_PORT:
+        return None
+    if fields[7] not in _KINDS:
         return None
     if not (fields[4].lower().endswith(".local") or _is_address(fields[4])):
         return None

@@ -30,7 +30,8 @@ class Gathering:
         own: Our candidates, by address and port.
         remote: The other side's.
         answered: The URLs of servers that gave us a candidate.
-        errors: For a server's URL, the last error code of STUN (RFC 8489) or :data:`UNREACHED`, and its text.
+        errors: For a server's URL, the first error code of STUN (RFC 8489) that it gave us, from whichever of our
+            networks; :data:`UNREACHED` if it gave none.
         complete: Whether all servers have answered or failed.
     """
 
@@ -42,7 +43,7 @@ class Gathering:
         self.own: dict[tuple[str, int], Candidate] = {}
         self.remote: dict[tuple[str, int], Candidate] = {}
         self.answered: set[str] = set()
-        self.errors: dict[str, tuple[int, str]] = {}
+        self.errors: dict[str, int] = {}
         self.complete = False
 
     def add_own(self, candidate: Candidate, url: str = "") -> None:
@@ -55,14 +56,14 @@ class Gathering:
         """The other side told of this candidate."""
         _add(self.remote, candidate)
 
-    def add_error(self, url: str, code: int, text: str) -> None:
+    def add_error(self, url: str, code: int) -> None:
         """A server refused, or was not reached, from one of our networks."""
         url = self._name(url)
         before = self.errors.get(url)
         if before is None and len(self.errors) >= MAX_ERRORS:
             return
-        if before is None or before[0] == UNREACHED:  # what a server says itself is worth more
-            self.errors[url] = code, text
+        if before is None or before == UNREACHED:  # what a server says itself is worth more
+            self.errors[url] = code
 
     def _name(self, url: str) -> str:
         return self._names.get(canonical(url), url)

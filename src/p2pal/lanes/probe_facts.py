@@ -7,12 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from p2pal.wire.ice_urls import parse_stun_url, parse_turn_url
-
-UNREACHED: Final = 701
-"""The engine's code for a server that was not reached at all (W3C WebRTC, RTCPeerConnectionIceErrorEvent)."""
 
 Transport = Literal["udp", "tcp", "tls"]
 
@@ -130,8 +127,8 @@ class Relaying:
         url: The server's.
         allocated: Seconds until it had an address for us; None if it never had.
         relayed: Seconds until a message had gone through it, there and back; None if none came.
-        error: The last error code that came in place of an address: of STUN (RFC 8489), or :data:`UNREACHED`; 0 for
-            none.
+        error: The error code that came in place of an address, as :class:`~p2pal.lanes.gathering.Gathering` has it; 0
+            for none.
         words: The path of the message.
         cause: Why the server could not be reached, in a few words, where that was found out.
     """

@@ -123,12 +123,11 @@ async def try_relay(
         await tunnels.close()
     found = ends[0].relayed_at
     errors = made[0].gathering.errors if made else {}
-    error, _ = next(iter(errors.values()), (0, ""))
     return Relaying(
         near.urls[0],
         allocated=None if found is None else found - started,
         relayed=relayed,
-        error=0 if relayed is not None else error,
+        error=0 if relayed is not None else next(iter(errors.values()), 0),
         words=words,
     )
 

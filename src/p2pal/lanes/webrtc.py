@@ -307,7 +307,7 @@ class WebRtcConnection:
         self._listener.candidate_found(self, line, found.sdp_mid or "0", found.sdp_m_line_index or 0)
 
     def _on_candidate_error(self, event: webrtc.RTCPeerConnectionIceErrorEvent) -> None:
-        self.gathering.add_error(self._tunnels.get(event.url, event.url), event.error_code, event.error_text)
+        self.gathering.add_error(self._tunnels.get(event.url, event.url), event.error_code)
 
     def _on_pair(self, _event: object) -> None:
         if not self._closed:

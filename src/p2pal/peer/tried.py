@@ -103,7 +103,7 @@ class _Search:
     def _why(self, url: str) -> str | None:
         if url in self._trouble:
             return f": {self._trouble[url].words}"
-        code = self._errors.get(url, (0, ""))[0]
+        code = self._errors.get(url, 0)
         if code in _CREDENTIALS:
             self.refused = True
             return " refused the credentials"

@@ -52,6 +52,8 @@ def test_the_family_of_an_address() -> None:
         "candidate:",
         "candidate:1 1 udp 1 192.0.2.1 41000 typ",
         "candidate:1 1 udp 1 192.0.2.1 41000 kind host",
+        "candidate:1 1 udp 1 192.0.2.1 41000 typ other",
+        "candidate:1 1 udp 1 192.0.2.1 41000 typ \x1b[0m",
         "candidate:1 1 udp 1 192.0.2.1 port typ host",
         "candidate:1 1 udp 1 192.0.2.1 65536 typ host",
         "candidate:1 1 udp 1 example.org 41000 typ host",

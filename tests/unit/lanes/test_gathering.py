@@ -63,20 +63,20 @@ def test_only_hosts_are_this_machine() -> None:
 
 def test_what_a_server_says_is_kept_before_that_it_was_not_reached() -> None:
     gathering = Gathering(("turn:a", "turn:b"))
-    gathering.add_error("turn:a", UNREACHED, "host lookup")
-    gathering.add_error("turn:a", 401, "Unauthorized")
-    gathering.add_error("turn:a", UNREACHED, "from another network")
-    assert gathering.errors == {"turn:a": (401, "Unauthorized")}
+    gathering.add_error("turn:a", UNREACHED)
+    gathering.add_error("turn:a", 401)
+    gathering.add_error("turn:a", UNREACHED)
+    assert gathering.errors == {"turn:a": 401}
 
 
 def test_servers_are_known_by_the_urls_that_were_given() -> None:
     urls = ("turn:Relay.test", "turns:relay.test", "stun:relay.test", "turn:[2001:db8:0::1]")
     gathering = Gathering(urls)
-    gathering.add_error("turn:relay.test:3478?transport=udp", 401, "Unauthorized")
-    gathering.add_error("turns:relay.test:5349?transport=tcp", UNREACHED, "")
+    gathering.add_error("turn:relay.test:3478?transport=udp", 401)
+    gathering.add_error("turns:relay.test:5349?transport=tcp", UNREACHED)
     gathering.add_own(MAPPED, "stun:relay.test:3478")
     gathering.add_own(RELAY, "turn:[2001:db8::1]:3478?transport=udp")
-    assert gathering.errors == {urls[0]: (401, "Unauthorized"), urls[1]: (UNREACHED, "")}
+    assert gathering.errors == {urls[0]: 401, urls[1]: UNREACHED}
     assert gathering.answered == {urls[2], urls[3]}
 
 
@@ -84,6 +84,6 @@ def test_a_peer_cannot_fill_the_memory() -> None:
     gathering = Gathering()
     for port in range(2 * MAX_CANDIDATES):
         gathering.add_remote(replace(HOST, port=port))
-        gathering.add_error(f"turn:{port}", 400, "")
+        gathering.add_error(f"turn:{port}", 400)
     assert len(gathering.remote) == MAX_CANDIDATES
     assert len(gathering.errors) == MAX_ERRORS
