@@ -192,13 +192,18 @@ async def in_thread(work: Callable[[], _T], *, undo: Callable[[_T], None]) -> _T
 
 
 async def load_engine(*, loopback: bool) -> None:
-    """Import the engine in a thread, while there is something to wait for anyway: it takes a tenth of a second."""
+    """Import the engine in a thread, while there is something to wait for anyway: it takes a tenth of a second.
+
+    And what looks at this machine's networks, which takes a tenth of that.
+    """
 
     def load() -> None:
         from p2pal.lanes import webrtc
 
         if loopback:
             webrtc.allow_loopback()
+        else:
+            import ifaddr  # noqa: F401 - p2pal.lanes.interfaces uses it when the connection is made
 
     await asyncio.to_thread(load)
 

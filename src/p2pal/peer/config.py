@@ -73,3 +73,11 @@ class PeerConfig:
     wait: float = DEFAULT_WAIT
     relay: RelayUse = RelayUse.ALLOWED
     only_loopback: bool = False
+
+    @property
+    def improves(self) -> bool:
+        """Whether a better path is looked for while one is in use.
+
+        With relays alone there is none; and without a retry a path that turns out not to last would be the end.
+        """
+        return self.relay is not RelayUse.ONLY and self.max_retries != 0

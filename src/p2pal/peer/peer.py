@@ -89,7 +89,7 @@ class Peer:
             backoff=config.retry_backoff,
             jitter=jitter,
             wait=config.wait,
-            improve=config.relay is not RelayUse.ONLY,
+            improve=config.improves,
         )
         self.lanes = Lanes(self._master, config, self._negotiator, self)
         self._session: Session | None = None
@@ -274,7 +274,7 @@ class Peer:
     def _works(self) -> Sequence[Coroutine[Any, Any, None]]:
         """What goes on all the time."""
         works = [self._signaling.run(), self.lanes.carry_out()]
-        if not self._config.only_loopback:
+        if self._config.improves and not self._config.only_loopback:
             works.append(NetworkWatch(self.networks_changed).run())
         return works
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from tests.unit.peer.kit import PATIENCE, Owner, cut, pair, payloads
 from tests.unit.server.kit import on_loop
 
 from p2pal.errors import ConnectionImpossible, P2palError, PeerLost, ProtocolError
+from p2pal.lanes.ice_servers import RelayUse
+from p2pal.peer.config import PeerConfig
 from p2pal.peer.peer import WINDOW
 from p2pal.wire.signal import Answer, Bye, Hello, encode
 
@@ -242,3 +245,24 @@ async def test_time_that_nobody_looked_at_is_no_silence_but_a_reason_to_ask() ->
         await left.until_true(lambda: left.peer.heard_at > heard)
         assert left.peer.alive
         assert left.silences == []
+
+
+@on_loop
+async def test_networks_are_watched_where_a_better_path_may_come_of_it() -> None:
+    left, right = Owner(), Owner()
+    async with pair(left, right) as (running, _):
+        await running.linked()
+        peer, config = left.peer, left.peer._config
+
+        def works(config: PeerConfig) -> int:
+            peer._config = config
+            every = peer._works()
+            for work in every:
+                work.close()
+            return len(every)
+
+        fewest = works(config)  # of one that stays on this machine
+        assert works(replace(config, only_loopback=False)) == fewest + 1
+        assert works(replace(config, only_loopback=False, relay=RelayUse.ONLY)) == fewest
+        assert works(replace(config, only_loopback=False, max_retries=0)) == fewest
+        peer._config = config
