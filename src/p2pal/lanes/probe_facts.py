@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, NamedTuple
 
+from p2pal.unreached import Unreached
 from p2pal.wire.ice_urls import parse_stun_url, parse_turn_url
 
 Transport = Literal["udp", "tcp", "tls"]
@@ -57,8 +58,8 @@ def place_of(url: str) -> Place:
 class Silence(Enum):
     """Why there is no answer to a STUN request."""
 
-    UNRESOLVED = "its name does not resolve"
-    NO_ROUTE = "no network route to it"
+    UNRESOLVED = Unreached.NOT_RESOLVED.value
+    NO_ROUTE = Unreached.NO_ROUTE.value
     NO_ANSWER = "no answer"
     ODD = "its answer is not STUN"
 
@@ -130,7 +131,8 @@ class Relaying:
         error: The error code that came in place of an address, as :class:`~p2pal.lanes.gathering.Gathering` has it; 0
             for none.
         words: The path of the message.
-        cause: Why the server could not be reached, in a few words, where that was found out.
+        cause: Why the server could not be reached, where that was found out.
+        cut: Whether time ran out before anything was clear.
     """
 
     url: str
@@ -138,7 +140,8 @@ class Relaying:
     relayed: float | None = None
     error: int = 0
     words: str = ""
-    cause: str = ""
+    cause: Unreached | None = None
+    cut: bool = False
 
     @property
     def transport(self) -> Transport:

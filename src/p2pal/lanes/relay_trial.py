@@ -9,16 +9,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from p2pal.errors import ProtocolError
+from p2pal.lanes import reach
 from p2pal.lanes.base import Lane
 from p2pal.lanes.candidates import parse_candidate
 from p2pal.lanes.ice_servers import IceServer, RelayUse
 from p2pal.lanes.probe_facts import Relaying
+from p2pal.lanes.reach import why_not_reached
 from p2pal.lanes.tunnel import Tunnels
 from p2pal.lanes.webrtc import WebRtcConnection
+from p2pal.unreached import Unreached
 
 TIMEOUT: Final = 5.0
 """Seconds; the engine itself asks a silent server for nearly ten."""
@@ -89,18 +93,47 @@ async def try_relay(
         timeout: Seconds.
     """
     tunnels = Tunnels()
+    probing: asyncio.Task[Unreached | None] | None = None
+    url = near.urls[0]
+    try:
+        try:
+            async with asyncio.timeout(timeout):
+                (through,), others = await tunnels.lead_to((near,)), await tunnels.lead_to(far)
+        except TimeoutError:
+            return Relaying(url, cut=True)
+        if through.urls == near.urls:  # else it is a port of ours that leads there, and knows why it does not
+            probing = asyncio.create_task(why_not_reached(url, min(timeout, reach.TIMEOUT)))
+        found = await _meet(url, through, others, tunnels.names, only_loopback=only_loopback, seconds=timeout)
+        if found.allocated is not None:
+            return found
+        if probing is not None:
+            return replace(found, cause=await probing)
+        return replace(found, cause=tunnels.trouble.get(url, Unreached.NO_ANSWER if found.cut else None))
+    finally:
+        if probing is not None:
+            probing.cancel()
+        await tunnels.close()
+
+
+async def _meet(
+    url: str,
+    near: IceServer,
+    far: Sequence[IceServer],
+    names: Mapping[str, str],
+    *,
+    only_loopback: bool,
+    seconds: float,
+) -> Relaying:
+    """Have two ends meet at the server with this URL; the engine has others for them, whose ``names`` are known."""
     loop = asyncio.get_running_loop()
     started, ends = loop.time(), (_End(), _End())
     made: list[WebRtcConnection] = []
-    relayed, words = None, ""
+    relayed, words, cut = None, "", False
     try:
-        async with asyncio.timeout(timeout):
-            (through,), others = await tunnels.lead_to((near,)), await tunnels.lead_to(far)
-            for end, servers, relay in zip(ends, ((through,), others), (RelayUse.ONLY, RelayUse.ALLOWED), strict=True):
+        async with asyncio.timeout(seconds):
+            for end, servers, relay in zip(ends, ((near,), far), (RelayUse.ONLY, RelayUse.ALLOWED), strict=True):
                 made.append(
-                    WebRtcConnection(
-                        1, 1, end, servers, relay=relay, tunnels=tunnels.names, only_loopback=only_loopback
-                    )
+                    WebRtcConnection(1, 1, end, servers, relay=relay, tunnels=names, only_loopback=only_loopback)
                 )
             a, b = made
             talk = asyncio.create_task(_talk(a, b, ends))
@@ -115,20 +148,22 @@ async def try_relay(
                 for task in (talk, over):
                     task.cancel()
                 await asyncio.wait((talk, over))
-    except (TimeoutError, ProtocolError):
+    except TimeoutError:
+        cut = relayed is None
+    except ProtocolError:
         pass
     finally:
         for connection in made:
             connection.close()
-        await tunnels.close()
     found = ends[0].relayed_at
     errors = made[0].gathering.errors if made else {}
     return Relaying(
-        near.urls[0],
+        url,
         allocated=None if found is None else found - started,
         relayed=relayed,
         error=0 if relayed is not None else next(iter(errors.values()), 0),
         words=words,
+        cut=cut,
     )
 
 

@@ -16,6 +16,7 @@ from p2pal.lanes.probe_facts import Relaying
 from p2pal.lanes.relay_trial import try_relay
 from p2pal.lanes.tunnel import Tunnels
 from p2pal.lanes.webrtc import WebRtcConnection
+from p2pal.unreached import Unreached
 
 
 async def attempt(url: str, seconds: float) -> Relaying:
@@ -30,6 +31,7 @@ async def test_a_server_that_is_silent() -> None:
         quiet.bind(("127.0.0.1", 0))
         found = await attempt(f"turn:127.0.0.1:{quiet.getsockname()[1]}", 0.5)
     assert (found.allocated, found.relayed, found.words) == (None, None, "")
+    assert (found.cause, found.cut) == (None, True)
 
 
 @on_loop
@@ -40,6 +42,7 @@ async def test_a_port_that_nobody_listens_on_ends_the_trial_early() -> None:
         async with asyncio.timeout(20):
             found = await attempt(url, 60)
     assert (found.url, found.allocated, found.relayed) == (url, None, None)
+    assert (found.cause, found.cut) == (Unreached.REFUSED, False)
 
 
 @on_loop
@@ -50,8 +53,37 @@ async def test_a_server_that_speaks_no_tls() -> None:
 
     server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
     async with server, asyncio.timeout(20):
-        found = await attempt(f"turns:127.0.0.1:{server.sockets[0].getsockname()[1]}", 5)
+        found = await attempt(f"turns:127.0.0.1:{server.sockets[0].getsockname()[1]}", 15)
     assert (found.allocated, found.relayed) == (None, None)
+    assert found.cause is Unreached.NO_TLS
+
+
+@pytest.mark.parametrize("url", ["turns:nobody.invalid", "turn:nobody.invalid?transport=tcp"])
+def test_a_proxy_is_told_of_and_not_what_would_be_without_it(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_PROXY", raising=False)
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+        writer.close()
+
+    async def trials() -> list[Unreached | None]:
+        found = []
+        async with asyncio.timeout(40):
+            server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+            port = server.sockets[0].getsockname()[1]
+            monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
+            async with server:
+                found.append((await attempt(url, 15)).cause)
+            found.append((await attempt(url, 15)).cause)
+            with socket.socket() as silent:
+                silent.bind(("127.0.0.1", 0))
+                silent.listen()
+                monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{silent.getsockname()[1]}")
+                found.append((await attempt(url, 0.5)).cause)
+        return found
+
+    assert asyncio.run(trials()) == [Unreached.PROXY_REFUSED, Unreached.PROXY_SILENT, Unreached.NO_ANSWER]
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])

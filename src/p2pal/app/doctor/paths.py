@@ -12,6 +12,7 @@ from p2pal.app.doctor.facts import Facts
 from p2pal.app.doctor.findings import Finding, Verdict, milliseconds
 from p2pal.lanes.gathering import UNREACHED
 from p2pal.lanes.probe_facts import Endpoint, Filtering, Relaying, Silence, StunAnswer, place_of
+from p2pal.unreached import Unreached
 
 
 class Nat(Enum):
@@ -79,7 +80,7 @@ def _relayed(facts: Facts) -> list[Relaying]:
 def _silent(relay: Relaying) -> bool:
     """Whether a server that exists did not answer over UDP."""
     nothing = relay.allocated is None and relay.error in (0, UNREACHED)
-    return relay.transport == "udp" and nothing and not relay.cause
+    return relay.transport == "udp" and nothing and relay.cause is None
 
 
 def _over_udp(facts: Facts) -> bool:
@@ -182,19 +183,37 @@ def _why_not(relay: Relaying, *, own: bool, heard: bool) -> tuple[str, str]:
 def _unreached(relay: Relaying, *, heard: bool) -> tuple[str, str]:
     place, cause = place_of(relay.url), relay.cause
     where = f"{place.host} port {place.port}"
-    if "resolve" in cause:
-        return cause, "check the name of the TURN server, and this machine's DNS"
-    if "certificate" in cause:
-        return cause, "turns: needs a certificate that is for this very name and trusted here (or SSL_CERT_FILE)"
-    if "TLS" in cause:
-        return cause, f"check that {where} is the TURN server's TLS port"
-    if heard or (not cause and place.transport != "udp"):  # TCP and TLS were tried by themselves
+    if cause is not None and (advice := _ADVICE.get(cause)):
+        return cause.words, advice.format(where=where, host=place.host)
+    if heard or (cause is None and place.transport != "udp"):  # TCP and TLS were tried by themselves
         return "answers, but not as a TURN server", f"check that what listens on {where} is a TURN server"
     if place.transport == "udp":
         advice = f"allow UDP to {where}, or add the same server with ?transport=tcp, or as turns:"
     else:
         advice = f"check that the TURN server listens on {where}/tcp, and that no firewall keeps it back"
-    return cause or Silence.NO_ANSWER.value, advice
+    return Silence.NO_ANSWER.value if cause is None else cause.words, advice
+
+
+_NAME: Final = "check the name of the TURN server, and this machine's DNS"
+_CERTIFICATE: Final = "turns: needs a certificate that is for this very name and trusted here (or SSL_CERT_FILE)"
+_TLS: Final = "check that {where} is the TURN server's TLS port"
+_PROXY: Final = "check the proxy of $HTTPS_PROXY, or name {host} in $NO_PROXY"
+
+_ADVICE: Final = {
+    Unreached.NOT_RESOLVED: _NAME,
+    Unreached.UNUSABLE_NAME: _NAME,
+    Unreached.NO_ROUTE: "this machine has no route to {host}: check its network",
+    Unreached.UNTRUSTED: _CERTIFICATE,
+    Unreached.OTHER_NAME: _CERTIFICATE,
+    Unreached.EXPIRED: "renew the TURN server's certificate, or set this machine's clock",
+    Unreached.NOT_YET_VALID: "set the clock of this machine, or of the TURN server",
+    Unreached.NO_TLS: _TLS,
+    Unreached.NO_HANDSHAKE: _TLS,
+    Unreached.PROXY_SILENT: _PROXY,
+    Unreached.PROXY_URL: _PROXY,
+    Unreached.PROXY_REFUSED: "have the proxy of $HTTPS_PROXY allow {where}, or name {host} in $NO_PROXY",
+}
+"""What to do where more is known than that there is no answer."""
 
 
 # UDP and the NAT.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-import ssl
 from collections.abc import Awaitable, Iterable
 from dataclasses import replace
 from typing import Final, TypeVar
@@ -18,17 +16,14 @@ from p2pal.app.shell import ice_servers, load_engine
 from p2pal.hosts import is_loopback
 from p2pal.lanes import interfaces
 from p2pal.lanes.ice_servers import IceServer
-from p2pal.lanes.probe_facts import Interfaces, Relaying, Silence, Survey, place_of
+from p2pal.lanes.probe_facts import Interfaces, Relaying, Survey, place_of
 from p2pal.rendezvous.check import check_server
 from p2pal.rendezvous.check_facts import ServerFacts
-from p2pal.rendezvous.trouble import trouble
 from p2pal.wire.ice_urls import is_stun_url, is_turn_url
 
 SECOND_STUN: Final = "stun:stun.cloudflare.com:3478"
 """Asked beside the default STUN server, where nobody named another: one server alone cannot tell the kind of NAT."""
 
-REACH_TIMEOUT: Final = 2.5
-"""Seconds for finding out why a TURN server was not reached."""
 INTERFACES_TIMEOUT: Final = 3.0
 BUDGET: Final = 13.5
 """Seconds after which no probe goes on."""
@@ -111,36 +106,14 @@ async def _survey(servers: _Servers) -> Survey:
 
 
 async def _try(url: str, near: _Servers, far: _Servers, connect: ConnectOptions, end: float) -> Relaying:
-    """Try one TURN server; find out meanwhile why it may not be reached."""
+    """Try one TURN server."""
     from p2pal.lanes.relay_trial import TIMEOUT, try_relay
 
     seconds = max(0.0, min(TIMEOUT, end - asyncio.get_running_loop().time()))
     other = (far if url in far.turn else near).server(url)
-    tried, cause = await asyncio.gather(
-        try_relay(
-            near.server(url),
-            [other, *map(near.server, near.stun)],
-            only_loopback=connect.only_loopback,
-            timeout=seconds,
-        ),
-        _unreached(url),
+    return await try_relay(
+        near.server(url),
+        [other, *map(near.server, near.stun)],
+        only_loopback=connect.only_loopback,
+        timeout=seconds,
     )
-    return tried if tried.allocated is not None else replace(tried, cause=cause)
-
-
-async def _unreached(url: str) -> str:
-    """Return why a TURN server cannot be reached, as far as that shows without TURN; empty if it can be."""
-    place = place_of(url)
-    try:
-        async with asyncio.timeout(REACH_TIMEOUT):
-            if place.transport == "udp":
-                await asyncio.get_running_loop().getaddrinfo(place.host, place.port)
-                return ""
-            context = ssl.create_default_context() if place.transport == "tls" else None
-            _, writer = await asyncio.open_connection(place.host, place.port, ssl=context)
-            writer.transport.abort()
-    except socket.gaierror:
-        return Silence.UNRESOLVED.value
-    except (OSError, TimeoutError, ValueError) as error:
-        return trouble(error).cause
-    return ""

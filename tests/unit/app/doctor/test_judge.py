@@ -27,6 +27,7 @@ from p2pal.app.doctor.judge import judge
 from p2pal.errors import VersionMismatch
 from p2pal.lanes.probe_facts import Filtering, Interfaces, Relaying, Silence
 from p2pal.rendezvous.check_facts import Problem
+from p2pal.unreached import Unreached
 
 OK, WARN, FAIL, NONE = Verdict.OK, Verdict.WARN, Verdict.FAIL, Verdict.NONE
 
@@ -153,9 +154,8 @@ RELAYS = st.builds(
     allocated=st.none() | st.just(0.1),
     relayed=st.none() | st.just(0.2),
     error=st.sampled_from([0, 401, 403, 437, 486, 508, 701]),
-    cause=st.sampled_from(
-        ["", "connection refused", "its TLS certificate is not trusted", "its name does not resolve"]
-    ),
+    cause=st.none() | st.sampled_from(Unreached),
+    cut=st.booleans(),
 )
 PROBLEMS = st.none() | st.builds(Problem, st.just("cause"), exit_code=st.sampled_from([3, 4]))
 ALL = st.builds(

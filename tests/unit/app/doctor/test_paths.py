@@ -22,6 +22,7 @@ from p2pal.app.doctor.facts import Facts
 from p2pal.app.doctor.findings import Finding, Verdict
 from p2pal.app.doctor.paths import Nat, judge_paths, nat_of
 from p2pal.lanes.probe_facts import Endpoint, Filtering, Relaying, Silence, StunAnswer
+from p2pal.unreached import Unreached
 
 OK, WARN, FAIL, NONE = Verdict.OK, Verdict.WARN, Verdict.FAIL, Verdict.NONE
 ALTERNATE = Endpoint(ONE.address, 3479)
@@ -131,18 +132,30 @@ def test_a_stun_server_that_refuses() -> None:
         (Relaying(TURN, error=508), "has no room (508)", "total-quota"),
         (Relaying(TURN, allocated=0.1), "gives an address, but lets nothing through", "49152-65535/udp"),
         (Relaying(TURN, error=701), "no answer", "allow UDP to turn.example.org port 3478"),
-        (Relaying(TURN, cause="its name does not resolve"), "its name does not resolve", "DNS"),
-        (Relaying(TURN_TCP, error=701, cause="connection refused"), "connection refused", "3478/tcp"),
+        (Relaying(TURN, cause=Unreached.NOT_RESOLVED), "its name does not resolve", "DNS"),
+        (Relaying(TURN_TCP, error=701, cause=Unreached.REFUSED), "connection refused", "3478/tcp"),
         (Relaying(TURN_TCP, error=701), "answers, but not as a TURN server", "is a TURN server"),
-        (Relaying(TURNS, cause="its TLS certificate is not trusted"), "its TLS certificate is not trusted", "trusted"),
-        (Relaying(TURNS, cause="it does not speak TLS"), "it does not speak TLS", "is the TURN server's TLS port"),
-        (Relaying(TURNS, cause="no answer in time"), "no answer in time", "port 443/tcp"),
+        (Relaying(TURNS, cause=Unreached.UNTRUSTED), "its TLS certificate is not trusted", "trusted"),
+        (Relaying(TURNS, cause=Unreached.NO_TLS), "it does not speak TLS", "is the TURN server's TLS port"),
+        (Relaying(TURNS, cause=Unreached.NO_ANSWER), "no answer in time", "port 443/tcp"),
+        (Relaying(TURNS, cause=Unreached.EXPIRED), "its TLS certificate has expired", "renew"),
+        (Relaying(TURNS, cause=Unreached.PROXY_SILENT), "the proxy does not answer", "turn.example.org in $NO_PROXY"),
+        (Relaying(TURNS, cause=Unreached.PROXY_REFUSED), "the proxy refused the connection", "port 443, or name"),
     ],
 )
 def test_a_turn_server_that_does_not_relay(relay: Relaying, words: str, advice: str) -> None:
     (found,) = of(facts(turn=(relay.url,), relays=(relay,)), "turn")
     assert (found.verdict, found.detail) == (FAIL, f"{relay.url}: {words}")
     assert advice in found.advice
+
+
+@pytest.mark.parametrize("cause", Unreached)
+@pytest.mark.parametrize("url", [TURN, TURN_TCP, TURNS])
+def test_every_cause_has_its_words_and_an_advice(url: str, cause: Unreached) -> None:
+    (found,) = of(facts(turn=(url,), relays=(Relaying(url, error=701, cause=cause),)), "turn")
+    assert found.detail == f"{url}: {cause.words}"
+    assert found.advice
+    assert "{" not in found.advice
 
 
 def test_wrong_credentials_are_the_users_own_or_the_servers() -> None:

@@ -1,0 +1,39 @@
+"""Why a TURN server cannot be reached, as far as that shows without speaking TURN to it."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Final
+
+from p2pal.hosts import why_unreached
+from p2pal.lanes.probe_facts import place_of
+from p2pal.unreached import Unreached
+
+TIMEOUT: Final = 2.5
+"""Seconds for the connection and its TLS handshake."""
+
+
+async def why_not_reached(url: str, timeout: float = TIMEOUT) -> Unreached | None:  # noqa: ASYNC109
+    """Connect to a server directly, as the engine does; return why that does not work, None if it does.
+
+    Over UDP nothing is sent: only its name is looked up.
+
+    Args:
+        url: A TURN URL.
+        timeout: Seconds.
+    """
+    place = place_of(url)
+    try:
+        async with asyncio.timeout(timeout):
+            if place.transport == "udp":
+                await asyncio.get_running_loop().getaddrinfo(place.host, place.port)
+                return None
+            context = await asyncio.to_thread(ssl.create_default_context) if place.transport == "tls" else None
+            _, writer = await asyncio.open_connection(place.host, place.port, ssl=context)
+            writer.transport.abort()
+    except TimeoutError:
+        return Unreached.NOT_RESOLVED if place.transport == "udp" else Unreached.NO_ANSWER
+    except (OSError, ValueError) as error:
+        return why_unreached(error)
+    return None
