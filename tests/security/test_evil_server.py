@@ -220,7 +220,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not wait for a server that does not mean to answer."""
     monkeypatch.setattr("p2pal.rendezvous.mailbox._FIRST_BACKOFF", 0.0)
     monkeypatch.setattr("p2pal.rendezvous.mailbox._FLUSH", 0.01)
-    for module in ("generations", "negotiator"):
+    for module in ("generations", "repair"):
         monkeypatch.setattr(f"p2pal.link.{module}.ATTEMPT_TIMEOUT", 2.0)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from p2pal.errors import ProtocolError
-from p2pal.wire.signal import Answer, Candidate, Offer, SignalMessage
+from p2pal.wire.signal import Answer, Candidate, Offer, Retry, SignalMessage
 
 MAX_CANDIDATES: Final = 128
 """Remote candidates taken in one generation; a machine with many interfaces has a few dozen."""
@@ -56,6 +56,22 @@ class Exchange:
         self._candidates = 0
         self._answered = self._described = False
         self._held.clear()
+
+    def check(self, message: Offer | Answer | Candidate | Retry) -> None:
+        """Check that the peer may say this at all.
+
+        Raises:
+            ProtocolError: If it plays the other role's part, or speaks of a generation that is still to come.
+        """
+        if isinstance(message, Offer):
+            if self._leader:
+                raise ProtocolError("both sides claim to lead")
+            if message.generation > self.generation and message.lane <= self.lane:
+                raise ProtocolError("the other side used a lane number twice")
+        elif isinstance(message, (Answer, Retry)) and not self._leader:
+            raise ProtocolError("both sides claim to follow")
+        elif message.generation > self.generation:
+            raise ProtocolError("the other side answered an offer that was never made")
 
     def say(self, message: SignalMessage) -> None:
         """Mail something."""

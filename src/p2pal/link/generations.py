@@ -11,8 +11,8 @@ from collections import deque
 from typing import Final
 
 from p2pal.link.exchange import Exchange
-from p2pal.link.steps import Action, CreateAnswer, CreateOffer, DropConnection, Judge
-from p2pal.wire.signal import Offer
+from p2pal.link.steps import Action, CreateAnswer, CreateOffer, DropConnection, Judge, TakeAnswer, TakeCandidate
+from p2pal.wire.signal import SILENT, Answer, Candidate, Offer, Retry
 
 ATTEMPT_TIMEOUT: Final = 20.0
 """Seconds that one generation gets from its offer to an open lane."""
@@ -38,18 +38,22 @@ class Generations:
         rival: The newest, while its lane is open as well and may be the better one, or 0.
         attempt_ends: When the one that is tried has had its time, or None.
         judged_by: Leader: when the comparison with the rival has, or None.
+        silent: Whether nothing comes over the lane in use.
+        asked: Follower: the generation after which it asked for another, or 0.
         actions: For the engine.
     """
 
     __slots__ = (
-        "_leader", "actions", "attempt_ends", "exchange", "improving", "judged_by", "rival", "trying", "used",
+        "_leader", "actions", "asked", "attempt_ends", "exchange", "improving", "judged_by", "rival", "silent",
+        "trying", "used",
     )  # fmt: skip
 
     def __init__(self, *, leader: bool) -> None:
         self._leader: Final = leader
         self.exchange = Exchange(leader=leader)
         self.used = self.rival = self.trying = 0
-        self.improving = False
+        self.improving = self.silent = False
+        self.asked = 0
         self.attempt_ends: float | None = None
         self.judged_by: float | None = None
         self.actions: deque[Action] = deque()
@@ -59,6 +63,11 @@ class Generations:
         """The newest generation, whether it lives or not; 0 before the first."""
         return self.exchange.generation
 
+    @property
+    def missed(self) -> bool:
+        """Whether there is no lane that is heard."""
+        return not self.used or self.silent
+
     def is_open(self, generation: int) -> bool:
         """Whether the lane of this generation is open, and kept."""
         return bool(generation) and generation in (self.used, self.rival)
@@ -66,6 +75,25 @@ class Generations:
     def takes(self, generation: int) -> bool:
         """Whether descriptions and candidates of this generation are of use: it is the newest, and lives."""
         return generation == self.newest and generation in (self.trying, self.rival, self.used) and bool(generation)
+
+    def take(self, message: Answer | Candidate) -> None:
+        """Hand the peer's answer or candidate to the newest one's connection.
+
+        Raises:
+            ProtocolError: If it comes too early or too often.
+        """
+        if isinstance(message, Answer):
+            self.exchange.take_answer()
+            self.actions.append(TakeAnswer(message.generation, message.sdp))
+        else:
+            self.exchange.take_candidate()
+            self.actions.append(TakeCandidate(message.generation, message.candidate, message.mid, message.mline))
+
+    def ask(self, *, again: bool = False) -> None:
+        """Follower: ask for the generation after the newest, once; the leader may not know that it is needed."""
+        if self.newest and (again or self.asked < self.newest):
+            self.asked = self.newest
+            self.exchange.say(Retry(self.newest, SILENT if self.used else ""))
 
     def offer(self, now: float, *, better: bool = False) -> None:
         """Start the next one; for a ``better`` path beside the one in use."""
@@ -97,13 +125,13 @@ class Generations:
                 self.actions.append(Judge(self.rival, self.used))
         else:
             self.drop_used()
-            self.used = self.trying
+            self.used, self.silent = self.trying, False
         self._end_attempt()
 
     def take_rival(self) -> None:
         """It is in use, in the place of the other one."""
         self.drop_used()
-        self.used, self.rival, self.judged_by = self.rival, 0, None
+        self.used, self.rival, self.judged_by, self.silent = self.rival, 0, None, False
 
     def drop_used(self) -> None:
         """The lane in use is no longer wanted."""

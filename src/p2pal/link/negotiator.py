@@ -20,16 +20,13 @@ data moves again only when SCTP's retransmission timer fires, which doubled all 
 An ICE restart keeps that timer. A new connection starts with a fresh one, and in slow start. So a lane that is silent
 is challenged at once, while the old one stays: whichever delivers first wins.
 
-**A better path.** While the lane in use is heard, the leader may try a challenger without relays
+**A better path.** While the lane in use is heard, the leader may try a challenger for a better path
 (:mod:`p2pal.link.improvement`). When its lane opens, both stay until the leader has compared the two paths
 (:class:`~p2pal.link.steps.Judge`) and drops the worse one; the follower takes what is left. Of two open lanes a silent
 one is dropped by whoever notices. It costs no retry, nobody is told, and it gives way to any repair: a retry of the
 follower's says that it hears nothing there, or has no lane at all, and that what is tried will not do.
 
-**What counts.** An attempt that fails counts only if both sides reached the server all the while: otherwise it could
-not succeed. While either side is known to be offline nothing is started; when both are back it is, at once. A
-short absence (:data:`~p2pal.link.presence.FLAP`) is a socket that was replaced, and changes nothing. See
-:mod:`p2pal.link.patience` for when it ends, and :mod:`p2pal.link.beginning` for a link that never stood.
+**When the next one comes**, and after which failure none does: :mod:`p2pal.link.repair`.
 
 The shell carries out the actions in order, each to its end before the next: that is what keeps a candidate behind the
 description it belongs to.
@@ -37,31 +34,18 @@ description it belongs to.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from enum import Enum, auto
 from typing import Final
 
 from p2pal.errors import ProtocolError
-from p2pal.link.beginning import FIRST_LINK, FIRST_SLACK, Beginning
-from p2pal.link.generations import ATTEMPT_TIMEOUT, Generations
+from p2pal.link.deadlines import earliest, passed
+from p2pal.link.generations import Generations
 from p2pal.link.improvement import Improvement
-from p2pal.link.patience import MAX_BACKOFF, Patience
-from p2pal.link.presence import FLAP, Presence
-from p2pal.link.steps import (
-    Action,
-    Event,
-    GaveUp,
-    LinkUp,
-    Retrying,
-    TakeAnswer,
-    TakeCandidate,
-    WaitingFor,
-)
+from p2pal.link.presence import FLAP
+from p2pal.link.repair import Repair
+from p2pal.link.steps import Action, Event
 from p2pal.wire.signal import BETTER, SILENT, Answer, Candidate, Offer, Retry, SignalMessage
-
-CERTAIN: Final = 12.0
-"""Seconds after the first report of silence, which comes after 3, in which a lane may wake that nobody retries."""
 
 DEFAULT_WAIT: Final = 600.0
 
@@ -99,24 +83,11 @@ class Negotiator:
         improve: bool = True,
     ) -> None:
         self._leader = leader
-        self._backoff = backoff
-        self._jitter = jitter
-        self._patience = Patience(max_retries=max_retries, backoff=backoff, wait=wait)
-        first = None if max_retries is None else FIRST_LINK if leader else FIRST_LINK + FIRST_SLACK
-        self._beginning = Beginning(first)
+        self._repair = Repair(leader=leader, max_retries=max_retries, backoff=backoff, jitter=jitter, wait=wait)
         # Without a retry a path that turns out not to last would be the end.
         self._improvement = Improvement(enabled=improve and max_retries != 0)
         self._started = self._dead = False
         self._live = Generations(leader=leader)
-        self._silent = False  # the lane in use is
-        self._presence = Presence()
-        self._clean = True  # the attempt had both sides online so far
-        self._begun_at = 0.0
-        self._next_at: float | None = None  # leader: the next generation; follower: when it is overdue
-        self._certain_at: float | None = None
-        self._asked = 0  # the generation after which we asked for another
-        self._told = False  # that the link is tried again, since it was last up
-        self._events: deque[Event] = deque()
 
     @property
     def state(self) -> State:
@@ -148,12 +119,9 @@ class Negotiator:
         if self._started or self._dead:
             raise RuntimeError("the link was started before")
         self._started = True
-        self._beginning.start(now)
+        self._repair.start(now)
         if self._leader:
-            self._live.offer(now)
-            self._began(now)
-        else:
-            self._next_at = now + _overdue()
+            self._offer(now)
 
     def stop(self) -> None:
         """End: nothing more comes from here."""
@@ -172,44 +140,33 @@ class Negotiator:
             return
         if not self._started:
             raise ProtocolError("the other side began to connect before the key exchange was over")
-        if isinstance(message, Offer) and self._leader:
-            raise ProtocolError("both sides claim to lead")
-        if isinstance(message, (Answer, Retry)) and not self._leader:
-            raise ProtocolError("both sides claim to follow")
+        self._live.exchange.check(message)
         if isinstance(message, Offer):
             self._handle_offer(message, now)
-        elif message.generation > self.generation:
-            raise ProtocolError("the other side answered an offer that was never made")
         elif isinstance(message, Retry):
             self._handle_retry(message, now)
-        elif not self._live.takes(message.generation):
-            return  # late mail of a generation that is over
-        elif isinstance(message, Answer):
-            self._live.exchange.take_answer()
-            self._live.actions.append(TakeAnswer(message.generation, message.sdp))
+        elif self._live.takes(message.generation):
+            self._live.take(message)
         else:
-            self._live.exchange.take_candidate()
-            self._live.actions.append(TakeCandidate(message.generation, message.candidate, message.mid, message.mline))
+            return  # late mail of a generation that is over
         self._look_around(now)
 
     def _handle_offer(self, offer: Offer, now: float) -> None:
         if offer.generation <= self.generation:
             return
-        if offer.lane <= self._live.exchange.lane:
-            raise ProtocolError("the other side used a lane number twice")
         self._live.drop_trying()
         if self._live.rival and offer.beside == self._live.rival:
             self._take_rival(now)  # as the leader did
         self._live.drop_rival()
         if not offer.beside:
             self._live.answer(offer, now)
-            self._began(now)
-        elif not self._missed and self._improvement.enabled:
+            self._repair.on_begun(now)
+        elif not self._live.missed and self._improvement.enabled:
             self._live.answer(offer, now)
         else:
             self._live.pass_over(offer)
-            if self._wanted and self._patience.linked:
-                self._ask()  # where the lane is missed something else is of use
+            if self._wanted and self._repair.linked:
+                self._live.ask()  # where the lane is missed something else is of use
 
     def _handle_retry(self, retry: Retry, now: float) -> None:
         """The follower lost that generation, or hears nothing on it."""
@@ -219,7 +176,7 @@ class Negotiator:
             # It has no other lane that it hears, or it would not ask.
             self._live.drop_improvement()
             if retry.reason == SILENT:
-                self._challenge(now)
+                self._repair.challenge(now)
             else:
                 self._live.drop_used()
                 self._lane_lost(now)
@@ -229,12 +186,8 @@ class Negotiator:
             self._live.drop_used()
             self._lane_lost(now)
         elif retry.generation == self.generation and self.state is State.UP:
-            self._challenge(now)
-
-    def _challenge(self, now: float) -> None:
-        """Here the lane is heard; there it is not, and only what is new can tell who is right."""
-        if not self._patience.hopeless and not self._live.trying and self._next_at is None:
-            self._next_at = max(now, self._begun_at + self._backoff)
+            # Here the lane is heard; there it is not, and only what is new can tell who is right.
+            self._repair.challenge(now)
 
     # The engine
 
@@ -260,10 +213,7 @@ class Negotiator:
         self._live.open(now)
         if self._live.rival:
             return
-        if self._patience.linked and not self._told:
-            # Only the other side missed the old lane. Its challenger has won, so there was something to repair.
-            self._tell_retry(0.0)
-        self._beginning.stop()
+        self._repair.on_replaced()
         self._take_up(now)
         self._look_around(now)
 
@@ -281,13 +231,11 @@ class Negotiator:
         """The lane of this generation, or the connection before it opened, is over."""
         if not generation:
             return
-        if generation == self._live.trying:
-            self._live.closed(generation)
+        trying, used = self._live.trying, self._live.used
+        self._live.closed(generation)
+        if generation == trying:
             self._attempt_failed(now)
-        elif generation == self._live.rival:
-            self._live.closed(generation)
-        elif generation == self._live.used:
-            self._live.closed(generation)
+        elif generation == used:
             self._lane_lost(now)
         self._look_around(now)
 
@@ -303,18 +251,16 @@ class Negotiator:
         generation = generation or self._live.used
         if generation and generation == self._live.rival:
             self._live.drop_rival()
-        if not self._live.used or generation != self._live.used or self._silent or self._dead:
+        if not self._live.used or generation != self._live.used or self._live.silent or self._dead:
             return
         if self._live.rival:
             self._take_rival(now)
             return
-        self._silent = True
-        self._patience.on_lost(now)
+        self._live.silent = True
         self._live.drop_improvement()
-        if self._patience.hopeless:
-            self._certain_at = now + CERTAIN
-        elif not self._live.trying:
-            self._retry(now, counted=self._presence.both)
+        self._repair.on_silent(now)
+        if not self._live.trying and not self._repair.hopeless:
+            self._retry(now, counted=self._repair.both_online)
         self._look_around(now)
 
     def handle_alive(self, now: float, generation: int = 0) -> None:
@@ -324,43 +270,39 @@ class Negotiator:
             now: The time.
             generation: Whose lane; 0 for the one in use.
         """
-        if not self._silent or self._dead or (generation or self._live.used) != self._live.used:
+        if not self._live.silent or self._dead or (generation or self._live.used) != self._live.used:
             return
-        self._silent = False
-        self._certain_at = self._next_at = None
-        self._asked = 0
-        self._patience.on_progress()
-        self._patience.on_up(now)
+        self._live.silent = False
+        self._live.asked = 0
         if self._leader:
             # The follower leaves that to the leader, which may hear less than it does.
             self._live.drop_trying()
-        self._tell_up()
+        self._repair.on_progress()
+        self._repair.on_up(self._live.used, now)
         self._look_around(now)
 
     def handle_progress(self) -> None:
         """The session delivered something new: earlier failures no longer count."""
         if self._live.used:
-            self._patience.on_progress()
+            self._repair.on_progress()
 
     def handle_online(self, here: bool, there: bool, now: float) -> None:
         """Whether this side reaches the server, and whether the other one does as far as the server knows."""
         if self._dead:
             return
-        away = self._presence.on_change(here, there, now)
-        self._beginning.on_presence(self._presence.both, now)
-        if away is not None and self._wanted and self._patience.linked and self._started:
-            self._both_back(away, now)
+        away = self._repair.on_presence(here, there, now)
+        if away is not None and self._wanted and self._repair.linked and self._started:
+            self._both_back(now, flap=away < FLAP)
         self._look_around(now)
 
-    def _both_back(self, away: float, now: float) -> None:
-        if self._live.trying and away >= FLAP:
-            self._clean = False
+    def _both_back(self, now: float, *, flap: bool) -> None:
+        if self._live.trying and not flap:
+            self._repair.excuse()
             if self._leader:
                 # What it gathered while there was no network is of no use.
                 self._live.drop_trying()
-        if not self._live.trying and (away >= FLAP or self._next_at is None):
-            delay = self._soonest(now) if self._leader else 0.0
-            self._schedule(now, delay)
+        if not self._live.trying and (not flap or self._repair.due is None):
+            self._repair.resume(now)
 
     def handle_moved(self, now: float) -> None:
         """Both sides met at another place: what was on its way between them at the old one is lost."""
@@ -369,9 +311,9 @@ class Negotiator:
         if self._leader:
             self._live.drop_trying()
             if self._wanted:
-                self._next_at = now
+                self._repair.due = now
         elif self._wanted and not self._live.trying:
-            self._ask(again=True)
+            self._live.ask(again=True)
         self._look_around(now)
 
     # A better path
@@ -393,10 +335,9 @@ class Negotiator:
     @property
     def _improvable(self) -> bool:
         """Whether a better path can be looked for now."""
-        well = (
-            self._live.used and not self._silent and not self._live.rival and self._next_at is None and not self._dead
-        )
-        return bool(well) and self._presence.both and (self._live.improving or not self._live.trying)
+        quiet = self._repair.due is None and (self._live.improving or not self._live.trying)
+        well = bool(self._live.used) and not self._live.silent and not self._live.rival and not self._dead
+        return well and quiet and self._repair.both_online
 
     def _look_for_better(self, now: float) -> None:
         self._improvement.on_begun(now)
@@ -416,42 +357,33 @@ class Negotiator:
         """The time that :meth:`next_timeout` named has come."""
         if self._dead:
             return
-        absent_until = self._patience.absent_until
-        if any(_due(time, now) for time in (absent_until, self._certain_at, self._beginning.ends_at)):
+        if self._repair.is_over(now):
             self._give_up()
             return
-        if _due(self._live.attempt_ends, now):
+        if passed(self._live.attempt_ends, now):
             self._attempt_failed(now)
-        if _due(self._live.judged_by, now):
+        if passed(self._live.judged_by, now):
             self._live.drop_rival()
-        if self._improvable and _due(self._improvement.at, now):
+        if self._improvable and passed(self._improvement.at, now):
             self._look_for_better(now)
-        if _due(self._next_at, now) and not self._dead:
-            self._next_at = None
-            if self._patience.linked and not self._presence.both:
-                pass  # it is no use until both are back
-            elif self._leader:
-                self._live.offer(now)
-                self._began(now)
+        if self._repair.take_due(now) and not self._dead:
+            if self._leader:
+                self._offer(now)
             else:
-                self._offer_overdue(now)
+                self._live.asked = 0  # the leader should have made an offer long ago
+                self._retry(now, counted=True)
         self._look_around(now)
 
     def next_timeout(self) -> float | None:
         """When :meth:`handle_timeout` is due, or None."""
-        told_at = self._presence.tell_at() if self._absence_matters else None
-        better_at = self._improvement.at if self._improvable else None
-        times = (
+        if self._dead:
+            return None
+        return earliest(
             self._live.attempt_ends,
-            self._next_at,
-            self._certain_at,
             self._live.judged_by,
-            self._patience.absent_until,
-            self._beginning.ends_at,
-            told_at,
-            better_at,
+            self._repair.next_timeout(missed=self._live.missed),
+            self._improvement.at if self._improvable else None,
         )
-        return None if self._dead else min((time for time in times if time is not None), default=None)
 
     def messages(self) -> Iterator[SignalMessage]:
         """Drain the messages for the peer, in order."""
@@ -465,123 +397,59 @@ class Negotiator:
 
     def events(self) -> Iterator[Event]:
         """Drain what happened."""
-        while self._events:
-            yield self._events.popleft()
+        events = self._repair.events
+        while events:
+            yield events.popleft()
 
     # Generations
 
     @property
-    def _missed(self) -> bool:
-        """Whether there is no lane that is heard."""
-        return not self._live.used or self._silent
-
-    @property
     def _wanted(self) -> bool:
-        """Whether that is to be mended."""
-        return self._missed and not self._patience.hopeless
+        """Whether there is no lane that is heard, and another is to be had."""
+        return self._live.missed and not self._repair.hopeless
 
-    def _began(self, now: float) -> None:
-        """A generation is tried, and no better path."""
-        self._clean = self._presence.both
-        self._begun_at = now
-        self._next_at = None
+    def _offer(self, now: float) -> None:
+        self._live.offer(now)
+        self._repair.on_begun(now)
 
     def _take_up(self, now: float) -> None:
         """Another lane is in use."""
-        self._silent = False
-        self._next_at = self._certain_at = None
         self._improvement.on_link()
-        self._patience.on_up(now)
-        self._tell_up()
-
-    def _ask(self, *, again: bool = False) -> None:
-        """Ask the leader for the generation after the newest, once; it may not know that it is needed."""
-        if self.generation and (again or self._asked < self.generation):
-            self._asked = self.generation
-            self._live.exchange.say(Retry(self.generation, SILENT if self._live.used else ""))
+        self._repair.on_up(self._live.used, now)
 
     # Failures
 
     def _attempt_failed(self, now: float) -> None:
         self._live.drop_trying()
-        if self._missed:
-            self._retry(now, counted=self._clean and not self._presence.is_away(now))
+        if self._live.missed:
+            self._retry(now, counted=self._repair.counts(now))
 
     def _lane_lost(self, now: float) -> None:
         if self._live.rival:
             self._take_rival(now)
             return
         self._live.drop_improvement()
-        was_silent = self._silent
-        self._silent = False
-        self._patience.on_lost(now)
-        if self._patience.hopeless:
+        was_silent, self._live.silent = self._live.silent, False
+        self._repair.on_lost(now)
+        if self._repair.hopeless:
             self._give_up()
-        elif not self._live.trying and not (was_silent and self._next_at is not None):
-            self._retry(now, counted=self._presence.both and not was_silent)
-
-    def _offer_overdue(self, now: float) -> None:
-        """The leader should have made an offer long ago."""
-        self._asked = 0
-        self._retry(now, counted=True)
+        elif not self._live.trying and not (was_silent and self._repair.due is not None):
+            self._retry(now, counted=self._repair.both_online and not was_silent)
 
     def _retry(self, now: float, *, counted: bool) -> None:
         """Something failed: go on, unless that was enough."""
-        self._patience.on_failed(now, counted=counted or not self._patience.linked)
-        if self._patience.exhausted(now):
+        if not self._repair.retry(now, counted=counted):
             self._give_up()
-            return
-        if not self._leader:
-            self._ask()
-        if self._patience.linked and not self._presence.both:
-            self._next_at = None  # until both are back
-            return
-        delay = 0.0
-        if self._leader:
-            delay = max(self._patience.delay() * self._jitter(), self._soonest(now))
-        self._schedule(now, delay)
-
-    def _soonest(self, now: float) -> float:
-        """Seconds before another generation may start: a lane that opens and closes at once costs no more than this."""
-        return max(0.0, self._begun_at + self._backoff - now) if self._patience.linked else 0.0
-
-    def _schedule(self, now: float, delay: float) -> None:
-        self._next_at = now + (delay if self._leader else _overdue())
-        self._tell_retry(delay)
-
-    def _tell_retry(self, delay: float) -> None:
-        self._told = True
-        self._events.append(Retrying(max(1, self._patience.tries), self._patience.attempts, delay))
-
-    def _tell_up(self) -> None:
-        self._told = False
-        self._events.append(LinkUp(self._live.used))
+        elif not self._leader:
+            self._live.ask()
 
     def _look_around(self, now: float) -> None:
-        """Keep account of what is missed, and say when that changes."""
-        if self._presence.look(now, matters=self._absence_matters):
-            absent = self._presence.told
-            self._patience.on_absent(bool(absent), now)
-            until = self._patience.absent_until
-            self._events.append(WaitingFor(absent, float("inf") if until is None else max(0.0, until - now)))
-
-    @property
-    def _absence_matters(self) -> bool:
-        return self._patience.linked and self._missed and not self._dead
+        self._repair.look_around(now, missed=self._live.missed and not self._dead)
 
     def _give_up(self) -> None:
         self._end()
-        self._events.append(GaveUp(self._patience.linked))
+        self._repair.give_up()
 
     def _end(self) -> None:
         self._dead = True
         self._live.forget()
-
-
-def _due(time: float | None, now: float) -> bool:
-    return time is not None and now >= time
-
-
-def _overdue() -> float:
-    """Seconds that the follower waits for an offer: the leader's longest backoff and one full attempt."""
-    return MAX_BACKOFF + ATTEMPT_TIMEOUT

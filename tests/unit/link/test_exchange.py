@@ -4,7 +4,7 @@ import pytest
 
 from p2pal.errors import ProtocolError
 from p2pal.link.exchange import MAX_CANDIDATES, Exchange
-from p2pal.wire.signal import Answer, Candidate, Offer
+from p2pal.wire.signal import SILENT, Answer, Candidate, Offer, Retry
 
 
 @pytest.mark.parametrize(("leader", "description"), [(True, Offer(2, 3, "sdp")), (False, Answer(2, "sdp"))])
@@ -41,3 +41,30 @@ def test_candidates_are_counted_for_each_generation() -> None:
             exchange.take_candidate()
         with pytest.raises(ProtocolError, match="too many"):
             exchange.take_candidate()
+
+
+def test_each_side_says_what_is_its_to_say() -> None:
+    leader, follower = Exchange(leader=True), Exchange(leader=False)
+    for exchange in (leader, follower):
+        exchange.begin(2, 3)
+        exchange.check(Candidate(2, "candidate"))
+        with pytest.raises(ProtocolError, match="never made"):
+            exchange.check(Candidate(3, "candidate"))
+    with pytest.raises(ProtocolError, match="claim to lead"):
+        leader.check(Offer(3, 4, "sdp"))
+    for message in (Answer(2, "sdp"), Retry(1, SILENT)):
+        leader.check(message)
+        with pytest.raises(ProtocolError, match="claim to follow"):
+            follower.check(message)
+    for early in (Answer(3, "sdp"), Retry(3)):
+        with pytest.raises(ProtocolError, match="never made"):
+            leader.check(early)
+
+
+def test_a_lane_number_is_used_once() -> None:
+    exchange = Exchange(leader=False)
+    exchange.begin(2, 3)
+    exchange.check(Offer(5, 4, "sdp"))
+    exchange.check(Offer(2, 3, "late, and passed over"))
+    with pytest.raises(ProtocolError, match="lane number twice"):
+        exchange.check(Offer(3, 3, "sdp"))

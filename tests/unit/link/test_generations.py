@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from p2pal.link.generations import ATTEMPT_TIMEOUT, FOLLOWER_SLACK, IMPROVEMENT_TIMEOUT, Generations
-from p2pal.link.steps import CreateAnswer, CreateOffer, DropConnection, Judge
-from p2pal.wire.signal import Offer
+from p2pal.link.steps import CreateAnswer, CreateOffer, DropConnection, Judge, TakeAnswer, TakeCandidate
+from p2pal.wire.signal import SILENT, Answer, Candidate, Offer, Retry
 
 
 def drain(live: Generations) -> list[object]:
@@ -152,3 +152,42 @@ def test_a_rival_that_is_taken_is_compared_no_more() -> None:
     live = comparing()
     live.take_rival()
     assert live.judged_by is None
+
+
+def test_what_the_peer_says_goes_to_the_newest_connection() -> None:
+    live = linked()
+    live.take(Answer(1, "sdp"))
+    live.take(Candidate(1, "candidate", "mid", 2))
+    assert drain(live) == [TakeAnswer(1, "sdp"), TakeCandidate(1, "candidate", "mid", 2)]
+
+
+def test_the_next_one_is_asked_for_once() -> None:
+    live = Generations(leader=False)
+    live.ask()
+    assert list(live.exchange.messages()) == [], "there is none to come after"
+    live.answer(Offer(1, 1, "sdp"), 0.0)
+    live.open(1.0)
+    for _ in range(2):
+        live.ask()
+    assert list(live.exchange.messages()) == [Retry(1, SILENT)]
+    live.closed(1)
+    live.ask(again=True)
+    assert list(live.exchange.messages()) == [Retry(1)]
+    live.answer(Offer(3, 2, "sdp"), 2.0)
+    live.ask()
+    assert list(live.exchange.messages()) == [Retry(3)]
+
+
+def test_a_lane_that_is_silent_is_missed_until_another_is_in_use() -> None:
+    live = Generations(leader=True)
+    assert live.missed
+    for live in (linked(), comparing()):
+        assert not live.missed
+        live.silent = True
+        assert live.missed
+        if live.rival:
+            live.take_rival()
+        else:
+            live.offer(0.0)
+            live.open(1.0)
+        assert not live.missed

@@ -6,9 +6,10 @@ from p2pal.errors import ProtocolError
 from p2pal.link.beginning import FIRST_ABSENCE, FIRST_LINK, FIRST_SLACK
 from p2pal.link.exchange import MAX_CANDIDATES
 from p2pal.link.generations import ATTEMPT_TIMEOUT
-from p2pal.link.negotiator import CERTAIN, Negotiator, State
+from p2pal.link.negotiator import Negotiator, State
 from p2pal.link.patience import MAX_BACKOFF, MIN_PATIENCE, PROVEN
 from p2pal.link.presence import FLAP
+from p2pal.link.repair import CERTAIN
 from p2pal.link.steps import (
     CreateAnswer,
     CreateOffer,
