@@ -7,10 +7,17 @@ from collections.abc import Iterator
 from typing import Final
 
 from p2pal.errors import ProtocolError
+from p2pal.link.allowance import Allowance
 from p2pal.wire.signal import Answer, Candidate, Offer, Retry, SignalMessage
 
 MAX_CANDIDATES: Final = 128
 """Remote candidates taken in one generation; a machine with many interfaces has a few dozen."""
+
+MAX_OFFERS: Final = 32
+"""Offers that the follower answers at once, each with a new connection. Those beyond are passed over."""
+
+OFFER_PAUSE: Final = 1.0
+"""Seconds after which it answers one more."""
 
 
 class Exchange:
@@ -29,6 +36,7 @@ class Exchange:
         "_held",
         "_leader",
         "_messages",
+        "_offers",
         "generation",
         "lane",
     )
@@ -42,6 +50,7 @@ class Exchange:
         self._answered = False
         self._described = False
         self._held: list[Candidate] = []
+        self._offers = Allowance(MAX_OFFERS, OFFER_PAUSE)
         self._messages: deque[SignalMessage] = deque()
 
     def begin(self, generation: int, lane: int, beside: int = 0) -> None:
@@ -92,6 +101,10 @@ class Exchange:
             self.say(message)
         else:
             self._held.append(message)
+
+    def may_answer(self, now: float) -> bool:
+        """Whether an offer that comes now is answered: each costs a connection, however soon the next one ends it."""
+        return self._offers.take(now)
 
     def take_answer(self) -> None:
         """The follower answered.

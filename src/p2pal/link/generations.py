@@ -89,6 +89,11 @@ class Generations:
             self.exchange.take_candidate()
             self.actions.append(TakeCandidate(message.generation, message.candidate, message.mid, message.mline))
 
+    def describe(self, generation: int, sdp: str) -> None:
+        """Mail our description of this generation, unless it is over."""
+        if self.takes(generation):
+            self.exchange.describe(sdp)
+
     def ask(self, *, again: bool = False) -> None:
         """Follower: ask for the generation after the newest, once; the leader may not know that it is needed."""
         if self.newest and (again or self.asked < self.newest):

@@ -158,15 +158,18 @@ class Negotiator:
         if self._live.rival and offer.beside == self._live.rival:
             self._take_rival(now)  # as the leader did
         self._live.drop_rival()
-        if not offer.beside:
+        allowed = self._live.exchange.may_answer(now)
+        if allowed and not offer.beside:
             self._live.answer(offer, now)
             self._repair.on_begun(now)
-        elif not self._live.missed and self._improvement.enabled:
+        elif allowed and not self._live.missed and self._improvement.enabled:
             self._live.answer(offer, now)
         else:
             self._live.pass_over(offer)
-            if self._wanted and self._repair.linked:
-                self._live.ask()  # where the lane is missed something else is of use
+            if self._wanted:
+                self._repair.await_offer(now)
+                if allowed and self._repair.linked:
+                    self._live.ask()  # where the lane is missed something else is of use
 
     def _handle_retry(self, retry: Retry, now: float) -> None:
         """The follower lost that generation, or hears nothing on it."""
@@ -193,13 +196,11 @@ class Negotiator:
 
     def handle_local_offer(self, generation: int, sdp: str, now: float) -> None:  # noqa: ARG002 - one shape for all inputs
         """The engine made the offer that :class:`CreateOffer` asked for."""
-        if self._live.takes(generation):
-            self._live.exchange.describe(sdp)
+        self._live.describe(generation, sdp)
 
     def handle_local_answer(self, generation: int, sdp: str, now: float) -> None:  # noqa: ARG002
         """The engine made the answer that :class:`CreateAnswer` asked for."""
-        if self._live.takes(generation):
-            self._live.exchange.describe(sdp)
+        self._live.describe(generation, sdp)
 
     def handle_local_candidate(self, generation: int, candidate: str, mid: str, mline: int, now: float) -> None:  # noqa: ARG002
         """The engine found a candidate; an empty one ends them."""
@@ -242,11 +243,9 @@ class Negotiator:
     # What the session and the mailbox noticed
 
     def handle_silence(self, now: float, generation: int = 0) -> None:
-        """A lane has been silent for seconds while something is due. Saying it again does no harm.
+        """A generation's lane (0: the one in use) has been silent for seconds while something is due.
 
-        Args:
-            now: The time.
-            generation: Whose lane; 0 for the one in use.
+        Saying it again does no harm.
         """
         generation = generation or self._live.used
         if generation and generation == self._live.rival:
@@ -264,12 +263,7 @@ class Negotiator:
         self._look_around(now)
 
     def handle_alive(self, now: float, generation: int = 0) -> None:
-        """A lane is heard again: if it is the one in use, its challenger is not needed.
-
-        Args:
-            now: The time.
-            generation: Whose lane; 0 for the one in use.
-        """
+        """A generation's lane (0: the one in use) is heard again: then the challenger of that is not needed."""
         if not self._live.silent or self._dead or (generation or self._live.used) != self._live.used:
             return
         self._live.silent = False

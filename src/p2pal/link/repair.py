@@ -90,7 +90,7 @@ class Repair:
         """Both sides begin."""
         self._beginning.start(now)
         if not self._leader:
-            self.due = now + _overdue()
+            self.await_offer(now)
 
     # What happened
 
@@ -165,6 +165,11 @@ class Repair:
         """Plan one beside a lane that is heard here, unless one is planned. Nobody is told before it has won."""
         if not self._patience.hopeless and self.due is None:
             self.due = max(now, self._begun_at + self._backoff)
+
+    def await_offer(self, now: float) -> None:
+        """Follower: nothing is tried; the next offer is overdue some time from now, unless that is so before."""
+        if self.due is None:
+            self.due = now + _overdue()
 
     def take_due(self, now: float) -> bool:
         """Whether it is time for the next generation, or the other side's is overdue; this says so once."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from p2pal.errors import ProtocolError
-from p2pal.link.exchange import MAX_CANDIDATES, Exchange
+from p2pal.link.exchange import MAX_CANDIDATES, MAX_OFFERS, OFFER_PAUSE, Exchange
 from p2pal.wire.signal import SILENT, Answer, Candidate, Offer, Retry
 
 
@@ -68,3 +68,9 @@ def test_a_lane_number_is_used_once() -> None:
     exchange.check(Offer(2, 3, "late, and passed over"))
     with pytest.raises(ProtocolError, match="lane number twice"):
         exchange.check(Offer(3, 3, "sdp"))
+
+
+def test_offers_are_answered_so_often() -> None:
+    exchange = Exchange(leader=False)
+    assert [exchange.may_answer(5.0) for _ in range(MAX_OFFERS + 1)] == [True] * MAX_OFFERS + [False]
+    assert [exchange.may_answer(5.0 + OFFER_PAUSE) for _ in range(2)] == [True, False]

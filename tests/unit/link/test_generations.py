@@ -161,6 +161,14 @@ def test_what_the_peer_says_goes_to_the_newest_connection() -> None:
     assert drain(live) == [TakeAnswer(1, "sdp"), TakeCandidate(1, "candidate", "mid", 2)]
 
 
+def test_only_what_lives_is_described() -> None:
+    live = linked()
+    live.offer(0.0)
+    live.describe(1, "late")
+    live.describe(2, "sdp")
+    assert list(live.exchange.messages()) == [Offer(2, 2, "sdp")]
+
+
 def test_the_next_one_is_asked_for_once() -> None:
     live = Generations(leader=False)
     live.ask()

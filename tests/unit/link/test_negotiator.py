@@ -4,7 +4,7 @@ import pytest
 
 from p2pal.errors import ProtocolError
 from p2pal.link.beginning import FIRST_ABSENCE, FIRST_LINK, FIRST_SLACK
-from p2pal.link.exchange import MAX_CANDIDATES
+from p2pal.link.exchange import MAX_CANDIDATES, MAX_OFFERS, OFFER_PAUSE
 from p2pal.link.generations import ATTEMPT_TIMEOUT
 from p2pal.link.negotiator import Negotiator, State
 from p2pal.link.patience import MAX_BACKOFF, MIN_PATIENCE, PROVEN
@@ -679,6 +679,39 @@ def test_a_flood_of_candidates_is_a_protocol_error(leader: bool) -> None:
         link.handle_message(Candidate(1, f"{number}"), 1.0)
     with pytest.raises(ProtocolError, match="too many"):
         link.handle_message(Candidate(1, "one more"), 1.0)
+
+
+@pytest.mark.parametrize("beside", [0, 1])
+@pytest.mark.parametrize("missed", [False, True])
+def test_a_flood_of_offers_makes_few_connections_and_no_mail(beside: int, missed: bool) -> None:
+    link = up(following())
+    if missed:
+        link.handle_silence(10.0)
+        drain(link)
+    made, said = 0, 0
+    for number in range(2, 1002):
+        link.handle_message(Offer(number, number, "offer", beside), 10.0)
+        link.handle_message(Candidate(number, "candidate"), 10.0)
+        messages, actions, _ = drain(link)
+        made += sum(isinstance(action, CreateAnswer) for action in actions)
+        said += len(messages)
+    assert made + said == MAX_OFFERS
+    assert link.in_use == 1
+    later = 10.0 + OFFER_PAUSE
+    for number in (2001, 2002):
+        link.handle_message(Offer(number, number, "offer"), later)
+    assert drain(link)[1] == [CreateAnswer(2001, 2001, "offer"), DropConnection(2001)]
+
+
+def test_who_passes_an_offer_over_does_not_wait_for_ever() -> None:
+    link = up(following(max_retries=None))
+    link.handle_lane_closed(1, 10.0)
+    for number in range(2, 100):
+        link.handle_message(Offer(number, number, "offer"), 10.0)
+    drain(link)
+    assert link.state is State.WAITING
+    assert fire(link) == 10.0 + MAX_BACKOFF + ATTEMPT_TIMEOUT
+    assert drain(link)[0] == [Retry(99)]
 
 
 @pytest.mark.parametrize("started", [False, True])

@@ -55,6 +55,15 @@ def test_a_follower_waits_for_the_first_offer() -> None:
     assert not repair.take_due(5.0 + OVERDUE), "said once"
 
 
+def test_a_follower_with_nothing_to_try_waits_for_the_next_offer() -> None:
+    repair = linked(leader=False)
+    repair.on_lost(20.0)
+    repair.on_begun(20.0)
+    for now in (30.0, 40.0):
+        repair.await_offer(now)
+        assert repair.due == 30.0 + OVERDUE
+
+
 def test_delays_double_from_the_second_failure_of_an_outage_on() -> None:
     repair = linked(max_retries=None, backoff=2.0)
     repair.on_lost(20.0)

@@ -1,0 +1,31 @@
+"""How often the other side may cause work: so often at once, and then once in so many seconds. Pure arithmetic.
+
+This is the generic cell rate algorithm (ITU-T I.371, annex A): one number, the time until which what was taken is paid
+for.
+"""
+
+from __future__ import annotations
+
+
+class Allowance:
+    """A bucket that leaks.
+
+    Args:
+        burst: How often it may be taken at once.
+        every: Seconds after which it may be taken once more.
+    """
+
+    __slots__ = ("_burst", "_every", "_paid_until")
+
+    def __init__(self, burst: int, every: float) -> None:
+        self._burst = burst
+        self._every = every
+        self._paid_until = float("-inf")
+
+    def take(self, now: float) -> bool:
+        """Return whether it may be taken now. Asking in vain costs nothing."""
+        start = max(self._paid_until, now)
+        if start > now + (self._burst - 1) * self._every:
+            return False
+        self._paid_until = start + self._every
+        return True
