@@ -16,6 +16,7 @@ from typing import Final, Literal, Self
 
 import pytest
 from tests.e2e.kit import until
+from tests.network.emulator import hosts
 from tests.network.emulator.wan import NAMES, Name, Wan
 from tests.network.emulator.wire import Counts, EmulatorError, Link
 from tests.network.needs import need_emulator
@@ -31,6 +32,11 @@ _SECOND_IN_THE_QUEUE: Final = Link(rate=8 * 20 * _SIZE, queue=20 * _SIZE)
 @pytest.fixture(autouse=True)
 def possible() -> None:
     need_emulator()
+
+
+def test_where_there_is_no_tun_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosts, "_TUN", "/dev/net/none")
+    assert "start a container with --device /dev/net/none" in hosts.missing()
 
 
 class Datagrams:
