@@ -116,7 +116,7 @@ def test_the_table_has_every_pair() -> None:
 
 
 def test_addresses_can_be_hidden_behind_the_relay(connect: Connect, tree: Path) -> None:
-    sent = send(*connect(open_(), open_()), tree, flags=("--relay-only",))
+    sent = send(*connect(open_(), open_()), tree, settled=(BY_UDP, BY_UDP), flags=("--relay-only",))
     check(sent, (BY_UDP, BY_UDP), tree)
     assert sent.direct == {"udp": 0, "tcp": 0}, "not even a try"
 
@@ -127,7 +127,7 @@ def test_one_side_alone_can_hide_its_addresses(connect: Connect, tree: Path, tmp
     between, heard = alice.between, tmp_path / "heard"
     between.flags["alice"] = ("--relay-only",)
     between.wrappers["bob"] = (sys.executable, str(OVERHEARD), str(heard))
-    sent = send(*((alice, bob) if role == "sender" else (bob, alice)), tree)
+    sent = send(*((alice, bob) if role == "sender" else (bob, alice)), tree, settled=(BY_UDP, BY_UDP))
     check(sent, (BY_UDP, BY_UDP), tree)
     assert sent.direct == {"udp": 0, "tcp": 0}, "not even a try, of either side"
     told, (link,) = heard.read_text(), between.lab.kinds["alice"].links
