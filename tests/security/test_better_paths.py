@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from tests.unit.peer.kit import Owner, pair, payloads
 from tests.unit.server.kit import on_loop
 
 from p2pal.lanes.webrtc import WebRtcConnection
-from p2pal.wire.signal import BETTER, Offer, Retry, SignalMessage
+from p2pal.wire.signal import BETTER, Answer, Offer, Retry, SignalMessage
 
 FLOOD = range(10, 60)
 """The generations of what is offered."""
@@ -73,13 +74,56 @@ async def test_a_sender_that_offers_better_paths_all_the_time_gets_two_connectio
         assert (right.retries, right.silences) == ([], [])
 
 
-@on_loop
-async def test_a_sender_whose_better_path_cannot_be_read_ends_the_session_in_order() -> None:
-    left, right = Owner(), Owner()
-    async with pair(left, right) as (running, _):
-        await running.linked()
-        for generation in FLOOD:
-            left.peer._mail(Offer(generation, generation, "v=0", beside=1))
-        _, ended = await running.end()
-        assert getattr(ended, "code", "") == "protocol"
-        assert right.peer.lanes.connections == {}
+UNREADABLE = ["v=0", "", "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\n", "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n"]
+
+
+@pytest.mark.parametrize("sdp", UNREADABLE)
+def test_a_sender_whose_better_path_cannot_be_read_ends_that_try_alone(sdp: str) -> None:
+    @on_loop
+    async def hostile() -> None:
+        there = payloads(300)
+        left, right = Owner(), Owner()
+        async with pair(left, right) as (running, _):
+            connections = right.peer.lanes.connections = Counted()
+            await running.linked()
+            for generation in FLOOD:
+                left.peer._mail(Offer(generation, generation, sdp, beside=1))
+            left.to_send.extend(there)
+            left.peer_turn()
+            await right.until_true(lambda: right.peer._negotiator.generation == FLOOD[-1])
+            await right.until_true(lambda: connections.made > 1 and len(connections) == 1)
+            await right.until(lambda: len(right.received) == len(there))
+            assert right.received == there
+            assert connections.most <= 3
+            assert right.peer._negotiator.in_use == 1
+            assert (right.retries, right.silences) == ([], [])
+            assert right.peer.lanes._beside == set()
+
+    hostile()
+
+
+@pytest.mark.parametrize("sdp", UNREADABLE)
+def test_a_receiver_whose_answer_to_a_better_path_cannot_be_read_ends_that_try_alone(sdp: str) -> None:
+    @on_loop
+    async def hostile() -> None:
+        there = payloads(300)
+        left, right = Owner(), Owner()
+        async with pair(left, right) as (running, _):
+            connections = left.peer.lanes.connections = Counted()
+            await running.linked()
+            mail = right.peer._signaling.send
+
+            def answer_nonsense(message: SignalMessage) -> None:
+                mail(Answer(message.generation, sdp) if isinstance(message, Answer) else message)
+
+            right.peer._signaling.send = answer_nonsense  # type: ignore[method-assign]
+            left.peer.networks_changed()
+            await left.until_true(lambda: connections.made == 2 and len(connections) == 1)
+            left.to_send.extend(there)
+            left.peer_turn()
+            await right.until(lambda: len(right.received) == len(there))
+            assert right.received == there
+            assert left.peer._negotiator.in_use == 1
+            assert (left.retries, left.silences) == ([], [])
+
+    hostile()

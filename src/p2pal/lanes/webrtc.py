@@ -224,13 +224,18 @@ class WebRtcConnection:
         self._end("closed here")
 
     async def path(self) -> Path | None:
-        """Return the way the bytes go; None if there is none, or none any more.
+        """Return the way the bytes go; None if there is none, or none any more, or the engine does not say.
 
         Brings :attr:`on_one_machine` up to date.
         """
         if self._closed:
             return None
-        report = await self._pc.get_stats()
+        try:
+            report = await self._while_open(self._pc.get_stats())
+        except _REFUSED:
+            return None
+        if report is None:
+            return None
         pair_id = next(
             (s.selected_candidate_pair_id for s in report.values() if isinstance(s, webrtc.RTCTransportStats)), None
         )

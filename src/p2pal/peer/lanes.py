@@ -105,9 +105,9 @@ class Lanes:
     """
 
     __slots__ = (
-        "_actions", "_gathered", "_gathering", "_inward", "_loop", "_master", "_negotiator", "_only_loopback",
-        "_outward", "_owner", "_silent", "_wake", "connections", "gatherings", "gone", "heard_at", "ice_servers",
-        "live", "path", "relay", "session", "stood", "tunnels",
+        "_actions", "_beside", "_gathered", "_gathering", "_inward", "_loop", "_master", "_negotiator",
+        "_only_loopback", "_outward", "_owner", "_silent", "_wake", "connections", "gatherings", "gone", "heard_at",
+        "ice_servers", "live", "path", "relay", "session", "stood", "tunnels",
     )  # fmt: skip
 
     def __init__(self, master: Master, config: PeerConfig, negotiator: Negotiator, owner: LanesOwner) -> None:
@@ -121,6 +121,7 @@ class Lanes:
         self._only_loopback = config.only_loopback
         self._actions: asyncio.Queue[Action] = asyncio.Queue()
         self._silent: set[int] = set()
+        self._beside: set[int] = set()  # the generations that are tried for a better path
         self._gathered = 0
         self._gathering: asyncio.TimerHandle | None = None
         self.session: Session | None = None
@@ -190,41 +191,68 @@ class Lanes:
         """Carry actions out until cancelled.
 
         Raises:
-            ProtocolError: If the other side's description cannot be used.
+            ProtocolError: If the other side's description cannot be used. Where a better path is tried beside a lane
+                that is well, only that try fails.
             ConnectionImpossible: If only relays may be used, and none is known.
         """
-        from p2pal.lanes.webrtc import WebRtcConnection
-
         while True:
             action = await self._actions.get()
-            if isinstance(action, (CreateOffer, CreateAnswer)):
-                servers, relay = await self._servers(direct=action.direct)
-                connection = WebRtcConnection(
-                    action.lane,
-                    action.generation,
-                    self,
-                    servers,
-                    relay=relay,
-                    tunnels=self.tunnels.names,
-                    only_loopback=self._only_loopback,
-                )
-                self.gatherings.append(connection.gathering)
-                self.connections[action.generation] = connection
-                if isinstance(action, CreateOffer):
-                    sdp = await connection.offer()
-                    self._negotiator.handle_local_offer(action.generation, sdp, monotonic())
-                else:
-                    sdp = await connection.answer(action.sdp)
-                    self._negotiator.handle_local_answer(action.generation, sdp, monotonic())
-            elif (found := self.connections.get(action.generation)) is None:
-                continue
-            elif isinstance(action, TakeAnswer):
-                await found.accept(action.sdp)
-            elif isinstance(action, TakeCandidate):
-                await found.add_candidate(action.candidate, action.mid, action.mline)
-            elif isinstance(action, DropConnection):
-                found.close()
+            try:
+                await self._carry_out(action)
+            except Exception:
+                if action.generation not in self._beside:
+                    raise
+                self._fail_beside(action.generation)
             self._wake()
+
+    async def _carry_out(self, action: Action) -> None:
+        if isinstance(action, (CreateOffer, CreateAnswer)):
+            connection = await self._make(action)
+            if isinstance(action, CreateOffer):
+                sdp = await connection.offer()
+                self._negotiator.handle_local_offer(action.generation, sdp, monotonic())
+            else:
+                sdp = await connection.answer(action.sdp)
+                self._negotiator.handle_local_answer(action.generation, sdp, monotonic())
+        elif (found := self.connections.get(action.generation)) is None:
+            return
+        elif isinstance(action, TakeAnswer):
+            await found.accept(action.sdp)
+        elif isinstance(action, TakeCandidate):
+            await found.add_candidate(action.candidate, action.mid, action.mline)
+        elif isinstance(action, DropConnection):
+            found.close()
+
+    async def _make(self, action: CreateOffer | CreateAnswer) -> WebRtcConnection:
+        from p2pal.lanes.webrtc import WebRtcConnection
+
+        if action.direct:
+            self._beside.add(action.generation)
+        servers, relay = await self._servers(direct=action.direct)
+        connection = WebRtcConnection(
+            action.lane,
+            action.generation,
+            self,
+            servers,
+            relay=relay,
+            tunnels=self.tunnels.names,
+            only_loopback=self._only_loopback,
+        )
+        self.gatherings.append(connection.gathering)
+        self.connections[action.generation] = connection
+        return connection
+
+    def _fail_beside(self, generation: int) -> None:
+        """A try at a better path failed, whoever is to blame: what it was tried beside is well."""
+        connection = self.connections.get(generation)
+        if connection is None:
+            self._lose(generation)
+        else:
+            connection.close()
+
+    def _lose(self, generation: int) -> None:
+        self._beside.discard(generation)
+        self._owner.lane_lost(generation)
 
     async def _servers(self, *, direct: bool) -> tuple[list[IceServer], RelayUse]:
         """Return the STUN and TURN servers for a new connection, and what the latter may carry.
@@ -250,7 +278,10 @@ class Lanes:
         new, used = self.connections.get(action.generation), self.connections.get(action.used)
         live = None if new is None else self.live.get(new.id)
         if new is not None and used is not None and live is not None:
-            better = await is_better(new, used, live.heard)
+            try:
+                better = await is_better(new, used, live.heard)
+            except Exception:  # noqa: BLE001 - the lane in use is well, whatever the engine says of the other one
+                better = False
             self._negotiator.handle_judged(action.generation, better, monotonic())
             self._wake()
 
@@ -329,7 +360,7 @@ class Lanes:
             self.gone.set()
         if generation is not None:
             del self.connections[generation]
-            self._owner.lane_lost(generation)
+            self._lose(generation)
         self._wake()
 
     def path_changed(self, connection: WebRtcConnection) -> None:

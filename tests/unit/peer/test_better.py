@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import NoReturn
 
 import pytest
 from tests.unit.peer.kit import Owner, pair, payloads
@@ -10,6 +11,7 @@ from tests.unit.server.kit import on_loop
 
 from p2pal.lanes.webrtc import WebRtcConnection
 from p2pal.peer import better
+from p2pal.peer.lanes import Lanes
 
 
 async def prefer_the_new(new: WebRtcConnection, used: WebRtcConnection, heard: asyncio.Event) -> bool:
@@ -74,3 +76,66 @@ async def test_a_side_may_end_while_paths_are_compared() -> None:
         await left.until_true(lambda: len(left.peer.lanes.live) == 2)
         await left.peer.close()
         assert await running.end() == [None, None]
+
+
+class Engine(Exception):
+    """What an engine may raise."""
+
+
+@pytest.mark.parametrize("broken", ["offer", "answer", "path"])
+def test_whatever_the_engine_makes_of_the_new_connection_the_old_one_stays(
+    broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("p2pal.link.improvement.SETTLED", 0.0)
+
+    @on_loop
+    async def failing() -> None:
+        there = payloads(300)
+        left, right = Owner(), Owner()
+        async with pair(left, right) as (running, _):
+            await running.linked()
+            failed = asyncio.Event()
+
+            def fail(*_: object) -> NoReturn:
+                failed.set()
+                raise Engine("out of order")
+
+            if broken == "path":
+                monkeypatch.setattr("p2pal.peer.lanes.is_better", fail)
+            else:
+                monkeypatch.setattr(WebRtcConnection, broken, fail)
+            left.peer.networks_changed()
+            async with asyncio.timeout(30):
+                await failed.wait()
+            await (right if broken == "answer" else left).until_true(
+                lambda: len((right if broken == "answer" else left).peer.lanes.connections) == 1
+            )
+            left.to_send.extend(there)
+            left.peer_turn()
+            await right.until(lambda: len(right.received) == len(there))
+            for owner in (left, right):
+                assert owner.peer._negotiator.in_use == 1
+                assert (owner.retries, owner.back, owner.silences) == ([], 0, [])
+
+    failing()
+
+
+def test_a_connection_that_cannot_even_be_made_is_a_try_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(_lanes: Lanes, *, direct: bool) -> NoReturn:
+        raise Engine(direct)
+
+    @on_loop
+    async def failing() -> None:
+        left, right = Owner(), Owner()
+        async with pair(left, right) as (running, _):
+            await running.linked()
+            negotiator = left.peer._negotiator
+            monkeypatch.setattr(Lanes, "_servers", fail)
+            left.peer.networks_changed()
+            await left.until_true(lambda: negotiator.generation == 2)
+            await left.until_true(lambda: negotiator._live.trying == 0)
+            assert left.peer.lanes._beside == set()
+            assert negotiator.in_use == 1
+            assert left.peer.linked
+
+    failing()
