@@ -184,7 +184,8 @@ def summary(report: Report) -> str:
     failed, warnings = report.count(Verdict.FAIL), report.count(Verdict.WARN)
     warned = f"{plural(warnings, 'warning')}" if warnings else ""
     if not failed:
-        return f"Transfers should work; {warned}." if warned else "Transfers should work."
+        works = "Transfers should work" + ("" if report.complete else ", as far as there was time to check")
+        return f"{works}; {warned}." if warned else f"{works}."
     counted = f"{plural(failed, 'check')} failed" + (f", {warned}" if warned else "")
     blame = (
         "No transfer can begin" if report.exit_code in _NO_SERVER else "Transfers will not work, or not with everyone"

@@ -12,8 +12,7 @@ import ipaddress
 import secrets
 import socket
 import struct
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, cast
 
 from aioice import stun
@@ -238,42 +237,72 @@ async def _comes_from(port: _Port, server: Endpoint, change: int) -> Endpoint | 
     return server if message is None or message.message_class is stun.Class.ERROR else source
 
 
-async def survey(urls: Sequence[str]) -> Survey:
+class _Found:
+    """What is known so far."""
+
+    def __init__(self) -> None:
+        self.targets: list[tuple[str, Endpoint]] = []
+        self.answers: list[StunAnswer] = []
+        self.others: tuple[StunAnswer, ...] = ()
+        self.filtering = Filtering.UNKNOWN
+
+    def survey(self, urls: Sequence[str]) -> Survey:
+        """Return it without what says nothing yet: one address's silence, where another one may still answer."""
+        over = {(answer.url, answer.asked) for answer in self.answers}
+        open_ = {url for url, where in self.targets if (url, where) not in over}
+        known = [answer for answer in self.answers if answer.answered or answer.url not in open_]
+        known.sort(key=lambda answer: (answer.asked is None or answer.asked.ipv6, urls.index(answer.url)))
+        return Survey(tuple(known), self.others, self.filtering)
+
+
+async def survey(urls: Sequence[str], timeout: float | None = None) -> Survey:  # noqa: ASYNC109
     """Ask all these servers at once, which takes :data:`TIMEOUT` or a little more if one is silent.
 
     Args:
         urls: STUN URLs, and TURN URLs over UDP: such servers answer as well.
+        timeout: Seconds; a server of which nothing is known by then is left out.
 
     Raises:
         ValueError: If one is none.
     """
     places = [place_of(url) for url in urls]
-    resolved = await asyncio.gather(*(resolve(place.host, place.port) for place in places))
-    targets = [(url, where) for url, found in zip(urls, resolved, strict=True) for where in found]
-    unresolved = tuple(
-        StunAnswer(url, silence=Silence.UNRESOLVED) for url, found in zip(urls, resolved, strict=True) if not found
-    )
-    four, six = await asyncio.gather(_of_family(targets, ipv6=False), _of_family(targets, ipv6=True))
-    return replace(four, answers=(*four.answers, *six.answers, *unresolved))
+    found = _Found()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(timeout):
+            resolved = await asyncio.gather(*(resolve(place.host, place.port) for place in places))
+            for url, addresses in zip(urls, resolved, strict=True):
+                found.targets += [(url, where) for where in addresses]
+                if not addresses:
+                    found.answers.append(StunAnswer(url, silence=Silence.UNRESOLVED))
+            await asyncio.gather(_of_family(found, ipv6=False), _of_family(found, ipv6=True))
+    return found.survey(urls)
 
 
-async def _of_family(targets: Sequence[tuple[str, Endpoint]], *, ipv6: bool) -> Survey:
-    chosen = [(url, where) for url, where in targets if where.ipv6 == ipv6]
+async def _of_family(found: _Found, *, ipv6: bool) -> None:
+    chosen = [(url, where) for url, where in found.targets if where.ipv6 == ipv6]
     port = await _open(socket.AF_INET6 if ipv6 else socket.AF_INET) if chosen else None
     if port is None:
-        return Survey(tuple(StunAnswer(url, where, silence=Silence.NO_ROUTE) for url, where in chosen))
+        found.answers += [StunAnswer(url, where, silence=Silence.NO_ROUTE) for url, where in chosen]
+        return
     surveyor = _Surveyor(port)
+
+    async def ask(url: str, where: Endpoint) -> None:
+        found.answers.append(await surveyor.ask(url, where))
+
+    async def ask_others(url: str, places: Iterable[Endpoint]) -> None:
+        found.others = tuple(await asyncio.gather(*(surveyor.ask(url, where) for where in places)))
+
+    async def filtering(server: Endpoint, other: Endpoint) -> None:
+        found.filtering = await _filtering(server, other)
+
     try:
-        answers = await asyncio.gather(*(surveyor.ask(url, where) for url, where in chosen))
+        await asyncio.gather(*(ask(url, where) for url, where in chosen))
         if ipv6 or not surveyor.further:  # only IPv4 has NATs whose kind matters
-            return Survey(tuple(answers))
+            return
         server, other = surveyor.further[0]
         # The other address with the same port tells about addresses; with its own port, about ports (section 4.3).
         ways = dict.fromkeys((Endpoint(other.address, server.port), other))
         url = next(url for url, where in chosen if where == server)
-        others, filtering = await asyncio.gather(
-            asyncio.gather(*(surveyor.ask(url, where) for where in ways if where != server)), _filtering(server, other)
-        )
-        return Survey(tuple(answers), tuple(others), filtering)
+        await asyncio.gather(ask_others(url, (where for where in ways if where != server)), filtering(server, other))
     finally:
         port.close()

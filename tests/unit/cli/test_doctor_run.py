@@ -107,6 +107,11 @@ def test_the_summary(verdicts: tuple[Verdict, ...], code: int, words: str) -> No
     assert summary(Report(tuple(Finding("x", each, "y", exit_code=code) for each in verdicts))) == words
 
 
+def test_the_summary_of_what_there_was_no_time_for() -> None:
+    hurried = Report((GOOD, ODD), complete=False)
+    assert summary(hurried) == "Transfers should work, as far as there was time to check; 1 warning."
+
+
 def test_it_connects_as_send_and_recv_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("P2PAL_ONLY_LOOPBACK", "1")
     usual = connect_options(flags())

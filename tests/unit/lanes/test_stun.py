@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.unit.server.kit import on_loop
 
 from p2pal.lanes import stun
-from p2pal.lanes.probe_facts import Endpoint, Filtering, Silence, Survey
+from p2pal.lanes.probe_facts import Endpoint, Filtering, Silence, StunAnswer, Survey
 from p2pal.lanes.stun import may_ask, resolve, survey
 
 Address = tuple[str, int]
@@ -289,6 +289,34 @@ def test_whose_packets_come_in(answering: Sequence[str], kind: Filtering, monkey
             assert (await look(server)).filtering is kind
 
     asyncio.run(ask())
+
+
+@on_loop
+async def test_a_server_of_which_nothing_is_known_in_time_is_left_out() -> None:
+    answered = asyncio.Event()
+
+    def tell(request: codec.Message, address: Address) -> bytes:
+        answered.set()
+        return good(request, address)
+
+    async with serving(tell) as server, serving(silent) as quiet:
+        found = await survey([quiet.url, server.url, "stun:127.0.0.1:9"], 1.5)
+        assert answered.is_set()
+        assert [answer.url for answer in found.answers if answer.mapped] == [server.url]
+        assert quiet.url not in {answer.url for answer in found.answers}
+        assert await survey([server.url], 0) == await survey([server.url], -1) == Survey()
+
+
+def test_the_silence_of_one_address_tells_nothing_while_another_is_asked() -> None:
+    found = stun._Found()
+    four, six = Endpoint("192.0.2.1", 3478), Endpoint("2001:db8::1", 3478)
+    found.targets = [("stun:a", four), ("stun:a", six), ("stun:b", four), ("stun:b", six)]
+    lost = StunAnswer("stun:a", six, silence=Silence.NO_ROUTE)
+    good_ = StunAnswer("stun:b", six, mapped=six)
+    found.answers = [lost, good_]
+    assert found.survey(["stun:a", "stun:b"]).answers == (good_,)
+    found.answers.append(StunAnswer("stun:a", four, silence=Silence.NO_ANSWER))
+    assert found.survey(["stun:a", "stun:b"]).answers == (found.answers[2], lost, good_)
 
 
 @on_loop

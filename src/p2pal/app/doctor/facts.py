@@ -19,7 +19,8 @@ class Facts:
         turn: URLs of the TURN servers, likewise.
         own_turn: Whether those are the user's, and not what the signaling server offers.
         survey: What the STUN servers answered, and those TURN servers that are reached over UDP.
-        relays: What came of trying each TURN server, in the order of ``turn``.
+        relays: What came of trying each TURN server, in the order of ``turn``; one that there was no time for is
+            missing, as a STUN server is missing from ``survey``.
         only_loopback: Nothing left this machine, for tests and demonstrations.
     """
 
@@ -31,3 +32,10 @@ class Facts:
     survey: Survey = field(default_factory=Survey)
     relays: tuple[Relaying, ...] = ()
     only_loopback: bool = False
+
+    @property
+    def unchecked(self) -> frozenset[str]:
+        """The URLs of the servers that there was no time for: nothing is known of them."""
+        heard_of = {answer.url for answer in self.survey.answers}
+        tried = {relay.url for relay in self.relays}
+        return frozenset(self.stun) - heard_of | frozenset(self.turn) - tried

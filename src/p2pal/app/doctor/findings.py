@@ -53,9 +53,15 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All findings, in the order in which they are read."""
+    """All findings, in the order in which they are read.
+
+    Attributes:
+        findings: They.
+        complete: Whether there was time for everything.
+    """
 
     findings: tuple[Finding, ...]
+    complete: bool = True
 
     @property
     def verdict(self) -> Verdict:

@@ -27,7 +27,8 @@ def judge(facts: Facts) -> Report:
             _network(facts),
             _ipv6(facts),
             *judge_paths(facts),
-        )
+        ),
+        complete=not facts.unchecked,
     )
 
 

@@ -14,6 +14,8 @@ from p2pal.lanes.gathering import UNREACHED
 from p2pal.lanes.probe_facts import Endpoint, Filtering, Relaying, Silence, StunAnswer, place_of
 from p2pal.unreached import Unreached
 
+_NO_TIME: Final = "not checked: no time left"
+
 
 class Nat(Enum):
     """What lies between this machine and the internet, as its mappings show (RFC 4787, section 4.1)."""
@@ -67,14 +69,19 @@ def judge_paths(facts: Facts) -> list[Finding]:
     return [*_stun(facts), *_turn(facts), _udp(facts), _nat(facts)]
 
 
-def _tried(facts: Facts) -> list[Relaying]:
-    """Return what came of every TURN server, in order."""
+def _tried(facts: Facts) -> dict[str, Relaying]:
+    """Return what came of those TURN servers that were tried, by URL, in order."""
     tried = {relay.url: relay for relay in facts.relays}
-    return [tried.get(url, Relaying(url)) for url in facts.turn]
+    return {url: tried[url] for url in facts.turn if url in tried}
 
 
 def _relayed(facts: Facts) -> list[Relaying]:
-    return [relay for relay in _tried(facts) if relay.relayed is not None]
+    return [relay for relay in _tried(facts).values() if relay.relayed is not None]
+
+
+def _worst(facts: Facts) -> Verdict:
+    """Return how bad it may be called that something does not work: what was not checked may work."""
+    return Verdict.WARN if _relayed(facts) or facts.unchecked else Verdict.FAIL
 
 
 def _silent(relay: Relaying) -> bool:
@@ -87,8 +94,12 @@ def _over_udp(facts: Facts) -> bool:
     """Whether anything came back over UDP."""
     return any(answer.answered for answer in facts.survey.answers) or any(
         relay.transport == "udp" and (relay.allocated is not None or relay.error not in (0, UNREACHED))
-        for relay in _tried(facts)
+        for relay in _tried(facts).values()
     )
+
+
+def _not_checked(check: str, url: str) -> Finding:
+    return Finding(check, Verdict.NONE, f"{url}: {_NO_TIME}", target=url)
 
 
 # STUN.
@@ -102,6 +113,8 @@ def _stun(facts: Facts) -> list[Finding]:
 
 def _one_stun(facts: Facts, url: str) -> Finding:
     answers = [answer for answer in facts.survey.answers if answer.url == url]
+    if not answers:
+        return _not_checked("stun", url)
     good = [answer for answer in answers if answer.mapped is not None]
     if good:
         first = good[0]
@@ -131,7 +144,8 @@ def _stun_advice(facts: Facts, url: str, why: Silence, refused: int) -> str:
 def _turn(facts: Facts) -> list[Finding]:
     if not facts.turn:
         return [Finding("turn", Verdict.NONE, "no TURN server: no way between two networks that allow no direct one")]
-    return [_one_turn(facts, relay) for relay in _tried(facts)]
+    tried = _tried(facts)
+    return [_one_turn(facts, tried[url]) if url in tried else _not_checked("turn", url) for url in facts.turn]
 
 
 def _one_turn(facts: Facts, relay: Relaying) -> Finding:
@@ -143,7 +157,7 @@ def _one_turn(facts: Facts, relay: Relaying) -> Finding:
     why, advice = _why_not(relay, own=facts.own_turn, heard=heard)
     if _silent(relay) and not _over_udp(facts):
         advice = ""  # that of UDP itself is enough
-    return Finding("turn", Verdict.WARN if _relayed(facts) else Verdict.FAIL, f"{url}: {why}", advice, url)
+    return Finding("turn", _worst(facts), f"{url}: {why}", advice, url)
 
 
 def _why_not(relay: Relaying, *, own: bool, heard: bool) -> tuple[str, str]:
@@ -224,9 +238,11 @@ def _udp(facts: Facts) -> Finding:
         return Finding("udp", Verdict.OK, "goes out, and answers come in")
     unknown = {answer.url for answer in facts.survey.answers if answer.silence is Silence.UNRESOLVED}
     heard_of = {answer.url for answer in facts.survey.answers} | {
-        relay.url for relay in _tried(facts) if _silent(relay)
+        relay.url for relay in _tried(facts).values() if _silent(relay)
     }
-    asked = {*facts.stun, *heard_of} - unknown
+    asked = heard_of - unknown
+    if not asked and facts.unchecked:
+        return Finding("udp", Verdict.NONE, _NO_TIME)
     if not asked:
         return Finding("udp", Verdict.NONE, "not checked: no STUN or TURN server to check it with")
     detail = "blocked: no server answers" if len(asked) > 1 else "blocked, or the only server asked does not run"
@@ -236,7 +252,11 @@ def _udp(facts: Facts) -> Finding:
     if relays:
         detail = f"{detail}; transfers go through the relay, over {relays[0].transport.upper()}"
         return Finding("udp", Verdict.WARN, detail, f"{allow}: direct paths are faster")
-    return Finding("udp", Verdict.FAIL, detail, f"{allow}; or use a TURN server over TCP or TLS (-turn turns:HOST:443)")
+    if facts.unchecked:
+        detail = "no answer so far, but there was no time to ask every server"
+    return Finding(
+        "udp", _worst(facts), detail, f"{allow}; or use a TURN server over TCP or TLS (-turn turns:HOST:443)"
+    )
 
 
 _FILTERS: Final = {
@@ -245,6 +265,9 @@ _FILTERS: Final = {
     Filtering.ADDRESS: "; lets in only addresses spoken to",
     Filtering.PORT: "; lets in only ports spoken to",
 }
+
+
+_NAME_SECOND: Final = "name a second STUN server (-stun again) to learn its kind"
 
 
 def _nat(facts: Facts) -> Finding:
@@ -256,11 +279,14 @@ def _nat(facts: Facts) -> Finding:
         case Nat.NONE:
             return Finding("nat", Verdict.OK, f"none: servers see this machine's own address{filters}")
         case Nat.ONE_SERVER:
-            detail = "there is one; name a second STUN server (-stun again) to learn its kind"
+            more = "its kind was " + _NO_TIME if facts.unchecked else _NAME_SECOND
+            detail = f"there is one; {more}"
             return Finding("nat", Verdict.NONE, detail + filters)
         case Nat.INDEPENDENT:
             return Finding("nat", Verdict.OK, f"{kind.value}: hole punching works{filters}")
     detail = f"{kind.value} (symmetric): needs a relay with most others{filters}"
     if _relayed(facts):
         return Finding("nat", Verdict.OK, f"{detail}, and has one")
+    if facts.unchecked:
+        return Finding("nat", Verdict.NONE, f"{detail}; whether there is one was {_NO_TIME}")
     return Finding("nat", Verdict.FAIL, detail, "give both sides a TURN server (-turn), or have the server offer one")

@@ -19,6 +19,7 @@ from p2pal.lanes.ice_servers import IceServer
 from p2pal.lanes.probe_facts import Interfaces, Relaying, Survey, place_of
 from p2pal.rendezvous.check import check_server
 from p2pal.rendezvous.check_facts import ServerFacts
+from p2pal.unreached import Unreached
 from p2pal.wire.ice_urls import is_stun_url, is_turn_url
 
 SECOND_STUN: Final = "stun:stun.cloudflare.com:3478"
@@ -52,7 +53,7 @@ async def gather(connect: ConnectOptions) -> Facts:
         checking = tasks.create_task(check_server(connect.server))
         server = ServerFacts("") if _own_only(connect) else await checking
         near, far = (_Servers(ice_servers(connect, each), connect) for each in (server.near, server.far))
-        surveying = tasks.create_task(_within(end - asyncio.get_running_loop().time(), _survey(near), Survey()))
+        surveying = tasks.create_task(_survey(near, end))
         await loading
         trying = [tasks.create_task(_try(url, near, far, connect, end)) for url in near.turn]
     return Facts(
@@ -62,7 +63,7 @@ async def gather(connect: ConnectOptions) -> Facts:
         near.turn,
         own_turn=bool(connect.turn),
         survey=surveying.result(),
-        relays=tuple(task.result() for task in trying),
+        relays=tuple(relay for task in trying if (relay := task.result()) is not None),
         only_loopback=connect.only_loopback,
     )
 
@@ -97,23 +98,27 @@ class _Servers:
         return replace(server, urls=(url,))
 
 
-async def _survey(servers: _Servers) -> Survey:
+async def _survey(servers: _Servers, end: float) -> Survey:
     """Ask every STUN server, and those TURN servers that can be asked the same."""
     from p2pal.lanes.stun import survey
 
     relays = (url for url in servers.turn if place_of(url).transport == "udp")
-    return await survey([*servers.stun, *relays, *servers.second])
+    return await survey([*servers.stun, *relays, *servers.second], end - asyncio.get_running_loop().time())
 
 
-async def _try(url: str, near: _Servers, far: _Servers, connect: ConnectOptions, end: float) -> Relaying:
-    """Try one TURN server."""
+async def _try(url: str, near: _Servers, far: _Servers, connect: ConnectOptions, end: float) -> Relaying | None:
+    """Try one TURN server; return None if there is too little time to tell."""
     from p2pal.lanes.relay_trial import TIMEOUT, try_relay
 
-    seconds = max(0.0, min(TIMEOUT, end - asyncio.get_running_loop().time()))
+    seconds = min(TIMEOUT, end - asyncio.get_running_loop().time())
+    if seconds <= 0:
+        return None
     other = (far if url in far.turn else near).server(url)
-    return await try_relay(
+    found = await try_relay(
         near.server(url),
         [other, *map(near.server, near.stun)],
         only_loopback=connect.only_loopback,
         timeout=seconds,
     )
+    told = found.relayed is not None or found.cause not in (None, Unreached.NO_ANSWER)
+    return found if told or not found.cut or seconds >= TIMEOUT else None

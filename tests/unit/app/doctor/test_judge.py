@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -200,3 +201,31 @@ def test_every_finding_can_be_acted_on(found: Facts) -> None:
 def test_a_relay_that_works_saves_every_transfer(found: Facts) -> None:
     saved = facts(server=server(), interfaces=found.interfaces, survey=found.survey, turn=(TURN,), relays=(works(),))
     assert judge(saved).exit_code == 0
+
+
+@given(ALL, st.data())
+def test_less_time_finds_no_more_faults(found: Facts, data: st.DataObject) -> None:
+    """What was not checked is no fault, and makes none of anything else."""
+    answers, relays = found.survey.answers, found.relays
+    full = replace(found, relays=(*relays, *map(Relaying, found.unchecked & set(found.turn))))
+    named = {*full.stun, *full.turn}
+    known = {each.url for each in answers} - named | data.draw(st.sets(st.sampled_from(["", *sorted(named)])))
+    hurried = replace(
+        full,
+        survey=replace(found.survey, answers=tuple(each for each in answers if each.url in known)),
+        relays=tuple(relay for relay in full.relays if relay.url in known),
+    )
+    for before, after in zip(judge(full).findings, judge(hurried).findings, strict=True):
+        assert (before.check, before.target) == (after.check, after.target)
+        if after.verdict is FAIL:
+            assert before.verdict is FAIL, (before, after)
+        if after.target in hurried.unchecked:
+            assert (after.verdict, after.advice) == (NONE, "")
+            assert "not checked" in after.detail
+    assert judge(hurried).complete == (not hurried.unchecked)
+
+
+@given(ALL)
+def test_no_time_at_all(found: Facts) -> None:
+    report = judge(replace(found, survey=survey(), relays=()))
+    assert {each.verdict for each in report.findings if each.check in ("stun", "turn", "udp", "nat")} == {NONE}

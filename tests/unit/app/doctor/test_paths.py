@@ -176,7 +176,29 @@ def test_one_turn_server_that_works_is_enough() -> None:
 
 def test_a_turn_server_that_was_not_tried_in_time() -> None:
     (found,) = of(facts(relays=()), "turn")
-    assert found.detail == f"{TURN}: no answer"
+    assert (found.verdict, found.detail) == (NONE, f"{TURN}: not checked: no time left")
+
+
+def test_nothing_is_found_where_there_was_no_time() -> None:
+    hurried = facts(turn=(TURN, TURNS), survey=survey(), relays=())
+    assert {finding.verdict for finding in judge_paths(hurried)} == {NONE}
+    assert [finding.check for finding in judge_paths(hurried) if "no time left" in finding.detail] == [
+        "stun", "turn", "turn", "udp",
+    ]  # fmt: skip
+
+
+def test_nothing_fails_for_good_while_something_is_unchecked() -> None:
+    symmetric = survey(answer(), answer(OTHER, 6001))
+    (nat,) = of(facts(survey=symmetric, relays=()), "nat")
+    assert (nat.verdict, nat.advice) == (NONE, "")
+    assert nat.detail.endswith("whether there is one was not checked: no time left")
+    refused = of(facts(turn=(TURN, TURNS), relays=(Relaying(TURN, error=401),)), "turn")
+    assert [each.verdict for each in refused] == [WARN, NONE]
+    (udp,) = of(facts(turn=(TURN, TURNS), survey=survey(silence()), relays=(Relaying(TURN, error=701),)), "udp")
+    assert udp.verdict is WARN
+    assert "no time to ask every server" in udp.detail
+    (single,) = of(facts(survey=survey(answer()), relays=()), "nat")
+    assert single.detail == "there is one; its kind was not checked: no time left"
 
 
 def test_udp() -> None:
@@ -190,7 +212,7 @@ def test_udp() -> None:
     assert "to port 3478 at least" in single.advice
     alone = of(facts(survey=survey(), stun=(), relays=(Relaying(TURN),)), "udp")[0]
     assert alone.verdict is FAIL
-    saved = of(facts(survey=quiet, turn=(TURN, TURNS), relays=(works(TURNS),)), "udp")[0]
+    saved = of(facts(survey=quiet, turn=(TURN, TURNS), relays=(works(TURNS), Relaying(TURN))), "udp")[0]
     assert (saved.verdict, saved.detail) == (
         WARN, "blocked: no server answers; transfers go through the relay, over TLS",
     )  # fmt: skip

@@ -11,6 +11,7 @@ from aiohttp import web
 from tests.unit.server.kit import odd_server, on_loop, serving
 
 from p2pal.app.doctor import run
+from p2pal.app.doctor.findings import Verdict
 from p2pal.app.doctor.run import SECOND_STUN, examine, gather
 from p2pal.app.options import DEFAULT_STUN, ConnectOptions
 from p2pal.lanes.ice_servers import IceServer
@@ -78,8 +79,21 @@ async def test_what_the_server_offers_is_tried(quiet: socket.socket, monkeypatch
     async with serving(config) as kit:
         facts = await gather(connecting(kit.server.url, stun=(DEFAULT_STUN,)))
     assert (facts.stun, facts.turn, facts.own_turn) == ((urls[0],), (urls[1],), False)
-    (relay,) = facts.relays
-    assert (relay.url, relay.allocated, relay.cause) == (urls[1], None, None)
+    assert facts.relays == (), "there was too little time to tell"
+    assert facts.unchecked == set(urls)
+
+
+@on_loop
+async def test_without_any_time_nothing_is_found(quiet: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "BUDGET", 0.0)
+    port = quiet.getsockname()[1]
+    urls = f"stun:127.0.0.1:{port}", f"turn:127.0.0.1:{port}", "turns:127.0.0.1:1"
+    async with serving(ServerConfig(port=0, stun=urls[:1], turn=urls[1:], turn_secret="of-the-relay")) as kit:
+        report = await examine(connecting(kit.server.url, stun=(DEFAULT_STUN,)))
+    assert report.exit_code == 0
+    assert not report.complete
+    checks = [finding for finding in report.findings if finding.check in ("stun", "turn", "udp", "nat")]
+    assert {finding.verdict for finding in checks} == {Verdict.NONE}
 
 
 @on_loop
