@@ -8,18 +8,19 @@ from __future__ import annotations
 import sys
 
 from p2pal.cli.main import main
-from p2pal.peer.peer import Peer
+from p2pal.peer.conversation import Conversation
 from p2pal.wire.signal import SignalMessage
 
 path, sys.argv[1:] = sys.argv[1], sys.argv[5:]
-_take = Peer.signal_message
+_hear = Conversation.hear
 
 
-def _note(self: Peer, message: SignalMessage) -> None:
+def _note(self: Conversation, index: int, body: bytes) -> SignalMessage | None:
+    message = _hear(self, index, body)
     with open(path, "a", encoding="utf-8") as file:
         file.write(f"{message!r}\n")
-    _take(self, message)
+    return message
 
 
-Peer.signal_message = _note  # type: ignore[method-assign]
+Conversation.hear = _note  # type: ignore[method-assign]
 main()

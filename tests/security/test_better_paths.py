@@ -7,9 +7,10 @@ from tests.unit.peer.kit import Owner, pair, payloads
 from tests.unit.server.kit import on_loop
 
 from p2pal.lanes.webrtc import WebRtcConnection
-from p2pal.wire.signal import BETTER, Answer, Offer, Retry, SignalMessage
+from p2pal.link.exchange import MAX_OFFERS
+from p2pal.wire.signal import BETTER, Answer, Candidate, Offer, Retry, SignalMessage
 
-FLOOD = range(10, 60)
+FLOOD = range(10, 160)
 """The generations of what is offered."""
 
 
@@ -48,29 +49,30 @@ async def test_a_sender_that_offers_better_paths_all_the_time_gets_two_connectio
     left, right = Owner(), Owner()
     offers: list[Offer] = []
     async with pair(left, right) as (running, _):
-        mail, take = left.peer._signaling.send, left.peer.signal_message
+        mail, take = left.peer._signaling.send, left.peer._negotiator.handle_message
 
         def send(message: SignalMessage) -> None:
             offers.extend([message] if isinstance(message, Offer) else [])
             mail(message)
 
-        def take_what_is_not_of_the_flood(message: SignalMessage) -> None:
-            if getattr(message, "generation", 0) not in FLOOD:
-                take(message)
+        def take_what_is_not_of_the_flood(message: Offer | Answer | Candidate | Retry, now: float) -> None:
+            if message.generation not in FLOOD:
+                take(message, now)
 
         left.peer._signaling.send = send  # type: ignore[method-assign]
-        left.peer.signal_message = take_what_is_not_of_the_flood  # type: ignore[method-assign]
+        left.peer._negotiator.handle_message = take_what_is_not_of_the_flood  # type: ignore[method-assign]
         connections = right.peer.lanes.connections = Counted()
         await running.linked()
         for generation in FLOOD:
             left.peer._mail(Offer(generation, generation, offers[0].sdp, beside=offers[0].generation))
         left.to_send.extend(there)
         left.peer_turn()
-        await right.until_true(lambda: connections.made == 1 + len(FLOOD))
+        await right.until_true(lambda: right.peer._negotiator.generation == FLOOD[-1])
         await right.until(lambda: len(right.received) == len(there))
         assert right.received == there
+        assert 1 < connections.made < 2 * MAX_OFFERS, "it was in a hurry"
         assert connections.most <= 3, "that in use, the newest, and one that is being closed"
-        assert len(connections) <= 2
+        assert right.peer._negotiator.in_use == offers[0].generation
         assert (right.retries, right.silences) == ([], [])
 
 
