@@ -63,6 +63,23 @@ def test_no_more_servers_than_can_be_tried() -> None:
 
 
 @on_loop
+async def test_a_server_that_offers_a_hundred_has_eight_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "BUDGET", 0.0)
+    urls = [f"turn:127.0.0.1:{port}" for port in range(1, 101)]
+
+    async def generous(request: web.Request) -> web.Response:
+        if request.path != "/api/transfer":
+            return web.Response()
+        offered = [{"urls": urls, "username": "user", "credential": "secret"}]
+        made = {"rendezvous_id": "a" * 26, "slot": 47, "token": "b" * 43, "expires_in": 60, "ice_servers": offered}
+        return web.json_response(made, status=201)
+
+    async with odd_server(generous) as url:
+        facts = await gather(connecting(url, stun=(DEFAULT_STUN,)))
+    assert facts.turn == tuple(urls[:8])
+
+
+@on_loop
 async def test_without_any_server() -> None:
     facts = await gather(connecting())
     assert (facts.stun, facts.turn, facts.relays, facts.survey.answers) == ((), (), (), ())
