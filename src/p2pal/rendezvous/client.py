@@ -247,7 +247,7 @@ class RendezvousClient:
             raise self._address.unreachable(error) from error
         except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError) as error:
             raise nonsense() from error
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        except (aiohttp.ClientError, OSError, TimeoutError, UnicodeError) as error:
             raise self._address.unreachable(error) from error
         except ValueError as error:  # aiohttp puts no bearer token beside the credentials of ~/.netrc
             raise ServerRefused("~/.netrc has other credentials for the signaling server") from error

@@ -46,6 +46,17 @@ async def test_no_server() -> None:
             assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("host", ["a..b", "x" * 64])
+def test_a_name_that_no_resolver_takes(host: str) -> None:
+    @on_loop
+    async def asking() -> None:
+        async with RendezvousClient(f"http://{host}") as client:
+            with pytest.raises(errors.ServerUnreachable, match="its name cannot be used"):
+                await client.create(60)
+
+    asking()
+
+
 @on_loop
 async def test_the_other_scheme_is_named(tmp_path: Path) -> None:
     async with (
