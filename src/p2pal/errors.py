@@ -147,6 +147,13 @@ class ConnectionImpossible(PeerError):
     default_hint = "a TURN server (-turn) gets through networks that block direct connections"
 
 
+class NoRelay(ConnectionImpossible):
+    """Nothing but relays may be used, and none is known."""
+
+    code = "no-relay"
+    default_hint = "name one with -turn, -turn-user and -turn-pass, or use a signaling server that offers one"
+
+
 class ProtocolError(PeerError):
     """The peer sent something that the protocol does not allow."""
 

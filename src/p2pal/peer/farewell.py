@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
-from p2pal.errors import ConnectionImpossible, Interrupted, P2palError, PeerError, PeerLost
+from p2pal.errors import ConnectionImpossible, Interrupted, NoRelay, P2palError, PeerError, PeerLost
 from p2pal.link.steps import GaveUp
+from p2pal.peer.tried import no_relay_there
+
+CLOSE_GRACE: Final = 1.0
+"""Seconds that a farewell may take, from our CLOSE to the other side's answer."""
 
 FORGOTTEN = "the signaling server lost this transfer before the connection stood"
 LEFT = "the other side left before the connection stood"
@@ -27,6 +32,8 @@ def understood(code: str, impossible: Callable[[], ConnectionImpossible]) -> Pee
     """
     if code == ConnectionImpossible.code:
         return impossible()
+    if code == NoRelay.code:
+        return no_relay_there()
     return PeerLost(_LOST) if code == PeerLost.code else None
 
 

@@ -6,21 +6,24 @@ may say something else.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from p2pal.errors import ConnectionImpossible
+from p2pal.errors import ConnectionImpossible, NoRelay
 from p2pal.lanes.candidates import Candidate
 from p2pal.lanes.gathering import UNREACHED, Gathering
 from p2pal.lanes.ice_servers import RelayUse
 from p2pal.unreached import Unreached
-from p2pal.wire.ice_urls import parse_turn_url
+from p2pal.wire.ice_urls import parse_stun_url, parse_turn_url
 
 NO_PATH: Final = "no network path to the other side was found"
 
 _MOST_TROUBLES: Final = 3
 _CREDENTIALS: Final = frozenset({401, 403, 438, 441})
 _FULL: Final = frozenset({486, 508})
+_CERTIFICATE: Final = frozenset({Unreached.UNTRUSTED, Unreached.EXPIRED, Unreached.NOT_YET_VALID, Unreached.OTHER_NAME})
+_OVER_TLS: Final = "try a TURN server over TLS or TCP, such as -turn turns:HOST:443"
 _ASK_DOCTOR: Final = "'p2pal doctor' on both machines tells more"
 
 
@@ -40,8 +43,8 @@ def impossible(
         agreed: What both sides do together.
     """
     found = _Search(gatherings, trouble)
-    tried = _listed(found.ways())
-    parts = [f"tried {tried}" if tried else "the other side told of no address", *found.troubles()]
+    tried = _listed(found.ways(ours))
+    parts = [f"tried {tried}" if tried else found.nothing(ours), *found.troubles()]
     hint = found.hint(ours, agreed)
     return ConnectionImpossible(f"{NO_PATH}: {'; '.join(parts)}", hint=hint)
 
@@ -52,11 +55,16 @@ def contradiction(ours: RelayUse) -> ConnectionImpossible:
     return ConnectionImpossible(f"this side was started with {here}, the other one with {there}", hint="leave one out")
 
 
-def no_relay() -> ConnectionImpossible:
+def no_relay() -> NoRelay:
     """Return the error where only relays may be used, and none is known."""
+    return NoRelay("--relay-only, but no TURN server is known")
+
+
+def no_relay_there() -> ConnectionImpossible:
+    """Return the error where that is so on the other side."""
     return ConnectionImpossible(
-        "--relay-only, but no TURN server is known",
-        hint="name one with -turn, -turn-user and -turn-pass, or use a signaling server that offers one",
+        "the other side was started with --relay-only, but knows no TURN server",
+        hint="it needs -turn, or a signaling server that offers one; then send again",
     )
 
 
@@ -74,10 +82,18 @@ class _Search:
         self._trouble = trouble
         self.refused = False
 
-    def ways(self) -> list[str]:
+    def nothing(self, ours: RelayUse) -> str:
+        """Why nothing could be tried."""
+        if ours is RelayUse.ONLY and not self._relays(self.own):
+            return "--relay-only, and no relay works"
+        return "the other side told of no address"
+
+    def ways(self, ours: RelayUse) -> list[str]:
         """What was tried, in words."""
         if not self.remote:
             return []
+        if ours is RelayUse.ONLY:
+            return ["this side's relay"] if self._relays(self.own) else []
         ways = []
         hosts = [[candidate for candidate in side if candidate.kind == "host"] for side in (self.own, self.remote)]
         if all(hosts):
@@ -86,9 +102,26 @@ class _Search:
         if any(candidate.kind == "srflx" for candidate in (*self.own, *self.remote)):
             ways.append("hole punching")
         for side, words in ((self.own, "this side's relay"), (self.remote, "the other side's relay")):
-            if any(candidate.kind == "relay" for candidate in side):
+            if self._relays(side):
                 ways.append(words)
         return ways
+
+    @staticmethod
+    def _relays(side: Iterable[Candidate]) -> bool:
+        return any(candidate.kind == "relay" for candidate in side)
+
+    @property
+    def _behind_nat(self) -> bool:
+        """Whether a STUN server that answered would have left a trace: an address that is not this machine's."""
+        hosts = [candidate.address for candidate in self.own if candidate.kind == "host" and not candidate.ipv6]
+        return bool(hosts) and not any(ipaddress.ip_address(address).is_global for address in hosts)
+
+    @property
+    def _silent_over_udp(self) -> bool:
+        """Whether servers were asked over UDP, and none was heard."""
+        asked = [url for url in self.urls if _transport(url) == "udp"]
+        heard = any(url in self._answered or self._errors.get(url, UNREACHED) != UNREACHED for url in asked)
+        return bool(asked) and not heard and self._behind_nat and not any(c.kind == "srflx" for c in self.own)
 
     def troubles(self) -> list[str]:
         """Which servers did not do their part, and why."""
@@ -113,8 +146,11 @@ class _Search:
             return " was not reached"
         if code:
             return f" refused (error {code})"
-        # An answer that tells nothing new leaves no trace; silence does once somebody else's has come.
-        return None if self._all_answered or parse_turn_url(url) is None else " did not answer"
+        if parse_turn_url(url) is not None:
+            return " was not reached" if self._all_answered else " did not answer"
+        # A STUN server whose answer tells nothing new leaves no trace.
+        silent = not self._all_answered and self._behind_nat and not any(c.kind == "srflx" for c in self.own)
+        return " did not answer" if silent else None
 
     def hint(self, ours: RelayUse, agreed: RelayUse) -> str:
         """What would help."""
@@ -124,11 +160,21 @@ class _Search:
             return f"a relay would get through: {whose}"
         if self.refused:
             return "check -turn-user and -turn-pass, or the signaling server's TURN secret"
-        if relays and not any(url in self._answered for url in relays):
-            return f"a firewall may stop this: try -turn turns:HOST:443, or ?transport=tcp; {_ASK_DOCTOR}"
-        if not any(candidate.kind == "relay" for candidate in (*self.own, *self.remote)):
-            return f"a TURN server (-turn, or --turn of the signaling server) would get through; {_ASK_DOCTOR}"
+        works = any(url in self._answered for url in relays)
+        if not works and _CERTIFICATE & set(self._trouble.values()):
+            return "give that TURN server a certificate of a public authority, or set SSL_CERT_FILE=/path/to/ca.pem"
+        if not works and self._silent_over_udp:
+            return f"UDP seems to be blocked here: {_OVER_TLS}; {_ASK_DOCTOR}"
+        if relays and not works:
+            return f"a firewall may stop this: {_OVER_TLS}; {_ASK_DOCTOR}"
+        if not self._relays((*self.own, *self.remote)):
+            return f"a TURN server (-turn, or --turn of the signaling server) should get through; {_ASK_DOCTOR}"
         return _ASK_DOCTOR
+
+
+def _transport(url: str) -> str:
+    found = parse_stun_url(url) or parse_turn_url(url)
+    return "" if found is None else "tls" if found.tls else found.transport
 
 
 def _family(candidate: Candidate) -> str:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from p2pal.errors import ConnectionImpossible, Interrupted, P2palError, PeerLost, ProtocolError
+from p2pal.errors import ConnectionImpossible, Interrupted, NoRelay, P2palError, PeerLost, ProtocolError
 from p2pal.link.steps import GaveUp
 from p2pal.peer.farewell import farewell, gave_up, understood
 
@@ -27,7 +27,13 @@ def test_the_word_is_the_errors_code_and_nothing_else(error: BaseException, word
 
 @pytest.mark.parametrize(
     ("code", "error"),
-    [(ConnectionImpossible.code, ConnectionImpossible), (PeerLost.code, PeerLost), ("whatever", None), ("", None)],
+    [
+        (ConnectionImpossible.code, ConnectionImpossible),
+        (NoRelay.code, ConnectionImpossible),
+        (PeerLost.code, PeerLost),
+        ("whatever", None),
+        ("", None),
+    ],
 )
 def test_what_the_word_means_here(code: str, error: type[P2palError] | None) -> None:
     found = understood(code, why)

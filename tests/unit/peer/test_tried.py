@@ -7,7 +7,7 @@ import pytest
 from p2pal.lanes.candidates import Candidate
 from p2pal.lanes.gathering import UNREACHED, Gathering
 from p2pal.lanes.ice_servers import RelayUse
-from p2pal.peer.tried import contradiction, impossible, no_relay
+from p2pal.peer.tried import contradiction, impossible, no_relay, no_relay_there
 from p2pal.unreached import Unreached
 
 HOST = Candidate("host", "udp", "192.0.2.1", 1000)
@@ -93,9 +93,51 @@ def test_few_servers_are_named() -> None:
     assert impossible([gathering([HOST], [HOST], *urls)], {}).message.count("did not answer") == 3
 
 
+INSIDE = Candidate("host", "udp", "192.168.0.2", 1000)
+
+
+def test_servers_that_are_silent_over_udp_tell_of_a_firewall() -> None:
+    silent = gathering([INSIDE], [HOST], STUN, TURN)
+    error = impossible([silent], {})
+    assert error.message.endswith("; stun:stun.test:3478 did not answer; turn:relay.test:3478 did not answer")
+    assert error.hint.startswith("UDP seems to be blocked here: try a TURN server over TLS or TCP")
+    silent.add_error(TURN, 401)
+    assert not impossible([silent], {}).hint.startswith("UDP")
+
+
+def test_a_stun_server_that_tells_nothing_new_is_not_called_silent() -> None:
+    outside = Candidate("host", "udp", "8.8.8.8", 1000)
+    assert "did not answer" not in impossible([gathering([outside], [HOST], STUN)], {}).message
+    assert "did not answer" not in impossible([gathering([INSIDE, MAPPED], [HOST], STUN)], {}).message
+
+
+def test_a_relay_of_which_nothing_came_in_the_end_was_not_reached() -> None:
+    made = gathering([INSIDE, MAPPED], [HOST], TURN)
+    made.complete = True
+    assert impossible([made], {}).message.endswith("; turn:relay.test:3478 was not reached")
+
+
+def test_a_certificate_that_is_not_trusted_has_advice_of_its_own() -> None:
+    error = impossible([gathering([HOST], [HOST], TLS)], {TLS: Unreached.UNTRUSTED})
+    assert "SSL_CERT_FILE" in error.hint
+
+
+def test_who_uses_nothing_but_relays_tried_nothing_else() -> None:
+    relayed = impossible([gathering([RELAYED], [HOST, MAPPED], TURN, answered=(TURN,))], {}, ours=RelayUse.ONLY)
+    assert relayed.message == START + "tried this side's relay"
+    silent = impossible([gathering([], [HOST, MAPPED], TURN)], {}, ours=RelayUse.ONLY)
+    assert silent.message == START + "--relay-only, and no relay works; turn:relay.test:3478 did not answer"
+
+
+def test_each_side_hears_which_one_has_no_relay() -> None:
+    assert no_relay().code == "no-relay"
+    assert no_relay().message == "--relay-only, but no TURN server is known"
+    assert no_relay_there().message == "the other side was started with --relay-only, but knows no TURN server"
+
+
 def test_without_any_relay_one_is_advised() -> None:
     error = impossible([gathering([HOST, MAPPED], [HOST, MAPPED], STUN, answered=(STUN,))], {})
-    assert error.hint == f"a TURN server (-turn, or --turn of the signaling server) would get through; {DOCTOR}"
+    assert error.hint == f"a TURN server (-turn, or --turn of the signaling server) should get through; {DOCTOR}"
 
 
 @pytest.mark.parametrize(
