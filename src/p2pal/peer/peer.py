@@ -15,30 +15,23 @@ from collections.abc import Coroutine, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from p2pal.errors import (
-    ConnectionImpossible,
-    Interrupted,
-    PeerLost,
-    ProtocolError,
-    first_error,
-)
-from p2pal.lanes.ice_servers import RelayUse
+from p2pal.errors import Interrupted, first_error
 from p2pal.lanes.networks import NetworkWatch
+from p2pal.link.deadlines import earliest
 from p2pal.link.negotiator import Negotiator
 from p2pal.link.steps import GaveUp, Judge, LinkUp
 from p2pal.peer.alarm import Alarm
 from p2pal.peer.config import PeerConfig, PeerOwner
-from p2pal.peer.farewell import FORGOTTEN, LEFT, farewell, gave_up, understood
+from p2pal.peer.correspondence import Correspondence
+from p2pal.peer.farewell import CLOSE_GRACE, farewell
 from p2pal.peer.lanes import Lanes
 from p2pal.peer.meeting import Introduction
 from p2pal.peer.outage import Outages
 from p2pal.peer.signaling import Meet, Signaling
-from p2pal.peer.tried import contradiction, impossible
 from p2pal.session.core import Session
 from p2pal.session.events import Closed, Delivered, LaneAlive, LaneSilent
 from p2pal.wire.frames import DATA_HEADER
-from p2pal.wire.rendezvous import IceServer
-from p2pal.wire.signal import Bye, Fresh, Hello, SignalMessage
+from p2pal.wire.signal import Bye, Hello, SignalMessage
 
 if TYPE_CHECKING:
     from p2pal.lanes.webrtc import WebRtcConnection
@@ -47,15 +40,6 @@ __all__ = ["Peer", "PeerConfig"]
 
 WINDOW: Final = 16 << 20
 """Bytes of delivered but unconsumed payloads that we allow: what a slow disk may cost in memory."""
-
-CLOSE_GRACE: Final = 1.0
-"""Seconds that a farewell may take, from our CLOSE to the other side's answer."""
-
-FAREWELL_GRACE: Final = 3.0
-"""Seconds that a farewell by the mailbox may come after the lane is gone: the other side takes up to two to stop."""
-
-FIRST_GRACE: Final = 0.5
-"""The same before the first lane: the other side says at once that it gives up, and the user waits for the answer."""
 
 LAST_WORD: Final = 60.0
 """Seconds that the other side gets to take what we sent last, while we wait for its farewell."""
@@ -79,8 +63,8 @@ class Peer:
 
     def __init__(self, introduction: Introduction, config: PeerConfig, owner: PeerOwner, meet: Meet) -> None:
         self._master = introduction.secret.master()
-        self._signaling = Signaling(introduction, self._master, meet, self, sender=config.sender)
         self._config = config
+        self._max_frame = config.max_payload + DATA_HEADER
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._negotiator = Negotiator(
@@ -92,13 +76,13 @@ class Peer:
             improve=config.improves,
         )
         self.lanes = Lanes(self._master, config, self._negotiator, self)
+        self._correspondence = Correspondence(self, config, owner, self._negotiator, self.lanes)
+        self._signaling = Signaling(introduction, self._master, meet, self._correspondence, sender=config.sender)
         self._session: Session | None = None
         self._outages = Outages(owner)
         self._alarm = Alarm(self._on_timer)
         self._flush_scheduled = False
-        self._session_over = asyncio.Event()
-        self._drained = asyncio.Event()
-        self._peer_online = True
+        self._drained, self._session_over = asyncio.Event(), asyncio.Event()
         self._given = 0  # payload bytes
         self._arrived = 0  # of those, known to be at the other side
         self._closing = False
@@ -129,16 +113,16 @@ class Peer:
         """Whether a lane is open, and heard: the server is not needed then."""
         return self.lanes.alive
 
-    @property
-    def heard_at(self) -> float:
-        """When a lane last brought anything, in seconds."""
-        return self.lanes.heard_at
-
     def probe(self) -> None:
         """Ask the other side, over every lane, whether it lives."""
         if self._session is not None:
             self._session.probe(monotonic())
             self.wake()
+
+    @property
+    def ending(self) -> bool:
+        """Whether the end has begun, here or there."""
+        return self._closing or self._ended.done()
 
     @property
     def stood(self) -> bool:
@@ -297,14 +281,10 @@ class Peer:
         self._working.add(task)
         task.add_done_callback(self._working.discard)
 
-    @property
-    def _max_frame(self) -> int:
-        return self._config.max_payload + DATA_HEADER
-
     async def _tear_down(self) -> None:
         self._closing = True
-        for awaited in (self._drained, self._session_over):
-            awaited.set()
+        self._drained.set()
+        self._session_over.set()
         self._alarm.stop()
         self.lanes.tear_down()
         await self.lanes.tunnels.close()
@@ -313,105 +293,37 @@ class Peer:
         if not self._ended.done():
             self._ended.set_exception(error)
 
-    # The mailbox
+    # The mailbox, and what the correspondence makes of it
 
     def _mail(self, message: SignalMessage) -> None:
         self._signaling.send(message)
 
-    def signal_message(self, message: SignalMessage) -> None:
-        """The other side said something through the mailbox."""
-        now = monotonic()
-        if isinstance(message, Hello):
-            if self._session is not None:
-                raise ProtocolError("the other side said hello twice")
-            self._agree(RelayUse(message.relay))
-            self._session = self.lanes.session = Session(
-                max_frame=self._max_frame,
-                window=WINDOW,
-                peer_max_frame=message.max_frame,
-                peer_window=message.window,
-                now=now,
-            )
-        elif isinstance(message, Bye):
-            # A farewell on the lane says more, and is on its way if there is a lane.
-            self._loop.call_later(CLOSE_GRACE if self.linked else 0.0, self._handle_bye, message)
-        elif self._session is None or isinstance(message, Fresh):
-            raise ProtocolError("the other side began to connect before it said hello")
-        else:
-            self._negotiator.handle_message(message, now)
-        self.wake()
-
-    def _agree(self, theirs: RelayUse) -> None:
-        """Take the other side's wish about relays into account.
-
-        Raises:
-            ConnectionImpossible: If one side wants nothing but relays, and the other none.
-        """
-        ours = self._config.relay
-        if {ours, theirs} == {RelayUse.ONLY, RelayUse.NEVER}:
-            raise contradiction(ours)
-        if theirs is RelayUse.ONLY:
-            self._negotiator.keep_path()
-        if theirs is RelayUse.NEVER and ours is RelayUse.ALLOWED:
-            self.lanes.relay = theirs
-            if any(server.relays for server in self.lanes.ice_servers):
-                # What is tried already may lead through our relay: the other side would take its word for direct.
-                self._negotiator.handle_moved(monotonic())
-
-    def _impossible(self) -> ConnectionImpossible:
-        lanes = self.lanes
-        return impossible(lanes.gatherings, lanes.tunnels.trouble, ours=self._config.relay, agreed=lanes.relay)
-
-    def signal_online(self, here: bool, there: bool) -> None:
-        """Who reaches the server."""
-        self._peer_online = there
-        self._negotiator.handle_online(here, there, monotonic())
-        self.wake()
-
-    def signal_moved(self) -> None:
-        """Both sides met at another place."""
-        self._negotiator.handle_moved(monotonic())
-        self.wake()
+    def greeted(self, hello: Hello) -> None:
+        """The other side said what the session may carry: it begins."""
+        self._session = self.lanes.session = Session(
+            max_frame=self._max_frame,
+            window=WINDOW,
+            peer_max_frame=hello.max_frame,
+            peer_window=hello.window,
+            now=monotonic(),
+        )
 
     async def ice_known(self) -> None:
         """Wait a moment for what the server offers now, if that is of interest."""
         if self._config.choose_ice is not None:
             await self._signaling.ice_known()
 
-    def signal_ice(self, servers: Sequence[IceServer]) -> None:
-        """The generations from now on use what the server offers now."""
-        if servers and self._config.choose_ice is not None:
-            self.lanes.ice_servers = self._config.choose_ice(servers)
+    def other_left(self, code: int, reason: str) -> None:
+        """The other side ended the session."""
+        self._closing = True
+        self._owner.peer_closed(code, reason)
+        if self._tasks is not None:
+            self._tasks.create_task(self._linger())
 
-    def signal_left(self) -> None:
-        """The code's mailbox is free."""
-        if self._config.sender and not self._closing:
-            self._owner.peer_moved()
-
-    def signal_lost(self, *, released: bool) -> None:
-        """Before the link stood, there is no other way."""
-        if released:
-            # The farewell that the other side may have mailed before says more.
-            self._loop.call_later(CLOSE_GRACE, self._lose_mailbox, LEFT)
-        else:
-            self._lose_mailbox(FORGOTTEN)
-
-    def signal_failed(self, error: Exception) -> None:
-        """The other side broke the protocol."""
-        self._fail(error)
-
-    def _lose_mailbox(self, why: str) -> None:
-        if not self.stood and not self._closing:
-            self._fail(PeerLost(why))
-
-    def _handle_bye(self, bye: Bye) -> None:
-        if self._closing or self._ended.done():
-            return
-        error = understood(bye.code, self._impossible)
-        if error is None:
-            self._peer_left(1, bye.code)
-        else:
-            self._fail(error)
+    async def _linger(self) -> None:
+        """Let our answer to the farewell get out; the other side ends the lane when it has it."""
+        await self._wait(self.lanes.gone, LINGER)
+        self._end()
 
     # What the lanes report
 
@@ -431,7 +343,7 @@ class Peer:
 
     def path_changed(self, connection: WebRtcConnection) -> None:
         """Another path is in use: find out which."""
-        if self._tasks is not None and not self._closing and not self._ended.done():
+        if self._tasks is not None and not self.ending:
             self._spawn(self.lanes.look_at_path(connection))
 
     def path_found(self, path: str) -> None:
@@ -477,9 +389,7 @@ class Peer:
                 self._spawn_work(self.lanes.judge(action))
         for event in self._negotiator.events():
             if isinstance(event, GaveUp):
-                # The other side may have ended the lane on purpose: its farewell by the mailbox says so, and why.
-                error = gave_up(event, self._impossible, peer_online=self._peer_online)
-                self._loop.call_later(FAREWELL_GRACE if self.stood else FIRST_GRACE, self._fail, error)
+                self._correspondence.link_given_up(event)
             else:
                 self._outages.tell(event)
             if isinstance(event, LinkUp) and (used := self.lanes.connections.get(event.generation)) is not None:
@@ -494,7 +404,7 @@ class Peer:
             elif isinstance(event, Closed):
                 self._session_over.set()
                 if event.by_peer:
-                    self._peer_left(event.code, event.reason)
+                    self.other_left(event.code, event.reason)
             elif isinstance(event, LaneAlive):
                 if (generation := self.lanes.is_heard(event.lane_id)) is not None:
                     self._negotiator.handle_alive(monotonic(), generation)
@@ -518,23 +428,9 @@ class Peer:
             self._arrived = arrived
             self._negotiator.handle_progress()
 
-    def _peer_left(self, code: int, reason: str) -> None:
-        self._closing = True
-        self._owner.peer_closed(code, reason)
-        if self._tasks is not None:
-            self._tasks.create_task(self._linger())
-
-    async def _linger(self) -> None:
-        """Let our answer to the farewell get out; the other side ends the lane when it has it."""
-        await self._wait(self.lanes.gone, LINGER)
-        self._end()
-
     def _arm(self) -> None:
-        due = self._negotiator.next_timeout()
-        if self._session is not None:
-            other = self._session.next_timeout()
-            due = other if due is None else due if other is None else min(due, other)
-        self._alarm.set(due)
+        session = None if self._session is None else self._session.next_timeout()
+        self._alarm.set(earliest(self._negotiator.next_timeout(), session))
 
     def _on_timer(self, *, slept: bool) -> None:
         now = monotonic()

@@ -240,9 +240,9 @@ async def test_time_that_nobody_looked_at_is_no_silence_but_a_reason_to_ask() ->
     left, right = Owner(), Owner()
     async with pair(left, right) as (running, _):
         await running.linked()
-        heard = left.peer.heard_at
+        heard = left.peer.lanes.heard_at
         left.peer._on_timer(slept=True)
-        await left.until_true(lambda: left.peer.heard_at > heard)
+        await left.until_true(lambda: left.peer.lanes.heard_at > heard)
         assert left.peer.alive
         assert left.silences == []
 
