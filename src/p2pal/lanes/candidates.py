@@ -11,8 +11,14 @@ MAX_COST: Final = 999
 """What this engine takes from a network that it would rather not use."""
 
 _MAX_PORT: Final = 65535
-_KINDS: Final = frozenset({"host", "srflx", "prflx", "relay"})
 _NUMBER: Final = re.compile(r"[0-9]{1,10}")
+_LINE: Final = re.compile(
+    r"candidate:[A-Za-z0-9+/]{1,32} [0-9]{1,5} (?P<protocol>udp|tcp|UDP|TCP) [0-9]{1,10}"
+    r" (?P<address>[0-9A-Fa-f.:]{2,45}|(?P<mdns>[A-Za-z0-9-]{1,63}\.local)) (?P<port>[0-9]{1,5})"
+    r" typ (?P<kind>host|srflx|prflx|relay)(?P<more>(?: [!-~]{1,64} [!-~]{1,256}){0,16})"
+)
+"""Exactly what engines write: of a line that another reader would take apart in another way nothing is certain."""
+
 _TRANSPORTS: Final = frozenset({"udp", "tcp", "tls"})
 _RELAY_TRANSPORT: Final = "relay-transport"
 """The extension attribute in which p2pal says how a side reaches its relay; engines pass over what they do not know."""
@@ -47,24 +53,24 @@ class Candidate:
 def parse_candidate(line: str) -> Candidate | None:
     """Return what a candidate's line says, None if it is not to be used.
 
-    Its address must be one, or a name of the local network (mDNS, as browsers write it): who may name any host would
-    have us ask for it in the DNS, and see who we are by who asks.
+    What is returned is all that an engine finds in it, because nothing but printable ASCII and single spaces is let
+    through. Its address must be one, or a name of the local network (mDNS, as browsers write it): who may name any
+    host would have us ask for it in the DNS, and see who we are by who asks.
     """
-    fields = line.removeprefix("candidate:").split()
-    if len(fields) < 8 or fields[6] != "typ" or not _NUMBER.fullmatch(fields[5]) or int(fields[5]) > _MAX_PORT:
+    found = _LINE.fullmatch(line)
+    if found is None or int(found["port"]) > _MAX_PORT:
         return None
-    if fields[7] not in _KINDS:
+    if not (found["mdns"] or _is_address(found["address"])):
         return None
-    if not (fields[4].lower().endswith(".local") or _is_address(fields[4])):
-        return None
-    more = dict(zip(fields[8::2], fields[9::2], strict=False))
-    cost = more.get("network-cost", "0")
+    rest = found["more"].split(" ")[1:]
+    more = dict(zip(rest[::2], rest[1::2], strict=True))
+    cost = more.get("network-cost", "")
     transport = more.get(_RELAY_TRANSPORT, "")
     return Candidate(
-        kind=fields[7],
-        protocol=fields[2].lower(),
-        address=fields[4],
-        port=int(fields[5]),
+        kind=found["kind"],
+        protocol=found["protocol"].lower(),
+        address=found["address"],
+        port=int(found["port"]),
         cost=min(int(cost), MAX_COST) if _NUMBER.fullmatch(cost) else 0,
         relay_transport=transport if transport in _TRANSPORTS else "",
     )

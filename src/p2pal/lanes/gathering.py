@@ -93,6 +93,9 @@ class Gathering:
         7.3.1.3: peer-reflexive).
         """
         known = self.remote.get((seen.address, seen.port)) or _of_tcp(seen, self.remote)
+        if known is None and seen.kind == "prflx":
+            # A relay may have two addresses (behind a NAT of its own): its port is the same at both.
+            known = next((c for c in self.remote.values() if c.kind == "relay" and c.port == seen.port), None)
         return seen if known is None else replace(known, protocol=seen.protocol)
 
 

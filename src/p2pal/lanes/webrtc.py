@@ -30,6 +30,8 @@ _CHANNEL_ID: Final = 0
 _REFUSED: Final = (webrtc.PythonWebRTCExceptionBase, ValueError, TypeError)
 _MEDIA: Final = re.compile(r"^m=([a-z]*)", re.MULTILINE)
 
+_CANDIDATE_LINES: Final = re.compile(r"^a=candidate[^\n]*\n?", re.MULTILINE)
+
 _T = TypeVar("_T")
 
 
@@ -164,6 +166,7 @@ class WebRtcConnection:
         if _MEDIA.findall(sdp) != ["application"]:
             # Audio and video would start a large part of the engine that nobody asked for.
             raise ProtocolError("the other side's session description has other media than one data channel")
+        sdp = _CANDIDATE_LINES.sub("", sdp)  # they come one by one, and are looked at
         try:
             await self._pc.set_remote_description(webrtc.RTCSessionDescriptionInit(type=kind, sdp=sdp))  # type: ignore[arg-type]
         except _REFUSED as error:
@@ -252,9 +255,11 @@ class WebRtcConnection:
     def _own(self, stats: object) -> Candidate:
         """Return our end of the path."""
         seen = _seen(stats)
-        if seen.kind == "relay":
-            url = _text(stats, "url")
-            seen = replace(seen, relay_transport=self._transport(url, _text(stats, "relay_protocol") or seen.protocol))
+        through = _text(stats, "relay_protocol")
+        if seen.kind == "relay" or through:
+            # The other side may see our relay at another address than the relay told us: for ICE that is one of a NAT.
+            transport = self._transport(_text(stats, "url"), through or seen.protocol)
+            seen = replace(seen, kind="relay", relay_transport=transport)
         base = (_text(stats, "related_address"), getattr(stats, "related_port", None) or 0)
         return self.gathering.recognise_own(seen, base)
 

@@ -262,7 +262,10 @@ class Lanes:
 
         Raises:
             ConnectionImpossible: If only relays may be used for the first one, and none is known.
+            ProtocolError: If it is to be made without relays where nothing else may be used.
         """
+        if direct and self.relay is RelayUse.ONLY:
+            raise ProtocolError("the other side asks for the addresses that this side hides")
         if direct:
             return servers_without_relays(self.ice_servers), RelayUse.NEVER
         only = self.relay is RelayUse.ONLY
@@ -374,6 +377,9 @@ class Lanes:
             await asyncio.sleep(SETTLE)
             path = await connection.path()
         if path is None or connection.id not in self.live:
+            return
+        if path.kind is PathKind.RELAYED and self.relay is RelayUse.NEVER:
+            connection.close()  # both sides agreed on none: the other side broke its word
             return
         if self.session is not None:
             self.session.lane_controlled(connection.id, not connection.on_one_machine, monotonic())

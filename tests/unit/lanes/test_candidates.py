@@ -27,7 +27,6 @@ TCP = "candidate:3 1 TCP 1518214911 2001:db8::1 9 typ host tcptype active genera
         (HOST + " network-cost 4000000000", Candidate("host", "udp", "192.0.2.1", 41000, cost=MAX_COST)),
         (HOST + " network-cost -1", Candidate("host", "udp", "192.0.2.1", 41000)),
         (HOST.replace("192.0.2.1", "x.local"), Candidate("host", "udp", "x.local", 41000)),
-        (HOST + " network-cost", Candidate("host", "udp", "192.0.2.1", 41000)),
     ],
 )
 def test_a_line_is_read(line: str, candidate: Candidate) -> None:
@@ -56,6 +55,19 @@ def test_the_family_of_an_address() -> None:
         "candidate:1 1 udp 1 192.0.2.1 41000 typ \x1b[0m",
         "candidate:1 1 udp 1 192.0.2.1 port typ host",
         "candidate:1 1 udp 1 192.0.2.1 65536 typ host",
+        HOST + " network-cost",
+        HOST + " ",
+        " " + HOST,
+        HOST.replace(" typ", "  typ"),
+        HOST.replace(" ", "\t"),
+        HOST + "\n",
+        HOST + "\r\na=" + RELAY,
+        "candidate:1\u20031\u2003udp\u20031\u2003127.0.0.1\u20039\u2003typ\u2003host "
+        + RELAY.removeprefix("candidate:1 "),
+        HOST.replace("candidate:1", "candidate:\x01"),
+        HOST.replace("192.0.2.1", "a\x00b.local"),
+        HOST.replace("192.0.2.1", "example.org.local"),
+        HOST.replace("udp", "sctp"),
         "candidate:1 1 udp 1 example.org 41000 typ host",
         "candidate:1 1 udp 1 192.0.2 41000 typ host",
         "candidate:1 1 udp 1 192.0.2.1 ٤١٠٠٠ typ host",

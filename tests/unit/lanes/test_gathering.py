@@ -38,6 +38,14 @@ def test_a_port_of_its_own_is_a_nats_mapping_but_with_tcp() -> None:
     assert gathering.recognise_remote(active).kind == gathering.recognise_own(active, NO_BASE).kind == "host"
 
 
+def test_a_relay_that_is_seen_at_another_address_is_one_by_its_port() -> None:
+    gathering = Gathering()
+    gathering.add_remote(RELAY)
+    inside = Candidate("prflx", "udp", "10.0.0.5", RELAY.port)
+    assert gathering.recognise_remote(inside) == RELAY
+    assert gathering.recognise_remote(replace(inside, port=RELAY.port + 1)).kind == "prflx"
+
+
 def test_our_end_has_the_cost_of_the_network_behind_it() -> None:
     gathering = Gathering()
     gathering.add_own(HOST)

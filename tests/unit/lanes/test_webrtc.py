@@ -210,3 +210,18 @@ async def test_who_is_cancelled_while_a_connection_closes_stays_cancelled() -> N
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+@on_loop
+async def test_candidates_inside_a_description_are_not_taken() -> None:
+    allow_loopback()
+    left, right = Ear(), Ear()
+    ends = Signaling(left), Signaling(right)
+    a, b = (WebRtcConnection(1, 1, end, only_loopback=True) for end in ends)
+    offer = await a.offer()
+    hidden = "a=candidate:1 1 udp 1 127.0.0.1 9 typ relay raddr 0.0.0.0 rport 0\r\n"
+    await b.answer(offer + hidden)
+    assert "a=candidate" not in b._pc.remote_description.sdp  # type: ignore[union-attr]
+    assert b.gathering.remote == {}
+    a.close()
+    b.close()
