@@ -28,6 +28,7 @@ _NO_ROUTE: Final = frozenset(
     {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL, 1231, 1232, 10049, 10050, 10051, 10065}
 )
 _NO_ANSWER: Final = frozenset({errno.ETIMEDOUT, 121, 10060})
+_NO_SOCKET: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, 10024, 10055})
 _LOST: Final = frozenset({errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE})
 _GROUP: Final = "Multiple exceptions: "
 _NUMBER: Final = re.compile(r"\[(?:Errno|WinError) ([0-9]{1,5})\]")
@@ -109,4 +110,6 @@ def _of_number(number: int) -> Unreached:
         return Unreached.NO_ROUTE
     if number in _NO_ANSWER:
         return Unreached.NO_ANSWER
+    if number in _NO_SOCKET:
+        return Unreached.NO_SOCKET
     return Unreached.LOST if number in _LOST else Unreached.FAILED

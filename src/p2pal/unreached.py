@@ -24,6 +24,7 @@ class Unreached(Enum):
     PROXY_REFUSED = "the proxy refused the connection"
     PROXY_URL = "the proxy's URL cannot be used"
     PROXY_TLS = "a proxy that is reached by https:// cannot be used"
+    NO_SOCKET = "this machine has no socket left for it"
     LOST = "the connection was lost"
     FAILED = "the connection failed"
 

@@ -85,6 +85,7 @@ REFUSED = "[Errno {}] Connect call failed ('{}', 1)"
         (OSError(errno.EHOSTUNREACH, "x"), Unreached.NO_ROUTE),
         (ConnectionResetError(), Unreached.LOST),
         (OSError(errno.EPIPE, "x"), Unreached.LOST),
+        (OSError(errno.EMFILE, "x"), Unreached.NO_SOCKET),
         (OSError(), Unreached.FAILED),
         (ssl.SSLError(1, "\x1b[2J"), Unreached.NO_HANDSHAKE),
         (ssl.SSLCertVerificationError(1, "x"), Unreached.UNTRUSTED),

@@ -11,7 +11,6 @@ what goes through in any case.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import ssl
 import sys
@@ -28,6 +27,9 @@ CONNECT_TIMEOUT: Final = 10.0
 
 MAX_CONNECTIONS: Final = 32
 """At once, through all ports: the engine opens one for each network and server."""
+
+MAX_URLS: Final = 8
+"""That have ports of their own: a signaling server may name as many, and others each time that it is asked."""
 
 _CHUNK: Final = 1 << 16
 _LOOPBACK: Final = (("127.0.0.1", "127.0.0.1", socket.AF_INET), ("::1", "[::1]", socket.AF_INET6))
@@ -73,11 +75,13 @@ class Tunnels:
         proxy = proxy_for("https", parsed.host)
         if not parsed.tls and proxy is None:
             return (named,)
-        if named not in self._made:
-            self._made[named] = await self._open(named, parsed, proxy)
-        return self._made[named]
+        if named not in self._made and len(self._made) < MAX_URLS and (ports := await self._open(named, parsed, proxy)):
+            self._made[named] = ports
+        return self._made.get(named, (named,))
 
     async def _open(self, named: str, server: IceUrl, proxy: str | None) -> tuple[str, ...]:
+        """Return the URLs of ports that lead to a server: none if this machine has no socket left for one."""
+
         async def reach() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
             # Unlike a partial function's, its repr does not show the proxy's password.
             return await self._reach(server, proxy)
@@ -86,19 +90,32 @@ class Tunnels:
             await self._serve(named, reach, reader, writer)
 
         urls = []
+        error: OSError | None = None
         for address, written, family in _LOOPBACK:
-            with contextlib.suppress(OSError):  # IPv6 may be switched off
-                # It listens once it is known to whoever closes it.
-                port = await asyncio.start_server(serve, address, 0, family=family, start_serving=False)
-                self._servers.append(port)
-                if self._closed:
-                    port.close()
-                    break
-                url = f"turn:{written}:{port.sockets[0].getsockname()[1]}?transport=tcp"
+            try:
+                port = await _port(serve, address, family)
+            except OSError as failed:  # IPv6 may be switched off
+                error = error or failed
+                continue
+            # It listens once it is known to whoever closes it.
+            self._servers.append(port)
+            if self._closed:
+                port.close()
+                break
+            url = f"turn:{written}:{port.sockets[0].getsockname()[1]}?transport=tcp"
+            try:
                 await port.start_serving()
-                self.names[url] = named
-                urls.append(url)
-        return tuple(urls) or (named,)
+            except OSError as failed:
+                error = error or failed
+                port.close()
+                continue
+            self.names[url] = named
+            urls.append(url)
+        if error is not None and not urls:
+            self.trouble[named] = why_unreached(
+                error
+            )  # unless the engine, which is given the URL itself, has more luck
+        return tuple(urls)
 
     async def _serve(
         self, named: str, reach: _Reach, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -168,6 +185,26 @@ class Tunnels:
             task.cancel()
         if running:
             await asyncio.wait(running)
+
+
+async def _port(
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+    address: str,
+    family: socket.AddressFamily,
+) -> asyncio.Server:
+    """Return a port that does not listen yet.
+
+    Raises:
+        OSError: If there is none. A loop that makes the socket itself passes over a family that the system does not
+            have, and returns a server without any.
+    """
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.bind((address, 0))
+        return await asyncio.start_server(serve, sock=sock, start_serving=False)
+    except BaseException:
+        sock.close()
+        raise
 
 
 async def _through(proxy: str, server: IceUrl) -> socket.socket:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.certificates import write_certificate
@@ -134,6 +137,77 @@ def test_the_rest_is_the_engines(url: str) -> None:
             assert made.names == {}
 
     untouched()
+
+
+def test_a_machine_without_ipv6_has_a_port_for_ipv4(
+    certificate: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the kernel was started with ``ipv6.disable=1``: not even a socket of that family is made."""
+    without(monkeypatch, errno.EAFNOSUPPORT, socket.AF_INET6)
+
+    @on_loop
+    async def through() -> None:
+        async with echo(certificate) as url, tunnels() as made:
+            (server,) = await made.lead_to([IceServer((url,))])
+            (local,) = server.urls
+            reader, writer = await connect(local)
+            writer.write(b"through")
+            async with asyncio.timeout(10):
+                assert await reader.readexactly(7) == b"through"
+            writer.transport.abort()
+
+    through()
+
+
+def test_a_machine_without_a_socket_left_says_so_and_leaves_the_server_to_the_engine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @on_loop
+    async def untouched() -> None:
+        servers = [IceServer(("turns:relay.test",))]
+        async with tunnels() as made:
+            with monkeypatch.context() as patch:
+                without(patch, errno.EMFILE, socket.AF_INET, socket.AF_INET6)
+                assert await made.lead_to(servers) == servers
+            assert made.trouble == {"turns:relay.test": Unreached.NO_SOCKET}
+            assert await made.lead_to(servers) != servers
+
+    untouched()
+
+
+def without(monkeypatch: pytest.MonkeyPatch, number: int, *families: socket.AddressFamily) -> None:
+    """Have this machine refuse to make sockets of these families."""
+    make = socket.socket
+
+    def refuse(family: int = -1, *more: Any, **named: Any) -> socket.socket:
+        if family in families:
+            raise OSError(number, "refused")
+        return make(family, *more, **named)
+
+    monkeypatch.setattr(tunnel, "socket", Sockets(refuse))
+
+
+class Sockets:
+    """The module, with another way to make a socket: the loop keeps its own, which wakes it up."""
+
+    def __init__(self, make: Callable[..., socket.socket]) -> None:
+        self.socket = make
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(socket, name)
+
+
+def test_no_more_servers_have_ports_than_should(certificate: ssl.SSLContext) -> None:
+    @on_loop
+    async def many() -> None:
+        async with tunnels() as made:
+            urls = tuple(f"turns:relay.test:{port}" for port in range(1, 3 * tunnel.MAX_URLS))
+            (server,) = await made.lead_to([IceServer(urls)])
+            assert set(made.names.values()) == set(urls[: tunnel.MAX_URLS])
+            assert server.urls[-1] == urls[-1]
+            assert await made.lead_to([IceServer(urls)]) == [server]
+
+    many()
 
 
 def test_a_certificate_that_is_not_trusted_is_refused(

@@ -223,6 +223,7 @@ _ADVICE: Final = {
     Unreached.NOT_YET_VALID: "set the clock of this machine, or of the TURN server",
     Unreached.NO_TLS: _TLS,
     Unreached.NO_HANDSHAKE: _TLS,
+    Unreached.NO_SOCKET: "end other programs here, or raise the limit of open files (ulimit -n)",
     Unreached.PROXY_SILENT: _PROXY,
     Unreached.PROXY_URL: _PROXY,
     Unreached.PROXY_REFUSED: "have the proxy of $HTTPS_PROXY allow {where}, or name {host} in $NO_PROXY",
