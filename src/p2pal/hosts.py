@@ -5,6 +5,7 @@ And why it was not reached.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import ipaddress
 import re
@@ -32,6 +33,10 @@ _NO_SOCKET: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.
 _LOST: Final = frozenset({errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE})
 _GROUP: Final = "Multiple exceptions: "
 _NUMBER: Final = re.compile(r"\[(?:Errno|WinError) ([0-9]{1,5})\]")
+
+
+HAPPY_EYEBALLS_DELAY: Final = 0.25
+"""Seconds that one address of a host has before the next is tried beside it (RFC 8305, section 5)."""
 
 
 class NotReached(OSError):
@@ -66,6 +71,24 @@ def proxy_for(scheme: str, host: str) -> str | None:
     proxies = getproxies()
     proxy = proxies.get(scheme) or proxies.get("all") or None
     return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
+
+
+async def connect_to(
+    host: str, port: int, *, context: ssl.SSLContext | None = None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect to a host over TCP, and TLS if there is a ``context``.
+
+    Its addresses are tried beside each other, with IPv6 and IPv4 in turn (Happy Eyeballs, RFC 8305): one that swallows
+    everything does not keep us from the next one. Loops that are not asyncio's own, such as uvloop's, cannot do that,
+    and try one after the other.
+
+    Raises:
+        OSError: If it is not reached, or its certificate is not trusted.
+        ValueError: If its name cannot be used.
+    """
+    if isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop):
+        return await asyncio.open_connection(host, port, ssl=context, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY)
+    return await asyncio.open_connection(host, port, ssl=context)
 
 
 def why_unreached(error: OSError | ValueError) -> Unreached:

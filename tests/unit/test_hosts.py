@@ -6,11 +6,12 @@ import asyncio
 import errno
 import socket
 import ssl
+from collections.abc import Callable
 
 import pytest
 from tests.unit.server.kit import on_loop
 
-from p2pal.hosts import NotReached, is_loopback, proxy_for, why_unreached
+from p2pal.hosts import NotReached, connect_to, is_loopback, proxy_for, why_unreached
 from p2pal.unreached import Unreached
 
 
@@ -115,7 +116,7 @@ def test_what_connecting_raises_is_understood(host: str, why: Unreached) -> None
     @on_loop
     async def connect() -> None:
         with pytest.raises((OSError, ValueError)) as caught:
-            await asyncio.open_connection(host, 1)
+            await connect_to(host, 1)
         assert isinstance(caught.value, OSError | ValueError)
         assert why_unreached(caught.value) is why
 
@@ -140,3 +141,55 @@ def test_two_addresses_that_refuse_are_understood(monkeypatch: pytest.MonkeyPatc
 
 def test_the_words_are_those_of_the_error() -> None:
     assert str(NotReached(Unreached.LOST)) == Unreached.LOST.words == "the connection was lost"
+
+
+@pytest.mark.parametrize("module", ["asyncio", "uvloop"])
+def test_a_host_is_reached_on_any_loop(module: str) -> None:
+    loop: Callable[[], asyncio.AbstractEventLoop] = pytest.importorskip(module).new_event_loop
+
+    async def through() -> None:
+        async def greet(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"here")
+            writer.close()
+
+        async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+            reader, writer = await connect_to("127.0.0.1", server.sockets[0].getsockname()[1])
+            async with asyncio.timeout(10):
+                assert await reader.read() == b"here"
+            writer.close()
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(through())
+
+
+def test_an_address_that_swallows_everything_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a name has an address of IPv6, which leads nowhere."""
+
+    @on_loop
+    async def through() -> None:
+        loop = asyncio.get_running_loop()
+        swallowed: list[str] = []
+        sock_connect = loop.sock_connect
+
+        async def connect(sock: socket.socket, address: tuple[str, int]) -> None:
+            if address[0] == "127.0.0.3":
+                swallowed.append(address[0])
+                await loop.create_future()
+            await sock_connect(sock, address)
+
+        async def both(_host: str, port: int, **_: object) -> list[object]:
+            return [
+                (socket.AF_INET, socket.SOCK_STREAM, 0, "", (address, port)) for address in ("127.0.0.3", "127.0.0.1")
+            ]
+
+        monkeypatch.setattr(loop, "sock_connect", connect)
+        async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            monkeypatch.setattr(loop, "getaddrinfo", both)
+            async with asyncio.timeout(10):
+                _, writer = await connect_to("relay.test", port)
+            assert writer.get_extra_info("peername") == ("127.0.0.1", port)
+            assert swallowed == ["127.0.0.3"]
+            writer.close()
+
+    through()

@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from typing import Final
 
-from p2pal.hosts import why_unreached
+from p2pal.hosts import connect_to, why_unreached
 from p2pal.lanes.probe_facts import place_of
 from p2pal.unreached import Unreached
 
@@ -30,7 +30,7 @@ async def why_not_reached(url: str, timeout: float = TIMEOUT) -> Unreached | Non
                 await asyncio.get_running_loop().getaddrinfo(place.host, place.port)
                 return None
             context = await asyncio.to_thread(ssl.create_default_context) if place.transport == "tls" else None
-            _, writer = await asyncio.open_connection(place.host, place.port, ssl=context)
+            _, writer = await connect_to(place.host, place.port, context=context)
             writer.transport.abort()
     except TimeoutError:
         return Unreached.NOT_RESOLVED if place.transport == "udp" else Unreached.NO_ANSWER

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
-from p2pal.hosts import NotReached, proxy_for, why_unreached
+from p2pal.hosts import NotReached, connect_to, proxy_for, why_unreached
 from p2pal.lanes.ice_servers import IceServer
 from p2pal.unreached import Unreached
 from p2pal.wire.ice_urls import IceUrl, parse_turn_url
@@ -165,7 +165,7 @@ class Tunnels:
                 self._context = await asyncio.to_thread(ssl.create_default_context)
             context = self._context
         if proxy is None:
-            return await asyncio.open_connection(server.host, server.port, ssl=context)
+            return await connect_to(server.host, server.port, context=context)
         sock = await _through(proxy, server)
         try:
             return await asyncio.open_connection(
