@@ -169,11 +169,8 @@ class Correspondence:
 
     def signal_lost(self, *, released: bool) -> None:
         """Before the link stood, there is no other way."""
-        if released:
-            # The farewell that the other side may have mailed before says more.
-            self._loop.call_later(CLOSE_GRACE, self._lose_mailbox, LEFT)
-        else:
-            self._lose_mailbox(FORGOTTEN)
+        # The farewell that the other side may have mailed before says more, and is dealt with in a moment.
+        self._loop.call_later(CLOSE_GRACE, self._lose_mailbox, LEFT if released else FORGOTTEN)
 
     def _lose_mailbox(self, why: str) -> None:
         if not self._lanes.stood and not self._correspondent.ending:
