@@ -17,6 +17,9 @@ from p2pal.wire.signal import SILENT, Answer, Candidate, Offer, Retry
 ATTEMPT_TIMEOUT: Final = 20.0
 """Seconds that one generation gets from its offer to an open lane."""
 
+FIRST_ATTEMPT: Final = 30.0
+"""Seconds that the first one gets instead: it is not over while it moves (:mod:`p2pal.link.beginning`)."""
+
 FOLLOWER_SLACK: Final = 5.0
 """Seconds that the follower gives it beyond that."""
 
@@ -119,7 +122,13 @@ class Generations:
     def _begin(self, generation: int, lane: int, beside: int, now: float) -> None:
         self.exchange.begin(generation, lane, beside)
         self.trying, self.improving = generation, bool(beside)
-        self.attempt_ends = now + (IMPROVEMENT_TIMEOUT if beside else ATTEMPT_TIMEOUT)
+        ordinary = FIRST_ATTEMPT if generation == 1 else ATTEMPT_TIMEOUT
+        self.attempt_ends = now + (IMPROVEMENT_TIMEOUT if beside else ordinary)
+
+    def shorten(self, ends: float) -> None:
+        """The one that is tried has had its time then, at the latest."""
+        if self.attempt_ends is not None:
+            self.attempt_ends = min(self.attempt_ends, ends)
 
     def open(self, now: float) -> None:
         """The lane of the one that is tried is open: it is in use, or compared with the one that is."""

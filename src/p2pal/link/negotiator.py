@@ -147,6 +147,8 @@ class Negotiator:
             self._handle_retry(message, now)
         elif self._live.takes(message.generation):
             self._live.take(message)
+            if isinstance(message, Candidate):
+                self._note_candidate(message.candidate, now, ours=False)
         else:
             return  # late mail of a generation that is over
         self._look_around(now)
@@ -202,10 +204,11 @@ class Negotiator:
         """The engine made the answer that :class:`CreateAnswer` asked for."""
         self._live.describe(generation, sdp)
 
-    def handle_local_candidate(self, generation: int, candidate: str, mid: str, mline: int, now: float) -> None:  # noqa: ARG002
+    def handle_local_candidate(self, generation: int, candidate: str, mid: str, mline: int, now: float) -> None:
         """The engine found a candidate; an empty one ends them."""
         if self._live.takes(generation):
             self._live.exchange.local_candidate(candidate, mid, mline)
+            self._note_candidate(candidate, now, ours=True)
 
     def handle_lane_open(self, generation: int, now: float) -> None:
         """The lane of this generation is open: it is in use from now on, or first compared with the one that is."""
@@ -405,6 +408,14 @@ class Negotiator:
     def _offer(self, now: float) -> None:
         self._live.offer(now)
         self._repair.on_begun(now)
+
+    def _note_candidate(self, candidate: str, now: float, *, ours: bool) -> None:
+        """The first generation's say how fast both sides' networks are."""
+        if self._live.trying != 1:
+            return
+        ends = self._repair.on_first_candidate(ours=ours, last=not candidate, now=now)
+        if ends is not None:
+            self._live.shorten(ends)
 
     def _take_up(self, now: float) -> None:
         """Another lane is in use."""

@@ -75,7 +75,9 @@ class Patience:
     @property
     def attempts(self) -> int | None:
         """How many attempts there are, for the user; None where the number says nothing."""
-        return None if self._max_retries is None or self.tries > self._max_retries else self._max_retries
+        if self._max_retries is None or not self.linked or self.tries > self._max_retries:
+            return None
+        return self._max_retries
 
     def on_up(self, now: float) -> None:
         """A lane opened."""

@@ -23,7 +23,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from p2pal.link.beginning import FIRST_LINK, FIRST_SLACK, Beginning
+from p2pal.link.beginning import FIRST_LINK, FIRST_LINK_MOST, FIRST_SLACK, Beginning, FirstTry
 from p2pal.link.deadlines import earliest, passed
 from p2pal.link.generations import ATTEMPT_TIMEOUT
 from p2pal.link.patience import MAX_BACKOFF, Patience
@@ -50,8 +50,8 @@ class Repair:
     """
 
     __slots__ = (
-        "_backoff", "_beginning", "_begun_at", "_certain_at", "_clean", "_jitter", "_leader", "_patience", "_presence",
-        "_told", "due", "events",
+        "_backoff", "_beginning", "_begun_at", "_certain_at", "_clean", "_first_try", "_jitter", "_leader", "_once",
+        "_patience", "_presence", "_told", "due", "events",
     )  # fmt: skip
 
     def __init__(
@@ -61,8 +61,10 @@ class Repair:
         self._backoff = backoff
         self._jitter = jitter
         self._patience = Patience(max_retries=max_retries, backoff=backoff, wait=wait)
-        first = None if max_retries is None else FIRST_LINK if leader else FIRST_LINK + FIRST_SLACK
-        self._beginning = Beginning(first)
+        slack = 0.0 if leader else FIRST_SLACK
+        self._beginning = Beginning(None if max_retries is None else FIRST_LINK + slack, FIRST_LINK_MOST + slack)
+        self._first_try = FirstTry()
+        self._once = max_retries == 0
         self._presence = Presence()
         self._clean = True  # the attempt had both sides online so far
         self._begun_at = 0.0
@@ -89,6 +91,7 @@ class Repair:
     def start(self, now: float) -> None:
         """Both sides begin."""
         self._beginning.start(now)
+        self._first_try.start(now)
         if not self._leader:
             self.await_offer(now)
 
@@ -99,6 +102,18 @@ class Repair:
         self._clean = self._presence.both
         self._begun_at = now
         self.due = None
+
+    def on_first_candidate(self, *, ours: bool, last: bool, now: float) -> float | None:
+        """The first generation has one more candidate, or the ``last`` is known.
+
+        Return when it is to be over even if nothing fails, if that is known now. The leader's clock is the one that
+        counts.
+        """
+        if not last:
+            self._beginning.on_moved(now)
+            return None
+        ends = self._first_try.on_last_candidate(ours=ours, now=now)
+        return ends if self._leader and not self._once else None
 
     def on_replaced(self) -> None:
         """The lane of what was tried is open, and takes the place of the one in use if there is one."""

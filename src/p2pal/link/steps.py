@@ -87,8 +87,9 @@ class LinkUp:
 class Retrying:
     """Event: the link is tried again in ``delay`` seconds, for the time number ``attempt`` since it last worked.
 
-    ``attempts`` is how many there may be; None for no limit, and once the limit is used up but the time that a lost
-    link gets in any case is not over.
+    ``attempts`` is how many there may be. It is None where the number says nothing: without a limit, before the first
+    link, which time ends as a rule, and once the limit is used up but the time that a lost link gets in any case is not
+    over.
     """
 
     attempt: int

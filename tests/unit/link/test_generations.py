@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pal.link.generations import ATTEMPT_TIMEOUT, FOLLOWER_SLACK, IMPROVEMENT_TIMEOUT, Generations
+from p2pal.link.generations import ATTEMPT_TIMEOUT, FIRST_ATTEMPT, FOLLOWER_SLACK, IMPROVEMENT_TIMEOUT, Generations
 from p2pal.link.steps import CreateAnswer, CreateOffer, DropConnection, Judge, TakeAnswer, TakeCandidate
 from p2pal.wire.signal import SILENT, Answer, Candidate, Offer, Retry
 
@@ -120,7 +120,7 @@ def test_the_end() -> None:
 
 def test_what_is_tried_has_its_time_and_the_followers_ends_later() -> None:
     for live, slack in ((Generations(leader=True), 0.0), (Generations(leader=False), FOLLOWER_SLACK)):
-        for beside, seconds in ((0, ATTEMPT_TIMEOUT), (1, IMPROVEMENT_TIMEOUT)):
+        for beside, seconds in ((0, FIRST_ATTEMPT), (0, ATTEMPT_TIMEOUT), (1, IMPROVEMENT_TIMEOUT)):
             if slack:
                 live.answer(Offer(live.newest + 1, live.newest + 1, "sdp", beside), 5.0)
             else:
@@ -129,6 +129,16 @@ def test_what_is_tried_has_its_time_and_the_followers_ends_later() -> None:
             live.open(6.0)
             assert live.attempt_ends is None
         assert live.judged_by == (None if slack else 6.0 + IMPROVEMENT_TIMEOUT)
+
+
+def test_what_is_tried_may_get_less_time_but_not_more() -> None:
+    live = Generations(leader=True)
+    live.shorten(1.0)
+    assert live.attempt_ends is None
+    live.offer(0.0)
+    for ends, left in ((12.0, 12.0), (15.0, 12.0)):
+        live.shorten(ends)
+        assert live.attempt_ends == left
 
 
 @pytest.mark.parametrize("end", ["drop", "close", "forget", "repair"])

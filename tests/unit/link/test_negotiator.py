@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from p2pal.errors import ProtocolError
-from p2pal.link.beginning import FIRST_ABSENCE, FIRST_LINK, FIRST_SLACK
+from p2pal.link.beginning import FIRST_ABSENCE, FIRST_LINK, FIRST_LINK_MOST, FIRST_SLACK, FIRST_TRY, PROMPT
 from p2pal.link.exchange import MAX_CANDIDATES, MAX_OFFERS, OFFER_PAUSE
 from p2pal.link.generations import ATTEMPT_TIMEOUT
 from p2pal.link.negotiator import Negotiator, State
@@ -170,11 +170,62 @@ def test_a_link_that_does_not_come_is_given_up_soon(retries: int) -> None:
 def test_a_first_attempt_that_fails_early_is_followed_by_others() -> None:
     link = leading()
     link.handle_lane_closed(1, 3.0)
-    assert drain(link)[2] == [Retrying(1, 3, 1.0)]
+    assert drain(link)[2] == [Retrying(1, None, 1.0)], "time ends it, no number"
     assert fire(link) == 4.0
     assert drain(link)[1] == [CreateOffer(2, 2)]
     assert fire(link) == FIRST_LINK
     assert drain(link)[2] == [GaveUp(False)]
+
+
+@pytest.mark.parametrize("leader", [True, False])
+def test_the_first_link_gets_more_time_while_candidates_come(leader: bool) -> None:
+    link, slack = (leading(), 0.0) if leader else (following(), FIRST_SLACK)
+    if leader:
+        link.handle_message(Answer(1, "answer"), 2.0)
+    for now in (3.0, 8.0):
+        link.handle_local_candidate(1, "ours", "0", 0, now)
+        assert link.next_timeout() == now + FIRST_LINK + slack
+        link.handle_message(Candidate(1, "theirs"), now + 2.0)
+        assert link.next_timeout() == now + 2.0 + FIRST_LINK + slack
+    link.handle_local_candidate(1, "", "0", 0, 12.0)
+    link.handle_message(Candidate(1, ""), 12.0)
+    assert link.next_timeout() == 10.0 + FIRST_LINK + slack, "the end of them is none"
+    link.handle_local_candidate(1, "ours", "0", 0, 20.0)
+    assert fire(link) == FIRST_LINK_MOST + slack
+    assert drain(link)[2] == [GaveUp(False)]
+
+
+def test_candidates_of_later_generations_and_late_ones_of_the_first_give_no_more() -> None:
+    link = leading()
+    link.handle_message(Answer(1, "answer"), 1.0)
+    link.handle_lane_closed(1, 3.0)
+    fire(link)
+    link.handle_message(Candidate(1, "late"), 5.0)
+    link.handle_local_candidate(1, "late", "0", 0, 5.0)
+    link.handle_local_candidate(2, "ours", "0", 0, 5.0)
+    link.handle_message(Answer(2, "answer"), 5.0)
+    link.handle_message(Candidate(2, "theirs"), 5.0)
+    assert link.next_timeout() == FIRST_LINK
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_first_attempt_that_hangs_leaves_time_for_another_on_a_fast_network(late: bool) -> None:
+    link, now = leading(), PROMPT + late
+    link.handle_message(Answer(1, "answer"), 1.0)
+    link.handle_local_candidate(1, "ours", "0", 0, 1.0)
+    link.handle_local_candidate(1, "", "0", 0, 1.0)
+    link.handle_message(Candidate(1, "theirs"), 1.0)
+    link.handle_message(Candidate(1, ""), now)
+    drain(link)
+    if late:
+        assert fire(link) == 1.0 + FIRST_LINK
+        assert drain(link)[2] == [GaveUp(False)]
+        return
+    assert fire(link) == now + FIRST_TRY
+    assert drain(link) == ([], [DropConnection(1)], [Retrying(1, None, 1.0)])
+    assert fire(link) == now + FIRST_TRY + 1.0
+    assert drain(link)[1] == [CreateOffer(2, 2)]
+    assert fire(link) == 1.0 + FIRST_LINK
 
 
 def test_the_first_link_is_waited_for_longer_while_a_side_is_offline() -> None:
@@ -589,7 +640,7 @@ def test_before_the_first_link_nobody_waits_for_anybody() -> None:
     link.handle_online(True, False, 1.0)
     for _ in range(3):
         fire(link)
-    assert drain(link)[2] == [Retrying(1, 1, 1.0), GaveUp(False)]
+    assert drain(link)[2] == [Retrying(1, None, 1.0), GaveUp(False)]
 
 
 # Another meeting place

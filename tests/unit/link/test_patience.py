@@ -40,6 +40,7 @@ def test_before_the_first_link_only_the_number_matters() -> None:
         delays.append(patience.delay())
     assert patience.exhausted(0.0)
     assert delays == [1.0, 2.0]
+    assert patience.attempts is None, "it is time that ends it, as a rule"
 
 
 @pytest.mark.parametrize(("seconds", "tries"), [(PROVEN, 0), (PROVEN - 1.0, 1)])

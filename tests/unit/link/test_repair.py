@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pal.link.beginning import FIRST_LINK, FIRST_SLACK
+from p2pal.link.beginning import FIRST_LINK, FIRST_SLACK, FIRST_TRY
 from p2pal.link.generations import ATTEMPT_TIMEOUT
 from p2pal.link.patience import MAX_BACKOFF, MIN_PATIENCE
 from p2pal.link.presence import FLAP
@@ -44,6 +44,18 @@ def test_the_first_link_has_its_time() -> None:
         assert repair.is_over(seconds)
         repair.give_up()
         assert told(repair) == [GaveUp(False)]
+
+
+@pytest.mark.parametrize("max_retries", [0, 2, None])
+@pytest.mark.parametrize("leader", [True, False])
+def test_a_fast_network_leaves_time_for_another_try(leader: bool, max_retries: int | None) -> None:
+    repair = begun(leader=leader, max_retries=max_retries)
+    assert repair.on_first_candidate(ours=True, last=False, now=0.5) is None
+    assert repair.on_first_candidate(ours=False, last=True, now=0.5) is None
+    ends = repair.on_first_candidate(ours=True, last=True, now=1.0)
+    assert ends == (1.0 + FIRST_TRY if leader and max_retries != 0 else None), "its only one, or not its own"
+    slack = 0.0 if leader else FIRST_SLACK
+    assert repair.next_timeout(missed=True) in (0.5 + FIRST_LINK + slack, OVERDUE, None)
 
 
 def test_a_follower_waits_for_the_first_offer() -> None:
@@ -89,7 +101,7 @@ def test_before_the_first_link_every_failure_counts_and_nobody_is_waited_for() -
     assert repair.retry(4.0, counted=False)
     assert not repair.retry(5.0, counted=False)
     repair.look_around(50.0, missed=True)
-    assert told(repair) == [Retrying(1, 2, 0.5), Retrying(2, 2, 1.0)]
+    assert told(repair) == [Retrying(1, None, 0.5), Retrying(2, None, 1.0)]
 
 
 def test_a_link_that_stood_ends_after_so_many_failures_and_so_long() -> None:
