@@ -184,7 +184,8 @@ def summary(report: Report) -> str:
     failed, warnings = report.count(Verdict.FAIL), report.count(Verdict.WARN)
     warned = f"{plural(warnings, 'warning')}" if warnings else ""
     if not failed:
-        works = "Transfers should work" + ("" if report.complete else ", as far as there was time to check")
+        works = "Transfers should work" + (" within one network" if report.near_only else "")
+        works += "" if report.complete else ", as far as there was time to check"
         return f"{works}; {warned}." if warned else f"{works}."
     counted = f"{plural(failed, 'check')} failed" + (f", {warned}" if warned else "")
     blame = (

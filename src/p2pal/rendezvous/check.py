@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
@@ -29,30 +29,43 @@ from p2pal.rendezvous.transport import Address
 from p2pal.rendezvous.trouble import trouble
 from p2pal.wire.rendezvous import IceServer, State
 
-HTTP_TIMEOUT: Final = 4.5
+HTTP_TIMEOUT: Final = 9.0
 """Seconds for the first answer."""
 MAILBOX_TIMEOUT: Final = 4.5
-"""Seconds for everything after these."""
+"""Seconds for everything after these, at least."""
 READY_TIMEOUT: Final = 1.5
 """Seconds for the second."""
+SLOW: Final = 1.0
+"""Seconds until a first answer that shows a slow way: then each further step is given as much, and more."""
+TIMEOUT: Final = 13.5
+"""Seconds for all of it."""
 TTL: Final = 60.0
 """Seconds after which the transfer ends by itself, should it not be removed."""
 
 _CONNECT: Final = 3.0
 _REMOVE: Final = 2.0
+_STEPS: Final = 4
+"""Connections that are opened one after the other, with some room."""
 _MAX_BODY: Final = 4096
 _E = TypeVar("_E", bound=events.MailboxEvent)
 
 
-async def check_server(url: str) -> ServerFacts:
+async def check_server(
+    url: str,
+    timeout: float = TIMEOUT,  # noqa: ASYNC109
+    met: Callable[[ServerFacts], None] | None = None,
+) -> ServerFacts:
     """Check it.
 
     Args:
         url: Its URL, http or https.
+        timeout: Seconds for all of it.
+        met: Called with what is known as soon as only the transfer is still to be removed.
 
     Raises:
         UsageError: If the URL is none.
     """
+    end = asyncio.get_running_loop().time() + timeout
     address = Address(url)
     proxy = address.proxy()
     base = address.http().parent
@@ -61,7 +74,7 @@ async def check_server(url: str) -> ServerFacts:
     try:
         facts = await _over_http(address, base, facts)
         if facts.problem is None:
-            facts = await _through_mailbox(url, facts, asyncio.get_running_loop().time() + MAILBOX_TIMEOUT)
+            facts = await _through_mailbox(url, facts, end, met or _nobody)
         if over_ipv6 is not None:
             facts = replace(facts, ipv6_connects=await over_ipv6)
     finally:
@@ -174,35 +187,50 @@ class _Side:
             self._running.exception()
 
 
-async def _through_mailbox(url: str, facts: ServerFacts, end: float) -> ServerFacts:
-    """Let a sender and a receiver meet, until ``end`` by the loop's clock."""
+def _nobody(_facts: ServerFacts) -> None:
+    """Whom nobody has to be told of."""
+
+
+async def _through_mailbox(url: str, facts: ServerFacts, end: float, met: Callable[[ServerFacts], None]) -> ServerFacts:
+    """Let a sender and a receiver meet, and remove what was opened for it, until ``end`` by the loop's clock."""
     address = Address(url)
+    loop = asyncio.get_running_loop()
+    answered = facts.answered or 0.0
+    removing = max(_REMOVE, 2 * answered)
+    until = min(loop.time() + max(MAILBOX_TIMEOUT, _STEPS * answered), end - answered)
     async with RendezvousClient(url, not_ready=0.0) as client:
         try:
-            async with asyncio.timeout_at(end):
+            async with asyncio.timeout_at(until):
                 created = await client.create(TTL)
         except P2palError as error:
             return replace(facts, problem=_problem(error, address))
         except TimeoutError:
+            if answered >= SLOW:
+                return replace(facts, late="it did not open a transfer in the time of this check")
             return replace(facts, problem=Problem("it does not open a transfer in time"))
         meeting = _Meeting(client, created)
         try:
-            async with asyncio.timeout_at(end):
+            async with asyncio.timeout_at(until):
                 await meeting.hold()
         except P2palError as error:
             facts = replace(facts, socket_problem=_problem(error, address))
         except TimeoutError:
-            facts = replace(facts, socket_problem=Problem("no answer in time"))
+            if answered >= SLOW:
+                facts = replace(facts, late="no answer in the time of this check")
+            else:
+                facts = replace(facts, socket_problem=Problem("no answer in time"))
         finally:
-            left = not await _remove(client, created)
-    stun = created.ice_servers
-    return replace(facts, welcomed=meeting.welcomed, near=meeting.near or stun, far=meeting.far or stun, left=left)
+            stun = created.ice_servers
+            facts = replace(facts, welcomed=meeting.welcomed, near=meeting.near or stun, far=meeting.far or stun)
+            met(facts)
+            left = not await _remove(client, created, min(removing, max(_REMOVE, end - loop.time())))
+    return replace(facts, left=left)
 
 
-async def _remove(client: RendezvousClient, created: Created) -> bool:
+async def _remove(client: RendezvousClient, created: Created, seconds: float) -> bool:
     """Remove the transfer, also when the check is cancelled; return whether that went well."""
     removing = asyncio.create_task(client.delete(created.rendezvous_id, created.token))
-    await asyncio.wait((removing,), timeout=_REMOVE)
+    await asyncio.wait((removing,), timeout=seconds)
     if not removing.done():
         removing.cancel()
         await asyncio.wait((removing,))
@@ -224,12 +252,11 @@ class _Meeting:
         Raises:
             P2palError: If the server does not let them.
         """
-        started = time.monotonic()
-        async with self._side("send", self._created.token) as sender:
-            await sender.until(events.State)
-            self.welcomed = time.monotonic() - started
+        async with self._side("send", self._created.token) as sender, self._welcome(sender) as welcome:
+            # Where the way is slow, nothing waits for what it does not need.
             joined = await self._client.join(self._created.slot)
             async with self._side("receive", joined.token) as receiver:
+                await welcome
                 served = await sender.until(events.Served)
                 sender.mailbox.accept(served.attempt)
                 for side in (sender, receiver):
@@ -237,6 +264,24 @@ class _Meeting:
                     side.mailbox.ask_ice()
                 self.near = (await sender.until(events.IceServers)).servers
                 self.far = (await receiver.until(events.IceServers)).servers
+
+    @asynccontextmanager
+    async def _welcome(self, side: _Side) -> AsyncIterator[asyncio.Task[None]]:
+        """Take the time until a side is welcomed."""
+
+        async def wait() -> None:
+            started = time.monotonic()
+            await side.until(events.State)
+            self.welcomed = time.monotonic() - started
+
+        task = asyncio.create_task(wait())
+        try:
+            yield task
+        finally:
+            task.cancel()
+            await asyncio.wait((task,))
+            if not task.cancelled():
+                task.exception()
 
     @asynccontextmanager
     async def _side(self, role: Role, token: str) -> AsyncIterator[_Side]:

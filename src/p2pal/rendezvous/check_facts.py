@@ -34,6 +34,7 @@ class ServerFacts:
         near: The STUN and TURN servers that it gives to a sender whose receiver has come.
         far: Those that it gives to that receiver.
         left: Whether the transfer that was opened for the check could not be removed, and ends by itself.
+        late: What did not come in time though the server answers, but slowly: that tells of no fault; empty for none.
     """
 
     server: str
@@ -48,3 +49,4 @@ class ServerFacts:
     near: tuple[IceServer, ...] = field(default=(), repr=False)
     far: tuple[IceServer, ...] = field(default=(), repr=False)
     left: bool = False
+    late: str = ""

@@ -112,6 +112,10 @@ def test_the_summary_of_what_there_was_no_time_for() -> None:
     assert summary(hurried) == "Transfers should work, as far as there was time to check; 1 warning."
 
 
+def test_the_summary_of_a_machine_that_reaches_only_its_own_network() -> None:
+    assert summary(Report((GOOD, ODD), near_only=True)) == "Transfers should work within one network; 1 warning."
+
+
 def test_it_connects_as_send_and_recv_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("P2PAL_ONLY_LOOPBACK", "1")
     usual = connect_options(flags())

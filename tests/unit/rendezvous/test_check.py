@@ -16,6 +16,7 @@ import pytest
 from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.rendezvous.proxy import proxy_to
 from tests.unit.server.kit import odd_server, on_loop, serving
 from tests.unit.server.test_tls import Files, running
 
@@ -170,7 +171,7 @@ class Stub:
         if request.method == "DELETE":
             self.deleted.set()
             return web.Response(status=self._delete)
-        created = {"rendezvous_id": "r" * 16, "slot": 47, "token": "t" * 16, "expires_in": 60.0}
+        created = {"rendezvous_id": "r" * 16, "slot": 47, "token": "t" * 16, "expires_in": 60.0, "attempt": 1}
         return web.json_response(created, status=201 if request.method == "POST" else 200)
 
 
@@ -182,6 +183,38 @@ async def test_a_websocket_that_opens_and_stays_silent(monkeypatch: pytest.Monke
     assert found.socket_problem is not None
     assert found.socket_problem.cause == "no answer in time"
     assert found.left, "it refused to remove the transfer"
+
+
+@on_loop
+async def test_a_way_that_is_slow_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "SLOW", 0.0)
+    async with odd_server(Stub().answer) as url:
+        found = await check_server(url, timeout=0.5)
+    assert (found.problem, found.socket_problem, found.left) == (None, None, False)
+    assert found.late == "no answer in the time of this check"
+
+
+@on_loop
+async def test_each_step_gets_the_time_that_the_first_one_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three connections in a row, each of which takes longer than a server that is not slow is given in all."""
+    monkeypatch.setattr(check, "MAILBOX_TIMEOUT", 0.1)
+    monkeypatch.setattr(check, "_REMOVE", 0.1)
+    told: list[bool] = []
+
+    async def slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.4)
+        await behind.serve(reader, writer)
+
+    async with serving(ServerConfig(port=0, stun=(STUN,))) as kit, proxy_to(kit.server.port) as behind:
+        front = await asyncio.start_server(slowly, "127.0.0.1", 0)
+        async with front:
+            url = f"http://127.0.0.1:{front.sockets[0].getsockname()[1]}"
+            found = await check_server(url, met=lambda facts: told.append(facts.welcomed is not None))
+    assert (found.problem, found.socket_problem, found.late, found.left) == (None, None, "", False)
+    assert found.answered is not None
+    assert found.answered > 0.3
+    assert found.welcomed is not None
+    assert told == [True]
 
 
 @on_loop

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, field
 
 from p2pal.lanes.probe_facts import Interfaces, Relaying, Survey
@@ -21,7 +22,7 @@ class Facts:
         survey: What the STUN servers answered, and those TURN servers that are reached over UDP.
         relays: What came of trying each TURN server, in the order of ``turn``; one that there was no time for is
             missing, as a STUN server is missing from ``survey``.
-        only_loopback: Nothing left this machine, for tests and demonstrations.
+        on_this_machine: The server is on it, and so the other side may well be, or nothing may leave it at all.
     """
 
     server: ServerFacts
@@ -31,7 +32,7 @@ class Facts:
     own_turn: bool = False
     survey: Survey = field(default_factory=Survey)
     relays: tuple[Relaying, ...] = ()
-    only_loopback: bool = False
+    on_this_machine: bool = False
 
     @property
     def unchecked(self) -> frozenset[str]:
@@ -39,3 +40,35 @@ class Facts:
         heard_of = {answer.url for answer in self.survey.answers}
         tried = {relay.url for relay in self.relays}
         return frozenset(self.stun) - heard_of | frozenset(self.turn) - tried
+
+    @property
+    def unasked(self) -> bool:
+        """Whether the signaling server had no time to name its TURN servers."""
+        return bool(self.server.late) and not self.own_turn
+
+    @property
+    def hurried(self) -> bool:
+        """Whether there was no time for something that may save a transfer."""
+        return bool(self.unchecked) or self.unasked
+
+    @property
+    def relayed(self) -> bool:
+        """Whether a TURN server relays."""
+        return any(relay.relayed is not None for relay in self.relays)
+
+    @property
+    def near_only(self) -> bool:
+        """Whether nobody outside of this machine's own network can reach it, nor be reached: it is all private."""
+        out = self.interfaces
+        public = any(
+            address.is_global and (out.ipv6_route if address.version == 6 else out.ipv4_route)
+            for address in map(ipaddress.ip_address, out.addresses)
+        )
+        mapped = any(answer.mapped is not None for answer in self.survey.answers)
+        return not (self.on_this_machine or self.hurried or self.relayed or mapped or public)
+
+    def lacks(self, version: int) -> bool:
+        """Whether this machine has addresses and a route, but only of the other IP version than this one."""
+        versions = {ipaddress.ip_address(address).version for address in self.interfaces.addresses}
+        route = self.interfaces.ipv6_route if version == 6 else self.interfaces.ipv4_route
+        return bool(versions) and version not in versions and not route

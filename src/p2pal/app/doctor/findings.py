@@ -58,10 +58,12 @@ class Report:
     Attributes:
         findings: They.
         complete: Whether there was time for everything.
+        near_only: Whether transfers are possible within one network only.
     """
 
     findings: tuple[Finding, ...]
     complete: bool = True
+    near_only: bool = False
 
     @property
     def verdict(self) -> Verdict:

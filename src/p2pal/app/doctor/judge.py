@@ -7,7 +7,7 @@ from typing import Final
 
 from p2pal.app.doctor.facts import Facts
 from p2pal.app.doctor.findings import Finding, Report, Verdict, milliseconds
-from p2pal.app.doctor.paths import judge_paths
+from p2pal.app.doctor.paths import GIVE_TURN, judge_paths
 from p2pal.errors import ServerRefused
 
 MAX_CLOCK: Final = 60.0
@@ -28,7 +28,8 @@ def judge(facts: Facts) -> Report:
             _ipv6(facts),
             *judge_paths(facts),
         ),
-        complete=not facts.unchecked,
+        complete=not facts.hurried,
+        near_only=facts.near_only,
     )
 
 
@@ -47,6 +48,9 @@ def _server(facts: Facts) -> Finding:
     if server.ready is False:
         verdict, detail = Verdict.WARN, f"{detail}, but says that it is not ready"
         advice = "ask who runs the server: it stops, or cannot reach its Redis"
+    elif server.late:
+        verdict, detail = Verdict.WARN, f"{detail}, too slowly to check everything"
+        advice = "transfers work all the same, but begin late: ask who runs the server, or the proxy on the way"
     elif server.left:
         verdict, detail = Verdict.WARN, f"{detail}, but did not remove the transfer of this check"
         advice = "it ends by itself within a minute; a proxy on the way must pass DELETE requests on"
@@ -58,6 +62,8 @@ def _websocket(facts: Facts) -> Finding:
     if server.problem is not None:
         return Finding("websocket", Verdict.NONE, "not tried without the server")
     problem = server.socket_problem
+    if problem is None and server.late:
+        return Finding("websocket", Verdict.NONE, f"not known: {server.late}")
     if problem is None:
         seconds = server.welcomed or 0.0
         return Finding("websocket", Verdict.OK, f"opens and answers in {milliseconds(seconds)}", seconds=seconds)
@@ -89,13 +95,17 @@ def _apart(ahead: float) -> str:
 def _network(facts: Facts) -> Finding:
     addresses = facts.interfaces.addresses
     if not addresses:
-        here = facts.only_loopback or facts.server.problem is None
+        here = facts.on_this_machine or facts.server.problem is None
         detail = "no address but that of this machine itself"
         return Finding("network", Verdict.WARN if here else Verdict.FAIL, detail, "connect this machine to a network")
     shown = ", ".join(addresses[:SHOWN_ADDRESSES])
     more = len(addresses) - SHOWN_ADDRESSES
     detail = f"{len(addresses)} addresses: {shown}" if len(addresses) > 1 else f"1 address: {shown}"
-    return Finding("network", Verdict.OK, f"{detail} and {more} more" if more > 0 else detail)
+    detail = f"{detail} and {more} more" if more > 0 else detail
+    if facts.lacks(4) and not (facts.relayed or facts.hurried or facts.on_this_machine):
+        detail = f"{detail}; no IPv4 here: hosts that have IPv4 alone are reached through a TURN server only"
+        return Finding("network", Verdict.WARN, detail, f"{GIVE_TURN}, one that is reached over IPv6")
+    return Finding("network", Verdict.OK, detail)
 
 
 def _ipv6(facts: Facts) -> Finding:

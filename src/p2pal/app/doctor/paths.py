@@ -14,7 +14,10 @@ from p2pal.lanes.gathering import UNREACHED
 from p2pal.lanes.probe_facts import Endpoint, Filtering, Relaying, Silence, StunAnswer, place_of
 from p2pal.unreached import Unreached
 
+GIVE_TURN: Final = "give both sides a TURN server (-turn), or have the server offer one"
+
 _NO_TIME: Final = "not checked: no time left"
+_NEAR_ONLY: Final = "no STUN and no TURN server: only machines on the same network can be reached"
 
 
 class Nat(Enum):
@@ -81,7 +84,7 @@ def _relayed(facts: Facts) -> list[Relaying]:
 
 def _worst(facts: Facts) -> Verdict:
     """Return how bad it may be called that something does not work: what was not checked may work."""
-    return Verdict.WARN if _relayed(facts) or facts.unchecked else Verdict.FAIL
+    return Verdict.WARN if _relayed(facts) or facts.hurried else Verdict.FAIL
 
 
 def _silent(relay: Relaying) -> bool:
@@ -106,6 +109,8 @@ def _not_checked(check: str, url: str) -> Finding:
 
 
 def _stun(facts: Facts) -> list[Finding]:
+    if not facts.stun and facts.near_only and not facts.turn:
+        return [Finding("stun", Verdict.WARN, _NEAR_ONLY, f"name a STUN server with -stun; or {GIVE_TURN}")]
     if not facts.stun:
         return [Finding("stun", Verdict.NONE, "no STUN server: no address behind a NAT is found")]
     return [_one_stun(facts, url) for url in facts.stun]
@@ -142,8 +147,10 @@ def _stun_advice(facts: Facts, url: str, why: Silence, refused: int) -> str:
 
 
 def _turn(facts: Facts) -> list[Finding]:
+    if not facts.turn and facts.unasked:
+        return [Finding("turn", Verdict.NONE, "not known: there was no time to ask the server for TURN servers")]
     if not facts.turn:
-        return [Finding("turn", Verdict.NONE, "no TURN server: no way between two networks that allow no direct one")]
+        return [Finding("turn", Verdict.NONE, "no TURN server: where no direct path is possible, transfers fail")]
     tried = _tried(facts)
     return [_one_turn(facts, tried[url]) if url in tried else _not_checked("turn", url) for url in facts.turn]
 
@@ -242,7 +249,7 @@ def _udp(facts: Facts) -> Finding:
         relay.url for relay in _tried(facts).values() if _silent(relay)
     }
     asked = heard_of - unknown
-    if not asked and facts.unchecked:
+    if not asked and facts.hurried:
         return Finding("udp", Verdict.NONE, _NO_TIME)
     if not asked:
         return Finding("udp", Verdict.NONE, "not checked: no STUN or TURN server to check it with")
@@ -253,7 +260,7 @@ def _udp(facts: Facts) -> Finding:
     if relays:
         detail = f"{detail}; transfers go through the relay, over {relays[0].transport.upper()}"
         return Finding("udp", Verdict.WARN, detail, f"{allow}: direct paths are faster")
-    if facts.unchecked:
+    if facts.hurried:
         detail = "no answer so far, but there was no time to ask every server"
     return Finding(
         "udp", _worst(facts), detail, f"{allow}; or use a TURN server over TCP or TLS (-turn turns:HOST:443)"
@@ -280,7 +287,7 @@ def _nat(facts: Facts) -> Finding:
         case Nat.NONE:
             return Finding("nat", Verdict.OK, f"none: servers see this machine's own address{filters}")
         case Nat.ONE_SERVER:
-            more = "its kind was " + _NO_TIME if facts.unchecked else _NAME_SECOND
+            more = "its kind was " + _NO_TIME if facts.hurried else _NAME_SECOND
             detail = f"there is one; {more}"
             return Finding("nat", Verdict.NONE, detail + filters)
         case Nat.INDEPENDENT:
@@ -288,6 +295,6 @@ def _nat(facts: Facts) -> Finding:
     detail = f"{kind.value} (symmetric): needs a relay with most others{filters}"
     if _relayed(facts):
         return Finding("nat", Verdict.OK, f"{detail}, and has one")
-    if facts.unchecked:
+    if facts.hurried:
         return Finding("nat", Verdict.NONE, f"{detail}; whether there is one was {_NO_TIME}")
-    return Finding("nat", Verdict.FAIL, detail, "give both sides a TURN server (-turn), or have the server offer one")
+    return Finding("nat", Verdict.FAIL, detail, GIVE_TURN)

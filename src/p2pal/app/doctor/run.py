@@ -32,6 +32,8 @@ BUDGET: Final = 13.5
 MAX_URLS: Final = 16
 """STUN and TURN servers that are tried: as many as the user may well name, and more than a server can."""
 
+_STEPS: Final = 3
+"""How often as long as the signaling server took a TURN server may take, if that is longer than usual."""
 _T = TypeVar("_T")
 
 
@@ -46,16 +48,19 @@ async def examine(connect: ConnectOptions) -> Report:
 
 async def gather(connect: ConnectOptions) -> Facts:
     """Run the probes."""
-    end = asyncio.get_running_loop().time() + BUDGET
+    loop = asyncio.get_running_loop()
+    end = loop.time() + BUDGET
+    met: asyncio.Future[ServerFacts] = loop.create_future()
     async with asyncio.TaskGroup() as tasks:
         looking = tasks.create_task(_within(INTERFACES_TIMEOUT, asyncio.to_thread(interfaces.look), Interfaces()))
         loading = tasks.create_task(load_engine(loopback=connect.on_this_machine))
-        checking = tasks.create_task(check_server(connect.server))
-        server = ServerFacts("") if _own_only(connect) else await checking
+        checking = tasks.create_task(check_server(connect.server, met=met.set_result))
+        server = ServerFacts("") if _own_only(connect) else await _known(checking, met)
         near, far = (_Servers(ice_servers(connect, each), connect) for each in (server.near, server.far))
         surveying = tasks.create_task(_survey(near, end))
         await loading
-        trying = [tasks.create_task(_try(url, near, far, connect, end)) for url in near.turn]
+        patience = _STEPS * (server.answered or 0.0)
+        trying = [tasks.create_task(_try(url, near, far, connect, end, patience)) for url in near.turn]
     return Facts(
         checking.result(),
         looking.result(),
@@ -64,8 +69,14 @@ async def gather(connect: ConnectOptions) -> Facts:
         own_turn=bool(connect.turn),
         survey=surveying.result(),
         relays=tuple(relay for task in trying if (relay := task.result()) is not None),
-        only_loopback=connect.only_loopback,
+        on_this_machine=connect.on_this_machine,
     )
+
+
+async def _known(checking: asyncio.Task[ServerFacts], met: asyncio.Future[ServerFacts]) -> ServerFacts:
+    """Return what is known of the server once nothing more is found out: the transfer is removed meanwhile."""
+    await asyncio.wait((checking, met), return_when=asyncio.FIRST_COMPLETED)
+    return met.result() if met.done() else await checking
 
 
 def _own_only(connect: ConnectOptions) -> bool:
@@ -106,11 +117,14 @@ async def _survey(servers: _Servers, end: float) -> Survey:
     return await survey([*servers.stun, *relays, *servers.second], end - asyncio.get_running_loop().time())
 
 
-async def _try(url: str, near: _Servers, far: _Servers, connect: ConnectOptions, end: float) -> Relaying | None:
-    """Try one TURN server; return None if there is too little time to tell."""
+async def _try(
+    url: str, near: _Servers, far: _Servers, connect: ConnectOptions, end: float, patience: float
+) -> Relaying | None:
+    """Try one TURN server, for ``patience`` at least; return None if there is too little time to tell."""
     from p2pal.lanes.relay_trial import TIMEOUT, try_relay
 
-    seconds = min(TIMEOUT, end - asyncio.get_running_loop().time())
+    usual = max(TIMEOUT, patience)
+    seconds = min(usual, end - asyncio.get_running_loop().time())
     if seconds <= 0:
         return None
     other = (far if url in far.turn else near).server(url)
@@ -121,4 +135,4 @@ async def _try(url: str, near: _Servers, far: _Servers, connect: ConnectOptions,
         timeout=seconds,
     )
     told = found.relayed is not None or found.cause not in (None, Unreached.NO_ANSWER)
-    return found if told or not found.cut or seconds >= TIMEOUT else None
+    return found if told or not found.cut or seconds >= usual else None

@@ -118,6 +118,27 @@ def test_the_network() -> None:
     assert of(judge(local), "network").verdict is WARN, "a server on this machine can be used without any"
 
 
+def test_a_host_without_ipv4() -> None:
+    alone = Interfaces(("2606:4700::5",), ipv6_route=True)
+    found = of(judge(facts(interfaces=alone, turn=(), relays=())), "network")
+    assert found.verdict is WARN
+    assert found.detail.endswith("no IPv4 here: hosts that have IPv4 alone are reached through a TURN server only")
+    assert "TURN" in found.advice
+    for saved in (
+        facts(interfaces=alone),
+        facts(interfaces=alone, relays=()),
+        facts(interfaces=alone, turn=(), relays=(), on_this_machine=True),
+    ):
+        assert of(judge(saved), "network").verdict is OK
+
+
+def test_a_slow_way_to_the_server_is_no_broken_one() -> None:
+    report = judge(facts(server=server(answered=3.0, late="no answer in the time of this check", welcomed=None)))
+    assert [of(report, check).verdict for check in ("server", "websocket")] == [WARN, NONE]
+    assert "too slowly" in of(report, "server").detail
+    assert (report.exit_code, report.complete) == (0, False)
+
+
 GLOBAL = "2606:4700::5"
 
 
@@ -168,6 +189,7 @@ ALL = st.builds(
         ready=st.sampled_from([None, True, False]),
         clock=st.none() | st.floats(-1e9, 1e9),
         ipv6_connects=st.sampled_from([None, True, False]),
+        late=st.sampled_from(["", "no answer"]),
     ),
     interfaces=st.builds(
         Interfaces,
@@ -222,10 +244,10 @@ def test_less_time_finds_no_more_faults(found: Facts, data: st.DataObject) -> No
         if after.target in hurried.unchecked:
             assert (after.verdict, after.advice) == (NONE, "")
             assert "not checked" in after.detail
-    assert judge(hurried).complete == (not hurried.unchecked)
+    assert judge(hurried).complete == (not hurried.hurried)
 
 
 @given(ALL)
 def test_no_time_at_all(found: Facts) -> None:
-    report = judge(replace(found, survey=survey(), relays=()))
+    report = judge(replace(found, stun=(STUN,), survey=survey(), relays=()))
     assert {each.verdict for each in report.findings if each.check in ("stun", "turn", "udp", "nat")} == {NONE}

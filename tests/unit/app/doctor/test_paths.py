@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tests.unit.app.doctor.kit import (
     LOCAL,
@@ -13,6 +15,7 @@ from tests.unit.app.doctor.kit import (
     TURNS,
     answer,
     facts,
+    server,
     silence,
     survey,
     works,
@@ -21,7 +24,7 @@ from tests.unit.app.doctor.kit import (
 from p2pal.app.doctor.facts import Facts
 from p2pal.app.doctor.findings import Finding, Verdict
 from p2pal.app.doctor.paths import Nat, judge_paths, nat_of
-from p2pal.lanes.probe_facts import Endpoint, Filtering, Relaying, Silence, StunAnswer
+from p2pal.lanes.probe_facts import Endpoint, Filtering, Interfaces, Relaying, Silence, StunAnswer
 from p2pal.unreached import Unreached
 
 OK, WARN, FAIL, NONE = Verdict.OK, Verdict.WARN, Verdict.FAIL, Verdict.NONE
@@ -230,4 +233,28 @@ def test_blocked_udp_is_told_once() -> None:
 
 def test_without_servers() -> None:
     bare = facts(stun=(), turn=(), survey=survey(), relays=())
-    assert {finding.verdict for finding in judge_paths(bare)} == {NONE}
+    assert [finding.verdict for finding in judge_paths(bare)] == [WARN, NONE, NONE, NONE]
+    (found,) = of(bare, "stun")
+    assert found.detail == "no STUN and no TURN server: only machines on the same network can be reached"
+    assert "-stun" in found.advice
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"on_this_machine": True},
+        {"interfaces": Interfaces(("8.8.4.4",), ipv4_route=True)},
+        {"interfaces": Interfaces(("192.168.1.5", "2606:4700::5"), ipv4_route=True, ipv6_route=True)},
+        {"turn": (TURN,), "relays": (works(),)},
+        {"server": server(late="no answer")},
+    ],
+)
+def test_without_stun_others_are_reached_all_the_same(more: dict[str, Any]) -> None:
+    found = facts(**({"stun": (), "turn": (), "survey": survey(), "relays": ()} | more))
+    assert of(found, "stun")[0].verdict is NONE
+    assert not found.near_only
+
+
+def test_turn_servers_that_a_slow_server_had_no_time_to_name() -> None:
+    (found,) = of(facts(server=server(late="no answer"), turn=(), relays=()), "turn")
+    assert (found.verdict, found.detail[:9]) == (NONE, "not known")
