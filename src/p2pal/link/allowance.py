@@ -22,6 +22,11 @@ class Allowance:
         self._every = every
         self._paid_until = float("-inf")
 
+    @property
+    def free_at(self) -> float:
+        """When it may be taken next; in the past if it may be now."""
+        return self._paid_until - (self._burst - 1) * self._every
+
     def take(self, now: float) -> bool:
         """Return whether it may be taken now. Asking in vain costs nothing."""
         start = max(self._paid_until, now)

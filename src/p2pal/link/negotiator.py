@@ -226,6 +226,7 @@ class Negotiator:
         if self._dead or not self._leader or not generation or generation != self._live.rival:
             return
         if better:
+            self._improvement.on_better(now)
             self._take_rival(now)
         else:
             self._live.drop_rival()

@@ -19,3 +19,14 @@ def test_a_long_rest_gives_no_more_than_the_burst() -> None:
 def test_whoever_keeps_the_distance_is_never_refused() -> None:
     allowance = Allowance(1, 0.5)
     assert all(allowance.take(second / 2) for second in range(1000))
+
+
+def test_it_says_when_it_is_free() -> None:
+    allowance = Allowance(2, 10.0)
+    assert allowance.free_at < 0.0
+    for now, free in ((0.0, 0.0), (1.0, 10.0)):
+        assert allowance.take(now)
+        assert allowance.free_at == free
+    assert not allowance.take(9.0)
+    assert allowance.take(10.0)
+    assert allowance.free_at == 20.0

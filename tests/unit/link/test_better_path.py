@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from tests.unit.link.test_negotiator import drain, fire, following, leading, make, up
 
 from p2pal.link.generations import ATTEMPT_TIMEOUT, FOLLOWER_SLACK, IMPROVEMENT_TIMEOUT
-from p2pal.link.improvement import DISTANCE, FIRST_LOOK, SETTLED
+from p2pal.link.improvement import DISTANCE, FIRST_LOOK, KEPT, SETTLED
 from p2pal.link.negotiator import Negotiator, State
 from p2pal.link.patience import MAX_BACKOFF
 from p2pal.link.steps import CreateAnswer, CreateOffer, DropConnection, Judge, LinkUp, Retrying
@@ -161,6 +163,26 @@ def test_who_asks_again_and_again_gets_few_connections() -> None:
         made += sum(isinstance(action, CreateOffer) for action in link.actions())
     assert made <= 60 / DISTANCE
     assert drain(link)[2] == []
+
+
+def test_who_calls_each_new_path_cheaper_makes_the_other_side_move_ever_less_often() -> None:
+    link, moves = up(leading()), []
+    link.handle_path(False, 2.0)
+    for second in range(10, 3600):
+        now = float(second)
+        link.handle_message(Retry(link.generation, BETTER), now)
+        link.handle_timeout(now)
+        for action in link.actions():  # those that follow from it come behind
+            if isinstance(action, CreateOffer):
+                link.handle_local_offer(action.generation, "offer", now)
+                link.handle_message(Answer(action.generation, "answer"), now)
+                link.handle_lane_open(action.generation, now)
+            elif isinstance(action, Judge):
+                link.handle_judged(action.generation, True, now)
+                link.handle_path(False, now)
+                moves.append(now)
+    assert [after - before for before, after in pairwise(moves)] == [KEPT * 2**times for times in range(len(moves) - 1)]
+    assert len(moves) == 6, "in an hour"
 
 
 @pytest.mark.parametrize("leader", [True, False])
