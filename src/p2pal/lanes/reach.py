@@ -7,6 +7,7 @@ import ssl
 from typing import Final
 
 from p2pal.hosts import connect_to, why_unreached
+from p2pal.lanes.interfaces import source_of
 from p2pal.lanes.probe_facts import place_of
 from p2pal.unreached import Unreached
 
@@ -17,7 +18,7 @@ TIMEOUT: Final = 2.5
 async def why_not_reached(url: str, timeout: float = TIMEOUT) -> Unreached | None:  # noqa: ASYNC109
     """Connect to a server directly, as the engine does; return why that does not work, None if it does.
 
-    Over UDP nothing is sent: only its name is looked up.
+    Over UDP nothing is sent: only its name is looked up, and whether there is a route to one of its addresses.
 
     Args:
         url: A TURN URL.
@@ -27,8 +28,8 @@ async def why_not_reached(url: str, timeout: float = TIMEOUT) -> Unreached | Non
     try:
         async with asyncio.timeout(timeout):
             if place.transport == "udp":
-                await asyncio.get_running_loop().getaddrinfo(place.host, place.port)
-                return None
+                found = await asyncio.get_running_loop().getaddrinfo(place.host, place.port)
+                return None if any(source_of(str(entry[4][0])) for entry in found) else Unreached.NO_ROUTE
             context = await asyncio.to_thread(ssl.create_default_context) if place.transport == "tls" else None
             _, writer = await connect_to(place.host, place.port, context=context)
             writer.transport.abort()

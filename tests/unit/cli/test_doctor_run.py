@@ -20,7 +20,7 @@ OK, WARN, FAIL, NONE = Verdict.OK, Verdict.WARN, Verdict.FAIL, Verdict.NONE
 GOOD = Finding("server", OK, "https://p2pal.example.org answers in 34 ms", target="https://p2pal.example.org")
 BAD = Finding("turn", FAIL, "turn:turn.example.org: wrong user name or password (401)", "check -turn-user", "turn:x")
 ODD = Finding("clock", WARN, "2 hours behind the server's", "set the clock", seconds=0.01234)
-NOTHING = Finding("ipv6", NONE, "no public address (none): IPv4 does all the work")
+NOTHING = Finding("ipv6", NONE, "no address: transfers use IPv4")
 REPORT = Report((GOOD, ODD, NOTHING, BAD))
 
 
@@ -42,7 +42,7 @@ def test_the_table() -> None:
         "CHECK   RESULT  DETAIL",
         "server  ok      https://p2pal.example.org answers in 34 ms",
         "clock   warn    2 hours behind the server's",
-        "ipv6    -       no public address (none): IPv4 does all the work",
+        "ipv6    -       no address: transfers use IPv4",
         "turn    fail    turn:turn.example.org: wrong user name or password (401)",
         "",
         "What to do:",

@@ -8,6 +8,7 @@ import socket
 import pytest
 from tests.unit.server.kit import on_loop
 
+from p2pal.lanes import reach
 from p2pal.lanes.reach import why_not_reached
 from p2pal.unreached import Unreached
 
@@ -24,6 +25,11 @@ from p2pal.unreached import Unreached
 )
 def test_without_a_server(url: str, cause: Unreached | None) -> None:
     assert asyncio.run(why_not_reached(url)) is cause
+
+
+def test_without_a_route(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "source_of", lambda _address: None)
+    assert asyncio.run(why_not_reached("turn:127.0.0.1:1")) is Unreached.NO_ROUTE
 
 
 @on_loop

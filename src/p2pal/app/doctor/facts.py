@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass, field
+from typing import Final
 
 from p2pal.lanes.probe_facts import Interfaces, Relaying, Survey
 from p2pal.rendezvous.check_facts import ServerFacts
+from p2pal.unreached import Unreached
+
+_NOWHERE: Final = frozenset(
+    why.words
+    for why in (Unreached.NO_ROUTE, Unreached.NO_ANSWER, Unreached.NOT_RESOLVED, Unreached.PROXY_SILENT, Unreached.LOST)
+)
+"""What a machine without a network meets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,14 @@ class Facts:
         )
         mapped = any(answer.mapped is not None for answer in self.survey.answers)
         return not (self.on_this_machine or self.hurried or self.relayed or mapped or public)
+
+    @property
+    def offline(self) -> bool:
+        """Whether there is no way out of this machine, nor to the server on its own network."""
+        problem, out = self.server.problem, self.interfaces
+        nowhere = problem is not None and self.server.answered is None and problem.cause in _NOWHERE
+        answered = self.relayed or any(answer.answered for answer in self.survey.answers)
+        return nowhere and not (out.ipv4_route or out.ipv6_route or answered or self.on_this_machine)
 
     def lacks(self, version: int) -> bool:
         """Whether this machine has addresses and a route, but only of the other IP version than this one."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 from typing import Final
+from urllib.parse import urlsplit
 
 from p2pal.app.doctor.facts import Facts
 from p2pal.app.doctor.findings import Finding, Report, Verdict, milliseconds
 from p2pal.app.doctor.paths import GIVE_TURN, judge_paths
 from p2pal.errors import ServerRefused
+from p2pal.unreached import Unreached
 
 MAX_CLOCK: Final = 60.0
 """Seconds by which clocks may differ before certificates and TURN credentials are in danger."""
@@ -41,6 +43,9 @@ def _server(facts: Facts) -> Finding:
         advice = server.problem.hint or ServerRefused.default_hint
         if server.proxy and server.answered is None:
             advice = "check the proxy of $HTTPS_PROXY or $HTTP_PROXY, or name the server in $NO_PROXY"
+        elif version := _lacking(facts):
+            detail = f"{server.server}: its address is of IPv{version}, and there is no IPv{version} here"
+            advice = f"name the server by its IPv{10 - version} address, or by a name that has one"
         return Finding("server", Verdict.FAIL, detail, advice, server.server, server.answered, server.problem.exit_code)
     took = "" if server.answered is None else f" answers in {milliseconds(server.answered)}"
     detail = f"{server.server}{took}{by_proxy}"
@@ -55,6 +60,18 @@ def _server(facts: Facts) -> Finding:
         verdict, detail = Verdict.WARN, f"{detail}, but did not remove the transfer of this check"
         advice = "it ends by itself within a minute; a proxy on the way must pass DELETE requests on"
     return Finding("server", verdict, detail, advice, server.server, server.answered)
+
+
+def _lacking(facts: Facts) -> int:
+    """Return the IP version of the server's address if this machine has none of it; else 0."""
+    problem = facts.server.problem
+    if problem is None or problem.cause != Unreached.NO_ROUTE.words:
+        return 0
+    try:
+        version = ipaddress.ip_address(urlsplit(facts.server.server).hostname or "").version
+    except ValueError:
+        return 0
+    return version if facts.lacks(version) else 0
 
 
 def _websocket(facts: Facts) -> Finding:
@@ -102,6 +119,9 @@ def _network(facts: Facts) -> Finding:
     more = len(addresses) - SHOWN_ADDRESSES
     detail = f"{len(addresses)} addresses: {shown}" if len(addresses) > 1 else f"1 address: {shown}"
     detail = f"{detail} and {more} more" if more > 0 else detail
+    if facts.offline:
+        advice = "connect this machine to a network that leads out: check cable or Wi-Fi, VPN, and the default route"
+        return Finding("network", Verdict.FAIL, f"no route out ({detail})", advice)
     if facts.lacks(4) and not (facts.relayed or facts.hurried or facts.on_this_machine):
         detail = f"{detail}; no IPv4 here: hosts that have IPv4 alone are reached through a TURN server only"
         return Finding("network", Verdict.WARN, detail, f"{GIVE_TURN}, one that is reached over IPv6")
@@ -121,8 +141,9 @@ def _ipv6(facts: Facts) -> Finding:
         who = "STUN" if answered else "the server"
         return Finding("ipv6", Verdict.OK, f"works: {who} answers over it")
     if not public:
-        only = "only a local one" if own else "none"
-        return Finding("ipv6", Verdict.NONE, f"no public address ({only}): IPv4 does all the work")
+        detail = "no public address, only a local one" if own else "no address"
+        ipv4 = any(":" not in address for address in facts.interfaces.addresses)
+        return Finding("ipv6", Verdict.NONE, f"{detail}: transfers use IPv4" if ipv4 else detail)
     if not facts.interfaces.ipv6_route:
         advice = "ask who runs the network, or switch IPv6 off: it costs time and leads nowhere"
         return Finding("ipv6", Verdict.WARN, "a public address, but no route to the internet", advice)

@@ -101,6 +101,24 @@ def _over_udp(facts: Facts) -> bool:
     )
 
 
+def _lacking(facts: Facts, url: str) -> tuple[str, str] | None:
+    """Return what to say, and to do, of a server whose addresses are all of an IP version that this machine lacks."""
+    host = place_of(url).host
+    try:
+        versions = {ipaddress.ip_address(host).version}
+    except ValueError:
+        versions = {
+            6 if answer.asked.ipv6 else 4
+            for answer in facts.survey.answers
+            if answer.asked is not None and place_of(answer.url).host == host
+        }
+    if len(versions) != 1 or not facts.lacks(version := versions.pop()):
+        return None
+    other = 10 - version
+    why = f"it has IPv{version} alone, and there is no IPv{version} here"
+    return why, f"this machine has IPv{other} alone: name a server that has an IPv{other} address"
+
+
 def _not_checked(check: str, url: str) -> Finding:
     return Finding(check, Verdict.NONE, f"{url}: {_NO_TIME}", target=url)
 
@@ -126,7 +144,11 @@ def _one_stun(facts: Facts, url: str) -> Finding:
         detail = f"{url} answers in {milliseconds(first.seconds)}, sees us as {first.mapped}"
         return Finding("stun", Verdict.OK, detail, target=url, seconds=first.seconds)
     refused = next((answer.error for answer in answers if answer.error), 0)
-    why = next((answer.silence for answer in answers if answer.silence is not None), Silence.NO_ANSWER)
+    silences = [answer.silence for answer in answers if answer.silence is not None]
+    # Of the addresses of one name those to which there is no route tell the least.
+    why = next((silence for silence in silences if silence is not Silence.NO_ROUTE), Silence.NO_ROUTE)
+    if why is Silence.NO_ROUTE and (lacking := _lacking(facts, url)):
+        return Finding("stun", Verdict.WARN, f"{url}: {lacking[0]}", lacking[1], url)
     detail = f"{url}: refused with error {refused}" if refused else f"{url}: {why.value}"
     return Finding("stun", Verdict.WARN, detail, _stun_advice(facts, url, why, refused), url)
 
@@ -134,6 +156,8 @@ def _one_stun(facts: Facts, url: str) -> Finding:
 def _stun_advice(facts: Facts, url: str, why: Silence, refused: int) -> str:
     if refused or why is Silence.ODD:
         return f"{url} is no STUN server that can be used: name another one with -stun"
+    if facts.offline:
+        return ""  # that of the network is enough
     if why is Silence.UNRESOLVED:
         return f"check the name in {url}, and this machine's DNS"
     if why is Silence.NO_ROUTE:
@@ -162,8 +186,18 @@ def _one_turn(facts: Facts, relay: Relaying) -> Finding:
         return Finding("turn", Verdict.OK, detail, target=url, seconds=relay.relayed)
     heard = any(answer.url == url and answer.answered for answer in facts.survey.answers)
     why, advice = _why_not(relay, own=facts.own_turn, heard=heard)
-    if _silent(relay) and not _over_udp(facts):
+    if relay.cause is Unreached.NO_ROUTE:
+        why, advice = _lacking(facts, url) or (why, advice)
+    elif _silent(relay) and not _over_udp(facts):
         advice = ""  # that of UDP itself is enough
+    elif _silent(relay) and not heard:
+        place = place_of(url)
+        advice = (
+            f"check that the TURN server runs, and that no firewall keeps back UDP to {place.host} port {place.port}"
+        )
+        advice += "; or add it with ?transport=tcp, or as turns:"
+    if facts.offline:
+        advice = ""  # that of the network is enough
     return Finding("turn", _worst(facts), f"{url}: {why}", advice, url)
 
 
@@ -230,6 +264,7 @@ _ADVICE: Final = {
     Unreached.NOT_YET_VALID: "set the clock of this machine, or of the TURN server",
     Unreached.NO_TLS: _TLS,
     Unreached.NO_HANDSHAKE: _TLS,
+    Unreached.REFERRED: "name the server that {host} refers to itself, or have {host} relay by itself",
     Unreached.NO_SOCKET: "end other programs here, or raise the limit of open files (ulimit -n)",
     Unreached.PROXY_SILENT: _PROXY,
     Unreached.PROXY_URL: _PROXY,
@@ -244,15 +279,17 @@ _ADVICE: Final = {
 def _udp(facts: Facts) -> Finding:
     if _over_udp(facts):
         return Finding("udp", Verdict.OK, "goes out, and answers come in")
-    unknown = {answer.url for answer in facts.survey.answers if answer.silence is Silence.UNRESOLVED}
-    heard_of = {answer.url for answer in facts.survey.answers} | {
+    if facts.offline:
+        return Finding("udp", Verdict.NONE, "not checked: no route out")
+    # A server without an address, or without a route to it, was not asked.
+    unasked = (Silence.UNRESOLVED, Silence.NO_ROUTE)
+    asked = {answer.url for answer in facts.survey.answers if answer.silence not in unasked} | {
         relay.url for relay in _tried(facts).values() if _silent(relay)
     }
-    asked = heard_of - unknown
     if not asked and facts.hurried:
         return Finding("udp", Verdict.NONE, _NO_TIME)
     if not asked:
-        return Finding("udp", Verdict.NONE, "not checked: no STUN or TURN server to check it with")
+        return Finding("udp", Verdict.NONE, "not checked: no STUN or TURN server that can be asked over it")
     detail = "blocked: no server answers" if len(asked) > 1 else "blocked, or the only server asked does not run"
     ports = ", ".join(map(str, sorted({place_of(url).port for url in asked})))
     allow = f"allow UDP, to port {ports} at least, and its answers"
@@ -283,7 +320,7 @@ def _nat(facts: Facts) -> Finding:
     filters = _FILTERS[facts.survey.filtering]
     match kind:
         case Nat.UNKNOWN:
-            return Finding("nat", Verdict.NONE, "not known: nobody told how this machine is seen")
+            return Finding("nat", Verdict.NONE, _unseen(facts))
         case Nat.NONE:
             return Finding("nat", Verdict.OK, f"none: servers see this machine's own address{filters}")
         case Nat.ONE_SERVER:
@@ -292,9 +329,18 @@ def _nat(facts: Facts) -> Finding:
             return Finding("nat", Verdict.NONE, detail + filters)
         case Nat.INDEPENDENT:
             return Finding("nat", Verdict.OK, f"{kind.value}: hole punching works{filters}")
-    detail = f"{kind.value} (symmetric): needs a relay with most others{filters}"
+    needs = f"{kind.value} (symmetric): needs a relay with most others"
+    detail = f"{needs}{filters}"
     if _relayed(facts):
-        return Finding("nat", Verdict.OK, f"{detail}, and has one")
+        return Finding("nat", Verdict.OK, f"{needs}, and has one{filters}")
     if facts.hurried:
         return Finding("nat", Verdict.NONE, f"{detail}; whether there is one was {_NO_TIME}")
     return Finding("nat", Verdict.FAIL, detail, GIVE_TURN)
+
+
+def _unseen(facts: Facts) -> str:
+    if facts.lacks(4):
+        return "none: there is no IPv4 here, and IPv6 needs none"
+    if any(answer.mapped is not None for answer in facts.survey.answers):
+        return "not known: no STUN server answers over IPv4, and this is about IPv4"
+    return "not known: nobody told how this machine is seen"

@@ -118,6 +118,63 @@ def test_the_network() -> None:
     assert of(judge(local), "network").verdict is WARN, "a server on this machine can be used without any"
 
 
+NO_ROUTE = Problem(Unreached.NO_ROUTE.words)
+
+
+def test_no_way_out_is_the_networks_fault() -> None:
+    seen = survey(silence(why=Silence.NO_ROUTE), silence(TURN, Silence.NO_ROUTE))
+    lost = facts(
+        server=server(answered=None, problem=NO_ROUTE),
+        interfaces=Interfaces(("192.168.1.5",)),
+        survey=seen,
+        relays=(Relaying(TURN, cause=Unreached.NO_ROUTE),),
+    )
+    report = judge(lost)
+    assert (of(report, "network").verdict, of(report, "network").detail) == (
+        FAIL, "no route out (1 address: 192.168.1.5)",
+    )  # fmt: skip
+    assert of(report, "udp").verdict is NONE
+    assert [finding.check for finding in report.findings if finding.advice] == ["server", "network"]
+    refused = replace(lost, server=server(answered=None, problem=Problem(Unreached.REFUSED.words)))
+    assert of(judge(refused), "network").verdict is OK, "a network without a way out is one"
+
+
+@pytest.mark.parametrize(
+    ("own", "address", "version"),
+    [("2606:4700::5", "198.51.100.9", 4), ("192.168.1.5", "[2606:4700::9]", 6)],
+)
+def test_addresses_of_a_version_that_this_machine_lacks(own: str, address: str, version: int) -> None:
+    stun, turn = f"stun:{address}", f"turns:{address}"
+    away = replace(server(answered=None, problem=NO_ROUTE), server=f"https://{address}")
+    found = facts(
+        server=away,
+        interfaces=Interfaces((own,), ipv4_route=version == 6, ipv6_route=version == 4),
+        stun=(stun,),
+        turn=(turn,),
+        survey=survey(silence(stun, Silence.NO_ROUTE)),
+        relays=(Relaying(turn, cause=Unreached.NO_ROUTE),),
+    )
+    report = judge(found)
+    for check in ("server", "stun", "turn"):
+        assert of(report, check).detail.endswith(f"there is no IPv{version} here")
+        assert f"IPv{10 - version}" in of(report, check).advice
+    assert (of(report, "udp").verdict, of(report, "network").verdict) != (FAIL, FAIL)
+    assert "UDP" not in " ".join(finding.advice for finding in report.findings)
+
+
+def test_a_name_with_addresses_of_a_version_that_this_machine_lacks() -> None:
+    alone = Interfaces(("2606:4700::5",), ipv6_route=True)
+    found = of(judge(facts(interfaces=alone, survey=survey(silence(why=Silence.NO_ROUTE)))), "stun")
+    assert found.detail == f"{STUN}: it has IPv4 alone, and there is no IPv4 here"
+
+
+def test_the_nat_is_about_ipv4() -> None:
+    only_six = survey(answer(SIX))
+    assert "no STUN server answers over IPv4" in of(judge(facts(survey=only_six)), "nat").detail
+    alone = Interfaces(("2606:4700::5",), ipv6_route=True)
+    assert of(judge(facts(survey=only_six, interfaces=alone)), "nat").detail.startswith("none: there is no IPv4")
+
+
 def test_a_host_without_ipv4() -> None:
     alone = Interfaces(("2606:4700::5",), ipv6_route=True)
     found = of(judge(facts(interfaces=alone, turn=(), relays=())), "network")
@@ -145,13 +202,13 @@ GLOBAL = "2606:4700::5"
 @pytest.mark.parametrize(
     ("addresses", "route", "more", "verdict", "words"),
     [
-        ((), False, {}, NONE, "no public address (none)"),
+        ((), False, {}, NONE, "no address: transfers use IPv4"),
         (("fd00::2",), True, {}, NONE, "only a local one"),
         ((GLOBAL,), True, {}, OK, "no server here to try it with"),
         ((GLOBAL,), False, {}, WARN, "no route"),
         ((GLOBAL,), True, {"server": server(ipv6_connects=True)}, OK, "the server answers"),
         ((GLOBAL,), True, {"server": server(ipv6_connects=False)}, WARN, "does not answer"),
-        ((), False, {"server": server(ipv6_connects=False)}, NONE, "no public address"),
+        ((), False, {"server": server(ipv6_connects=False)}, NONE, "no address"),
         ((GLOBAL,), True, {"survey": survey(answer(), answer(SIX))}, OK, "STUN answers"),
     ],
 )
@@ -179,7 +236,9 @@ RELAYS = st.builds(
     cause=st.none() | st.sampled_from(Unreached),
     cut=st.booleans(),
 )
-PROBLEMS = st.none() | st.builds(Problem, st.just("cause"), exit_code=st.sampled_from([3, 4]))
+PROBLEMS = st.none() | st.builds(
+    Problem, st.sampled_from(["cause", Unreached.NO_ROUTE.words]), exit_code=st.sampled_from([3, 4])
+)
 ALL = st.builds(
     facts,
     server=st.builds(
@@ -212,7 +271,8 @@ def test_every_finding_can_be_acted_on(found: Facts) -> None:
         assert finding.detail[-1] not in ".;,"
         if finding.verdict < WARN or finding.check not in ("stun", "turn"):
             assert bool(finding.advice) == (finding.verdict >= WARN), finding
-        assert finding.advice or finding.verdict < WARN or of(report, "udp").advice, finding
+        elsewhere = of(report, "udp").advice or of(report, "network").advice
+        assert finding.advice or finding.verdict < WARN or elsewhere, finding
         assert "\n" not in finding.detail + finding.advice
     assert (report.exit_code == 0) == (report.verdict is not FAIL)
     assert report.exit_code in (0, 3, 4, 5)

@@ -134,7 +134,7 @@ def test_a_stun_server_that_refuses() -> None:
         (Relaying(TURN, error=486), "too many connections of this user (486)", "user-quota"),
         (Relaying(TURN, error=508), "has no room (508)", "total-quota"),
         (Relaying(TURN, allocated=0.1), "gives an address, but lets nothing through", "49152-65535/udp"),
-        (Relaying(TURN, error=701), "no answer", "allow UDP to turn.example.org port 3478"),
+        (Relaying(TURN, error=701), "no answer", "no firewall keeps back UDP to turn.example.org port 3478"),
         (Relaying(TURN, cause=Unreached.NOT_RESOLVED), "its name does not resolve", "DNS"),
         (Relaying(TURN_TCP, error=701, cause=Unreached.REFUSED), "connection refused", "3478/tcp"),
         (Relaying(TURN_TCP, error=701), "answers, but not as a TURN server", "is a TURN server"),
