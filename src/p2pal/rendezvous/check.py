@@ -25,8 +25,9 @@ from p2pal.rendezvous.check_facts import Problem, ServerFacts
 from p2pal.rendezvous.client import Created, RendezvousClient
 from p2pal.rendezvous.delivery import Role
 from p2pal.rendezvous.mailbox import Mailbox
+from p2pal.rendezvous.refusals import Answer, refusal
 from p2pal.rendezvous.transport import Address
-from p2pal.rendezvous.trouble import trouble
+from p2pal.rendezvous.trouble import SPEAKS_TLS, trouble
 from p2pal.wire.rendezvous import IceServer, State
 
 HTTP_TIMEOUT: Final = 9.0
@@ -47,6 +48,9 @@ _REMOVE: Final = 2.0
 _STEPS: Final = 4
 """Connections that are opened one after the other, with some room."""
 _MAX_BODY: Final = 4096
+_MOVED: Final = (301, 302, 307, 308)
+_NO_SERVER: Final = tuple(refusal(Answer(status, b"")).message for status in (404, 501))
+"""What other web servers make us say: that there is nothing, or no POST."""
 _E = TypeVar("_E", bound=events.MailboxEvent)
 
 
@@ -72,9 +76,11 @@ async def check_server(
     facts = ServerFacts(str(address), proxy=_without_user(proxy) if proxy else "")
     over_ipv6 = None if proxy or address.local else asyncio.create_task(_over_ipv6(base))
     try:
-        facts = await _over_http(address, base, facts)
+        facts, to_tls = await _over_http(address, base, facts)
         if facts.problem is None:
             facts = await _through_mailbox(url, facts, end, met or _nobody)
+        if to_tls and facts.problem is not None:
+            facts = replace(facts, problem=Problem("it redirects to https://", SPEAKS_TLS.hint or ""))
         if over_ipv6 is not None:
             facts = replace(facts, ipv6_connects=await over_ipv6)
     finally:
@@ -113,8 +119,9 @@ async def _connects(address: str, port: int) -> bool:
     return True
 
 
-async def _over_http(address: Address, base: URL, facts: ServerFacts) -> ServerFacts:
-    """Ask what needs no transfer."""
+async def _over_http(address: Address, base: URL, facts: ServerFacts) -> tuple[ServerFacts, bool]:
+    """Ask what needs no transfer; return also whether the server would rather be asked over TLS."""
+    to_tls = False
     timeout = aiohttp.ClientTimeout(total=HTTP_TIMEOUT)
     headers = {"Accept": "application/json", "User-Agent": "p2pal"}
     async with aiohttp.ClientSession(
@@ -125,14 +132,23 @@ async def _over_http(address: Address, base: URL, facts: ServerFacts) -> ServerF
             async with session.get(base / "healthz", allow_redirects=False) as response:
                 answered = time.monotonic() - started
                 facts = replace(facts, answered=answered, clock=_clock(response.headers.get("Date", ""), answered))
+                to_tls = _leads_to_tls(base, response)
                 await response.content.read(_MAX_BODY)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            return replace(facts, answered=None, problem=await _why(address, error))
+            return replace(facts, answered=None, problem=await _why(address, error)), False
         with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError, ValueError):
             async with asyncio.timeout(READY_TIMEOUT), session.get(base / "readyz", allow_redirects=False) as response:
                 # A proxy in front need not pass it on.
                 facts = replace(facts, ready={200: True, 503: False}.get(response.status))
-    return facts
+    return facts, to_tls
+
+
+def _leads_to_tls(base: URL, answer: aiohttp.ClientResponse) -> bool:
+    """Whether plain HTTP is answered with the same host's https:// address."""
+    with contextlib.suppress(ValueError):
+        there = URL(answer.headers.get("Location", ""))
+        return answer.status in _MOVED and (base.scheme, there.scheme, there.host) == ("http", "https", base.host)
+    return False
 
 
 async def _why(address: Address, error: BaseException) -> Problem:
@@ -154,6 +170,8 @@ def _clock(date: str, delay: float) -> float | None:
 
 def _problem(error: P2palError, address: Address) -> Problem:
     """Return an error without the address, which stands beside it."""
+    if error.message in _NO_SERVER:
+        return Problem("answers, but is no p2pal signaling server", "check the -server address", error.exit_code)
     _, _, cause = error.message.partition(f"{address}: ")
     return Problem(cause or error.message, error.hint, error.exit_code)
 

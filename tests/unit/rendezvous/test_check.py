@@ -116,6 +116,38 @@ async def test_a_server_that_is_none() -> None:
     assert "no p2pal signaling server" in found.problem.cause
 
 
+@pytest.mark.parametrize("status", [200, 204, 301, 403, 404, 405, 501])
+def test_what_other_web_servers_answer(status: int) -> None:
+    async def look() -> None:
+        async with odd_server(answer) as url:
+            found = await check_server(url)
+        assert found.problem is not None
+        assert (found.problem.cause, found.problem.hint) == (
+            "answers, but is no p2pal signaling server", "check the -server address",
+        )  # fmt: skip
+
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(status=status, headers={"Location": "https://elsewhere.example/"})
+
+    asyncio.run(look())
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_server_that_wants_tls_redirects(status: int) -> None:
+    async def look() -> None:
+        async with odd_server(answer) as url:
+            found = await check_server(url)
+        assert found.problem is not None
+        assert (found.problem.cause, found.problem.hint) == (
+            "it redirects to https://", "write https:// in the -server address",
+        )  # fmt: skip
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(status=status, headers={"Location": f"https://127.0.0.1{request.path}"})
+
+    asyncio.run(look())
+
+
 @on_loop
 async def test_another_version() -> None:
     def other(request: web.Request) -> web.Response | None:
