@@ -25,6 +25,7 @@ class Unreached(Enum):
     PROXY_URL = "the proxy's URL cannot be used"
     PROXY_TLS = "a proxy that is reached by https:// cannot be used"
     NO_SOCKET = "this machine has no socket left for it"
+    REFERRED = "it refers to another server"
     LOST = "the connection was lost"
     FAILED = "the connection failed"
 

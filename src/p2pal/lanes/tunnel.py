@@ -6,27 +6,45 @@ be the only way out. So for each ``turns:`` server, and for TCP where the enviro
 takes the engine's plain TURN over TCP, and passes it on: through the proxy (CONNECT, or SOCKS), and through TLS that
 checks the certificate just as that of the signaling server is checked. TURN's own password, and DTLS above it, protect
 what goes through in any case.
+
+A proxy for HTTP is taken for a way out, not for a veil: what the engine sends over UDP goes around it anyhow. Many let
+nothing but port 443 through, so where one does not answer or refuses, the server is tried directly. A SOCKS proxy may
+be there to hide this machine (Tor, or ``ssh -D``): no connection that was meant for one goes around it.
+
+A server that refers to another one (RFC 8489, section 10) is not listened to: the engine would go there by itself, over
+plain TCP and around the proxy.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 import sys
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Final
 
 from p2pal.hosts import NotReached, connect_to, proxy_for, why_unreached
 from p2pal.lanes.ice_servers import IceServer
+from p2pal.lanes.turn_stream import FIRST_BYTES, AnswerStream, Referral, opens_as_turn
 from p2pal.unreached import Unreached
 from p2pal.wire.ice_urls import IceUrl, parse_turn_url
 
 CONNECT_TIMEOUT: Final = 10.0
-"""Seconds for the connection and its TLS handshake; the engine gives up about as soon."""
+"""Seconds for the connection and its TLS handshake, and for the first answer; the engine gives up about as soon."""
+
+PROXY_TIMEOUT: Final = 5.0
+"""Of those, what a proxy for HTTP may take before the server is tried directly."""
+
+DIRECT_TIMEOUT: Final = 4.5
+"""Seconds for that."""
+
+SILENCE: Final = 5.0
+"""Seconds within which who connects to a port has to speak TURN; the engine does at once."""
 
 MAX_CONNECTIONS: Final = 32
-"""At once, through all ports: the engine opens one for each network and server."""
+"""At once, to one server: the engine opens one for each network. Servers that do not answer leave others theirs."""
 
 MAX_URLS: Final = 8
 """That have ports of their own: a signaling server may name as many, and others each time that it is asked."""
@@ -55,7 +73,7 @@ class Tunnels:
         self.trouble: dict[str, Unreached] = {}
         self._made: dict[str, tuple[str, ...]] = {}
         self._servers: list[asyncio.Server] = []
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], str] = {}
         self._context: ssl.SSLContext | None = None
         self._closed = False
 
@@ -122,10 +140,11 @@ class Tunnels:
     ) -> None:
         """Pass one connection of the engine on, until either end closes it."""
         task = asyncio.current_task()
-        if task is None or self._closed or len(self._running) >= MAX_CONNECTIONS:
+        used = sum(name == named for name in self._running.values())
+        if task is None or self._closed or used >= MAX_CONNECTIONS:
             writer.transport.abort()
             return
-        self._running.add(task)
+        self._running[task] = named
         try:
             await self._pass_on(named, reach, reader, writer)
         except (OSError, asyncio.CancelledError):
@@ -133,12 +152,20 @@ class Tunnels:
             # call a cancelled task an error.
             return
         finally:
-            self._running.discard(task)
+            del self._running[task]
             writer.transport.abort()
 
     async def _pass_on(
         self, named: str, reach: _Reach, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
+        """Connect to the server for whoever speaks TURN, and to nobody else: any user may come to the port."""
+        try:
+            async with asyncio.timeout(SILENCE):
+                first = await reader.readexactly(FIRST_BYTES)
+        except (TimeoutError, asyncio.IncompleteReadError):
+            return
+        if not opens_as_turn(first):
+            return
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 far_reader, far_writer = await reach()
@@ -147,12 +174,27 @@ class Tunnels:
             return
         self.trouble.pop(named, None)
         try:
-            await _both_ways((reader, far_writer), (far_reader, writer))
+            far_writer.write(first)
+            await _until_one_ends(_copy(reader, far_writer), self._pass_back(named, far_reader, writer))
         finally:
             far_writer.transport.abort()
 
+    async def _pass_back(self, named: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Copy what the server answers, until it refers to another one."""
+        answers = AnswerStream()
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            data = await reader.read(_CHUNK)
+        while data:
+            try:
+                writer.write(answers.feed(data))
+            except Referral:
+                self.trouble[named] = Unreached.REFERRED
+                return
+            await writer.drain()
+            data = await reader.read(_CHUNK)
+
     async def _reach(self, server: IceUrl, proxy: str | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect to a server.
+        """Connect to a server, through the proxy if there is one.
 
         Raises:
             OSError: If it is not reached, or its certificate is not trusted; a :class:`p2pal.hosts.NotReached` for the
@@ -166,14 +208,24 @@ class Tunnels:
             context = self._context
         if proxy is None:
             return await connect_to(server.host, server.port, context=context)
-        sock = await _through(proxy, server)
         try:
-            return await asyncio.open_connection(
-                sock=sock, ssl=context, server_hostname=server.host if context else None
-            )
-        except BaseException:
-            sock.close()
-            raise
+            sock = await _through(proxy, server)
+        except NotReached as error:
+            if not _may_go_around(proxy, error.why):
+                raise
+            why = error.why
+        else:
+            try:
+                return await asyncio.open_connection(
+                    sock=sock, ssl=context, server_hostname=server.host if context else None
+                )
+            except BaseException:
+                sock.close()
+                raise
+        with contextlib.suppress(OSError, ValueError):
+            async with asyncio.timeout(DIRECT_TIMEOUT):
+                return await connect_to(server.host, server.port, context=context)
+        raise NotReached(why)
 
     async def close(self) -> None:
         """Close every port and every connection, and those that are only about to be there."""
@@ -207,6 +259,17 @@ async def _port(
         raise
 
 
+def _split(proxy: str) -> tuple[str, str]:
+    """Return the scheme of a proxy's URL, and the rest of it."""
+    scheme, _, rest = proxy.partition("://")
+    return scheme.lower(), rest
+
+
+def _may_go_around(proxy: str, why: Unreached) -> bool:
+    """Whether a server may be reached directly where a proxy was of no use."""
+    return _split(proxy)[0] in ("http", "https") and why is not Unreached.PROXY_URL
+
+
 async def _through(proxy: str, server: IceUrl) -> socket.socket:
     """Return a connection to a server that a proxy made.
 
@@ -216,26 +279,26 @@ async def _through(proxy: str, server: IceUrl) -> socket.socket:
     from python_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
     from python_socks.async_.asyncio import Proxy
 
-    scheme, _, rest = proxy.partition("://")
-    scheme = scheme.lower()
+    scheme, rest = _split(proxy)
     if scheme == "https":
         raise NotReached(Unreached.PROXY_TLS)
     try:
         # The proxy resolves the name in any case.
         way = Proxy.from_url(f"{_SCHEMES.get(scheme, scheme)}://{rest}", rdns=True)
-        return await way.connect(server.host, server.port)
+        patience = PROXY_TIMEOUT if scheme == "http" else CONNECT_TIMEOUT
+        return await way.connect(server.host, server.port, timeout=patience)
     except (ProxyConnectionError, ProxyTimeoutError):
         why = Unreached.PROXY_SILENT
-    except ProxyError:
+    except (ProxyError, OSError):  # also one that closes the connection instead
         why = Unreached.PROXY_REFUSED
     except ValueError:
         why = Unreached.PROXY_URL
     raise NotReached(why)
 
 
-async def _both_ways(*ways: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
+async def _until_one_ends(*ways: Coroutine[None, None, None]) -> None:
     """Copy both ways until one of them ends."""
-    copies = [asyncio.create_task(_copy(reader, writer)) for reader, writer in ways]
+    copies = [asyncio.create_task(way) for way in ways]
     try:
         await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
     finally:

@@ -34,6 +34,23 @@ def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLConte
     return context
 
 
+HELLO = bytes.fromhex("00030000 2112a442") + b"transaction."
+"""An Allocate request (RFC 8656, section 7.1), with which a TURN client starts."""
+
+
+def channel_data(payload: bytes) -> bytes:
+    """What a TURN client sends from there on (RFC 8656, section 12.4)."""
+    return b"\x40\0" + len(payload).to_bytes(2, "big") + payload + bytes(-len(payload) % 4)
+
+
+async def sees_again(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *payloads: bytes) -> None:
+    """Speak to a server that sends back what it gets."""
+    sent = b"".join((HELLO, *map(channel_data, payloads)))
+    writer.write(sent)
+    async with asyncio.timeout(10):
+        assert await reader.readexactly(len(sent)) == sent
+
+
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[None, None, None]]
 
 
@@ -89,8 +106,9 @@ async def connect(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 async def says_nothing(url: str) -> None:
-    """Connect, and find the connection closed."""
+    """Connect, speak, and find the connection closed."""
     reader, writer = await connect(url)
+    writer.write(HELLO)
     async with asyncio.timeout(10):
         with contextlib.suppress(ConnectionResetError):
             assert await reader.read() == b""
@@ -107,9 +125,7 @@ def test_bytes_go_through_both_ways(certificate: ssl.SSLContext) -> None:
             assert set(server.urls) == set(made.names)
             for local in server.urls:
                 reader, writer = await connect(local)
-                writer.write(b"x" * 200_000)
-                async with asyncio.timeout(10):
-                    assert await reader.readexactly(200_000) == b"x" * 200_000
+                await sees_again(reader, writer, *[b"x" * 60_001] * 4)
                 writer.close()
             assert made.trouble == {}
 
@@ -151,9 +167,7 @@ def test_a_machine_without_ipv6_has_a_port_for_ipv4(
             (server,) = await made.lead_to([IceServer((url,))])
             (local,) = server.urls
             reader, writer = await connect(local)
-            writer.write(b"through")
-            async with asyncio.timeout(10):
-                assert await reader.readexactly(7) == b"through"
+            await sees_again(reader, writer, b"through")
             writer.transport.abort()
 
     through()
@@ -225,6 +239,32 @@ def test_a_certificate_that_is_not_trusted_is_refused(
     refused()
 
 
+@pytest.mark.parametrize("what", ["missing", "directory", "empty", "garbage"])
+def test_a_bad_file_of_certificates_is_a_cause_and_no_traceback(
+    certificate: ssl.SSLContext,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+    what: str,
+) -> None:
+    path = tmp_path / what
+    if what == "directory":
+        path.mkdir()
+    elif what != "missing":
+        path.write_bytes(b"" if what == "empty" else b"-----BEGIN CERTIFICATE-----\n\xff\0")
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+
+    @on_loop
+    async def refused() -> None:
+        async with echo(certificate) as url, tunnels() as made:
+            (server,) = await made.lead_to([IceServer((url,))])
+            await says_nothing(server.urls[0])
+            assert made.trouble == {url: Unreached.UNTRUSTED}
+
+    refused()
+    assert not caplog.records
+
+
 def test_a_server_without_tls_and_one_that_is_not_there(certificate: ssl.SSLContext) -> None:
     @on_loop
     async def refused() -> None:
@@ -248,9 +288,7 @@ def test_turns_over_udp_is_tls_over_tcp_all_the_same(certificate: ssl.SSLContext
             (server,) = await made.lead_to([IceServer((named,))])
             assert set(made.names.values()) == {named}
             reader, writer = await connect(server.urls[0])
-            writer.write(b"through")
-            async with asyncio.timeout(10):
-                assert await reader.readexactly(7) == b"through"
+            await sees_again(reader, writer, b"through")
             writer.transport.abort()
 
     through()
@@ -282,7 +320,7 @@ async def proxy(answer: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
             port = int(asked[-1].split()[1].rpartition(b":")[2])
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
             try:
-                await tunnel._both_ways((reader, far_writer), (far_reader, writer))
+                await tunnel._until_one_ends(tunnel._copy(reader, far_writer), tunnel._copy(far_reader, writer))
             finally:
                 far_writer.transport.abort()
         await writer.drain()
@@ -307,9 +345,7 @@ def test_where_a_proxy_is_the_only_way_out_it_is_taken(
             named = url.replace("turns:127.0.0.1", f"{scheme}:127.0.0.1")
             (server,) = await made.lead_to([IceServer((named,))])
             reader, writer = await connect(server.urls[0])
-            writer.write(b"through both")
-            async with asyncio.timeout(10):
-                assert await reader.readexactly(12) == b"through both"
+            await sees_again(reader, writer, b"through both")
             writer.close()
             assert asked[0].startswith(b"CONNECT 127.0.0.1:")
             assert b"Proxy-Authorization: Basic" in asked[0]
@@ -318,30 +354,76 @@ def test_where_a_proxy_is_the_only_way_out_it_is_taken(
 
 
 def test_a_proxy_that_does_not_connect_us(certificate: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is the server reached directly: it is the proxy's fault, as far as anybody knows."""
+
     @on_loop
     async def refused() -> None:
-        async with proxy(b"403 Forbidden") as (address, _), tunnels() as made:
-            proxies = {
-                "refuses.test": address,
-                "gone.test": "http://user:secret@127.0.0.1:1",
-                "odd.test": "gopher://127.0.0.1",
-                "tls.test": "https://user:secret@127.0.0.1:1",
-                "portless.test": "http://user:se/cret@127.0.0.1:1",
-                "nameless.test": "http://user:secret@a..b:1",
-            }
-            monkeypatch.setattr(tunnel, "proxy_for", lambda _scheme, host: proxies[host])
-            urls = {host: f"turn:{host}:443?transport=tcp" for host in proxies}
-            for url in urls.values():
-                (server,) = await made.lead_to([IceServer((url,))])
-                await says_nothing(server.urls[0])
-            assert made.trouble == {
-                urls["refuses.test"]: Unreached.PROXY_REFUSED,
-                urls["gone.test"]: Unreached.PROXY_SILENT,
-                urls["odd.test"]: Unreached.PROXY_URL,
-                urls["tls.test"]: Unreached.PROXY_TLS,
-                urls["portless.test"]: Unreached.PROXY_URL,
-                urls["nameless.test"]: Unreached.PROXY_URL,
-            }
+        async with proxy(b"403 Forbidden") as (address, _):
+            for named, why in (
+                (address, Unreached.PROXY_REFUSED),
+                ("http://user:secret@127.0.0.1:1", Unreached.PROXY_SILENT),
+                ("gopher://127.0.0.1", Unreached.PROXY_URL),
+                ("https://user:secret@127.0.0.1:1", Unreached.PROXY_TLS),
+                ("http://user:se/cret@127.0.0.1:1", Unreached.PROXY_URL),
+                ("http://user:secret@a..b:1", Unreached.PROXY_URL),
+                ("socks5://127.0.0.1:1", Unreached.PROXY_SILENT),
+            ):
+                monkeypatch.setattr(tunnel, "proxy_for", lambda _scheme, _host, named=named: named)
+                async with tunnels() as made:
+                    url = "turn:127.0.0.1:1?transport=tcp"
+                    (server,) = await made.lead_to([IceServer((url,))])
+                    await says_nothing(server.urls[0])
+                    assert made.trouble == {url: why}
+
+    refused()
+
+
+@pytest.mark.parametrize("answer", [b"403 Forbidden", None])
+def test_an_http_proxy_that_is_of_no_use_is_gone_around(
+    certificate: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, answer: bytes | None
+) -> None:
+    """Whether it refuses, or swallows everything."""
+    monkeypatch.setattr(tunnel, "PROXY_TIMEOUT", 0.2)
+
+    @on_loop
+    async def around() -> None:
+        async def swallow(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+            await reader.read()
+            await asyncio.Event().wait()
+
+        async with contextlib.AsyncExitStack() as stack:
+            if answer is None:
+                address = f"http://127.0.0.1:{await stack.enter_async_context(listening(swallow))}"
+            else:
+                address, _ = await stack.enter_async_context(proxy(answer))
+            monkeypatch.setattr(tunnel, "proxy_for", lambda _scheme, _host: address)
+            url = await stack.enter_async_context(echo(certificate))
+            made = await stack.enter_async_context(tunnels())
+            (server,) = await made.lead_to([IceServer((url,))])
+            reader, writer = await connect(server.urls[0])
+            await sees_again(reader, writer, b"around")
+            assert made.trouble == {}
+            writer.transport.abort()
+
+    around()
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "SOCKS5H", "socks4", "gopher"])
+def test_nothing_goes_around_a_proxy_that_may_hide_this_machine(
+    certificate: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    @on_loop
+    async def refused() -> None:
+        reached: list[bytes] = []
+
+        async def serve(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+            reached.append(await reader.read(1))
+
+        async with listening(serve) as port, tunnels() as made:
+            monkeypatch.setattr(tunnel, "proxy_for", lambda _scheme, _host: f"{scheme}://127.0.0.1:1")
+            (server,) = await made.lead_to([IceServer((f"turn:127.0.0.1:{port}?transport=tcp",))])
+            await says_nothing(server.urls[0])
+            assert reached == []
 
     refused()
 
@@ -375,7 +457,7 @@ def test_a_socks_proxy_resolves_the_name_itself(monkeypatch: pytest.MonkeyPatch,
             asked.append(await reader.readexactly(length))
             await reader.readexactly(2)
             writer.write(bytes((5, 0, 0, 1)) + bytes(6))
-            writer.write(await reader.readexactly(4))
+            writer.write(await reader.readexactly(len(HELLO)))
             await writer.drain()
             await reader.read()
 
@@ -383,9 +465,7 @@ def test_a_socks_proxy_resolves_the_name_itself(monkeypatch: pytest.MonkeyPatch,
             monkeypatch.setattr(tunnel, "proxy_for", lambda _scheme, _host: f"{scheme}://127.0.0.1:{port}")
             (server,) = await made.lead_to([IceServer(("turn:relay.test:443?transport=tcp",))])
             reader, writer = await connect(server.urls[0])
-            writer.write(b"echo")
-            async with asyncio.timeout(10):
-                assert await reader.readexactly(4) == b"echo"
+            await sees_again(reader, writer)
             writer.transport.abort()
             assert asked == [b"relay.test"]
 
@@ -393,22 +473,93 @@ def test_a_socks_proxy_resolves_the_name_itself(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_it_has_no_more_connections_than_it_should(certificate: ssl.SSLContext) -> None:
+    """And those to one server leave room for others."""
+
     @on_loop
     async def many() -> None:
-        async with echo(certificate) as url, tunnels() as made:
-            (server,) = await made.lead_to([IceServer((url,))])
+        async with echo(certificate) as url, echo(certificate) as other, tunnels() as made:
+            server, second = await made.lead_to([IceServer((url,)), IceServer((other,))])
             kept = []
             for _ in range(tunnel.MAX_CONNECTIONS):
                 reader, writer = await connect(server.urls[0])
-                writer.write(b"x")
-                async with asyncio.timeout(10):
-                    await reader.readexactly(1)
+                await sees_again(reader, writer)
                 kept.append(writer)
             await says_nothing(server.urls[0])
+            reader, writer = await connect(second.urls[0])
+            await sees_again(reader, writer)
+            kept.append(writer)
             for writer in kept:
                 writer.close()
 
     many()
+
+
+@pytest.mark.parametrize("says", [b"", b"\0", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"])
+def test_who_does_not_speak_turn_is_led_nowhere(monkeypatch: pytest.MonkeyPatch, says: bytes) -> None:
+    """Any user of this machine can connect, and any page in a browser."""
+    monkeypatch.setattr(tunnel, "SILENCE", 0.2)
+
+    @on_loop
+    async def refused() -> None:
+        reached: list[bytes] = []
+
+        async def serve(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+            reached.append(await reader.read(1))
+
+        async with listening(serve) as port, tunnels() as made:
+            monkeypatch.setattr(tunnel, "proxy_for", lambda _scheme, _host: "http://127.0.0.1:1")
+            (server,) = await made.lead_to([IceServer((f"turn:127.0.0.1:{port}?transport=tcp",))])
+            reader, writer = await connect(server.urls[0])
+            writer.write(says)
+            async with asyncio.timeout(10):
+                with contextlib.suppress(ConnectionResetError):
+                    assert await reader.read() == b""
+            writer.transport.abort()
+            assert made.trouble == {}
+            assert reached == []
+
+    refused()
+
+
+def test_a_server_that_does_not_answer_is_given_up(
+    certificate: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @on_loop
+    async def silent() -> None:
+        asked: list[bytes] = []
+
+        async def serve(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+            asked.append(await reader.readexactly(len(HELLO)))
+            await reader.read()
+
+        async with listening(serve, certificate) as port, tunnels() as made:
+            monkeypatch.setattr(tunnel, "CONNECT_TIMEOUT", 1)
+            (server,) = await made.lead_to([IceServer((f"turns:127.0.0.1:{port}",))])
+            await says_nothing(server.urls[0])
+            assert asked in ([HELLO], [])  # none where the handshake took all of that second
+
+    silent()
+
+
+def test_a_server_that_refers_to_another_is_not_listened_to(certificate: ssl.SSLContext) -> None:
+    """The engine would go there, in the clear."""
+    error = bytes.fromhex("0009 0004 00000300")
+    alternate = bytes.fromhex("8023 0008 0001 04d2 7f000001")
+
+    @on_loop
+    async def referred() -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            asked = await reader.readexactly(len(HELLO))
+            writer.write(bytes.fromhex("01130014") + asked[4:] + error + alternate)
+            await reader.read()
+
+        async with listening(serve, certificate) as port, tunnels() as made:
+            url = f"turns:127.0.0.1:{port}"
+            (server,) = await made.lead_to([IceServer((url,))])
+            await says_nothing(server.urls[0])
+            assert made.trouble == {url: Unreached.REFERRED}
+
+    referred()
 
 
 def test_closing_ends_what_is_open(certificate: ssl.SSLContext) -> None:
@@ -417,9 +568,8 @@ def test_closing_ends_what_is_open(certificate: ssl.SSLContext) -> None:
         async with echo(certificate) as url, tunnels() as made:
             (server,) = await made.lead_to([IceServer((url,))])
             reader, writer = await connect(server.urls[0])
-            writer.write(b"x")
+            await sees_again(reader, writer)
             async with asyncio.timeout(10):
-                await reader.readexactly(1)
                 await made.close()
                 with contextlib.suppress(ConnectionResetError):
                     assert await reader.read() == b""
