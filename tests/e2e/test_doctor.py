@@ -7,6 +7,8 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -218,6 +220,24 @@ def test_a_mistake_on_the_command_line(commands: Commands) -> None:
     (event,) = command.events
     assert (event["event"], event["exit_code"]) == ("error", 2)
     assert "-stun takes a STUN URL" in command.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_disk_without_room_for_what_it_says(commands: Commands) -> None:
+    with Path("/dev/full").open("wb") as full:
+        found = subprocess.run(
+            [sys.executable, "-m", "p2pal", "doctor", *commands.connection],
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert found.returncode == 1, found.stderr
+    assert found.stderr.splitlines() == [
+        "p2pal: cannot write what was found: No space left on device; check where stdout goes"
+    ]
 
 
 def test_stopped(commands: Commands) -> None:

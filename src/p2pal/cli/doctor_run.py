@@ -21,7 +21,7 @@ from p2pal.cli.exit import describe
 from p2pal.cli.plain import Writer
 from p2pal.cli.table import GAP, terminal_width
 from p2pal.cli.text import safe
-from p2pal.errors import Interrupted, ServerError, VersionMismatch
+from p2pal.errors import Interrupted, P2palError, ServerError, UsageError, VersionMismatch
 
 DETAIL: Final = 600
 LEAST_DETAIL: Final = 20
@@ -36,7 +36,7 @@ def run_doctor(flags: dict[str, Any], *, as_json: bool, debug: bool) -> int:
     """Run the checks, show what they found, and return the exit code.
 
     Raises:
-        P2palError: If the command line is wrong, or the user stops it.
+        P2palError: If the command line is wrong, the user stops it, or nothing can be written.
     """
     if not debug:
         logs.off()
@@ -47,9 +47,25 @@ def run_doctor(flags: dict[str, Any], *, as_json: bool, debug: bool) -> int:
             report = signals.run(lambda stop: _examine(connect, stop))
     colour = _is_terminal(sys.stdout) and not os.environ.get("NO_COLOR")
     lines = as_lines(report) if as_json else as_table(report, terminal_width(), colour=colour)
-    for line in lines:
-        out.line(line)
+    _print(lines)
     return report.exit_code
+
+
+def _print(lines: Iterator[str]) -> None:
+    """Write what was found, which is all that the command is for.
+
+    Raises:
+        P2palError: If it cannot be written. That a reader went away is no error.
+    """
+    try:
+        for line in lines:
+            sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        pass
+    except OSError as error:
+        message = f"cannot write what was found: {error.strerror or 'output error'}"
+        raise P2palError(message, hint="check where stdout goes") from error
 
 
 def connect_options(flags: dict[str, Any]) -> ConnectOptions:
@@ -59,7 +75,9 @@ def connect_options(flags: dict[str, Any]) -> ConnectOptions:
         UsageError: If a value cannot be used.
     """
     given = tuple(flags["stun"])
-    off = [url.strip().lower() for url in given] == ["none"]
+    off = "none" in [url.strip().lower() for url in given]
+    if off and len(given) > 1:
+        raise UsageError("-stun none stands alone", hint="leave it out, or leave the other -stun out")
     logs.hide(flags["turn_pass"] or "")
     return ConnectOptions(
         server=config.server_url(flags["server"]),

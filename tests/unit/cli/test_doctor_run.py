@@ -134,7 +134,8 @@ def test_it_connects_as_send_and_recv_do(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        ({"stun": ("none", "stun:a")}, "-stun takes a STUN URL"),
+        ({"stun": ("none", "stun:a")}, "-stun none stands alone"),
+        ({"stun": ("stun:a", "None")}, "-stun none stands alone"),
         ({"stun": ("http://a",)}, "-stun takes a STUN URL"),
         ({"turn": ("turn:a",)}, "-turn needs credentials"),
         ({"server": "https://user:secret@a"}, "-server takes a URL without user"),
