@@ -138,7 +138,7 @@ class Correspondence:
     def _handle_bye(self, bye: Bye) -> None:
         if self._correspondent.ending:
             return
-        error = understood(bye.code, self._impossible)
+        error = understood(bye.code, self._impossible, stood=self.stood)
         if error is None:
             self._correspondent.other_left(1, bye.code)
         else:

@@ -25,11 +25,16 @@ def farewell(error: BaseException) -> str:
     return error.code if isinstance(error, P2palError) else PeerLost.code
 
 
-def understood(code: str, impossible: Callable[[], ConnectionImpossible]) -> PeerError | None:
+def understood(code: str, impossible: Callable[[], ConnectionImpossible], *, stood: bool) -> PeerError | None:
     """Return the error that the other side's word makes of this session; None if it just left.
 
-    ``impossible`` says why there is no path, as far as this side saw.
+    Args:
+        code: The word.
+        impossible: Says why there is no path, as far as this side saw.
+        stood: Whether the link ever stood here: then there was a path, whatever the other side says.
     """
+    if stood and code in (ConnectionImpossible.code, NoRelay.code):
+        return PeerLost(_LOST)
     if code == ConnectionImpossible.code:
         return impossible()
     if code == NoRelay.code:

@@ -11,7 +11,7 @@ from tests.unit.peer.kit import PATIENCE, Owner
 from tests.unit.server.kit import on_loop
 
 from p2pal.crypto.keys import NONCE_BYTES, SessionSecret
-from p2pal.errors import ConnectionImpossible, P2palError, PeerLost, ProtocolError
+from p2pal.errors import ConnectionImpossible, NoRelay, P2palError, PeerLost, ProtocolError
 from p2pal.lanes.ice_servers import IceServer, RelayUse
 from p2pal.link.negotiator import Negotiator
 from p2pal.link.steps import GaveUp
@@ -148,6 +148,18 @@ def test_a_farewell_tells_why(code: str, error: type[P2palError]) -> None:
         side = Side()
         side.correspondence.signal_message(Bye(code))
         assert isinstance(await side.end(), error)
+
+    parting()
+
+
+@pytest.mark.parametrize("code", [ConnectionImpossible.code, NoRelay.code])
+def test_where_the_link_stood_there_was_a_path_whatever_the_other_side_says(code: str) -> None:
+    @on_loop
+    async def parting() -> None:
+        side = Side()
+        side.lanes.stood = True
+        side.correspondence.signal_message(Bye(code))
+        assert isinstance(await side.end(), PeerLost)
 
     parting()
 

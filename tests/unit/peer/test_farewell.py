@@ -36,8 +36,10 @@ def test_the_word_is_the_errors_code_and_nothing_else(error: BaseException, word
     ],
 )
 def test_what_the_word_means_here(code: str, error: type[P2palError] | None) -> None:
-    found = understood(code, why)
+    found = understood(code, why, stood=False)
     assert found is None if error is None else type(found) is error
+    found = understood(code, why, stood=True)
+    assert found is None if error is None else type(found) is PeerLost, "there was a path"
 
 
 @pytest.mark.parametrize(

@@ -204,7 +204,7 @@ async def test_what_arrives_at_the_other_side_makes_failures_no_longer_count() -
 
 @pytest.mark.parametrize(
     ("code", "error"),
-    [(ConnectionImpossible.code, ConnectionImpossible), (PeerLost.code, PeerLost), ("whatever", None)],
+    [(ConnectionImpossible.code, PeerLost), (PeerLost.code, PeerLost), ("whatever", None)],
 )
 def test_a_farewell_by_mail_tells_why(code: str, error: type[P2palError] | None) -> None:
     @on_loop
