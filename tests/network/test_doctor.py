@@ -100,6 +100,32 @@ def test_ipv6_alone(connect: Connect) -> None:
     assert found["ipv6"]["detail"].startswith("works")
 
 
+def test_ipv6_alone_without_what_it_needs(connect: Connect) -> None:
+    alice, _ = connect(ipv6_only(), open_(), ())
+    literal = SERVER[0]
+    found = examine(alice, 0, "-stun", f"stun:{literal}")
+    assert results(found, "network", "stun", "udp") == ["warn", "warn", "none"], found
+    assert "reached through a TURN server only" in found["network"]["detail"]
+    assert found["stun"]["detail"].endswith("there is no IPv4 here")
+
+
+def test_a_private_network_without_stun_and_turn(connect: Connect) -> None:
+    alice, _ = connect(nat("cone"), nat("cone"), ())
+    command = alice.between.run(alice.host, "doctor", "-server", alice.between.lab.url, "-stun", "none")
+    assert command.wait() == 0, command.said
+    assert "only machines on the same network can be reached" in command.out
+    assert "Transfers should work within one network; 1 warning." in command.out
+
+
+def test_no_network(connect: Connect) -> None:
+    alice, _ = connect(nat("cone"), open_())
+    alice.between.lab.lose("alice", 0)
+    found = examine(alice, 3, "-stun", STUN[1])
+    assert results(found, "server", "network", "udp") == ["fail", "fail", "none"], found
+    assert found["network"]["detail"].startswith("no ")
+    assert "network" in found["network"]["advice"]
+
+
 def test_a_network_that_swallows_everything(connect: Connect) -> None:
     alice, _ = connect(open_(), open_())
     lab = alice.between.lab
