@@ -77,7 +77,8 @@ def connect_options(flags: dict[str, Any]) -> ConnectOptions:
     given = tuple(flags["stun"])
     off = "none" in [url.strip().lower() for url in given]
     if off and len(given) > 1:
-        raise UsageError("-stun none stands alone", hint="leave it out, or leave the other -stun out")
+        hint = "-stun none stands alone: leave it out, or leave the other -stun out"
+        raise UsageError("-stun takes a STUN URL", hint=hint)
     logs.hide(flags["turn_pass"] or "")
     return ConnectOptions(
         server=config.server_url(flags["server"]),
