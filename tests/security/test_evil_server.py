@@ -222,6 +222,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("p2pal.rendezvous.mailbox._FLUSH", 0.01)
     for module in ("generations", "repair"):
         monkeypatch.setattr(f"p2pal.link.{module}.ATTEMPT_TIMEOUT", 2.0)
+    monkeypatch.setattr("p2pal.link.generations.FIRST_ATTEMPT", 2.0)
 
 
 def count_guesses(monkeypatch: pytest.MonkeyPatch) -> list[SenderPake]:
