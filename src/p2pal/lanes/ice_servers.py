@@ -58,8 +58,7 @@ def servers_without_relays(servers: Iterable[IceServer]) -> list[IceServer]:
         if not url.startswith("turn"):
             found.setdefault(url, IceServer((url,)))
         elif (turn := parse_turn_url(url)) is not None and turn.transport == "udp":
-            host = f"[{turn.host}]" if ":" in turn.host else turn.host
-            found.setdefault(stun := f"stun:{host}:{turn.port}", IceServer((stun,)))
+            found.setdefault(stun := f"stun:{turn.place}", IceServer((stun,)))
     return list(found.values())[:_MOST_WITHOUT_RELAYS]
 
 

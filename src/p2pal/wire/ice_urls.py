@@ -24,6 +24,11 @@ class IceUrl(NamedTuple):
     tls: bool
     transport: str
 
+    @property
+    def place(self) -> str:
+        """Host and port as a URL writes them."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
 
 def is_stun_url(url: str) -> bool:
     """Whether it is a STUN URL with a host, and a port that exists if there is one."""
@@ -56,8 +61,7 @@ def canonical(url: str) -> str:
     found = parse_stun_url(url) or parse_turn_url(url)
     if found is None:
         return url
-    host = f"[{found.host}]" if ":" in found.host else found.host.lower()
-    return f"{url.partition(':')[0]}:{host}:{found.port}?transport={found.transport}"
+    return f"{url.partition(':')[0]}:{found.place.lower()}?transport={found.transport}"
 
 
 def _is_name(name: str | None) -> bool:
