@@ -71,7 +71,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
     version: int
     role: Role
-    id: Annotated[str, msgspec.Meta(pattern="^[a-z2-7]{26}$")]
+    id: Annotated[str, msgspec.Meta(pattern=r"^[a-z2-7]{26}\Z")]
     transfer_id: _Id
     resume_key: _Digest
     created: float

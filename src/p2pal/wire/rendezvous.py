@@ -32,11 +32,11 @@ AttemptNumber = Annotated[int, msgspec.Meta(ge=1, lt=2**31)]
 Index = Annotated[int, msgspec.Meta(ge=0, lt=MAX_MESSAGES)]
 Cursor = Annotated[int, msgspec.Meta(ge=0, le=MAX_MESSAGES)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
-Id = Annotated[str, msgspec.Meta(min_length=16, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
+Id = Annotated[str, msgspec.Meta(min_length=16, max_length=64, pattern=r"^[A-Za-z0-9_-]+\Z")]
 MeetingId = Annotated[str, msgspec.Meta(pattern=r"^[a-z2-7]{26}\Z")]
 """The name of a meeting: 128 bits in base32 that only the two peers can derive."""
 Token = Annotated[str, msgspec.Meta(min_length=16, max_length=200)]
-Reason = Annotated[str, msgspec.Meta(max_length=40, pattern=r"^[a-z0-9-]*$")]
+Reason = Annotated[str, msgspec.Meta(max_length=40, pattern=r"^[a-z0-9-]*\Z")]
 _Text = Annotated[str, msgspec.Meta(max_length=300)]
 
 
