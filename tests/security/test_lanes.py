@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
+from msgspec import structs
 from tests.contract.lane_pairs import Signaling, connect
 from tests.contract.test_lane import Ear
+from tests.security.hostile import hostile_sender
 from tests.unit.server.kit import on_loop
 
+from p2pal.cli.exit import describe
 from p2pal.errors import ProtocolError
 from p2pal.lanes.ice_servers import IceServer
 from p2pal.lanes.webrtc import WebRtcConnection, allow_loopback
 from p2pal.wire.rendezvous import IceServer as Offered
 from p2pal.wire.rendezvous import usable_ice_servers
+from p2pal.wire.signal import Offer, SignalMessage
 
 NONSENSE = [
     IceServer(("stun:[[[",)),
@@ -82,6 +89,51 @@ def test_a_description_with_other_media_is_refused_before_the_engine_sees_it(med
             connection.close()
 
     take()
+
+
+LATE = {
+    "no role leaves a connection": lambda sdp: sdp.replace("a=setup:actpass", "a=setup:holdconn"),
+    "a second role takes back the first": lambda sdp: sdp.replace("a=mid:0", "a=setup:holdconn\r\na=mid:0"),
+    "a fingerprint is too short": lambda sdp: f"{sdp}a=fingerprint:sha-1 00:11\r\n",
+    "a fingerprint of no kind that is known": lambda sdp: sdp.replace("a=fingerprint:sha-256", "a=fingerprint:md6"),
+}
+"""What the engine takes at first, and refuses when it makes its answer."""
+
+
+@pytest.mark.parametrize("change", LATE.values(), ids=LATE)
+def test_a_description_that_the_engine_refuses_late_is_the_other_sides_fault(change: Callable[[str], str]) -> None:
+    @on_loop
+    async def take() -> None:
+        caller, called = make(), make()
+        hostile = change(sdp := await caller.offer())
+        assert hostile != sdp
+        with pytest.raises(ProtocolError):
+            await called.answer(hostile)
+        for connection in (caller, called):
+            connection.close()
+
+    take()
+
+
+@pytest.mark.parametrize("change", LATE.values(), ids=LATE)
+def test_a_receiver_that_is_sent_one_ends_with_the_exit_code_of_a_broken_protocol(
+    change: Callable[[str], str], tmp_path: Path
+) -> None:
+    @on_loop
+    async def attack() -> None:
+        async with hostile_sender(tmp_path) as (honest, hostile):
+            hostile.stream(sender=True)
+            mail = hostile.peer._signaling.send
+
+            def send(message: SignalMessage) -> None:
+                mail(structs.replace(message, sdp=change(message.sdp)) if isinstance(message, Offer) else message)
+
+            hostile.peer._signaling.send = send  # type: ignore[method-assign]
+            error = await honest.end()
+        assert isinstance(error, ProtocolError), error
+        assert describe(error).exit_code == 5
+
+    attack()
 
 
 @on_loop

@@ -28,7 +28,7 @@ OF_ANOTHER_LANGUAGE = {"openapi.py"}
 
 def ends_loosely(pattern: str | bytes, flags: int = 0) -> bool:
     """Whether ``$`` stands in the pattern as an anchor, wherever it is nested."""
-    from re import _constants, _parser  # type: ignore[attr-defined]
+    from re import _constants, _parser
 
     def walk(items: object) -> Iterator[object]:
         if isinstance(items, (tuple, list, _parser.SubPattern)):

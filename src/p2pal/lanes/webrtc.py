@@ -7,8 +7,9 @@ do ICE, DTLS and SCTP.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, Protocol, TypeVar
 
@@ -134,9 +135,12 @@ class WebRtcConnection:
 
     async def _answer(self, sdp: str) -> str | None:
         await self._set_remote("offer", sdp)
-        description = await self._pc.create_answer()
-        await self._pc.set_local_description(description)
-        return description.sdp
+        # Some of it the engine looks at only now: a role that leaves no connection, a fingerprint of odd length.
+        with self._blamed_on_the_description():
+            description = await self._pc.create_answer()
+            await self._pc.set_local_description(description)
+            return description.sdp
+        return None
 
     async def accept(self, sdp: str) -> None:
         """Take the peer's answer.
@@ -167,12 +171,17 @@ class WebRtcConnection:
             # Audio and video would start a large part of the engine that nobody asked for.
             raise ProtocolError("the other side's session description has other media than one data channel")
         sdp = _CANDIDATE_LINES.sub("", sdp)  # they come one by one, and are looked at
-        try:
+        with self._blamed_on_the_description():
             await self._pc.set_remote_description(webrtc.RTCSessionDescriptionInit(type=kind, sdp=sdp))  # type: ignore[arg-type]
+
+    @contextlib.contextmanager
+    def _blamed_on_the_description(self) -> Iterator[None]:
+        """What the engine refuses in here is the other side's fault, unless the connection ended meanwhile."""
+        try:
+            yield
         except _REFUSED as error:
-            if self._closed:
-                return
-            raise ProtocolError("the other side sent a session description that cannot be used") from error
+            if not self._closed:
+                raise ProtocolError("the other side sent a session description that cannot be used") from error
 
     async def add_candidate(self, candidate: str, mid: str, mline: int) -> None:
         """Take one of the peer's candidates. One that cannot be used is passed over: others may work."""
