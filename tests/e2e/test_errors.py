@@ -77,6 +77,58 @@ def test_a_file_that_changes_while_it_is_read(sender: Start, receiver: Start, tm
     assert "changed" in sent.event("file-failed", name="growing.log")["reason"]
 
 
+def test_new_attributes_of_a_file_on_its_way_change_nothing(
+    sender: Start, receiver: Start, tmp_path: Path, out: Path
+) -> None:
+    source = write(tmp_path / "big", content(24 * MIB))
+    gate = Gate(tmp_path / "gate")
+    sent = sender(source, "--json")
+    received = receiver(sent.code(), "-out", out, "--json", env=gate.environment)
+    gate.allow(3 * MIB)
+    received.moved(2 * MIB)
+    os.link(source, tmp_path / "another name")
+    source.chmod(0o640)
+    os.utime(source)
+    gate.open()
+    assert (received.wait(), sent.wait()) == (0, 0)
+    assert (out / "big").read_bytes() == source.read_bytes()
+    assert sent.event("comparing")["name"] == "big"
+    assert sent.event("summary")["total"] == 24 * MIB, "nothing travelled twice"
+
+
+def test_pieces_that_are_written_to_after_they_were_sent_travel_again(
+    sender: Start, receiver: Start, tmp_path: Path, out: Path
+) -> None:
+    source = write(tmp_path / "big", content(24 * MIB))
+    gate = Gate(tmp_path / "gate")
+    sent = sender(source)
+    received = receiver(sent.code(), "-out", out, "--json", env=gate.environment)
+    gate.allow(3 * MIB)
+    received.moved(2 * MIB)
+    with source.open("r+b") as file:  # as a database does it
+        for piece in (0, 1, 23):
+            file.seek(piece * MIB + 5)
+            file.write(b"written")
+    gate.open()
+    assert (received.wait(), sent.wait()) == (0, 0)
+    assert (out / "big").read_bytes() == source.read_bytes()
+    assert "May have changed while it was sent, reading it again: big" in sent.err
+
+
+def test_a_file_of_no_size_with_content_is_never_called_complete(
+    sender: Start, receiver: Start, tmp_path: Path, out: Path
+) -> None:
+    good = write(tmp_path / "good", "good")
+    sent = sender("-skip-errors", "/proc/version", good)
+    received = receiver(sent.code(), "-out", out)
+    assert (received.wait(), sent.wait()) == (1, 1)
+    assert os.listdir(out) == ["good"]
+    for side in (sent, received):
+        assert (
+            "failed: version: could not be read: it gives more than the size that it names; copy it first" in side.err
+        )
+
+
 def test_a_fifo_in_place_of_a_file_is_never_opened(sender: Start, receiver: Start, tmp_path: Path, out: Path) -> None:
     tree = make(tmp_path)
     sent = sender("-r", "-skip-errors", tree, "--json")

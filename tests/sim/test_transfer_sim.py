@@ -91,6 +91,59 @@ def test_pieces_that_the_disk_damages_once_are_repaired(seed: int) -> None:
     check_success(transfer, TREE)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_pieces_that_are_written_to_after_they_were_sent_travel_again(seed: int) -> None:
+    rng = random.Random(seed)
+    old, now = {**TREE, b"top/c": content(7, 5 * MIB)}, {}
+    for path in (b"top/a", b"top/deep/b", b"top/c"):
+        data = bytearray(old[path])  # type: ignore[arg-type]
+        for piece in rng.sample(range(len(data) // MIB), rng.randrange(3)):
+            data[piece * MIB + 7] ^= 1
+        now[path] = bytes(data)
+    damaged: set[tuple[bytes, int]] = set()
+
+    def damage(path: bytes, offset: int, data: bytes) -> bytes:
+        spot = (path, offset // MIB)
+        if seed % 2 or spot in damaged or rng.random() < 0.95:
+            return data
+        damaged.add(spot)
+        return bytes([data[0] ^ 1]) + data[1:]
+
+    transfer = Transfer(old)
+    transfer.source.written = dict(now)
+    transfer.sink.damage = damage
+    transfer.run(rng)
+    check_success(transfer, {**old, **now})
+    compared = [each.index for each in transfer.sender_events if isinstance(each, events.EntryCompared)]
+    assert [transfer.sender.manifest[index].path for index in compared] == sorted(now, key=list(old).index)
+    twice = sum(transfer.bytes_sent().values()) - sum(len(each) for each in old.values() if isinstance(each, bytes))
+    differ = {
+        (path, piece) for path, data in now.items() for piece in range(len(data) // MIB)
+        if data[piece * MIB + 7] != old[path][piece * MIB + 7]  # type: ignore[index]
+    }  # fmt: skip
+    assert twice <= len(differ | damaged) * MIB
+    if seed % 2:
+        assert twice == len(differ) * MIB
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_source_that_is_written_to_while_a_transfer_goes_on(seed: int) -> None:
+    rng = random.Random(seed)
+    transfer = Transfer({b"a": content(1, 6 * MIB + 5)})
+    transfer.run_to(rng.randrange(1, 5))
+    transfer.sender.cancel(Reason.CANCELLED, "", transfer.now)
+    transfer.resume(rng)
+    again = transfer.again(rng)
+    now = bytearray(content(1, 6 * MIB + 5))
+    for piece in rng.sample(range(7), 3):
+        now[piece * MIB] ^= 1
+    again.source.written = {b"a": bytes(now)}
+    again.source.known = {b"a"} if seed % 2 else ()
+    again.run(rng)
+    assert again.sink.tree == {b"a": bytes(now)}
+    assert again.succeeded() == {b"a"}
+
+
 @pytest.mark.parametrize("path", [b"one", b"top/a"])
 def test_a_piece_that_the_disk_damages_twice_fails_its_file_alone(path: bytes) -> None:
     transfer = Transfer(TREE, skip_errors=True)

@@ -59,6 +59,7 @@ class FakeSource:
         unreadable: Paths that fail, and after how many blocks.
         unrepairable: Paths that fail when a piece is read again.
         known: Paths whose leaves need not be read to be known.
+        written: What files are found to hold, by path, when they were read once: somebody wrote to them meanwhile.
     """
 
     tree: Tree
@@ -66,6 +67,7 @@ class FakeSource:
     unreadable: dict[bytes, int] = field(default_factory=dict)
     unrepairable: Collection[bytes] = ()
     known: Collection[bytes] = ()
+    written: dict[bytes, bytes] = field(default_factory=dict)
 
     def read(self, job: ops.ReadJob) -> Iterator[ops.SourceResult]:
         path = job.entry.path
@@ -95,6 +97,15 @@ class FakeSource:
             for piece in (each for each in range(count) if each not in lacking):
                 yield ops.PieceRead(job.index, piece, leaf(pieces[piece]))
         whole = job.first == 0 and job.stop == count
+        if whole and path in self.written:
+            self.tree = {**self.tree, path: self.written.pop(path)}
+            now = self.tree[path]
+            assert isinstance(now, bytes)
+            said, pieces = pieces, [now[start : start + job.piece_size] for start in range(0, len(now), job.piece_size)]
+            yield from [ops.Comparing(job.index)] * count
+            for piece in range(count):
+                if pieces[piece] != said[piece]:
+                    yield ops.PieceRead(job.index, piece, leaf(pieces[piece]))
         digest = file_digest(len(content), job.piece_size, map(leaf, pieces)) if whole else b""
         yield ops.FileRead(job.index, digest, job.again)
 

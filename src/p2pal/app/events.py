@@ -200,6 +200,12 @@ class Progress(Event, frozen=True, tag="progress"):
     file_size: int = 0
 
 
+class Comparing(Event, frozen=True, tag="comparing"):
+    """Sender: this file may have changed while it was sent; it is read again, and what differs is sent again."""
+
+    name: str
+
+
 class FileDone(Event, frozen=True, tag="file"):
     """One file (not a directory or link) is durable at the receiver and verified. ``digest`` is hex."""
 
@@ -242,6 +248,6 @@ class Failure(Event, frozen=True, tag="error"):
 
 AnyEvent = (
     Listed | Code | Joining | WrongGuess | PeerJoined | Connected | Reconnecting | Reconnected | Silence | Waiting
-    | Offered | Accepted | Resuming | StartingOver | Unproven | Unsaved | Progress | FileDone | FileFailed | Saved
-    | Summary | Failure
+    | Offered | Accepted | Resuming | StartingOver | Unproven | Unsaved | Progress | Comparing | FileDone | FileFailed
+    | Saved | Summary | Failure
 )  # fmt: skip

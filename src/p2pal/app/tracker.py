@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from p2pal.app.events import AnyEvent, FileDone, FileFailed, Progress, Role, Summary
+from p2pal.app.events import AnyEvent, Comparing, FileDone, FileFailed, Progress, Role, Summary
 from p2pal.app.meter import Meter
 from p2pal.app.reasons import describe, outcome
 from p2pal.errors import P2palError
-from p2pal.transfer.events import Aborted, BytesMoved, EntryFailed, EntryFinished, EntryStarted, Finished
+from p2pal.transfer.events import Aborted, BytesMoved, EntryCompared, EntryFailed, EntryFinished, EntryStarted, Finished
 from p2pal.transfer.manifest import Manifest
 from p2pal.wire.transfer import Kind, Reason
 
@@ -82,6 +82,8 @@ class Tracker:
                     self._file_done += event.count
             case EntryStarted():
                 self._index, self._file_done = event.index, event.done
+            case EntryCompared():
+                self._emit(Comparing(name=self._manifest[event.index].name))
             case EntryFinished():
                 entry = self._manifest[event.index]
                 if entry.kind is Kind.FILE:

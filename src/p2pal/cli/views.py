@@ -226,6 +226,7 @@ class SenderView(_HumanView):
         self._ttl = ttl
         self._directories = directories
         self._early: events.Listed | None = None
+        self._compared = 0
 
     def show(self, event: events.Event) -> None:
         """Show one event."""
@@ -241,6 +242,8 @@ class SenderView(_HumanView):
                 if self._early is not None:
                     self.listing(self._early)
                 self._board.note("Waiting for the other machine…")
+            case events.Comparing():
+                self._comparing(event)
             case events.WrongGuess():
                 left = "no more tries" if event.left <= 0 else f"{units.plural(event.left, 'more try')} left"
                 who = "another version of p2pal" if event.reason == "version" else "another code"
@@ -255,6 +258,12 @@ class SenderView(_HumanView):
                 self._summary(event)
             case _:
                 self._common(event)
+
+    def _comparing(self, event: events.Comparing) -> None:
+        """Say why it takes longer; of the first files only, for a program may touch thousands."""
+        self._compared += 1
+        if self._compared <= MAX_FAILURES:
+            self._board.note(f"May have changed while it was sent, reading it again: {safe(event.name)}")
 
     def listing(self, event: events.Listed) -> None:
         """Say what will be sent, once."""

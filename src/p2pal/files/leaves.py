@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from p2pal.files.names import ON_WINDOWS
 from p2pal.transfer.pieces import LEAF_BYTES, piece_count
 
 GRACE: Final = 2.0
@@ -29,6 +30,14 @@ def can_be_trusted(found: os.stat_result, at: float) -> bool:
         at: When the first of the leaves was hashed, or any earlier time.
     """
     return max(found.st_mtime_ns, found.st_ctime_ns) <= (at - GRACE) * 1e9  # false, too, if ``at`` is no number
+
+
+def settled_at(found: os.stat_result) -> float:
+    """Return from when on, in seconds since the epoch, no further change can leave a file's fields as they are.
+
+    A person may set the modification time to any; the change time, where there is one, only the system does.
+    """
+    return (found.st_mtime_ns if ON_WINDOWS else found.st_ctime_ns) / 1e9 + GRACE
 
 
 class FileLeaves:
@@ -58,6 +67,10 @@ class FileLeaves:
 
     def __contains__(self, piece: int) -> bool:
         return piece < len(self._known) and self._known[piece] == 1
+
+    def get(self, piece: int) -> bytes | None:
+        """Return the leaf of a piece, 32 bytes; None if it is not known."""
+        return bytes(self._leaves[piece * LEAF_BYTES : (piece + 1) * LEAF_BYTES]) if piece in self else None
 
     def __len__(self) -> int:
         return self._known.count(1)
@@ -114,11 +127,15 @@ class LeafStore:
                 known = self._files[index] = FileLeaves(piece_size, now)
             return known
 
+    def find(self, index: int) -> FileLeaves | None:
+        """Return what is known of a file; None for one that is unknown."""
+        with self._lock:
+            return self._files.get(index)
+
     def since(self, index: int) -> float | None:
         """Return when the first leaf of a file was hashed, or any earlier time; None for a file that is unknown."""
-        with self._lock:
-            known = self._files.get(index)
-            return None if known is None else known.at
+        known = self.find(index)
+        return None if known is None else known.at
 
     def forget(self, index: int) -> None:
         """Drop what is known of a file; of one that is unknown, nothing."""

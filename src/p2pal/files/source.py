@@ -1,7 +1,7 @@
 """The sender's disk: the tree behind the command line's arguments, walked once and read as asked.
 
-Nothing is hashed or opened beforehand. What the walk saw of a file is compared when it is read: a file that was
-replaced or written in between, or while it is read, fails and is never sent half old, half new.
+Nothing is hashed or opened beforehand. A file is sent as it is when its turn comes; one that is written to meanwhile is
+never sent half old, half new (:mod:`p2pal.files.reading`), and one that has another size by then fails.
 
 When an earlier transfer goes on, the walk is that one's listing, looked at again (:mod:`p2pal.files.relisting`), and
 pieces whose leaves are known need not be read for them (:mod:`p2pal.files.leaves`).
@@ -22,7 +22,7 @@ from p2pal.files.failures import error_text
 from p2pal.files.identities import PERMISSIONS, Identities, Identity3, in_range, version_of
 from p2pal.files.leaves import FileLeaves, LeafStore, can_be_trusted
 from p2pal.files.names import MAX_NAME, free_name, is_part_name
-from p2pal.files.reading import read_pieces
+from p2pal.files.reading import RESIZED, read_pieces
 from p2pal.files.relisting import Relisting, check_tops
 from p2pal.files.rooted import OPEN_READ, Directory, Tree, open_root
 from p2pal.transfer.checkpoint import Listing, Top, Tops
@@ -32,7 +32,7 @@ from p2pal.wire.transfer import MAX_PATH, Entry, Kind, Reason, name_text
 
 _TOPS_IN_A_RECORD: Final = 1000
 
-CHANGED_SINCE: Final = "the file is not the one that was listed"
+CHANGED_SINCE: Final = "it is no file any more"
 SPECIAL: Final = "neither a file, a directory nor a link"
 
 
@@ -289,20 +289,27 @@ class Source:
             return
         try:
             found = os.fstat(fd)
-            if not self._is_listed(job, found):
+            if not stat.S_ISREG(found.st_mode):
                 yield ReadFailed(job.index, Reason.CHANGED, CHANGED_SINCE)
-                return
-            yield from read_pieces(fd, found, job, self._known(job, found))
+            elif found.st_size != job.entry.size:
+                yield ReadFailed(job.index, Reason.CHANGED, RESIZED)
+            else:
+                yield from read_pieces(fd, found, job, self._known(job, found), clock=self._clock)
         finally:
             os.close(fd)
 
     def _known(self, job: ReadJob, found: os.stat_result) -> FileLeaves | None:
-        """Return what may be believed of the file's leaves; None where nothing is to be remembered."""
-        if job.again or job.entry.size <= job.piece_size:
+        """Return what may be believed of the file's leaves; None where nothing is to be remembered.
+
+        Of a repair: what was said of them.
+        """
+        if job.again:
+            return self.known_leaves.find(job.index)
+        if job.entry.size <= job.piece_size:
             return None
         now = self._clock()
         known = self.known_leaves.of(job.index, job.piece_size, now)
-        if version_of(found) != self._seen[job.index] or not can_be_trusted(found, known.at):
+        if not self._is_listed(job, found) or not can_be_trusted(found, known.at):
             known.restart(now)
         return known
 
@@ -321,13 +328,8 @@ class Source:
             directory.release()
 
     def _is_listed(self, job: ReadJob, found: os.stat_result) -> bool:
-        entry = job.entry
-        return (
-            stat.S_ISREG(found.st_mode)
-            and found.st_size == entry.size
-            and in_range(found.st_mtime_ns) == entry.mtime_ns
-            and version_of(found)[:2] == self._seen[job.index][:2]
-        )
+        same_times = in_range(found.st_mtime_ns) == job.entry.mtime_ns
+        return same_times and found.st_size == job.entry.size and version_of(found) == self._seen[job.index]
 
     def identity(self, index: int) -> Identity3:
         """Return (device, inode, ctime_ns) of an entry as the walk saw it; size and mtime are in the entry."""

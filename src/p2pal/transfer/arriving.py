@@ -32,7 +32,7 @@ class ArrivingFile:
 
     __slots__ = (
         "_asked", "_check_from", "_checked", "_piece", "_piece_stop", "_position", "_range", "_range_stop", "_repairs",
-        "_size", "_wanted", "dead", "digest", "finishing", "index", "piece_size", "pieces", "repaired",
+        "_restate_from", "_size", "_wanted", "dead", "digest", "finishing", "index", "piece_size", "pieces", "repaired",
     )  # fmt: skip
 
     def __init__(self, index: int, size: int, wanted: Sequence[tuple[int, int]] | None = None, head: int = 0) -> None:
@@ -52,6 +52,7 @@ class ArrivingFile:
         self._range = 0
         self._checked: RangeSet | None = None  # pieces that the sender's leaf was, or will be, compared with
         self._check_from = 0
+        self._restate_from = 0  # the first piece whose end may still be said again
         if wanted is not None:
             self._checked = RangeSet(wanted)
             self._next_range()
@@ -78,6 +79,9 @@ class ArrivingFile:
     def piece_done(self, piece: int) -> bool:
         """Take the end of a piece. Say whether it is to be compared: not one that was found damaged before.
 
+        Once all that is wanted is here, ends come alone: first those of pieces that an earlier session left; then, of
+        any, those that changed at their source after they were sent.
+
         Raises:
             ProtocolError: If it is not the current one, or bytes of it are missing, or the file has only one.
         """
@@ -91,10 +95,15 @@ class ArrivingFile:
                 self._piece_stop = min(self._size, self._piece_stop + self.piece_size)
             return True
         checked = self._checked
-        if checked is None or self._piece < self.pieces or piece < self._check_from or piece in checked:
+        if self._piece < self.pieces or piece < self._restate_from:
             raise ProtocolError("the other side ended a piece out of its place")
-        self._check_from = piece + 1
-        checked.add(piece, piece + 1)
+        first = not self._restate_from and checked is not None and piece >= self._check_from and piece not in checked
+        if first:
+            self._check_from = piece + 1
+        else:
+            self._restate_from = piece + 1
+        if checked is not None:
+            checked.add(piece, piece + 1)
         return not self.awaits(piece)
 
     def _next_range(self) -> None:
@@ -133,10 +142,12 @@ class ArrivingFile:
     def may_be_said_twice(self, piece: int) -> bool:
         """Whether news of damage in this piece may be of before it was asked for again.
 
-        A piece that an earlier session left can be found damaged twice, by being read and by being compared, and the
-        second news may even come after the repair. If it is of the repair, the file's digest will show.
+        A piece that an earlier session left can be found damaged twice, by being read and by being compared, and one
+        that changed at its source by its first leaf and its second. The second news may even come after the repair. If
+        it is of the repair, the file's digest will show.
         """
-        return self._wanted is not None and self._asked is not None and piece in self._asked
+        twice = self._wanted is not None or piece < self._restate_from
+        return twice and self._asked is not None and piece in self._asked
 
     def ask_again(self, piece: int) -> bool:
         """Expect this piece once more; False if it was asked for before."""

@@ -84,6 +84,12 @@ class EntryStarted(msgspec.Struct, frozen=True, gc=False):
     done: int = 0
 
 
+class EntryCompared(msgspec.Struct, frozen=True, gc=False):
+    """Sender: this file may have changed while it was read; it is read again, and what differs travels again."""
+
+    index: int
+
+
 class BytesMoved(msgspec.Struct, frozen=True, gc=False):
     """``count`` bytes of this file were handed to the session, or came from it. Repairs do not count."""
 
@@ -140,6 +146,6 @@ class Finished(msgspec.Struct, frozen=True):
 
 
 TransferEvent = (
-    ProofWanted | OfferComplete | Proven | Unproven | Started | EntryStarted | BytesMoved | EntryFinished | EntryFailed
-    | Held | Aborted | Finished
+    ProofWanted | OfferComplete | Proven | Unproven | Started | EntryStarted | EntryCompared | BytesMoved
+    | EntryFinished | EntryFailed | Held | Aborted | Finished
 )  # fmt: skip

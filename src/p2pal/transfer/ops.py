@@ -45,7 +45,7 @@ class BlockRead:
 
 @dataclass(frozen=True, slots=True)
 class PieceRead:
-    """Source: every block of this piece was given out, and this is the piece's leaf."""
+    """Source: every block of this piece was given out, and this is the piece's leaf; or see :class:`Comparing`."""
 
     index: int
     piece: int
@@ -53,8 +53,19 @@ class PieceRead:
 
 
 @dataclass(frozen=True, slots=True)
+class Comparing:
+    """Source: the file may have changed since it was read; a piece of it is about to be read again, and compared.
+
+    Each piece that turns out to be another has a second :class:`PieceRead`, without blocks, in ascending order, before
+    the :class:`FileRead`: the receiver asks for it.
+    """
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
 class FileRead:
-    """Source: the job's last piece was read, and the file is still the one that was listed.
+    """Source: the job's last piece was read, and all leaves are of one state of the file.
 
     ``digest`` is the whole file's, or empty where the job did not cover the whole file.
     """
@@ -66,14 +77,14 @@ class FileRead:
 
 @dataclass(frozen=True, slots=True)
 class ReadFailed:
-    """Source: the file could not be read, or is not the one that was listed; nothing more of it follows."""
+    """Source: the file could not be read, or never in one state; nothing more of it follows."""
 
     index: int
     reason: Reason
     text: str
 
 
-SourceResult = BlockRead | PieceRead | FileRead | ReadFailed
+SourceResult = BlockRead | PieceRead | Comparing | FileRead | ReadFailed
 
 
 @dataclass(frozen=True, slots=True)

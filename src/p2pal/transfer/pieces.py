@@ -36,6 +36,8 @@ LEAF_BYTES: Final = 32
 
 MAX_REPAIRS: Final = 65_536
 """Pieces that travel twice in one transfer, at most; more damage than that is not repaired but failed."""
+MAX_RESTATED: Final = 16_384
+"""Pieces of one file that the sender may take back because they changed after they were sent."""
 MAX_UNJUDGED: Final = 16_384
 """Files that the sender has closed and the receiver has not judged: the sender begins no other while they are more."""
 

@@ -35,13 +35,15 @@ class Flight:
         job: The job.
         left: Bytes that are still to come.
         started: Something came.
+        compared: The file is being read once more, because it may have changed.
     """
 
-    __slots__ = ("_piece", "_position", "_range", "_stop", "job", "left", "started")
+    __slots__ = ("_piece", "_position", "_range", "_stop", "compared", "job", "left", "started")
 
     def __init__(self, job: ReadJob) -> None:
         self.job = job
         self.started = False
+        self.compared = False
         self._range = 0
         self._piece = job.first  # the first whose end has not come
         if job.wanted is None:

@@ -387,6 +387,8 @@ class Sender:
                 self._on_piece(flight, result)
             elif isinstance(result, ops.FileRead):
                 self._on_file(flight, result)
+            elif isinstance(result, ops.Comparing):
+                self._on_comparing(flight)
             else:
                 self._on_failed(flight, result, now)
         self._fill()
@@ -403,6 +405,11 @@ class Sender:
         job = flight.job
         if job.again or (job.stop > 1 and job.index not in self._muted):
             self._out.add(wire.PieceDone(piece.index, piece.piece, piece.leaf))
+
+    def _on_comparing(self, flight: Flight) -> None:
+        if not flight.compared:
+            flight.compared = True
+            self._events.append(events.EntryCompared(flight.job.index))
 
     def _on_file(self, flight: Flight, read: ops.FileRead) -> None:
         if flight.left:

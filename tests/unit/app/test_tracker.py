@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from p2pal.app.events import AnyEvent, FileDone, FileFailed, Progress, Summary
+from p2pal.app.events import AnyEvent, Comparing, FileDone, FileFailed, Progress, Summary
 from p2pal.app.tracker import Tracker
 from p2pal.errors import Interrupted, PartialFailure, Refused
-from p2pal.transfer.events import Aborted, BytesMoved, EntryFailed, EntryFinished, EntryStarted, Finished
+from p2pal.transfer.events import Aborted, BytesMoved, EntryCompared, EntryFailed, EntryFinished, EntryStarted, Finished
 from p2pal.transfer.manifest import Manifest
 from p2pal.wire.transfer import Entry, Kind, Reason
 
@@ -74,6 +74,12 @@ def test_only_files_are_reported_as_files() -> None:
     for index, digest in ((0, b""), (1, b"\xab"), (3, b"")):
         tracker.handle(EntryFinished(index, digest))
     assert events == [FileDone(name="tree/a", size=1000, digest="ab")]
+
+
+def test_a_file_that_is_read_again_is_named() -> None:
+    tracker, events = make()
+    tracker.handle(EntryCompared(1))
+    assert events == [Comparing(name="tree/a")]
 
 
 def test_failures_have_names_and_words() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.files.disk import data_of, digest_of, file_entry, job_for
 
 from p2pal.files import positioned, reading
-from p2pal.files.leaves import FileLeaves
+from p2pal.files.leaves import GRACE, FileLeaves
 from p2pal.files.reading import BLOCK, read_pieces
 from p2pal.transfer import ops
 from p2pal.transfer.pieces import file_digest, leaf, piece_count
@@ -62,33 +63,202 @@ def test_part_of_a_file_has_no_digest(opened: Opened) -> None:
     assert results[-1] == ops.FileRead(0, b"", again=True)
 
 
-@pytest.mark.parametrize("change", ["truncate", "append", "touch", "overwrite"])
-def test_a_change_while_reading_is_noticed(opened: Opened, change: str) -> None:
+def ticked(path: Path, before: os.stat_result) -> None:
+    """Wait until the file system's clock has ticked since this status: only then does a change show in it."""
+    probe = path.with_name("probe")
+    while True:
+        probe.write_bytes(b"")
+        if os.stat(probe).st_ctime_ns > before.st_ctime_ns:
+            return
+
+
+def with_new_attributes(path: Path, change: str) -> None:
+    found = path.stat()
+    match change:
+        case "touch":
+            os.utime(path)
+        case "times set back":
+            os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+        case "mode":
+            path.chmod(0o640)
+        case "link":
+            os.link(path, path.with_name("other name"))
+        case "rename":
+            path.rename(path.with_name("moved"))
+        case "unlink":
+            path.unlink()
+        case "replace":
+            path.with_name("new").write_bytes(os.urandom(found.st_size))
+            path.with_name("new").replace(path)
+
+
+ATTRIBUTES = ["touch", "times set back", "mode", "link", "rename", "unlink", "replace"]
+
+
+@pytest.mark.parametrize("change", ATTRIBUTES)
+@pytest.mark.parametrize("wanted", [None, ((1, 2),), ()])
+def test_new_attributes_change_nothing(opened: Opened, change: str, wanted: tuple[tuple[int, int], ...] | None) -> None:
+    data = opened.path.read_bytes()
+    ticked(opened.path, opened.before)
+    if wanted is not None:
+        opened.job = resumed_job(len(data), wanted)
     results = opened.read()
-    next(results)
+    got = [next(results)]
+    with_new_attributes(opened.path, change)
+    got += results
+    assert got[-1] == ops.FileRead(0, digest_of(data))
+    assert any(isinstance(result, ops.Comparing) for result in got)
+    assert data_of(got) == (data if wanted is None else b"".join(data[a * PIECE : b * PIECE] for a, b in wanted))
+    pieces = [result.piece for result in got if isinstance(result, ops.PieceRead)]
+    assert len(pieces) == len(set(pieces)) == 4, "no leaf is taken back"
+
+
+def test_attributes_that_never_stand_still_change_nothing(opened: Opened) -> None:
+    data = opened.path.read_bytes()
+    results = []
+    for number, result in enumerate(opened.read()):
+        results.append(result)
+        ticked(opened.path, opened.path.stat())
+        opened.path.chmod(0o600 + number % 2)
+    assert results[-1] == ops.FileRead(0, digest_of(data))
+    assert data_of(results) == data
+
+
+@pytest.mark.parametrize("wanted", [None, ((1, 2),), ()])
+def test_what_was_written_to_after_it_was_read_is_said_anew(
+    opened: Opened, wanted: tuple[tuple[int, int], ...] | None
+) -> None:
+    data = bytearray(opened.path.read_bytes())
+    if wanted is not None:
+        opened.job = resumed_job(len(data), wanted)
+    results = opened.read()
+    got = []
+    for result in results:
+        got.append(result)
+        if isinstance(result, ops.PieceRead) and len([each for each in got if isinstance(each, ops.PieceRead)]) == 4:
+            ticked(opened.path, opened.before)
+            for piece in (0, 3):
+                data[piece * PIECE + 1] ^= 1
+            with opened.path.open("r+b") as file:
+                file.write(data)
+            break
+    got += results
+    assert got[-1] == ops.FileRead(0, digest_of(bytes(data)))
+    assert got[-3:-1] == [ops.PieceRead(0, piece, leaf(data[piece * PIECE : (piece + 1) * PIECE])) for piece in (0, 3)]
+
+
+def test_a_file_that_is_written_to_all_the_time_is_never_a_mixture(opened: Opened) -> None:
+    results = []
     with opened.path.open("r+b") as file:
-        if change == "truncate":
-            file.truncate(PIECE + 3)
-        elif change == "append":
-            file.seek(0, os.SEEK_END)
-            file.write(b"more")
-        elif change == "overwrite":
-            file.write(b"other")
-    if change in {"touch", "overwrite"}:
-        os.utime(opened.path, ns=(0, opened.before.st_mtime_ns + 1))
-    last = list(results)[-1]
-    assert isinstance(last, ops.ReadFailed)
-    assert last.reason is Reason.CHANGED
+        for number, result in enumerate(opened.read()):
+            results.append(result)
+            file.seek(PIECE)
+            file.write(number.to_bytes(4, "big"))
+            file.flush()
+            ticked(opened.path, opened.path.stat())
+    assert results[-1] == ops.ReadFailed(0, Reason.CHANGED, reading.CHANGED)
+    compared = [result for result in results if isinstance(result, ops.Comparing)]
+    assert len(compared) == 4 * reading.MAX_COMPARISONS
 
 
-def test_a_time_that_is_set_back_hides_nothing(opened: Opened) -> None:
+@pytest.mark.parametrize("size", [5, 3 * PIECE + 5])
+@pytest.mark.parametrize("change", [-2, 4])
+def test_a_file_that_gets_another_size_fails(tmp_path: Path, size: int, change: int) -> None:
+    file = Opened(tmp_path / "x", os.urandom(size))
+    os.truncate(file.path, size + change)
+    results = list(file.read())
+    os.close(file.fd)
+    assert results[-1] == ops.ReadFailed(0, Reason.CHANGED, reading.RESIZED)
+
+
+@pytest.mark.parametrize("moment", ["open", "first", "compare"])
+@pytest.mark.parametrize("size", [PIECE + 3, 3 * PIECE + 9])
+def test_another_size_is_noticed_at_any_time(opened: Opened, moment: str, size: int) -> None:
     results = opened.read()
-    next(results)
-    while os.stat(opened.path).st_ctime_ns == opened.before.st_ctime_ns:  # until the clock of the file system ticks
-        os.utime(opened.path, ns=(opened.before.st_atime_ns, opened.before.st_mtime_ns))
-    last = list(results)[-1]
-    assert isinstance(last, ops.ReadFailed)
-    assert last.reason is Reason.CHANGED
+    ticked(opened.path, opened.before)
+    if moment != "open":
+        next(results)
+    if moment == "compare":
+        os.utime(opened.path)
+        while not isinstance(next(results), ops.Comparing):
+            pass
+    os.truncate(opened.path, size)
+    assert list(results)[-1] == ops.ReadFailed(0, Reason.CHANGED, reading.RESIZED)
+
+
+def read_with_entry_of(path: str, size: int) -> list[ops.SourceResult]:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return list(read_pieces(fd, os.fstat(fd), job_for(0, file_entry(b"x", bytes(size)))))
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has such files for everyone")
+def test_sizes_that_are_none_are_noticed() -> None:
+    assert os.stat("/proc/version").st_size == 0
+    assert read_with_entry_of("/proc/version", 0) == [ops.ReadFailed(0, Reason.READ, reading.LONGER)]
+    path = "/sys/kernel/mm/transparent_hugepage/enabled"
+    if os.path.exists(path):
+        size = os.stat(path).st_size
+        assert read_with_entry_of(path, size) == [ops.ReadFailed(0, Reason.READ, reading.SHORTER)]
+
+
+@pytest.mark.parametrize("times", [1, 2, 9])
+def test_a_small_file_is_given_out_when_two_readings_agree(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    file = Opened(tmp_path / "x", b"state 0")
+    read_some = positioned.read_some
+    states = [b"state %d" % number for number in range(1, times + 1)]
+
+    def reading_while_it_is_written(fd: int, size: int, offset: int) -> bytes:
+        data = read_some(fd, size, offset)
+        if states and not offset:
+            ticked(file.path, file.path.stat())
+            file.path.write_bytes(states.pop(0))
+        return data
+
+    monkeypatch.setattr(reading, "read_some", reading_while_it_is_written)
+    results = list(file.read())
+    os.close(file.fd)
+    if times > reading.MAX_COMPARISONS:
+        assert results == [ops.ReadFailed(0, Reason.CHANGED, reading.CHANGED)]
+    else:
+        assert data_of(results) == b"state %d" % times
+        assert results[-1] == ops.FileRead(0, digest_of(b"state %d" % times))
+
+
+@pytest.mark.parametrize("size", [100, 3 * PIECE + 5])
+def test_a_change_within_a_tick_of_the_clock_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    file = Opened(tmp_path / "x", os.urandom(size))
+    data = bytearray(file.path.read_bytes())
+    monkeypatch.setattr(reading, "_same", lambda *_: True)  # a clock that ticks once in the time of this test
+    clock = iter(range(10**6))
+    began = file.before.st_ctime_ns / 1e9
+    read_some = positioned.read_some
+
+    def then_written(fd: int, count: int, offset: int) -> bytes:
+        found = read_some(fd, count, offset)
+        data[0] ^= 1
+        monkeypatch.setattr(reading, "read_some", read_some)
+        file.path.write_bytes(data)
+        return found
+
+    monkeypatch.setattr(reading, "read_some", then_written)
+    results = list(read_pieces(file.fd, file.before, file.job, clock=lambda: began + 0.01 * next(clock)))
+    os.close(file.fd)
+    assert results[-1] == ops.FileRead(0, digest_of(bytes(data)))
+
+
+def test_what_had_not_changed_for_a_while_is_read_once(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = offsets_read(monkeypatch)
+    later = opened.before.st_ctime_ns / 1e9 + GRACE
+    results = list(read_pieces(opened.fd, opened.before, opened.job, clock=lambda: later))
+    assert read == [0, 1, 2, 3, 3], "the last one looks behind the end"
+    assert isinstance(results[-1], ops.FileRead)
 
 
 def test_short_reads_are_continued(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,14 +366,15 @@ def test_pieces_whose_leaves_are_known_are_not_read(opened: Opened, monkeypatch:
         known.add(piece, leaf(data[piece * PIECE : (piece + 1) * PIECE]))
     read = offsets_read(monkeypatch)
     job = resumed_job(len(data), ((3, 4),))
-    results = list(read_pieces(opened.fd, opened.before, job, known))
-    assert read == [3, 1]
+    later = opened.before.st_ctime_ns / 1e9 + GRACE
+    results = list(read_pieces(opened.fd, opened.before, job, known, clock=lambda: later))
+    assert read == [3, 1, 3], "the last one looks behind the end"
     assert data_of(results) == data[3 * PIECE :]
     assert results[-1] == ops.FileRead(0, digest_of(data))
     read.clear()
     again = resumed_job(len(data), ())
     assert list(read_pieces(opened.fd, opened.before, again, known)) == [ops.FileRead(0, digest_of(data))]
-    assert not read
+    assert read == [3]
 
 
 def test_the_first_wanted_piece_goes_on_where_it_was_cut(opened: Opened) -> None:
@@ -218,13 +389,17 @@ def test_the_first_wanted_piece_goes_on_where_it_was_cut(opened: Opened) -> None
     assert [result.piece for result in results if isinstance(result, ops.PieceRead)] == [1, 3, 0, 2]
 
 
-def test_a_change_while_only_leaves_are_read_is_noticed(opened: Opened) -> None:
-    results = read_pieces(opened.fd, opened.before, resumed_job(3 * PIECE + 5, ()))
-    next(results)
-    os.utime(opened.path, ns=(0, opened.before.st_mtime_ns + 1))
-    last = list(results)[-1]
-    assert isinstance(last, ops.ReadFailed)
-    assert last.reason is Reason.CHANGED
+def test_a_repair_must_have_the_leaf_that_was_said(opened: Opened) -> None:
+    data = opened.path.read_bytes()
+    opened.job = job_for(0, opened.job.entry, again=(1, 2))
+    known = FileLeaves(PIECE, 0.0)
+    known.add(1, leaf(data[PIECE : 2 * PIECE]))
+    assert list(read_pieces(opened.fd, opened.before, opened.job, known))[-1] == ops.FileRead(0, b"", again=True)
+    known.add(1, leaf(b"another"))
+    results = list(read_pieces(opened.fd, opened.before, opened.job, known))
+    assert results[-1] == ops.ReadFailed(0, Reason.CHANGED, reading.CHANGED)
+    assert not any(isinstance(result, ops.PieceRead) for result in results)
+    assert known.get(1) == leaf(b"another")
 
 
 def test_a_repair_touches_no_leaves(opened: Opened) -> None:

@@ -239,28 +239,34 @@ def test_a_file_is_read_with_its_leaves_and_digest(tmp_path: Path, size: int) ->
     )
 
 
-def test_a_file_replaced_or_changed_since_it_was_listed_fails(tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", ["longer", "shorter", "same size", "replaced", "mode", "fifo", "directory"])
+def test_a_file_is_read_as_it_is_when_its_turn_comes_if_it_has_its_size(tmp_path: Path, change: str) -> None:
     path = tmp_path / "x"
-    for change in ("longer", "same size", "replaced", "fifo", "directory"):
-        path.write_bytes(b"12345")
-        source, entry = listed(path)
-        if change == "longer":
-            path.write_bytes(b"123456")
-        elif change == "same size":
-            path.write_bytes(b"54321")
-            os.utime(path, ns=(0, entry.mtime_ns + 1))
-        elif change == "replaced":
-            (tmp_path / "y").write_bytes(b"54321")
-            os.utime(tmp_path / "y", ns=(0, entry.mtime_ns))
-            (tmp_path / "y").rename(path)
-        else:
-            path.unlink()
-            os.mkfifo(path) if change == "fifo" else path.mkdir()
-        results = list(source.read(job_for(0, entry)))
-        assert len(results) == 1, change
-        assert isinstance(results[0], ops.ReadFailed), change
-        assert results[0].reason in {Reason.CHANGED, Reason.READ}, change
-        path.rmdir() if change == "directory" else path.unlink()
+    path.write_bytes(b"12345")
+    source, entry = listed(path)
+    now = b"54321"
+    if change in {"longer", "shorter"}:
+        path.write_bytes(b"123456" if change == "longer" else b"1234")
+    elif change == "same size":
+        path.write_bytes(now)
+        os.utime(path, ns=(0, entry.mtime_ns + 1))
+    elif change == "replaced":
+        (tmp_path / "y").write_bytes(now)
+        (tmp_path / "y").rename(path)
+    elif change == "mode":
+        path.chmod(0o400)
+        now = b"12345"
+    else:
+        path.unlink()
+        os.mkfifo(path) if change == "fifo" else path.mkdir()
+    results = list(source.read(job_for(0, entry)))
+    if change in {"same size", "replaced", "mode"}:
+        assert data_of(results) == now
+        assert results[-1] == ops.FileRead(0, digest_of(now))
+    else:
+        (result,) = results
+        assert isinstance(result, ops.ReadFailed)
+        assert result.reason in {Reason.CHANGED, Reason.READ}
 
 
 def test_a_vanished_file_fails(tmp_path: Path) -> None:

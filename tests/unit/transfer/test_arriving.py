@@ -127,12 +127,35 @@ def test_of_a_file_in_parts_the_wanted_pieces_come_and_then_the_ends_of_others()
         file.chunk(chunk(piece * MIB + start, count))
         assert file.piece_done(piece)
     assert file.piece_done(3)
-    for piece in (0, 1, 3, 4, 5, 2**60):
+    for piece in (5, 2**60):
         with pytest.raises(ProtocolError):
             file.piece_done(piece)
     file.file_done(bytes(32))
     assert file.unchecked() == [0]
     assert file.unchecked() == []
+
+
+@pytest.mark.parametrize("wanted", [None, ((1, 3),)])
+def test_ends_are_said_again_once_each_when_all_is_here(wanted: tuple[tuple[int, int], ...] | None) -> None:
+    file = ArrivingFile(0, 4 * MIB + 10, wanted)
+    for piece in range(*wanted[0]) if wanted else range(5):
+        with pytest.raises(ProtocolError):
+            file.piece_done(piece - 1)
+        file.chunk(chunk(piece * MIB, MIB if piece < 4 else 10))
+        assert file.piece_done(piece)
+    if wanted:
+        assert file.piece_done(3)  # which an earlier session left
+    assert not file.may_be_said_twice(2)
+    assert file.ask_again(2)
+    assert not file.piece_done(2), "it comes again anyway"
+    assert file.may_be_said_twice(2)
+    assert file.piece_done(3)
+    for piece in (0, 2, 3, 5, 2**60):
+        with pytest.raises(ProtocolError):
+            file.piece_done(piece)
+    assert file.piece_done(4)
+    file.file_done(bytes(32))
+    assert file.unchecked() == ([0] if wanted else [])
 
 
 @pytest.mark.parametrize("offset", [0, MIB, 2 * MIB, 3 * MIB + 5, 4 * MIB, 4 * MIB + 10])
