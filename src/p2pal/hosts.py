@@ -1,7 +1,4 @@
-"""Where a host is, and the way there: on this machine, directly, or through the proxy that the environment names.
-
-And why it was not reached.
-"""
+"""Where a host is, the direct way there, and why it was not reached."""
 
 from __future__ import annotations
 
@@ -12,7 +9,6 @@ import re
 import socket
 import ssl
 from typing import Final
-from urllib.request import getproxies, proxy_bypass
 
 from p2pal.unreached import Unreached
 
@@ -59,18 +55,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def proxy_for(scheme: str, host: str) -> str | None:
-    """Return the URL of the proxy that the environment names for a scheme, None if this host is reached without.
-
-    A host on this machine always is. A proxy that is named without a scheme is one for HTTP.
-    """
-    if is_loopback(host) or proxy_bypass(host):
-        return None
-    proxies = getproxies()
-    proxy = proxies.get(scheme) or proxies.get("all") or None
-    return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
 
 
 async def connect_to(

@@ -153,7 +153,7 @@ def test_environment_variables_are_those_of_the_source() -> None:
     read = set(re.findall(r'(?:envvar=|os\.environ\.get\()"([A-Z0-9_]+)"', source)) - {"TERM"}
     told = {name for row in rows(section(README, "Environment variables"), "variable") for name in codes(row[0])}
     assert told >= read
-    assert told - read == {"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}
+    assert told - read == {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
 
 
 def test_the_example_in_the_readme_is_the_file() -> None:

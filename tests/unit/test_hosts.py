@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 from tests.unit.server.kit import on_loop
 
-from p2pal.hosts import NotReached, connect_to, is_loopback, proxy_for, why_unreached
+from p2pal.hosts import NotReached, connect_to, is_loopback, why_unreached
 from p2pal.unreached import Unreached
 
 
@@ -25,45 +25,6 @@ def test_this_machine(host: str) -> None:
 )
 def test_others(host: str) -> None:
     assert not is_loopback(host)
-
-
-def test_the_proxy_is_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (
-        "http_proxy",
-        "https_proxy",
-        "all_proxy",
-        "no_proxy",
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "ALL_PROXY",
-        "NO_PROXY",
-    ):
-        monkeypatch.delenv(name, raising=False)
-    assert proxy_for("https", "example.org") is None
-    monkeypatch.setenv("all_proxy", "socks5://proxy.test:1080")
-    assert proxy_for("https", "example.org") == "socks5://proxy.test:1080"
-    monkeypatch.setenv("https_proxy", "http://proxy.test:3128")
-    assert proxy_for("https", "example.org") == "http://proxy.test:3128"
-    assert proxy_for("http", "example.org") == "socks5://proxy.test:1080"
-    monkeypatch.setenv("no_proxy", "example.org")
-    assert proxy_for("https", "example.org") is None
-    assert proxy_for("https", "other.org") == "http://proxy.test:3128"
-    assert proxy_for("https", "127.0.0.1") is None
-
-
-@pytest.mark.parametrize(
-    ("named", "proxy"),
-    [
-        ("proxy.test:3128", "http://proxy.test:3128"),
-        ("user:secret@proxy.test:3128", "http://user:secret@proxy.test:3128"),
-        ("socks5h://proxy.test:1080", "socks5h://proxy.test:1080"),
-    ],
-)
-def test_a_proxy_without_a_scheme_is_one_for_http(monkeypatch: pytest.MonkeyPatch, named: str, proxy: str) -> None:
-    for name in ("https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("all_proxy", named)
-    assert proxy_for("https", "example.org") == proxy
 
 
 def multiple(*texts: str) -> OSError:

@@ -98,9 +98,12 @@ async def try_relay(
     try:
         try:
             async with asyncio.timeout(timeout):
-                (through,), others = await tunnels.lead_to((near,)), await tunnels.lead_to(far)
+                led, others = await tunnels.lead_to((near,)), await tunnels.lead_to(far)
         except TimeoutError:
             return Relaying(url, cut=True)
+        if not led:
+            return Relaying(url, cause=tunnels.trouble.get(url))
+        (through,) = led
         if through.urls == near.urls:  # else it is a port of ours that leads there, and knows why it does not
             probing = asyncio.create_task(why_not_reached(url, min(timeout, reach.TIMEOUT)))
         found = await _meet(url, through, others, tunnels.names, only_loopback=only_loopback, seconds=timeout)

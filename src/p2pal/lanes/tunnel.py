@@ -9,7 +9,8 @@ what goes through in any case.
 
 A proxy for HTTP is taken for a way out, not for a veil: what the engine sends over UDP goes around it anyhow. Many let
 nothing but port 443 through, so where one does not answer or refuses, the server is tried directly. A SOCKS proxy may
-be there to hide this machine (Tor, or ``ssh -D``): no connection that was meant for one goes around it.
+be there to hide this machine (Tor, or ``ssh -D``): no connection that was meant for one goes around it. What goes over
+UDP does, unless this side hides (``--relay-only``): then no server is used that is reached over UDP.
 
 A server that refers to another one (RFC 8489, section 10) is not listened to: the engine would go there by itself, over
 plain TCP and around the proxy.
@@ -25,11 +26,12 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Final
 
-from p2pal.hosts import NotReached, connect_to, proxy_for, why_unreached
+from p2pal.hosts import NotReached, connect_to, why_unreached
 from p2pal.lanes.ice_servers import IceServer
 from p2pal.lanes.turn_stream import FIRST_BYTES, AnswerStream, Referral, opens_as_turn
+from p2pal.proxies import Proxy, UnusableProxy, connect_through, proxy_for
 from p2pal.unreached import Unreached
-from p2pal.wire.ice_urls import IceUrl, parse_turn_url
+from p2pal.wire.ice_urls import IceUrl, parse_stun_url, parse_turn_url
 
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds for the connection and its TLS handshake, and for the first answer; the engine gives up about as soon."""
@@ -51,9 +53,6 @@ MAX_URLS: Final = 8
 
 _CHUNK: Final = 1 << 16
 _LOOPBACK: Final = (("127.0.0.1", "127.0.0.1", socket.AF_INET), ("::1", "[::1]", socket.AF_INET6))
-
-_SCHEMES: Final = {"socks": "socks5", "socks5h": "socks5", "socks4a": "socks4"}
-"""What others call a proxy, by the names that the library has."""
 
 _Reach = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
@@ -77,27 +76,49 @@ class Tunnels:
         self._context: ssl.SSLContext | None = None
         self._closed = False
 
-    async def lead_to(self, servers: Iterable[IceServer]) -> list[IceServer]:
-        """Return the servers with the URLs that the engine is to use for them."""
+    async def lead_to(self, servers: Iterable[IceServer], *, hide: bool = False) -> list[IceServer]:
+        """Return the servers with the URLs that the engine is to use for them.
+
+        Args:
+            servers: As they were named.
+            hide: This side hides behind relays: where a SOCKS proxy is set, nothing is sent, and no name looked up,
+                but through it. What is reached over UDP is left out then.
+        """
         found = []
         for server in servers:
-            urls = [url for named in server.urls for url in await self._urls(named)]
-            found.append(IceServer(tuple(urls), server.username, server.credential))
+            urls = [url for named in server.urls for url in await self._urls(named, hide=hide)]
+            if urls or not server.urls:
+                found.append(IceServer(tuple(urls), server.username, server.credential))
         return found
 
-    async def _urls(self, named: str) -> tuple[str, ...]:
-        parsed = parse_turn_url(named)
+    async def _urls(self, named: str, *, hide: bool) -> tuple[str, ...]:
+        parsed = parse_turn_url(named) or parse_stun_url(named)
+        if parsed is None:
+            return (named,)
+        try:
+            proxy = proxy_for("https", parsed.host, parsed.port)
+        except UnusableProxy:
+            proxy = None
+            veiled = True  # nobody knows what it was meant for
+        else:
+            veiled = proxy is not None and proxy.veils
+        if parsed.transport == "udp" or parse_turn_url(named) is None:
+            if not (veiled and hide):
+                return (named,)
+            self.trouble[named] = Unreached.PROXY_UDP
+            return ()
+        if veiled and proxy is None:
+            self.trouble[named] = Unreached.PROXY_URL
+            return ()
+        itself = () if veiled else (named,)
         # Windows lets no socket of another interface reach loopback: there the engine's own TLS has to do.
-        if parsed is None or parsed.transport == "udp" or sys.platform == "win32":
-            return (named,)
-        proxy = proxy_for("https", parsed.host)
-        if not parsed.tls and proxy is None:
-            return (named,)
+        if sys.platform == "win32" or (not parsed.tls and proxy is None):
+            return itself
         if named not in self._made and len(self._made) < MAX_URLS and (ports := await self._open(named, parsed, proxy)):
             self._made[named] = ports
-        return self._made.get(named, (named,))
+        return self._made.get(named, itself)
 
-    async def _open(self, named: str, server: IceUrl, proxy: str | None) -> tuple[str, ...]:
+    async def _open(self, named: str, server: IceUrl, proxy: Proxy | None) -> tuple[str, ...]:
         """Return the URLs of ports that lead to a server: none if this machine has no socket left for one."""
 
         async def reach() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -193,7 +214,7 @@ class Tunnels:
             await writer.drain()
             data = await reader.read(_CHUNK)
 
-    async def _reach(self, server: IceUrl, proxy: str | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _reach(self, server: IceUrl, proxy: Proxy | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect to a server, through the proxy if there is one.
 
         Raises:
@@ -209,9 +230,10 @@ class Tunnels:
         if proxy is None:
             return await connect_to(server.host, server.port, context=context)
         try:
-            sock = await _through(proxy, server)
+            patience = PROXY_TIMEOUT if proxy.kind == "http" else CONNECT_TIMEOUT
+            sock = await connect_through(proxy, server.host, server.port, patience)
         except NotReached as error:
-            if not _may_go_around(proxy, error.why):
+            if proxy.veils:
                 raise
             why = error.why
         else:
@@ -257,43 +279,6 @@ async def _port(
     except BaseException:
         sock.close()
         raise
-
-
-def _split(proxy: str) -> tuple[str, str]:
-    """Return the scheme of a proxy's URL, and the rest of it."""
-    scheme, _, rest = proxy.partition("://")
-    return scheme.lower(), rest
-
-
-def _may_go_around(proxy: str, why: Unreached) -> bool:
-    """Whether a server may be reached directly where a proxy was of no use."""
-    return _split(proxy)[0] in ("http", "https") and why is not Unreached.PROXY_URL
-
-
-async def _through(proxy: str, server: IceUrl) -> socket.socket:
-    """Return a connection to a server that a proxy made.
-
-    Raises:
-        NotReached: If it did not. The error holds nothing of the proxy's URL, which may have a password in it.
-    """
-    from python_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
-    from python_socks.async_.asyncio import Proxy
-
-    scheme, rest = _split(proxy)
-    if scheme == "https":
-        raise NotReached(Unreached.PROXY_TLS)
-    try:
-        # The proxy resolves the name in any case.
-        way = Proxy.from_url(f"{_SCHEMES.get(scheme, scheme)}://{rest}", rdns=True)
-        patience = PROXY_TIMEOUT if scheme == "http" else CONNECT_TIMEOUT
-        return await way.connect(server.host, server.port, timeout=patience)
-    except (ProxyConnectionError, ProxyTimeoutError):
-        why = Unreached.PROXY_SILENT
-    except (ProxyError, OSError):  # also one that closes the connection instead
-        why = Unreached.PROXY_REFUSED
-    except ValueError:
-        why = Unreached.PROXY_URL
-    raise NotReached(why)
 
 
 async def _until_one_ends(*ways: Coroutine[None, None, None]) -> None:

@@ -24,7 +24,7 @@ from p2pal.link.negotiator import Negotiator
 from p2pal.link.steps import Action, CreateAnswer, CreateOffer, DropConnection, Judge, TakeAnswer, TakeCandidate
 from p2pal.peer.better import is_better
 from p2pal.peer.config import PeerConfig
-from p2pal.peer.tried import no_relay
+from p2pal.peer.tried import no_relay, no_relay_through_proxy
 from p2pal.session.core import Session
 
 if TYPE_CHECKING:
@@ -274,7 +274,10 @@ class Lanes:
         )
         if only and not servers and not self.stood:
             raise no_relay()
-        return await self.tunnels.lead_to(servers), self.relay
+        led = await self.tunnels.lead_to(servers, hide=only)
+        if only and servers and not led and not self.stood:
+            raise no_relay_through_proxy()
+        return led, self.relay
 
     async def judge(self, action: Judge) -> None:
         """Compare the paths of two open lanes."""

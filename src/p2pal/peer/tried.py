@@ -60,6 +60,14 @@ def no_relay() -> NoRelay:
     return NoRelay("--relay-only, but no TURN server is known")
 
 
+def no_relay_through_proxy() -> NoRelay:
+    """Return the error where only relays may be used, and none of them through the SOCKS proxy that is set."""
+    return NoRelay(
+        "--relay-only, and no TURN server can be reached through the SOCKS proxy",
+        hint=f"UDP does not go through it: {_OVER_TLS}, or name the TURN server in $NO_PROXY",
+    )
+
+
 def no_relay_there() -> ConnectionImpossible:
     """Return the error where that is so on the other side."""
     return ConnectionImpossible(
@@ -75,7 +83,8 @@ class _Search:
         every = list(gatherings)
         self.own = [candidate for each in every for candidate in each.own.values()]
         self.remote = [candidate for each in every for candidate in each.remote.values()]
-        self.urls = list(dict.fromkeys(url for each in every for url in each.urls))
+        # What no way led to was kept from the engine.
+        self.urls = list(dict.fromkeys([*(url for each in every for url in each.urls), *trouble]))
         self._errors = {url: error for each in every for url, error in each.errors.items()}
         self._answered = {url for each in every for url in each.answered}
         self._all_answered = bool(every) and any(each.complete for each in every)

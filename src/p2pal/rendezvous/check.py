@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
@@ -26,6 +26,7 @@ from p2pal.rendezvous.client import Created, RendezvousClient
 from p2pal.rendezvous.delivery import Role
 from p2pal.rendezvous.mailbox import Mailbox
 from p2pal.rendezvous.refusals import Answer, refusal
+from p2pal.rendezvous.session import Redirected, open_session
 from p2pal.rendezvous.transport import Address
 from p2pal.rendezvous.trouble import SPEAKS_TLS, trouble
 from p2pal.wire.rendezvous import IceServer, State
@@ -48,7 +49,6 @@ _REMOVE: Final = 2.0
 _STEPS: Final = 4
 """Connections that are opened one after the other, with some room."""
 _MAX_BODY: Final = 4096
-_MOVED: Final = (301, 302, 307, 308)
 _NO_SERVER: Final = tuple(refusal(Answer(status, b"")).message for status in (404, 501))
 """What other web servers make us say: that there is nothing, or no POST."""
 _E = TypeVar("_E", bound=events.MailboxEvent)
@@ -73,7 +73,7 @@ async def check_server(
     address = Address(url)
     proxy = address.proxy()
     base = address.http().parent
-    facts = ServerFacts(str(address), proxy=_without_user(proxy) if proxy else "")
+    facts = ServerFacts(str(address), proxy=str(proxy or ""))
     over_ipv6 = None if proxy or address.local else asyncio.create_task(_over_ipv6(base))
     try:
         facts, to_tls = await _over_http(address, base, facts)
@@ -88,13 +88,6 @@ async def check_server(
             over_ipv6.cancel()
             await asyncio.wait((over_ipv6,))
     return facts
-
-
-def _without_user(proxy: str) -> str:
-    try:
-        return str(URL(proxy).with_user(None)).rstrip("/")
-    except ValueError:
-        return "a proxy"
 
 
 async def _over_ipv6(base: URL) -> bool | None:
@@ -122,40 +115,33 @@ async def _connects(address: str, port: int) -> bool:
 async def _over_http(address: Address, base: URL, facts: ServerFacts) -> tuple[ServerFacts, bool]:
     """Ask what needs no transfer; return also whether the server would rather be asked over TLS."""
     to_tls = False
-    timeout = aiohttp.ClientTimeout(total=HTTP_TIMEOUT)
-    headers = {"Accept": "application/json", "User-Agent": "p2pal"}
-    async with aiohttp.ClientSession(
-        proxy=address.proxy(), timeout=timeout, headers=headers, cookie_jar=aiohttp.DummyCookieJar()
-    ) as session:
+    async with open_session(address.proxy(), HTTP_TIMEOUT) as session:
         started = time.monotonic()
         try:
-            async with session.get(base / "healthz", allow_redirects=False) as response:
-                answered = time.monotonic() - started
-                facts = replace(facts, answered=answered, clock=_clock(response.headers.get("Date", ""), answered))
-                to_tls = _leads_to_tls(base, response)
+            async with session.get(base / "healthz") as response:
+                facts = _answered(facts, response.headers, time.monotonic() - started)
                 await response.content.read(_MAX_BODY)
+        except Redirected as error:
+            facts = _answered(facts, error.headers or {}, time.monotonic() - started)
+            to_tls = address.leads_to_tls(error.headers)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             return replace(facts, answered=None, problem=await _why(address, error)), False
         with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError, ValueError):
-            async with asyncio.timeout(READY_TIMEOUT), session.get(base / "readyz", allow_redirects=False) as response:
+            async with asyncio.timeout(READY_TIMEOUT), session.get(base / "readyz") as response:
                 # A proxy in front need not pass it on.
                 facts = replace(facts, ready={200: True, 503: False}.get(response.status))
     return facts, to_tls
 
 
-def _leads_to_tls(base: URL, answer: aiohttp.ClientResponse) -> bool:
-    """Whether plain HTTP is answered with the same host's https:// address."""
-    with contextlib.suppress(ValueError):
-        there = URL(answer.headers.get("Location", ""))
-        return answer.status in _MOVED and (base.scheme, there.scheme, there.host) == ("http", "https", base.host)
-    return False
+def _answered(facts: ServerFacts, headers: Mapping[str, str], seconds: float) -> ServerFacts:
+    return replace(facts, answered=seconds, clock=_clock(headers.get("Date", ""), seconds))
 
 
 async def _why(address: Address, error: BaseException) -> Problem:
     better = await address.wants_tls(error)
     if better is not None:
         return _problem(better, address)
-    found = trouble(error)
+    found = trouble(error, address.proxy())
     return Problem(found.cause, ServerUnreachable.default_hint if found.hint is None else found.hint)
 
 
@@ -171,7 +157,8 @@ def _clock(date: str, delay: float) -> float | None:
 def _problem(error: P2palError, address: Address) -> Problem:
     """Return an error without the address, which stands beside it."""
     if error.message in _NO_SERVER:
-        return Problem("answers, but is no p2pal signaling server", "check the -server address", error.exit_code)
+        hint = error.hint if error.message == _NO_SERVER[0] else "check the -server address"
+        return Problem("answers, but is no p2pal signaling server", hint, error.exit_code)
     _, _, cause = error.message.partition(f"{address}: ")
     return Problem(cause or error.message, error.hint, error.exit_code)
 

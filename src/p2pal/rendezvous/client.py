@@ -12,11 +12,13 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from p2pal.errors import CodeUnknown, ServerRefused, ServerUnreachable
+from p2pal.errors import CodeUnknown, P2palError, ServerUnreachable
 from p2pal.rendezvous.delivery import Role
 from p2pal.rendezvous.mailbox import DEFAULT_PATIENCE, Mailbox
 from p2pal.rendezvous.refusals import Answer, nonsense, refusal
+from p2pal.rendezvous.session import Redirected, open_session
 from p2pal.rendezvous.transport import Address, pause, retry_after
+from p2pal.rendezvous.trouble import proxy_answered
 from p2pal.wire import rendezvous as wire
 
 MAX_ANSWER: Final = 64 * 1024
@@ -29,9 +31,8 @@ TOLD_AFTER: Final = 2.0
 """Seconds: who waits longer is told of it."""
 _FIRST_BACKOFF: Final = 0.5
 _MAX_BACKOFF: Final = 6.0
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=20.0, connect=10.0)
-_KEEPALIVE: Final = 3.0
-"""Seconds that an idle connection is used again: long enough for the mailbox, no longer than networks stay the same."""
+_TIMEOUT: Final = 20.0
+"""Seconds for a request and its answer."""
 _T = TypeVar("_T")
 
 
@@ -94,13 +95,7 @@ class RendezvousClient:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(keepalive_timeout=_KEEPALIVE),
-            proxy=self._address.proxy(),
-            timeout=_TIMEOUT,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"Accept": "application/json", "User-Agent": "p2pal"},
-        )
+        self._session = open_session(self._address.proxy(), _TIMEOUT)
         return self
 
     async def __aexit__(
@@ -171,7 +166,7 @@ class RendezvousClient:
         url = self._address.http("transfer", rendezvous_id, bare=True)
         answer = await self._request("DELETE", url, headers={"Authorization": f"Bearer {token}"})
         if answer.status not in (204, 404, 410):
-            raise refusal(answer)
+            raise self._refusal(answer)
 
     def mailbox(
         self,
@@ -224,7 +219,7 @@ class RendezvousClient:
                 if tries == MAX_TRIES or waited >= not_ready or not answer.not_ready:
                     if asked is not None:
                         self._not_before = clock() + pause(0.0, asked)
-                    raise refusal(answer, waited)
+                    raise self._refusal(answer, waited)
             left = max(0.0, started + not_ready - clock())
             seconds = min(pause(backoff, asked), left)
             if not told and self._waiting and not_ready - left + seconds > TOLD_AFTER:
@@ -233,9 +228,15 @@ class RendezvousClient:
             await asyncio.sleep(seconds)
             backoff = min(_MAX_BACKOFF, backoff * 2)
 
+    def _refusal(self, answer: Answer, waited: float = 0.0) -> P2palError:
+        proxy = self._address.plain_proxy()
+        if proxy is not None and answer.status == 407:
+            return self._address.in_trouble(proxy_answered(answer.status, proxy))
+        return refusal(answer, waited, proxy)
+
     async def _request(self, method: str, url: URL, *, headers: dict[str, str], data: bytes | None = None) -> Answer:
         try:
-            async with self._opened.request(method, url, data=data, headers=headers, allow_redirects=False) as response:
+            async with self._opened.request(method, url, data=data, headers=headers) as response:
                 body = bytearray()
                 async for part in response.content.iter_any():
                     body += part
@@ -243,14 +244,14 @@ class RendezvousClient:
                         response.close()
                         raise nonsense()
                 return Answer(response.status, bytes(body), retry_after(response.headers))
+        except Redirected as error:
+            raise self._address.redirects(error.status, error.headers) from error
         except aiohttp.ClientHttpProxyError as error:
             raise self._address.unreachable(error) from error
         except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError) as error:
-            raise nonsense() from error
-        except (aiohttp.ClientError, OSError, TimeoutError, UnicodeError) as error:
+            raise nonsense(self._address.proxy()) from error
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             raise self._address.unreachable(error) from error
-        except ValueError as error:  # aiohttp puts no bearer token beside the credentials of ~/.netrc
-            raise ServerRefused("~/.netrc has other credentials for the signaling server") from error
 
 
 def _decoded(body: bytes, kind: type[_T]) -> _T:

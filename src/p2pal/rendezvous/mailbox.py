@@ -15,8 +15,9 @@ import msgspec
 from p2pal.errors import CodeExpired, CodeUnknown, P2palError, ServerRefused, ServerUnreachable
 from p2pal.rendezvous.delivery import Delivery, Role, nonsense
 from p2pal.rendezvous.events import MailboxEvent, Offline, Online
+from p2pal.rendezvous.session import Redirected, connect_timeout
 from p2pal.rendezvous.transport import Address, pause, retry_after
-from p2pal.rendezvous.trouble import LOST, NO_ANSWER, Trouble, trouble
+from p2pal.rendezvous.trouble import LOST, NO_ANSWER, Trouble, proxy_answered, trouble
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import CloseCode
 
@@ -243,7 +244,7 @@ class Mailbox:
         """Connect and speak until the socket is over; return whether the server welcomed us."""
         self._asked = None
         try:
-            async with asyncio.timeout(_CONNECT):
+            async with asyncio.timeout(connect_timeout(self._address.proxy())):
                 ws = await self._session.ws_connect(
                     self._address.websocket(),
                     heartbeat=_HEARTBEAT,
@@ -251,16 +252,23 @@ class Mailbox:
                     max_msg_size=wire.MAX_FRAME,
                     timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
                 )
+        except Redirected as error:
+            raise self._address.redirects(error.status, error.headers) from error
         except aiohttp.WSServerHandshakeError as error:
+            if error.status == 407 and (proxy := self._address.plain_proxy()) is not None:
+                self._trouble = proxy_answered(error.status, proxy)
+                return False
             if error.status < 500 and error.status not in (408, 425, 429):
-                raise ServerRefused(
-                    "what answers at the server's address has no p2pal mailbox", hint="check the -server address"
-                ) from error
+                proxy = self._address.proxy()
+                hint = "check the -server address"
+                if proxy is not None:
+                    hint = f"{hint}, and that the proxy {proxy.named} passes WebSockets on"
+                raise ServerRefused("what answers at the server's address has no p2pal mailbox", hint=hint) from error
             self._trouble = Trouble(_REFUSED.get(error.status, f"it has a problem (HTTP {error.status})"))
             self._asked = retry_after(error.headers or {})
             return False
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            self._trouble = trouble(error)
+            self._trouble = trouble(error, self._address.proxy())
             return False
         try:
             return await self._speak(ws)

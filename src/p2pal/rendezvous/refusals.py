@@ -10,7 +10,9 @@ import msgspec
 
 from p2pal.amounts import duration
 from p2pal.errors import CodeExpired, CodeUnknown, P2palError, ServerRefused, VersionMismatch
+from p2pal.proxies import Proxy, advice
 from p2pal.rendezvous.trouble import SPEAKS_TLS
+from p2pal.unreached import Unreached
 from p2pal.wire import rendezvous as wire
 
 _TOO_MUCH: Final = {
@@ -55,21 +57,25 @@ class Answer(NamedTuple):
         return self.status in _GATEWAY and self.code != "full"
 
 
-def nonsense() -> ServerRefused:
-    """Return the error for what is no answer of this protocol at all."""
-    return ServerRefused(
-        "what answers at the server's address is no p2pal signaling server", hint="check the -server address"
-    )
+def nonsense(proxy: Proxy | None = None) -> ServerRefused:
+    """Return the error for what is no answer of this protocol at all; a proxy on the way may have given it."""
+    hint = "check the -server address"
+    if proxy is not None:
+        hint = f"{hint}, and the proxy {proxy.named}"
+    return ServerRefused("what answers at the server's address is no p2pal signaling server", hint=hint)
 
 
-def refusal(answer: Answer, waited: float = 0.0) -> P2palError:
+def refusal(answer: Answer, waited: float = 0.0, proxy: Proxy | None = None) -> P2palError:
     """Return the error for an answer.
 
     Args:
         answer: What came.
         waited: Seconds for which the server was tried again and again.
+        proxy: The proxy that may have answered instead of the server.
     """
     status, code = answer.status, answer.code
+    if proxy is not None and not code:
+        return _through_proxy(answer, waited, proxy)
     if code == "version":
         return VersionMismatch("the signaling server speaks another version of the protocol")
     if code == "ttl":
@@ -87,6 +93,15 @@ def refusal(answer: Answer, waited: float = 0.0) -> P2palError:
     if code and 400 <= status < 500:
         return ServerRefused(f"the signaling server refused the request (HTTP {status})")
     return nonsense()
+
+
+def _through_proxy(answer: Answer, waited: float, proxy: Proxy) -> P2palError:
+    """Return the error for an answer that has nothing of this protocol: nobody can tell whose it is."""
+    if answer.status in _GATEWAY:
+        tried = f" after {waited:.0f} s" if waited >= 1.0 else ""
+        message = f"the proxy, or the signaling server behind it, is not ready{tried} (HTTP {answer.status})"
+        return ServerRefused(message, hint=advice(proxy, Unreached.PROXY_CANNOT))
+    return nonsense(proxy)
 
 
 def _ttl(detail: wire.ErrorDetail) -> ServerRefused:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import random
 import re
 from collections.abc import Mapping
@@ -9,8 +11,9 @@ from typing import Final
 
 from yarl import URL
 
-from p2pal.errors import ServerUnreachable, UsageError
-from p2pal.hosts import is_loopback, proxy_for
+from p2pal.errors import ServerRefused, ServerUnreachable, UsageError
+from p2pal.hosts import is_loopback
+from p2pal.proxies import Proxy, UnusableProxy, proxy_for
 from p2pal.rendezvous.trouble import SPEAKS_TLS, Trouble, speaks_tls, trouble, was_cut
 
 MAX_RETRY_AFTER: Final = 86_400.0
@@ -18,6 +21,12 @@ MAX_RETRY_AFTER: Final = 86_400.0
 
 MAX_PAUSE: Final = 30.0
 """Seconds that a server can make us wait by asking for it, before we try again by ourselves."""
+
+
+_NEAR: Final = (
+    "if the sender shows several addresses, try the next one; both machines must be on one network, and the sender's "
+    "firewall must let them in"
+)
 
 
 class Address:
@@ -52,21 +61,49 @@ class Address:
         """Return the mailbox's URL. WebSockets start as an HTTP request (RFC 6455): the scheme stays http or https."""
         return self.http("ws")
 
-    def proxy(self) -> str | None:
+    def proxy(self) -> Proxy | None:
         """Return the proxy that the environment names for this server, one for requests and the WebSocket alike.
 
         A server on this machine is reached without. The client library's own look-up is not used: it treats the
-        WebSocket's scheme as another one, and reads credentials from ``~/.netrc`` too.
+        WebSocket's scheme as another one, knows no SOCKS, and reads credentials from ``~/.netrc`` too.
+
+        Raises:
+            UsageError: If the environment names one that cannot be used.
         """
-        found = proxy_for(self._base.scheme, self._base.host or "")
-        return found if found and found.startswith("http") else None
+        try:
+            return proxy_for(self._base.scheme, self._base.raw_host or "", self._base.port or 0)
+        except UnusableProxy as error:
+            named = f"${error.variable}" if error.variable else "the system's settings"
+            hint = "write http://HOST:PORT, https://HOST:PORT or socks5h://HOST:PORT, or name the server in $NO_PROXY"
+            raise UsageError(f"the proxy of {named} cannot be used", hint=hint) from None
+
+    def plain_proxy(self) -> Proxy | None:
+        """Return the proxy that reads every request, and may answer it itself: one for HTTP, towards http."""
+        proxy = self.proxy() if self._base.scheme == "http" else None
+        return None if proxy is None or proxy.veils else proxy
 
     def unreachable(self, error: BaseException) -> ServerUnreachable:
         """Return the error for a request that failed below HTTP."""
-        return self._unreachable(trouble(error))
+        return self.in_trouble(trouble(error, self.proxy()))
 
-    def _unreachable(self, why: Trouble) -> ServerUnreachable:
-        return ServerUnreachable(f"cannot reach the signaling server at {self}: {why.cause}", hint=why.hint)
+    def in_trouble(self, why: Trouble) -> ServerUnreachable:
+        """Return the error for a trouble."""
+        hint = _NEAR if why.hint is None and self.proxy() is None and _is_near(self._base.host or "") else why.hint
+        return ServerUnreachable(f"cannot reach the signaling server at {self}: {why.cause}", hint=hint)
+
+    def redirects(self, status: int, headers: Mapping[str, str] | None) -> ServerRefused:
+        """Return the error for a redirect, which is not followed; where it leads to is the server's word, not shown."""
+        if self.leads_to_tls(headers):
+            return ServerRefused("the signaling server's address redirects to https://", hint=SPEAKS_TLS.hint)
+        hint = "check the -server address: p2pal follows no redirect"
+        return ServerRefused(f"the signaling server's address redirects to another one (HTTP {status})", hint=hint)
+
+    def leads_to_tls(self, headers: Mapping[str, str] | None) -> bool:
+        """Whether a redirect leads from plain HTTP to the same host's https:// address."""
+        with contextlib.suppress(ValueError):
+            there = URL((headers or {}).get("Location", ""))
+            return (self._base.scheme, there.scheme, there.host) == ("http", "https", self._base.host)
+        return False
 
     async def wants_tls(self, error: BaseException | None) -> ServerUnreachable | None:
         """Return the error for plain HTTP that was cut by a server which speaks TLS; None if it was not so."""
@@ -75,7 +112,15 @@ class Address:
             return None
         if not await speaks_tls(base.host, base.port):
             return None
-        return self._unreachable(SPEAKS_TLS)
+        return self.in_trouble(SPEAKS_TLS)
+
+
+def _is_near(host: str) -> bool:
+    """Whether an address is one of a network at hand: what ``send --serve`` shows."""
+    try:
+        return not (address := ipaddress.ip_address(host)).is_global and not address.is_loopback
+    except ValueError:
+        return False
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

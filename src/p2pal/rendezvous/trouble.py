@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 import aiohttp
 
 from p2pal.hosts import why_unreached
+from p2pal.proxies import Proxy, advice, why_proxy_answers, why_proxy_failed
 from p2pal.unreached import Unreached
 
 _PROBE: Final = 2.0
@@ -37,22 +38,62 @@ SPEAKS_TLS: Final = Trouble("it speaks TLS", "write https:// in the -server addr
 """Where plain HTTP met it."""
 
 
-def trouble(error: BaseException) -> Trouble:
-    """Say why a connection failed, with nothing of what the server sent."""
-    why = _why(error)
+class ProxyFailed(aiohttp.ClientConnectionError):
+    """A proxy did not connect us.
+
+    Args:
+        why: The cause, which is also the text.
+    """
+
+    def __init__(self, why: Unreached) -> None:
+        super().__init__(why.words)
+        self.why = why
+
+
+def trouble(error: BaseException, proxy: Proxy | None = None) -> Trouble:
+    """Say why a connection failed, with nothing of what the server sent.
+
+    Args:
+        error: What was raised.
+        proxy: The proxy on the way, if there is one: what is its fault is not the server's.
+    """
+    why = _why(error) if proxy is None else _why_through(error, proxy)
     if why is None:
-        return Trouble("the connection failed or its answer is not HTTP")
+        cause = "the connection failed or its answer is not HTTP"
+        return Trouble(cause, None if proxy is None else advice(proxy, Unreached.FAILED))
     if why is Unreached.UNTRUSTED:
         return Trouble(why.words, _own_authorities() or _UNTRUSTED)
+    if proxy is not None and why not in _HINTS:
+        return Trouble(why.words, advice(proxy, why))
     return Trouble(why.words, _HINTS.get(why))
+
+
+def proxy_answered(status: int, proxy: Proxy) -> Trouble:
+    """Return what a status means that only a proxy answers."""
+    why = why_proxy_answers(status)
+    return Trouble(why.words, advice(proxy, why))
+
+
+def _why_through(error: BaseException, proxy: Proxy) -> Unreached | None:
+    """Return the cause where there is a proxy: to it alone we connect, and it looks names up."""
+    match error:
+        case ProxyFailed():
+            return error.why
+        case aiohttp.ClientHttpProxyError():
+            return why_proxy_answers(error.status)
+        case aiohttp.ClientConnectorDNSError():
+            return Unreached.PROXY_NOT_RESOLVED
+        case aiohttp.ClientProxyConnectionError():
+            return why_proxy_failed(error.os_error)
+        case aiohttp.ConnectionTimeoutError():
+            return Unreached.PROXY_SILENT
+        case aiohttp.ClientSSLError() if proxy.kind == "https" and (error.host, error.port) == (proxy.host, proxy.port):
+            return Unreached.PROXY_HANDSHAKE
+    return Unreached.PROXY_LOST if (why := _why(error)) is Unreached.LOST else why
 
 
 def _why(error: BaseException) -> Unreached | None:
     match error:
-        case aiohttp.ClientProxyConnectionError():
-            return Unreached.PROXY_SILENT
-        case aiohttp.ClientHttpProxyError():
-            return Unreached.PROXY_REFUSED
         case aiohttp.ClientConnectorDNSError():
             return Unreached.NOT_RESOLVED
         case aiohttp.ClientConnectorCertificateError():

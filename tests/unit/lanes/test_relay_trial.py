@@ -107,10 +107,10 @@ def test_whatever_fails_while_it_begins_nothing_is_left(monkeypatch: pytest.Monk
                 super().close()
 
         class Leading(Tunnels):
-            async def lead_to(self, servers: Iterable[IceServer]) -> list[IceServer]:
+            async def lead_to(self, servers: Iterable[IceServer], *, hide: bool = False) -> list[IceServer]:
                 if which == 2:
                     await asyncio.Event().wait()
-                return await super().lead_to(servers)
+                return await super().lead_to(servers, hide=hide)
 
             async def close(self) -> None:
                 closed.append(self)

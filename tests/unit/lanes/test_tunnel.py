@@ -7,6 +7,7 @@ import contextlib
 import errno
 import socket
 import ssl
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,10 @@ import pytest
 from tests.certificates import write_certificate
 from tests.unit.server.kit import on_loop
 
-from p2pal.hosts import NotReached
 from p2pal.lanes import tunnel
 from p2pal.lanes.ice_servers import IceServer
 from p2pal.lanes.tunnel import Tunnels
+from p2pal.proxies import parse_proxy
 from p2pal.unreached import Unreached
 from p2pal.wire.ice_urls import IceUrl, parse_turn_url
 
@@ -308,6 +309,11 @@ def test_a_name_that_no_resolver_takes_is_said(certificate: ssl.SSLContext) -> N
     refused()
 
 
+def name(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """Have the environment name a proxy even for this machine, on which tests stay."""
+    monkeypatch.setattr(tunnel, "proxy_for", lambda _scheme, _host, _port: parse_proxy(url))
+
+
 @contextlib.asynccontextmanager
 async def proxy(answer: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
     """A proxy that takes any host for 127.0.0.1 if it answers with 200; its URL, and what it was asked."""
@@ -340,8 +346,7 @@ def test_where_a_proxy_is_the_only_way_out_it_is_taken(
     async def through() -> None:
         context = certificate if scheme == "turns" else None
         async with echo(context) as url, proxy(b"200 OK") as (address, asked), tunnels() as made:
-            # Tests stay on this machine, for which no environment names a proxy.
-            monkeypatch.setattr(tunnel, "proxy_for", lambda _scheme, _host: address)
+            name(monkeypatch, address)
             named = url.replace("turns:127.0.0.1", f"{scheme}:127.0.0.1")
             (server,) = await made.lead_to([IceServer((named,))])
             reader, writer = await connect(server.urls[0])
@@ -362,13 +367,10 @@ def test_a_proxy_that_does_not_connect_us(certificate: ssl.SSLContext, monkeypat
             for named, why in (
                 (address, Unreached.PROXY_REFUSED),
                 ("http://user:secret@127.0.0.1:1", Unreached.PROXY_SILENT),
-                ("gopher://127.0.0.1", Unreached.PROXY_URL),
                 ("https://user:secret@127.0.0.1:1", Unreached.PROXY_TLS),
-                ("http://user:se/cret@127.0.0.1:1", Unreached.PROXY_URL),
-                ("http://user:secret@a..b:1", Unreached.PROXY_URL),
                 ("socks5://127.0.0.1:1", Unreached.PROXY_SILENT),
             ):
-                monkeypatch.setattr(tunnel, "proxy_for", lambda _scheme, _host, named=named: named)
+                name(monkeypatch, named)
                 async with tunnels() as made:
                     url = "turn:127.0.0.1:1?transport=tcp"
                     (server,) = await made.lead_to([IceServer((url,))])
@@ -396,7 +398,7 @@ def test_an_http_proxy_that_is_of_no_use_is_gone_around(
                 address = f"http://127.0.0.1:{await stack.enter_async_context(listening(swallow))}"
             else:
                 address, _ = await stack.enter_async_context(proxy(answer))
-            monkeypatch.setattr(tunnel, "proxy_for", lambda _scheme, _host: address)
+            name(monkeypatch, address)
             url = await stack.enter_async_context(echo(certificate))
             made = await stack.enter_async_context(tunnels())
             (server,) = await made.lead_to([IceServer((url,))])
@@ -408,7 +410,59 @@ def test_an_http_proxy_that_is_of_no_use_is_gone_around(
     around()
 
 
-@pytest.mark.parametrize("scheme", ["socks5", "SOCKS5H", "socks4", "gopher"])
+@pytest.mark.parametrize("named", ["gopher://127.0.0.1", "http://user:se/cret@127.0.0.1:1", "http://u:secret@a..b:1"])
+def test_no_server_is_reached_without_a_proxy_that_nobody_understands(
+    monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    @on_loop
+    async def left_out() -> None:
+        name(monkeypatch, named)
+        async with tunnels() as made:
+            url = "turn:127.0.0.1:1?transport=tcp"
+            assert await made.lead_to([IceServer((url,))]) == []
+            assert made.trouble == {url: Unreached.PROXY_URL}
+
+    left_out()
+
+
+def test_nothing_is_left_to_the_engine_where_a_socks_proxy_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even what there is no port for: the engine would go around it, and look the name up."""
+
+    @on_loop
+    async def left_out() -> None:
+        name(monkeypatch, "socks5h://127.0.0.1:1")
+        async with tunnels() as made:
+            urls = [f"turn:turn.example:{port}?transport=tcp" for port in range(1, tunnel.MAX_URLS + 3)]
+            (server,) = await made.lead_to([IceServer(tuple(urls))])
+            assert set(server.urls) == set(made.names)
+            monkeypatch.setattr(sys, "platform", "win32")
+        async with tunnels() as made:
+            assert await made.lead_to([IceServer(("turn:turn.example:1?transport=tcp",))]) == []
+
+    left_out()
+
+
+def test_who_hides_asks_nothing_over_udp_around_a_socks_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    over_udp = ("turn:turn.example:3478", "stun:stun.example:3478")
+    over_tcp = "turn:turn.example:3478?transport=tcp"
+
+    @on_loop
+    async def left_out() -> None:
+        for named, hide, left in (
+            ("socks5h://127.0.0.1:1", True, ()),
+            ("socks5h://127.0.0.1:1", False, over_udp),
+            ("http://127.0.0.1:1", True, over_udp),
+        ):
+            name(monkeypatch, named)
+            async with tunnels() as made:
+                (server,) = await made.lead_to([IceServer((*over_udp, over_tcp))], hide=hide)
+                assert server.urls[: -len(made.names)] == left
+                assert made.trouble == ({} if left else dict.fromkeys(over_udp, Unreached.PROXY_UDP))
+
+    left_out()
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "SOCKS5H", "socks4"])
 def test_nothing_goes_around_a_proxy_that_may_hide_this_machine(
     certificate: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
@@ -420,23 +474,10 @@ def test_nothing_goes_around_a_proxy_that_may_hide_this_machine(
             reached.append(await reader.read(1))
 
         async with listening(serve) as port, tunnels() as made:
-            monkeypatch.setattr(tunnel, "proxy_for", lambda _scheme, _host: f"{scheme}://127.0.0.1:1")
+            name(monkeypatch, f"{scheme}://127.0.0.1:1")
             (server,) = await made.lead_to([IceServer((f"turn:127.0.0.1:{port}?transport=tcp",))])
             await says_nothing(server.urls[0])
             assert reached == []
-
-    refused()
-
-
-@pytest.mark.parametrize("url", ["http://user:se/cret@127.0.0.1:1", "gopher://user:secret@h:1", "http://u:secret@h"])
-def test_no_error_has_the_proxys_password(url: str) -> None:
-    @on_loop
-    async def refused() -> None:
-        with pytest.raises(NotReached) as caught:
-            await tunnel._through(url, IceUrl("h", 1, tls=True, transport="tcp"))
-        error: BaseException = caught.value
-        assert "cret" not in f"{error!r}"
-        assert error.__cause__ is error.__context__ is None
 
     refused()
 
@@ -462,7 +503,7 @@ def test_a_socks_proxy_resolves_the_name_itself(monkeypatch: pytest.MonkeyPatch,
             await reader.read()
 
         async with listening(serve) as port, tunnels() as made:
-            monkeypatch.setattr(tunnel, "proxy_for", lambda _scheme, _host: f"{scheme}://127.0.0.1:{port}")
+            name(monkeypatch, f"{scheme}://127.0.0.1:{port}")
             (server,) = await made.lead_to([IceServer(("turn:relay.test:443?transport=tcp",))])
             reader, writer = await connect(server.urls[0])
             await sees_again(reader, writer)
@@ -507,7 +548,7 @@ def test_who_does_not_speak_turn_is_led_nowhere(monkeypatch: pytest.MonkeyPatch,
             reached.append(await reader.read(1))
 
         async with listening(serve) as port, tunnels() as made:
-            monkeypatch.setattr(tunnel, "proxy_for", lambda _scheme, _host: "http://127.0.0.1:1")
+            name(monkeypatch, "http://127.0.0.1:1")
             (server,) = await made.lead_to([IceServer((f"turn:127.0.0.1:{port}?transport=tcp",))])
             reader, writer = await connect(server.urls[0])
             writer.write(says)

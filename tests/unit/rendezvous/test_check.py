@@ -116,7 +116,7 @@ async def test_a_server_that_is_none() -> None:
     assert "no p2pal signaling server" in found.problem.cause
 
 
-@pytest.mark.parametrize("status", [200, 204, 301, 403, 404, 405, 501])
+@pytest.mark.parametrize("status", [200, 204, 300, 403, 404, 405, 501])
 def test_what_other_web_servers_answer(status: int) -> None:
     async def look() -> None:
         async with odd_server(answer) as url:
@@ -128,6 +128,30 @@ def test_what_other_web_servers_answer(status: int) -> None:
 
     async def answer(_request: web.Request) -> web.Response:
         return web.Response(status=status, headers={"Location": "https://elsewhere.example/"})
+
+    asyncio.run(look())
+
+
+def test_a_server_that_leads_elsewhere_is_not_followed() -> None:
+    asked = []
+
+    async def look() -> None:
+        async with odd_server(answer) as url, odd_server(other) as elsewhere:
+            asked.append(elsewhere)
+            found = await check_server(url)
+        assert found.problem is not None
+        assert (found.problem.cause, found.problem.hint) == (
+            "the signaling server's address redirects to another one (HTTP 302)",
+            "check the -server address: p2pal follows no redirect",
+        )
+        assert asked == [elsewhere]
+
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(status=302, headers={"Location": asked[0]})
+
+    async def other(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response()
 
     asyncio.run(look())
 

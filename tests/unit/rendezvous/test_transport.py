@@ -46,7 +46,7 @@ def proxied(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def test_the_environment_names_the_proxy(proxied: pytest.MonkeyPatch) -> None:
     assert Address("https://example.org").proxy() is None
     proxied.setenv("https_proxy", "http://proxy.example:3128")
-    assert Address("https://example.org").proxy() == "http://proxy.example:3128"
+    assert str(Address("https://example.org").proxy()) == "http://proxy.example:3128"
     assert Address("http://example.org").proxy() is None
     proxied.setenv("no_proxy", "example.org")
     assert Address("https://example.org").proxy() is None
@@ -58,9 +58,74 @@ def test_a_server_on_this_machine_is_reached_without_a_proxy(proxied: pytest.Mon
     assert Address(url).proxy() is None
 
 
-def test_a_proxy_of_a_kind_that_cannot_be_used_is_passed_over(proxied: pytest.MonkeyPatch) -> None:
-    proxied.setenv("http_proxy", "socks5://proxy.example:1080")
-    assert Address("http://example.org").proxy() is None
+@pytest.mark.parametrize(
+    "named", ["gopher://proxy.example:70", "http://u:secret@", "socks5://h:99999", "http://h/secret"]
+)
+def test_a_proxy_that_cannot_be_used_is_an_error_and_not_passed_over(proxied: pytest.MonkeyPatch, named: str) -> None:
+    proxied.setenv("ALL_PROXY", named)
+    with pytest.raises(UsageError, match=r"the proxy of \$ALL_PROXY cannot be used") as caught:
+        Address("http://example.org").proxy()
+    assert "secret" not in str(caught.value)
+    assert Address("http://127.0.0.1:1").proxy() is None
+
+
+@pytest.mark.parametrize("scheme", ["socks5h", "http"])
+def test_what_reads_a_request_in_clear_may_answer_it(proxied: pytest.MonkeyPatch, scheme: str) -> None:
+    proxied.setenv("ALL_PROXY", f"{scheme}://proxy.example:1")
+    assert (Address("http://example.org").plain_proxy() is not None) == (scheme == "http")
+    assert Address("https://example.org").plain_proxy() is None
+
+
+@pytest.mark.parametrize(
+    ("url", "shown", "asked"),
+    [
+        ("HTTP://Example.org", "http://example.org", "http://example.org/api/join"),
+        ("HTTPS://example.org/p2pal/", "https://example.org/p2pal", "https://example.org/p2pal/api/join"),
+        ("http://example.org:80/a/b", "http://example.org/a/b", "http://example.org/a/b/api/join"),
+        ("http://[::1]:8080", "http://[::1]:8080", "http://[::1]:8080/api/join"),
+        ("http://[2001:DB8::1]/x/", "http://[2001:db8::1]/x", "http://[2001:db8::1]/x/api/join"),
+        ("http://192.0.2.1:1/", "http://192.0.2.1:1", "http://192.0.2.1:1/api/join"),
+        ("http://b\u00fccher.example/", "http://xn--bcher-kva.example", "http://xn--bcher-kva.example/api/join"),
+    ],
+)
+def test_schemes_prefixes_slashes_and_ipv6(url: str, shown: str, asked: str) -> None:
+    address = Address(url)
+    assert str(address) == shown
+    assert str(address.http("join")) == asked
+
+
+@pytest.mark.parametrize(
+    ("location", "to_tls"),
+    [
+        ("https://example.org/api/ws", True),
+        ("https://elsewhere.example/", False),
+        ("http://127.0.0.1:22/", False),
+        ("//[", False),
+        ("", False),
+    ],
+)
+def test_where_a_redirect_leads_to(location: str, to_tls: bool) -> None:
+    error = Address("http://example.org").redirects(301, {"Location": location})
+    assert ("redirects to https://" in str(error)) is to_tls
+    assert "127.0.0.1" not in str(error)
+    assert "elsewhere" not in str(error)
+    assert not Address("https://example.org").leads_to_tls({"Location": location})
+
+
+@pytest.mark.parametrize(
+    ("url", "near"),
+    [
+        ("http://192.168.77.4:1", True),
+        ("http://[fd00:77::4]:1", True),
+        ("http://169.254.3.4:1", True),
+        ("http://127.0.0.1:1", False),
+        ("http://example.org", False),
+        ("http://1.1.1.1", False),
+    ],
+)
+def test_a_wrong_address_of_the_senders_says_to_try_the_next(proxied: pytest.MonkeyPatch, url: str, near: bool) -> None:
+    error = Address(url).unreachable(TimeoutError())
+    assert ("try the next one" in str(error)) is near
 
 
 @pytest.mark.parametrize(

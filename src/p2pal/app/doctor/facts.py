@@ -12,7 +12,14 @@ from p2pal.unreached import Unreached
 
 _NOWHERE: Final = frozenset(
     why.words
-    for why in (Unreached.NO_ROUTE, Unreached.NO_ANSWER, Unreached.NOT_RESOLVED, Unreached.PROXY_SILENT, Unreached.LOST)
+    for why in (
+        Unreached.NO_ROUTE,
+        Unreached.NO_ANSWER,
+        Unreached.NOT_RESOLVED,
+        Unreached.PROXY_SILENT,
+        Unreached.PROXY_NOT_RESOLVED,
+        Unreached.LOST,
+    )
 )
 """What a machine without a network meets."""
 

@@ -41,9 +41,7 @@ def _server(facts: Facts) -> Finding:
     if server.problem is not None:
         detail = f"{server.server}: {server.problem.cause}{by_proxy}"
         advice = server.problem.hint or ServerRefused.default_hint
-        if server.proxy and server.answered is None:
-            advice = "check the proxy of $HTTPS_PROXY or $HTTP_PROXY, or name the server in $NO_PROXY"
-        elif version := _lacking(facts):
+        if version := _lacking(facts):
             detail = f"{server.server}: its address is of IPv{version}, and there is no IPv{version} here"
             advice = f"name the server by its IPv{10 - version} address, or by a name that has one"
         return Finding("server", Verdict.FAIL, detail, advice, server.server, server.answered, server.problem.exit_code)

@@ -252,7 +252,7 @@ def _unreached(relay: Relaying, *, heard: bool) -> tuple[str, str]:
 _NAME: Final = "check the name of the TURN server, and this machine's DNS"
 _CERTIFICATE: Final = "turns: needs a certificate that is for this very name and trusted here (or SSL_CERT_FILE)"
 _TLS: Final = "check that {where} is the TURN server's TLS port"
-_PROXY: Final = "check the proxy of $HTTPS_PROXY, or name {host} in $NO_PROXY"
+_PROXY: Final = "check the proxy of $HTTPS_PROXY or $ALL_PROXY, or name {host} in $NO_PROXY"
 
 _ADVICE: Final = {
     Unreached.NOT_RESOLVED: _NAME,
@@ -268,7 +268,10 @@ _ADVICE: Final = {
     Unreached.NO_SOCKET: "end other programs here, or raise the limit of open files (ulimit -n)",
     Unreached.PROXY_SILENT: _PROXY,
     Unreached.PROXY_URL: _PROXY,
-    Unreached.PROXY_REFUSED: "have the proxy of $HTTPS_PROXY allow {where}, or name {host} in $NO_PROXY",
+    Unreached.PROXY_NOT_RESOLVED: _PROXY,
+    Unreached.PROXY_LOGIN: "put the right user name and password into the proxy's URL, or name {host} in $NO_PROXY",
+    Unreached.PROXY_CANNOT: "check that {host} runs, and that the proxy gets there, or name {host} in $NO_PROXY",
+    Unreached.PROXY_REFUSED: "have the proxy of $HTTPS_PROXY or $ALL_PROXY allow {where}, or name {host} in $NO_PROXY",
 }
 """What to do where more is known than that there is no answer."""
 

@@ -70,7 +70,9 @@ def test_the_server_comes_before_the_paths() -> None:
 
 def test_a_proxy_that_lets_no_server_through_is_named() -> None:
     proxy = "http://proxy.example:3128"
-    away = judge(facts(server=server(answered=None, proxy=proxy, problem=Problem("the proxy does not answer"))))
+    away = judge(
+        facts(server=server(answered=None, proxy=proxy, problem=Problem("the proxy does not answer", "$NO_PROXY")))
+    )
     assert f"through the proxy {proxy}" in of(away, "server").detail
     assert "$NO_PROXY" in of(away, "server").advice
     refused = judge(facts(server=server(proxy=proxy, socket_problem=Problem("it has a problem (HTTP 502)"))))
