@@ -145,7 +145,8 @@ def canonical(
         lenient: Pass on what is wrong instead of raising, for completion.
 
     Raises:
-        UsageError: If an option is unknown, lacks its value or has one too many.
+        UsageError: If an option is unknown, lacks its value or has one too many; or if anything is empty: nobody means
+            that, and as a path it would name the current directory.
     """
     names = _Names(params)
     result: list[str] = []
@@ -153,10 +154,14 @@ def canonical(
     while rest:
         argument = rest.pop(0)
         if argument == "--" or (leading_only and not argument.startswith("-")):
+            if "" in rest and not leading_only and not lenient:
+                raise _empty()
             return [*result, argument, *rest]
         option = names.find(argument)
         if option is not None:
             result.append(_spelled(option, argument, rest, names, lenient=lenient))
+        elif not argument and not lenient:
+            raise _empty()
         elif not argument.startswith("-") or argument == "-":
             result.append(argument)
         elif names.bundle(argument):
@@ -164,6 +169,10 @@ def canonical(
         elif not lenient:
             raise names.unknown(argument)
     return result
+
+
+def _empty() -> UsageError:
+    return UsageError("an argument is empty", hint="leave it out, or see why: a variable in it may not be set")
 
 
 def _spelled(option: click.Option, argument: str, rest: list[str], names: _Names, *, lenient: bool) -> str:
@@ -174,13 +183,17 @@ def _spelled(option: click.Option, argument: str, rest: list[str], names: _Names
         if equals and not lenient:
             raise UsageError(f"{typed} takes no value", hint=f"write just {option.opts[0]}")
         return name
-    if equals:
+    if equals and (value or lenient):
         return f"{name}={value}"
-    if (optional := getattr(option, "optional", None)) is not None:
+    if (optional := getattr(option, "optional", None)) is not None and not equals:
         return f"{name}={rest.pop(0) if rest and optional.fullmatch(rest[0]) else ''}"
-    if not rest or rest[0] == "--" or names.find(rest[0]) is not None:
+    empty = equals or (rest and not rest[0])
+    if empty or not rest or rest[0] == "--" or names.find(rest[0]) is not None:
         if lenient:
             return name
+        if empty:
+            hint = f"leave {option.opts[0]} out, or see why it is empty: a variable may not be set"
+            raise UsageError(f"{typed} needs a value", hint=hint)
         hint = f"write {option.opts[0]}={option.metavar or 'VALUE'}"
         raise UsageError(f"{typed} needs a value", hint=hint)
     return f"{name}={rest.pop(0)}"

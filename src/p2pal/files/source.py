@@ -131,7 +131,13 @@ class Source:
         return [name for name in self._tops if name not in self._failures]
 
     def _add(self, path: str, *, recursive: bool) -> UsageError | None:
-        """Take an argument; return why it cannot be sent."""
+        """Take an argument; return why it cannot be sent.
+
+        Raises:
+            UsageError: If it is empty. That is nobody's file, and would be taken for the current directory.
+        """
+        if not path:
+            raise UsageError("an empty name was given to send", hint="a variable may not be set")
         name = os.fsencode(os.path.basename(path.rstrip("/" + os.sep)))
         if name in {b"", b".", b".."}:
             name = os.fsencode(os.path.basename(os.path.realpath(path))) or b"root"

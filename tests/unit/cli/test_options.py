@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from p2pal.cli import config
 from p2pal.cli.checkpoint import checkpoint
 from p2pal.cli.completion import completion
+from p2pal.cli.doctor import doctor
 from p2pal.cli.options import Command, canonical
 from p2pal.cli.recv import recv
 from p2pal.cli.send import send
@@ -236,7 +238,7 @@ def test_mistakes_are_named_with_the_way_out(args: list[str], message: str) -> N
         (["--wait", "long"], "--wait takes a duration, not 'long'"),
         (["-checkpoint-ttl", "7"], "write it as 90s, 10m, 1h30m or 7d"),
         (["--resume", "k7x2!"], "'k7x2!' is no id of a checkpoint"),
-        (["--resume", ""], "is no id of a checkpoint"),
+        (["--resume", " "], "is no id of a checkpoint"),
         (["--resume", "a" * 27], "is no id of a checkpoint"),
         (["--words", "9"], "from 2 to 8"),
     ],
@@ -244,6 +246,45 @@ def test_mistakes_are_named_with_the_way_out(args: list[str], message: str) -> N
 def test_bad_values_say_what_is_good(args: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         parsed(send, *args, "x")
+
+
+COMMANDS = [send, recv, server, doctor, completion, *checkpoint.commands.values()]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+@pytest.mark.parametrize("before", [[], ["--"], ["file"], ["file", "--", "file"]])
+def test_an_empty_argument_is_an_error_everywhere(command: click.Command, before: list[str]) -> None:
+    with pytest.raises(UsageError, match="an argument is empty; leave it out, or see why: a variable in it may not be"):
+        canon(*before, "", "file", command=command)
+
+
+WITH_VALUE = [
+    (command, spelling)
+    for command in COMMANDS
+    for param in command.params
+    if isinstance(param, click.Option) and not param.is_flag and not param.count
+    for spelling in param.opts
+]
+
+
+@pytest.mark.parametrize(("command", "spelling"), WITH_VALUE, ids=lambda each: getattr(each, "name", each))
+def test_an_empty_value_is_an_error_everywhere(command: click.Command, spelling: str) -> None:
+    with pytest.raises(UsageError, match=f"^{spelling} needs a value; leave .* out, or see why it is empty"):
+        canon(f"{spelling}=", "file", command=command)
+    wrong = "an argument is empty" if spelling.endswith("-serve") else f"{spelling} needs a value"
+    with pytest.raises(UsageError, match=wrong):
+        canon(spelling, "", "file", command=command)
+
+
+def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [param.envvar for command in (send, server) for param in command.params if param.envvar]
+    assert {"P2PAL_SERVER", "TURN_USER", "TURN_PASS", "REDIS_URL", "TURN_SECRET"} == set(names)
+    for name in [*names, "P2PAL_HOME", "P2PAL_ONLY_LOOPBACK"]:
+        monkeypatch.delenv(str(name), raising=False)
+    before = (parsed(send, "x"), parsed(server), config.home(), config.only_loopback())
+    for name in [*names, "P2PAL_HOME", "P2PAL_ONLY_LOOPBACK"]:
+        monkeypatch.setenv(str(name), "")
+    assert (parsed(send, "x"), parsed(server), config.home(), config.only_loopback()) == before
 
 
 def test_a_value_is_missing_at_the_end() -> None:

@@ -269,6 +269,12 @@ def test_a_file_is_read_as_it_is_when_its_turn_comes_if_it_has_its_size(tmp_path
         assert result.reason in {Reason.CHANGED, Reason.READ}
 
 
+@pytest.mark.parametrize("skip_errors", [True, False])
+def test_an_empty_name_is_never_the_current_directory(tmp_path: Path, skip_errors: bool) -> None:
+    with pytest.raises(UsageError, match="an empty name was given to send"):
+        Source([tmp_path, ""], recursive=True, skip_errors=skip_errors)
+
+
 def test_a_vanished_file_fails(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"1")
     source, entry = listed(tmp_path / "x")
