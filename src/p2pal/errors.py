@@ -21,6 +21,7 @@ The tree, with exit codes::
     ├── DiskError                  7    the local disk: full, read-only, not permitted
     │   └── CheckpointError        7      a checkpoint that is missing, damaged, in use, or not this transfer's
     ├── VerificationFailed         8    what arrived is not what was sent
+    ├── OutputError                1    what a command is for cannot be written
     ├── PartialFailure             1    some files failed or were skipped; the others are complete
     └── Interrupted              130    Ctrl-C or SIGTERM
 
@@ -189,6 +190,13 @@ class VerificationFailed(P2palError):
     exit_code = 8
     code = "verification"
     default_hint = "the damaged file was not kept; send it again"
+
+
+class OutputError(P2palError):
+    """Standard output takes nothing, and what was to be written there is what the command is for."""
+
+    code = "output"
+    default_hint = "check where the output of p2pal goes"
 
 
 class PartialFailure(P2palError):

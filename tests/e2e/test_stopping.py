@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.conftest import Start
-from tests.e2e.kit import Command, Commands
+from tests.e2e.kit import Command, Commands, until
 from tests.e2e.trees import MIB, content, leftovers, sparse, tree_equal, write
 
 LONG = 8 << 30
@@ -122,12 +122,41 @@ def test_a_waiting_sender_stops_and_its_code_is_over(sender: Start, receiver: St
 
 def test_a_second_signal_does_not_wait(running: tuple[Command, Command], out: Path) -> None:
     _, received = running
-    received.signal(signal.SIGSTOP)
-    received.signal(signal.SIGINT)
-    received.signal(signal.SIGTERM)
-    received.signal(signal.SIGCONT)
-    assert received.wait(10) == 130
+
+    def impatient() -> bool:
+        received.signal(signal.SIGTERM)
+        return not received.running
+
+    until(impatient, "the end", 10)
+    assert received.wait() == 130
     assert not (out / "2").exists()
+
+
+@pytest.mark.parametrize("numbers", [(signal.SIGTERM,) * 2, (signal.SIGINT,) * 3, (signal.SIGHUP, signal.SIGTERM)])
+def test_a_signal_that_comes_twice_at_once_is_one(
+    running: tuple[Command, Command], out: Path, numbers: tuple[signal.Signals, ...]
+) -> None:
+    sent, received = running
+    sent.signal(signal.SIGSTOP)  # so that it hears of all of them at the same time
+    for number in numbers:
+        sent.signal(number)
+    os.killpg(sent.pid, numbers[-1])  # as GNU timeout does: once the process, once its group
+    sent.signal(signal.SIGCONT)
+    assert (sent.wait(), received.wait()) == (130, 5)
+    assert sent.event("saved")["command"].startswith("p2pal send --resume ")
+    assert sent.event("error")["message"] == "stopped"
+    assert received.event("error")["message"] == "the other side stopped the transfer"
+    assert complete(out) == ["1"]
+
+
+def test_a_waiting_sender_says_goodbye_to_timeout(sender: Start, receiver: Start, tmp_path: Path, out: Path) -> None:
+    sent = sender(write(tmp_path / "file", "x"))
+    code = sent.code()
+    sent.signal(signal.SIGTERM)
+    os.killpg(sent.pid, signal.SIGTERM)
+    assert sent.wait() == 130
+    assert sent.err.splitlines()[-1] == "p2pal: stopped"
+    assert receiver(code, "-out", out).wait() == 4
 
 
 def test_what_was_left_by_a_kill_is_not_in_the_way(

@@ -18,8 +18,9 @@ from p2pal import errors
 from p2pal.app import events
 from p2pal.cli import logs
 from p2pal.cli.exit import describe
-from p2pal.cli.plain import Plain, Writer
+from p2pal.cli.plain import Plain
 from p2pal.cli.progress import Bars
+from p2pal.cli.streams import Writer
 from p2pal.cli.text import names, safe
 from p2pal.cli.views import JsonView, QuietView, ReceiverView, SenderView, View, offer_lines
 

@@ -9,8 +9,8 @@ from typing import Final
 
 from p2pal.cli import config, jsonl, units
 from p2pal.cli.checkpoint_ids import SHOWN, shortened
-from p2pal.cli.plain import Writer
 from p2pal.cli.prompts import agree, interactive
+from p2pal.cli.streams import Writer, write_results
 from p2pal.cli.table import Column, lay_out, terminal_width
 from p2pal.cli.text import names, safe
 from p2pal.errors import CheckpointError, Refused, UsageError
@@ -31,12 +31,10 @@ def run_list(*, as_json: bool) -> None:
 
     Raises:
         CheckpointError: If the directory cannot be read.
+        OutputError: If the list cannot be written.
     """
     found = Checkpoints(config.home()).list()
-    out = Writer(sys.stdout)
-    lines = map(json_line, found) if as_json else table(found, time.time(), terminal_width())
-    for line in lines:
-        out.line(line)
+    write_results(map(json_line, found) if as_json else table(found, time.time(), terminal_width()))
 
 
 def json_line(summary: Summary) -> str:

@@ -8,6 +8,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from p2pal.cli.options import CONTEXT, Command, debug_option
+from p2pal.cli.streams import write_results
 
 VARIABLE: Final = "_P2PAL_COMPLETE"
 
@@ -42,4 +43,4 @@ def completion(ctx: click.Context, /, shell: str) -> None:
     source = script(ctx.find_root().command, {}, "p2pal", VARIABLE).source()
     if shell in _NO_SPACE:
         source = source.replace(*_NO_SPACE[shell])
-    click.echo(source)
+    write_results([source])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import textwrap
@@ -18,10 +19,10 @@ from p2pal.app.doctor.findings import Finding, Report, Verdict
 from p2pal.app.options import DEFAULT_STUN, ConnectOptions
 from p2pal.cli import config, jsonl, logs, signals
 from p2pal.cli.exit import describe
-from p2pal.cli.plain import Writer
+from p2pal.cli.streams import Writer, write_results
 from p2pal.cli.table import GAP, terminal_width
 from p2pal.cli.text import safe
-from p2pal.errors import Interrupted, P2palError, ServerError, UsageError, VersionMismatch
+from p2pal.errors import Interrupted, ServerError, UsageError, VersionMismatch
 
 DETAIL: Final = 600
 LEAST_DETAIL: Final = 20
@@ -47,25 +48,8 @@ def run_doctor(flags: dict[str, Any], *, as_json: bool, debug: bool) -> int:
             report = signals.run(lambda stop: _examine(connect, stop))
     colour = _is_terminal(sys.stdout) and not os.environ.get("NO_COLOR")
     lines = as_lines(report) if as_json else as_table(report, terminal_width(), colour=colour)
-    _print(lines)
+    write_results(lines)
     return report.exit_code
-
-
-def _print(lines: Iterator[str]) -> None:
-    """Write what was found, which is all that the command is for.
-
-    Raises:
-        P2palError: If it cannot be written. That a reader went away is no error.
-    """
-    try:
-        for line in lines:
-            sys.stdout.write(line + "\n")
-        sys.stdout.flush()
-    except BrokenPipeError:
-        pass
-    except OSError as error:
-        message = f"cannot write what was found: {error.strerror or 'output error'}"
-        raise P2palError(message, hint="check where stdout goes") from error
 
 
 def connect_options(flags: dict[str, Any]) -> ConnectOptions:
@@ -108,12 +92,16 @@ def _working(*, shown: bool) -> Iterator[None]:
     if not shown:
         yield
         return
-    sys.stderr.write("Checking…")
-    sys.stderr.flush()
+    _show("Checking…")
     try:
         yield
     finally:
-        sys.stderr.write("\r\x1b[K")
+        _show("\r\x1b[K")
+
+
+def _show(text: str) -> None:
+    with contextlib.suppress(OSError):  # the terminal is gone
+        sys.stderr.write(text)
         sys.stderr.flush()
 
 

@@ -18,7 +18,7 @@ MESSAGE_LIMIT: Final = 600
 
 EXIT_CODES: Final = (
     (EXIT_OK, "done"),
-    (1, "some files failed or were skipped, or an internal error"),
+    (1, "files failed or were skipped, output was lost, or an internal error"),
     (2, "usage: the command line or a setting is wrong"),
     (3, "could not reach the server, or it refused"),
     (4, "code unknown, expired or wrong, or another protocol version"),
@@ -26,7 +26,7 @@ EXIT_CODES: Final = (
     (6, "refused by a person, on either side"),
     (7, "local disk: full, read-only or not permitted"),
     (8, "verification failed: what arrived is not what was sent"),
-    (130, "interrupted (Ctrl-C or SIGTERM)"),
+    (130, "interrupted (Ctrl-C, SIGTERM or SIGHUP)"),
 )
 """Every exit code with its meaning, as the help and the README list them."""
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import click
 
-from p2pal.cli.options import canonical, closest, quoted, write_exit_codes
+from p2pal.cli.options import Helpful, canonical, closest, quoted, write_exit_codes
 from p2pal.errors import UsageError
 
 
-class Group(click.Group):
+class Group(Helpful, click.Group):
     """The base of ``p2pal`` itself and of its commands that have sub-commands.
 
     Attributes:

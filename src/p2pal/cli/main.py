@@ -15,8 +15,10 @@ from typing import Final
 import click
 
 from p2pal._version import __version__
+from p2pal.cli import streams
 from p2pal.cli.exit import describe, report
 from p2pal.cli.groups import Group
+from p2pal.cli.interrupts import heard
 from p2pal.cli.options import CONTEXT, Globals, debug_option, flag
 from p2pal.errors import UsageError
 
@@ -47,7 +49,7 @@ class Root(Group):
 
 def _show_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
-        click.echo(f"p2pal {__version__}")
+        streams.write_results([f"p2pal {__version__}"])
         ctx.exit()
 
 
@@ -93,23 +95,22 @@ def main(args: list[str] | None = None) -> int:
         args: What follows ``p2pal``. None for the process's own: then the process may end in here, because Python would
             wait without end for a thread that hangs in the disk.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            # A terminal that cannot show a character gets an escape, never an exception.
-            stream.reconfigure(errors="backslashreplace")
+    streams.complete()
     settings = Globals()
-    try:
-        result = cli.main(args=args, prog_name="p2pal", standalone_mode=False, obj=settings)
-        code = result if isinstance(result, int) else 0
-    except SystemExit as error:  # click's way out of a completion request, or of a closed pipe
-        code = error.code if isinstance(error.code, int) else int(error.code is not None)
-    except BrokenPipeError:
-        code = 1
-    except BaseException as error:  # noqa: BLE001
-        code = _reported(error, debug=settings.debug)
-    code = _flushed(code)
-    if args is None and _threads_hang():
-        os._exit(code)
+    with heard(to_the_end=args is None) as interrupts:
+        try:
+            result = cli.main(args=args, prog_name="p2pal", standalone_mode=False, obj=settings)
+            interrupts.ending = True
+            code = result if isinstance(result, int) else 0
+        except SystemExit as error:  # click's way out of a completion request, or of a closed pipe
+            interrupts.ending = True
+            code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        except BaseException as error:  # noqa: BLE001
+            interrupts.ending = True
+            code = _reported(error, debug=settings.debug)
+        streams.settle()
+        if args is None and _threads_hang():
+            os._exit(code)
     return code
 
 
@@ -127,18 +128,6 @@ def _reported(error: BaseException, *, debug: bool) -> int:
         return report(error, debug=debug)
     except OSError:  # stderr is gone; the exit code still tells
         return describe(error).exit_code
-
-
-def _flushed(code: int) -> int:
-    """Flush the output; a reader that went away (``| head``) is no error worth a message."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            # What is still buffered would fail again, aloud, when the interpreter shuts down.
-            with open(os.devnull, "wb") as nowhere:
-                os.dup2(nowhere.fileno(), stream.fileno())
-    return code
 
 
 if __name__ == "__main__":

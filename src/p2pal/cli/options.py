@@ -16,6 +16,7 @@ from click.shell_completion import CompletionItem
 
 from p2pal.cli import units
 from p2pal.cli.exit import EXIT_CODES
+from p2pal.cli.streams import write_results
 from p2pal.cli.text import safe
 from p2pal.errors import UsageError
 
@@ -54,7 +55,29 @@ class Option(click.Option):
         return shown, self.help or ""
 
 
-class Command(click.Command):
+def show_help(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    """Write the help of the command, and end.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    if value and not ctx.resilient_parsing:
+        write_results([ctx.get_help()])
+        ctx.exit()
+
+
+class Helpful(click.Command):
+    """A command whose help is written by us: that it cannot be is an error that says so."""
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        """Return the option for the help."""
+        found = super().get_help_option(ctx)
+        if found is not None:
+            found.callback = show_help
+        return found
+
+
+class Command(Helpful):
     """A command whose options take one dash or two, and whose help ends with what a script needs to know."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

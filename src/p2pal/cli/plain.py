@@ -3,33 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Protocol, TextIO
+from typing import Final, Protocol
 
 from msgspec import structs
 
 from p2pal.app.events import Progress
 from p2pal.cli import units
+from p2pal.cli.streams import Writer
 
 INTERVAL: Final = 5.0
 STEP: Final = 10
-
-
-class Writer:
-    """Lines to a stream. A reader that goes away does not end the transfer: the files matter more than the report."""
-
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
-        self._gone = False
-
-    def line(self, text: str) -> None:
-        """Write one line at once; the text is safe already."""
-        if self._gone:
-            return
-        try:
-            self._out.write(text + "\n")
-            self._out.flush()
-        except OSError:
-            self._gone = True
 
 
 class Board(Protocol):

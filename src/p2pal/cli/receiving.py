@@ -10,9 +10,9 @@ from typing import Any, Final
 from p2pal.app import events
 from p2pal.app.options import Decision, ReceiveOptions
 from p2pal.cli import config, signals
-from p2pal.cli.plain import Writer
 from p2pal.cli.prompts import Prompter, ask_line, interactive
 from p2pal.cli.running import deadline, drive, make_board, reporting
+from p2pal.cli.streams import Writer
 from p2pal.cli.text import names, safe, safe_path
 from p2pal.cli.views import JsonView, QuietView, ReceiverView, View, hide_code, offer_lines
 from p2pal.crypto.codes import Code, parse
@@ -119,7 +119,7 @@ def read_code(text: str | None, *, quiet: bool) -> Code:
         except MistypedCode as error:
             if not left:
                 raise
-            sys.stderr.write(f"{safe(str(error))}\n")
+            Writer(sys.stderr).line(safe(str(error)))
     raise AssertionError("unreachable")
 
 
@@ -129,5 +129,5 @@ def _parsed(text: str, *, quiet: bool) -> Code:
     hide_code(str(parsed.code))
     if not quiet:
         for typed, word in parsed.corrections:
-            sys.stderr.write(f"Reading '{safe(typed, 40)}' as '{safe(word, 40)}'\n")
+            Writer(sys.stderr).line(f"Reading '{safe(typed, 40)}' as '{safe(word, 40)}'")
     return parsed.code

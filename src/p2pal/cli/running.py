@@ -14,8 +14,9 @@ from typing import Any, Protocol
 from p2pal.app import events
 from p2pal.cli import logs
 from p2pal.cli.exit import describe, report
-from p2pal.cli.plain import Board, Plain, Silent, Writer
+from p2pal.cli.plain import Board, Plain, Silent
 from p2pal.cli.signals import Deadline, Stop
+from p2pal.cli.streams import Writer
 from p2pal.cli.views import View, present
 from p2pal.errors import Interrupted
 

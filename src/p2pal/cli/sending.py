@@ -13,10 +13,11 @@ from typing import Any
 from p2pal.app import events
 from p2pal.app.options import SendOptions
 from p2pal.cli import config, phrases, signals
-from p2pal.cli.plain import Board, Writer
+from p2pal.cli.plain import Board
 from p2pal.cli.prompts import Prompter, interactive
 from p2pal.cli.running import deadline, drive, make_board, reporting
 from p2pal.cli.serve import Served, for_later, for_the_other_machine, parse_address, serving
+from p2pal.cli.streams import Writer
 from p2pal.cli.views import JsonView, QuietView, SenderView, View
 from p2pal.errors import Refused, UsageError
 

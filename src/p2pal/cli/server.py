@@ -50,7 +50,7 @@ EXIT_CODES: Final = (
     (1, "an internal error"),
     (2, "usage: the command line or a setting is wrong"),
     (3, "the port cannot be had"),
-    (130, "a second SIGTERM or Ctrl-C ended it at once"),
+    (130, "a second SIGTERM or Ctrl-C, 0.4 seconds later or more, ended it at once"),
 )
 """The exit codes that this command has, as its help lists them."""
 
@@ -296,7 +296,7 @@ _log_options: Final = together(
 def server(ctx: click.Context, /, *, quiet: bool, **flags: Any) -> None:
     """Run the signaling server: it brings two peers together and sees neither files nor names nor codes.
 
-    It stops gracefully on SIGTERM and Ctrl-C, with exit code 0; the second one ends it at once, with 130. GET /healthz
+    It stops gracefully on SIGTERM and Ctrl-C, with exit code 0; a second one ends it at once, with 130. GET /healthz
     tells whether it runs.
     """
     set_in = ctx.get_parameter_source

@@ -1,24 +1,28 @@
 """Running a command's coroutine: the fastest event loop there is, and an orderly end on Ctrl-C and SIGTERM.
 
 The first signal asks: a checkpoint is saved, the peer is told, the command ends with exit code 130 (the server with 0).
-The second one does not wait. A transfer that was asked ends within :data:`GRACE` in any case, though a disk that hangs
-holds one of its threads: what was claimed is durable, and a process that is gone leaves nothing wrong.
+The second one does not wait; :mod:`p2pal.cli.interrupts` says which one is the second. A transfer that was asked ends
+within :data:`GRACE` in any case, though a disk that hangs holds one of its threads: what was claimed is durable, and a
+process that is gone leaves nothing wrong.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, NoReturn, ParamSpec, TypeVar
 
+from p2pal.cli import interrupts
+from p2pal.cli.interrupts import Patience, Wish
 from p2pal.errors import Interrupted
 
 P = ParamSpec("P")
@@ -35,9 +39,14 @@ LINGER: Final = 0.3
 
 
 class Stop:
-    """Whether the user asked to stop, and who wants to hear of it. Create it inside the running loop."""
+    """Whether the user asked to stop, and who wants to hear of it. Create it inside the running loop.
 
-    def __init__(self) -> None:
+    Args:
+        patience: Tells which signal is the second one.
+    """
+
+    def __init__(self, patience: Patience | None = None) -> None:
+        self._patience = patience or Patience()
         self._asked = asyncio.Event()
         self._first: list[Callable[[], None]] = []
         self._second: list[Callable[[], None]] = []
@@ -50,18 +59,18 @@ class Stop:
             self._first.append(action)
 
     def on_abandon(self, action: Callable[[], None]) -> None:
-        """Call this before a second signal ends the process; for the terminal's sake only."""
+        """Call this before a second signal ends the process; for the terminal's sake only, and not for long."""
         self._second.append(action)
 
     def request(self) -> None:
-        """Ask; asked twice, end the process at once."""
-        if self._asked.is_set():
-            for action in self._second:
+        """Ask; asked again a while later, end the process at once."""
+        wish = self._patience.hear()
+        if wish is Wish.INSIST:
+            leave(self._second)
+        if not self._asked.is_set():
+            self._asked.set()
+            for action in self._first:
                 action()
-            os._exit(Interrupted.exit_code)
-        self._asked.set()
-        for action in self._first:
-            action()
 
     def hang_up(self) -> None:
         """The terminal is gone: ask, once. Shell and kernel both tell of it, which is no impatience."""
@@ -73,14 +82,24 @@ class Stop:
         await self._asked.wait()
 
 
+def leave(last_words: Iterable[Callable[[], None]]) -> NoReturn:
+    """End the process now, as interrupted. What is still to be said gets :data:`LAST_WORD`."""
+
+    def speak() -> None:
+        for say in last_words:
+            with contextlib.suppress(Exception):
+                say()
+
+    speaking = threading.Thread(target=speak, name="p2pal-last-word", daemon=True)
+    speaking.start()
+    speaking.join(LAST_WORD)
+    os._exit(Interrupted.exit_code)
+
+
 def _wishes(stop: Stop) -> dict[signal.Signals, Callable[[], None]]:
     """Return what each signal that the system has wants of us."""
-    if sys.platform == "win32":  # Ctrl-C; nothing but ourselves; Ctrl-Break, or the window is closed
-        return dict.fromkeys((signal.SIGINT, signal.SIGTERM, signal.SIGBREAK), stop.request)
-    wishes = dict.fromkeys((signal.SIGINT, signal.SIGTERM), stop.request)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup wants us to go on
-        wishes[signal.SIGHUP] = stop.hang_up
-    return wishes
+    hup = getattr(signal, "SIGHUP", None)
+    return {number: stop.hang_up if number == hup else stop.request for number in interrupts.numbers()}
 
 
 @contextmanager
@@ -88,6 +107,7 @@ def listening(stop: Stop) -> Iterator[None]:
     """Turn SIGINT, SIGTERM and SIGHUP into ``stop.request()`` on the running loop (Windows: Ctrl-C and Ctrl-Break)."""
     loop = asyncio.get_running_loop()
     wishes = _wishes(stop)
+    before = [(number, signal.getsignal(number)) for number in wishes]
     try:
         for number, wish in wishes.items():
             loop.add_signal_handler(number, wish)
@@ -98,8 +118,10 @@ def listening(stop: Stop) -> Iterator[None]:
     try:
         yield
     finally:
-        for number in wishes:
+        for number, handler in before:
             loop.remove_signal_handler(number)
+            if handler is not None:
+                signal.signal(number, handler)
 
 
 @contextmanager
@@ -126,9 +148,15 @@ class Deadline:
     """
 
     def __init__(self, last_word: Callable[[], None], grace: float = GRACE) -> None:
-        self.last_word = last_word
+        self._last_word = last_word
         self._grace = grace
         self._over = threading.Event()
+        self._spoken = threading.Lock()
+
+    def last_word(self) -> None:
+        """Say that it ends before everything is in order; once."""
+        if self._spoken.acquire(blocking=False):
+            self._last_word()
 
     def start(self) -> None:
         """The time runs from now on."""
@@ -139,12 +167,8 @@ class Deadline:
         self._over.set()
 
     def _run(self) -> None:
-        if self._over.wait(self._grace):
-            return
-        speaking = threading.Thread(target=self.last_word, name="p2pal-last-word", daemon=True)
-        speaking.start()
-        speaking.join(LAST_WORD)
-        os._exit(Interrupted.exit_code)
+        if not self._over.wait(self._grace):
+            leave([self.last_word])
 
 
 class _Threads(ThreadPoolExecutor):
@@ -193,9 +217,11 @@ def run(
 
     async def guarded() -> T:
         asyncio.get_running_loop().set_default_executor(_Threads())
-        stop = Stop()
+        run = interrupts.current.get()
+        stop = Stop(None if run is None else run.patience)
         if deadline is not None:
             stop.on_request(deadline.start)
+            stop.on_abandon(deadline.last_word)
         with listening(stop):
             return await main(stop)
 

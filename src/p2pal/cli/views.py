@@ -14,7 +14,8 @@ from typing import Final, Protocol
 
 from p2pal.app import events
 from p2pal.cli import jsonl, logs, phrases, units
-from p2pal.cli.plain import Board, Writer
+from p2pal.cli.plain import Board
+from p2pal.cli.streams import Writer
 from p2pal.cli.text import names, safe, safe_path
 
 MAX_FAILURES: Final = 20
@@ -30,7 +31,11 @@ class View(Protocol):
     """Shows events."""
 
     def show(self, event: events.Event) -> None:
-        """Show one event."""
+        """Show one event.
+
+        Raises:
+            OutputError: If it is the code, and standard output does not take it: then nobody can come.
+        """
 
     def close(self, failure: events.Failure | None) -> None:
         """The end: ``failure`` says why it did not go through, None that it did. Called once."""
@@ -63,9 +68,14 @@ class JsonView:
         self._failed = False
 
     def show(self, event: events.Event) -> None:
-        """Write the event."""
+        """Write the event.
+
+        Raises:
+            OutputError: If it is the code, and cannot be written.
+        """
         self._failed = self._failed or isinstance(event, events.Failure)
-        self._out.line(jsonl.encode(event))
+        write = self._out.vital_line if isinstance(event, events.Code) else self._out.line
+        write(jsonl.encode(event))
 
     def close(self, failure: events.Failure | None) -> None:
         """Write the error, unless the transfer did."""
@@ -90,9 +100,13 @@ class QuietView:
         self._command = command
 
     def show(self, event: events.Event) -> None:
-        """Write the code alone; and how a transfer that was saved goes on."""
+        """Write the code alone; and how a transfer that was saved goes on.
+
+        Raises:
+            OutputError: If the code cannot be written.
+        """
         if isinstance(event, events.Code):
-            self._out.line(safe(event.command, 500) if self._command else safe(event.code))
+            self._out.vital_line(safe(event.command, 500) if self._command else safe(event.code))
         elif isinstance(event, events.Saved):
             for line in phrases.saved(event, self._role):
                 self._err.line(line)
@@ -237,7 +251,7 @@ class SenderView(_HumanView):
                 self.listing(event)
             case events.Code():
                 self._served = True
-                self._out.line(f"Join code: {safe(event.code)}")
+                self._out.vital_line(f"Join code: {safe(event.code)}")
                 self._out.line(f"On the other machine: {safe(event.command, 500)}")
                 if self._early is not None:
                     self.listing(self._early)

@@ -3,7 +3,8 @@ from __future__ import annotations
 import io
 
 from p2pal.app.events import Progress
-from p2pal.cli.plain import Plain, Silent, Writer
+from p2pal.cli.plain import Plain, Silent
+from p2pal.cli.streams import Writer
 
 
 class Clock:

@@ -7,14 +7,29 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Iterator
 from importlib.util import find_spec
+from typing import Any
 
 import pytest
 from tests.unit.cli.kit import on_loop
 
-from p2pal.cli import signals
+from p2pal.cli import interrupts, signals
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+
+
+@pytest.fixture(autouse=True)
+def usual_signals() -> Iterator[None]:
+    """No signal is ignored, whatever this process was started with (``nohup`` ignores SIGHUP)."""
+    before: dict[signal.Signals, Any] = {}
+    if sys.platform != "win32":
+        for number in (signal.SIGHUP, signal.SIGTERM):
+            before[number] = signal.signal(number, signal.SIG_DFL)
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 async def _loop_module(stop: signals.Stop) -> str:
@@ -59,19 +74,53 @@ def test_handlers_are_put_back() -> None:
 def test_the_second_signal_ends_at_once_with_the_terminal_in_order() -> None:
     code = textwrap.dedent("""
         import asyncio, os, signal
-        from p2pal.cli import signals
+        from p2pal.cli import interrupts, signals
 
         async def main(stop):
             stop.on_abandon(lambda: print("abandoned", flush=True))
             os.kill(os.getpid(), signal.SIGINT)
             await stop.wait()
+            interrupts.SAME_WISH = 0.0
             os.kill(os.getpid(), signal.SIGTERM)
             await asyncio.Event().wait()
 
-        signals.run(main)
+        signals.run(main, deadline=signals.Deadline(lambda: print("said", flush=True), 60.0))
     """)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
-    assert (done.returncode, done.stdout) == (130, "abandoned\n")
+    assert (done.returncode, done.stdout) == (130, "said\nabandoned\n")
+
+
+class _Clock:
+    """Seconds that a test counts."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@POSIX
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@on_loop
+async def test_what_follows_at_once_is_the_same_wish(
+    first: signal.Signals, second: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = _Clock()
+    stop = signals.Stop(interrupts.Patience(clock))
+    left: list[str] = []
+    asked: list[str] = []
+    stop.on_request(lambda: asked.append("asked"))
+    monkeypatch.setattr(signals, "leave", lambda _words: left.append("left"))
+    wishes = signals._wishes(stop)
+    for number in (first, second, first):
+        wishes[number]()
+    assert (asked, left) == (["asked"], [])
+    clock.now += interrupts.SAME_WISH
+    wishes[second]()
+    # A terminal that is gone is no impatience, however late it is told.
+    assert (asked, left) == (["asked"], [] if second is signal.SIGHUP else ["left"])
 
 
 @POSIX
