@@ -22,6 +22,7 @@ _TWIST: Final[tuple[str | os.PathLike[str], ...]] = (
 )
 _UNLIMITED: Final = (
     *("--create-rate", "none", "--join-rate", "none", "--message-rate", "none"),
+    *("--request-rate", "none", "--frame-rate", "none"),
     *("--max-open", "0", "--max-sockets", "0"),
 )
 

@@ -15,7 +15,9 @@ from tests.unit.server.kit import on_loop, serving
 from p2pal.server.config import AddressLimits, ServerConfig
 
 HERE: Final = Path(__file__).parent / "openapi"
-NO_LIMITS: Final = AddressLimits(creates=None, joins=None, open_transfers=0, sockets=0, messages=None)
+NO_LIMITS: Final = AddressLimits(
+    creates=None, joins=None, open_transfers=0, requests=None, sockets=0, messages=None, frames=None
+)
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ SECTIONS: Final = {
     "STUN and TURN for clients": ("turn", "turn_secret", "turn_ttl", "stun"),
     "TLS and web pages": ("origin", "tls_cert", "tls_key"),
     "Limits for one address (IPv6: for its /64)": (
-        "create_rate", "join_rate", "message_rate", "max_open", "max_sockets",
+        "create_rate", "join_rate", "request_rate", "message_rate", "frame_rate", "max_open", "max_sockets",
     ),
     "Limits for all": ("max_transfers", "max_message", "max_messages", "max_log", "max_ttl"),
     "Times": ("hello_timeout", "heartbeat", "drain", "drain_delay"),
@@ -171,12 +171,28 @@ _address_options: Final = together(
         help="Codes that may be tried; 'none' for any number [60/1m].",
     ),
     option(
+        "--request-rate",
+        dest="request_rate",
+        metavar="COUNT/DURATION",
+        type=Allowance(),
+        default="300/15s",
+        help="HTTP requests and connections, refused ones included; 'none' for any number [300/15s].",
+    ),
+    option(
         "--message-rate",
         dest="message_rate",
         metavar="COUNT/DURATION",
         type=Allowance(),
         default="1200/1m",
         help="Messages that one WebSocket may send; more are read later; 'none' for any number [1200/1m].",
+    ),
+    option(
+        "--frame-rate",
+        dest="frame_rate",
+        metavar="COUNT/DURATION",
+        type=Allowance(),
+        default="1600/10s",
+        help="Frames that all its WebSockets may send together; more are read later; 'none' for any number [1600/10s].",
     ),
     option(
         "--max-open",
@@ -191,8 +207,8 @@ _address_options: Final = together(
         dest="max_sockets",
         metavar="N",
         type=Count(),
-        default="512",
-        help="WebSockets at once, at this instance; 0 for any number [512].",
+        default="256",
+        help="WebSockets at once, at this instance, and 64 connections beside them; 0 for any number [256].",
     ),
 )
 _limit_options: Final = together(

@@ -47,7 +47,9 @@ class Flags(TypedDict):
     origin: Sequence[str]
     create_rate: Rate | None
     join_rate: Rate | None
+    request_rate: Rate | None
     message_rate: Rate | None
+    frame_rate: Rate | None
     max_open: int
     max_sockets: int
     max_transfers: int
@@ -92,8 +94,10 @@ def server_config(flags: Flags, environment: Collection[str] = ()) -> ServerConf
             creates=flags["create_rate"],
             joins=flags["join_rate"],
             open_transfers=flags["max_open"],
+            requests=flags["request_rate"],
             sockets=flags["max_sockets"],
             messages=flags["message_rate"],
+            frames=flags["frame_rate"],
         ),
         trusted_proxies=networks(flags["trusted_proxy"]),
         origins=origins(flags["origin"]),

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import msgspec
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Middleware
 
+from p2pal.server.answers import HEADERS, error_answer, json_answer, refusal
 from p2pal.server.config import ServerConfig
 from p2pal.server.connection import shake_hands
 from p2pal.server.gate import Gate
+from p2pal.server.http import HttpConnection
 from p2pal.server.hub import Hub
 from p2pal.server.ice import IceServers
 from p2pal.server.logs import REQUEST_ID, log, log_failure, place_of, request_id, short
@@ -24,21 +26,16 @@ from p2pal.wire import rendezvous as wire
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _T = TypeVar("_T")
-HEADERS: Final = {
-    "Cache-Control": "no-store",
-    "X-Content-Type-Options": "nosniff",
-    "Server": "p2pal",  # otherwise aiohttp names itself and Python, with versions
-}
 
 
 class Api:
     """The handlers, over one store."""
 
-    def __init__(self, store: Store, hub: Hub, config: ServerConfig) -> None:
+    def __init__(self, store: Store, gate: Gate, hub: Hub, config: ServerConfig) -> None:
         self._store = store
         self._hub = hub
         self._config = config
-        self._gate = Gate(store, config)
+        self._gate = gate
         self._ice = IceServers(config)
 
     def routes(self) -> list[web.RouteDef]:
@@ -64,7 +61,7 @@ class Api:
         log("created", transfer=short(transfer.id), slot=transfer.slot, ttl=wanted.ttl)
         expires_in = transfer.expires_in(self._store.now())
         servers = self._ice.for_everyone()
-        return _json(wire.Created(transfer.id, transfer.slot, token, expires_in, servers), 201)
+        return json_answer(wire.Created(transfer.id, transfer.slot, token, expires_in, servers), 201)
 
     async def join(self, request: web.Request) -> web.Response:
         """``POST /api/join``: open an attempt on a slot; 201 with its token."""
@@ -74,7 +71,7 @@ class Api:
         transfer, attempt, token = await self._store.join(wanted.slot)
         expires_in = transfer.expires_in(self._store.now())
         servers = self._ice.for_everyone()
-        return _json(wire.Joined(transfer.id, attempt, token, expires_in, servers), 201)
+        return json_answer(wire.Joined(transfer.id, attempt, token, expires_in, servers), 201)
 
     async def meet(self, request: web.Request) -> web.Response:
         """``POST /api/meet``: create or join a rendezvous that only the two peers can name; 201 with a token."""
@@ -86,13 +83,13 @@ class Api:
         transfer, who, token = await self._store.meet(wanted.rendezvous_id, ttl, sender=sender, owner=owner)
         expires_in = transfer.expires_in(self._store.now())
         servers = self._ice.for_everyone()
-        return _json(wire.Met(who, token, expires_in, servers), 201)
+        return json_answer(wire.Met(who, token, expires_in, servers), 201)
 
     async def look(self, request: web.Request) -> web.Response:
         """``GET /api/transfer/{id}``: its state, for the sender."""
         transfer = await self._sender(request)
         expires_in = transfer.expires_in(self._store.now())
-        return _json(wire.TransferInfo(transfer.id, transfer.slot, transfer.state, expires_in, transfer.served))
+        return json_answer(wire.TransferInfo(transfer.id, transfer.slot, transfer.state, expires_in, transfer.served))
 
     async def delete(self, request: web.Request) -> web.Response:
         """``DELETE /api/transfer/{id}``: abort it; 204."""
@@ -104,11 +101,14 @@ class Api:
         """``GET /api/ws``: the mailbox."""
         answer = shake_hands(request, {REQUEST_ID: request_id.get()})
         if answer is None:
-            return _error(400, "websocket-expected", "this address speaks WebSocket only")
+            return error_answer(400, "websocket-expected", "this address speaks WebSocket only")
         with ExitStack() as counted:
-            counted.enter_context(self._gate.socket(request))
+            account = counted.enter_context(self._gate.socket(request))
             hub = self._hub
-            socket = Socket(hub.new_id(), self._store, self._ice, self._config, hub.metrics, hub.remove)
+            socket = Socket(hub.new_id(), self._store, self._ice, account, self._config, hub.metrics, hub.remove)
+            connection = HttpConnection.of(request)
+            if connection is not None:
+                counted.callback(connection.release)
             socket.take_over(request, answer)
             hub.add(socket, counted.pop_all().close)
         return web.Response(status=101)  # sent already, and aiohttp has nobody to send it to
@@ -142,27 +142,32 @@ async def errors(request: web.Request, handler: _Handler) -> web.StreamResponse:
     except Denied as denied:
         return refusal(denied)
     except (msgspec.MsgspecError, RecursionError):
-        return _error(400, "malformed", "the request body is not what is expected here")
+        return error_answer(400, "malformed", "the request body is not what is expected here")
     except TimeoutError:
-        return _error(408, "timeout", "the request took too long")
+        return error_answer(408, "timeout", "the request took too long")
     except web.HTTPException as error:
         allow: dict[str, str] = {hdrs.ALLOW: error.headers[hdrs.ALLOW]} if hdrs.ALLOW in error.headers else {}
-        return _error(error.status, _CODES.get(error.status, "refused"), error.reason.lower(), allow)
+        return error_answer(error.status, _CODES.get(error.status, "refused"), error.reason.lower(), allow)
     except ConnectionError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, the client and the log learn no details
         log_failure("internal-error", kind=type(error).__name__, where=place_of(error))
-        return _error(500, "internal", "the server failed")
+        return error_answer(500, "internal", "the server failed")
 
 
-def refusal(denied: Denied) -> web.Response:
-    """Return the answer to a command that was refused."""
-    headers: dict[str, str] = {}
-    if denied.status in (429, 503):
-        headers[hdrs.RETRY_AFTER] = str(max(1, math.ceil(denied.retry_after)))
-    if denied.status == 401:
-        headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
-    return _error(denied.status, denied.code, denied.message, headers, denied.allowed)
+def plain_bodies(config: ServerConfig) -> Middleware:
+    """Return the middleware that refuses bodies before anything is read: encoded ones, and those that are too long."""
+
+    @web.middleware
+    async def check(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        codings = request.headers.getall(hdrs.CONTENT_ENCODING, ())
+        if any(coding.strip().lower() not in ("", "identity") for coding in codings):
+            raise Denied("encoding")
+        if (request.content_length or 0) > config.max_request:
+            return error_answer(413, _CODES[413], "the request body is too large")
+        return await handler(request)
+
+    return check
 
 
 _CODES = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}
@@ -171,22 +176,3 @@ _CODES = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}
 def _check_version(version: int) -> None:
     if version != wire.VERSION:
         raise Denied("version")
-
-
-def _json(value: msgspec.Struct, status: int = 200) -> web.Response:
-    return web.Response(
-        body=wire.encoder.encode(value), status=status, content_type="application/json", headers=HEADERS
-    )
-
-
-def _error(
-    status: int,
-    code: str,
-    message: str,
-    headers: dict[str, str] | None = None,
-    allowed: tuple[float, float] | None = None,
-) -> web.Response:
-    least, most = allowed or (None, None)
-    response = _json(wire.ErrorBody(wire.ErrorDetail(code, message, least, most)), status)
-    response.headers.update(headers or {})
-    return response

@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiohttp import web
 
 from p2pal.errors import UsageError
-from p2pal.server.api import Api, errors
+from p2pal.server.api import Api, errors, plain_bodies
 from p2pal.server.config import ServerConfig
+from p2pal.server.gate import Gate
 from p2pal.server.hub import Hub
+from p2pal.server.listener import Listener
 from p2pal.server.logs import log, log_failure, place_of
 from p2pal.server.memory import MemoryStore
 from p2pal.server.metrics import MeasuredStore, Metrics
@@ -26,7 +28,11 @@ _KEEPALIVE: Final = 30.0
 _STORE_PATIENCE: Final = 2.0
 """Seconds that a start waits for the store; without it, requests get 503 until it is there."""
 _PAUSE: Final = 1.0
+MAX_LINE: Final = 8190
+"""Bytes of a request's first line, and of one header."""
+MAX_HEADERS: Final = 64
 OPERATIONS: Final = web.AppKey("operations", Operations)
+GATE: Final = web.AppKey("gate", Gate)
 _silent: Final = logging.getLogger("p2pal.server.http")
 _silent.disabled = True  # aiohttp logs raw requests there, tokens and all; errors() logs what matters
 
@@ -62,10 +68,11 @@ def create_app(config: ServerConfig, store: Store | None = None) -> web.Applicat
     operations = Operations(store, hub, metrics, config)
     app = web.Application(
         client_max_size=config.max_request,
-        middlewares=[operations.observer(), guard(config), errors],
+        middlewares=[operations.observer(), guard(config), errors, plain_bodies(config)],
     )
     app[OPERATIONS] = operations
-    app.add_routes(Api(measured, hub, config).routes())
+    app[GATE] = gate = Gate(measured, config)
+    app.add_routes(Api(measured, gate, hub, config).routes())
     app.add_routes(operations.routes())
 
     async def watch() -> None:
@@ -111,6 +118,7 @@ class Server:
         self._config = config
         self._store = store
         self._runner: web.AppRunner | None = None
+        self._listener: Listener | None = None
         self._port = 0
 
     @property
@@ -137,19 +145,29 @@ class Server:
         store = self._store or choose_store(self._config)
         app = create_app(self._config, store)
         runner = web.AppRunner(
-            app, access_log=None, logger=_silent, keepalive_timeout=_KEEPALIVE, shutdown_timeout=self._config.drain
+            app,
+            access_log=None,
+            logger=_silent,
+            keepalive_timeout=_KEEPALIVE,
+            shutdown_timeout=self._config.drain,
+            auto_decompress=False,  # nobody needs it, and a few bytes may stand for gigabytes
+            max_line_size=MAX_LINE,
+            max_field_size=MAX_LINE,
+            max_headers=MAX_HEADERS,
+            lingering_time=0.0,  # see HttpConnection.finish
         )
         await runner.setup()
-        site = web.TCPSite(runner, self._config.host or None, self._config.port, ssl_context=tls, backlog=1024)
+        listener = Listener(cast("web.Server", runner.server), app[GATE], app[OPERATIONS].counts, self._config, tls)
         try:
-            await site.start()
+            await listener.start()
         except OSError as error:
             await runner.cleanup()
             where = f"{self._config.host or '*'}:{self._config.port}"
             message = f"cannot listen on {where}: {error.strerror or 'no such address'}"
             raise UsageError(message, hint="choose another --host or --port") from error
+        self._listener = listener
         self._runner = runner
-        self._port = runner.addresses[0][1]
+        self._port = listener.port
         log(
             "listening",
             host=self._config.host or "*",
@@ -168,7 +186,8 @@ class Server:
         connections are taken, sockets are closed with 1001, and requests end. Who cancels it cuts the delay short.
         """
         runner, self._runner = self._runner, None
-        if runner is None:
+        listener = self._listener
+        if runner is None or listener is None:
             return
         operations = runner.app[OPERATIONS]
         log("stopping", sockets=operations.sockets, delay=self._config.drain_delay)
@@ -178,8 +197,8 @@ class Server:
                 await asyncio.sleep(self._config.drain_delay)
         finally:
             sockets = operations.sockets
-            for site in list(runner.sites):
-                await site.stop()
+            listener.stop()
             await operations.drain(self._config.drain)  # first: cleaning up makes aiohttp deaf for closes and bodies
             await runner.cleanup()
+            listener.cut()
             log("stopped", sockets=sockets)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
-from typing import Literal
+from typing import Final, Literal
 
 from p2pal.wire import rendezvous as wire
+
+REQUESTS_BESIDE: Final = 64
+"""Connections that an address may have beside those that are WebSockets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +53,34 @@ class Rate:
 class AddressLimits:
     """The bounds for one address (IPv6: for its /64). None and 0 mean that there is none.
 
+    Those of connections, requests, frames and buffers are of one server instance: it is its memory and its time.
+
     Attributes:
         creates: Transfers and meetings that are created.
         joins: Attempts that are opened, slots that nobody has included.
         open_transfers: Transfers and meetings at once.
-        sockets: WebSockets at once, on one server instance.
+        sockets: WebSockets at once.
         messages: Messages of one WebSocket; what comes faster is read later.
+        log_bytes: Bytes of the logs of all its transfers together.
+        requests: Connections, and HTTP requests after the first one of each, whatever becomes of them.
+        frames: Frames of all WebSockets together; what comes faster is read later.
+        buffered: Bytes that have come and are not done with, and that wait to be sent, of all connections together.
     """
 
     creates: Rate | None = Rate(60, 60.0)
     joins: Rate | None = Rate(60, 60.0)
     open_transfers: int = 128
-    sockets: int = 512
+    sockets: int = 256
     messages: Rate | None = Rate(1200, 60.0)
+    log_bytes: int = 16 << 20
+    requests: Rate | None = Rate(300, 15.0)
+    frames: Rate | None = Rate(1600, 10.0)
+    buffered: int = 8 << 20
+
+    @property
+    def connections(self) -> int:
+        """Connections at once: the WebSockets, and some beside them for requests."""
+        return self.sockets + REQUESTS_BESIDE if self.sockets else 0
 
 
 @dataclass(frozen=True, slots=True)

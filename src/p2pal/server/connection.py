@@ -20,6 +20,8 @@ from websockets.http11 import Request
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
+from p2pal.server.accounts import Account
+from p2pal.server.http import HttpConnection
 from p2pal.wire.rendezvous import MAX_FRAME, CloseCode
 
 CLOSE_TIMEOUT: Final = 2.0
@@ -31,13 +33,13 @@ LOST: Final = 1006
 _PART: Final = 4096
 """Bytes that are read at once: what was not read yet can wait as it is, so that small frames cannot fill memory."""
 
-_MAX_UNREAD: Final = 2 * MAX_FRAME
-"""Bytes that are taken in while reading is held. Up to here it is noticed when the client goes."""
+_MAX_UNREAD: Final = 16 * 1024
+"""Bytes that may wait to be read before no more is taken in. Up to here it is noticed when the client goes."""
 
 _HIGH_WATER: Final = 4096
 """Bytes beyond the system's own buffers from which on it counts how fast the client reads."""
 
-_MAX_BACKLOG: Final = 8 << 20
+_MAX_BACKLOG: Final = 4 << 20
 """Bytes that the client may leave unread whatever it is that it is sent."""
 
 _MAX_CONTROL: Final = 256
@@ -59,7 +61,10 @@ class ConnectionOwner(Protocol):
     """Who speaks over a connection."""
 
     def text_received(self, text: bytes) -> bool:
-        """Take one message, in UTF-8 as far as is known; return whether more may come now."""
+        """Take one message, in UTF-8 as far as is known; return whether more may come now.
+
+        Its bytes count for the account until :meth:`Connection.done`.
+        """
 
     def binary_received(self) -> None:
         """The client sent a message that is no text."""
@@ -73,13 +78,17 @@ class Connection(asyncio.Protocol):
 
     Args:
         owner: Who speaks.
+        account: Whom its buffers and frames count for.
         send_timeout: Seconds in which a client must take something of what it is sent, or it is cut off.
     """
 
     __slots__ = (
+        "_account",
+        "_charged",
         "_code",
         "_control",
         "_deadline",
+        "_due",
         "_fragments",
         "_frames",
         "_heard_at",
@@ -89,8 +98,10 @@ class Connection(asyncio.Protocol):
         "_parts",
         "_paused",
         "_pinged_at",
+        "_queued",
         "_send_timeout",
         "_stuck",
+        "_taken",
         "_timer",
         "_transport",
         "_unread",
@@ -98,8 +109,12 @@ class Connection(asyncio.Protocol):
         "_written",
     )
 
-    def __init__(self, owner: ConnectionOwner, send_timeout: float) -> None:
+    def __init__(self, owner: ConnectionOwner, account: Account, send_timeout: float) -> None:
         self._owner = owner
+        self._account = account
+        self._charged = 0  # bytes that the account was told of
+        self._queued = 0  # of messages that the owner is not done with
+        self._due = 0.0  # when frames may be read; 0 if that is not settled
         self._send_timeout = send_timeout
         self._loop = asyncio.get_running_loop()
         self._frames = ServerProtocol(state=OPEN, max_size=MAX_FRAME, logger=_silent)
@@ -110,7 +125,7 @@ class Connection(asyncio.Protocol):
         self._held = self._paused = self._stuck = False
         self._waking: asyncio.Handle | None = None
         self._deadline: float | None = None
-        self._written = 0
+        self._written = self._taken = 0
         self._heard_at = self._loop.time()
         self._pinged_at: float | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -133,16 +148,19 @@ class Connection(asyncio.Protocol):
         Raises:
             ConnectionError: If it is gone already.
         """
-        protocol, transport = request.protocol, request.transport
-        if transport is None or transport.is_closing():
-            raise ConnectionResetError
+        connection = HttpConnection.of(request)
+        if connection is not None:
+            transport, unread = connection.hand_over()
+        else:
+            transport, unread = _take_from_aiohttp(request), b""
+        transport.pause_reading()
         transport.set_protocol(self)
-        protocol.transport = None  # otherwise aiohttp would close it
-        protocol.connection_lost(None)
         self._transport = transport
         transport.set_write_buffer_limits(_HIGH_WATER)
         transport.resume_reading()
         transport.write(answer)
+        if unread:
+            self.data_received(unread)
 
     # What the owner does.
 
@@ -151,6 +169,7 @@ class Connection(asyncio.Protocol):
         if self._frames.state is OPEN:
             self._frames.send_text(text)
             self._flush()
+            self._charge()
 
     def close(self, code: CloseCode) -> None:
         """Close once everything sent before is out, and cut the connection if the client does not go on then."""
@@ -169,6 +188,12 @@ class Connection(asyncio.Protocol):
         """Make nothing of what comes until :meth:`release`."""
         self._held = True
 
+    def done(self, size: int) -> None:
+        """The owner is done with a message of so many bytes."""
+        self._queued -= size
+        if self._transport is not None:
+            self._charge()
+
     def release(self) -> None:
         """Read on."""
         if self._held:
@@ -180,8 +205,10 @@ class Connection(asyncio.Protocol):
         if self._frames.state is not OPEN:
             return
         self._control = 0
-        if self._stuck:
-            return  # whether it goes on taking what it is sent is watched already
+        taken = self._written - self.backlog
+        if taken > self._taken and self._stuck:
+            self._heard_at = now  # it takes what it is sent: that is a sign of life
+        self._taken = taken
         if self._paused:  # whether it is there shows no more, and it has long been saying too much
             if now - self._heard_at >= 1.5 * heartbeat:
                 self.abort()
@@ -201,11 +228,15 @@ class Connection(asyncio.Protocol):
         self._unread = self._unread + data if self._unread else data
         if self._waking is None:
             self._read()
+        else:
+            self._regulate()
+            self._charge()
 
     def pause_writing(self) -> None:
         """The client does not take what it is sent as fast as it comes: it is not heard either."""
         self._stuck = True
         self._regulate()
+        self._charge()
         if self._frames.state is OPEN:
             self._watch(self._send_timeout)
 
@@ -223,6 +254,8 @@ class Connection(asyncio.Protocol):
             self._waking.cancel()
         self._transport = None
         self._unread = self._fragments = b""
+        self._account.buffer(-self._charged)
+        self._charged = 0
         self._owner.connection_ended()
 
     # Frames.
@@ -232,16 +265,40 @@ class Connection(asyncio.Protocol):
         if self._waking is not None:
             self._waking.cancel()
             self._waking = None
-        if self._unread and not self._held and not self._stuck:
+        if self._unread and not self._held and not self._stuck and self._is_due():
             part, self._unread = self._unread[:_PART], self._unread[_PART:]
             self._frames.receive_data(part)
+            count = 0
             for event in self._frames.events_received():
+                count += 1
                 if isinstance(event, Frame):
                     self._take(event)
+            if count > 1:  # one was taken before it was there
+                self._account.frames(self._loop.time(), count - 1)
             self._flush()
             if self._unread:
                 self._waking = self._loop.call_soon(self._read)
         self._regulate()
+        self._charge()
+
+    def _is_due(self) -> bool:
+        """Whether frames may be read now; if not, they are when the account covers one more."""
+        now = self._loop.time()
+        if not self._due:
+            self._due = now + self._account.frames(now, 1)
+        if self._due > now:
+            self._waking = self._loop.call_later(self._due - now, self._read)
+            return False
+        self._due = 0.0
+        return True
+
+    def _charge(self) -> None:
+        """Tell the account what the buffers hold. Who holds too much in all is cut off: it comes back."""
+        begun = len(self._frames.reader.buffer) + len(self._fragments)
+        size = len(self._unread) + begun + self._queued + self.backlog
+        change, self._charged = size - self._charged, size
+        if change and not self._account.buffer(change):
+            self.abort()
 
     def _regulate(self) -> None:
         """Take nothing more in while enough waits: that the client goes is noticed until then."""
@@ -263,6 +320,7 @@ class Connection(asyncio.Protocol):
                 self._fragments += frame.data
                 if frame.fin:
                     text, self._fragments, self._parts = self._fragments, b"", 0
+                    self._queued += len(text)
                     if not self._owner.text_received(text):
                         self.hold()
                 elif self._parts > _MAX_FRAGMENTS:
@@ -310,6 +368,20 @@ class Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _take_from_aiohttp(request: web.Request) -> asyncio.Transport:
+    """Take the request's connection from aiohttp itself.
+
+    Raises:
+        ConnectionError: If it is gone already.
+    """
+    protocol, transport = request.protocol, request.transport
+    if transport is None or transport.is_closing():
+        raise ConnectionResetError
+    protocol.transport = None  # otherwise aiohttp would close it
+    protocol.connection_lost(None)
+    return transport
 
 
 def shake_hands(request: web.Request, headers: Mapping[str, str]) -> bytes | None:

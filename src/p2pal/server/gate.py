@@ -1,13 +1,11 @@
 """What one address may do: how often, and how much at once. Who asks for more is refused before anything is kept.
 
-Requests are counted here, by address, and not connections: those that never send a request are cut after the time for
-a request's head, and how many of them one address may have is for a firewall or a proxy to say. Wrong tokens are not
-counted apart: nobody guesses 192 bits.
+Creates and joins are counted in the store, for all instances together; connections, requests and WebSockets here.
+Wrong tokens are not counted apart: nobody guesses 192 bits.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -15,6 +13,7 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from p2pal.server import addresses
+from p2pal.server.accounts import Account, Accounts
 from p2pal.server.config import Rate, ServerConfig
 from p2pal.server.logs import log_warning
 from p2pal.server.state import Denied
@@ -30,7 +29,7 @@ class Gate:
         self._store = store
         self._limits = config.addresses
         self._trusted = config.trusted_proxies
-        self._sockets: Counter[str] = Counter()
+        self._accounts = Accounts(config.addresses)
         self._told = False
 
     async def create(self, request: web.Request) -> str:
@@ -52,29 +51,37 @@ class Gate:
         await self._spend("join", self._address(request), self._limits.joins)
 
     @contextmanager
-    def socket(self, request: web.Request) -> Iterator[None]:
-        """Count a WebSocket for as long as the block runs.
+    def socket(self, request: web.BaseRequest) -> Iterator[Account]:
+        """Count a WebSocket for as long as the block runs; yield the account that it counts for.
 
         Raises:
             Denied: ``too-many-sockets``.
         """
-        address = self._address(request)
-        if 0 < self._limits.sockets <= self._sockets[address]:
+        account = self.account(request)
+        if account.socketed:
             raise Denied("too-many-sockets")
-        self._sockets[address] += 1
+        account.sockets += 1
         try:
-            yield
+            yield account
         finally:
-            self._sockets[address] -= 1
-            if not self._sockets[address]:
-                del self._sockets[address]
+            account.sockets -= 1
+
+    def account(self, request: web.BaseRequest) -> Account:
+        """Return the account of a request's client."""
+        return self._accounts.of(self._address(request))
+
+    def account_of_peer(self, peer: str) -> Account | None:
+        """Return the account of who connects from this address; None for a trusted proxy."""
+        if addresses.trusts(peer, self._trusted):
+            return None
+        return self._accounts.of(addresses.group(peer) or _UNKNOWN)
 
     async def _spend(self, purpose: str, address: str, rate: Rate | None) -> None:
         wait = await self._store.spend(purpose, address, rate) if rate is not None else 0.0
         if wait > 0:
             raise Denied("too-often", wait)
 
-    def _address(self, request: web.Request) -> str:
+    def _address(self, request: web.BaseRequest) -> str:
         peer = request.remote or ""
         forwarded = request.headers.getall(hdrs.X_FORWARDED_FOR, ())
         if forwarded and not self._told and not addresses.trusts(peer, self._trusted):

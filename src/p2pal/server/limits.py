@@ -24,3 +24,19 @@ def spend(whole_at: float, now: float, rate: Rate) -> tuple[float, float]:
     after = max(whole_at, now) + step
     wait = after - now - rate.seconds
     return (whole_at, wait) if wait > 1e-9 else (after, 0.0)
+
+
+def reserve(whole_at: float, now: float, rate: Rate, count: int) -> tuple[float, float]:
+    """Take so many from an allowance in any case: what it does not cover yet is waited for afterwards.
+
+    Args:
+        whole_at: When the allowance is whole; any time in the past if it is.
+        now: The time, in seconds.
+        rate: What is allowed.
+        count: How many are taken.
+
+    Returns:
+        When the allowance is whole after it, and the seconds until it covers what was taken.
+    """
+    after = max(whole_at, now) + count * rate.seconds / rate.count
+    return after, max(0.0, after - now - rate.seconds)

@@ -32,8 +32,9 @@ _STRUCTS: Final = (
     wire.TransferInfo,
     wire.ErrorBody,
 )
-_BEGIN: Final = ("malformed", "version", "origin", "timeout", "too-large", "too-often", "unavailable", "stopping")
+_BEGIN: Final = ("malformed", "version", "origin", "timeout", "unavailable", "stopping")
 _LOOK: Final = ("unauthorised", "forbidden", "origin", "unknown", "unavailable")
+_ALWAYS: Final = ("encoding", "too-large", "head-too-large", "too-often", "too-many-sockets", "internal")
 _SEE: Final = "See docs/protocol.md of the source."
 
 
@@ -104,7 +105,7 @@ def _paths() -> Json:
                 "mailbox",
                 "The mailbox, as a WebSocket (RFC 6455).",
                 {"101": _answer("The WebSocket; the client's first message is its hello.")},
-                ("websocket-expected", "origin", "too-many-sockets", "stopping"),
+                ("websocket-expected", "origin", "stopping"),
                 description=f"JSON text messages both ways; the token goes in the first one. {_SEE}",
             )
         },
@@ -153,7 +154,7 @@ def _operation(
         content = {_JSON: {"schema": _ref(body)}}
         operation["requestBody"] = {"required": True, "content": content}
     by_status: dict[int, list[str]] = {}
-    for code in (*errors, "internal"):
+    for code in dict.fromkeys((*errors, *_ALWAYS)):
         by_status.setdefault(DENIALS[code][0] if code in DENIALS else OWN_CODES[code], []).append(code)
     failures = {str(status): _failure(status, by_status[status]) for status in sorted(by_status)}
     return operation | {"responses": answers | failures}

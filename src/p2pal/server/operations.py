@@ -12,9 +12,10 @@ import msgspec
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from p2pal.server.api import HEADERS, refusal
+from p2pal.server.answers import HEADERS, refusal
 from p2pal.server.config import ServerConfig
 from p2pal.server.hub import Hub
+from p2pal.server.listener import LATE
 from p2pal.server.logs import REQUEST_ID, choose_request_id, log, log_detail, request_id
 from p2pal.server.metrics import OTHER, Metrics
 from p2pal.server.state import Denied
@@ -72,6 +73,11 @@ class Operations:
             web.get("/metrics", self.metrics, allow_head=False),
             web.get("/openapi.json", self.openapi, allow_head=False),
         ]
+
+    @property
+    def counts(self) -> Metrics:
+        """What is counted."""
+        return self._counts
 
     @property
     def sockets(self) -> int:
@@ -136,7 +142,9 @@ class Operations:
             response: web.StreamResponse | None = None
             status = 500
             try:
-                if self._phase is Phase.STOPPING and _route(request) in _BEGINNINGS:
+                if LATE in request:
+                    response = refusal(Denied("too-often", request[LATE]))
+                elif self._phase is Phase.STOPPING and _route(request) in _BEGINNINGS:
                     response = refusal(Denied("stopping"))
                 else:
                     response = await handler(request)

@@ -15,7 +15,7 @@ from typing import Final
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from p2pal.server.api import HEADERS, refusal
+from p2pal.server.answers import HEADERS, refusal
 from p2pal.server.config import ServerConfig
 from p2pal.server.logs import REQUEST_ID
 from p2pal.server.state import Denied

@@ -12,6 +12,7 @@ import msgspec
 from aiohttp import web
 
 from p2pal.server import state as s
+from p2pal.server.accounts import Account
 from p2pal.server.config import ServerConfig
 from p2pal.server.connection import Connection
 from p2pal.server.ice import IceServers
@@ -24,11 +25,14 @@ from p2pal.server.view import View
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import CloseCode
 
-_MAX_BACKLOG: Final = 4 * wire.MAX_LOG
-"""Bytes that a client may leave unread: both its logs as base64, and then some."""
+_MAX_BACKLOG: Final = 2 * wire.MAX_LOG
+"""Bytes that a client may leave unread: a log as base64, and then some."""
 
 _MAX_INBOX: Final = 16
 """Messages that wait to be carried out before no more are read."""
+
+_MAX_INBOX_BYTES: Final = 16 * 1024
+"""Bytes of theirs, for the same; the largest message is longer."""
 
 _FATAL: Final = {"unauthorised": CloseCode.UNAUTHORISED, "unknown": CloseCode.UNAUTHORISED}
 _NOT_NOW: Final = 503
@@ -48,6 +52,7 @@ class Socket:
         name: Its id, unlike any other of all instances.
         store: The transfers.
         ice: The STUN and TURN servers to give out.
+        account: Whom it counts for.
         config: How the server runs.
         metrics: What is counted.
         ended: Called once, when the connection is gone.
@@ -81,12 +86,13 @@ class Socket:
         name: str,
         store: Store,
         ice: IceServers,
+        account: Account,
         config: ServerConfig,
         metrics: Metrics,
         ended: Callable[[Socket], None],
     ) -> None:
         self.id = name
-        self.connection = Connection(self, config.send_timeout)
+        self.connection = Connection(self, account, config.send_timeout)
         self._store = store
         self._ice = ice
         self._config = config
@@ -172,11 +178,12 @@ class Socket:
     def text_received(self, text: bytes) -> bool:
         """Put a message behind the others; return whether more may be read."""
         if self._closing:
+            self.connection.done(len(text))
             return True  # the client's close is among what follows
         self._inbox.append(text)
         if self._worker is None:
             self._worker = self._begin(self._work())
-        return len(self._inbox) < _MAX_INBOX
+        return len(self._inbox) < _MAX_INBOX and sum(map(len, self._inbox)) < _MAX_INBOX_BYTES
 
     def binary_received(self) -> None:
         """Refuse it."""
@@ -198,6 +205,7 @@ class Socket:
                 text = self._inbox.pop(0)
                 if await self._pace():
                     await self._carry_out(text)
+                self.connection.done(len(text))
         except Exception as error:  # noqa: BLE001 - whatever it is, the client and the log learn no details
             log_failure("internal-error", kind=type(error).__name__, where=place_of(error))
             self.close(CloseCode.TRY_AGAIN)

@@ -33,6 +33,8 @@ DENIALS: Final[dict[str, tuple[int, str]]] = {
     "cursor": (409, "the cursor is past the end of the log"),
     "conflict": (409, "another message is stored at this index"),
     "too-large": (413, "the message is too large"),
+    "encoding": (415, "the request body is encoded"),
+    "head-too-large": (431, "the head of the request is too large"),
     "log-full": (413, "the log is full"),
     "ttl": (400, "the ttl is out of range"),
     "version": (400, "another version of the protocol"),

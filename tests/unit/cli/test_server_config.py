@@ -51,7 +51,9 @@ def test_every_flag_reaches_its_field(form: str) -> None:
         "origin": "https://example.org",
         "create-rate": "6/1m",
         "join-rate": "10/s",
+        "request-rate": "7/2s",
         "message-rate": "none",
+        "frame-rate": "none",
         "max-open": "3",
         "max-sockets": "0",
         "max-transfers": "5000",
@@ -76,7 +78,7 @@ def test_every_flag_reaches_its_field(form: str) -> None:
         turn_ttl=7200.0,
         stun=("stun:stun.example.org",),
         origins=("https://example.org",),
-        addresses=AddressLimits(Rate(6, 60.0), Rate(10, 1.0), 3, 0, None),
+        addresses=AddressLimits(Rate(6, 60.0), Rate(10, 1.0), 3, 0, None, requests=Rate(7, 2.0), frames=None),
         max_transfers=5000,
         limits=Limits(messages=64, message_bytes=20 * 1024, log_bytes=64 * 1024),
         max_ttl=86_400.0,
@@ -246,7 +248,7 @@ def test_what_cannot_be_used_is_refused(args: list[str], told: str) -> None:
 @pytest.mark.parametrize("value", ["0", "none", "NONE"])
 def test_limits_can_be_switched_off(value: str) -> None:
     made = config(*(f"-{name}={value}" for name in ("create-rate", "join-rate", "message-rate", "max-open")))
-    assert made.addresses == AddressLimits(None, None, 0, 512, None)
+    assert made.addresses == AddressLimits(None, None, 0, 256, None)
 
 
 def make_certificate(at: Path) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import struct
 from collections.abc import AsyncIterator
@@ -13,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.server.kit import Kit, on_loop, serving
 
-from p2pal.server.config import ServerConfig
+from p2pal.server.accounts import Account
+from p2pal.server.config import AddressLimits, Rate, ServerConfig
 from p2pal.server.connection import LOST
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import CloseCode
@@ -213,6 +215,49 @@ async def test_who_reads_nothing_costs_no_memory_by_asking_for_answers() -> None
         client.send(frame(TEXT, await hello(kit)))
         with pytest.raises(ConnectionError):
             await client.repeat(frame(PING, b"x" * 125) * 100)
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        pytest.param(frame(TEXT, b"{", fin=False) + frame(CONT, fin=False) * 900, id="fragments"),
+        pytest.param(frame(CLOSE, b"\x03\xe8") + frame(PING) * 900, id="after a close"),
+        pytest.param(frame(TEXT, b" " * 60_000, fin=False), id="one large message"),
+    ],
+)
+def test_what_waits_to_be_read_stays_small(flood: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    most = 0
+    genuine = Account.buffer
+
+    def buffer(account: Account, change: int) -> bool:
+        nonlocal most
+        within = genuine(account, change)
+        most = max(most, account.buffered)
+        return within
+
+    monkeypatch.setattr(Account, "buffer", buffer)
+
+    @on_loop
+    async def run() -> None:
+        async with serving() as kit, speaking(kit) as client:
+            with contextlib.suppress(ConnectionError, TimeoutError):
+                async with asyncio.timeout(3):
+                    for _ in range((4 << 20) // len(flood)):
+                        client.send(flood)
+                        await client.writer.drain()
+
+    run()
+    assert 0 < most < 400_000
+
+
+@on_loop
+async def test_frames_of_one_address_are_read_in_turn_and_late_ones_all_the_same() -> None:
+    addresses = AddressLimits(frames=Rate(50, 1.0))
+    async with serving(ServerConfig(port=0, drain=0.2, addresses=addresses)) as kit, speaking(kit) as client:
+        for number in range(120):
+            client.send(frame(PING, b"%d" % number))
+        for number in range(120):
+            assert await client.next() == (PONG, b"%d" % number)
 
 
 @pytest.mark.parametrize(

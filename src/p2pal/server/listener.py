@@ -1,0 +1,149 @@
+"""Where the server listens, and whose connections it takes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from p2pal.server.accounts import Account
+from p2pal.server.answers import refusal
+from p2pal.server.config import ServerConfig
+from p2pal.server.gate import Gate
+from p2pal.server.http import HttpConnection
+from p2pal.server.logs import REQUEST_ID, choose_request_id
+from p2pal.server.metrics import Metrics
+from p2pal.server.state import Denied
+
+SOCKET_BUFFER: Final = 32 * 1024
+"""Bytes that the system buffers each way for one connection; Linux counts twice as much for it (tcp(7))."""
+
+LATE: Final = web.RequestKey("late", float)
+"""Key of a request: the seconds after which its address may ask again."""
+
+_BACKLOG: Final = 1024
+_REFUSED_BODIES: Final = (413, 415)
+
+_Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class Listener:
+    """Takes connections for an aiohttp server.
+
+    Args:
+        server: What answers requests.
+        gate: What an address may do.
+        metrics: Where refusals are counted.
+        config: How the server runs.
+        tls: What is spoken; None for plain HTTP.
+    """
+
+    def __init__(
+        self, server: web.Server, gate: Gate, metrics: Metrics, config: ServerConfig, tls: ssl.SSLContext | None
+    ) -> None:
+        self.tls = tls
+        self.max_body = config.max_request
+        self.send_timeout = config.send_timeout
+        self._config = config
+        self._server = server
+        self._gate = gate
+        self._metrics = metrics
+        self._open: set[HttpConnection] = set()
+        self._listening: asyncio.Server | None = None
+        server.request_handler = self._count(server.request_handler)
+
+    @property
+    def port(self) -> int:
+        """The port."""
+        return int(self._listening.sockets[0].getsockname()[1]) if self._listening is not None else 0
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            OSError: If the address cannot be had.
+        """
+        loop = asyncio.get_running_loop()
+        host, port = self._config.host or None, self._config.port
+        listening = await loop.create_server(
+            lambda: HttpConnection(self), host, port, backlog=_BACKLOG, start_serving=False
+        )
+        for each in listening.sockets:  # before it listens: connections have what their listener has
+            with contextlib.suppress(OSError):  # it goes on with the system's own sizes
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
+        await listening.start_serving()
+        self._listening = listening
+
+    def stop(self) -> None:
+        """Take no connections any more; those that stand go on."""
+        if self._listening is not None:
+            self._listening.close()
+
+    def cut(self) -> None:
+        """End all connections that speak HTTP."""
+        for connection in list(self._open):
+            connection.cut()
+
+    # What connections ask; see HttpSite.
+
+    def handler(self) -> web.RequestHandler:
+        """Return what parses and answers one connection."""
+        return self._server()
+
+    def admit(self, connection: HttpConnection, peer: str) -> Account | None:
+        """Return the account that a connection counts for; None for that of a trusted proxy.
+
+        Raises:
+            Denied: ``too-many-sockets``.
+        """
+        self._open.add(connection)
+        account = self._gate.account_of_peer(peer)
+        if account is not None and account.crowded:
+            raise Denied("too-many-sockets")
+        return account
+
+    def refused(self, denied: Denied) -> None:
+        """Count a refusal that no request is counted for."""
+        self._metrics.denials[denied.code] += 1
+
+    def left(self, connection: HttpConnection) -> None:
+        """A connection is over, or no longer one of HTTP."""
+        self._open.discard(connection)
+
+    # Requests.
+
+    def _count(self, handle: _Handle) -> _Handle:
+        """Return what answers requests and counts them all, also those that no route and no middleware sees."""
+
+        async def answer(request: web.BaseRequest) -> web.StreamResponse:
+            connection = HttpConnection.of(request)
+            if connection is None:
+                return await handle(request)
+            account = connection.account or self._gate.account(request)
+            proxied = connection.account is None
+            connection.request_began(request)
+            account.connections += proxied
+            try:
+                late = 0.0 if connection.paid else account.request(asyncio.get_running_loop().time())
+                connection.paid = False
+                if late:
+                    request[LATE] = late
+                if late and hdrs.EXPECT in request.headers:  # aiohttp would see to that first
+                    response: web.StreamResponse = refusal(Denied("too-often", late))
+                    response.headers[REQUEST_ID] = choose_request_id("")
+                else:
+                    response = await handle(request)
+                if late or response.status in _REFUSED_BODIES or not request.content.is_eof():
+                    response.force_close()
+                return response
+            finally:
+                account.connections -= proxied
+                connection.request_ended(request)
+
+        return answer
