@@ -42,7 +42,8 @@ RECORDS: list[tuple[str, Record]] = [
     ("AllSent", wire.AllSent(1)),
     ("PieceAgain", wire.PieceAgain(2, 7)),
     ("Verdicts", wire.Verdicts([Verdict(1, True), Verdict(0, False, Reason.CHANGED, "")])),
-    ("Complete", wire.Complete(4, 1)),
+    ("Hold", wire.Hold(True, Reason.DISK, 1_048_576)),
+    ("Complete", wire.Complete(4, 1, 5_000_000_000)),
     ("Abort", wire.Abort(Reason.CANCELLED, "stopped")),
 ]
 

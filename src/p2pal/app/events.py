@@ -129,7 +129,10 @@ class StartingOver(Event, frozen=True, tag="starting-over"):
 
 
 class Saved(Event, frozen=True, tag="saved"):
-    """The end for now: a checkpoint is kept. ``command`` goes on; for a receiver, with the sender's new code."""
+    """The end for now: a checkpoint is kept. ``command`` goes on; for a receiver, with the sender's new code.
+
+    ``done`` bytes of ``total`` are durable and verified at the receiver, as ``p2pal checkpoint list`` says.
+    """
 
     id: str
     command: str
@@ -178,7 +181,9 @@ class Progress(Event, frozen=True, tag="progress"):
     """How far it is; at most a few times a second.
 
     Attributes:
-        done: Bytes of the whole transfer that arrived (sender: that the receiver acknowledged).
+        done: Bytes of the whole transfer that arrived (sender: that the receiver acknowledged), without those of files
+            that failed. In the last one, and in :class:`Saved` and :class:`Summary`, it is what is durable and verified
+            at the receiver, the same on both sides; after a connection that was lost each says what it knows.
         files_done: Files that ended well.
         files_failed: Files that failed or were skipped.
         rate: Bytes per second, smoothed.
@@ -225,6 +230,15 @@ class Summary(Event, frozen=True, tag="summary"):
     """The end of a transfer that ran. ``ok`` is true when every file arrived.
 
     ``seconds`` run from consent until the last file was durable and told of; ``rate`` is bytes per second over them.
+
+    Attributes:
+        files: Files that stand at the receiver, and
+        failed: entries that do not, those included that the sender left out as far as this side knows their names.
+        total: Bytes that this session brought,
+        done: bytes that are durable and verified at the receiver, and
+        size: bytes of the whole transfer.
+        left_out: Entries that the sender could not list and did not offer.
+        stopped: Somebody or something ended it before its end.
     """
 
     role: Role
@@ -235,6 +249,10 @@ class Summary(Event, frozen=True, tag="summary"):
     seconds: float
     rate: float
     path: str
+    done: int = 0
+    size: int = 0
+    left_out: int = 0
+    stopped: bool = False
 
 
 class Failure(Event, frozen=True, tag="error"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 from typing import Final
 
+from p2pal.amounts import plural
 from p2pal.app.events import Role
 from p2pal.errors import (
     DiskError,
@@ -53,8 +54,8 @@ def outcome(
     """
     if aborted is not None and aborted.reason is not Reason.BATCH:
         return _stopped(role, aborted)
-    failed = 0 if finished is None else finished.failed + finished.left_out
-    if aborted is None and not failed and not reasons:
+    failed, left_out = (0, 0) if finished is None else (finished.failed, finished.left_out)
+    if aborted is None and not failed and not left_out and not reasons:
         return None
     if Reason.VERIFY in reasons:
         return VerificationFailed("what arrived is not what was sent")
@@ -65,9 +66,16 @@ def outcome(
         return PartialFailure(
             "a file failed and the batch was stopped", hint="-skip-errors on the sender leaves such files out"
         )
-    count = max(failed, 1)
-    noun = "1 entry" if count == 1 else f"{count:,} entries"
-    return PartialFailure(f"{noun} failed or left out", hint="each is reported with its reason")
+    if role == "receive" and left_out and not failed:
+        # All that was offered is here; what was not, its names and reasons, only the sender knows.
+        message = f"the sender left out {_entries(left_out)} that it could not read"
+        return PartialFailure(message, hint="its screen says which, and why")
+    count = max(failed if role == "receive" else failed + left_out, 1)
+    return PartialFailure(f"{_entries(count)} failed or left out", hint="each is reported with its reason")
+
+
+def _entries(count: int) -> str:
+    return plural(count, "entry")
 
 
 def _stopped(role: Role, aborted: Aborted) -> P2palError:

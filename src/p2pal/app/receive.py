@@ -81,7 +81,7 @@ class _Receive(Shell):
         self._finding: asyncio.Task[tuple[Header, bytes] | None] | None = None
         self._consenting: asyncio.Task[None] | None = None
         self._journal: Journal | None = None
-        self._done_before = 0  # bytes that were here when it was opened
+        self._total = 0  # bytes of the transfer, as the checkpoint says
         self._moved_to: Path | None = None
         self._problem: P2palError | None = None  # ours: what the other side hears of it says less
         self._disk_reason = Reason.PERMISSION  # what the sender hears if the disk refuses before the first byte
@@ -102,7 +102,7 @@ class _Receive(Shell):
                 engine = tasks.create_task(load_engine(loopback=self._connect.on_this_machine))
                 await self._join(engine, stream)
             # Within the block: the last report still names files.
-            return self._problem or tracker.conclude(monotonic(), stream.path)
+            return self._problem or tracker.conclude(stream.path)
 
     async def _join(self, engine: asyncio.Task[None], stream: ReceiveStream) -> None:
         async with self._rendezvous() as client:
@@ -184,7 +184,7 @@ class _Receive(Shell):
         if isinstance(found, str):
             self._emit(StartingOver(reason=found))
             return False
-        self._journal, self._done_before, self._moved_to = found.journal, found.done, found.moved_to
+        self._journal, self._total, self._moved_to = found.journal, header.total, found.moved_to
         offered = _described(offer)
         self._emit(offered)
         # What was agreed to was less: whether it fits is not the only question.
@@ -219,6 +219,7 @@ class _Receive(Shell):
             return
         prepare = partial(self._open_sink, stream, placement, decision.replace or replace)
         sink, self._journal, problem = await in_thread(prepare, undo=_forget)
+        self._total = offer.total
         if problem:
             self._emit(Unsaved(reason=problem))
         if stream.begin_writing(sink):
@@ -281,8 +282,10 @@ class _Receive(Shell):
         if journal.failed:
             self._emit(Unsaved(reason=UNWRITABLE))
             return None
-        done = tracker.done or self._done_before
-        return saved(journal, "receive", self._connect.shown_server, done, tracker.total, self._moved_to)
+        done = journal.durable or 0
+        if stream.started:
+            tracker.settle(done)
+        return saved(journal, "receive", self._connect.shown_server, done, self._total, self._moved_to)
 
 
 def _let_go(found: Recalled | str) -> None:

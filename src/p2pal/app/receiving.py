@@ -14,12 +14,15 @@ from p2pal.app.tracker import Tracker
 from p2pal.files.sink import Sink
 from p2pal.files.write_pump import WritePump
 from p2pal.peer.peer import Peer
-from p2pal.transfer.events import OfferComplete, ProofWanted, Started
+from p2pal.transfer.events import Durable, Finished, OfferComplete, ProofWanted, Started
 from p2pal.transfer.ops import SinkOp
 from p2pal.transfer.receiver import Receiver
 
 CLOSE_WAIT: Final = 2.0
 """Seconds that the sender gets to close the session after our last word."""
+
+DURABLE_SECONDS: Final = 0.5
+"""So often at most the sender hears how much of the transfer is durable, in seconds."""
 
 SUSPEND_LIMIT: Final = 20.0
 """Seconds that the disk gets to take what is under way when the transfer stops; the checkpoint claims no more."""
@@ -40,6 +43,7 @@ class ReceiveStream(Stream):
         wait: Seconds that a full disk is waited for.
 
     Attributes:
+        started: Files flow, or did.
         resumes: The id of the checkpoint that it goes on from, if it does,
         where: and the directory that is written into.
     """
@@ -63,6 +67,9 @@ class ReceiveStream(Stream):
         self._pump: WritePump | None = None
         self._writer: asyncio.Task[None] | None = None
         self._full_until: float | None = None
+        self._durable: Callable[[], int | None] = lambda: None
+        self._told = (0, 0.0)  # of what is durable, and when
+        self.started = False
         self.resumes = self.where = ""
         # Flow control: after how many operations in all each payload that we took is dealt with.
         self._ops: list[SinkOp] = []
@@ -84,6 +91,7 @@ class ReceiveStream(Stream):
 
     def begin_writing(self, sink: Sink) -> bool:
         """Take the disk; False if the other side went away meanwhile."""
+        self._durable = lambda: sink.durable
         self._pump = WritePump(sink)
         self._writer = self.spawn(self._collect(self._pump))
         return not self._machine.done
@@ -102,6 +110,7 @@ class ReceiveStream(Stream):
         while True:
             results, executed = await pump.get()
             self._executed += executed
+            self._machine.note_durable(self._durable())
             if results:
                 self._machine.handle_results(results, monotonic())
             if pump.held != (self._full_until is not None):
@@ -117,9 +126,22 @@ class ReceiveStream(Stream):
 
     def _look(self, now: float) -> None:
         super()._look(now)
+        self._tell_durable(now)
         if self._full_until is not None and now >= self._full_until and self._pump is not None:
             self._full_until = float("inf")
             self._pump.give_up()
+
+    def _tell_durable(self, now: float) -> None:
+        """Tell what is durable by now, here and to the sender, a few times a second."""
+        count = self._durable()
+        told, at = self._told
+        if count is None or count == told or now < at + DURABLE_SECONDS:
+            return
+        self._told = (count, now)
+        self.tracker.handle(Durable(count))
+        self._machine.note_durable(count)
+        self._machine.tell_durable(now)
+        self.drain()
 
     def _handle_event(self, event: object) -> None:
         if isinstance(event, ProofWanted):
@@ -127,10 +149,13 @@ class ReceiveStream(Stream):
         elif isinstance(event, OfferComplete):
             self._offered(event)
         elif isinstance(event, Started):
+            self.started = True
             self.tracker.begin(monotonic(), files=event.files, done=event.done)
             if event.resumed:
                 total = self._machine.manifest.total
                 self._emit(Resuming(id=self.resumes, files=event.files, done=event.done, total=total, where=self.where))
+        elif isinstance(event, Finished) and (count := self._durable()) is not None:
+            self.tracker.handle(Durable(count))
         self.tracker.handle(event)
 
     def _move(self) -> None:

@@ -149,7 +149,7 @@ class _Send(Shell):
                     # The checkpoint's list of files comes out of the manifest, which ends with this block.
                     await self._log.ready(HASTY if self._cancelled else None)
                 # Within the block: the last report still names files.
-                return self._current.tracker.conclude(monotonic(), self._current.path)
+                return self._current.tracker.conclude(self._current.path)
         finally:
             await asyncio.to_thread(self._source.close)
 
@@ -257,7 +257,7 @@ class _Send(Shell):
         """Raise why the batch stopped before there was anyone to tell: nobody need come for what will not be sent."""
         stream = self._current
         if stream is not None and stream.machine.done and stream.peer is None:
-            error = stream.tracker.conclude(monotonic(), "")
+            error = stream.tracker.conclude("")
             if error is not None:
                 raise error
 
@@ -438,10 +438,12 @@ class _Send(Shell):
         if tracker.complete:
             await log.remove()
             return None
+        done = self._done_before
         if stream.started is not None:
-            log.flush(monotonic(), tracker.arrived, tracker.files_done, final=True)
+            done = tracker.durable
+            tracker.settle(done)
+            log.flush(monotonic(), done, tracker.files_done, final=True)
         total = self._header.total if self._header is not None else tracker.total
-        done = self._done_before if stream.started is None else tracker.arrived
         event = saved(journal, "send", self._connect.shown_server, done, total)
         await log.close()
         return event if not journal.failed else None

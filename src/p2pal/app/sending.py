@@ -176,7 +176,7 @@ class SendStream(Stream):
             self.drain()
         self.tracker.progress(now, on_way)
         if self._leading and self.started is not None:
-            self._log.flush(now, self.tracker.arrived, self.tracker.files_done)
+            self._log.flush(now, self.tracker.durable, self.tracker.files_done)
 
     async def _close(self, peer: Peer) -> None:
         if self._leading and self.tracker.complete:

@@ -9,7 +9,16 @@ from p2pal.app.events import AnyEvent, Comparing, FileDone, FileFailed, Progress
 from p2pal.app.meter import Meter
 from p2pal.app.reasons import describe, outcome
 from p2pal.errors import P2palError
-from p2pal.transfer.events import Aborted, BytesMoved, EntryCompared, EntryFailed, EntryFinished, EntryStarted, Finished
+from p2pal.transfer.events import (
+    Aborted,
+    BytesMoved,
+    Durable,
+    EntryCompared,
+    EntryFailed,
+    EntryFinished,
+    EntryStarted,
+    Finished,
+)
 from p2pal.transfer.manifest import Manifest
 from p2pal.wire.transfer import Kind, Reason
 
@@ -19,6 +28,9 @@ STANDSTILL: Final = 1.0
 
 class Tracker:
     """Turns a machine's events into the API's.
+
+    While files flow it shows what arrived: that moves smoothly. What it shows at the end, saves and sums up is what is
+    :attr:`durable`.
 
     Args:
         role: Which side this is.
@@ -37,6 +49,9 @@ class Tracker:
         self._moved = 0
         self._shown = 0  # of them, those that were told to have arrived
         self._here = 0  # bytes that were at the receiver before this session
+        self._working: dict[int, list[int]] = {}  # of files without an end: bytes there before, bytes that moved
+        self._told = 0  # the receiver's last word on what is durable
+        self._finished = 0  # bytes of the files that ended well in this session
         self.files_done = 0
         self._failed = 0
         self._reasons: set[Reason] = set()
@@ -45,14 +60,19 @@ class Tracker:
         self.finished: Finished | None = None
 
     @property
-    def done(self) -> int:
-        """Bytes that moved, in this session and before."""
-        return self._here + self._moved
+    def durable(self) -> int:
+        """Bytes that are known to be durable at the receiver (:mod:`p2pal.transfer.durable`): never more than is true.
+
+        Its last word may be half a second old, and more after a connection that was lost; verdicts may be younger.
+        """
+        if self._all_there:
+            return self.total
+        return min(max(self._told, self._finished), self.total)
 
     @property
-    def arrived(self) -> int:
-        """Bytes of them that were told to have arrived."""
-        return self._here + self._shown
+    def _all_there(self) -> bool:
+        finished = self.finished
+        return finished is not None and bool(finished.seconds) and finished.ok == len(self._manifest)
 
     @property
     def total(self) -> int:
@@ -65,12 +85,12 @@ class Tracker:
         finished = self.finished
         if finished is None or not finished.seconds:
             return False
-        return self.aborted is None or finished.ok == len(self._manifest)
+        return self.aborted is None or self._all_there
 
     def begin(self, now: float, *, files: int = 0, done: int = 0) -> None:
         """Files flow from now on: the rate counts from here. ``files`` and ``done`` bytes were there before."""
         self._meter = Meter(now)
-        self._here = done
+        self._here = self._told = done
         self.files_done += files
 
     def handle(self, event: object) -> None:
@@ -80,71 +100,112 @@ class Tracker:
                 self._moved += event.count
                 if event.index == self._index:
                     self._file_done += event.count
+                working = self._working.get(event.index)
+                if working is not None:
+                    working[1] += event.count
             case EntryStarted():
                 self._index, self._file_done = event.index, event.done
+                self._working[event.index] = [event.done, 0]
             case EntryCompared():
                 self._emit(Comparing(name=self._manifest[event.index].name))
             case EntryFinished():
                 entry = self._manifest[event.index]
+                self._working.pop(event.index, None)
                 if entry.kind is Kind.FILE:
                     self.files_done += 1
+                    self._finished += entry.size
                     self._emit(FileDone(name=entry.name, size=entry.size, digest=event.digest.hex()))
             case EntryFailed():
-                name = event.name if event.index is None else self._manifest[event.index].name
-                self._failed += 1
-                self._reasons.add(event.reason)
-                self._emit(FileFailed(name=name, reason=describe(event.reason, event.text)))
+                self._entry_failed(event)
+            case Durable():
+                self._told = event.bytes
             case Aborted():
                 self.aborted = event
             case Finished():
                 self.finished = event
 
-    def progress(self, now: float, in_flight: int = 0, *, average: float | None = None) -> None:
+    def _entry_failed(self, event: EntryFailed) -> None:
+        name = event.name
+        if event.index is not None:
+            entry = self._manifest[event.index]
+            name = entry.name
+            there, moved = self._working.pop(event.index, (0, 0))
+            # What came of it is not at the receiver, or the receiver will say so.
+            self._moved -= moved
+            self._shown = min(self._shown, self._moved)
+            self._told = max(0, self._told - there - moved)
+        self._failed += 1
+        self._reasons.add(event.reason)
+        self._emit(FileFailed(name=name, reason=describe(event.reason, event.text)))
+
+    def progress(self, now: float, in_flight: int = 0) -> None:
         """Emit a progress event if anything moved since the last, or the rate still falls.
 
         Args:
             now: The time.
             in_flight: Bytes that were handed on but are not known to have arrived.
-            average: At the end, the rate over the whole time: the smoothed one of a short transfer says nothing.
         """
         # What is in flight is not only bytes of files: a record that follows them must not take any back.
         moved = self._shown = max(self._shown, self._moved - in_flight)
         done = self._here + moved
-        rate = self._meter.sample(moved, now) if average is None else average
+        rate = self._meter.sample(moved, now)
         state = (done, self.files_done, self._failed, rate < STANDSTILL)
         if state == self._last and rate < STANDSTILL:
             return
         self._last = state
-        total = self._manifest.total
         current = None if self._index is None else self._manifest[self._index]
         size = 0 if current is None else current.size
         self._emit(
             Progress(
                 done=done,
-                total=total,
+                total=self.total,
                 files_done=self.files_done,
                 files_failed=self._failed,
                 files=self._manifest.files,
                 rate=rate,
-                eta=self._meter.eta(total - done) if average is None else 0.0,
+                eta=self._meter.eta(self.total - done),
                 name=None if current is None else current.name,
                 file_done=max(0, min(self._file_done - in_flight, size)),
                 file_size=size,
             )
         )
 
-    def conclude(self, now: float, path: str) -> P2palError | None:
+    def settle(self, done: int, rate: float = 0.0) -> None:
+        """Emit the last progress: how much there is when nothing moves any more, unless that was said last.
+
+        Args:
+            done: Bytes that are durable.
+            rate: Bytes per second over the whole time: the smoothed one of a short transfer says nothing.
+        """
+        state = (done, self.files_done, self._failed, True)
+        if state == self._last:
+            return
+        self._last = state
+        self._emit(
+            Progress(
+                done=done,
+                total=self.total,
+                files_done=self.files_done,
+                files_failed=self._failed,
+                files=self._manifest.files,
+                rate=rate,
+                eta=0.0,
+            )
+        )
+
+    def conclude(self, path: str) -> P2palError | None:
         """Emit the last progress and the summary, and return the error that the transfer ends with, if any."""
         finished = self.finished
+        # Who is stopped when all has arrived has all the same.
+        aborted = None if self._all_there else self.aborted
+        error = outcome(self._role, aborted, finished, self._reasons)
         if finished is None or not finished.seconds:
-            return outcome(self._role, self.aborted, finished, self._reasons)
-        # What was on its way when a transfer was stopped did not arrive.
-        on_way = 0 if self.complete else self._moved - self._shown
-        moved = self._moved - on_way
+            return error
+        done = self.durable
+        moved = max(0, done - self._here)
         average = moved / finished.seconds
         self._last = None
-        self.progress(now, on_way, average=average)
-        error = outcome(self._role, self.aborted, finished, self._reasons)
+        self.settle(done, average)
         self._emit(
             Summary(
                 role=self._role,
@@ -155,6 +216,10 @@ class Tracker:
                 seconds=finished.seconds,
                 rate=average,
                 path=path,
+                done=done,
+                size=self.total,
+                left_out=finished.left_out,
+                stopped=aborted is not None,
             )
         )
         return error

@@ -8,7 +8,7 @@ one passes :func:`p2pal.cli.text.safe`.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -98,6 +98,7 @@ class QuietView:
         self._err = err
         self._role = role
         self._command = command
+        self._failures = Failures()
 
     def show(self, event: events.Event) -> None:
         """Write the code alone; and how a transfer that was saved goes on.
@@ -110,9 +111,35 @@ class QuietView:
         elif isinstance(event, events.Saved):
             for line in phrases.saved(event, self._role):
                 self._err.line(line)
+        elif isinstance(event, events.FileFailed):
+            self._failures.add(event)
 
-    def close(self, failure: events.Failure | None) -> None:
-        """Nothing to add: the error is on stderr."""
+    def close(self, failure: events.Failure | None) -> None:  # noqa: ARG002
+        """Name what failed; the error that follows on stderr counts on it."""
+        for line in self._failures.lines():
+            self._err.line(line)
+
+
+class Failures:
+    """What failed: the first few by name, the rest as a number."""
+
+    def __init__(self) -> None:
+        self._first: list[events.FileFailed] = []
+        self._more = 0
+
+    def add(self, event: events.FileFailed) -> None:
+        """Note one."""
+        if len(self._first) < MAX_FAILURES:
+            self._first.append(event)
+        else:
+            self._more += 1
+
+    def lines(self) -> Iterator[str]:
+        """Yield what a person reads at the end."""
+        for failed in self._first:
+            yield f"failed: {safe(failed.name)}: {safe(failed.reason)}"
+        if self._more:
+            yield f"failed: {units.plural(self._more, 'more file')}; --json names all"
 
 
 class _HumanView:
@@ -129,16 +156,12 @@ class _HumanView:
         self._served = False  # the server did what was asked of it
         self._files: int | None = None
         self._what = ""
-        self._failures: list[events.FileFailed] = []
-        self._more_failures = 0
+        self._failures = Failures()
 
     def close(self, failure: events.Failure | None) -> None:  # noqa: ARG002
         """Leave the terminal in order, and name what failed."""
         self._board.stop(complete=False)
-        for failed in self._failures:
-            self._board.note(f"failed: {safe(failed.name)}: {safe(failed.reason)}")
-        if self._more_failures:
-            self._board.note(f"failed: {units.plural(self._more_failures, 'more file')}")
+        self._notes(self._failures.lines())
 
     def _common(self, event: events.Event) -> None:
         match event:
@@ -160,7 +183,7 @@ class _HumanView:
             case events.Progress():
                 self._board.update(event)
             case events.FileFailed():
-                self._failed(event)
+                self._failures.add(event)
             case _:
                 self._interruption(event)
 
@@ -200,19 +223,14 @@ class _HumanView:
         self._board.note(f"Path: {path}" if self._path else f"Connected: {path}")
         self._path = path
 
-    def _failed(self, event: events.FileFailed) -> None:
-        if len(self._failures) < MAX_FAILURES:
-            self._failures.append(event)
-        else:
-            self._more_failures += 1
-
     def _figures(self, event: events.Summary) -> str:
         text = f"{units.plural(event.files, 'file')} in {units.elapsed(event.seconds)} at {units.rate(event.rate)}"
         return f"{text}, {safe(event.path)}" if event.path else text
 
     def _partial(self, verb: str, event: events.Summary) -> str:
-        if not event.files and not event.failed:
-            return f"Stopped after {units.size(event.total)}; no file is complete"
+        if event.left_out and not event.failed and not event.stopped:
+            left_out = units.plural(event.left_out, "entry")
+            return f"{verb} all of {units.plural(event.files, 'file')} offered; the sender left out {left_out}"
         if not event.failed:
             return f"Stopped after {units.size(event.total)}; {_complete(event.files)}"
         everything = units.plural(event.files + event.failed, "file")
@@ -401,6 +419,8 @@ def offer_lines(offer: events.Offered) -> list[str]:
 
 
 def _complete(files: int) -> str:
+    if not files:
+        return "no file is complete"
     return f"{units.plural(files, 'file')} {'is' if files == 1 else 'are'} complete"
 
 

@@ -29,6 +29,8 @@ from p2pal.files.rooted import HAVE_HANDLES, Directory, open_root, sync_file
 from p2pal.files.summaries import Summary, summarize
 from p2pal.transfer.checkpoint import Header, Record, Role
 from p2pal.transfer.checkpoint_codec import MAGIC, decode, encode
+from p2pal.transfer.durable import DurableCount
+from p2pal.transfer.recall import ReceiveState
 
 __all__ = ["Checkpoints", "Opened", "Removed", "Summary"]
 
@@ -86,7 +88,8 @@ class Checkpoints:
                 if fd < 0:
                     fd = _open_again(directory, name, identity)
                 directory.sync()
-                return Journal(directory.retain(), name, fd, end, self.path / os.fsdecode(name))
+                count = DurableCount() if header.role == "receive" else None
+                return Journal(directory.retain(), name, fd, end, self.path / os.fsdecode(name), count=count)
             except BaseException:
                 if directory.closes_first:
                     fd = _closed(fd)
@@ -150,7 +153,9 @@ class Checkpoints:
                 header, state, end = fold(fd, found, role)
                 sync_file(fd)
                 torn = os.fstat(fd).st_size != end
-                return Opened(header, state, Journal(directory.retain(), name, fd, end, path, torn=torn))
+                count = DurableCount(state) if isinstance(state, ReceiveState) else None
+                journal = Journal(directory.retain(), name, fd, end, path, torn=torn, count=count)
+                return Opened(header, state, journal)
             except BaseException as error:
                 os.close(fd)
                 if isinstance(error, CheckpointError):

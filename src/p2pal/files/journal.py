@@ -16,6 +16,7 @@ from p2pal.files.renames import Identity
 from p2pal.files.rooted import Directory, sync_file
 from p2pal.transfer.checkpoint import Record
 from p2pal.transfer.checkpoint_codec import encode
+from p2pal.transfer.durable import DurableCount
 
 MAX_PENDING: Final = 4 << 20
 """Bytes kept in memory while the disk takes nothing; with more, the journal is given up."""
@@ -60,11 +61,21 @@ class Journal:
     """
 
     __slots__ = (
-        "_closed", "_directory", "_end", "_failed", "_fd", "_identity", "_lock", "_name", "_pending", "_synced",
-        "_syncing", "_torn", "id", "path",
+        "_closed", "_count", "_directory", "_durable", "_end", "_failed", "_fd", "_identity", "_lock", "_name",
+        "_pending", "_synced", "_syncing", "_torn", "id", "path",
     )  # fmt: skip
 
-    def __init__(self, directory: Directory, name: bytes, fd: int, end: int, path: Path, *, torn: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        name: bytes,
+        fd: int,
+        end: int,
+        path: Path,
+        *,
+        torn: bool = False,
+        count: DurableCount | None = None,
+    ) -> None:
         """Take over a locked, synced file and one use of its directory.
 
         Args:
@@ -74,6 +85,7 @@ class Journal:
             end: Where the next record goes, in bytes.
             path: Its path.
             torn: Something stands behind ``end`` that must go.
+            count: Of a receiver's checkpoint: counts what its records say.
         """
         self.id = name.partition(b".")[0].decode("ascii")
         self.path = path
@@ -87,6 +99,8 @@ class Journal:
         self._pending = bytearray()
         self._failed = False
         self._closed = False
+        self._count = count
+        self._durable = None if count is None else count.bytes
         self._lock = threading.Lock()
         self._syncing = threading.Lock()  # taken before the other
 
@@ -97,6 +111,11 @@ class Journal:
         What the file has stays true.
         """
         return self._failed
+
+    @property
+    def durable(self) -> int | None:
+        """Bytes of the transfer that the records in the file say are durable; None of a sender's."""
+        return self._durable
 
     def write(self, *records: Record, durable: bool = False) -> bool:
         """Add records, in one write.
@@ -118,7 +137,12 @@ class Journal:
             if self._fd < 0 or self._failed:
                 return False
             self._pending += data
+            if self._count is not None:
+                for record in records:
+                    self._count.apply(record)
             written = self._flush()
+            if written and self._count is not None:
+                self._durable = self._count.bytes
             end = self._end
         return written and (not durable or self._sync(end))
 

@@ -91,6 +91,7 @@ class Sink:
         self._verifying = Verifying(self._notify)
         self._sealing = Sealing(self._targets, self._finisher, self._claiming)
         self._keeps = journal is not None
+        self._journal = journal
         self._working = Working(self._left, self._claiming, self._verifying)
         self._batches = Batches(self._finisher)
         self._late: list[SinkResult] = []
@@ -108,6 +109,11 @@ class Sink:
         """
         self._listener = listener
         self._publish = publish
+
+    @property
+    def durable(self) -> int | None:
+        """Bytes of the transfer that the checkpoint says are durable; None without one. Safe from any thread."""
+        return None if self._journal is None else self._journal.durable
 
     def _notify(self) -> None:
         self._listener()

@@ -74,6 +74,15 @@ class Held(msgspec.Struct, frozen=True):
     reason: Reason
 
 
+class Durable(msgspec.Struct, frozen=True, gc=False):
+    """So many bytes of the transfer are durable at the receiver (:mod:`p2pal.transfer.durable`): what it goes on from.
+
+    The receiver's word, bounded by the offer's total.
+    """
+
+    bytes: int
+
+
 class EntryStarted(msgspec.Struct, frozen=True, gc=False):
     """The first bytes of this file are on their way. Empty files have it too; directories and links have not.
 
@@ -147,5 +156,5 @@ class Finished(msgspec.Struct, frozen=True):
 
 TransferEvent = (
     ProofWanted | OfferComplete | Proven | Unproven | Started | EntryStarted | EntryCompared | BytesMoved
-    | EntryFinished | EntryFailed | Held | Aborted | Finished
+    | EntryFinished | EntryFailed | Held | Durable | Aborted | Finished
 )  # fmt: skip

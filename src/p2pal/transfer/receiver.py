@@ -88,6 +88,7 @@ class Receiver:
         self._failures_told = 0
         self._moved = 0
         self._tally = Tally()
+        self._durable: int | None = None
 
     # What the shell asks
 
@@ -487,6 +488,15 @@ class Receiver:
             self._held = held
             self._out.add(wire.Hold(held))
 
+    def note_durable(self, count: int | None) -> None:
+        """Take how many bytes of the transfer are durable by now; None where nobody counts. Said with the next word."""
+        self._durable = count
+
+    def tell_durable(self, now: float) -> None:  # noqa: ARG002 - one shape for every input
+        """Tell the sender what :meth:`note_durable` was given, for its screen. Ignored when nothing flows."""
+        if self._durable is not None and self._state in _FLOWING:
+            self._out.add(wire.Hold(self._held, durable=self._durable))
+
     def _after_failure(self, reason: Reason, now: float) -> None:
         if reason is Reason.DISK:
             self._stop(Reason.DISK, "", now)
@@ -510,7 +520,7 @@ class Receiver:
         if not self._sealing or unanswered:
             raise RuntimeError("the sink sealed before it answered for every entry")
         self._out.flush()
-        self._out.add(wire.Complete(self._tally.ok, self._tally.failed))
+        self._out.add(wire.Complete(self._tally.ok, self._tally.failed, self._durable))
         self._end(now)
 
     def cancel(self, reason: Reason, text: str, now: float) -> None:

@@ -326,9 +326,14 @@ class Sender:
             self._events.append(events.Started(self.resumed, self._files_there, there))
 
     def _on_hold(self, record: wire.Hold) -> None:
+        self._on_durable(record.durable)
         if record.held is not self._held and self._state is not _State.STOPPED:
             self._held = record.held
             self._events.append(events.Held(record.held, record.reason))
+
+    def _on_durable(self, count: int | None) -> None:
+        if count is not None:
+            self._events.append(events.Durable(min(count, self.manifest.total)))
 
     def _on_verdicts(self, record: wire.Verdicts) -> None:
         status = self._status
@@ -360,6 +365,7 @@ class Sender:
         counts = (self._tally.ok, self._tally.failed)
         if self._state is _State.SENT and (self._judged < len(self._status) or (record.ok, record.failed) != counts):
             raise ProtocolError("the other side's totals are not those of its verdicts")
+        self._on_durable(record.durable)
         self._end(now)
 
     # What the source read

@@ -213,13 +213,15 @@ class Want(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Hold(msgspec.Struct, frozen=True, array_like=True):
-    """Receiver: nothing can be written for now, because of ``reason``; with ``held`` false it goes on again.
+    """Receiver, about its disk: with ``held`` it takes nothing for now, because of ``reason``; without, it does.
 
+    ``durable`` bytes of the transfer are on it for good, those from earlier sessions included, as far as that is told.
     For the other side's screen: what is under way stays so, and the session's window holds the rest back.
     """
 
     held: bool
     reason: Reason = Reason.DISK
+    durable: _Size | None = None
 
 
 class PieceDone(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -283,11 +285,12 @@ class Verdicts(msgspec.Struct, frozen=True, array_like=True):
 class Complete(msgspec.Struct, frozen=True, array_like=True):
     """Receiver, last: how many entries ended well and how many did not. Every entry has had its verdict.
 
-    Only after an Abort may some have none: they did not arrive.
+    Only after an Abort may some have none: they did not arrive. ``durable`` is as in :class:`Hold`.
     """
 
     ok: _Index
     failed: _Index
+    durable: _Size | None = None
 
 
 class Abort(msgspec.Struct, frozen=True, array_like=True):

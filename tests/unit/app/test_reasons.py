@@ -83,6 +83,16 @@ def test_a_batch_that_stopped_for_our_disk_is_the_disks_fault() -> None:
     assert isinstance(outcome("send", batch, finished(1), {Reason.PERMISSION}), PartialFailure)
 
 
+def test_a_receiver_that_has_all_that_was_offered_is_told_who_knows_the_reasons() -> None:
+    error = outcome("receive", None, finished(0, 2), set())
+    assert isinstance(error, PartialFailure)
+    assert (error.message, error.hint) == (
+        "the sender left out 2 entries that it could not read",
+        "its screen says which, and why",
+    )
+    assert "1 entry failed" in str(outcome("receive", None, finished(1, 2), {Reason.READ}))
+
+
 def test_the_number_of_failures_is_told() -> None:
     assert "1 entry failed" in str(outcome("send", None, finished(1), {Reason.READ}))
     assert "3 entries failed" in str(outcome("send", None, finished(1, 2), {Reason.READ}))

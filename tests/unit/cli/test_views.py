@@ -119,7 +119,7 @@ async def test_failures_are_listed_bounded() -> None:
     assert screen.out == ["Sent 2 of 32 files, 30 failed"]
     assert screen.err[1:3] == ["failed: f0: could not be read", "failed: f1: could not be read"]
     assert len(screen.err) == 1 + 20 + 1
-    assert screen.err[-1] == "failed: 10 more files"
+    assert screen.err[-1] == "failed: 10 more files; --json names all"
 
 
 @on_loop

@@ -78,8 +78,14 @@ def test_chunks_compare_by_what_they_hold() -> None:
 
 
 def test_unknown_fields_at_the_end_are_ignored() -> None:
-    body = msgspec.msgpack.encode([1, 2, "later"])
-    assert list(wire.decode_payload(raw(0x22, body))) == [wire.Complete(1, 2)]
+    body = msgspec.msgpack.encode([1, 2, 3, "later"])
+    assert list(wire.decode_payload(raw(0x22, body))) == [wire.Complete(1, 2, 3)]
+
+
+def test_who_does_not_count_what_is_durable_may_leave_it_out() -> None:
+    for number, record in ((0x22, wire.Complete(1, 2)), (0x23, wire.Hold(True))):
+        body = msgspec.msgpack.encode([1, 2] if number == 0x22 else [True])
+        assert list(wire.decode_payload(raw(number, body))) == [record]
 
 
 @pytest.mark.parametrize(
