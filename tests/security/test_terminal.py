@@ -67,6 +67,7 @@ def every_event(text: str) -> list[events.Event]:
         events.Waiting(what="peer", seconds=3.5),
         events.Offered(tops=[top, link], more=0, files=1, entries=2, total=1),
         events.Resuming(id=text, files=1, done=1, total=2, changed=1, where=text),
+        events.Comparing(name=text),
         events.StartingOver(reason=text),
         events.StartingOver(reason=text, name=text),
         events.Accepted(files=1, total=1, renamed={text: text + " (1)"}),
