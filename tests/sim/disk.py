@@ -110,6 +110,7 @@ class FakeSink:
         open: Part files in work, by entry.
         kept: Part files that were suspended, or that an earlier session left.
         begun: Entries that were begun, with their claims.
+        given_up: Entries that a person does not want any more.
     """
 
     def __init__(self, *, prompt: bool = True) -> None:
@@ -121,6 +122,7 @@ class FakeSink:
         self.open: dict[int, PartFile] = {}
         self.kept: dict[int, PartFile] = {}
         self.begun: dict[int, Claim | None] = {}
+        self.given_up: set[int] = set()
         self.sealed = False
         self._ended: set[int] = set()
         self._late: list[ops.SinkResult] = []
@@ -143,9 +145,8 @@ class FakeSink:
                 self.open[index].reset(piece)
             case ops.Finish(index, digest) if index in self.open:
                 return self._finish(index, digest)
-            case ops.Discard(index):
-                self.open.pop(index, None)
-                self._ended.add(index)
+            case ops.Discard(index, given_up):
+                self._discard(index, given_up)
             case ops.Suspend(index):
                 self._suspend(index)
             case ops.MakeDirectory(index, entry) | ops.MakeLink(index, entry):
@@ -171,6 +172,13 @@ class FakeSink:
         self.open[index] = PartFile(op, earlier)
         return []
 
+    def _discard(self, index: int, given_up: bool) -> None:
+        self.open.pop(index, None)
+        self.kept.pop(index, None)
+        self._ended.add(index)
+        if given_up:
+            self.given_up.add(index)
+
     def _suspend(self, index: int) -> None:
         assert index in self.open or index in self._ended
         if index in self.open:
@@ -187,6 +195,7 @@ class FakeSink:
         del self.open[index]
         self._ended.add(index)
         if file.entry.path in self.fail_at_finish:
+            self.kept[index] = file
             return [ops.EntryFailed(index, self.fail_at_finish[file.entry.path], "no")]
         self.tree[file.entry.path] = file.whole()
         return [ops.EntryDone(index)]
@@ -219,5 +228,7 @@ class FakeSink:
         sink.kept = {**self.kept, **self.open}
         stands = (index for index, entry in enumerate(manifest) if entry.path in sink.tree)
         done = RangeSet((index, index + 1) for index in stands)
+        sink.given_up = set(self.given_up)
+        declined = RangeSet((index, index + 1) for index in sorted(sink.given_up))
         claims = {index: file.claim(index, rng, lose) for index, file in sink.kept.items()}
-        return sink, Resume(done, RangeSet(), claims)
+        return sink, Resume(done, declined, claims)

@@ -60,6 +60,7 @@ class FakeSource:
         unrepairable: Paths that fail when a piece is read again.
         known: Paths whose leaves need not be read to be known.
         written: What files are found to hold, by path, when they were read once: somebody wrote to them meanwhile.
+        given_up: Paths that a person does not want to send any more.
     """
 
     tree: Tree
@@ -68,11 +69,15 @@ class FakeSource:
     unrepairable: Collection[bytes] = ()
     known: Collection[bytes] = ()
     written: dict[bytes, bytes] = field(default_factory=dict)
+    given_up: Collection[bytes] = ()
 
     def read(self, job: ops.ReadJob) -> Iterator[ops.SourceResult]:
         path = job.entry.path
         content = self.tree[path]
         assert isinstance(content, bytes)
+        if path in self.given_up:
+            yield ops.ReadFailed(job.index, Reason.DECLINED, "left out")
+            return
         count = piece_count(len(content), job.piece_size)
         pieces = [content[start : start + job.piece_size] for start in range(0, len(content), job.piece_size)]
         blocks_left = self.unreadable.get(path, 1 << 60)

@@ -128,16 +128,28 @@ class StartingOver(Event, frozen=True, tag="starting-over"):
     name: str = ""
 
 
+class Missing(Event, frozen=True, tag="missing"):
+    """Sender: these files of a transfer that goes on cannot be sent now; ``more`` counts those beyond ``names``.
+
+    Their checkpoint stays until they were sent, or a person gave them up.
+    """
+
+    names: list[str]
+    more: int = 0
+
+
 class Saved(Event, frozen=True, tag="saved"):
     """The end for now: a checkpoint is kept. ``command`` goes on; for a receiver, with the sender's new code.
 
     ``done`` bytes of ``total`` are durable and verified at the receiver, as ``p2pal checkpoint list`` says.
+    ``failed`` entries failed in a session that otherwise came to its end, and can still be had.
     """
 
     id: str
     command: str
     done: int
     total: int
+    failed: int = 0
 
 
 class Unsaved(Event, frozen=True, tag="unsaved"):
@@ -266,6 +278,6 @@ class Failure(Event, frozen=True, tag="error"):
 
 AnyEvent = (
     Listed | Code | Joining | WrongGuess | PeerJoined | Connected | Reconnecting | Reconnected | Silence | Waiting
-    | Offered | Accepted | Resuming | StartingOver | Unproven | Unsaved | Progress | Comparing | FileDone | FileFailed
-    | Saved | Summary | Failure
+    | Offered | Accepted | Resuming | Missing | StartingOver | Unproven | Unsaved | Progress | Comparing | FileDone
+    | FileFailed | Saved | Summary | Failure
 )  # fmt: skip

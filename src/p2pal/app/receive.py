@@ -31,6 +31,7 @@ from p2pal.rendezvous.mailbox import Mailbox
 from p2pal.transfer.checkpoint import Header
 from p2pal.transfer.events import OfferComplete
 from p2pal.transfer.receiver import Receiver
+from p2pal.transfer.retention import Fate
 from p2pal.wire.transfer import Kind, Reason, name_text
 
 Decide = Callable[[Offered, list[str]], Awaitable[Decision]]
@@ -273,9 +274,10 @@ class _Receive(Shell):
         if journal is None or stream is None:
             return None
         tracker = stream.tracker
-        if tracker.complete:
+        fate = tracker.fate(told=stream.confirmed)
+        if fate is not Fate.OPEN:
             # Until the sender is known to know, it may come again: then this says that all is here.
-            await asyncio.to_thread(journal.remove if stream.confirmed else journal.close)
+            await asyncio.to_thread(journal.remove if fate is Fate.SETTLED else journal.close)
             return None
         closing = asyncio.create_task(asyncio.to_thread(journal.close))
         await asyncio.wait((closing,), timeout=SUSPEND_LIMIT)  # a disk that does not answer keeps nobody
@@ -285,7 +287,8 @@ class _Receive(Shell):
         done = journal.durable or 0
         if stream.started:
             tracker.settle(done)
-        return saved(journal, "receive", self._connect.shown_server, done, self._total, self._moved_to)
+        server = self._connect.shown_server
+        return saved(journal, "receive", server, done, self._total, self._moved_to, failed=tracker.failed)
 
 
 def _let_go(found: Recalled | str) -> None:

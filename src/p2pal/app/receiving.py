@@ -100,7 +100,7 @@ class ReceiveStream(Stream):
         """Close the disk: finish what is verified; keep what is not for another session, if there may be one."""
         if self._pump is None:
             return
-        closing = asyncio.create_task(self._pump.close(keep=not self.tracker.complete))
+        closing = asyncio.create_task(self._pump.close(keep=not self.tracker.settled))
         # A disk that does not answer keeps nobody: what is not known to be on it is not claimed.
         await asyncio.wait((closing,), timeout=HASTY_SUSPEND_LIMIT if hasty else SUSPEND_LIMIT)
         if closing.done():

@@ -15,7 +15,8 @@ from p2pal.errors import DiskError
 from p2pal.files.checkpoints import Checkpoints
 from p2pal.files.journal import Journal
 from p2pal.files.source import Source
-from p2pal.transfer.checkpoint import VERSION, Header, Leaves, Listing, Moved, Record, Role, Target
+from p2pal.ranges import RangeSet
+from p2pal.transfer.checkpoint import VERSION, Declined, Header, Leaves, Listing, Moved, Record, Role, Target
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.ops import PieceRead, SourceResult
 from p2pal.transfer.pieces import LEAF_BYTES
@@ -62,7 +63,9 @@ def make_header(
     )
 
 
-def saved(journal: Journal, role: Role, server: str, done: int, total: int, out: Path | None = None) -> Saved:
+def saved(
+    journal: Journal, role: Role, server: str, done: int, total: int, out: Path | None = None, *, failed: int = 0
+) -> Saved:
     """Return the event that tells how to go on.
 
     Args:
@@ -72,11 +75,12 @@ def saved(journal: Journal, role: Role, server: str, done: int, total: int, out:
         done: Bytes that are at the receiver.
         total: Bytes of the transfer.
         out: The directory to name, where the checkpoint's own is not the right one any more.
+        failed: Entries that failed, and can still be had.
     """
     command = resume_command(role, journal.id[:SHOWN], server)
     if out is not None:
         command += f" -out {shlex.quote(str(out))}"
-    return Saved(id=journal.id, command=command, done=min(done, total), total=total)
+    return Saved(id=journal.id, command=command, done=min(done, total), total=total, failed=failed)
 
 
 class SendLog:
@@ -117,6 +121,11 @@ class SendLog:
         earlier, self.journal = self.journal, None
         self._making = asyncio.create_task(self._make(self._making, earlier, source, manifest, header))
 
+    def give_up(self, entries: RangeSet) -> None:
+        """Remember, durably, that a person does not want these entries any more. Blocks."""
+        if self.journal is not None and entries:
+            self.journal.write(Declined(list(entries)), durable=True)
+
     async def _make(
         self,
         before: asyncio.Task[None] | None,
@@ -133,6 +142,8 @@ class SendLog:
             listing = source.listing_records(manifest)
             while (record := asyncio.run_coroutine_threadsafe(_next(listing), loop).result()) is not None:
                 yield record
+            if source.given_up:
+                yield Declined(list(source.given_up))
 
         if earlier is not None:
             await asyncio.to_thread(earlier.close)

@@ -17,6 +17,7 @@ from p2pal.app.events import (
     Accepted,
     Code,
     Listed,
+    Missing,
     Resuming,
     Saved,
     StartingOver,
@@ -33,8 +34,9 @@ from p2pal.app.stream import keeping_the_list
 from p2pal.app.tracker import Tracker
 from p2pal.crypto import codes
 from p2pal.crypto.keys import Role, resume_proof
-from p2pal.errors import CheckpointError, CodeUnknown, P2palError, Refused, ServerRefused, UsageError
+from p2pal.errors import CheckpointError, CodeUnknown, DiskError, P2palError, Refused, ServerRefused, UsageError
 from p2pal.files.checkpoints import Checkpoints
+from p2pal.files.relisting import GONE
 from p2pal.files.source import Source, WalkFailed
 from p2pal.peer.meeting import Guesses, GuessReason, Introduction, meet_receiver
 from p2pal.peer.peer import Peer
@@ -44,14 +46,21 @@ from p2pal.transfer.checkpoint import Header
 from p2pal.transfer.events import Started
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.recall import SendState
+from p2pal.transfer.retention import Fate
 from p2pal.transfer.sender import Sender
 from p2pal.wire.transfer import CHUNK_OVERHEAD, Entry, name_text
 
 Confirm = Callable[[Listed], Awaitable[bool]]
 Admit = Callable[[], Awaitable[bool]]
+GiveUp = Callable[[Missing], Awaitable[bool]]
 Path = str | os.PathLike[str]
 
 WALK_BATCH: Final = 500
+
+MISSING_NAMES: Final = 20
+"""Missing files that are named; the rest is counted."""
+
+SOURCE_HINT: Final = "nothing was given up: go on once it is there"
 
 PROOF: Final = 30.0
 """Seconds in which someone who joined again must say whether it is the receiver from before."""
@@ -71,6 +80,7 @@ def send(
     confirm: Confirm | None = None,
     resume: str | None = None,
     admit: Admit | None = None,
+    give_up: GiveUp | None = None,
 ) -> Transfer:
     """Send files and trees to whoever joins with the code.
 
@@ -81,15 +91,18 @@ def send(
         confirm: Is asked once everything is listed and before there is a code; False ends with Refused. Without it
             the code comes at once and the trees are walked while it waits.
         resume: The id of a checkpoint, or the beginning of one: goes on with that transfer, under a new code. A file
-            that is missing or unreadable by then fails by itself.
+            that is missing or unreadable by then fails by itself, and stays to be had; where nothing is there, there is
+            no code, but a DiskError.
         admit: Is asked when someone who knows the code joins after the receiver was lost and cannot prove to be that
             receiver; without it such are refused.
+        give_up: Is asked, before there is a code, whether files that are missing when a transfer goes on are to be left
+            out for good; without it none are.
 
     Returns:
         An async context manager and stream of events. The iteration raises UsageError if a path does not exist or is
         a directory without ``recursive``, and the other errors of :mod:`p2pal.errors` as they happen.
     """
-    return _Send(paths, options or SendOptions(), connect or ConnectOptions(), confirm, resume, admit)
+    return _Send(paths, options or SendOptions(), connect or ConnectOptions(), confirm, resume, admit, give_up)
 
 
 class _Send(Shell):
@@ -101,6 +114,7 @@ class _Send(Shell):
         confirm: Confirm | None,
         resume: str | None,
         admit: Admit | None,
+        give_up: GiveUp | None,
     ) -> None:
         super().__init__(connect)
         self._paths = paths
@@ -108,6 +122,7 @@ class _Send(Shell):
         self._confirm = confirm
         self._resume = resume
         self._ask_admit = admit
+        self._ask_give_up = give_up
         self._header: Header | None = None  # of the transfer that goes on
         self._log = SendLog(options.home, options.checkpoint_ttl, self._unsaved)
         self._guesses = Guesses()
@@ -139,7 +154,10 @@ class _Send(Shell):
                     async with asyncio.TaskGroup() as tasks:
                         engine = tasks.create_task(load_engine(loopback=self._connect.on_this_machine))
                         walk = tasks.create_task(self._walk(self._source))
-                        if self._confirm is not None:
+                        if self._resume is not None:
+                            await walk
+                            await self._look_at_missing()
+                        elif self._confirm is not None:
                             await walk
                             if not await self._confirm(self._listing()):
                                 raise Refused("you chose not to send", hint="")
@@ -167,7 +185,9 @@ class _Send(Shell):
         if not isinstance(state, SendState):
             raise CheckpointError("the checkpoint is not a sender's")
         self._done_before = state.done
-        return Source.restored(state.tops, opened.listing(), state.leaves, state.leaves_at)
+        source = Source.restored(state.tops, opened.listing(), state.leaves, state.leaves_at)
+        source.given_up = state.declined
+        return source
 
     # Streams
 
@@ -260,6 +280,29 @@ class _Send(Shell):
             error = stream.tracker.conclude("")
             if error is not None:
                 raise error
+
+    async def _look_at_missing(self) -> None:
+        """Say which files cannot be sent now; on the person's word leave them out for good.
+
+        Raises:
+            DiskError: If that is all of them.
+        """
+        source, manifest = self._source, self._manifest
+        missing = [index for index in sorted(source.vanished) if index not in source.given_up]
+        if not missing:
+            return
+        if len(missing) == manifest.files:
+            reasons = {source.vanished[index] for index in missing}
+            if reasons <= {GONE}:
+                raise DiskError("the source is not there; is its disk mounted?", hint=SOURCE_HINT)
+            raise DiskError(f"nothing of the source can be read: {min(reasons - {GONE})}", hint=SOURCE_HINT)
+        names = [manifest[index].name for index in missing[:MISSING_NAMES]]
+        event = Missing(names=names, more=len(missing) - len(names))
+        self._emit(event)
+        if self._ask_give_up is not None and await self._ask_give_up(event):
+            for index in missing:
+                source.given_up.add(index, index + 1)
+            await asyncio.to_thread(self._log.give_up, source.given_up)
 
     def _listing(self) -> Listed:
         manifest = self._manifest
@@ -435,7 +478,7 @@ class _Send(Shell):
         if journal is None or stream is None:
             return None
         tracker = stream.tracker
-        if tracker.complete:
+        if tracker.fate() is Fate.SETTLED:
             await log.remove()
             return None
         done = self._done_before
@@ -444,7 +487,7 @@ class _Send(Shell):
             tracker.settle(done)
             log.flush(monotonic(), done, tracker.files_done, final=True)
         total = self._header.total if self._header is not None else tracker.total
-        event = saved(journal, "send", self._connect.shown_server, done, total)
+        event = saved(journal, "send", self._connect.shown_server, done, total, failed=tracker.failed)
         await log.close()
         return event if not journal.failed else None
 

@@ -179,7 +179,7 @@ class SendStream(Stream):
             self._log.flush(now, self.tracker.durable, self.tracker.files_done)
 
     async def _close(self, peer: Peer) -> None:
-        if self._leading and self.tracker.complete:
+        if self._leading and self.tracker.settled:
             # Before the receiver hears that we know: it forgets the transfer then, and must not be asked for it again.
             await self._log.ready(None)
             await self._log.remove()

@@ -20,6 +20,7 @@ from p2pal.transfer.events import (
     Finished,
 )
 from p2pal.transfer.manifest import Manifest
+from p2pal.transfer.retention import Fate, fate, is_settled
 from p2pal.wire.transfer import Kind, Reason
 
 STANDSTILL: Final = 1.0
@@ -80,12 +81,18 @@ class Tracker:
         return self._manifest.total
 
     @property
-    def complete(self) -> bool:
-        """There is nothing to go on with: every entry has its end, also if somebody stopped just then."""
-        finished = self.finished
-        if finished is None or not finished.seconds:
-            return False
-        return self.aborted is None or self._all_there
+    def settled(self) -> bool:
+        """Every entry was delivered or given up by a person, also if somebody stopped just then."""
+        return is_settled(len(self._manifest), self.finished)
+
+    @property
+    def failed(self) -> int:
+        """Entries that failed and can still be had: no person gave them up."""
+        return 0 if self.finished is None else self.finished.failed - self.finished.given_up
+
+    def fate(self, *, told: bool = True) -> Fate:
+        """Return what becomes of the checkpoint; ``told`` as for :func:`p2pal.transfer.retention.fate`."""
+        return fate(len(self._manifest), self.finished, told=told)
 
     def begin(self, now: float, *, files: int = 0, done: int = 0) -> None:
         """Files flow from now on: the rate counts from here. ``files`` and ``done`` bytes were there before."""

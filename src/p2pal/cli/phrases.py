@@ -92,9 +92,19 @@ def unsaved(event: events.Unsaved) -> list[str]:
     return ["If this transfer stops, it cannot go on later:", f"  {safe(event.reason, REASON_LIMIT)}"]
 
 
+def missing(event: events.Missing) -> list[str]:
+    """Return which files cannot be sent now."""
+    count = len(event.names) + event.more
+    lines = [f"{units.plural(count, 'file')} {'is' if count == 1 else 'are'} not there now:"]
+    lines += [f"  {safe(name, WIDTH - 2)}" for name in event.names]
+    return [*lines, f"  and {event.more:,} more"] if event.more else lines
+
+
 def saved(event: events.Saved, role: events.Role) -> list[str]:
     """Return how to go on; each command stands alone on its line, to be copied."""
     at = f"Saved at {units.percent(event.done, event.total)}%. To go on"
+    if event.failed:
+        at = "What failed can still be had. To go on"
     command = safe(event.command, COMMAND_LIMIT)
     if role == "send":
         return [f"{at}:", command]

@@ -49,6 +49,12 @@ def run_send(files: tuple[Path, ...], flags: dict[str, Any], *, as_json: bool, q
         async def admit() -> bool:
             return await admitted(Prompter(stop), board)
 
+        async def give_up(missing: events.Missing) -> bool:
+            prompter = Prompter(stop)
+            for line in phrases.missing(missing):
+                prompter.say(line)
+            return await prompter.confirm("Leave these out for good?", default=False)
+
         async with AsyncExitStack() as stack:
             served: Served | None = None
             reach = connect
@@ -70,6 +76,7 @@ def run_send(files: tuple[Path, ...], flags: dict[str, Any], *, as_json: bool, q
                 confirm=confirm if asking and flags["resume"] is None else None,
                 resume=flags["resume"],
                 admit=admit if asking else None,
+                give_up=give_up if asking else None,
             )
             await drive(transfer, view, board, stop, change)
 

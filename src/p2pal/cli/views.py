@@ -286,6 +286,8 @@ class SenderView(_HumanView):
                     self._board.note("Waiting for the other side to accept…")
             case events.Unproven() if not self._asking:
                 self._notes([*phrases.UNPROVEN, "and was refused: there is nobody to ask"])
+            case events.Missing():
+                self._notes([] if self._asking else phrases.missing(event))
             case events.Summary():
                 self._summary(event)
             case _:

@@ -29,10 +29,9 @@ from p2pal.files.renames import Identity, identity_from
 from p2pal.files.rooted import Directory, sync_file
 from p2pal.files.together import LEAST_FILES, sync_together
 from p2pal.ranges import RangeSet
-from p2pal.transfer.checkpoint import Claimed, Done, Dropped, Finishing, Finishings
+from p2pal.transfer.checkpoint import Claimed, Done, Finishing, Finishings
 from p2pal.transfer.ops import EntryDone, EntryFailed, SinkResult
 from p2pal.transfer.placed import Placed
-from p2pal.wire.transfer import Reason
 
 SYNC_THREADS: Final = 8
 MAX_BATCHES: Final = 2
@@ -93,7 +92,7 @@ class Finished:
     """A file whose bytes are verified and written but not yet durable. Takes everything over from Arriving.
 
     Attributes:
-        kept: The disk failed: what the checkpoint says of it stays true.
+        kept: It failed, and is as it was: what the checkpoint says of it stays true.
         replaces: What stands under its name and may be replaced, as the checkpoint was told.
         then: The mode and the time (ns) that it gets once it is closed, if it has not got them yet.
     """
@@ -162,16 +161,17 @@ class Finished:
             self.error = error
 
     def result(self, *, keep: bool) -> SinkResult:
-        """Return how it ended. What failed leaves no part file behind.
+        """Return how it ended.
 
         Args:
-            keep: Whether all stays as it is if the disk failed: it may have its name already, or can be gone on with.
+            keep: Whether all stays as it is if it failed: it may have its name already, or can be gone on with.
+                Otherwise what failed leaves no part file behind.
         """
         if self.error is None:
             return EntryDone(self.index)
         reason, text = sink_failure(self.error)
-        self.kept = keep and reason is Reason.DISK
-        if not self.kept:
+        self.kept = keep
+        if not keep:
             self.remove_part()
         return EntryFailed(self.index, reason, text)
 
@@ -317,9 +317,7 @@ class Finisher:
         if self._journal is None:
             return
         done = RangeSet((file.index, file.index + 1) for file in batch if file.error is None)
-        records: list[Done | Dropped] = [Done(list(done))] if done else []
-        records += [Dropped(file.index) for file in batch if file.error is not None and not file.kept]
-        self._journal.write(*records)
+        self._journal.write(*([Done(list(done))] if done else []))
 
     def _sync(self, batch: list[Finished]) -> None:
         """Make the files' bytes durable: many small ones on one file system with one call, else each by itself."""

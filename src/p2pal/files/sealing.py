@@ -111,8 +111,12 @@ class Sealing:
         """Keep a link for the end. Raises ProtocolError if there are more than the protocol allows."""
         self._links.append(index, entry)
 
-    def finish(self) -> Iterator[list[SinkResult]]:
-        """Make the links, then give directories their modes and times from the deepest up; yield how they ended."""
+    def finish(self, *, settled: bool = True) -> Iterator[list[SinkResult]]:
+        """Make the links, then give directories their modes and times from the deepest up; yield how they ended.
+
+        Where something can still be had (not ``settled``, or a link failed), directories stay writable for their owner:
+        the next session has to write into them.
+        """
         links = finish_entries(
             iter(self._links),
             lambda index, entry: self._targets.make_link(index, entry, self._announce),
@@ -121,8 +125,13 @@ class Sealing:
         for chunk in in_chunks(links):
             done = [(result.index, result.index + 1) for result in chunk if isinstance(result, EntryDone)]
             self._claiming.record(*([Done(done)] if done else []))
+            settled = settled and len(done) == len(chunk)
             yield chunk
-        yield from in_chunks(finish_entries(reversed(self._made), self._targets.finish_directory, self._finisher))
+
+        def touch(_: int, entry: Entry) -> list[Directory]:
+            return self._targets.finish_directory(entry, writable=not settled)
+
+        yield from in_chunks(finish_entries(reversed(self._made), touch, self._finisher))
 
     def _announce(self, index: int, made: Identity, replaces: Identity) -> None:
         """Tell the checkpoint of a link that is about to replace another, as of files; like there it may fail."""

@@ -142,7 +142,7 @@ class Sink:
                 file = self._working.find(op.index)
                 return [] if file is None else self._reset(file, op.piece)
             case Discard():
-                self._working.drop(op.index)
+                self._working.drop(op.index, given_up=op.given_up)
                 return []
             case Suspend():
                 self._claiming.record(*self._working.suspend(op.index), durable=True)
@@ -152,7 +152,7 @@ class Sink:
             case MakeLink():
                 return self._defer_link(op)
             case Seal():
-                return self._seal(final=op.final)
+                return self._seal(final=op.final, settled=op.settled)
 
     def _refuse(self, index: int, path: bytes, error: OSError) -> list[SinkResult]:
         """Fail an entry because of the disk, or raise DiskFull if that may pass."""
@@ -163,8 +163,8 @@ class Sink:
         return self._fail(index, *sink_failure(error))
 
     def _fail(self, index: int, reason: Reason, text: str) -> list[SinkResult]:
-        """End an entry; where the disk failed, what is claimed of it stays."""
-        self._working.fail(index, keep=reason is Reason.DISK)
+        """End an entry; what is claimed of it stays."""
+        self._working.fail(index)
         return [EntryFailed(index, reason, text)]
 
     # Files
@@ -325,7 +325,7 @@ class Sink:
         self._sealing.defer_link(op.index, op.entry)
         return []
 
-    def _seal(self, *, final: bool) -> list[SinkResult]:
+    def _seal(self, *, final: bool, settled: bool) -> list[SinkResult]:
         """Finish everything: files, then links, then directories from the deepest up."""
         results = self._finish_batches()
         self._verifying.wait()
@@ -335,7 +335,7 @@ class Sink:
             results += self._fail(index, Reason.OTHER, "the file was not completed")
         if not final and self._keeps:
             return [*results, Sealed()]
-        for chunk in self._sealing.finish():
+        for chunk in self._sealing.finish(settled=settled or not self._keeps):
             self._tell(chunk, results)
         results.append(Sealed())
         return results

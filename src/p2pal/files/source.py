@@ -25,6 +25,7 @@ from p2pal.files.names import MAX_NAME, free_name, is_part_name
 from p2pal.files.reading import RESIZED, read_pieces
 from p2pal.files.relisting import Relisting, check_tops
 from p2pal.files.rooted import OPEN_READ, Directory, Tree, open_root
+from p2pal.ranges import RangeSet
 from p2pal.transfer.checkpoint import Listing, Top, Tops
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.ops import ReadFailed, ReadJob, SourceResult
@@ -33,6 +34,7 @@ from p2pal.wire.transfer import MAX_PATH, Entry, Kind, Reason, name_text
 _TOPS_IN_A_RECORD: Final = 1000
 
 CHANGED_SINCE: Final = "it is no file any more"
+LEFT_OUT: Final = "left out by the sender for good"
 SPECIAL: Final = "neither a file, a directory nor a link"
 
 
@@ -59,6 +61,7 @@ class Source:
 
     Attributes:
         known_leaves: Leaves that need not be computed again.
+        given_up: Entries that a person does not want any more: they are not read.
         changed: Files of a restored source that are not the ones that were listed first.
         vanished: Files of a restored source that cannot be sent any more, and why. Both are known once :meth:`walk`
             has ended.
@@ -124,6 +127,7 @@ class Source:
         self.changed: set[int] = set() if earlier is None else earlier.changed
         self.vanished: dict[int, str] = {} if earlier is None else earlier.vanished
         self.known_leaves = LeafStore()
+        self.given_up = RangeSet()
 
     @property
     def names(self) -> list[bytes]:
@@ -284,6 +288,9 @@ class Source:
 
         Blocks. The job's index must be the position at which :meth:`walk` yielded the entry.
         """
+        if job.index in self.given_up:
+            yield ReadFailed(job.index, Reason.DECLINED, LEFT_OUT)
+            return
         gone = self.vanished.get(job.index)
         if gone is not None:
             yield ReadFailed(job.index, Reason.READ, gone)

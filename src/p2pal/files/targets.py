@@ -218,15 +218,20 @@ class Targets:
             if directory.read_link(part) != target:
                 raise
 
-    def finish_directory(self, _index: int, entry: Entry) -> list[Directory]:
+    def finish_directory(self, entry: Entry, *, writable: bool = False) -> list[Directory]:
         """Set a directory's mode and time; return the directories to be synced and released.
+
+        Args:
+            entry: The directory.
+            writable: Its owner may write into it whatever its mode says: more is to come.
 
         Raises:
             OSError: If it cannot be done.
         """
         directory = self._locator.directory(entry.path)
         try:
-            directory.set_attributes(entry.mode & 0o777 & ~self._umask, entry.mtime_ns)
+            mode = entry.mode & 0o777 & ~self._umask
+            directory.set_attributes(mode | (stat.S_IRWXU if writable else 0), entry.mtime_ns)
             parent, _ = self.locate(entry.path)
         except BaseException:
             directory.release()

@@ -9,7 +9,7 @@ from p2pal.files.arriving import Arriving
 from p2pal.files.claiming import Claiming
 from p2pal.files.leftovers import Leftovers
 from p2pal.files.verifying import Verifying
-from p2pal.transfer.checkpoint import Dropped, Record
+from p2pal.transfer.checkpoint import Declined, Dropped, Record
 
 MAX_OPEN: Final = 32
 """Incomplete files that stay open: the one that arrives, and some that are being repaired."""
@@ -75,16 +75,18 @@ class Working:
         self._claiming.forget(file.index)
         del self._files[file.index]
 
-    def fail(self, index: int, *, keep: bool) -> None:
-        """An entry fails. Its part file goes; or (``keep``) it stays for a later session, if that can use it."""
+    def fail(self, index: int) -> None:
+        """An entry fails. Its part file stays for a later session, if that can use it; else it goes."""
         file = self._end(index)
-        if file is not None and keep and self._claiming.keeps(file):
+        if file is not None and self._claiming.keeps(file):
             self._leave(file)
         elif file is not None:
             self._discard(file)
 
-    def drop(self, index: int) -> None:
-        """Give an entry up, also one of which only an earlier session left something."""
+    def drop(self, index: int, *, given_up: bool = False) -> None:
+        """Remove an entry's part file, also one that an earlier session left; ``given_up`` by a person for good."""
+        if given_up:
+            self._claiming.record(Declined([(index, index + 1)]))
         file = self._end(index)
         if file is not None:
             self._discard(file)

@@ -194,7 +194,7 @@ class Dropped(msgspec.Struct, frozen=True, array_like=True, tag=14, gc=False):
 
 
 class Declined(msgspec.Struct, frozen=True, array_like=True, tag=15):
-    """Receiver: the person did not want these entries (half-open ranges)."""
+    """Either side: a person does not want these entries (half-open ranges) any more."""
 
     ranges: list[tuple[_Index, _Index]]
 

@@ -144,6 +144,7 @@ class Finished(msgspec.Struct, frozen=True):
         files_failed: The files among the latter.
         left_out: What the sender could not list.
         seconds: Time since files began to flow; 0 if they never did.
+        given_up: The failed entries that a person, on either side, does not want any more.
     """
 
     ok: int
@@ -152,6 +153,7 @@ class Finished(msgspec.Struct, frozen=True):
     files_failed: int
     left_out: int
     seconds: float
+    given_up: int = 0
 
 
 TransferEvent = (

@@ -139,14 +139,18 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Discard:
-    """Sink: give the file up and delete its part file."""
+    """Sink: delete the part file of this entry, also one that an earlier session left.
+
+    ``given_up`` says that a person does not want the entry any more: the checkpoint is to remember that.
+    """
 
     index: int
+    given_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Suspend:
-    """Sink: the transfer stops; keep what is here of this file for another session, as far as the disk has it.
+    """Sink: the file failed, or all stops; keep what is here of it for another session, as far as the disk has it.
 
     Where no checkpoint is kept it is a :class:`Discard`. There is no answer. Writes of the file may stand before it.
     """
@@ -175,10 +179,12 @@ class Seal:
     """Sink, last: set directories' modes and times, make everything durable.
 
     When the transfer only stops (not ``final``) and can go on later, directories stay as they are, without an answer:
-    their own modes might keep the next session from writing.
+    their own modes might keep the next session from writing. For the same reason the directories that the transfer made
+    stay writable for their owner where entries failed that can still be had (not ``settled``).
     """
 
     final: bool = True
+    settled: bool = True
 
 
 SinkOp = Begin | Write | CheckPiece | ResetPiece | Finish | Discard | Suspend | MakeDirectory | MakeLink | Seal
@@ -207,7 +213,7 @@ class EntryDone:
 class EntryFailed:
     """Sink: this entry failed. ``Reason.DISK`` means no later one can succeed.
 
-    Its part file is gone; only with ``Reason.DISK`` it stays, where a later session can go on with it.
+    Its part file stays where a checkpoint is kept and a later session can go on with it; otherwise it is gone.
     """
 
     index: int

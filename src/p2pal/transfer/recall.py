@@ -142,7 +142,7 @@ class ReceiveState:
                 for each in record.files:
                     self._finish(each)
             case Done():
-                for start, stop in self._within(record.ranges):
+                for start, stop in _within(record.ranges, self.header.entries):
                     self._settle(start, stop)
             case Dropped():
                 self._forget(record.index)
@@ -159,7 +159,7 @@ class ReceiveState:
             case SessionBegins():
                 self.stopped.clear()
             case Declined():
-                for start, stop in self._within(record.ranges):
+                for start, stop in _within(record.ranges, self.header.entries):
                     self.declined.add(start, stop)
             case Places():
                 for place in record.places:
@@ -170,10 +170,6 @@ class ReceiveState:
                     self.made[record.top] = record.identity
             case _:
                 pass
-
-    def _within(self, ranges: Iterable[tuple[int, int]]) -> Iterable[tuple[int, int]]:
-        entries = self.header.entries
-        return ((start, min(stop, entries)) for start, stop in ranges if start < min(stop, entries))
 
     def _begin(self, record: Begun) -> None:
         index = record.index
@@ -245,6 +241,11 @@ class ReceiveState:
         return file
 
 
+def _within(ranges: Iterable[tuple[int, int]], entries: int) -> Iterable[tuple[int, int]]:
+    """Return the parts of these ranges that an offer of so many entries has."""
+    return ((start, min(stop, entries)) for start, stop in ranges if start < min(stop, entries))
+
+
 def _keys_within(table: Mapping[int, object], start: int, stop: int) -> list[int]:
     """Return the keys in ``[start, stop)``, however long either is."""
     if stop - start < len(table):
@@ -263,9 +264,10 @@ class SendState:
         leaves_at: When the first of an entry's leaves was hashed, seconds since the epoch.
         done: Bytes that are known to be at the receiver.
         files: Files, likewise.
+        declined: Entries that a person gave up.
     """
 
-    __slots__ = ("_leaves", "done", "files", "header", "leaves", "leaves_at", "tops")
+    __slots__ = ("_leaves", "declined", "done", "files", "header", "leaves", "leaves_at", "tops")
 
     def __init__(self, header: Header) -> None:
         self.header = header
@@ -274,11 +276,15 @@ class SendState:
         self.leaves_at: dict[int, float] = {}
         self.done = 0
         self.files = 0
+        self.declined = RangeSet()
         self._leaves = 0
 
     def apply(self, record: Record) -> None:
         """Fold one more record in; the receiver's, and listings, are passed over."""
         match record:
+            case Declined():
+                for start, stop in _within(record.ranges, self.header.entries):
+                    self.declined.add(start, stop)
             case Leaves():
                 self._add(record)
             case Moved():

@@ -337,11 +337,11 @@ class Receiver:
         self._failures_told += self._state is _State.RECEIVING
         if current is not None and current.index == index:
             if not current.dead:
-                self._give_up(current, failed.reason, failed.text)
+                self._lay_aside(current, failed.reason, failed.text)
             self._close(current)
         elif file is not None and file.repairing:
             if not file.dead:
-                self._give_up(file, failed.reason, failed.text)
+                self._lay_aside(file, failed.reason, failed.text)
             del self._files[index]
         elif (
             file is None and index < len(self._status) and self._status[index] & (BEGUN | JUDGED | OK) == BEGUN | JUDGED
@@ -349,9 +349,12 @@ class Receiver:
             return  # it had failed here before
         else:
             self._check_turn(index)
+            self._parts.pop(index, None)
+            if failed.reason is Reason.DECLINED:  # what an earlier session left of it may go
+                self._ops.add(sink.Discard(index, given_up=True))
             self._judge(index, failed.reason, failed.text)
             self._next = index + 1
-        if not self.skip_errors:
+        if not self.skip_errors and failed.reason is not Reason.DECLINED:
             self._stop(Reason.BATCH, "", now)
 
     def _on_all_sent(self, record: wire.AllSent) -> None:
@@ -413,7 +416,7 @@ class Receiver:
             if file is None or file.dead:
                 return
             self._bury(file, failed.reason, failed.text)
-        self._after_failure(failed.reason, now)
+        self._after_failure(failed.reason, now, failed.text)
 
     def _ask_again(self, file: ArrivingFile, piece: int, now: float) -> None:
         if self._state is _State.STOPPED:
@@ -422,7 +425,7 @@ class Receiver:
         if file.may_be_said_twice(piece):
             return
         if self._repairs >= MAX_REPAIRS or not file.ask_again(piece):
-            self._give_up(file, Reason.VERIFY, "")
+            self._lay_aside(file, Reason.VERIFY, "")  # its other pieces are right
             self._after_failure(Reason.VERIFY, now)
             return
         self._repairs += 1
@@ -443,12 +446,15 @@ class Receiver:
             for piece in unchecked:
                 if not file.dead:
                     self._ask_again(file, piece, now)
-        else:
-            self._give_up(file, Reason.VERIFY, "")
+        else:  # every piece is what the sender says, and the whole is not: none of them can be believed
+            self._ops.add(sink.Discard(file.index))
+            self._bury(file, Reason.VERIFY, "")
             self._after_failure(Reason.VERIFY, now)
 
-    def _give_up(self, file: ArrivingFile, reason: Reason, text: str) -> None:
-        self._ops.add(sink.Discard(file.index))
+    def _lay_aside(self, file: ArrivingFile, reason: Reason, text: str) -> None:
+        """Fail a file, and keep what is here of it for another session, unless a person gave it up."""
+        given_up = reason is Reason.DECLINED
+        self._ops.add(sink.Discard(file.index, given_up=True) if given_up else sink.Suspend(file.index))
         self._bury(file, reason, text)
 
     def _suspend(self, file: ArrivingFile) -> None:
@@ -479,7 +485,7 @@ class Receiver:
 
     def _note_end(self, index: int, reason: Reason | None, text: str) -> None:
         self._status[index] |= JUDGED | OK if reason is None else JUDGED
-        self._tally.add(self._status[index] & KIND == Kind.FILE, reason is None)
+        self._tally.add(self._status[index] & KIND == Kind.FILE, reason)
         self._out.judge(index, reason, text)
 
     def hold(self, held: bool, now: float) -> None:  # noqa: ARG002 - one shape for every input
@@ -497,9 +503,9 @@ class Receiver:
         if self._durable is not None and self._state in _FLOWING:
             self._out.add(wire.Hold(self._held, durable=self._durable))
 
-    def _after_failure(self, reason: Reason, now: float) -> None:
+    def _after_failure(self, reason: Reason, now: float, text: str = "") -> None:
         if reason is Reason.DISK:
-            self._stop(Reason.DISK, "", now)
+            self._stop(Reason.DISK, text, now)
         elif not self.skip_errors:
             self._stop(Reason.BATCH, "", now)
 
@@ -513,7 +519,8 @@ class Receiver:
             self._ops.make_links()
             self._state = _State.SEALING
         self._sealing = True
-        self._ops.add(sink.Seal(final=self._state is not _State.STOPPED))
+        settled = self._tally.failed == self._tally.given_up
+        self._ops.add(sink.Seal(final=self._state is not _State.STOPPED, settled=settled))
 
     def _on_sealed(self, now: float) -> None:
         unanswered = self._state is not _State.STOPPED and self._answered < self._ops.handed

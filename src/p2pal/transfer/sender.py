@@ -346,7 +346,7 @@ class Sender:
             if verdict.ok:
                 if is_file and was & (CLOSED | FAILED) != CLOSED and (not self.resumed or was & WANTED):
                     raise ProtocolError("the other side claims a file that it was not sent")
-                self._tally.add(is_file, True)
+                self._tally.add(is_file, None)
                 if self.resumed and self._state is _State.AGREED:
                     self._files_there += is_file
                     self._bytes_there += self.manifest[index].size
@@ -441,7 +441,7 @@ class Sender:
         if not status & JUDGED:
             self._fail(index, failed.reason, failed.text)
         self._close_failed(index, failed.reason, failed.text)
-        if not status & JUDGED and not self._skip_errors:
+        if not status & JUDGED and not self._skip_errors and failed.reason is not Reason.DECLINED:
             self._stop(Reason.BATCH, "", now, keep=True)
 
     def _close_failed(self, index: int, reason: Reason, text: str) -> None:
@@ -451,7 +451,7 @@ class Sender:
         self._out.add(wire.FileFailed(index, reason, wire.clean_text(text)))
 
     def _fail(self, index: int, reason: Reason, text: str) -> None:
-        self._tally.add(self._status[index] & KIND == Kind.FILE, False)
+        self._tally.add(self._status[index] & KIND == Kind.FILE, reason)
         self._events.append(events.EntryFailed(index, reason, text))
 
     def _fill(self) -> None:

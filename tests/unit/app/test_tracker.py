@@ -16,6 +16,7 @@ from p2pal.transfer.events import (
     Finished,
 )
 from p2pal.transfer.manifest import Manifest
+from p2pal.transfer.retention import Fate
 from p2pal.wire.transfer import Entry, Kind, Reason
 
 
@@ -239,16 +240,21 @@ def test_who_is_stopped_when_all_has_arrived_has_it_all_the_same() -> None:
     assert (summary.ok, summary.stopped, summary.done) == (True, False, 1500)
 
 
-def test_only_what_came_to_its_own_end_is_complete() -> None:
+def test_only_what_was_delivered_or_given_up_is_settled() -> None:
     finished = Finished(ok=4, failed=0, files_ok=2, files_failed=0, left_out=0, seconds=2.0)
     tracker, _ = make()
-    assert not tracker.complete
+    assert not tracker.settled
     tracker.handle(finished)
-    assert tracker.complete
+    assert tracker.settled
+    assert (tracker.fate(), tracker.fate(told=False)) == (Fate.SETTLED, Fate.UNTOLD)
     tracker.handle(Aborted(Reason.CANCELLED, "", True))
-    assert tracker.complete  # stopped when all had arrived
-    tracker.handle(replace(finished, ok=3))
-    assert not tracker.complete
+    assert tracker.settled  # stopped when all had arrived
+    tracker.handle(replace(finished, ok=3, failed=1))
+    assert tracker.fate() is Fate.OPEN
+    assert tracker.failed == 1
+    tracker.handle(replace(finished, ok=3, failed=1, given_up=1))
+    assert tracker.fate() is Fate.SETTLED
+    assert tracker.failed == 0
     refused, _ = make()
-    refused.handle(replace(finished, seconds=0.0))  # it never ran
-    assert not refused.complete
+    refused.handle(replace(finished, ok=0, seconds=0.0))  # it never ran
+    assert not refused.settled

@@ -22,6 +22,7 @@ EVENTS: list[events.Event] = [
     events.Waiting(what="disk", seconds=600.0),
     events.Resuming(id="k7x2m9qa", files=12, done=4, total=10, changed=1, where="/a"),
     events.StartingOver(reason="another transfer", name="a"),
+    events.Missing(names=["a"], more=2),
     events.Unproven(),
     events.Unsaved(reason="the disk is full"),
     events.Saved(id="k7x2m9qa", command="p2pal send --resume k7x2m9qa", done=4, total=10),

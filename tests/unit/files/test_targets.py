@@ -71,7 +71,7 @@ def test_a_directory_is_made_once(targets: Targets, tmp_path: Path) -> None:
     assert targets.make_directory(b"top")
     with pytest.raises(FileExistsError):
         targets.make_directory(b"top")
-    (directory, parent) = targets.finish_directory(0, directory_entry(b"top", 0o777))
+    (directory, parent) = targets.finish_directory(directory_entry(b"top", 0o777))
     directory.release()
     parent.release()
     assert (tmp_path / "top").stat().st_mode & 0o777 == 0o755

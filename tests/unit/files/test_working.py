@@ -19,7 +19,7 @@ def test_what_comes_for_a_failed_file_is_dropped_and_for_one_that_never_began_an
     files = kept.sink._working
     assert 0 in files
     assert files.find(0) is not None
-    files.fail(0, keep=False)
+    files.fail(0)
     assert files.find(0) is None
     assert part_files(kept.out) == []
     with pytest.raises(ProtocolError):

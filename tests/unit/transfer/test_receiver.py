@@ -133,7 +133,7 @@ def test_a_piece_that_is_bad_twice_fails_its_file() -> None:
     answer(receiver, ops.PieceBad(1, 0), ops.DigestBad(1))
     take(receiver, *piece(0))
     records_of(receiver)
-    assert answer(receiver, ops.PieceBad(1, 0), ops.DigestBad(1)) == [ops.Discard(1)]
+    assert answer(receiver, ops.PieceBad(1, 0), ops.DigestBad(1)) == [ops.Suspend(1)]
     assert records_of(receiver) == [wire.Verdicts([Verdict(1, False, Reason.VERIFY)])]
 
 
@@ -149,7 +149,7 @@ def test_a_file_of_one_piece_comes_again_once() -> None:
     assert records_of(receiver) == [wire.PieceAgain(1, 0)]
     done = take(receiver, wire.Chunk(1, 0, DATA), wire.PieceDone(1, 0, leaf(DATA)))
     assert done == [ops.Write(1, 0, DATA), ops.Finish(1, DIGEST)]
-    assert answer(receiver, ops.DigestBad(1))[0] == ops.Discard(1)
+    assert answer(receiver, ops.DigestBad(1))[0] == ops.Suspend(1)
     assert records_of(receiver) == [wire.Verdicts([Verdict(1, False, Reason.VERIFY)])]
 
 
@@ -158,7 +158,7 @@ def test_what_still_comes_of_a_failed_file_is_dropped() -> None:
     take(receiver, *piece(0))
     answer(receiver, ops.EntryDone(0), ops.EntryFailed(1, Reason.EXISTS, "there"))
     assert take(receiver, *piece(1), wire.FileDone(1, DIGEST)) == []
-    assert take(receiver, wire.AllSent()) == [ops.Seal()]
+    assert take(receiver, wire.AllSent()) == [ops.Seal(settled=False)]
     with pytest.raises(ProtocolError):
         take(receiver, wire.Chunk(1, 0, DATA))
 
@@ -168,20 +168,32 @@ def test_a_file_that_both_sides_fail_at_once_is_judged_once() -> None:
     take(receiver, *piece(0))
     answer(receiver, ops.EntryFailed(1, Reason.EXISTS, "there"))
     assert take(receiver, wire.FileFailed(1, Reason.READ), wire.FileFailed(1, Reason.READ), wire.AllSent(2)) == [
-        ops.Seal()
+        ops.Seal(settled=False)
     ]
     verdicts = [record for record in records_of(receiver) if isinstance(record, wire.Verdicts)]
     assert verdicts == [wire.Verdicts([Verdict(1, False, Reason.EXISTS, "there")])]
 
 
 @pytest.mark.parametrize("begun", [False, True])
-def test_a_file_that_the_sender_fails_is_dropped_and_judged(begun: bool) -> None:
+def test_a_file_that_the_sender_fails_is_kept_and_judged(begun: bool) -> None:
     receiver = receiver_in(ReceiverState.RECEIVING, LONG, skip_errors=True)
     if begun:
         take(receiver, wire.Chunk(1, 0, DATA))
     done = take(receiver, wire.FileFailed(1, Reason.READ, "bad"), wire.AllSent(1))
-    assert (ops.Discard(1) in done) is begun
+    assert (ops.Suspend(1) in done) is begun
+    assert not any(isinstance(op, ops.Discard) for op in done)
     assert records_of(receiver)[-1] == wire.Verdicts([Verdict(1, False, Reason.READ, "bad")])
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_file_that_the_sender_gives_up_for_good_is_dropped_and_stops_nothing(begun: bool) -> None:
+    receiver = receiver_in(ReceiverState.RECEIVING, LONG)
+    if begun:
+        take(receiver, wire.Chunk(1, 0, DATA))
+    done = take(receiver, wire.FileFailed(1, Reason.DECLINED, "out"), wire.AllSent(1))
+    assert ops.Discard(1, given_up=True) in done
+    assert receiver.state is not ReceiverState.STOPPED
+    assert records_of(receiver)[-1] == wire.Verdicts([Verdict(1, False, Reason.DECLINED, "out")])
 
 
 def test_a_failure_stops_the_batch_without_skip_errors() -> None:
@@ -193,7 +205,7 @@ def test_a_failure_stops_the_batch_without_skip_errors() -> None:
     assert receiver.state is ReceiverState.STOPPED
     assert wire.Abort(Reason.BATCH) in records_of(receiver)
     assert take(receiver, wire.Chunk(3, 2, DATA[:2]), wire.FileDone(3, DIGEST), wire.AllSent()) == []
-    assert answer(receiver, ops.EntryDone(2)) == [ops.Seal(final=False)]
+    assert answer(receiver, ops.EntryDone(2)) == [ops.Seal(final=False, settled=False)]
     answer(receiver, ops.Sealed())
     assert records_of(receiver) == [wire.Verdicts([Verdict(2, True)]), wire.Complete(2, 1)]
     assert list(receiver.events())[-1] == events.Finished(2, 1, 1, 1, 0, 1.0)
