@@ -196,14 +196,20 @@ def test_a_file_of_another_size_is_never_mixed(two: Two, tmp_path: Path, size: i
     two.nothing_left()
 
 
-def test_a_vanished_file_fails_alone(two: Two, tree: Path) -> None:
+def test_a_vanished_file_fails_alone_and_is_had_later(two: Two, tree: Path) -> None:
     ident = two.stopped(tree, after=STOP_AT)
-    (tree / "z" / "last").unlink()
+    (tree / "z" / "last").rename(tree.parent / "aside")
     sent, received = two.resumed(ident)
     two.complete(sent, received, (1, 1))
+    assert sent.event("missing")["names"] == ["tree/z/last"]
     assert sent.event("file-failed")["name"] == "tree/z/last"
     assert (two.out / "tree" / "big.bin").read_bytes() == (tree / "big.bin").read_bytes()
     assert not (two.out / "tree" / "z" / "last").exists()
+    for side in (sent, received):
+        assert side.event("saved")["failed"] == 1
+    (tree.parent / "aside").rename(tree / "z" / "last")
+    two.complete(*two.resumed(ident))
+    assert (two.out / "tree" / "z" / "last").read_bytes() == b"last"
     two.nothing_left()
 
 
