@@ -44,6 +44,8 @@ class ConnectOptions:
             it saves a checkpoint and ends. With ``max_retries`` of None the network and the other side are waited for
             without end.
         only_loopback: Exchange loopback addresses only; for tests and demos on one machine.
+        own_server: The server runs in this process, for others to reach: that it is on a loopback address for us says
+            nothing about where they are.
 
     Raises:
         UsageError: If a value cannot be used. It repeats no URL: passwords get into those.
@@ -59,6 +61,7 @@ class ConnectOptions:
     retry_backoff: float = 1.0
     wait: float = DEFAULT_WAIT
     only_loopback: bool = False
+    own_server: bool = False
 
     @property
     def shown_server(self) -> str:
@@ -69,7 +72,7 @@ class ConnectOptions:
     @property
     def on_this_machine(self) -> bool:
         """Whether the server is on a loopback address: then the peer may be on this machine, without a network."""
-        return self.only_loopback or is_loopback(urlsplit(self.server).hostname or "")
+        return self.only_loopback or (not self.own_server and is_loopback(urlsplit(self.server).hostname or ""))
 
     def __post_init__(self) -> None:
         try:

@@ -247,4 +247,5 @@ def peer_config(
         wait=connect.wait,
         relay=connect.relay,
         only_loopback=connect.only_loopback,
+        own_server=connect.own_server,
     )

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from p2pal.app import events
 from p2pal.app.options import SendOptions
@@ -20,6 +21,7 @@ from p2pal.cli.serve import Served, for_later, for_the_other_machine, parse_addr
 from p2pal.cli.streams import Writer
 from p2pal.cli.views import JsonView, QuietView, SenderView, View
 from p2pal.errors import Refused, UsageError
+from p2pal.hosts import is_loopback
 
 MIN_TTL = 1.0
 
@@ -60,7 +62,9 @@ def run_send(files: tuple[Path, ...], flags: dict[str, Any], *, as_json: bool, q
             reach = connect
             if address is not None:
                 served = await stack.enter_async_context(serving(address))
-                reach = replace(connect, server=served.local)
+                # Where others have no other address of this machine, they are on it as well.
+                own = not is_loopback(urlsplit(served.public).hostname or "")
+                reach = replace(connect, server=served.local, own_server=own)
 
             def change(event: events.Event) -> events.Event:
                 if served is not None and isinstance(event, events.Code):

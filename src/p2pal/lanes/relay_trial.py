@@ -14,11 +14,13 @@ from dataclasses import replace
 from typing import Final
 
 from p2pal.errors import ProtocolError
+from p2pal.hosts import is_loopback
 from p2pal.lanes import reach
 from p2pal.lanes.base import Lane
 from p2pal.lanes.candidates import parse_candidate
+from p2pal.lanes.destinations import Destinations, Zone
 from p2pal.lanes.ice_servers import IceServer, RelayUse
-from p2pal.lanes.probe_facts import Relaying
+from p2pal.lanes.probe_facts import Relaying, place_of
 from p2pal.lanes.reach import why_not_reached
 from p2pal.lanes.tunnel import Tunnels
 from p2pal.lanes.webrtc import WebRtcConnection
@@ -131,12 +133,20 @@ async def _meet(
     loop = asyncio.get_running_loop()
     started, ends = loop.time(), (_End(), _End())
     made: list[WebRtcConnection] = []
+    # Both ends are ours, but what the relay's address is, the server says.
+    nearest = Zone.LOOPBACK if only_loopback or is_loopback(place_of(url).host) else Zone.LOCAL
     relayed, words, cut = None, "", False
     try:
         async with asyncio.timeout(seconds):
             for end, servers, relay in zip(ends, ((near,), far), (RelayUse.ONLY, RelayUse.ALLOWED), strict=True):
                 made.append(
-                    WebRtcConnection(1, 1, end, servers, relay=relay, tunnels=names, only_loopback=only_loopback)
+                    WebRtcConnection(
+                        *(1, 1, end, servers),
+                        relay=relay,
+                        tunnels=names,
+                        only_loopback=only_loopback,
+                        remote=Destinations(nearest=nearest).generation(),
+                    )
                 )
             a, b = made
             talk = asyncio.create_task(_talk(a, b, ends))

@@ -11,6 +11,7 @@ import contextlib
 import re
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from time import monotonic
 from typing import Final, Protocol, TypeVar
 
 import webrtc
@@ -19,6 +20,7 @@ from p2pal.errors import ProtocolError
 from p2pal.hosts import is_loopback
 from p2pal.lanes.base import BUFFER_LIMIT, LaneListener
 from p2pal.lanes.candidates import Candidate, parse_candidate, with_relay_transport
+from p2pal.lanes.destinations import Destinations, Quota, Remote, Zone
 from p2pal.lanes.gathering import Gathering
 from p2pal.lanes.ice_servers import IceServer, RelayUse
 from p2pal.lanes.paths import Path, find_path, on_one_machine
@@ -71,6 +73,7 @@ class WebRtcConnection:
         tunnels: For the URL of each server that is reached with our help (:mod:`p2pal.lanes.tunnel`), the URL that it
             stands for.
         only_loopback: Send and take loopback candidates only.
+        remote: Which of the other side's candidates are used; by default those that one generation may have.
 
     Attributes:
         gathering: What came of the search for paths so far.
@@ -90,11 +93,20 @@ class WebRtcConnection:
         relay: RelayUse = RelayUse.ALLOWED,
         tunnels: Mapping[str, str] | None = None,
         only_loopback: bool = False,
+        remote: Remote | None = None,
     ) -> None:
         self.id = lane_id
         self.generation = generation
         self._listener = listener
         self._only_loopback = only_loopback
+        self._remote = (
+            remote
+            or Destinations(
+                nearest=Zone.LOOPBACK if only_loopback else Zone.LOCAL,
+                farthest=Zone.LOOPBACK if only_loopback else Zone.PUBLIC,
+            ).generation()
+        )
+        self._told = Quota()
         self._closed = False
         self._opened = False
         self._queued_at_most = 0
@@ -186,9 +198,9 @@ class WebRtcConnection:
     async def add_candidate(self, candidate: str, mid: str, mline: int) -> None:
         """Take one of the peer's candidates. One that cannot be used is passed over: others may work."""
         told = parse_candidate(candidate)
-        if self._closed or told is None or (self._only_loopback and not is_loopback(told.address)):
+        if self._closed or told is None or (told.kind == "relay" and self._relay is RelayUse.NEVER):
             return
-        if told.kind == "relay" and self._relay is RelayUse.NEVER:
+        if not self._remote.takes(told, monotonic()):
             return
         self.gathering.add_remote(told)
         init = webrtc.RTCIceCandidateInit(candidate=candidate, sdp_mid=mid, sdp_m_line_index=mline)
@@ -318,6 +330,8 @@ class WebRtcConnection:
         own = parse_candidate(found.candidate)
         if own is None or (self._only_loopback and not is_loopback(own.address)):
             return
+        if not self._told.take(own):
+            return  # the other side would pass it over
         line, url = found.candidate, found.url or ""
         if own.kind == "relay":
             transport = self._transport(url, _text(found, "relay_protocol") or own.protocol)

@@ -27,10 +27,13 @@ class Allowance:
         """When it may be taken next; in the past if it may be now."""
         return self._paid_until - (self._burst - 1) * self._every
 
+    def may(self, now: float) -> bool:
+        """Return whether it may be taken now."""
+        return max(self._paid_until, now) <= now + (self._burst - 1) * self._every
+
     def take(self, now: float) -> bool:
-        """Return whether it may be taken now. Asking in vain costs nothing."""
-        start = max(self._paid_until, now)
-        if start > now + (self._burst - 1) * self._every:
+        """Return whether it may be taken now, and take it. Asking in vain costs nothing."""
+        if not self.may(now):
             return False
-        self._paid_until = start + self._every
+        self._paid_until = max(self._paid_until, now) + self._every
         return True

@@ -62,6 +62,7 @@ class PeerConfig:
         wait: Seconds that a link which is lost waits in all for the network or the other side.
         relay: What TURN servers may carry, on either side.
         only_loopback: Exchange loopback candidates only.
+        own_server: The signaling server is this process: that it is near says nothing about the other side.
     """
 
     sender: bool
@@ -73,6 +74,7 @@ class PeerConfig:
     wait: float = DEFAULT_WAIT
     relay: RelayUse = RelayUse.ALLOWED
     only_loopback: bool = False
+    own_server: bool = False
 
     @property
     def improves(self) -> bool:

@@ -16,8 +16,10 @@ from p2pal.crypto.keys import Direction, Master
 from p2pal.crypto.seal import LaneExhausted, LaneOpener, LaneSealer
 from p2pal.errors import ProtocolError
 from p2pal.lanes.base import Lane
+from p2pal.lanes.destinations import Destinations, Zone
 from p2pal.lanes.gathering import Gathering
 from p2pal.lanes.ice_servers import IceServer, RelayUse, known_servers, servers_for, servers_without_relays
+from p2pal.lanes.interfaces import broadcasts
 from p2pal.lanes.paths import PathKind
 from p2pal.lanes.tunnel import Tunnels
 from p2pal.link.negotiator import Negotiator
@@ -89,6 +91,7 @@ class Lanes:
         config: How this side connects.
         negotiator: Hears what becomes of its actions, and of lanes that open.
         owner: Hears the rest.
+        server: How near the signaling server was reached.
 
     Attributes:
         session: Whose frames the lanes carry; without it none opens.
@@ -105,12 +108,20 @@ class Lanes:
     """
 
     __slots__ = (
-        "_actions", "_beside", "_gathered", "_gathering", "_inward", "_loop", "_master", "_negotiator",
+        "_actions", "_beside", "_destinations", "_gathered", "_gathering", "_inward", "_loop", "_master", "_negotiator",
         "_only_loopback", "_outward", "_owner", "_silent", "_wake", "connections", "gatherings", "gone", "heard_at",
         "ice_servers", "live", "path", "relay", "session", "stood", "tunnels",
     )  # fmt: skip
 
-    def __init__(self, master: Master, config: PeerConfig, negotiator: Negotiator, owner: LanesOwner) -> None:
+    def __init__(
+        self,
+        master: Master,
+        config: PeerConfig,
+        negotiator: Negotiator,
+        owner: LanesOwner,
+        *,
+        server: Zone = Zone.PUBLIC,
+    ) -> None:
         self._master = master
         self._negotiator = negotiator
         self._owner = owner
@@ -119,6 +130,11 @@ class Lanes:
         self._outward = Direction.TO_RECEIVER if config.sender else Direction.TO_SENDER
         self._inward = Direction.TO_SENDER if config.sender else Direction.TO_RECEIVER
         self._only_loopback = config.only_loopback
+        near = config.only_loopback or (server is Zone.LOOPBACK and not config.own_server)
+        self._destinations = Destinations(
+            nearest=Zone.LOOPBACK if near else Zone.LOCAL,
+            farthest=Zone.LOOPBACK if config.only_loopback else Zone.PUBLIC,
+        )
         self._actions: asyncio.Queue[Action] = asyncio.Queue()
         self._silent: set[int] = set()
         self._beside: set[int] = set()  # the generations that are tried for a better path
@@ -229,6 +245,7 @@ class Lanes:
         if action.direct:
             self._beside.add(action.generation)
         servers, relay = await self._servers(direct=action.direct)
+        broadcast = frozenset() if self._only_loopback else await asyncio.to_thread(broadcasts)
         connection = WebRtcConnection(
             action.lane,
             action.generation,
@@ -237,6 +254,7 @@ class Lanes:
             relay=relay,
             tunnels=self.tunnels.names,
             only_loopback=self._only_loopback,
+            remote=self._destinations.generation(broadcast),
         )
         self.gatherings.append(connection.gathering)
         self.connections[action.generation] = connection

@@ -16,6 +16,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from p2pal.errors import Interrupted, first_error
+from p2pal.lanes.destinations import zone_reached
 from p2pal.lanes.networks import NetworkWatch
 from p2pal.link.deadlines import earliest
 from p2pal.link.negotiator import Negotiator
@@ -75,7 +76,8 @@ class Peer:
             wait=config.wait,
             improve=config.improves,
         )
-        self.lanes = Lanes(self._master, config, self._negotiator, self)
+        reached = zone_reached(introduction.mailbox.reached)
+        self.lanes = Lanes(self._master, config, self._negotiator, self, server=reached)
         self._correspondence = Correspondence(self, config, owner, self._negotiator, self.lanes)
         self._signaling = Signaling(introduction, self._master, meet, self._correspondence, sender=config.sender)
         self._session: Session | None = None

@@ -42,6 +42,9 @@ class Mailbox:
 
     The owner runs :meth:`run` in its TaskGroup and awaits :meth:`get`. What it queues survives lost sockets; every
     message arrives once and in order. While the owner does not take events, the socket is not read.
+
+    Attributes:
+        reached: The address that the server was last reached at; empty before that, and through a proxy.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class Mailbox:
         self._told_offline = False
         self._trouble = NO_ANSWER
         self._asked: float | None = None  # seconds for which the server wants to be left alone
+        self.reached = ""
 
     async def run(self) -> None:
         """Keep the mailbox connected until :meth:`close`, the end of the transfer, or a receiver's release.
@@ -270,6 +274,8 @@ class Mailbox:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             self._trouble = trouble(error, self._address.proxy())
             return False
+        peer = None if self._address.proxy() else ws.get_extra_info("peername")
+        self.reached = str(peer[0]) if peer else ""
         try:
             return await self._speak(ws)
         finally:

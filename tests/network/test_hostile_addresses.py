@@ -1,0 +1,145 @@
+"""What leaves a machine, before anybody consented, when the other side names addresses that are not its own.
+
+Real packets, counted by the kernel of the machine that is to be misled.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import sys
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+import pytest
+from tests.e2e.kit import Command
+from tests.network.addresses import v4
+from tests.network.conftest import Labs
+from tests.network.lab import Lab
+from tests.network.wiring import PORT, Side
+
+from p2pal.lanes.destinations import MOST
+
+HOSTILE: Final = Path(__file__).with_name("misleading.py")
+SECONDS: Final = 60.0
+ELSEWHERE: Final = 99
+"""The number of a network that swallows everything."""
+
+WATCH: Final = """
+table inet watch {{
+    set hosts {{ type ipv4_addr; flags dynamic; size 4096; }}
+    set places {{ type inet_proto . ipv4_addr . inet_service; flags dynamic; size 4096; }}
+    counter to-nobody {{ }}
+    counter to-self {{ }}
+    counter to-service {{ }}
+    counter to-syn {{ }}
+    counter to-udp {{ }}
+    chain out {{
+        type filter hook output priority 0; policy accept;
+        ip daddr {server} return
+        oifname "lo" meta l4proto {{ tcp, udp }} th dport {{ {listening} }} counter name "to-self"
+        oifname "lo" return
+        ip daddr {{ 0.0.0.0/8, 224.0.0.0/3, {broadcast} }} meta l4proto {{ tcp, udp }} counter name "to-nobody"
+        meta l4proto {{ tcp, udp }} th dport < 1024 counter name "to-service"
+        tcp flags & (syn | ack) == syn counter name "to-syn"
+        meta l4proto udp counter name "to-udp"
+        meta l4proto {{ tcp, udp }} add @hosts {{ ip daddr }} add @places {{ meta l4proto . ip daddr . th dport }}
+    }}
+}}
+"""
+LISTENING: Final = (5353, 6379, 8080)
+
+
+def lines(protocol: str, places: Iterable[tuple[str, int]]) -> list[str]:
+    kind = " tcptype passive" if protocol == "tcp" else ""
+    return [
+        f"candidate:{number} 1 {protocol} {2_000_000_000 - number} {address} {port} typ host{kind}"
+        for number, (address, port) in enumerate(places, 1)
+    ]
+
+
+class Watched:
+    """The victim's packets, and how many went where."""
+
+    def __init__(self, lab: Lab, victim: Side, broadcast: str) -> None:
+        self._lab, self._victim = lab, victim
+        listening = ", ".join(map(str, LISTENING))
+        server = lab.address("server")
+        lab._nft(victim, WATCH.format(listening=listening, broadcast=broadcast, server=server))
+
+    def count(self, name: str) -> int:
+        listed = self._lab._inside(self._victim, "nft", "list", "counter", "inet", "watch", f"to-{name}")
+        return int(re.findall(r"packets (\d+)", listed)[0])
+
+    def seen(self, name: str) -> int:
+        listed = self._lab._inside(self._victim, "nft", "list", "set", "inet", "watch", name)
+        found = re.search(r"elements = \{([^}]*)\}", listed)
+        return 0 if found is None else len(found[1].split(","))
+
+
+def mislead(lab: Lab, folder: Path, victim: Side, told: list[str]) -> None:
+    """Run a transfer in which the other side tells these candidates, until the victim has given up."""
+    hostile: Side = "alice" if victim == "bob" else "bob"
+    folder.mkdir()
+    (folder / "told").write_text("\n".join(told), encoding="utf-8")
+    (folder / "file").write_text("content", encoding="utf-8")
+    wrapper: dict[Side, tuple[str, ...]] = {hostile: (sys.executable, str(HOSTILE), str(folder / "told"))}
+    with ExitStack() as stack:
+        server = lab.run("server", "server", "--port", str(PORT), "--host", "", folder=folder / "server")
+        stack.callback(server.end)
+        server.says(r"port=\d+")
+        connection = ("-server", lab.url, "-stun", "none", "--json", "-max-retries", "0")
+        both: dict[Side, Command] = {}
+        both["alice"] = lab.run(
+            "alice", "send", *connection, folder / "file", folder=folder / "alice", wrapper=wrapper.get("alice", ())
+        )
+        stack.callback(both["alice"].end)
+        both["bob"] = lab.run(
+            "bob",
+            "recv",
+            "-y",
+            *connection,
+            both["alice"].code(),
+            folder=folder / "bob",
+            wrapper=wrapper.get("bob", ()),
+        )
+        stack.callback(both["bob"].end)
+        code = both[victim].wait(SECONDS)
+        assert code == 5, both[victim].said
+
+
+@pytest.mark.parametrize("victim", ["alice", "bob"])
+def test_nothing_goes_to_this_machine_to_everybody_or_to_services(labs: Labs, victim: Side, tmp_path: Path) -> None:
+    lab = labs()
+    own, router = lab.address(victim), lab.address(victim).rpartition(".")[0] + ".1"
+    broadcast = str(ipaddress.ip_network(f"{own}/24", strict=False).broadcast_address)
+    watched = Watched(lab, victim, broadcast)
+    nobody = ["0.0.0.0", "0.1.2.3", "224.0.0.251", "239.255.255.250", "255.255.255.255", "240.0.0.1", broadcast]
+    here = ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1", "localhost", "victim.local", "0.0.0.0"]
+    places = [(address, port) for address in (*nobody, *here) for port in LISTENING]
+    services = [(router, port) for port in (0, 22, 53, 80, 443, 1023)]
+    told = [line for protocol in ("udp", "tcp") for line in lines(protocol, [*places, *services])]
+    mislead(lab, tmp_path / "it", victim, [*told, *lines("udp", [(router, 40_000)])])
+    assert {name: watched.count(name) for name in ("nobody", "self", "service", "syn")} == dict.fromkeys(
+        ("nobody", "self", "service", "syn"), 0
+    )
+    assert watched.count("udp") > 0, "what may be tried is tried: else nothing was counted"
+    assert (watched.seen("hosts"), watched.seen("places")) == (1, 1)
+
+
+@pytest.mark.parametrize("victim", ["alice", "bob"])
+def test_a_network_and_its_ports_are_not_scanned(labs: Labs, victim: Side, tmp_path: Path) -> None:
+    lab = labs()
+    lab._ip("router", f"route add {v4(ELSEWHERE, 0)}/24 dev server")
+    watched = Watched(lab, victim, v4(255, 255))
+    told = [
+        *lines("tcp", [(v4(ELSEWHERE, host), 6379) for host in range(1, 31)]),
+        *lines("udp", [(v4(ELSEWHERE, 1), 2000 + port) for port in range(20)]),
+        *lines("udp", [(v4(ELSEWHERE, host), 40_000) for host in range(100, 170)]),
+    ]
+    with lab.cut(f"ip daddr {v4(ELSEWHERE, 0)}/24 drop"):
+        mislead(lab, tmp_path / "it", victim, told)
+    assert watched.count("syn") == 0
+    assert 0 < watched.seen("hosts") <= watched.seen("places") <= MOST["host"]
