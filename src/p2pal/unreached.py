@@ -31,6 +31,7 @@ class Unreached(Enum):
     PROXY_UDP = "UDP does not go through the proxy"
     PROXY_TLS = "a proxy that is reached by https:// cannot be used"
     NO_SOCKET = "this machine has no socket left for it"
+    TOO_NEAR = "the signaling server may not name an address that is nearer than itself"
     REFERRED = "it refers to another server"
     LOST = "the connection was lost"
     FAILED = "the connection failed"

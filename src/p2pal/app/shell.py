@@ -227,8 +227,8 @@ def _of_kind(offered: Iterable[IceServerLike], kind: Literal["stun", "turn"]) ->
     for server in offered:
         urls = tuple(url for url in server.urls if url.startswith((f"{kind}:", f"{kind}s:")))
         if urls:
-            secret = (server.username, server.credential) if kind == "turn" else ()
-            found.append(IceServer(urls, *secret))
+            secret = (server.username, server.credential) if kind == "turn" else ("", "")
+            found.append(IceServer(urls, *secret, offered=True))
     return found
 
 

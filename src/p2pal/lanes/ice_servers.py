@@ -28,11 +28,19 @@ class RelayUse(Enum):
 
 @dataclass(frozen=True, slots=True)
 class IceServer:
-    """A STUN or TURN server (RFC 8489, RFC 8656)."""
+    """A STUN or TURN server (RFC 8489, RFC 8656).
+
+    Attributes:
+        urls: Its URLs.
+        username: For TURN.
+        credential: For TURN.
+        offered: The signaling server named it, not the user.
+    """
 
     urls: tuple[str, ...]
     username: str = ""
     credential: str = field(default="", repr=False)
+    offered: bool = False
 
     @property
     def relays(self) -> bool:
@@ -54,11 +62,11 @@ def servers_without_relays(servers: Iterable[IceServer]) -> list[IceServer]:
     A TURN server over UDP does so, too (RFC 8656, section 3), and may be the only one there is.
     """
     found: dict[str, IceServer] = {}
-    for url in (url for server in servers for url in server.urls):
+    for url, offered in ((url, server.offered) for server in servers for url in server.urls):
         if not url.startswith("turn"):
-            found.setdefault(url, IceServer((url,)))
+            found.setdefault(url, IceServer((url,), offered=offered))
         elif (turn := parse_turn_url(url)) is not None and turn.transport == "udp":
-            found.setdefault(stun := f"stun:{turn.place}", IceServer((stun,)))
+            found.setdefault(stun := f"stun:{turn.place}", IceServer((stun,), offered=offered))
     return list(found.values())[:_MOST_WITHOUT_RELAYS]
 
 

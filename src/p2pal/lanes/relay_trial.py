@@ -143,7 +143,7 @@ async def _meet(
                     WebRtcConnection(
                         *(1, 1, end, servers),
                         relay=relay,
-                        tunnels=names,
+                        names=names,
                         only_loopback=only_loopback,
                         remote=Destinations(nearest=nearest).generation(),
                     )

@@ -23,7 +23,8 @@ import contextlib
 import socket
 import ssl
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from p2pal.hosts import NotReached, connect_to, why_unreached
@@ -60,14 +61,19 @@ _Reach = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter
 class Tunnels:
     """The loopback ports of one peer.
 
+    Args:
+        addresses: Returns those of a host that the signaling server named which may be used; without it none is asked
+            for, and the host may be anywhere.
+
     Attributes:
         names: For the URL of each port, that of the server which it leads to.
         trouble: For the URL of a server that was not reached, why.
     """
 
-    __slots__ = ("_closed", "_context", "_made", "_running", "_servers", "names", "trouble")
+    __slots__ = ("_addresses", "_closed", "_context", "_made", "_running", "_servers", "names", "trouble")
 
-    def __init__(self) -> None:
+    def __init__(self, addresses: Callable[[str], Awaitable[Sequence[str]]] | None = None) -> None:
+        self._addresses = addresses
         self.names: dict[str, str] = {}
         self.trouble: dict[str, Unreached] = {}
         self._made: dict[str, tuple[str, ...]] = {}
@@ -86,12 +92,12 @@ class Tunnels:
         """
         found = []
         for server in servers:
-            urls = [url for named in server.urls for url in await self._urls(named, hide=hide)]
+            urls = [url for named in server.urls for url in await self._urls(named, hide=hide, offered=server.offered)]
             if urls or not server.urls:
-                found.append(IceServer(tuple(urls), server.username, server.credential))
+                found.append(replace(server, urls=tuple(urls)))
         return found
 
-    async def _urls(self, named: str, *, hide: bool) -> tuple[str, ...]:
+    async def _urls(self, named: str, *, hide: bool, offered: bool) -> tuple[str, ...]:
         parsed = parse_turn_url(named) or parse_stun_url(named)
         if parsed is None:
             return (named,)
@@ -114,16 +120,20 @@ class Tunnels:
         # Windows lets no socket of another interface reach loopback: there the engine's own TLS has to do.
         if sys.platform == "win32" or (not parsed.tls and proxy is None):
             return itself
-        if named not in self._made and len(self._made) < MAX_URLS and (ports := await self._open(named, parsed, proxy)):
+        if (
+            named not in self._made
+            and len(self._made) < MAX_URLS
+            and (ports := await self._open(named, parsed, proxy, offered=offered))
+        ):
             self._made[named] = ports
         return self._made.get(named, itself)
 
-    async def _open(self, named: str, server: IceUrl, proxy: Proxy | None) -> tuple[str, ...]:
+    async def _open(self, named: str, server: IceUrl, proxy: Proxy | None, *, offered: bool) -> tuple[str, ...]:
         """Return the URLs of ports that lead to a server: none if this machine has no socket left for one."""
 
         async def reach() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
             # Unlike a partial function's, its repr does not show the proxy's password.
-            return await self._reach(server, proxy)
+            return await self._reach(server, proxy, offered=offered)
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await self._serve(named, reach, reader, writer)
@@ -214,7 +224,9 @@ class Tunnels:
             await writer.drain()
             data = await reader.read(_CHUNK)
 
-    async def _reach(self, server: IceUrl, proxy: Proxy | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _reach(
+        self, server: IceUrl, proxy: Proxy | None, *, offered: bool
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect to a server, through the proxy if there is one.
 
         Raises:
@@ -228,7 +240,7 @@ class Tunnels:
                 self._context = await asyncio.to_thread(ssl.create_default_context)
             context = self._context
         if proxy is None:
-            return await connect_to(server.host, server.port, context=context)
+            return await self._directly(server, context, offered=offered)
         try:
             patience = PROXY_TIMEOUT if proxy.kind == "http" else CONNECT_TIMEOUT
             sock = await connect_through(proxy, server.host, server.port, patience)
@@ -246,8 +258,30 @@ class Tunnels:
                 raise
         with contextlib.suppress(OSError, ValueError):
             async with asyncio.timeout(DIRECT_TIMEOUT):
-                return await connect_to(server.host, server.port, context=context)
+                return await self._directly(server, context, offered=offered)
         raise NotReached(why)
+
+    async def _directly(
+        self, server: IceUrl, context: ssl.SSLContext | None, *, offered: bool
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect without a proxy; of a server that was offered to an address that it may have.
+
+        Raises:
+            OSError: If it is not reached, or has none.
+            ValueError: If its name cannot be used.
+        """
+        if self._addresses is None or not offered:
+            return await connect_to(server.host, server.port, context=context)
+        error: OSError = NotReached(Unreached.TOO_NEAR)
+        for address in await self._addresses(server.host):
+            try:
+                async with asyncio.timeout(DIRECT_TIMEOUT):
+                    return await asyncio.open_connection(
+                        address, server.port, ssl=context, server_hostname=server.host if context else None
+                    )
+            except OSError as failed:
+                error = failed
+        raise error
 
     async def close(self) -> None:
         """Close every port and every connection, and those that are only about to be there."""

@@ -24,7 +24,7 @@ from p2pal.lanes.destinations import Destinations, Quota, Remote, Zone
 from p2pal.lanes.gathering import Gathering
 from p2pal.lanes.ice_servers import IceServer, RelayUse
 from p2pal.lanes.paths import Path, find_path, on_one_machine
-from p2pal.wire.ice_urls import parse_turn_url
+from p2pal.wire.ice_urls import canonical, parse_turn_url
 
 MAX_MESSAGE: Final = 256 * 1024
 """What both ends of this engine accept (its SDP says ``a=max-message-size:262144``)."""
@@ -70,8 +70,8 @@ class WebRtcConnection:
         ice_servers: STUN and TURN servers.
         relay: What the TURN servers may carry. With ``ONLY`` no address of this machine is told or used; with
             ``NEVER`` nobody's relay is.
-        tunnels: For the URL of each server that is reached with our help (:mod:`p2pal.lanes.tunnel`), the URL that it
-            stands for.
+        names: For the URL of each server that the engine knows by another one than was named, that one: it is reached
+            with our help (:mod:`p2pal.lanes.tunnel`), or by its address (:mod:`p2pal.lanes.server_addresses`).
         only_loopback: Send and take loopback candidates only.
         remote: Which of the other side's candidates are used; by default those that one generation may have.
 
@@ -91,7 +91,7 @@ class WebRtcConnection:
         ice_servers: Sequence[IceServer] = (),
         *,
         relay: RelayUse = RelayUse.ALLOWED,
-        tunnels: Mapping[str, str] | None = None,
+        names: Mapping[str, str] | None = None,
         only_loopback: bool = False,
         remote: Remote | None = None,
     ) -> None:
@@ -111,9 +111,10 @@ class WebRtcConnection:
         self._opened = False
         self._queued_at_most = 0
         self._relay = relay
-        self._tunnels = tunnels or {}
+        self._names = {canonical(url): named for url, named in (names or {}).items()}
         self.on_one_machine = False
-        self.gathering = Gathering(tuple(self._tunnels.get(url, url) for server in ice_servers for url in server.urls))
+        urls = dict.fromkeys(self._named(url) for server in ice_servers for url in server.urls)
+        self.gathering = Gathering(tuple(urls))
         self._pc = _connection(ice_servers, only_relay=relay is RelayUse.ONLY)
         self._channel = self._pc.create_data_channel(
             "p2pal", webrtc.RTCDataChannelInit(negotiated=True, id=_CHANNEL_ID, ordered=True)
@@ -127,6 +128,10 @@ class WebRtcConnection:
         self._pc.on("icecandidateerror", self._on_candidate_error)
         self._pc.on("connectionstatechange", self._on_state)
         self._pc.on("datachannel", self._on_other_channel)
+
+    def _named(self, url: str) -> str:
+        """Return the URL by which a server was named that the engine knows by this one."""
+        return self._names.get(canonical(url), url)
 
     async def offer(self) -> str:
         """Return the SDP offer (RFC 8829), empty if the connection ended; candidates follow one by one (RFC 8838)."""
@@ -286,7 +291,7 @@ class WebRtcConnection:
 
     def _transport(self, url: str, seen: str) -> str:
         """Return how a relay is reached: ``seen`` is what the engine does, up to where we take over."""
-        named = parse_turn_url(self._tunnels.get(url, ""))
+        named = parse_turn_url(self._names.get(canonical(url), ""))
         return seen if named is None else "tls" if named.tls else named.transport
 
     def _peers(self, stats: object) -> Candidate:
@@ -336,11 +341,11 @@ class WebRtcConnection:
         if own.kind == "relay":
             transport = self._transport(url, _text(found, "relay_protocol") or own.protocol)
             own, line = replace(own, relay_transport=transport), with_relay_transport(line, transport)
-        self.gathering.add_own(own, self._tunnels.get(url, url))
+        self.gathering.add_own(own, self._named(url))
         self._listener.candidate_found(self, line, found.sdp_mid or "0", found.sdp_m_line_index or 0)
 
     def _on_candidate_error(self, event: webrtc.RTCPeerConnectionIceErrorEvent) -> None:
-        self.gathering.add_error(self._tunnels.get(event.url, event.url), event.error_code)
+        self.gathering.add_error(self._named(event.url), event.error_code)
 
     def _on_pair(self, _event: object) -> None:
         if not self._closed:

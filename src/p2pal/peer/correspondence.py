@@ -192,4 +192,5 @@ class Correspondence:
 
     def _impossible(self) -> ConnectionImpossible:
         lanes = self._lanes
-        return impossible(lanes.gatherings, lanes.tunnels.trouble, ours=self._config.relay, agreed=lanes.relay)
+        trouble = lanes.addresses.trouble | lanes.tunnels.trouble
+        return impossible(lanes.gatherings, trouble, ours=self._config.relay, agreed=lanes.relay)

@@ -21,6 +21,7 @@ from p2pal.lanes.gathering import Gathering
 from p2pal.lanes.ice_servers import IceServer, RelayUse, known_servers, servers_for, servers_without_relays
 from p2pal.lanes.interfaces import broadcasts
 from p2pal.lanes.paths import PathKind
+from p2pal.lanes.server_addresses import ServerAddresses
 from p2pal.lanes.tunnel import Tunnels
 from p2pal.link.negotiator import Negotiator
 from p2pal.link.steps import Action, CreateAnswer, CreateOffer, DropConnection, Judge, TakeAnswer, TakeCandidate
@@ -102,6 +103,7 @@ class Lanes:
         heard_at: When a lane last brought a frame, in seconds.
         path: The path in use, or an empty string before the first.
         relay: What TURN servers may carry, as both sides want it.
+        addresses: Of those that the signaling server names, the ones that may be asked.
         tunnels: The way to those that are reached with our help.
         gatherings: What came of the search for paths, of the newest connections.
         gone: Set when the last open lane ended.
@@ -109,8 +111,8 @@ class Lanes:
 
     __slots__ = (
         "_actions", "_beside", "_destinations", "_gathered", "_gathering", "_inward", "_loop", "_master", "_negotiator",
-        "_only_loopback", "_outward", "_owner", "_silent", "_wake", "connections", "gatherings", "gone", "heard_at",
-        "ice_servers", "live", "path", "relay", "session", "stood", "tunnels",
+        "_only_loopback", "_outward", "_owner", "_silent", "_wake", "addresses", "connections", "gatherings", "gone",
+        "heard_at", "ice_servers", "live", "path", "relay", "session", "stood", "tunnels",
     )  # fmt: skip
 
     def __init__(
@@ -143,7 +145,11 @@ class Lanes:
         self.session: Session | None = None
         self.ice_servers = config.ice_servers
         self.relay = config.relay
-        self.tunnels = Tunnels()
+        self.addresses = ServerAddresses(
+            nearest=Zone.LOOPBACK if config.only_loopback else server,
+            farthest=Zone.LOOPBACK if config.only_loopback else Zone.PUBLIC,
+        )
+        self.tunnels = Tunnels(self.addresses.addresses)
         self.gatherings: deque[Gathering] = deque(maxlen=_GATHERINGS)
         self.connections: dict[int, WebRtcConnection] = {}
         self.live: dict[int, LiveLane] = {}
@@ -252,7 +258,7 @@ class Lanes:
             self,
             servers,
             relay=relay,
-            tunnels=self.tunnels.names,
+            names=self.addresses.names | self.tunnels.names,
             only_loopback=self._only_loopback,
             remote=self._destinations.generation(broadcast),
         )
@@ -285,14 +291,14 @@ class Lanes:
         if direct and self.relay is RelayUse.ONLY:
             raise ProtocolError("the other side asks for the addresses that this side hides")
         if direct:
-            return servers_without_relays(self.ice_servers), RelayUse.NEVER
+            return await self.addresses.usable(servers_without_relays(self.ice_servers)), RelayUse.NEVER
         only = self.relay is RelayUse.ONLY
         servers = await known_servers(
             lambda: servers_for(self.ice_servers, self.relay), self._owner.ice_known, needed=only
         )
         if only and not servers and not self.stood:
             raise no_relay()
-        led = await self.tunnels.lead_to(servers, hide=only)
+        led = await self.tunnels.lead_to(await self.addresses.usable(servers, hide=only), hide=only)
         if only and servers and not led and not self.stood:
             raise no_relay_through_proxy()
         return led, self.relay

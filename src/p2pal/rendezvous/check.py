@@ -213,7 +213,7 @@ async def _through_mailbox(url: str, facts: ServerFacts, end: float, met: Callab
             if answered >= SLOW:
                 return replace(facts, late="it did not open a transfer in the time of this check")
             return replace(facts, problem=Problem("it does not open a transfer in time"))
-        meeting = _Meeting(client, created)
+        meeting = _Meeting(client, created, address)
         try:
             async with asyncio.timeout_at(until):
                 await meeting.hold()
@@ -226,7 +226,13 @@ async def _through_mailbox(url: str, facts: ServerFacts, end: float, met: Callab
                 facts = replace(facts, socket_problem=Problem("no answer in time"))
         finally:
             stun = created.ice_servers
-            facts = replace(facts, welcomed=meeting.welcomed, near=meeting.near or stun, far=meeting.far or stun)
+            facts = replace(
+                facts,
+                welcomed=meeting.welcomed,
+                near=meeting.near or stun,
+                far=meeting.far or stun,
+                reached=meeting.reached,
+            )
             met(facts)
             left = not await _remove(client, created, min(removing, max(_REMOVE, end - loop.time())))
     return replace(facts, left=left)
@@ -245,9 +251,10 @@ async def _remove(client: RendezvousClient, created: Created, seconds: float) ->
 class _Meeting:
     """A sender and a receiver who meet on a server."""
 
-    def __init__(self, client: RendezvousClient, created: Created) -> None:
+    def __init__(self, client: RendezvousClient, created: Created, address: Address) -> None:
         self._client, self._created = client, created
         self.welcomed: float | None = None
+        self.reached = address.literal
         self.near: tuple[IceServer, ...] = ()
         self.far: tuple[IceServer, ...] = ()
 
@@ -278,6 +285,7 @@ class _Meeting:
             started = time.monotonic()
             await side.until(events.State)
             self.welcomed = time.monotonic() - started
+            self.reached = side.mailbox.reached
 
         task = asyncio.create_task(wait())
         try:

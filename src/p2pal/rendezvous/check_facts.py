@@ -33,6 +33,7 @@ class ServerFacts:
         socket_problem: Why its WebSocket cannot be used.
         near: The STUN and TURN servers that it gives to a sender whose receiver has come.
         far: Those that it gives to that receiver.
+        reached: The address of its WebSocket; empty if that is not known, or a proxy's.
         left: Whether the transfer that was opened for the check could not be removed, and ends by itself.
         late: What did not come in time though the server answers, but slowly: that tells of no fault; empty for none.
     """
@@ -48,5 +49,6 @@ class ServerFacts:
     socket_problem: Problem | None = None
     near: tuple[IceServer, ...] = field(default=(), repr=False)
     far: tuple[IceServer, ...] = field(default=(), repr=False)
+    reached: str = ""
     left: bool = False
     late: str = ""

@@ -44,7 +44,8 @@ class Mailbox:
     message arrives once and in order. While the owner does not take events, the socket is not read.
 
     Attributes:
-        reached: The address that the server was last reached at; empty before that, and through a proxy.
+        reached: The address that the server was last reached at. Before that, and through a proxy, the one that its URL
+            says; empty where that is a name.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Mailbox:
         self._told_offline = False
         self._trouble = NO_ANSWER
         self._asked: float | None = None  # seconds for which the server wants to be left alone
-        self.reached = ""
+        self.reached = address.literal
 
     async def run(self) -> None:
         """Keep the mailbox connected until :meth:`close`, the end of the transfer, or a receiver's release.
@@ -274,8 +275,8 @@ class Mailbox:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             self._trouble = trouble(error, self._address.proxy())
             return False
-        peer = None if self._address.proxy() else ws.get_extra_info("peername")
-        self.reached = str(peer[0]) if peer else ""
+        if not self._address.proxy() and (peer := ws.get_extra_info("peername")):
+            self.reached = str(peer[0])
         try:
             return await self._speak(ws)
         finally:

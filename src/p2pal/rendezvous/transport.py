@@ -52,6 +52,14 @@ class Address:
         """The URL to show: without user name and password."""
         return str(self._base.with_user(None)).rstrip("/")
 
+    @property
+    def literal(self) -> str:
+        """The server's IP address where the URL itself says it, a loopback one for this machine; empty for a name."""
+        host = self._base.host or ""
+        with contextlib.suppress(ValueError):
+            return str(ipaddress.ip_address(host))
+        return "127.0.0.1" if self.local else ""
+
     def http(self, *parts: str, bare: bool = False) -> URL:
         """Return the URL of an HTTP resource; ``bare`` leaves out user info, for requests with a bearer token."""
         base = self._base.with_user(None) if bare else self._base

@@ -23,8 +23,8 @@ OFFERED = [Offered(["stun:offered:1"]), Offered(["turn:offered:2"], "user", "pas
 
 
 OWN_TURN = IceServer(("turn:own:2",), "me", "secret")
-OFFERED_STUN = IceServer(("stun:offered:1",))
-OFFERED_TURN = IceServer(("turn:offered:2",), "user", "pass")
+OFFERED_STUN = IceServer(("stun:offered:1",), offered=True)
+OFFERED_TURN = IceServer(("turn:offered:2",), "user", "pass", offered=True)
 
 
 def options(stun: tuple[str, ...] | None = (DEFAULT_STUN,), *, own_turn: bool = False) -> ConnectOptions:
@@ -73,10 +73,11 @@ def test_the_server_is_asked_while_something_is_left_open(
 
 def test_an_entry_of_both_kinds_is_taken_apart() -> None:
     mixed = [Offered(["stun:o:1", "turns:o:2", "stuns:o:3", "turn:o:4?transport=tcp"], "user", "pass")]
-    turn = IceServer(("turns:o:2", "turn:o:4?transport=tcp"), "user", "pass")
-    assert ice_servers(options(), mixed) == [IceServer(("stun:o:1", "stuns:o:3")), turn]
+    stun = IceServer(("stun:o:1", "stuns:o:3"), offered=True)
+    turn = IceServer(("turns:o:2", "turn:o:4?transport=tcp"), "user", "pass", offered=True)
+    assert ice_servers(options(), mixed) == [stun, turn]
     assert ice_servers(options(None), mixed) == [turn]
-    assert ice_servers(options(own_turn=True), mixed) == [IceServer(("stun:o:1", "stuns:o:3")), OWN_TURN]
+    assert ice_servers(options(own_turn=True), mixed) == [stun, OWN_TURN]
 
 
 class Slow:

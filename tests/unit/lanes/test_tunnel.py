@@ -302,7 +302,7 @@ def test_a_name_that_no_resolver_takes_is_said(certificate: ssl.SSLContext) -> N
     async def refused() -> None:
         async with tunnels() as made:
             named = "turns:a..b:443"
-            urls = await made._open(named, IceUrl("a..b", 443, tls=True, transport="tcp"), None)
+            urls = await made._open(named, IceUrl("a..b", 443, tls=True, transport="tcp"), None, offered=False)
             await says_nothing(urls[0])
             assert made.trouble == {named: Unreached.UNUSABLE_NAME}
 

@@ -265,6 +265,7 @@ _ADVICE: Final = {
     Unreached.NO_TLS: _TLS,
     Unreached.NO_HANDSHAKE: _TLS,
     Unreached.REFERRED: "name the server that {host} refers to itself, or have {host} relay by itself",
+    Unreached.TOO_NEAR: "name {host} yourself, with -turn, if you want it to be asked",
     Unreached.NO_SOCKET: "end other programs here, or raise the limit of open files (ulimit -n)",
     Unreached.PROXY_SILENT: _PROXY,
     Unreached.PROXY_URL: _PROXY,

@@ -15,8 +15,10 @@ from p2pal.app.options import DEFAULT_STUN, ConnectOptions
 from p2pal.app.shell import ice_servers, load_engine
 from p2pal.hosts import is_loopback
 from p2pal.lanes import interfaces
+from p2pal.lanes.destinations import zone_reached
 from p2pal.lanes.ice_servers import IceServer
 from p2pal.lanes.probe_facts import Interfaces, Relaying, Survey, place_of
+from p2pal.lanes.server_addresses import ServerAddresses
 from p2pal.rendezvous.check import check_server
 from p2pal.rendezvous.check_facts import ServerFacts
 from p2pal.unreached import Unreached
@@ -56,7 +58,10 @@ async def gather(connect: ConnectOptions) -> Facts:
         loading = tasks.create_task(load_engine(loopback=connect.on_this_machine))
         checking = tasks.create_task(check_server(connect.server, met=met.set_result))
         server = ServerFacts("") if _own_only(connect) else await _known(checking, met)
-        near, far = (_Servers(ice_servers(connect, each), connect) for each in (server.near, server.far))
+        addresses = ServerAddresses(nearest=zone_reached(server.reached))
+        near, far = [
+            _Servers(await addresses.allowed(ice_servers(connect, each)), connect) for each in (server.near, server.far)
+        ]
         surveying = tasks.create_task(_survey(near, end))
         await loading
         patience = _STEPS * (server.answered or 0.0)
