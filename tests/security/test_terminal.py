@@ -85,6 +85,7 @@ def every_event(text: str) -> list[events.Event]:
         ),
         events.FileDone(name=text, size=1, digest="00"),
         events.FileFailed(name=text, reason=text),
+        events.Missing(names=[text, text + "2"], more=1),
         events.Unproven(),
         events.Unsaved(reason=text),
         events.Saved(id=text, command=text, done=1, total=2),
