@@ -209,5 +209,6 @@ def test_a_missing_target_directory(sender: Start, receiver: Start, tmp_path: Pa
     sent = sender(write(tmp_path / "file", "x"))
     received = receiver(sent.code(), "-out", out / "not" / "there")
     assert received.wait() == 7
-    assert sent.wait() == 5
     assert "does not exist; make it first, or choose another with -out" in received.err
+    assert receiver(sent.code(), "-out", out).wait() == 0  # the code was not spent
+    assert sent.wait() == 0

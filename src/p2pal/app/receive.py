@@ -22,6 +22,7 @@ from p2pal.app.tracker import Tracker
 from p2pal.crypto import codes
 from p2pal.crypto.codes import Code
 from p2pal.errors import CheckpointError, DiskError, Interrupted, P2palError
+from p2pal.files.destination import check_destination
 from p2pal.files.journal import Journal
 from p2pal.files.placement import Placement, plan
 from p2pal.files.sink import Sink
@@ -92,6 +93,7 @@ class _Receive(Shell):
         return self._current
 
     async def _work(self) -> P2palError | None:
+        await asyncio.to_thread(check_destination, self._options.out, overwrite=self._options.overwrite)
         with kept_manifest() as manifest:
             now = monotonic()
             self._machine = Receiver(payload_limit=CONTROL_PAYLOAD, manifest=manifest, now=now)

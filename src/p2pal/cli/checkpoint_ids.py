@@ -11,8 +11,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from p2pal.cli.options import quoted
-from p2pal.errors import UsageError
-from p2pal.files.checkpoint_names import CHECKPOINT_FILE, ID_PREFIX
+from p2pal.errors import P2palError, UsageError
+from p2pal.files.checkpoint_names import CHECKPOINT_FILE, ID_PREFIX, usual_home
 
 SHOWN: Final = 8
 """Characters of an id that a person sees, unless more are needed to tell it from others."""
@@ -38,10 +38,10 @@ def stored(role: str | None = None) -> list[str]:
     """Return the ids of the checkpoints of this role, or of both, that are there. No file is opened."""
     from p2pal.cli import config
 
-    home = config.home() or os.path.expanduser("~/.p2pal")
     try:
+        home = config.home() or usual_home()
         names = os.listdir(os.path.join(home, "checkpoints"))
-    except OSError:
+    except (OSError, RuntimeError, P2palError):
         return []
     found = [match for name in names if (match := CHECKPOINT_FILE.fullmatch(name))]
     return sorted({match.group(1) for match in found if role in {None, match.group(2)}})

@@ -17,6 +17,7 @@ from p2pal.app.options import DEFAULT_SERVER, ConnectOptions
 from p2pal.cli import logs
 from p2pal.cli.options import quoted
 from p2pal.errors import UsageError
+from p2pal.files.destination import check_current_directory
 from p2pal.lanes.ice_servers import RelayUse
 
 CONNECTION_FLAGS: Final = (
@@ -32,9 +33,17 @@ def only_loopback() -> bool:
 
 
 def home() -> Path | None:
-    """Return where the environment wants our own files (absolute); None for the usual place, ``~/.p2pal``."""
+    """Return where the environment wants our own files (absolute); None for the usual place, ``~/.p2pal``.
+
+    Raises:
+        DiskError: If it is in the current directory, and that is gone.
+    """
     text = os.environ.get("P2PAL_HOME", "")
-    return Path(text).absolute() if text else None
+    if not text:
+        return None
+    if not os.path.isabs(text):
+        check_current_directory()
+    return Path(text).absolute()
 
 
 def server_url(text: str | None) -> str:

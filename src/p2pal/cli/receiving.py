@@ -14,9 +14,10 @@ from p2pal.cli.prompts import Prompter, ask_line, interactive
 from p2pal.cli.running import deadline, drive, make_board, reporting
 from p2pal.cli.streams import Writer
 from p2pal.cli.text import names, safe, safe_path
-from p2pal.cli.views import JsonView, QuietView, ReceiverView, View, hide_code, offer_lines
+from p2pal.cli.views import JsonView, QuietView, ReceiverView, View, absolute, hide_code, offer_lines
 from p2pal.crypto.codes import Code, parse
 from p2pal.errors import MistypedCode, UsageError
+from p2pal.files.destination import check_destination
 
 MAX_CODE_TEXT: Final = 1024
 TRIES: Final = 3
@@ -53,6 +54,7 @@ def run_recv(text: str | None, flags: dict[str, Any], *, as_json: bool, quiet: b
             home=config.home(),
             checkpoint_ttl=flags["checkpoint_ttl"],
         )
+        check_destination(target, overwrite=options.overwrite)
         code = read_code(text, quiet=quiet or as_json)
 
         async def main(stop: signals.Stop) -> None:
@@ -88,7 +90,7 @@ async def ask(prompter: Prompter, offer: events.Offered, existing: Sequence[str]
     if existing:
         prompter.say(f"This replaces {names(existing)}")
         _list_all(prompter, existing)
-    accept = await prompter.confirm(f"Receive into {safe_path((options.out or Path()).absolute())}?")
+    accept = await prompter.confirm(f"Receive into {safe_path(absolute(options.out or Path()))}?")
     return Decision(accept=accept, replace=options.overwrite)
 
 

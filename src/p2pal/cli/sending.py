@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterable
@@ -27,7 +28,10 @@ MIN_TTL = 1.0
 
 
 def _directories(files: Iterable[Path]) -> frozenset[str]:
-    return frozenset(os.path.basename(os.path.abspath(path)) for path in files if os.path.isdir(path))
+    # Where the current directory is gone, nothing relative can be sent anyway.
+    with contextlib.suppress(OSError):
+        return frozenset(os.path.basename(os.path.abspath(path)) for path in files if os.path.isdir(path))
+    return frozenset()
 
 
 def run_send(files: tuple[Path, ...], flags: dict[str, Any], *, as_json: bool, quiet: bool, debug: bool) -> None:

@@ -400,13 +400,13 @@ class ReceiverView(_HumanView):
         """Where the result is, as a path that can be opened."""
         offer = self._offer
         if offer is None or offer.more or len(offer.tops) != 1:
-            return safe_path(_absolute(self._target), 500)
+            return safe_path(absolute(self._target), 500)
         top = offer.tops[0].name
         if self._into:
-            return safe_path(_absolute(self._target / self._renamed.get(top, top)), 500)
+            return safe_path(absolute(self._target / self._renamed.get(top, top)), 500)
         renamed = self._renamed.get(top, top)
         name = renamed if renamed != top else self._target.name
-        return safe_path(_absolute(self._target.parent / name), 500)
+        return safe_path(absolute(self._target.parent / name), 500)
 
 
 def offer_lines(offer: events.Offered) -> list[str]:
@@ -426,7 +426,8 @@ def _complete(files: int) -> str:
     return f"{units.plural(files, 'file')} {'is' if files == 1 else 'are'} complete"
 
 
-def _absolute(path: Path) -> Path:
+def absolute(path: Path) -> Path:
+    """Return the whole path; as it is where the current directory is gone."""
     with contextlib.suppress(OSError):
         return path.absolute()
     return path

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
+from pathlib import Path
 from typing import Final
 
 DEFAULT_TTL: Final = 168 * 3600.0
@@ -16,3 +19,19 @@ ID_PREFIX: Final = re.compile("[a-z2-7]{1,26}")
 
 SHOWN_IN_HINTS: Final = 12
 """Characters of an id that are enough in a command for a person to copy."""
+
+
+def usual_home() -> Path:
+    """Return ``~/.p2pal``. A ``HOME`` that is empty or relative names no directory and counts as unset.
+
+    Raises:
+        RuntimeError: If this user has no home directory.
+    """
+    if sys.platform != "win32" and not os.path.isabs(os.environ.get("HOME", "/")):
+        import pwd
+
+        try:
+            return Path(pwd.getpwuid(os.getuid()).pw_dir) / ".p2pal"
+        except KeyError:
+            raise RuntimeError("this user has no home directory") from None
+    return Path.home() / ".p2pal"

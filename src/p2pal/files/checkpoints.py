@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from p2pal.errors import CheckpointError
-from p2pal.files.checkpoint_names import ID_PREFIX, SHOWN_IN_HINTS
+from p2pal.files.checkpoint_names import ID_PREFIX, SHOWN_IN_HINTS, usual_home
 from p2pal.files.failures import error_text
 from p2pal.files.journal import Journal, write_records
 from p2pal.files.locking import IN_USE, IN_USE_HINT, NotOurs, check_directory, identity_of, open_locked, try_lock
@@ -48,7 +48,7 @@ class Checkpoints:
     def __init__(self, home: Path | None = None, *, handles: bool = HAVE_HANDLES) -> None:
         if home is None:
             try:
-                home = Path.home() / ".p2pal"
+                home = usual_home()
             except RuntimeError as error:
                 raise CheckpointError(
                     "there is no home directory to keep checkpoints in", hint="set P2PAL_HOME"

@@ -21,6 +21,7 @@ from typing import Final
 
 from p2pal.amounts import size
 from p2pal.errors import CheckpointError, DiskError
+from p2pal.files.destination import check_parent, not_usable
 from p2pal.files.failures import error_text
 from p2pal.files.names import check_path, free_name, part_name
 from p2pal.files.renames import Identity, identity_from
@@ -258,12 +259,15 @@ def plan(out: Path, tops: Iterable[tuple[bytes, Kind]]) -> Placement:
         tops: Names and kinds of the top-level entries. Names that cannot be used here get no place.
 
     Raises:
-        DiskError: If ``out`` cannot be used: its parent is missing, or it is a file and several entries are offered.
+        DiskError: If ``out`` cannot be used: its parent is missing, it is a device, or it is a file and several entries
+            are offered.
     """
     entries = dict(tops)
     try:
-        directory = stat.S_ISDIR(os.stat(out).st_mode)
-        exists = True
+        mode = os.stat(out).st_mode
+        directory, exists = stat.S_ISDIR(mode), True
+        if not directory and not stat.S_ISREG(mode):
+            raise DiskError(not_usable(out), hint="name another file or directory with -out")
     except OSError:
         directory, exists = False, os.path.lexists(out)
     if directory:
@@ -273,8 +277,7 @@ def plan(out: Path, tops: Iterable[tuple[bytes, Kind]]) -> Placement:
             f"{out} is no directory, and more than one entry is offered", hint="choose a directory with -out"
         )
     parent = out.parent
-    if not parent.is_dir():
-        raise DiskError(f"the directory {parent} does not exist", hint="make it first, or choose another with -out")
+    check_parent(out)
     if len(entries) == 1:
         top, kind = next(iter(entries.items()))
         name = os.fsencode(out.name)

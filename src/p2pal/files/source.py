@@ -18,6 +18,7 @@ from itertools import islice
 from typing import Final, Self
 
 from p2pal.errors import UsageError
+from p2pal.files.destination import check_current_directory
 from p2pal.files.failures import error_text
 from p2pal.files.identities import PERMISSIONS, Identities, Identity3, in_range, version_of
 from p2pal.files.leaves import FileLeaves, LeafStore, can_be_trusted
@@ -67,7 +68,9 @@ class Source:
             has ended.
 
     Raises:
-        UsageError: If an argument is missing, special, or a directory without ``recursive``, or nothing is left.
+        UsageError: If an argument is missing, special, cannot be read, or is a directory without ``recursive``, or
+            nothing is left.
+        DiskError: If an argument is relative and the current directory is gone.
     """
 
     def __init__(
@@ -80,6 +83,8 @@ class Source:
     ) -> None:
         if not paths:
             raise UsageError("nothing to send was named")
+        if not all(map(os.path.isabs, paths)):
+            check_current_directory()
         self._begin({}, None, clock)
         failures = []
         for path in paths:
@@ -121,7 +126,7 @@ class Source:
         self._tops = tops
         self._earlier = earlier
         self._clock = clock
-        self._failures: dict[bytes, str] = {}
+        self._failures: dict[bytes, WalkFailed] = {}
         self._tree = Tree(self._open_top)
         self._seen = Identities()
         self.changed: set[int] = set() if earlier is None else earlier.changed
@@ -157,12 +162,16 @@ class Source:
             error = UsageError(f"{path} is a directory", hint="use -r to send directories")
         if error is None and not directory and not stat.S_ISREG(mode):
             error = UsageError(f"{path} is {SPECIAL}", hint="only files and directories can be sent")
-        name = free_name(self._tops.__contains__, name, directory=directory)
-        place = os.fsencode(os.path.abspath(path))
-        self._tops[name] = Top(name, place, directory)
+        if error is None and (text := _unreadable(path, directory=directory)):
+            error = UsageError(f"{path}: {text}", hint="see who may read it, or leave it out")
         if error is not None:
-            self._failures[name] = error.message
-        return error
+            key = b"/%d" % len(self._tops)  # no name that another argument could have
+            self._failures[key] = WalkFailed(name_text(name), Reason.READ, error.message.removeprefix(f"{path}: "))
+            self._tops[key] = Top(key, b"", directory)
+            return error
+        name = free_name(self._tops.__contains__, name, directory=directory)
+        self._tops[name] = Top(name, os.fsencode(os.path.abspath(path)), directory)
+        return None
 
     def _open_top(self, name: bytes) -> Directory:
         return open_root(self._tops[name].path)
@@ -181,7 +190,7 @@ class Source:
         for top in list(self._tops.values()):
             failure = self._failures.get(top.name)
             if failure is not None:
-                yield WalkFailed(name_text(top.name), Reason.READ, failure)
+                yield failure
             elif top.directory:
                 yield from self._walk_tree(top)
             else:
@@ -351,3 +360,15 @@ class Source:
     def close(self) -> None:
         """Close the directories that are kept open."""
         self._tree.close()
+
+
+def _unreadable(path: str, *, directory: bool) -> str:
+    """Return why an argument cannot be read; empty if it can. It is only opened."""
+    try:
+        if directory:
+            os.scandir(path).close()
+        else:
+            os.close(os.open(path, OPEN_READ))
+    except OSError as error:
+        return error_text(error)
+    return ""

@@ -317,10 +317,13 @@ def test_a_lane_that_is_cut_in_the_middle_costs_nothing(tmp_path: Path, out: Pat
 def test_a_place_that_cannot_be_written_to(tmp_path: Path, out: Path) -> None:
     async def receiving(there: Place) -> None:
         file = write(tmp_path / "report.pdf", "x")
-        sent, received = await there.both(there.send(file), lambda code: there.receive(code, out / "no" / "such"))
+        sent = Running(there.send(file))
+        code = (await sent.until(events.Code)).code
+        received = await follow(there.receive(code, out / "no" / "such"))
         assert isinstance(received.error, DiskError)
-        assert sent.error is not None
-        assert sent.error.exit_code == 5  # type: ignore[attr-defined]
+        assert received.kinds == [events.Failure]  # the code was not spent
+        assert (await follow(there.receive(code, out))).error is None
+        assert (await sent.end()).error is None
 
     run(receiving, tmp_path)
 

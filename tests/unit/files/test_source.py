@@ -173,10 +173,33 @@ def test_an_unreadable_file_fails_when_it_is_read() -> None:
     with public_directory() as path:
         (path / "x").write_bytes(b"1")
         (path / "x").chmod(0)
+        source, entry = listed(path / "x")
         with as_nobody():
-            source, entry = listed(path / "x")
             (result,) = source.read(job_for(0, entry))
     assert result == ops.ReadFailed(0, Reason.READ, "Permission denied")
+
+
+@pytest.mark.parametrize("directory", [False, True])
+def test_an_argument_that_cannot_be_read_is_told_of_at_once(directory: bool) -> None:
+    with public_directory() as path:
+        if directory:
+            (path / "closed").mkdir()
+        else:
+            (path / "closed").write_bytes(b"1")
+        (path / "other").mkdir()
+        (path / "closed").chmod(0)
+        (path / "other" / "closed").write_bytes(b"2")
+        with as_nobody():
+            with pytest.raises(UsageError, match="closed: Permission denied; see who may read it, or leave it out"):
+                source_of(path / "closed", path / "other")
+            with pytest.raises(UsageError, match="Permission denied"):
+                source_of(path / "closed", skip_errors=True)
+            source = source_of(path / "closed", path / "other" / "closed", skip_errors=True)
+            entries, failures = walk_of(source)
+        (path / "closed").chmod(0o755)
+    # What is left out takes no name from what is sent.
+    assert [entry.path for entry in entries] == [b"closed"]
+    assert [(failure.name, failure.text) for failure in failures] == [("closed", "Permission denied")]
 
 
 def test_over_long_paths_are_reported(tmp_path: Path) -> None:
