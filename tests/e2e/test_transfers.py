@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.conftest import Start
+from tests.e2e.isolation import need
 from tests.e2e.kit import Commands
 from tests.e2e.trees import MIB, NAMES, content, leftovers, make_tree, snapshot, tree_equal, write
 
@@ -57,6 +58,56 @@ def test_a_tree_keeps_modes_times_links_and_empty_things(
     assert received.event("summary")["failed"] == 0
     files = sum(kind[0] == "file" for kind in snapshot(tree).values())
     assert sent.event("summary")["files"] == received.event("summary")["files"] == files
+
+
+ON_A_MOUNT = 'mount -t tmpfs none "$1" && echo 1 >"$1/inside" && shift && exec "$@"'
+
+
+@pytest.mark.parametrize("flag", [None, "--one-file-system", "-x"])
+def test_what_is_left_out_and_what_cannot_be_is_said_and_counted(
+    sender: Start, receiver: Start, tmp_path: Path, out: Path, flag: str | None
+) -> None:
+    tree = tmp_path / "tree"
+    write(tree / "file", "1")
+    write(tree / ".p2pal-abcd2345-0.part", "unfinished")
+    (tree / "mounted").mkdir()
+    (tree / "mounted" / "hidden").write_bytes(b"1")
+    mounting = [*need("--mount"), "sh", "-c", ON_A_MOUNT, "sh", str(tree / "mounted")]
+    sent = sender("-r", *([flag] if flag else []), tree, "--json", wrapper=mounting)
+    received = receiver(sent.code(), "-out", out)
+    assert (received.wait(), sent.wait()) == (0, 0)
+    assert os.listdir(out / "tree" / "mounted") == ([] if flag else ["inside"])
+    own = "tree/.p2pal-abcd2345-0.part"
+    assert sent.event("listed")["findings"] == [
+        {"kind": "reserved-name", "count": 1, "names": [own], "left_out": True},
+        {"kind": "file-system", "count": 1, "names": ["tree/mounted"], "left_out": flag is not None},
+    ]
+    assert sent.event("summary")["passed_over"] == (2 if flag else 1)
+    assert leftovers(out) == []
+
+
+def test_what_a_person_should_know_is_on_the_screen(sender: Start, receiver: Start, tmp_path: Path, out: Path) -> None:
+    tree = tmp_path / "tree"
+    write(tree / "file", "1")
+    write(tree / ".p2pal-abcd2345-0.part", "unfinished")
+    (tree / "outward").symlink_to("/etc/passwd")
+    sent = sender("-r", "-skip-errors", tree)
+    received = receiver(sent.code(), "-out", out)
+    assert (received.wait(), sent.wait()) == (1, 1)
+    assert "Left out, a name that p2pal gives to unfinished files:\n  tree/.p2pal-abcd2345-0.part\n" in sent.err
+    assert "1 link leads out of the tree and will not be made:\n  tree/outward\n" in sent.err
+    assert "Left out: 1 name, as said before" in sent.out
+    assert os.listdir(out / "tree") == ["file"]
+
+
+def test_far_dates_arrive_as_they_are(sender: Start, receiver: Start, tmp_path: Path, out: Path) -> None:
+    dates = {"2200": 7_258_118_400_000_000_001, "1969": -1, "1901": -(2**31) * 10**9 + 1}
+    for name, mtime_ns in dates.items():
+        write(tmp_path / "tree" / name, name, mtime_ns=mtime_ns)
+    sent = sender("-r", tmp_path / "tree")
+    received = receiver(sent.code(), "-out", out)
+    assert (received.wait(), sent.wait()) == (0, 0)
+    assert tree_equal(tmp_path / "tree", out / "tree")
 
 
 def test_names_are_kept_byte_for_byte(sender: Start, receiver: Start, tmp_path: Path, out: Path) -> None:

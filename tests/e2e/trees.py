@@ -84,8 +84,7 @@ def make_tree(root: Path) -> Path:
     (root / "a" / "b").chmod(0o750)
     for folder, names, _ in os.walk(root, topdown=False):
         for name in names:
-            if not (path := Path(folder, name)).is_symlink():
-                os.utime(path, ns=(OLD + 7, OLD + 7))
+            os.utime(Path(folder, name), ns=(OLD + 7, OLD + 7), follow_symlinks=False)
     os.utime(root, ns=(OLD + 8, OLD + 8))
     return root
 
@@ -104,7 +103,7 @@ def snapshot(root: Path) -> dict[str, tuple[object, ...]]:
 def _describe(path: Path) -> tuple[object, ...]:
     status = path.lstat()
     if stat.S_ISLNK(status.st_mode):
-        return "link", os.readlink(path)
+        return "link", os.readlink(path), status.st_mtime_ns
     mode = f"{stat.S_IMODE(status.st_mode):04o}"
     if stat.S_ISDIR(status.st_mode):
         return "directory", mode, status.st_mtime_ns

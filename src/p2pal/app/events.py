@@ -20,13 +20,32 @@ class Event(msgspec.Struct, frozen=True, tag_field="event"):
     """The base of all events."""
 
 
+class Finding(msgspec.Struct, frozen=True):
+    """Something that a person should know of what is sent.
+
+    Attributes:
+        kind: ``reserved-name``: a name that p2pal gives to unfinished files. ``file-system``: a directory where another
+            file system is mounted. ``outward-link``: a link that leads out of its tree; the receiver will not make it.
+            ``unreadable``: a file that may not be read. ``date``: a modification time that cannot travel.
+        count: How often.
+        names: The first ones.
+        left_out: They are not sent, on purpose.
+    """
+
+    kind: Literal["reserved-name", "file-system", "outward-link", "unreadable", "date"]
+    count: int
+    names: list[str]
+    left_out: bool = False
+
+
 class Listed(Event, frozen=True, tag="listed"):
-    """Sender: the walk is complete; this is what will be sent."""
+    """Sender: the walk is complete; this is what will be sent, and what was found on the way."""
 
     names: list[str]
     files: int
     entries: int
     total: int
+    findings: list[Finding] = []
 
 
 class Code(Event, frozen=True, tag="code"):
@@ -251,6 +270,7 @@ class Summary(Event, frozen=True, tag="summary"):
         size: bytes of the whole transfer.
         left_out: Entries that the sender could not list and did not offer.
         stopped: Somebody or something ended it before its end.
+        passed_over: Names that the sender left out on purpose (see :class:`Finding`); they are no failures.
     """
 
     role: Role
@@ -265,6 +285,7 @@ class Summary(Event, frozen=True, tag="summary"):
     size: int = 0
     left_out: int = 0
     stopped: bool = False
+    passed_over: int = 0
 
 
 class Failure(Event, frozen=True, tag="error"):

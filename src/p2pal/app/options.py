@@ -115,6 +115,7 @@ class SendOptions:
         ttl: Seconds that the code waits for a receiver.
         recursive: Directories may be sent.
         skip_errors: A file that cannot be read is left out; without it the batch stops.
+        one_file_system: A directory where another file system is mounted is sent without its contents.
         chunk_kib: File bytes in one message, in KiB.
         words: Words in the join code.
         home: Where checkpoints are kept (in its ``checkpoints`` directory); None for ``~/.p2pal``.
@@ -124,6 +125,7 @@ class SendOptions:
     ttl: float = 300.0
     recursive: bool = False
     skip_errors: bool = False
+    one_file_system: bool = False
     chunk_kib: int = 63
     words: int = 2
     home: Path | None = None

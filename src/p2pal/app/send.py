@@ -16,6 +16,7 @@ from p2pal.app.entries import kept_manifest
 from p2pal.app.events import (
     Accepted,
     Code,
+    Finding,
     Listed,
     Missing,
     Resuming,
@@ -37,7 +38,8 @@ from p2pal.crypto.keys import Role, resume_proof
 from p2pal.errors import CheckpointError, CodeUnknown, DiskError, P2palError, Refused, ServerRefused, UsageError
 from p2pal.files.checkpoints import Checkpoints
 from p2pal.files.relisting import GONE
-from p2pal.files.source import Source, WalkFailed
+from p2pal.files.source import Source
+from p2pal.files.walk import WalkFailed
 from p2pal.peer.meeting import Guesses, GuessReason, Introduction, meet_receiver
 from p2pal.peer.peer import Peer
 from p2pal.rendezvous.client import Created, RendezvousClient
@@ -166,6 +168,7 @@ class _Send(Shell):
                 finally:
                     # The checkpoint's list of files comes out of the manifest, which ends with this block.
                     await self._log.ready(HASTY if self._cancelled else None)
+                self._current.tracker.passed_over = self._source.findings.left_out
                 # Within the block: the last report still names files.
                 return self._current.tracker.conclude(self._current.path)
         finally:
@@ -175,7 +178,12 @@ class _Send(Shell):
         options = self._options
         if self._resume is None:
             self._transfer_id = os.urandom(16)
-            return Source(self._paths, recursive=options.recursive, skip_errors=options.skip_errors)
+            return Source(
+                self._paths,
+                recursive=options.recursive,
+                skip_errors=options.skip_errors,
+                one_file_system=options.one_file_system,
+            )
         opened = Checkpoints(options.home).open(self._resume, "send")
         self._log.journal = opened.journal
         self._header = opened.header
@@ -307,7 +315,11 @@ class _Send(Shell):
     def _listing(self) -> Listed:
         manifest = self._manifest
         names = [name_text(name) for name in self._source.names]
-        return Listed(names=names, files=manifest.files, entries=len(manifest), total=manifest.total)
+        findings = [
+            Finding(kind=each.kind.value, count=each.count, names=each.names, left_out=each.left_out)
+            for each in self._source.findings
+        ]
+        return Listed(names=names, files=manifest.files, entries=len(manifest), total=manifest.total, findings=findings)
 
     # Meeting
 

@@ -54,6 +54,7 @@ class Tracker:
         self._told = 0  # the receiver's last word on what is durable
         self._finished = 0  # bytes of the files that ended well in this session
         self.files_done = 0
+        self.passed_over = 0  # names that were left out on purpose
         self._failed = 0
         self._reasons: set[Reason] = set()
         self._last: tuple[int, int, int, bool] | None = None
@@ -227,6 +228,7 @@ class Tracker:
                 size=self.total,
                 left_out=finished.left_out,
                 stopped=aborted is not None,
+                passed_over=self.passed_over,
             )
         )
         return error

@@ -5,15 +5,17 @@ Every line is safe and fits 60 columns, unless a command or a reason is longer: 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from p2pal.app import events
 from p2pal.cli import units
-from p2pal.cli.text import safe
+from p2pal.cli.text import names, safe
 
 WIDTH: Final = 60
 COMMAND_LIMIT: Final = 1000
 REASON_LIMIT: Final = 200
+MAX_NAMES: Final = 3
 _MIN_NAME: Final = 12
 
 _WAITING: Final = {
@@ -34,6 +36,36 @@ UNPROVEN: Final = (
 REFUSED: Final = "Refused; still waiting for the one from before"
 
 JOIN_AGAIN: Final = "If it was stopped: the same recv command there goes on"
+
+
+def findings(found: Iterable[events.Finding]) -> list[str]:
+    """Return what a person should know of what is about to be sent: a line for each kind, and one with its names."""
+    lines = []
+    for each in found:
+        lines.append(_finding(each))
+        lines.append(f"  {names(each.names[:MAX_NAMES], more=each.count - len(each.names[:MAX_NAMES]))}")
+    return lines
+
+
+def _finding(found: events.Finding) -> str:
+    count, one = found.count, found.count == 1
+    match found.kind:
+        case "reserved-name":
+            return f"Left out, {'a name' if one else f'{count:,} names'} that p2pal gives to unfinished files:"
+        case "file-system":
+            what = units.plural(count, "other file system")
+            return f"Left out, the contents of {what}:" if found.left_out else f"With {what}, unless --one-file-system:"
+        case "outward-link":
+            return f"{units.plural(count, 'link')} {'leads' if one else 'lead'} out of the tree and will not be made:"
+        case "unreadable":
+            return f"{units.plural(count, 'file')} may not be read and will fail:"
+        case "date":
+            return f"{units.plural(count, 'date')} not from 1678 to 2262, moved to the nearest:"
+
+
+def left_out(count: int) -> str:
+    """Return how much was left out on purpose, for the summary."""
+    return f"Left out: {units.plural(count, 'name')}, as said before"
 
 
 def reconnecting(event: events.Reconnecting, *, connected: bool) -> str:

@@ -65,6 +65,12 @@ class _Address(click.ParamType[str]):
 @flag("-r", dest="recursive", help="Send directories recursively.")
 @yes_option
 @flag("-q", dest="quiet", help="Quiet: only the join code and errors.")
+@flag(
+    "--one-file-system",
+    "-x",
+    dest="one_file_system",
+    help="Stay on the file system of each FILE: what is mounted below it is left out, and counted. Short: -x.",
+)
 @flag("-skip-errors", dest="skip_errors", help="Skip files with errors instead of aborting the batch.")
 @option(
     "-chunk-size",

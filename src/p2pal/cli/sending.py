@@ -95,6 +95,7 @@ def run_send(files: tuple[Path, ...], flags: dict[str, Any], *, as_json: bool, q
             ttl=flags["ttl"],
             recursive=flags["recursive"],
             skip_errors=flags["skip_errors"],
+            one_file_system=flags["one_file_system"],
             chunk_kib=flags["chunk_size"],
             words=flags["words"],
             home=config.home(),

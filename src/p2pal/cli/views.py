@@ -308,6 +308,7 @@ class SenderView(_HumanView):
         shown = [name + "/" if name in self._directories else name for name in event.names]
         self._what = f"{names(shown)} ({units.plural(event.files, 'file')}, {units.size(event.total)})"
         self._out.line(f"Sending{' file' if one else ''}: {self._what} — TTL: {units.duration(self._ttl)}")
+        self._notes(phrases.findings(event.findings))
 
     def _summary(self, event: events.Summary) -> None:
         self._board.stop(complete=event.ok)
@@ -316,6 +317,8 @@ class SenderView(_HumanView):
             self._out.line(self._figures(event))
         else:
             self._out.line(self._partial("Sent", event))
+        if event.passed_over:
+            self._out.line(phrases.left_out(event.passed_over))
 
 
 class ReceiverView(_HumanView):

@@ -10,6 +10,7 @@ from typing import Final
 from p2pal.files.renames import identity_from
 from p2pal.transfer.checkpoint import Listing
 from p2pal.transfer.manifest import Manifest
+from p2pal.wire.transfer import MAX_MTIME_NS
 
 Identity3 = tuple[int, int, int]
 """Device, inode, and the time of the last change of content or attributes (nanoseconds)."""
@@ -17,7 +18,7 @@ Identity3 = tuple[int, int, int]
 PERMISSIONS: Final = 0o777
 """What of a mode travels."""
 
-_TIME_LIMIT: Final = 2**62
+_TIME_LIMIT: Final = MAX_MTIME_NS
 _LISTING_ENTRIES: Final = 4096
 _LISTING_BYTES: Final = 1 << 20
 

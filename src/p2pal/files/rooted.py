@@ -151,6 +151,10 @@ class Directory(abc.ABC):
         """Return a descriptor that reads a file. The caller checks that it is a regular one."""
 
     @abc.abstractmethod
+    def may_read(self, name: bytes) -> bool:
+        """Say whether this process may read a file, where the system tells that without opening it; else True."""
+
+    @abc.abstractmethod
     def make_directory(self, name: bytes) -> None:
         """Make a new directory (0700)."""
 
@@ -180,6 +184,10 @@ class Directory(abc.ABC):
 
         ``fd`` is its descriptor; where :attr:`closes_first` it is not looked at, and the file should be closed.
         """
+
+    @abc.abstractmethod
+    def set_link_time(self, name: bytes, mtime_ns: int) -> None:
+        """Set a symbolic link's own modification time, where system and file system have one."""
 
     @abc.abstractmethod
     def set_attributes(self, mode: int, mtime_ns: int) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Final
 
 from p2pal.files.renames import Identity, identity_from, rename_new, rename_over
 from p2pal.files.rooted import (
@@ -20,6 +21,9 @@ from p2pal.files.rooted import (
 )
 
 assert sys.platform != "win32"  # noqa: S101 - never imported there, and so checked by mypy for the rest only
+
+_EFFECTIVE_IDS: Final = os.access in os.supports_effective_ids
+_LINK_TIMES: Final = os.utime in os.supports_dir_fd and os.utime in os.supports_follow_symlinks
 
 
 class HandleDirectory(Directory):
@@ -67,6 +71,9 @@ class HandleDirectory(Directory):
     def open_read(self, name: bytes) -> int:
         return os.open(name, OPEN_READ | NO_FOLLOW, dir_fd=self._fd)
 
+    def may_read(self, name: bytes) -> bool:
+        return os.access(name, os.R_OK, dir_fd=self._fd, effective_ids=_EFFECTIVE_IDS)
+
     def make_directory(self, name: bytes) -> None:
         os.mkdir(name, 0o700, dir_fd=self._fd)
 
@@ -87,6 +94,11 @@ class HandleDirectory(Directory):
 
     def set_file_attributes(self, fd: int, name: bytes, mode: int, mtime_ns: int) -> None:
         _set(fd, mode, mtime_ns)
+
+    def set_link_time(self, name: bytes, mtime_ns: int) -> None:
+        if _LINK_TIMES:
+            with where_supported():
+                os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=self._fd, follow_symlinks=False)
 
     def set_attributes(self, mode: int, mtime_ns: int) -> None:
         _set(self._fd, mode, mtime_ns)

@@ -94,6 +94,9 @@ class PathDirectory(Directory):
     def open_read(self, name: bytes) -> int:
         return self._open_file(name, OPEN_READ)
 
+    def may_read(self, name: bytes) -> bool:
+        return True
+
     def _open_file(self, name: bytes, flags: int) -> int:
         path = self._join(name)
         found = os.lstat(path)
@@ -142,6 +145,12 @@ class PathDirectory(Directory):
 
     def set_file_attributes(self, fd: int, name: bytes, mode: int, mtime_ns: int) -> None:
         _set(self._join(name), mode, mtime_ns)
+
+    def set_link_time(self, name: bytes, mtime_ns: int) -> None:
+        path = self._join(name)
+        if os.utime in os.supports_follow_symlinks:
+            with where_supported():
+                os.utime(path, ns=(mtime_ns, mtime_ns), follow_symlinks=False)
 
     def set_attributes(self, mode: int, mtime_ns: int) -> None:
         self._check()

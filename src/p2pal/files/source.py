@@ -13,39 +13,30 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Final, Self
 
 from p2pal.errors import UsageError
 from p2pal.files.destination import check_current_directory
 from p2pal.files.failures import error_text
-from p2pal.files.identities import PERMISSIONS, Identities, Identity3, in_range, version_of
+from p2pal.files.findings import Findings
+from p2pal.files.identities import Identities, Identity3, in_range, version_of
 from p2pal.files.leaves import FileLeaves, LeafStore, can_be_trusted
-from p2pal.files.names import MAX_NAME, free_name, is_part_name
+from p2pal.files.names import free_name, is_part_name
 from p2pal.files.reading import RESIZED, read_pieces
 from p2pal.files.relisting import Relisting, check_tops
 from p2pal.files.rooted import OPEN_READ, Directory, Tree, open_root
+from p2pal.files.walk import SPECIAL, Walk, WalkFailed
 from p2pal.ranges import RangeSet
 from p2pal.transfer.checkpoint import Listing, Top, Tops
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.ops import ReadFailed, ReadJob, SourceResult
-from p2pal.wire.transfer import MAX_PATH, Entry, Kind, Reason, name_text
+from p2pal.wire.transfer import Entry, Reason, name_text
 
 _TOPS_IN_A_RECORD: Final = 1000
 
 CHANGED_SINCE: Final = "it is no file any more"
 LEFT_OUT: Final = "left out by the sender for good"
-SPECIAL: Final = "neither a file, a directory nor a link"
-
-
-@dataclass(frozen=True, slots=True)
-class WalkFailed:
-    """Something that cannot be sent: its name, why, and a text for the log."""
-
-    name: str
-    reason: Reason
-    text: str
 
 
 class Source:
@@ -58,11 +49,13 @@ class Source:
         paths: The arguments.
         recursive: Whether directories may be sent.
         skip_errors: Whether an argument that cannot be sent is only reported by :meth:`walk`.
+        one_file_system: Whether directories where another file system is mounted are sent without their contents.
         clock: Gives the time in seconds since the epoch.
 
     Attributes:
         known_leaves: Leaves that need not be computed again.
         given_up: Entries that a person does not want any more: they are not read.
+        findings: What a person should know of what is sent; complete once :meth:`walk` has ended.
         changed: Files of a restored source that are not the ones that were listed first.
         vanished: Files of a restored source that cannot be sent any more, and why. Both are known once :meth:`walk`
             has ended.
@@ -79,6 +72,7 @@ class Source:
         *,
         recursive: bool,
         skip_errors: bool = False,
+        one_file_system: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         if not paths:
@@ -86,6 +80,8 @@ class Source:
         if not all(map(os.path.isabs, paths)):
             check_current_directory()
         self._begin({}, None, clock)
+        self._skip_errors = skip_errors
+        self._one_file_system = one_file_system
         failures = []
         for path in paths:
             failure = self._add(os.fspath(path), recursive=recursive)
@@ -126,6 +122,9 @@ class Source:
         self._tops = tops
         self._earlier = earlier
         self._clock = clock
+        self._skip_errors = True
+        self._one_file_system = False
+        self.findings = Findings()
         self._failures: dict[bytes, WalkFailed] = {}
         self._tree = Tree(self._open_top)
         self._seen = Identities()
@@ -162,6 +161,8 @@ class Source:
             error = UsageError(f"{path} is a directory", hint="use -r to send directories")
         if error is None and not directory and not stat.S_ISREG(mode):
             error = UsageError(f"{path} is {SPECIAL}", hint="only files and directories can be sent")
+        if error is None and is_part_name(name):
+            error = UsageError(f"{path} has a name that p2pal uses for unfinished files", hint="rename it to send it")
         if error is None and (text := _unreadable(path, directory=directory)):
             error = UsageError(f"{path}: {text}", hint="see who may read it, or leave it out")
         if error is not None:
@@ -187,92 +188,14 @@ class Source:
         if self._earlier is not None:
             yield from self._earlier.walk(self._tops, self._tree, self._seen, self.known_leaves)
             return
-        for top in list(self._tops.values()):
-            failure = self._failures.get(top.name)
-            if failure is not None:
-                yield failure
-            elif top.directory:
-                yield from self._walk_tree(top)
-            else:
-                yield self._named_file(top)
-
-    def _named_file(self, top: Top) -> Entry | WalkFailed:
-        try:
-            found = os.stat(top.path)
-        except OSError as error:
-            return WalkFailed(name_text(top.name), Reason.READ, error_text(error))
-        return self._entry(top.name, found, b"")
-
-    def _walk_tree(self, top: Top) -> Iterator[Entry | WalkFailed]:
-        stack: list[tuple[bytes, list[bytes]]] = []
-        try:
-            found = os.stat(top.path)
-        except OSError as error:
-            yield WalkFailed(name_text(top.name), Reason.READ, error_text(error))
-            return
-        yield self._enter(top.name, found, stack)
-        while stack:
-            path, names = stack[-1]
-            if not names:
-                stack.pop()
-                continue
-            name = names.pop()
-            if is_part_name(name):
-                continue
-            child = path + b"/" + name
-            if len(child) > MAX_PATH or len(name) > MAX_NAME:
-                yield WalkFailed(name_text(child), Reason.NAME, "the path is too long")
-                continue
-            try:
-                result = self._visit(path, name, child, stack)
-            except OSError as error:
-                result = WalkFailed(name_text(child), Reason.READ, error_text(error))
-            if result is not None:
-                yield result
-
-    def _visit(
-        self, path: bytes, name: bytes, child: bytes, stack: list[tuple[bytes, list[bytes]]]
-    ) -> Entry | WalkFailed | None:
-        """Return what one name in a directory is; None if it vanished since the directory was read."""
-        directory = self._tree.directory(path)
-        try:
-            found = directory.status(name)
-            if found is None:
-                return None
-            if stat.S_ISDIR(found.st_mode):
-                return self._enter(child, found, stack)
-            target = directory.read_link(name) if stat.S_ISLNK(found.st_mode) else b""
-        finally:
-            directory.release()
-        return self._entry(child, found, target)
-
-    def _enter(self, path: bytes, found: os.stat_result, stack: list[tuple[bytes, list[bytes]]]) -> Entry | WalkFailed:
-        """Read a directory's names; a directory that cannot be read is not offered at all."""
-        try:
-            directory = self._tree.directory(path)
-            try:
-                names = directory.names()
-            finally:
-                directory.release()
-        except OSError as error:
-            return WalkFailed(name_text(path), Reason.READ, error_text(error))
-        names.sort(reverse=True)
-        stack.append((path, names))
-        return self._entry(path, found, b"")
-
-    def _entry(self, path: bytes, found: os.stat_result, target: bytes) -> Entry | WalkFailed:
-        mode = found.st_mode
-        size = 0
-        if stat.S_ISREG(mode):
-            kind, size = Kind.FILE, found.st_size
-        elif stat.S_ISDIR(mode):
-            kind = Kind.DIRECTORY
-        elif stat.S_ISLNK(mode):
-            kind = Kind.LINK
-        else:
-            return WalkFailed(name_text(path), Reason.READ, SPECIAL)
-        self._seen.append(version_of(found))
-        return Entry(path, kind, size, mode & PERMISSIONS, in_range(found.st_mtime_ns), target)
+        walk = Walk(
+            self._tree,
+            self._seen,
+            self.findings,
+            one_file_system=self._one_file_system,
+            skip_errors=self._skip_errors,
+        )
+        yield from walk.run(self._tops, self._failures)
 
     # For the checkpoint
 

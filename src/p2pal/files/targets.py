@@ -188,6 +188,7 @@ class Targets:
             found = directory.status(name)
             if found is None:
                 directory.make_link(name, entry.target)
+                directory.set_link_time(name, entry.mtime_ns)
             elif not (stat.S_ISLNK(found.st_mode) and directory.read_link(name) == entry.target):
                 replaceable = link_before(self._consent_time)
                 if not self._merges(entry.path) or not replaceable(found):
@@ -195,6 +196,7 @@ class Targets:
                 part = part_name(self._tag, index)
                 self._make_part_link(directory, part, entry.target)
                 try:
+                    directory.set_link_time(part, entry.mtime_ns)
                     made = directory.status(part)
                     if made is not None and renaming is not None:
                         renaming(index, identity_from(made), identity_from(found))

@@ -44,6 +44,8 @@ MAX_TOPS: Final = 100_000
 MAX_OFFER_BYTES: Final = 512 << 20
 """Bytes of all entries as MessagePack: a receiver keeps them in a temporary file before anyone has agreed."""
 MAX_FILE_SIZE: Final = 2**63 - 1
+MAX_MTIME_NS: Final = 2**63 - 1
+"""Nanoseconds before and after 1970 that an entry's time may be: to the year 2262."""
 RECORD_HEADER: Final = 5
 CHUNK_HEADER: Final = 12
 CHUNK_OVERHEAD: Final = RECORD_HEADER + CHUNK_HEADER
@@ -106,7 +108,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     kind: Kind
     size: _Size = 0
     mode: Annotated[int, msgspec.Meta(ge=0, le=0o777)] = 0o644
-    mtime_ns: Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)] = 0
+    mtime_ns: Annotated[int, msgspec.Meta(ge=-MAX_MTIME_NS, le=MAX_MTIME_NS)] = 0
     target: Annotated[bytes, msgspec.Meta(max_length=MAX_PATH)] = b""
 
     @property

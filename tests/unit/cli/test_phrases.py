@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -108,3 +108,31 @@ def test_everything_fits_sixty_columns() -> None:
         for reason in ("gone", "its size is not what it was"):
             lines.append(phrases.starting_over(events.StartingOver(reason=reason, name=name)))
     assert [line for line in lines if len(line) > phrases.WIDTH] == []
+
+
+KINDS: dict[str, tuple[bool, str, str]] = {
+    "reserved-name": (True, "Left out, a name that p2pal gives to unfinished files:", "Left out, 1,204 names that"),
+    "file-system": (False, "With 1 other file system, unless --one-file-system:", "With 1,204 other file systems, "),
+    "outward-link": (False, "1 link leads out of the tree and will not be made:", "1,204 links lead out of the "),
+    "unreadable": (False, "1 file may not be read and will fail:", "1,204 files may not be read and will fail:"),
+    "date": (False, "1 date not from 1678 to 2262, moved to the nearest:", "1,204 dates not from 1678 to 2262, "),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_found_before_it_is_sent(kind: Any) -> None:
+    left_out, one, many = KINDS[kind]
+    found = [
+        events.Finding(kind=kind, count=1, names=["a\x1b[2J"], left_out=left_out),
+        events.Finding(kind=kind, count=1204, names=list("abcdefghij"), left_out=left_out),
+    ]
+    lines = phrases.findings(found)
+    assert lines[:2] == [one, "  a\\x1b[2J"]
+    assert lines[2].startswith(many)
+    assert lines[3] == "  a, b and 1,202 more"
+    assert all(len(line) <= phrases.WIDTH for line in lines)
+
+
+def test_what_stays_on_one_file_system() -> None:
+    found = [events.Finding(kind="file-system", count=2, names=["a", "b"], left_out=True)]
+    assert phrases.findings(found) == ["Left out, the contents of 2 other file systems:", "  a and b"]

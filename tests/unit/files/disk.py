@@ -13,7 +13,8 @@ from typing import Self
 
 from p2pal.files.placement import Placement, plan
 from p2pal.files.sink import Sink
-from p2pal.files.source import Source, WalkFailed
+from p2pal.files.source import Source
+from p2pal.files.walk import WalkFailed
 from p2pal.transfer import ops
 from p2pal.transfer.pieces import file_digest, leaf, piece_count, piece_size
 from p2pal.wire.transfer import Entry, Kind, Reason

@@ -128,6 +128,12 @@ def test_what_is_missing_or_special_is_a_usage_error(tmp_path: Path) -> None:
         source_of()
 
 
+def test_a_name_of_ours_is_not_sent(tmp_path: Path) -> None:
+    (tmp_path / ".p2pal-abcd2345-0.part").write_bytes(b"unfinished")
+    with pytest.raises(UsageError, match="has a name that p2pal uses for unfinished files; rename it"):
+        source_of(tmp_path / ".p2pal-abcd2345-0.part")
+
+
 def test_skipped_arguments_are_reported(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"1")
     source = source_of(tmp_path / "missing", tmp_path / "x", skip_errors=True)

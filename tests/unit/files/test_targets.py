@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.unit.files.disk import TAG, as_nobody, directory_entry, link_entry, public_directory
+from tests.unit.files.disk import MTIME, TAG, as_nobody, directory_entry, link_entry, public_directory
 
 from p2pal.errors import ProtocolError
 from p2pal.files.placement import plan
@@ -75,6 +75,17 @@ def test_a_directory_is_made_once(targets: Targets, tmp_path: Path) -> None:
     directory.release()
     parent.release()
     assert (tmp_path / "top").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_link_gets_its_own_time(tmp_path: Path) -> None:
+    (tmp_path / "top").mkdir()
+    (tmp_path / "top" / "old").symlink_to("x")
+    targets = targets_of(tmp_path, b"top", overwrite=True)
+    for name in (b"top/new", b"top/old"):
+        (directory,) = targets.make_link(0, link_entry(name, b"nowhere"))
+        directory.release()
+        assert os.lstat(tmp_path / os.fsdecode(name)).st_mtime_ns == MTIME
+    targets.close()
 
 
 def test_a_link_that_is_there_already_is_done(tmp_path: Path) -> None:
