@@ -12,7 +12,7 @@ from p2pal.cli.checkpoint_ids import SHOWN, shortened
 from p2pal.cli.prompts import agree, interactive
 from p2pal.cli.streams import Writer, write_results
 from p2pal.cli.table import Column, lay_out, terminal_width
-from p2pal.cli.text import names, safe
+from p2pal.cli.text import broken, names, safe
 from p2pal.errors import CheckpointError, Refused, UsageError
 from p2pal.files.checkpoints import Checkpoints, Removed, Summary
 from p2pal.files.locking import IN_USE
@@ -70,7 +70,7 @@ def _wrapped(line: str, width: int) -> list[str]:
     """Break a line between words; all but the first are indented."""
     import textwrap
 
-    return textwrap.wrap(line, width, subsequent_indent="  ", break_on_hyphens=False)
+    return list(broken(textwrap.wrap(line, width, subsequent_indent="  ", break_on_hyphens=False)))
 
 
 def _columns(found: Sequence[Summary], short: dict[str, str], now: float) -> list[Column]:

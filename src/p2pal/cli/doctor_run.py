@@ -155,7 +155,7 @@ def as_table(report: Report, width: int | None, *, colour: bool = False) -> Iter
     results = len(_HEADINGS[1]) + GAP
     yield f"{_HEADINGS[0]:<{checks}}{_HEADINGS[1]:<{results}}{_HEADINGS[2]}"
     for finding in report.findings:
-        first, *rest = _folded(safe(finding.detail, DETAIL), width, checks + results)
+        first, *rest = _folded(safe(finding.detail, DETAIL, isolate=False), width, checks + results)
         yield f"{finding.check:<{checks}}{_result(finding, results, colour=colour)}{first}"
         for line in rest:
             yield " " * (checks + results) + line
@@ -165,7 +165,7 @@ def as_table(report: Report, width: int | None, *, colour: bool = False) -> Iter
         yield "What to do:"
         for number, finding in enumerate(todo, 1):
             start = f"{number}. "
-            first, *rest = _folded(f"{finding.check}: {safe(finding.advice, DETAIL)}", width, len(start))
+            first, *rest = _folded(f"{finding.check}: {safe(finding.advice, DETAIL, isolate=False)}", width, len(start))
             yield start + first
             for line in rest:
                 yield " " * len(start) + line

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import click
 
 from p2pal.cli import logs
-from p2pal.cli.text import safe
+from p2pal.cli.text import broken, safe
 from p2pal.errors import EXIT_OK, Interrupted, P2palError, UsageError, first_error
 
 MESSAGE_LIMIT: Final = 600
@@ -70,10 +70,11 @@ def _folded(line: str) -> str:
     with contextlib.suppress(OSError, ValueError, AttributeError):
         columns = os.get_terminal_size(sys.stderr.fileno()).columns
         if len(line) > columns > 20:
-            return textwrap.fill(
+            lines = textwrap.wrap(
                 line, columns, subsequent_indent="  ", replace_whitespace=False, break_long_words=False,
                 break_on_hyphens=False,
             )  # fmt: skip
+            return "\n".join(broken(lines))
     return line
 
 

@@ -137,7 +137,7 @@ def saved(event: events.Saved, role: events.Role) -> list[str]:
     at = f"Saved at {units.percent(event.done, event.total)}%. To go on"
     if event.failed:
         at = "What failed can still be had. To go on"
-    command = safe(event.command, COMMAND_LIMIT)
+    command = safe(event.command, COMMAND_LIMIT, isolate=False)
     if role == "send":
         return [f"{at}:", command]
     return [

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from p2pal.app.events import Progress
 from p2pal.cli import units
-from p2pal.cli.text import ELLIPSIS, safe
+from p2pal.cli.text import ELLIPSIS, balanced, safe
 
 REDRAW: Final = 0.1
 """Seconds between two drawings at least."""
@@ -43,7 +43,7 @@ def fit(text: str, cells: int) -> str:
     tail_cells = (cells - 1) // 2
     head = _start(text, cells - 1 - tail_cells)
     tail = _start(text[::-1], tail_cells)[::-1]
-    return head + ELLIPSIS + tail
+    return balanced(head + ELLIPSIS + tail)
 
 
 def _start(text: str, cells: int) -> str:

@@ -107,7 +107,7 @@ class QuietView:
             OutputError: If the code cannot be written.
         """
         if isinstance(event, events.Code):
-            self._out.vital_line(safe(event.command, 500) if self._command else safe(event.code))
+            self._out.vital_line(safe(event.command, 500, isolate=False) if self._command else safe(event.code))
         elif isinstance(event, events.Saved):
             for line in phrases.saved(event, self._role):
                 self._err.line(line)
@@ -270,7 +270,7 @@ class SenderView(_HumanView):
             case events.Code():
                 self._served = True
                 self._out.vital_line(f"Join code: {safe(event.code)}")
-                self._out.line(f"On the other machine: {safe(event.command, 500)}")
+                self._out.line(f"On the other machine: {safe(event.command, 500, isolate=False)}")
                 if self._early is not None:
                     self.listing(self._early)
                 self._board.note("Waiting for the other machine…")
