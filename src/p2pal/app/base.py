@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from time import monotonic
 from types import TracebackType
 from typing import Self
 
 from p2pal.app.events import AnyEvent, Failure, Saved, Summary
+from p2pal.app.moderation import Moderation
 from p2pal.errors import CheckpointError, Interrupted, P2palError, first_error
 
 
@@ -30,7 +32,10 @@ class Transfer(ABC):
         self._task: asyncio.Task[None] | None = None
         self._error: BaseException | None = None
         self._cancelled = False
+        self._ended = False
         self._loop: asyncio.AbstractEventLoop
+        self._moderation = Moderation()
+        self._due: asyncio.TimerHandle | None = None
         self.summary: Summary | None = None
 
     @abstractmethod
@@ -89,7 +94,20 @@ class Transfer(ABC):
     def _emit(self, event: AnyEvent) -> None:
         if isinstance(event, Summary):
             self.summary = event
-        self._events.put_nowait(event)
+        self._tell(self._moderation.handle(event, monotonic()))
+
+    def _tell(self, told: Iterable[AnyEvent]) -> None:
+        """Hand events to who iterates, and come back for those that are held back."""
+        for event in told:
+            self._events.put_nowait(event)
+        due = self._moderation.next_timeout()
+        if due is not None and self._due is None:
+            self._due = asyncio.get_running_loop().call_later(max(0.0, due - monotonic()), self._tell_late)
+
+    def _tell_late(self) -> None:
+        self._due = None
+        if not self._ended:
+            self._tell(self._moderation.handle_timeout(monotonic()))
 
     async def _run(self) -> None:
         try:
@@ -116,4 +134,7 @@ class Transfer(ABC):
             self._emit(
                 Failure(code=failure.code, message=failure.message, hint=failure.hint, exit_code=failure.exit_code)
             )
+        self._ended = True
+        if self._due is not None:
+            self._due.cancel()
         self._events.put_nowait(None)

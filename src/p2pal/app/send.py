@@ -67,6 +67,9 @@ SOURCE_HINT: Final = "nothing was given up: go on once it is there"
 PROOF: Final = 30.0
 """Seconds in which someone who joined again must say whether it is the receiver from before."""
 
+MAX_ASKED: Final = 5
+"""Questions about those that cannot prove themselves; later ones are refused without: they could come for ever."""
+
 HASTY: Final = 0.5
 """Seconds that a checkpoint which is being made gets when a person waits for the prompt."""
 
@@ -134,6 +137,7 @@ class _Send(Shell):
         self._resume_key = b""  # of the receiver that agreed, once one has
         self._done_before = 0  # bytes that were at the receiver when the checkpoint was opened
         self._agreed = False  # somebody did, under this code
+        self._asked = 0  # times that somebody without a proof was asked about
         # The stream that counts, and the next one once it has proved itself.
         self._current: SendStream | None = None
         self._successor: tuple[SendStream, asyncio.Task[None]] | None = None
@@ -463,10 +467,12 @@ class _Send(Shell):
         if stream.machine.proven:
             return True
         if stream.unproven and not task.done():
-            self._emit(Unproven())
-            if await self._answer(task):
-                stream.admit()
-                return True
+            if self._asked < MAX_ASKED:
+                self._asked += 1
+                self._emit(Unproven())
+                if await self._answer(task):
+                    stream.admit()
+                    return True
             stream.turn_away()
         return False
 

@@ -32,6 +32,9 @@ COMMANDS: Final = {
 }
 """Each sub-command's one line. It lives in the module and under the attribute of the same name."""
 
+WITH_ENGINE: Final = ("send", "recv", "doctor")
+"""Those that load the engine."""
+
 
 class Root(Group):
     """The group that imports a sub-command only when it is named."""
@@ -96,6 +99,8 @@ def main(args: list[str] | None = None) -> int:
             wait without end for a thread that hangs in the disk.
     """
     streams.complete()
+    if args is None and next((each for each in sys.argv[1:] if not each.startswith("-")), "") in WITH_ENGINE:
+        streams.take_stderr()
     settings = Globals()
     with heard(to_the_end=args is None) as interrupts:
         try:

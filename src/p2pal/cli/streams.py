@@ -42,6 +42,29 @@ def complete() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+_given: list[TextIO] = []
+"""Standard error as the process got it, once others have it no more; closed, it would close the descriptor."""
+
+
+def take_stderr() -> None:
+    """Keep standard error for what this program writes: what a C library says goes nowhere.
+
+    The engine writes to descriptor 2, without asking, and quotes what a peer sent: escape sequences and all, as often
+    as the peer likes. Nothing happens where standard error is not descriptor 2, or was replaced.
+    """
+    stream = sys.__stderr__
+    with contextlib.suppress(OSError, ValueError):
+        if stream is None or sys.stderr is not stream or stream.fileno() != 2:
+            return
+        stream.flush()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        own = os.dup(2)
+        os.dup2(nowhere, 2, inheritable=True)
+        os.close(nowhere)
+        _given.append(stream)
+        sys.stderr = os.fdopen(own, "w", 1, encoding=stream.encoding, errors=stream.errors)
+
+
 def write_results(lines: Iterable[str]) -> None:
     """Write what a command is for to standard output. That a reader goes away (``| head``) is no error.
 

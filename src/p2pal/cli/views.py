@@ -154,6 +154,7 @@ class _HumanView:
         self._flowing = False
         self._waiting = ""
         self._served = False  # the server did what was asked of it
+        self._started_over = 0
         self._files: int | None = None
         self._what = ""
         self._failures = Failures()
@@ -198,7 +199,7 @@ class _HumanView:
                 self._notes(phrases.resuming(event, self.role, self._files))
                 self._flow(event.total, event.done)
             case events.StartingOver():
-                self._board.note(phrases.starting_over(event))
+                self._starting_over(event)
             case events.Unsaved():
                 self._notes(phrases.unsaved(event))
             case events.Saved():
@@ -207,6 +208,14 @@ class _HumanView:
                 self._notes(phrases.saved(event, self.role))
             case _:
                 pass
+
+    def _starting_over(self, event: events.StartingOver) -> None:
+        """Say it; of the first files only."""
+        self._started_over += 1
+        if self._started_over <= MAX_FAILURES:
+            self._board.note(phrases.starting_over(event))
+        elif self._started_over == MAX_FAILURES + 1:
+            self._board.note("More files start over")
 
     def _notes(self, lines: Iterable[str]) -> None:
         for line in lines:

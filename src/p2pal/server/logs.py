@@ -1,7 +1,8 @@
 """Structured logs: one event and its fields per line. No tokens, no message bodies, no addresses, ever.
 
 What happens because of an HTTP request or over a WebSocket carries the ``request_id`` that the client was told in
-``X-Request-ID``.
+``X-Request-ID``. Of one kind of event there are 1,000 lines at once and 50 a second; the next one tells in ``left_out``
+how many were not written.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ import secrets
 import sys
 import time
 from contextvars import ContextVar
+from math import inf
 from typing import Final, Literal, TextIO
+
+from p2pal.throttle import Throttle
 
 LOGGER: Final = logging.getLogger("p2pal.server")
 
@@ -21,6 +25,13 @@ Field = str | int | float
 
 
 REQUEST_ID: Final = "X-Request-ID"
+
+LINES_AT_ONCE: Final = 1000
+LINES_PER_SECOND: Final = 50
+
+# What clients do is an event each, and many addresses together have no limit: the log's disk has.
+_throttle: Final = Throttle(burst=LINES_AT_ONCE, interval=1 / LINES_PER_SECOND, most=inf)
+_left_out: Final[dict[str, int]] = {}
 
 request_id: Final[ContextVar[str]] = ContextVar("request_id", default="")
 """The request that is being answered; empty for what the server does by itself."""
@@ -55,6 +66,11 @@ def log_failure(event: str, **fields: Field) -> None:
 
 def _write(level: int, event: str, fields: dict[str, Field]) -> None:
     if LOGGER.isEnabledFor(level):
+        if not _throttle.admit(event, time.monotonic()):
+            _left_out[event] = _left_out.get(event, 0) + 1
+            return
+        if left_out := _left_out.pop(event, 0):
+            fields["left_out"] = left_out
         named = request_id.get()
         if named:
             fields["request_id"] = named

@@ -12,6 +12,7 @@ from tests.e2e.trees import leftovers, tree_equal
 from tests.unit.app.kit import HALF, Gate, Place, Running, follow, never, only_id, run, vanish
 
 import p2pal
+import p2pal.app.send as sending
 from p2pal.app import events
 from p2pal.app.recalling import UNKNOWN
 from p2pal.errors import CodeUnknown, Interrupted, Refused, WrongCode
@@ -120,6 +121,33 @@ def test_who_was_not_there_is_refused_and_the_session_waits_for_its_own(
     run(joining, tmp_path)
     assert tree_equal(tree, out / "tree")
     assert leftovers(elsewhere) == []
+
+
+def test_a_person_is_not_asked_without_end(
+    tmp_path: Path, out: Path, tree: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who overheard the words may come again and again."""
+    monkeypatch.setattr(sending, "MAX_ASKED", 1)
+    asked = 0
+
+    async def admit() -> bool:
+        nonlocal asked
+        asked += 1
+        return False
+
+    async def joining(there: Place) -> None:
+        sent = Running(there.send(tree, admit=admit))
+        code = await lose_the_receiver(there, sent, out)
+        gate.open()
+        for number in range(2):
+            stranger = await follow(there.receive(code, out, home=tmp_path / f"stranger-{number}"))
+            assert isinstance(stranger.error, Refused)
+            assert asked == 1
+        again = await follow(there.receive(code, None, decide=never))
+        assert again.error is (await sent.end()).error is None
+
+    run(joining, tmp_path)
+    assert tree_equal(tree, out / "tree")
 
 
 def test_the_session_goes_on_by_itself_while_the_sender_is_asked_about_another(
