@@ -215,6 +215,25 @@ def test_piece_numbers_that_lie(number: int) -> None:
     refused(receiver, wire.Chunk(0, 0, bytes(MIB)), wire.PieceDone(0, number, DIGEST))
 
 
+@pytest.mark.parametrize("pieces", [(0, 0), (1, 0), (1, 1), (2,)])
+def test_pieces_that_are_taken_back_twice_or_out_of_order(pieces: tuple[int, ...]) -> None:
+    receiver = receiver_in(ReceiverState.RECEIVING, LONG)
+    for piece in range(2):
+        receiver.handle_payload(payload(wire.Chunk(0, piece * MIB, bytes(MIB)), wire.PieceDone(0, piece, DIGEST)), 2)
+    refused(receiver, *(wire.PieceDone(0, piece, DIGEST) for piece in pieces))
+
+
+def test_a_piece_is_not_taken_back_before_all_are_there_or_after_the_end() -> None:
+    for sent in (1, 2):
+        receiver = receiver_in(ReceiverState.RECEIVING, LONG)
+        for piece in range(sent):
+            receiver.handle_payload(
+                payload(wire.Chunk(0, piece * MIB, bytes(MIB)), wire.PieceDone(0, piece, DIGEST)), 2
+            )
+        end = [wire.FileDone(0, DIGEST)] if sent == 2 else []
+        refused(receiver, *end, wire.PieceDone(0, 0, DIGEST))
+
+
 def test_an_empty_file_with_bytes() -> None:
     refused(receiver_in(ReceiverState.RECEIVING, [Entry(b"e", Kind.FILE)]), wire.Chunk(0, 0, b"x"))
 
@@ -458,15 +477,18 @@ def test_who_joins_and_never_answers_learns_no_name_and_can_be_put_out() -> None
     [
         [wire.PieceDone(0, 2, DIGEST)], [wire.Chunk(0, 0, DATA)], [wire.Chunk(0, 2 * MIB, DATA)],
         [wire.Chunk(0, MIB, DATA)], [wire.Chunk(0, 4 * MIB, DATA)], [wire.FileDone(0, DIGEST)],
-        [wire.Chunk(0, MIB + 5, bytes(MIB - 5)), wire.PieceDone(0, 1, DIGEST), wire.PieceDone(0, 1, DIGEST)],
+        [wire.Chunk(0, MIB + 5, bytes(MIB - 5)), *[wire.PieceDone(0, 1, DIGEST)] * 3],
     ],
 )  # fmt: skip
 def test_of_a_file_in_parts_nothing_but_what_was_asked_for(records: list[Record]) -> None:
     refused(resuming_receiver(FOUR, {0: claim(0, 2, 3, piece=1, head=5)}), *records)
 
 
-@pytest.mark.parametrize("pieces", [(0, 0), (2, 0), (2, 2), (1,), (4,), (2**40,)])
-def test_ends_of_pieces_that_are_there_twice_or_out_of_order(pieces: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    "pieces", [(0, 0, 0), (2, 0, 0), (2, 2, 0), (2, 2, 2), (1, 1), (1, 0), (1, 2, 1), (4,), (2**40,)]
+)
+def test_ends_of_pieces_that_are_there_thrice_or_out_of_order(pieces: tuple[int, ...]) -> None:
+    """Each may be said once, and taken back once."""
     receiver = resuming_receiver(FOUR, {0: claim(0, 2, 3)})
     receiver.handle_payload(payload(wire.Chunk(0, MIB, bytes(MIB)), wire.PieceDone(0, 1, DIGEST)), 2)
     refused(receiver, *(wire.PieceDone(0, piece, DIGEST) for piece in pieces))
