@@ -6,7 +6,7 @@ import asyncio
 import socket
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.proxies import NAME, VARIABLES, proxy
 from tests.unit.server.kit import on_loop
@@ -108,6 +108,7 @@ def test_what_is_no_url_of_a_proxy(text: str) -> None:
     assert caught.value.__context__ is None or caught.value.__suppress_context__
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=60))
 def test_any_text_is_a_proxy_or_an_error(text: str) -> None:
     try:

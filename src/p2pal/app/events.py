@@ -49,12 +49,18 @@ class Listed(Event, frozen=True, tag="listed"):
 
 
 class Code(Event, frozen=True, tag="code"):
-    """Sender: the join code is valid from now on, for ``ttl`` seconds. ``command`` is for the other machine."""
+    """Sender: the join code is valid from now on, for ``ttl`` seconds. ``command`` is for the other machine.
+
+    With ``--serve`` there may be several addresses, one of which the other machine reaches: ``servers`` and
+    ``commands`` are all of them, best first.
+    """
 
     code: str
     ttl: float
     server: str
     command: str
+    servers: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
 
 
 def recv_command(code: str, server: str) -> str:

@@ -353,7 +353,9 @@ class _Send(Shell):
 
     def _announce(self, code: str, created: Created) -> None:
         server = self._connect.shown_server
-        self._emit(Code(code=code, ttl=created.expires_in, server=server, command=recv_command(code, server)))
+        command = recv_command(code, server)
+        ttl = created.expires_in
+        self._emit(Code(code=code, ttl=ttl, server=server, command=command, servers=(server,), commands=(command,)))
 
     def _guess_failed(self, reason: GuessReason, left: int) -> None:
         self._emit(WrongGuess(left=left, reason=reason))

@@ -35,6 +35,14 @@ UNPROVEN: Final = (
 
 REFUSED: Final = "Refused; still waiting for the one from before"
 
+ALONE: Final = (
+    "This machine is connected to no network: the address below is for this machine alone",
+    "connect it to a network and send again, or name an address with --serve=HOST:PORT",
+)
+
+SHOWN_COMMANDS: Final = 5
+"""Further commands that a screen has room for."""
+
 JOIN_AGAIN: Final = "If it was stopped: the same recv command there goes on"
 
 
@@ -66,6 +74,16 @@ def _finding(found: events.Finding) -> str:
 def left_out(count: int) -> str:
     """Return how much was left out on purpose, for the summary."""
     return f"Left out: {units.plural(count, 'name')}, as said before"
+
+
+def other_commands(event: events.Code) -> list[str]:
+    """Return the lines about further addresses that the other machine may reach; none if there is only one."""
+    others = event.commands[1:]
+    if not others:
+        return []
+    lines = ["If that address is not reached from there:", *(f"  {each}" for each in others[:SHOWN_COMMANDS])]
+    more = len(others) - SHOWN_COMMANDS
+    return lines if more <= 0 else [*lines, f"  and at {more} more: --json names them all"]
 
 
 def reconnecting(event: events.Reconnecting, *, connected: bool) -> str:

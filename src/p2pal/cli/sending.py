@@ -42,6 +42,7 @@ def run_send(files: tuple[Path, ...], flags: dict[str, Any], *, as_json: bool, q
     """
     board = make_board(quiet=quiet or as_json, debug=debug)
     out = Writer(sys.stdout)
+    warn = Writer(sys.stderr).line if quiet or as_json else board.note
     asking = not as_json and not quiet and not flags["yes"] and interactive()
     screen = SenderView(out, board, flags["ttl"], _directories(files), asking=asking)
     quietly = QuietView(out, Writer(sys.stderr), "send", command=flags["serve"] is not None)
@@ -66,8 +67,10 @@ def run_send(files: tuple[Path, ...], flags: dict[str, Any], *, as_json: bool, q
             reach = connect
             if address is not None:
                 served = await stack.enter_async_context(serving(address))
+                for line in phrases.ALONE if served.alone else ():
+                    warn(line)
                 # Where others have no other address of this machine, they are on it as well.
-                own = not is_loopback(urlsplit(served.public).hostname or "")
+                own = not is_loopback(urlsplit(served.public[0]).hostname or "")
                 reach = replace(connect, server=served.local, own_server=own)
 
             def change(event: events.Event) -> events.Event:

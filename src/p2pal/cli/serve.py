@@ -1,11 +1,12 @@
-"""``send --serve``: the rendezvous inside the sending command, and an address that the other machine can reach."""
+"""``send --serve``: the rendezvous inside the sending command, and the addresses that the other machine may reach."""
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import ipaddress
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
@@ -15,11 +16,10 @@ from p2pal.app.events import Code, Saved, recv_command
 from p2pal.cli.options import quoted
 from p2pal.errors import ServerError, UsageError
 
-ALL_INTERFACES: Final = "0.0.0.0"  # noqa: S104
+EVERYWHERE: Final = ""
+"""Every address of this machine, of both families."""
 LOOPBACK: Final = "127.0.0.1"
-# Addresses for documentation (RFC 5737, RFC 3849): connecting a UDP socket only asks the kernel which of our
-# addresses it would use; nothing is sent.
-_ANYWHERE: Final = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
+_ANY: Final = {EVERYWHERE, "0.0.0.0", "::"}  # noqa: S104 - compared
 
 
 class Address(NamedTuple):
@@ -30,10 +30,17 @@ class Address(NamedTuple):
 
 
 class Served(NamedTuple):
-    """A running rendezvous: its URL for this process, and for the other machine."""
+    """A running rendezvous.
+
+    Attributes:
+        local: Its URL for this process.
+        public: Its URLs for the other machine, best first; one at least.
+        alone: No other machine can reach it, though nobody asked for that: this one is connected to no network.
+    """
 
     local: str
-    public: str
+    public: tuple[str, ...]
+    alone: bool = False
 
 
 def parse_address(text: str, *, only_loopback: bool) -> Address:
@@ -42,7 +49,7 @@ def parse_address(text: str, *, only_loopback: bool) -> Address:
     Raises:
         UsageError: If it is no address.
     """
-    everywhere = LOOPBACK if only_loopback else ALL_INTERFACES
+    everywhere = LOOPBACK if only_loopback else EVERYWHERE
     host, colon, port = text.rpartition(":")
     if not text:
         return Address(everywhere, 0)
@@ -52,46 +59,27 @@ def parse_address(text: str, *, only_loopback: bool) -> Address:
     return Address(host.removeprefix("[").removesuffix("]") or everywhere, int(port))
 
 
-def lan_address() -> str:
-    """Return the address of this machine that others most likely reach; the loopback address if there is none."""
-    for family, anywhere in _ANYWHERE:
-        try:
-            with socket.socket(family, socket.SOCK_DGRAM) as probe:
-                probe.connect((anywhere, 9))
-                found = str(probe.getsockname()[0])
-        except OSError:
-            continue
-        if _reachable(found):
-            return found
-    try:
-        own = socket.getaddrinfo(socket.gethostname(), None, type=socket.SOCK_STREAM)
-    except OSError:
-        own = []
-    addresses = [str(entry[4][0]) for entry in own]
-    return next((found for found in addresses if _reachable(found)), LOOPBACK)
-
-
-def _reachable(address: str) -> bool:
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:  # for example an IPv6 address with a zone
-        return False
-    return not (parsed.is_loopback or parsed.is_unspecified or parsed.is_link_local)
-
-
 def url(host: str, port: int) -> str:
-    """Return the http URL; IPv6 addresses get their brackets."""
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    """Return the http URL; IPv6 addresses get their brackets, and their zone is escaped (RFC 6874)."""
+    return f"http://[{host.replace('%', '%25')}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def published(address: Address, port: int) -> Served:
-    """Return the URLs of a server that listens on ``address`` and got ``port``."""
-    if address.host == ALL_INTERFACES:
-        return Served(url(LOOPBACK, port), url(lan_address(), port))
-    if address.host == "::":
-        return Served(url("::1", port), url(lan_address(), port))
-    own = url(address.host, port)
-    return Served(own, own)
+def published(address: Address, port: int, families: Collection[int], own: Sequence[str]) -> Served:
+    """Return the URLs of a server. Pure.
+
+    Args:
+        address: Where it was asked to listen.
+        port: What it got.
+        families: The address families that it listens for.
+        own: This machine's addresses, best first.
+    """
+    if address.host not in _ANY:
+        there = url(address.host, port)
+        return Served(there, (there,))
+    local = url(LOOPBACK if socket.AF_INET in families else "::1", port)
+    heard = {4: socket.AF_INET, 6: socket.AF_INET6}
+    found = [each for each in own if heard[ipaddress.ip_address(each).version] in families]
+    return Served(local, tuple(url(each, port) for each in found) or (local,), alone=not found)
 
 
 @asynccontextmanager
@@ -110,7 +98,12 @@ async def serving(address: Address) -> AsyncIterator[Served]:
     except UsageError as error:
         raise cannot_listen(address, error, "--serve=HOST:PORT") from error
     try:
-        yield published(address, server.port)
+        own: list[str] = []
+        if address.host in _ANY:
+            from p2pal.lanes.interfaces import own_addresses
+
+            own = [each.address for each in await asyncio.to_thread(own_addresses)]
+        yield published(address, server.port, server.families, own)
     finally:
         await server.stop()
 
@@ -128,8 +121,11 @@ def cannot_listen(address: Address, error: UsageError, flags: str) -> ServerErro
 
 
 def for_the_other_machine(event: Code, served: Served) -> Code:
-    """Return the event with the address that the other machine can use: this one talks over loopback."""
-    return msgspec.structs.replace(event, server=served.public, command=recv_command(event.code, served.public))
+    """Return the event with the addresses that the other machine may reach: this one talks over loopback."""
+    commands = tuple(recv_command(event.code, each) for each in served.public)
+    return msgspec.structs.replace(
+        event, server=served.public[0], command=commands[0], servers=served.public, commands=commands
+    )
 
 
 def for_later(event: Saved) -> Saved:

@@ -277,12 +277,7 @@ class SenderView(_HumanView):
             case events.Listed():
                 self.listing(event)
             case events.Code():
-                self._served = True
-                self._out.vital_line(f"Join code: {safe(event.code)}")
-                self._out.line(f"On the other machine: {safe(event.command, 500, isolate=False)}")
-                if self._early is not None:
-                    self.listing(self._early)
-                self._board.note("Waiting for the other machine…")
+                self._code(event)
             case events.Comparing():
                 self._comparing(event)
             case events.WrongGuess():
@@ -301,6 +296,16 @@ class SenderView(_HumanView):
                 self._summary(event)
             case _:
                 self._common(event)
+
+    def _code(self, event: events.Code) -> None:
+        self._served = True
+        self._out.vital_line(f"Join code: {safe(event.code)}")
+        self._out.line(f"On the other machine: {safe(event.command, 500, isolate=False)}")
+        for line in phrases.other_commands(event):
+            self._out.line(safe(line, 500, isolate=False))
+        if self._early is not None:
+            self.listing(self._early)
+        self._board.note("Waiting for the other machine…")
 
     def _comparing(self, event: events.Comparing) -> None:
         """Say why it takes longer; of the first files only, for a program may touch thousands."""

@@ -5,14 +5,25 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import socket
+import sys
+from pathlib import Path
 from typing import Final
 
+from p2pal.lanes.own_addresses import OwnAddress, rank
 from p2pal.lanes.probe_facts import Interfaces
 
 MAX_ADDRESSES: Final = 256
 
 _POINT_TO_POINT: Final = 31
 """The length of a prefix from which on both addresses, or the only one, are hosts' (RFC 3021)."""
+_SYSTEM: Final = Path("/sys/class/net")
+_IF_INET6: Final = Path("/proc/net/if_inet6")
+_DOWN: Final = frozenset({"down", "lowerlayerdown", "notpresent"})
+"""States of an interface that leads nowhere (RFC 2863, section 3.1.14)."""
+_TUNNELS: Final = frozenset({"512", "768", "769", "776", "778", "823", "65534"})
+"""Hardware types that Linux has for PPP, tunnels, and what has no hardware at all: TUN devices, WireGuard."""
+_UNUSABLE: Final = 0x08 | 0x20
+"""Somebody else has the address, or its time is over (IFA_F_DADFAILED, IFA_F_DEPRECATED)."""
 
 # Of the root name servers: no address is more likely to be on the internet. Nobody is asked there.
 _OUTSIDE: Final = {socket.AF_INET: "198.41.0.4", socket.AF_INET6: "2001:503:ba3e::2:30"}
@@ -53,6 +64,54 @@ def broadcasts() -> frozenset[str]:
                     network = ipaddress.IPv4Network((each.ip, each.network_prefix), strict=False)
                     found |= {str(network.broadcast_address), str(network.network_address)}
     return frozenset(found)
+
+
+def own_addresses() -> tuple[OwnAddress, ...]:
+    """Return the addresses at which another machine may reach this one, best first. Takes milliseconds, may block."""
+    sources = [each for each in (source_of(outside) for outside in _OUTSIDE.values()) if each]
+    try:
+        found = _of_interfaces()
+    except OSError:  # some containers forbid the question
+        found = []
+    return rank(found or [OwnAddress(each, 0, "") for each in sources], sources)
+
+
+def _of_interfaces() -> list[OwnAddress]:
+    import ifaddr
+
+    unusable = _unusable_ipv6()
+    found: list[OwnAddress] = []
+    for adapter in ifaddr.get_adapters():
+        # Windows has a number in braces for a name, and shows another one.
+        name = adapter.nice_name if sys.platform == "win32" else str(adapter.name)
+        if _system_says(name, "operstate") in _DOWN:
+            continue
+        tunnel = _system_says(name, "type") in _TUNNELS
+        for each in adapter.ips:
+            text = each.ip if isinstance(each.ip, str) else each.ip[0].partition("%")[0]
+            if text not in unusable and len(found) < MAX_ADDRESSES:
+                found.append(OwnAddress(text, each.network_prefix, name, tunnel))
+    return found
+
+
+def _system_says(interface: str, what: str) -> str:
+    """Return what Linux says of an interface; nothing elsewhere."""
+    try:
+        return (_SYSTEM / interface / what).read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def _unusable_ipv6() -> frozenset[str]:
+    """Return the IPv6 addresses that Linux has, but does not give to new connections; nothing elsewhere."""
+    try:
+        lines = _IF_INET6.read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError):
+        return frozenset()
+    rows = [line.split() for line in lines]
+    return frozenset(
+        str(ipaddress.IPv6Address(int(row[0], 16))) for row in rows if len(row) == 6 and int(row[4], 16) & _UNUSABLE
+    )
 
 
 def source_of(address: str) -> str | None:

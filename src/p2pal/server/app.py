@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Final, cast
 
@@ -120,6 +121,7 @@ class Server:
         self._runner: web.AppRunner | None = None
         self._listener: Listener | None = None
         self._port = 0
+        self._families: frozenset[int] = frozenset()
 
     @property
     def port(self) -> int:
@@ -127,11 +129,16 @@ class Server:
         return self._port
 
     @property
+    def families(self) -> frozenset[int]:
+        """The address families that it listens for: ``AF_INET``, ``AF_INET6``."""
+        return self._families
+
+    @property
     def url(self) -> str:
         """Its URL from this machine."""
         host = self._config.host
         if host in ("", "0.0.0.0", "::"):  # noqa: S104 - compared, not bound
-            host = "::1" if host == "::" else "127.0.0.1"
+            host = "127.0.0.1" if socket.AF_INET in self._families else "::1"
         scheme = "https" if self._config.tls_cert else "http"
         return f"{scheme}://[{host}]:{self._port}" if ":" in host else f"{scheme}://{host}:{self._port}"
 
@@ -168,6 +175,7 @@ class Server:
         self._listener = listener
         self._runner = runner
         self._port = listener.port
+        self._families = listener.families
         log(
             "listening",
             host=self._config.host or "*",

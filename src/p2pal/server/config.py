@@ -88,7 +88,7 @@ class ServerConfig:
     """How a server runs. Sizes are bytes, times seconds.
 
     Attributes:
-        host: The address to listen on.
+        host: The address to listen on; empty for all of this machine, of IPv4 and IPv6.
         port: The port; 0 lets the system choose.
         limits: The bounds per transfer.
         min_ttl: The shortest time that a code may wait. The idle time of a meeting is brought between the two.

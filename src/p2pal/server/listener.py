@@ -18,6 +18,7 @@ from p2pal.server.gate import Gate
 from p2pal.server.http import HttpConnection
 from p2pal.server.logs import REQUEST_ID, choose_request_id
 from p2pal.server.metrics import Metrics
+from p2pal.server.ports import bind
 from p2pal.server.state import Denied
 
 SOCKET_BUFFER: Final = 32 * 1024
@@ -54,13 +55,21 @@ class Listener:
         self._gate = gate
         self._metrics = metrics
         self._open: set[HttpConnection] = set()
-        self._listening: asyncio.Server | None = None
+        self._listening: list[asyncio.Server] = []
         server.request_handler = self._count(server.request_handler)
 
     @property
     def port(self) -> int:
-        """The port."""
-        return int(self._listening.sockets[0].getsockname()[1]) if self._listening is not None else 0
+        """The port, which all its addresses have in common; 0 before it listens."""
+        return next((int(each.getsockname()[1]) for each in self._sockets()), 0)
+
+    @property
+    def families(self) -> frozenset[int]:
+        """The address families that it listens for: ``AF_INET``, ``AF_INET6``."""
+        return frozenset(each.family for each in self._sockets())
+
+    def _sockets(self) -> list[socket.socket]:
+        return [each for server in self._listening for each in server.sockets]
 
     async def start(self) -> None:
         """Listen.
@@ -69,21 +78,25 @@ class Listener:
             OSError: If the address cannot be had.
         """
         loop = asyncio.get_running_loop()
-        host, port = self._config.host or None, self._config.port
-        listening = await loop.create_server(
-            lambda: HttpConnection(self), host, port, backlog=_BACKLOG, start_serving=False
-        )
-        for each in listening.sockets:  # before it listens: connections have what their listener has
-            with contextlib.suppress(OSError):  # it goes on with the system's own sizes
-                each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
-                each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
-        await listening.start_serving()
-        self._listening = listening
+        sockets = await asyncio.to_thread(bind, self._config.host, self._config.port)
+        try:
+            for each in sockets:
+                with contextlib.suppress(OSError):  # it goes on with the system's own sizes
+                    # Before it listens: connections have what their listener has.
+                    each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
+                    each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
+                listening = await loop.create_server(lambda: HttpConnection(self), sock=each, backlog=_BACKLOG)
+                self._listening.append(listening)
+        except BaseException:
+            self.stop()
+            for each in sockets:
+                each.close()
+            raise
 
     def stop(self) -> None:
         """Take no connections any more; those that stand go on."""
-        if self._listening is not None:
-            self._listening.close()
+        for listening in self._listening:
+            listening.close()
 
     def cut(self) -> None:
         """End all connections that speak HTTP."""

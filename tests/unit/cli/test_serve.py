@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import ipaddress
+import contextlib
 import socket
 
 import aiohttp
@@ -16,8 +16,10 @@ from p2pal.errors import ServerError, UsageError
 @pytest.mark.parametrize(
     ("text", "address"),
     [
-        ("", Address("0.0.0.0", 0)),
-        (":9000", Address("0.0.0.0", 9000)),
+        ("", Address("", 0)),
+        (":9000", Address("", 9000)),
+        ("0.0.0.0:9000", Address("0.0.0.0", 9000)),
+        ("[::]:9000", Address("::", 9000)),
         ("192.0.2.5:9000", Address("192.0.2.5", 9000)),
         ("[::1]:0", Address("::1", 0)),
         ("localhost:80", Address("localhost", 80)),
@@ -37,30 +39,59 @@ def test_other_texts_are_refused(text: str) -> None:
         serve.parse_address(text, only_loopback=False)
 
 
-def test_an_address_for_the_other_machine_is_found_without_a_network() -> None:
-    ipaddress.ip_address(serve.lan_address())
+BOTH = {socket.AF_INET, socket.AF_INET6}
+OWN = ("192.168.77.4", "fd00:77::4", "10.5.0.2")
 
 
 @pytest.mark.parametrize(
-    ("address", "local", "public"),
+    ("address", "families", "own", "local", "public"),
     [
-        (Address("127.0.0.1", 0), "http://127.0.0.1:5", "http://127.0.0.1:5"),
-        (Address("::1", 0), "http://[::1]:5", "http://[::1]:5"),
-        (Address("0.0.0.0", 0), "http://127.0.0.1:5", None),
-        (Address("::", 0), "http://[::1]:5", None),
+        (Address("127.0.0.1", 0), {socket.AF_INET}, (), "http://127.0.0.1:5", ["http://127.0.0.1:5"]),
+        (Address("::1", 0), {socket.AF_INET6}, (), "http://[::1]:5", ["http://[::1]:5"]),
+        (Address("fe80::1%eth0", 0), {socket.AF_INET6}, (), "http://[fe80::1%25eth0]:5", ["http://[fe80::1%25eth0]:5"]),
+        (Address("server.test", 0), BOTH, OWN, "http://server.test:5", ["http://server.test:5"]),
+        (Address("", 0), BOTH, OWN, "http://127.0.0.1:5",
+         ["http://192.168.77.4:5", "http://[fd00:77::4]:5", "http://10.5.0.2:5"]),
+        (Address("", 0), {socket.AF_INET}, OWN, "http://127.0.0.1:5", ["http://192.168.77.4:5", "http://10.5.0.2:5"]),
+        (Address("", 0), {socket.AF_INET6}, OWN, "http://[::1]:5", ["http://[fd00:77::4]:5"]),
+        (Address("0.0.0.0", 0), {socket.AF_INET}, OWN, "http://127.0.0.1:5",
+         ["http://192.168.77.4:5", "http://10.5.0.2:5"]),
+        (Address("::", 0), {socket.AF_INET6}, OWN, "http://[::1]:5", ["http://[fd00:77::4]:5"]),
     ],
-)
-def test_urls(address: Address, local: str, public: str | None) -> None:
-    served = serve.published(address, 5)
-    assert served.local == local
-    assert served.public == (public or serve.url(serve.lan_address(), 5))
+)  # fmt: skip
+def test_urls(address: Address, families: set[int], own: tuple[str, ...], local: str, public: list[str]) -> None:
+    assert serve.published(address, 5, families, own) == serve.Served(local, tuple(public))
 
 
-def test_the_command_for_the_other_machine() -> None:
-    changed = serve.for_the_other_machine(CODE, serve.Served("http://127.0.0.1:5", "http://192.0.2.5:5"))
-    assert changed.command == "p2pal recv -server http://192.0.2.5:5 zebra-luna-47"
-    assert changed.server == "http://192.0.2.5:5"
+def test_a_machine_on_no_network_is_told() -> None:
+    assert serve.published(Address("", 0), 5, BOTH, ()) == serve.Served(
+        "http://127.0.0.1:5", ("http://127.0.0.1:5",), alone=True
+    )
+    assert not serve.published(Address("127.0.0.1", 0), 5, {socket.AF_INET}, ()).alone, "who asks for it knows it"
+
+
+def test_the_commands_for_the_other_machine() -> None:
+    served = serve.Served("http://127.0.0.1:5", ("http://192.0.2.1:5", "http://[fd00::1]:5"))
+    changed = serve.for_the_other_machine(CODE, served)
+    assert changed.command == "p2pal recv -server http://192.0.2.1:5 zebra-luna-47"
+    assert changed.server == "http://192.0.2.1:5"
+    assert changed.servers == served.public
+    assert changed.commands == (changed.command, "p2pal recv -server 'http://[fd00::1]:5' zebra-luna-47")
     assert changed.code == CODE.code
+
+
+@on_loop
+async def test_every_address_of_this_machine_answers() -> None:
+    async with serve.serving(Address("", 0)) as served, aiohttp.ClientSession() as client:
+        port = served.local.rpartition(":")[2]
+        loopback = [f"http://127.0.0.1:{port}"]
+        with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+            loopback.append(f"http://[::1]:{port}")
+        assert all(each.endswith(f":{port}") for each in served.public)
+        for url in loopback:
+            async with client.get(f"{url}/healthz") as answer:
+                assert answer.status == 200
 
 
 @on_loop

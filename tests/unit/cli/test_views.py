@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.unit.cli.kit import CODE, FILE, TREE, Screen, Script, on_loop, progress, summary
 
@@ -49,6 +50,29 @@ def test_a_server_that_was_lost_is_not_one_that_is_not_ready(role: str) -> None:
 
 ONE = events.Listed(names=["report.pdf"], files=1, entries=1, total=2_300_000)
 MANY = events.Listed(names=["report.pdf", "photos", "c", "d", "e"], files=1204, entries=1300, total=2_300_000_000)
+
+
+@pytest.mark.parametrize("count", [1, 2, 6, 9])
+def test_further_addresses_follow_the_first_as_far_as_there_is_room(count: int) -> None:
+    commands = tuple(f"p2pal recv -server http://192.0.2.{number}:5 zebra-luna-47" for number in range(count))
+    code = msgspec.structs.replace(CODE, command=commands[0], commands=commands)
+
+    @on_loop
+    async def run() -> None:
+        screen, quiet = Screen(), Screen()
+        await play(SenderView(screen.writer, screen.board, 300.0), screen, [code])
+        await play(QuietView(quiet.writer, quiet.writer, "send", command=True), quiet, [code])
+        further = ["If that address is not reached from there:", *(f"  {each}" for each in commands[1:6])]
+        more = [f"  and at {count - 6} more: --json names them all"] if count > 6 else []
+        assert screen.out == [
+            "Join code: zebra-luna-47",
+            f"On the other machine: {commands[0]}",
+            *(further if count > 1 else ()),
+            *more,
+        ]
+        assert quiet.out == [commands[0]], "a script types one"
+
+    run()
 
 
 @on_loop
