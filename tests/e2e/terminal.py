@@ -15,6 +15,11 @@ T = TypeVar("T")
 
 HEIGHT: Final = 40
 CTRL_C: Final = "\x03"
+CTRL_Z: Final = "\x1a"
+CTRL_BACKSLASH: Final = "\x1c"
+P2PAL: Final = (sys.executable, "-m", "p2pal")
+SHELL: Final = ("bash", "--norc", "--noprofile", "--noediting", "-i")
+"""With job control, and a prompt that ``PS1`` gives."""
 
 
 class Terminal:
@@ -25,6 +30,7 @@ class Terminal:
         cwd: Where it runs.
         width: The terminal's columns.
         term: What kind it is.
+        program: What is run instead of p2pal.
         settings: Further variables of the environment.
     """
 
@@ -35,9 +41,10 @@ class Terminal:
         *,
         width: int = 100,
         term: str = "xterm-256color",
+        program: Sequence[str] = P2PAL,
         **settings: str,
     ) -> None:
-        self._args = [sys.executable, "-m", "p2pal", *map(str, args)]
+        self._args = [*program, *map(str, args)]
         self._screen = pyte.Screen(width, HEIGHT)
         self._stream = pyte.ByteStream(self._screen)
         self._child: Any = pexpect.spawn(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -13,6 +14,63 @@ from p2pal.cli.streams import Writer
 
 INTERVAL: Final = 5.0
 STEP: Final = 10
+
+
+MOST_HELD: Final = 50
+"""Lines that wait for the answer to a question; of more, the newest."""
+
+
+class Notes:
+    """Lines of status, which wait while a question does.
+
+    Args:
+        write: Writes a line.
+    """
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self._held: deque[str] = deque(maxlen=MOST_HELD)
+        self._dropped = 0
+        self._questions = 0
+
+    @property
+    def held(self) -> bool:
+        """Whether a question is asked."""
+        return self._questions > 0
+
+    def line(self, text: str) -> None:
+        """Write a line, now or once the question is answered."""
+        if not self._questions:
+            self._write(text)
+            return
+        self._dropped += len(self._held) == MOST_HELD
+        self._held.append(text)
+
+    def hold(self) -> None:
+        """A question is asked; it may be a part of another one."""
+        self._questions += 1
+
+    def release(self) -> None:
+        """A question was answered: write what has waited, if it was the last one."""
+        self._questions = max(0, self._questions - 1)
+        if not self._questions:
+            self._flush()
+
+    def end(self) -> None:
+        """Nobody waits for an answer any more."""
+        self._questions = 0
+        self._flush()
+
+    def _flush(self) -> None:
+        if self._dropped:
+            self._write(f"({self._dropped:,} more lines before these)")
+        self._dropped = 0
+        while self._held:
+            self._write(self._held.popleft())
+
+
+def nothing() -> None:
+    """Show nothing again."""
 
 
 class Board(Protocol):
@@ -30,11 +88,25 @@ class Board(Protocol):
     def note(self, text: str) -> None:
         """Show one line of text, above the progress if there is any."""
 
-    def pause(self) -> None:
-        """A question is asked: leave the terminal alone until :meth:`go_on`. Notes still come."""
+    def pause(self, again: Callable[[], None] = nothing) -> None:
+        """A question is asked: leave the terminal alone until :meth:`go_on`. Notes wait for that.
+
+        Args:
+            again: Shows the question again, after a shell had the terminal.
+        """
 
     def go_on(self) -> None:
         """The question was answered."""
+
+    @property
+    def hides_cursor(self) -> bool:
+        """Whether the cursor is hidden now."""
+
+    def suspend(self) -> None:
+        """The process is about to stop: leave the terminal to the shell."""
+
+    def resume(self) -> None:
+        """The process goes on, in the foreground or in the background: show again what has to be seen."""
 
     def stop(self, *, complete: bool) -> None:
         """No more progress; ``complete`` when all of it arrived. May be called again."""
@@ -45,6 +117,8 @@ class Board(Protocol):
 
 class Silent:
     """Shows nothing."""
+
+    _again: Callable[[], None] = staticmethod(nothing)
 
     def start(self, total: int, files: int, path: str, done: int = 0) -> None:
         """Show nothing."""
@@ -58,11 +132,25 @@ class Silent:
     def note(self, text: str) -> None:
         """Show nothing."""
 
-    def pause(self) -> None:
-        """Show nothing."""
+    def pause(self, again: Callable[[], None] = nothing) -> None:
+        """Remember the question."""
+        self._again = again
 
     def go_on(self) -> None:
-        """Show nothing."""
+        """Forget the question."""
+        self._again = nothing
+
+    @property
+    def hides_cursor(self) -> bool:
+        """Nothing is hidden."""
+        return False
+
+    def suspend(self) -> None:
+        """Nothing to restore."""
+
+    def resume(self) -> None:
+        """Show the question again, if there is one."""
+        self._again()
 
     def stop(self, *, complete: bool) -> None:
         """Show nothing."""
@@ -80,14 +168,14 @@ class Plain:
     """
 
     def __init__(self, out: Writer, clock: Callable[[], float]) -> None:
-        self._out = out
+        self._notes = Notes(out.line)
+        self._again: Callable[[], None] = nothing
         self._clock = clock
         self._shown_at = 0.0
         self._shown_percent = 0
         self._last: Progress | None = None
         self._shown: Progress | None = None
         self._running = False
-        self._paused = False
         self._path = ""
 
     def start(self, total: int, files: int, path: str, done: int = 0) -> None:
@@ -106,7 +194,7 @@ class Plain:
         if not self._running:
             return
         self._last = event
-        if self._paused:
+        if self._notes.held:
             return
         now, percent = self._clock(), units.percent(event.done, event.total)
         if now - self._shown_at >= INTERVAL or percent >= self._shown_percent + STEP:
@@ -132,19 +220,35 @@ class Plain:
         self._path = path
 
     def note(self, text: str) -> None:
-        """Write the line."""
-        self._out.line(text)
+        """Write the line, once no question waits."""
+        self._notes.line(text)
 
-    def pause(self) -> None:
-        """Write no progress."""
-        self._paused = True
+    def pause(self, again: Callable[[], None] = nothing) -> None:
+        """Write nothing."""
+        self._again = again
+        self._notes.hold()
 
     def go_on(self) -> None:
-        """Write progress again."""
-        self._paused = False
+        """Write what has waited, and progress again."""
+        self._notes.release()
+        if not self._notes.held:
+            self._again = nothing
+
+    @property
+    def hides_cursor(self) -> bool:
+        """Nothing is hidden."""
+        return False
+
+    def suspend(self) -> None:
+        """Nothing to restore."""
+
+    def resume(self) -> None:
+        """Show the question again, if there is one."""
+        self._again()
 
     def stop(self, *, complete: bool) -> None:
         """Write how far it came, unless all of it did: then the summary says so."""
+        self._notes.end()
         if self._running and not complete and self._last is not None and self._last is not self._shown:
             # No time is left to tell of: what is lacking does not come now.
             self._show(

@@ -6,6 +6,7 @@ The only module that knows rich. Lines are laid out here, because what matters m
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Callable, Iterator
 from typing import Final, TextIO
 
@@ -18,6 +19,8 @@ from rich.text import Text
 
 from p2pal.app.events import Progress
 from p2pal.cli import units
+from p2pal.cli.job_control import in_foreground
+from p2pal.cli.plain import Notes, nothing
 from p2pal.cli.text import ELLIPSIS, balanced, safe
 
 REDRAW: Final = 0.1
@@ -65,22 +68,28 @@ class Bars:
     def __init__(self, out: TextIO, clock: Callable[[], float]) -> None:
         self._console = Console(file=out, highlight=False, markup=False, emoji=False)
         self._clock = clock
+        self._notes = Notes(self._print)
+        self._again: Callable[[], None] = nothing
         self._live: Live | None = None
+        self._running = False
         self._drawn_at = 0.0
         self._last: Progress | None = None
         self._path = ""
         self._files = 0
-        self._paused = False
 
     def start(self, total: int, files: int, path: str, done: int = 0) -> None:
         """Draw the bar with what is there already."""
-        if self._live is not None or self._paused:
+        if self._running:
             return
+        self._running = True
         self._path, self._files = path, files
         self._last = Progress(done=done, total=total, files_done=0, files_failed=0, files=files, rate=0.0, eta=None)
         self._begin()
 
     def _begin(self) -> None:
+        """Draw, where it may be: not over a question, and not into what a shell shows."""
+        if not self._running or self._live is not None or self._notes.held or not in_foreground(self._console.file):
+            return
         self._live = Live(self, console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
         self._drawn_at = self._clock()
         with contextlib.suppress(OSError):
@@ -90,8 +99,12 @@ class Bars:
         """Draw, unless the last drawing is too fresh."""
         self._last = event
         now = self._clock()
-        if self._live is not None and now - self._drawn_at >= REDRAW:
-            self._drawn_at = now
+        if not self._running or now - self._drawn_at < REDRAW:
+            return
+        self._drawn_at = now
+        if self._live is None:
+            self._begin()  # a job of the background may have come to the front
+        else:
             with contextlib.suppress(OSError):  # the terminal went away; the transfer goes on
                 self._live.refresh()
 
@@ -100,27 +113,58 @@ class Bars:
         self._path = path
 
     def note(self, text: str) -> None:
-        """Print a line above the bars."""
+        """Print a line above the bars, once no question waits."""
+        self._notes.line(text)
+
+    def _print(self, text: str) -> None:
         with contextlib.suppress(OSError):
             self._console.print(Text(text), soft_wrap=True)
 
-    def pause(self) -> None:
+    def pause(self, again: Callable[[], None] = nothing) -> None:
         """Leave the bars as they are, above the question, and let the person type."""
-        self._paused = self._live is not None
+        self._again = again
+        self._notes.hold()
+        self.suspend()
+
+    def go_on(self) -> None:
+        """Print what has waited, and draw the bars anew, below the answer."""
+        self._notes.release()
+        if not self._notes.held:
+            self._again = nothing
+            self._begin()
+
+    @property
+    def hides_cursor(self) -> bool:
+        """Whether bars are drawn."""
+        return self._live is not None
+
+    def suspend(self) -> None:
+        """Leave the bars as they are, and show the cursor."""
         if self._live is not None:
             with contextlib.suppress(OSError):
                 self._live.stop()
             self._live = None
 
-    def go_on(self) -> None:
-        """Draw the bars anew, below the answer."""
-        if self._paused:
-            self._paused = False
+    def resume(self) -> None:
+        """Show the question again, or draw the bars anew below what others wrote meanwhile."""
+        if self._live is not None:  # it was stopped without notice: where the old bars are nobody knows
+            out = self._console.file
+            self._console.file = io.StringIO()
+            self._live.stop()
+            self._console.file = out
+            self._live = None
+            self._console.show_cursor(True)
+        if self._notes.held:
+            self._again()
+        else:
             self._begin()
 
     def stop(self, *, complete: bool) -> None:
         """Draw the end and leave it on the screen."""
-        self._paused = False
+        self._notes.end()
+        if self._running and self._live is None:
+            self._begin()
+        self._running = False
         if self._live is None:
             return
         last = self._last

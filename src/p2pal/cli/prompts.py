@@ -10,10 +10,16 @@ from collections.abc import Callable, Mapping
 from threading import Lock, Thread
 from typing import Final, TextIO
 
+from p2pal.cli.job_control import in_foreground, shown_again
+from p2pal.cli.plain import Board, Silent
 from p2pal.cli.signals import Stop
 from p2pal.errors import Interrupted, Refused
 
 YES_OR_NO: Final = {"y": "y", "yes": "y", "n": "n", "no": "n"}
+
+AWAY: Final = 0.2
+"""Seconds between two looks whether the terminal is ours again. A shell that brings a running job to the front says
+nothing of it."""
 
 CTRL_C: Final = 0.1
 """Seconds by which Ctrl-C may be heard of later than the end of the input that it brings on Windows."""
@@ -30,8 +36,8 @@ def screen() -> TextIO | None:
 
 
 def interactive() -> bool:
-    """Whether there is a person: keys to type and a screen to see them."""
-    return sys.stdin is not None and sys.stdin.isatty() and screen() is not None
+    """Whether there is a person: keys to type and a screen to see them, and no shell that has both at the moment."""
+    return sys.stdin is not None and sys.stdin.isatty() and screen() is not None and in_foreground(sys.stdin)
 
 
 class Prompter:
@@ -39,10 +45,12 @@ class Prompter:
 
     Args:
         stop: Ends a question when the user stops the program.
+        board: What else is shown; it leaves a question alone.
     """
 
-    def __init__(self, stop: Stop) -> None:
+    def __init__(self, stop: Stop, board: Board | None = None) -> None:
         self._stop = stop
+        self._board = board or Silent()
 
     def say(self, text: str) -> None:
         """Write a line where the questions stand; the text is safe already."""
@@ -64,21 +72,26 @@ class Prompter:
             Interrupted: If the user stops the program at the question.
             Refused: If the input ends.
         """
-        _forget_type_ahead()
-        while True:
-            _write(question)
-            line = await self._line()
-            if line is None:
-                _write("\n")
-                raise Refused("the question was not answered", hint="use -y to go on without questions")
-            answer = line.strip().lower()
-            if not answer:
-                return default
-            if answer in answers:
-                return answers[answer]
+        keyboard = Keyboard(lambda: _write(question))
+        self._board.pause(keyboard.resume)
+        try:
+            _forget_type_ahead()
+            while True:
+                _write(question)
+                line = await self._line(keyboard)
+                if line is None:
+                    _write("\n")
+                    raise Refused("the question was not answered", hint="use -y to go on without questions")
+                answer = line.strip().lower()
+                if not answer:
+                    return default
+                if answer in answers:
+                    return answers[answer]
+        finally:
+            self._board.go_on()
 
-    async def _line(self) -> str | None:
-        reading = asyncio.ensure_future(_read_line())
+    async def _line(self, keyboard: Keyboard) -> str | None:
+        reading = asyncio.ensure_future(keyboard.line())
         stopping = asyncio.ensure_future(self._stop.wait())
         try:
             await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -96,8 +109,9 @@ class Prompter:
 
 def _write(text: str) -> None:
     stream = screen() or sys.stderr
-    stream.write(text)
-    stream.flush()
+    with contextlib.suppress(OSError):  # the terminal is gone, which ends the input as well
+        stream.write(text)
+        stream.flush()
 
 
 def _forget_type_ahead() -> None:
@@ -109,6 +123,8 @@ def _forget_type_ahead() -> None:
         return
     import termios
 
+    if not in_foreground(sys.stdin):  # what is typed is the shell's
+        return
     with contextlib.suppress(termios.error, OSError, ValueError):
         termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
 
@@ -121,34 +137,81 @@ def drop_keys(waits: Callable[[], bool], take: Callable[[], str]) -> None:
         take()
 
 
-async def _read_line() -> str | None:
-    """One line from the terminal, or None at its end. Never blocks the loop, and a cancelled read leaves nothing."""
-    try:
-        return await _read_on_loop()
-    except (NotImplementedError, OSError):  # Windows' loop; macOS' kqueue, for some devices
-        return await _reader.line()
+class Keyboard:
+    """Where the answer to one question is typed. Never blocks the loop, and a cancelled read leaves nothing.
 
+    While a shell has the terminal nothing is read: the keys are the shell's, and reading them would stop the process.
 
-async def _read_on_loop() -> str | None:
-    loop = asyncio.get_running_loop()
-    descriptor = sys.stdin.fileno()
-    done: asyncio.Future[str | None] = loop.create_future()
-    typed = bytearray()
+    Args:
+        show: Shows the question again.
+    """
 
-    def readable() -> None:
+    def __init__(self, show: Callable[[], None]) -> None:
+        self._show = show
+        self._watch: Callable[[], None] | None = None
+        self._away: asyncio.TimerHandle | None = None
+
+    async def line(self) -> str | None:
+        """Return one line, or None at the end of the input."""
         try:
-            data = os.read(descriptor, 1024)
-        except OSError:
-            data = b""
-        typed.extend(data)
-        if not done.done() and (not data or b"\n" in data):
-            done.set_result(typed.partition(b"\n")[0].decode("utf-8", "replace") if data else None)
+            return await self._read_on_loop()
+        except (NotImplementedError, OSError):  # Windows' loop; macOS' kqueue, for some devices
+            return await _reader.line()
 
-    loop.add_reader(descriptor, readable)
-    try:
-        return await done
-    finally:
-        loop.remove_reader(descriptor)
+    def resume(self) -> None:
+        """The process goes on after it was stopped: show the question, now or once the terminal is ours again."""
+        if in_foreground(sys.stdin):
+            self._show()
+        elif self._watch is not None:
+            self._step_back()
+
+    async def _read_on_loop(self) -> str | None:
+        loop = asyncio.get_running_loop()
+        descriptor = sys.stdin.fileno()
+        done: asyncio.Future[str | None] = loop.create_future()
+        typed = bytearray()
+
+        def readable() -> None:
+            if not in_foreground(sys.stdin):
+                self._step_back()
+                return
+            try:
+                data = os.read(descriptor, 1024)
+            except OSError:
+                data = b""
+            typed.extend(data)
+            if not done.done() and (not data or b"\n" in data):
+                done.set_result(typed.partition(b"\n")[0].decode("utf-8", "replace") if data else None)
+
+        def watch() -> None:
+            loop.add_reader(descriptor, readable)
+
+        watch()
+        self._watch = watch
+        try:
+            return await done
+        finally:
+            loop.remove_reader(descriptor)
+            self._watch = None
+            if self._away is not None:
+                self._away.cancel()
+
+    def _step_back(self) -> None:
+        """Leave the terminal to the shell, and look now and then whether it is ours again."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(sys.stdin.fileno())
+        if self._away is None:
+            self._away = loop.call_later(AWAY, self._look)
+
+    def _look(self) -> None:
+        self._away = None
+        if self._watch is None:
+            return
+        if not in_foreground(sys.stdin):
+            self._step_back()
+            return
+        self._show()
+        self._watch()
 
 
 class LineReader:
@@ -220,7 +283,8 @@ def ask_line(question: str) -> str:
         EOFError: If the input ends.
     """
     _write(question)
-    line = sys.stdin.readline()
+    with shown_again(lambda: _write(question)):
+        line = sys.stdin.readline()
     if not line:
         _write("\n")
         raise EOFError

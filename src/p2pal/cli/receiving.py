@@ -10,6 +10,7 @@ from typing import Any, Final
 from p2pal.app import events
 from p2pal.app.options import Decision, ReceiveOptions
 from p2pal.cli import config, signals
+from p2pal.cli.job_control import in_foreground
 from p2pal.cli.prompts import Prompter, ask_line, interactive
 from p2pal.cli.running import deadline, drive, make_board, reporting
 from p2pal.cli.streams import Writer
@@ -60,7 +61,7 @@ def run_recv(text: str | None, flags: dict[str, Any], *, as_json: bool, quiet: b
         async def main(stop: signals.Stop) -> None:
             from p2pal.app.receive import receive
 
-            prompter = Prompter(stop)
+            prompter = Prompter(stop, board)
 
             async def decide(offer: events.Offered, existing: list[str]) -> Decision:
                 if flags["yes"]:
@@ -111,7 +112,9 @@ def read_code(text: str | None, *, quiet: bool) -> Code:
     if text is not None:
         return _parsed(text, quiet=quiet)
     if not interactive():
-        line = sys.stdin.readline(MAX_CODE_TEXT) if sys.stdin is not None else ""
+        # What is typed at a terminal is the shell's where this process is in its background.
+        ours = sys.stdin is not None and in_foreground(sys.stdin)
+        line = sys.stdin.readline(MAX_CODE_TEXT) if ours else ""
         if not line.strip():
             raise UsageError("the join code is missing", hint="write p2pal recv zebra-luna-47, or pipe the code in")
         return _parsed(line, quiet=quiet)

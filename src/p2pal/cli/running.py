@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from p2pal.app import events
 from p2pal.cli import logs
 from p2pal.cli.exit import describe, report
+from p2pal.cli.job_control import controlled, writing_in_background
 from p2pal.cli.plain import Board, Plain, Silent
 from p2pal.cli.signals import Deadline, Stop
 from p2pal.cli.streams import Writer
@@ -72,7 +73,8 @@ def deadline(view: View) -> Deadline:
 def reporting(view: View) -> Iterator[None]:
     """Close the view at the end of the block, with the error if there is one."""
     try:
-        yield
+        with writing_in_background():
+            yield
     except BaseException as error:
         ending = describe(error)
         view.close(
@@ -105,4 +107,5 @@ async def drive(
 
     async with transfer:
         stop.on_request(cancel)
-        await present(changed(), view)
+        with controlled(board):
+            await present(changed(), view)

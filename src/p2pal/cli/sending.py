@@ -51,13 +51,13 @@ def run_send(files: tuple[Path, ...], flags: dict[str, Any], *, as_json: bool, q
     async def main(stop: signals.Stop) -> None:
         async def confirm(listed: events.Listed) -> bool:
             screen.listing(listed)
-            return await Prompter(stop).confirm("Send?")
+            return await Prompter(stop, board).confirm("Send?")
 
         async def admit() -> bool:
-            return await admitted(Prompter(stop), board)
+            return await admitted(Prompter(stop, board), board)
 
         async def give_up(missing: events.Missing) -> bool:
-            prompter = Prompter(stop)
+            prompter = Prompter(stop, board)
             for line in phrases.missing(missing):
                 prompter.say(line)
             return await prompter.confirm("Leave these out for good?", default=False)

@@ -106,7 +106,40 @@ def test_no_progress_while_a_question_is_asked() -> None:
     plain.pause()
     plain.update(progress(500))
     plain.note("a note")
-    assert out.getvalue().splitlines()[1:] == ["a note"]
+    assert out.getvalue().splitlines()[1:] == []
     plain.go_on()
+    assert out.getvalue().splitlines()[1:] == ["a note"]
     plain.update(progress(600))
     assert out.getvalue().splitlines()[2].startswith("60%")
+
+
+def test_what_waits_for_an_answer_is_bounded_and_ends_with_the_question() -> None:
+    plain, _, out = board()
+    plain.pause()
+    plain.pause()  # a question within a question
+    for number in range(60):
+        plain.note(f"note {number}")
+    plain.go_on()
+    assert out.getvalue() == ""
+    plain.go_on()
+    assert out.getvalue().splitlines() == [
+        "(10 more lines before these)",
+        *(f"note {number}" for number in range(10, 60)),
+    ]
+    plain.pause()
+    plain.note("the end")
+    plain.stop(complete=False)
+    assert out.getvalue().splitlines()[-1] == "the end"
+
+
+def test_a_question_is_shown_again_after_a_shell_had_the_terminal() -> None:
+    shown: list[str] = []
+    for each in (board()[0], Silent()):
+        each.resume()
+        each.pause(lambda: shown.append("again"))
+        each.suspend()
+        each.resume()
+        each.go_on()
+        each.resume()
+        assert not each.hides_cursor
+    assert shown == ["again"] * 2

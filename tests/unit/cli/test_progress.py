@@ -235,3 +235,59 @@ def test_bars_leave_a_question_alone_and_come_back(monkeypatch: pytest.MonkeyPat
     bars.stop(complete=False)
     bars.go_on()
     assert terminal.getvalue().rstrip().endswith("\x1b[?25h")
+
+
+def test_lines_that_come_while_a_question_is_asked_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal(monkeypatch, 100)
+    bars = Bars(terminal, Clock())
+    bars.pause()
+    terminal.write("Receive into /home/ann? [Y/n] ")
+    bars.note("Path: direct, ipv6")
+    bars.start(2_300_000_000, 1204, "direct, ipv6")
+    assert terminal.shown() == ["Receive into /home/ann? [Y/n]"]
+    terminal.write("y\n")
+    bars.go_on()
+    assert terminal.shown()[1] == "Path: direct, ipv6"
+    assert "0%" in terminal.shown()[-1]
+
+
+def test_a_shell_that_has_the_terminal_finds_it_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, clock = Terminal(monkeypatch, 100), Clock()
+    bars = Bars(terminal, clock)
+    bars.start(2_300_000_000, 1204, "")
+    assert bars.hides_cursor
+    bars.suspend()
+    assert not bars.hides_cursor
+    assert terminal.getvalue().rstrip().endswith("\x1b[?25h")
+    terminal.write("[1]+  Stopped   p2pal send\n$ fg\np2pal send\n")
+    bars.resume()
+    assert bars.hides_cursor
+    shown = terminal.shown()
+    assert shown[-2].endswith("p2pal send")
+    assert "0%" in shown[-1]
+
+
+def test_bars_that_were_stopped_without_notice_are_drawn_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, clock = Terminal(monkeypatch, 100), Clock()
+    bars = Bars(terminal, clock)
+    bars.start(2_300_000_000, 1, "")
+    terminal.write("\n[1]+  Stopped   p2pal send\n$ fg\np2pal send\n")
+    bars.resume()
+    assert bars.hides_cursor
+    assert [line.split()[-1] for line in terminal.shown()[1:4]] == ["send", "fg", "send"]
+    assert "0%" in terminal.shown()[-1]
+
+
+def test_nothing_is_drawn_in_the_background(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, clock = Terminal(monkeypatch, 100), Clock()
+    front = False
+    monkeypatch.setattr("p2pal.cli.progress.in_foreground", lambda _stream: front)
+    bars = Bars(terminal, clock)
+    bars.start(2_300_000_000, 1, "")
+    clock.now += 1
+    bars.update(progress())
+    assert terminal.getvalue() == ""
+    front = True
+    clock.now += 1
+    bars.update(progress())
+    assert "50%" in terminal.shown()[-1]

@@ -6,7 +6,7 @@ import asyncio
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import Queue
 from threading import Event
@@ -17,7 +17,7 @@ from tests.unit.cli.kit import FILE, TREE, on_loop
 from p2pal.app import events
 from p2pal.app.options import Decision, ReceiveOptions
 from p2pal.cli import logs, prompts
-from p2pal.cli.plain import Silent
+from p2pal.cli.plain import Silent, nothing
 from p2pal.cli.receiving import ask, read_code
 from p2pal.cli.sending import admitted
 from p2pal.cli.signals import Stop
@@ -254,7 +254,7 @@ class _Board(Silent):
     def __init__(self) -> None:
         self.told: list[str] = []
 
-    def pause(self) -> None:
+    def pause(self, again: Callable[[], None] = nothing) -> None:
         self.told.append("pause")
 
     def go_on(self) -> None:
