@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.unit.files.disk import Disk, digest_of, directory_entry, file_entry, snapshot
+from tests.unit.files.disk import Disk, digest_of, directory_entry, file_entry, part_files, snapshot
 from tests.unit.files.sessions import Kept
 
 from p2pal.errors import DiskError
@@ -205,9 +205,10 @@ def test_a_final_name_swapped_for_a_link_before_the_rename(out: Path, outside: P
         (out / "x").unlink()
         (out / "x").symlink_to(outside / "victim")
         disk.seal()
-        assert disk.failed == {index: Reason.EXISTS}
+        assert disk.named == {index: b"x (1)"}
     assert untouched(outside)
     assert (out / "x").is_symlink()
+    assert (out / "x (1)").read_bytes() == b"new"
 
 
 def test_directories_swapped_before_the_seal_change_nothing_outside(out: Path, outside: Path) -> None:
@@ -276,9 +277,9 @@ def test_a_directory_swapped_for_a_link_between_two_sessions_is_not_followed(tmp
     resume, starts_over = kept.look()
     assert not resume.claims
     assert [index for index, _ in starts_over] == [1]
-    (failed,) = kept.do(ops.MakeDirectory(0, kept.entries[0]))
-    assert isinstance(failed, ops.EntryFailed)
+    assert kept.do(ops.MakeDirectory(0, kept.entries[0])) == [ops.EntryNamed(0, b"top (1)")]
     kept.begin(1)
+    assert [os.path.dirname(part) for part in part_files(kept.out)] == [b"top (1)"]
     kept.sink.discard_all()
     kept.stop()
     assert snapshot(tmp_path / "elsewhere") == before
@@ -313,14 +314,12 @@ def test_what_an_empty_directory_hides_is_not_adopted(tmp_path: Path) -> None:
     kept.stop()
     kept.look()
     (kept.out / "top").symlink_to(tmp_path / "empty")
-    (failed,) = kept.do(ops.MakeDirectory(0, kept.entries[0]))
-    assert isinstance(failed, ops.EntryFailed)
-    (kept.out / "top").unlink()
+    assert kept.do(ops.MakeDirectory(0, kept.entries[0])) == [ops.EntryNamed(0, b"top (1)")]
     kept.stop()
     kept.look()
-    (kept.out / "top").mkdir()
-    assert kept.do(ops.MakeDirectory(0, kept.entries[0])) == []
-    (kept.out / "top" / "d").symlink_to(tmp_path / "empty")
-    (failed,) = kept.do(ops.MakeDirectory(1, kept.entries[1]))
-    assert isinstance(failed, ops.EntryFailed)
+    assert kept.do(ops.MakeDirectory(0, kept.entries[0])) == []  # the one of before
+    (kept.out / "top (1)" / "d").symlink_to(tmp_path / "empty")
+    assert kept.do(ops.MakeDirectory(1, kept.entries[1])) == [ops.EntryNamed(1, b"d (1)")]
     kept.stop()
+    assert snapshot(tmp_path / "empty") == {}
+    assert (kept.out / "top (1)" / "d (1)").is_dir()

@@ -106,6 +106,7 @@ def every_event(text: str) -> list[events.Event]:
             file_size=2,
         ),
         events.FileDone(name=text, size=1, digest="00"),
+        events.SavedAs(name=text, saved_as=text + " (1)"),
         events.FileFailed(name=text, reason=text),
         events.Missing(names=[text, text + "2"], more=1),
         events.Unproven(),

@@ -256,6 +256,16 @@ class FileDone(Event, frozen=True, tag="file"):
     digest: str
 
 
+class SavedAs(Event, frozen=True, tag="saved-as"):
+    """Receiver: this entry stands under another name than was meant, because something else had come to stand there.
+
+    ``saved_as`` is its path in the transfer, with that name; the directories in it have the names of the offer.
+    """
+
+    name: str
+    saved_as: str
+
+
 class FileFailed(Event, frozen=True, tag="file-failed"):
     """One entry was skipped or failed; ``reason`` is a short text."""
 
@@ -277,6 +287,7 @@ class Summary(Event, frozen=True, tag="summary"):
         left_out: Entries that the sender could not list and did not offer.
         stopped: Somebody or something ended it before its end.
         passed_over: Names that the sender left out on purpose (see :class:`Finding`); they are no failures.
+        renamed: Receiver: entries of this session that stand under other names than were meant (:class:`SavedAs`).
     """
 
     role: Role
@@ -292,6 +303,7 @@ class Summary(Event, frozen=True, tag="summary"):
     left_out: int = 0
     stopped: bool = False
     passed_over: int = 0
+    renamed: int = 0
 
 
 class Failure(Event, frozen=True, tag="error"):
@@ -306,5 +318,5 @@ class Failure(Event, frozen=True, tag="error"):
 AnyEvent = (
     Listed | Code | Joining | WrongGuess | PeerJoined | Connected | Reconnecting | Reconnected | Silence | Waiting
     | Offered | Accepted | Resuming | Missing | StartingOver | Unproven | Unsaved | Progress | Comparing | FileDone
-    | FileFailed | Saved | Summary | Failure
+    | SavedAs | FileFailed | Saved | Summary | Failure
 )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from p2pal.app.events import AnyEvent, Comparing, FileDone, FileFailed, Progress, Role, Summary
+from p2pal.app.events import AnyEvent, Comparing, FileDone, FileFailed, Progress, Role, SavedAs, Summary
 from p2pal.app.meter import Meter
 from p2pal.app.reasons import describe, outcome
 from p2pal.errors import P2palError
@@ -16,12 +16,13 @@ from p2pal.transfer.events import (
     EntryCompared,
     EntryFailed,
     EntryFinished,
+    EntryNamed,
     EntryStarted,
     Finished,
 )
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.retention import Fate, fate, is_settled
-from p2pal.wire.transfer import Kind, Reason
+from p2pal.wire.transfer import Kind, Reason, name_text
 
 STANDSTILL: Final = 1.0
 """Bytes per second below which nothing new is to be said: a smoothed rate never gets down to zero."""
@@ -55,6 +56,7 @@ class Tracker:
         self._finished = 0  # bytes of the files that ended well in this session
         self.files_done = 0
         self.passed_over = 0  # names that were left out on purpose
+        self.renamed = 0  # entries that stand under other names than were meant
         self._failed = 0
         self._reasons: set[Reason] = set()
         self._last: tuple[int, int, int, bool] | None = None
@@ -123,14 +125,27 @@ class Tracker:
                     self.files_done += 1
                     self._finished += entry.size
                     self._emit(FileDone(name=entry.name, size=entry.size, digest=event.digest.hex()))
+            case EntryNamed():
+                self._entry_named(event)
             case EntryFailed():
                 self._entry_failed(event)
+            case _:
+                self._of_the_whole(event)
+
+    def _of_the_whole(self, event: object) -> None:
+        match event:
             case Durable():
                 self._told = event.bytes
             case Aborted():
                 self.aborted = event
             case Finished():
                 self.finished = event
+
+    def _entry_named(self, event: EntryNamed) -> None:
+        path = self._manifest[event.index].path
+        place = path[: path.rfind(b"/") + 1] + event.name
+        self._emit(SavedAs(name=name_text(path), saved_as=name_text(place)))
+        self.renamed += 1
 
     def _entry_failed(self, event: EntryFailed) -> None:
         name = event.name
@@ -229,6 +244,7 @@ class Tracker:
                 left_out=finished.left_out,
                 stopped=aborted is not None,
                 passed_over=self.passed_over,
+                renamed=self.renamed,
             )
         )
         return error

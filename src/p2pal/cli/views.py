@@ -355,6 +355,7 @@ class ReceiverView(_HumanView):
         self._resumed = False
         self._announced = False
         self._renamed: dict[str, str] = {}
+        self._others = 0  # entries that stand under other names than were meant
 
     def show(self, event: events.Event) -> None:
         """Show one event."""
@@ -369,10 +370,19 @@ class ReceiverView(_HumanView):
                 self._resuming(event)
             case events.Accepted():
                 self._accepted(event)
+            case events.SavedAs():
+                self._saved_as(event)
             case events.Summary():
                 self._summary(event)
             case _:
                 self._common(event)
+
+    def _saved_as(self, event: events.SavedAs) -> None:
+        if "/" not in event.name:
+            self._renamed = {**self._renamed, event.name: event.saved_as}
+        self._others += 1
+        if self._others <= MAX_FAILURES:
+            self._board.note(f"{safe(event.name)} was taken meanwhile: saved as {safe(event.saved_as)}")
 
     def _resuming(self, event: events.Resuming) -> None:
         self._resumed = True
@@ -411,6 +421,9 @@ class ReceiverView(_HumanView):
         self._out.line(VERIFIED if event.ok else self._partial("Received", event))
         if event.ok or event.files:
             self._out.line(f"Saved: {self._place()}")
+            if event.renamed:
+                verb = "stands under another name" if event.renamed == 1 else "stand under other names"
+                self._out.line(f"{units.plural(event.renamed, 'entry')} {verb}: something else took theirs")
             self._out.line(self._figures(event))
 
     def _place(self) -> str:

@@ -80,7 +80,7 @@ class _Cleaning:
     def __init__(self, header: Header, state: ReceiveState, root: Directory, cleaned: Cleaned) -> None:
         self._tag = header.id[:TAG]
         self._state = state
-        self._locator = Locator(root.retain(), self._name)
+        self._locator = Locator(root.retain(), self._name, state.names)
         self._cleaned = cleaned
         self._changed: dict[Identity, Directory] = {}
 

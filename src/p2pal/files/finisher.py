@@ -23,14 +23,15 @@ from typing import Final, TypeVar
 
 from p2pal.files.arriving import Arriving
 from p2pal.files.failures import REPLACED, sink_failure
+from p2pal.files.free_names import Announce, own_name, place_beside
 from p2pal.files.journal import Journal
 from p2pal.files.part_files import remove_own
 from p2pal.files.renames import Identity, identity_from
 from p2pal.files.rooted import Directory, sync_file
 from p2pal.files.together import LEAST_FILES, sync_together
 from p2pal.ranges import RangeSet
-from p2pal.transfer.checkpoint import Claimed, Done, Finishing, Finishings
-from p2pal.transfer.ops import EntryDone, EntryFailed, SinkResult
+from p2pal.transfer.checkpoint import Claimed, Done, Finishing, Finishings, Named
+from p2pal.transfer.ops import EntryDone, EntryFailed, EntryNamed, SinkResult
 from p2pal.transfer.placed import Placed
 
 SYNC_THREADS: Final = 8
@@ -95,10 +96,11 @@ class Finished:
         kept: It failed, and is as it was: what the checkpoint says of it stays true.
         replaces: What stands under its name and may be replaced, as the checkpoint was told.
         then: The mode and the time (ns) that it gets once it is closed, if it has not got them yet.
+        named: It stands under another name than was meant: that was taken.
     """
 
     __slots__ = (
-        "digest", "directory", "error", "fd", "identity", "index", "kept", "name", "part", "path",
+        "digest", "directory", "error", "fd", "identity", "index", "kept", "name", "named", "part", "path",
         "replaceable", "replaces", "syncing", "then",
     )  # fmt: skip
 
@@ -116,6 +118,7 @@ class Finished:
         self.digest = digest
         self.error: OSError | None = None
         self.kept = False
+        self.named = b"/" in self.path and own_name(self.path) != self.name  # in an earlier session
         self.replaces: Identity | None = None
 
     def look(self) -> Finishing:
@@ -147,8 +150,12 @@ class Finished:
         """The bytes were put on the medium together with others': close the file."""
         os.close(self.fd)
 
-    def rename(self) -> None:
-        """Give the file its name, if its bytes are durable and its part file is still its own."""
+    def rename(self, announce: Announce) -> None:
+        """Give the file its name, if its bytes are durable and its part file is still its own.
+
+        Args:
+            announce: Hears of another name, before the file gets it, if something else has its own.
+        """
         if self.error is not None:
             return
         try:
@@ -156,9 +163,16 @@ class Finished:
                 raise FileNotFoundError(errno.ENOENT, REPLACED)
             if self.then is not None:
                 self.directory.set_file_attributes(-1, self.part, *self.then)
-            settle_name(self.directory, self.part, self.name, self.replaceable)
+            try:
+                settle_name(self.directory, self.part, self.name, self.replaceable)
+            except FileExistsError:
+                self.name = place_beside(self.directory, self.path, self.name, self._put, announce)
+                self.named = True
         except OSError as error:
             self.error = error
+
+    def _put(self, name: bytes) -> None:
+        self.directory.rename_new(self.part, name)
 
     def result(self, *, keep: bool) -> SinkResult:
         """Return how it ended.
@@ -288,11 +302,14 @@ class Finisher:
             if announced is not None:
                 announced.result()
             for file in batch:
-                file.rename()
+                file.rename(self._name)
             failures = self.sync_directories(file.directory for file in batch if file.error is None)
             for file in batch:
                 file.error = file.error or failures.get(file.directory.identity)
-            results = [file.result(keep=self._journal is not None) for file in batch]
+            results: list[SinkResult] = [
+                EntryNamed(file.index, file.name) for file in batch if file.named and file.error is None
+            ]
+            results += [file.result(keep=self._journal is not None) for file in batch]
             self._conclude(batch)
             return results
         finally:
@@ -311,6 +328,10 @@ class Finisher:
             return None
         record = Finishings([file.look() for file in batch])
         return self._pool.submit(lambda: journal.write(record, durable=True))
+
+    def _name(self, named: Named) -> None:
+        if self._journal is not None:
+            self._journal.write(named, durable=True)
 
     def _conclude(self, batch: list[Finished]) -> None:
         self.kept.extend(file for file in batch if file.kept)

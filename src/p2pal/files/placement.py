@@ -200,6 +200,10 @@ class Placement:
         """Return where the top-level entry offered under this name goes; None if no such one was planned."""
         return self._places.get(top)
 
+    def rename(self, top: bytes, name: bytes) -> None:
+        """Give a top-level entry another name, under which nothing stood: its own was taken meanwhile."""
+        self._places[top] = Place(name)
+
     @property
     def merges(self) -> bool:
         """Whether any existing directory is merged into."""

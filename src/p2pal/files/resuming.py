@@ -102,7 +102,7 @@ class _Survey:
         self._manifest = manifest
         self._tag = tag
         self._verify = verify
-        self._locator = Locator(placement.open_root(), self._name)
+        self._locator = Locator(placement.open_root(), self._name, state.names)
 
     def _name(self, top: bytes) -> bytes:
         place = self._placement.place(top)

@@ -231,10 +231,18 @@ class Tree:
     Args:
         open_top: Opens the directory for a path's first part.
         limit: Directories kept open.
+        name_of: Returns the name on disk of a directory below, by its path; without it that is the path's last part.
     """
 
-    def __init__(self, open_top: Callable[[bytes], Directory], *, limit: int = 64) -> None:
+    def __init__(
+        self,
+        open_top: Callable[[bytes], Directory],
+        *,
+        limit: int = 64,
+        name_of: Callable[[bytes], bytes] | None = None,
+    ) -> None:
         self._open_top = open_top
+        self._name_of = name_of
         self._limit = limit
         self._open: OrderedDict[bytes, Directory] = OrderedDict()
         self._closed = False
@@ -265,19 +273,19 @@ class Tree:
         if current is not None:
             current.retain()
         for name in reversed(missing):
-            current = self._descend(current, name)
             rest = rest + b"/" + name if rest else name
+            current = self._descend(current, rest, name)
             self._keep(rest, current)
         if current is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         return current
 
-    def _descend(self, parent: Directory | None, name: bytes) -> Directory:
+    def _descend(self, parent: Directory | None, path: bytes, name: bytes) -> Directory:
         """Open the child; the parent's use ends here."""
         if parent is None:
             return self._open_top(name)
         try:
-            return parent.open_directory(name)
+            return parent.open_directory(name if self._name_of is None else self._name_of(path))
         finally:
             parent.release()
 

@@ -18,9 +18,9 @@ from p2pal.files.finisher import Finisher
 from p2pal.files.renames import Identity
 from p2pal.files.rooted import Directory, release_all
 from p2pal.files.targets import Targets
-from p2pal.transfer.checkpoint import Done, Finishing, Finishings, Made
+from p2pal.transfer.checkpoint import Done, Finishing, Finishings, Made, Named
 from p2pal.transfer.manifest import Manifest
-from p2pal.transfer.ops import EntryDone, EntryFailed, SinkResult
+from p2pal.transfer.ops import EntryDone, EntryFailed, EntryNamed, SinkResult
 from p2pal.transfer.pieces import LEAF_BYTES
 from p2pal.wire.transfer import Entry
 
@@ -99,7 +99,7 @@ class Sealing:
             OSError: If it cannot be made.
         """
         path = entry.path
-        identity = self._targets.make_directory(path)
+        identity = self._targets.make_directory(path, self._name)
         if identity is None:
             return False
         if self._targets.to_be_recorded(path):
@@ -117,21 +117,30 @@ class Sealing:
         Where something can still be had (not ``settled``, or a link failed), directories stay writable for their owner:
         the next session has to write into them.
         """
-        links = finish_entries(
-            iter(self._links),
-            lambda index, entry: self._targets.make_link(index, entry, self._announce),
-            self._finisher,
-        )
-        for chunk in in_chunks(links):
+        named: list[SinkResult] = []
+
+        def make(index: int, entry: Entry) -> list[Directory]:
+            made = self._targets.make_link(index, entry, self._name, self._announce)
+            name = self._targets.other_name(entry.path)
+            if name is not None:
+                named.append(EntryNamed(index, name))
+            return made
+
+        for chunk in in_chunks(finish_entries(iter(self._links), make, self._finisher)):
             done = [(result.index, result.index + 1) for result in chunk if isinstance(result, EntryDone)]
             self._claiming.record(*([Done(done)] if done else []))
             settled = settled and len(done) == len(chunk)
-            yield chunk
+            yield [*named, *chunk]
+            named.clear()
 
         def touch(_: int, entry: Entry) -> list[Directory]:
             return self._targets.finish_directory(entry, writable=not settled)
 
         yield from in_chunks(finish_entries(reversed(self._made), touch, self._finisher))
+
+    def _name(self, named: Named) -> None:
+        """Tell the checkpoint of another name; like what follows it may fail."""
+        self._claiming.record(named, durable=True)
 
     def _announce(self, index: int, made: Identity, replaces: Identity) -> None:
         """Tell the checkpoint of a link that is about to replace another, as of files; like there it may fail."""

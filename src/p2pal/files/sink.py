@@ -19,7 +19,7 @@ from p2pal.errors import ProtocolError
 from p2pal.files.arriving import Arriving
 from p2pal.files.batching import Batches
 from p2pal.files.claiming import Claiming
-from p2pal.files.failures import FULL, STANDS_THERE, TARGET_GONE, DiskFull, sink_failure
+from p2pal.files.failures import FULL, TARGET_GONE, DiskFull, sink_failure
 from p2pal.files.finisher import Finished, Finisher
 from p2pal.files.journal import Journal
 from p2pal.files.leftovers import Leftovers, open_part
@@ -38,6 +38,7 @@ from p2pal.transfer.ops import (
     Discard,
     EntryDone,
     EntryFailed,
+    EntryNamed,
     Finish,
     MakeDirectory,
     MakeLink,
@@ -179,11 +180,6 @@ class Sink:
         try:
             directory, name = self._targets.locate(path)
             try:
-                found = directory.status(name)
-                if found is not None:
-                    replaceable = self._targets.replaceable(op.index, path)
-                    if replaceable is None or not replaceable(found):
-                        return self._fail(op.index, Reason.EXISTS, STANDS_THERE)
                 before = self._left.take(op.index, directory, keep=op.claim is not None)
                 file = open_part(op, directory, self._tag, name, resumed=self._left.resumed)
             finally:
@@ -305,13 +301,14 @@ class Sink:
         problem = self._targets.judge(path)
         if problem is None:
             try:
-                if not self._sealing.make_directory(op.index, op.entry):
-                    return [EntryDone(op.index)]
+                made = self._sealing.make_directory(op.index, op.entry)
             except OSError as error:
                 results = self._refuse(op.index, path, error)
                 self._targets.refuse(path, sink_failure(error)[0])
                 return results
-            return []
+            name = self._targets.other_name(path)
+            results = [] if name is None or not made else [EntryNamed(op.index, name)]
+            return results if made else [EntryDone(op.index)]
         self._targets.refuse(path, problem[0])
         return self._fail(op.index, *problem)
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from p2pal.errors import ProtocolError
 from p2pal.files.failures import STANDS_THERE
 from p2pal.files.finisher import Replaceable, file_before, known_file, link_before, settle_name, untouched_file
+from p2pal.files.free_names import Announce, own_name, place_beside
 from p2pal.files.locating import Locator
 from p2pal.files.names import check_path, part_name
 from p2pal.files.placement import Place, Placement, Policy
@@ -44,7 +45,9 @@ class Targets:
         self._placement = placement
         self._tag = tag
         self._umask = umask
-        self._locator = Locator(self._root, lambda top: self._place(top).name, limit=32)
+        self._names = {} if resume is None else dict(resume.names)
+        self._renamed: dict[bytes, bytes] = {}  # top-level entries, in this session
+        self._locator = Locator(self._root, lambda top: self._place(top).name, self._names, limit=32)
         self._refused: dict[bytes, Reason] = {}
         self._directories: set[Identity] = set()
         self._resume = resume
@@ -103,36 +106,66 @@ class Targets:
             return known_file(place.replaces, place.ctime_ns)
         return None
 
-    def make_directory(self, path: bytes) -> Identity | None:
+    def make_directory(self, path: bytes, announce: Announce) -> Identity | None:
         """Make a directory, or find one that may be merged into: returns which it is if it is ours, None if found.
 
         One that an earlier session made is ours, too: at the top the one that was recorded, or an empty one, below
-        any. A second entry for the same directory is refused: on a file system that ignores case, two trees would mix.
+        any. A second entry for the same directory gets one of its own: on a file system that ignores case, two trees
+        would mix.
+
+        Args:
+            path: The directory.
+            announce: Hears of another name, before it is made, if something else has its own.
 
         Raises:
             OSError: If it cannot be.
         """
         parent, name = self.locate(path)
         try:
-            ours = True
-            try:
-                parent.make_directory(name)
-            except FileExistsError:
-                ours = self._adopts(path, parent, name)
-                if not ours and not self._merges(path):
-                    raise
+            ours, name = self._make_or_find(parent, path, name, announce)
             found = parent.status(name)
             if found is None or not stat.S_ISDIR(found.st_mode):
                 raise NotADirectoryError(errno.ENOTDIR, STANDS_THERE)
             identity = identity_from(found)
-            if identity in self._directories:
-                raise FileExistsError(errno.EEXIST, STANDS_THERE)
             self._directories.add(identity)
         finally:
             parent.release()
         if b"/" not in path:
             self._ours.add(path)
         return identity if ours else None
+
+    def _make_or_find(self, parent: Directory, path: bytes, name: bytes, announce: Announce) -> tuple[bool, bytes]:
+        """Make a directory under its own name, or find it, or make it beside what stands there.
+
+        Returns:
+            Whether it is ours, and its name.
+        """
+        if path in self._ours:  # offered twice, which an honest sender does not
+            raise FileExistsError(errno.EEXIST, STANDS_THERE)
+        with contextlib.suppress(FileExistsError):
+            parent.make_directory(name)
+            return True, name
+        found = parent.status(name)
+        if found is not None and stat.S_ISDIR(found.st_mode) and identity_from(found) not in self._directories:
+            if self._adopts(path, parent, name):
+                return True, name
+            if self._merges(path):
+                return False, name
+        name = place_beside(parent, path, name, parent.make_directory, announce, is_directory=True)
+        self._rename(path, name)
+        return True, name
+
+    def _rename(self, path: bytes, name: bytes) -> None:
+        if b"/" in path:
+            self._names[path] = name
+        else:
+            self._renamed[path] = name
+            self._placement.rename(path, name)
+
+    def other_name(self, path: bytes) -> bytes | None:
+        """Return the name of an entry that did not get the one that was meant, because that was taken."""
+        name = self._names.get(path) or self._renamed.get(path)
+        return None if name == own_name(path) else name
 
     def to_be_recorded(self, path: bytes) -> bool:
         """Say whether a later session must be told that a directory is ours; others it finds below such ones."""
@@ -172,12 +205,15 @@ class Targets:
         """Let nothing be made below a directory that could not be made."""
         self._refused[path] = reason
 
-    def make_link(self, index: int, entry: Entry, renaming: Renaming | None = None) -> list[Directory]:
+    def make_link(
+        self, index: int, entry: Entry, announce: Announce, renaming: Renaming | None = None
+    ) -> list[Directory]:
         """Make a link; return the directory to be synced and released.
 
         Args:
             index: The entry's.
             entry: The link.
+            announce: Hears of another name, before it is made, if something else has its own.
             renaming: Called before an older link is replaced.
 
         Raises:
@@ -185,29 +221,48 @@ class Targets:
         """
         directory, name = self.locate(entry.path)
         try:
-            found = directory.status(name)
-            if found is None:
-                directory.make_link(name, entry.target)
-                directory.set_link_time(name, entry.mtime_ns)
-            elif not (stat.S_ISLNK(found.st_mode) and directory.read_link(name) == entry.target):
-                replaceable = link_before(self._consent_time)
-                if not self._merges(entry.path) or not replaceable(found):
-                    raise FileExistsError(errno.EEXIST, STANDS_THERE)
-                part = part_name(self._tag, index)
-                self._make_part_link(directory, part, entry.target)
-                try:
-                    directory.set_link_time(part, entry.mtime_ns)
-                    made = directory.status(part)
-                    if made is not None and renaming is not None:
-                        renaming(index, identity_from(made), identity_from(found))
-                    settle_name(directory, part, name, replaceable)
-                except OSError:
-                    directory.remove(part)
-                    raise
+            try:
+                self._make_link(directory, name, index, entry, renaming)
+            except FileExistsError:
+
+                def put(free: bytes) -> None:
+                    directory.make_link(free, entry.target)
+                    directory.set_link_time(free, entry.mtime_ns)
+
+                self._rename(entry.path, place_beside(directory, entry.path, name, put, announce))
         except BaseException:
             directory.release()
             raise
         return [directory]
+
+    def _make_link(
+        self, directory: Directory, name: bytes, index: int, entry: Entry, renaming: Renaming | None
+    ) -> None:
+        """Make a link under this name, or find it, or let it replace what may be replaced.
+
+        Raises:
+            FileExistsError: If something else has the name.
+            OSError: If it cannot be made.
+        """
+        found = directory.status(name)
+        if found is None:
+            directory.make_link(name, entry.target)
+            directory.set_link_time(name, entry.mtime_ns)
+        elif not (stat.S_ISLNK(found.st_mode) and directory.read_link(name) == entry.target):
+            replaceable = link_before(self._consent_time)
+            if not self._merges(entry.path) or not replaceable(found):
+                raise FileExistsError(errno.EEXIST, STANDS_THERE)
+            part = part_name(self._tag, index)
+            self._make_part_link(directory, part, entry.target)
+            try:
+                directory.set_link_time(part, entry.mtime_ns)
+                made = directory.status(part)
+                if made is not None and renaming is not None:
+                    renaming(index, identity_from(made), identity_from(found))
+                settle_name(directory, part, name, replaceable)
+            except OSError:
+                directory.remove(part)
+                raise
 
     def _make_part_link(self, directory: Directory, part: bytes, target: bytes) -> None:
         """Make a link under a part file's name, or find the one that an earlier session made."""

@@ -206,6 +206,16 @@ class Made(msgspec.Struct, frozen=True, array_like=True, tag=16, gc=False):
     identity: Identity
 
 
+class Named(msgspec.Struct, frozen=True, array_like=True, tag=19, gc=False):
+    """Receiver: this entry (``path`` as offered) stands, or is about to, under ``name``: its own is taken.
+
+    Durable before anything gets that name. The last one of an entry counts.
+    """
+
+    path: _Path
+    name: _Path
+
+
 class Stopped(msgspec.Struct, frozen=True, array_like=True, tag=17, gc=False):
     """Receiver: a clean stop; nobody has touched the part file as long as all of this is still true of it."""
 
@@ -245,7 +255,7 @@ class Moved(msgspec.Struct, frozen=True, array_like=True, tag=21, gc=False):
 
 Record = (
     Header | Places | Tops | Listing | SessionBegins | Begun | Claimed | Finishings | Done | Dropped | Declined | Made
-    | Stopped | Unclaimed | Leaves | Moved
+    | Stopped | Unclaimed | Named | Leaves | Moved
 )  # fmt: skip
 
 

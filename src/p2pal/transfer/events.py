@@ -117,6 +117,13 @@ class EntryFinished(msgspec.Struct, frozen=True, gc=False):
     digest: bytes
 
 
+class EntryNamed(msgspec.Struct, frozen=True, gc=False):
+    """Receiver: this entry stands under ``name`` in its directory, because something else has its own name."""
+
+    index: int
+    name: bytes
+
+
 class EntryFailed(msgspec.Struct, frozen=True, gc=False):
     """This entry did not go through, or was declined. What was never listed has no ``index`` but a ``name``."""
 
@@ -158,5 +165,5 @@ class Finished(msgspec.Struct, frozen=True):
 
 TransferEvent = (
     ProofWanted | OfferComplete | Proven | Unproven | Started | EntryStarted | EntryCompared | BytesMoved
-    | EntryFinished | EntryFailed | Held | Durable | Aborted | Finished
+    | EntryFinished | EntryNamed | EntryFailed | Held | Durable | Aborted | Finished
 )  # fmt: skip

@@ -210,6 +210,17 @@ class EntryDone:
 
 
 @dataclass(frozen=True, slots=True)
+class EntryNamed:
+    """Sink: this entry stands under ``name``: its own was taken, and what stands there may not be replaced.
+
+    Comes before its :class:`EntryDone`, and for a directory before anything in it.
+    """
+
+    index: int
+    name: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class EntryFailed:
     """Sink: this entry failed. ``Reason.DISK`` means no later one can succeed.
 
@@ -233,4 +244,4 @@ class Sealed:
     """Sink: the answer to :class:`Seal`."""
 
 
-SinkResult = PieceBad | DigestBad | EntryDone | EntryFailed | Sealed
+SinkResult = PieceBad | DigestBad | EntryDone | EntryNamed | EntryFailed | Sealed

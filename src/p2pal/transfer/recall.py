@@ -25,6 +25,7 @@ from p2pal.transfer.checkpoint import (
     Leaves,
     Made,
     Moved,
+    Named,
     Place,
     Places,
     Record,
@@ -40,6 +41,9 @@ from p2pal.wire.transfer import MAX_TOPS
 
 MAX_LEAVES: Final = 1 << 20
 """Leaves that are remembered at most (a piece has at least 1 MiB); further pieces count as unknown."""
+
+MAX_NAMES: Final = 100_000
+"""Entries that have another name than their own, as far as it is remembered: some 300 bytes each."""
 
 
 class _Progress:
@@ -86,14 +90,15 @@ class ReceiveState:
         finishing: Files that may have got their names already, and are not done, by entry.
         made: Top-level directories that the transfer made.
         stopped: What part files looked like at the last clean stop, if no session and no claim came after it.
+        names: The names of entries below the top-level ones whose own were taken, by their paths. Not checked here.
         placed: What was put under the final names of files, of those begun again, too.
         done_files: How many of the entries done are files, as far as known; for the list.
         done_bytes: Their bytes together; for the list.
     """
 
     __slots__ = (
-        "_files", "_leaves", "declined", "done", "done_bytes", "done_files", "finishing", "header", "made", "placed",
-        "places", "stopped",
+        "_files", "_leaves", "declined", "done", "done_bytes", "done_files", "finishing", "header", "made", "names",
+        "placed", "places", "stopped",
     )  # fmt: skip
 
     def __init__(self, header: Header) -> None:
@@ -104,6 +109,7 @@ class ReceiveState:
         self.finishing: dict[int, Finishing] = {}
         self.made: dict[bytes, Identity] = {}
         self.stopped: dict[int, Stopped] = {}
+        self.names: dict[bytes, bytes] = {}
         self.placed = PlacedFiles()
         self.done_files = 0
         self.done_bytes = 0
@@ -165,11 +171,21 @@ class ReceiveState:
                 for place in record.places:
                     if len(self.places) < MAX_TOPS or place.top in self.places:
                         self.places[place.top] = place
+            case Named():
+                self._name(record)
             case Made():
                 if len(self.made) < MAX_TOPS or record.top in self.made:
                     self.made[record.top] = record.identity
             case _:
                 pass
+
+    def _name(self, record: Named) -> None:
+        """Give an entry another name; at the top that is another place, where nothing may be replaced."""
+        if b"/" not in record.path:
+            if record.path in self.places:
+                self.places[record.path] = Place(record.path, record.name, "NEW")
+        elif len(self.names) < MAX_NAMES or record.path in self.names:
+            self.names[record.path] = record.name
 
     def _begin(self, record: Begun) -> None:
         index = record.index

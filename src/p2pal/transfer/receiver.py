@@ -385,6 +385,8 @@ class Receiver:
                 self._on_entry_done(result.index)
             elif isinstance(result, sink.EntryFailed):
                 self._on_entry_failed(result, now)
+            elif isinstance(result, sink.EntryNamed):
+                self._events.append(events.EntryNamed(result.index, result.name))
             elif isinstance(result, sink.Sealed):
                 self._on_sealed(now)
             elif (file := self._files.get(result.index)) is not None and not file.dead:

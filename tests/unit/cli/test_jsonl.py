@@ -31,6 +31,7 @@ EVENTS: list[events.Event] = [
     events.Progress(done=1, total=5, files_done=0, files_failed=0, files=1, rate=1.0, eta=None, name="a"),
     events.Comparing(name="a"),
     events.FileDone(name="a", size=5, digest="00"),
+    events.SavedAs(name="a", saved_as="a (1)"),
     events.FileFailed(name="a", reason="r"),
     events.Summary(role="send", ok=True, files=1, failed=0, total=5, seconds=1.0, rate=5.0, path="direct, host udp"),
     events.Failure(code="usage", message="m", hint="h", exit_code=2),

@@ -110,6 +110,11 @@ class Disk:
         return {result.index for result in self.results if isinstance(result, ops.EntryDone)}
 
     @property
+    def named(self) -> dict[int, bytes]:
+        """What stands under another name than was meant."""
+        return {result.index: result.name for result in self.results if isinstance(result, ops.EntryNamed)}
+
+    @property
     def failed(self) -> dict[int, Reason]:
         return {result.index: result.reason for result in self.results if isinstance(result, ops.EntryFailed)}
 

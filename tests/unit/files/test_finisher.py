@@ -14,7 +14,7 @@ from p2pal.files.arriving import Arriving
 from p2pal.files.finisher import Finished, Finisher, file_before, known_file, link_before
 from p2pal.files.rooted import Directory, open_root, sync_file
 from p2pal.files.together import LEAST_FILES
-from p2pal.transfer.ops import Begin, EntryDone, EntryFailed
+from p2pal.transfer.ops import Begin, EntryDone, EntryFailed, EntryNamed
 from p2pal.wire.transfer import Reason
 
 
@@ -65,14 +65,23 @@ def test_a_batch_is_durable_before_it_is_told(
 
 
 def test_one_failure_spares_the_others(directory: Directory, finisher: Finisher, tmp_path: Path) -> None:
-    (tmp_path / "taken").write_bytes(b"old")
-    finisher.submit([finished(directory, 0, b"a"), finished(directory, 1, b"taken"), finished(directory, 2, b"b")])
+    files = [finished(directory, 0, b"a"), finished(directory, 1, b"gone"), finished(directory, 2, b"b")]
+    os.unlink(os.path.join(os.fsencode(tmp_path), files[1].part))
+    finisher.submit(files)
     results = finisher.drain()
     assert results[0] == EntryDone(0)
     assert isinstance(results[1], EntryFailed)
-    assert results[1].reason is Reason.EXISTS
     assert results[2] == EntryDone(2)
-    assert sorted(os.listdir(tmp_path)) == ["a", "b", "taken"]
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+
+
+def test_a_name_that_is_taken_gets_a_number(directory: Directory, finisher: Finisher, tmp_path: Path) -> None:
+    for name in ("taken.txt", "taken (1).txt"):
+        (tmp_path / name).write_bytes(b"old")
+    finisher.submit([finished(directory, 0, b"a"), finished(directory, 1, b"taken.txt")])
+    assert finisher.drain() == [EntryNamed(1, b"taken (2).txt"), EntryDone(0), EntryDone(1)]
+    assert sorted(os.listdir(tmp_path)) == ["a", "taken (1).txt", "taken (2).txt", "taken.txt"]
+    assert (tmp_path / "taken.txt").read_bytes() == b"old"
 
 
 def test_a_directory_that_cannot_be_synced_fails_its_files(
@@ -120,7 +129,7 @@ def test_the_listener_hears_of_each_batch(directory: Directory) -> None:
 def test_a_fault_of_ours_is_not_swallowed(
     directory: Directory, finisher: Finisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def bug(_: Finished) -> None:
+    def bug(*_: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(Finished, "rename", bug)

@@ -324,11 +324,19 @@ def test_what_a_person_made_of_a_file_is_not_replaced(tmp_path: Path, edit: str,
     else:
         assert starts_over == [(1, resuming.REPLACED if edit == "kind" else resuming.CHANGED_BOTH)]
         assert 1 not in resume.done
-        (failed,) = kept.begin(1)
-        assert isinstance(failed, ops.EntryFailed)
-        assert failed.reason is Reason.EXISTS
+        sent = NEWER if changed else SMALL
+        kept.file(1, sent)
+        kept.seal()
+        assert 1 in kept.done
+        assert ops.EntryNamed(1, b"a (1)") in kept.results
+        before[b"top/a (1)"] = sent
     assert snapshot(kept.out) == before
     kept.stop()
+    if 1 not in resume.done:  # where it stands now is remembered
+        again, starts_over = kept.look(TREE_NOW if changed else TREE)
+        assert 1 in again.done
+        assert starts_over == []
+        kept.stop()
 
 
 def test_an_edit_while_the_newer_file_arrives_is_not_lost(tmp_path: Path) -> None:
@@ -340,8 +348,9 @@ def test_an_edit_while_the_newer_file_arrives_is_not_lost(tmp_path: Path) -> Non
     (kept.out / "top" / "a").write_bytes(b"mine!")
     kept.finish(1, NEWER)
     kept.seal()
-    assert kept.done == {0}
+    assert kept.done == {0, 1}
     assert (kept.out / "top" / "a").read_bytes() == b"mine!"
+    assert (kept.out / "top" / "a (1)").read_bytes() == NEWER
     kept.stop()
 
 
@@ -428,10 +437,10 @@ def test_verifying_replaces_nothing_that_came_later(tmp_path: Path) -> None:
     kept.look(verify=True)
     path.write_bytes(b"more edits")
     kept.do(ops.MakeDirectory(0, TREE[0]))
-    (failed,) = kept.begin(1)
-    assert isinstance(failed, ops.EntryFailed)
-    assert failed.reason is Reason.EXISTS
+    kept.file(1, SMALL)
+    kept.seal()
     assert path.read_bytes() == b"more edits"
+    assert path.with_name("a (1)").read_bytes() == SMALL
     kept.stop()
 
 
@@ -527,8 +536,9 @@ def test_only_directories_of_ours_are_gone_on_with(tmp_path: Path, recorded: boo
     kept.look()
     (kept.out / "top" / "foreign").write_bytes(b"1")
     results = kept.do(ops.MakeDirectory(0, TREE[0]))
-    assert [type(result) for result in results] == ([] if recorded else [ops.EntryFailed])
+    assert [type(result) for result in results] == ([] if recorded else [ops.EntryNamed])
     kept.stop()
+    assert os.listdir(kept.out / ("top" if recorded else "top (1)")) == (["foreign"] if recorded else [])
 
 
 def test_a_link_that_was_being_replaced_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

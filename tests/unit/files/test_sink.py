@@ -24,6 +24,7 @@ from tests.unit.files.sessions import Kept
 
 from p2pal.errors import DiskError, ProtocolError
 from p2pal.files import batching, claiming
+from p2pal.files.free_names import MOST_NUMBERS
 from p2pal.files.placement import plan
 from p2pal.files.sink import Sink
 from p2pal.files.working import MAX_OPEN
@@ -267,8 +268,10 @@ def test_an_existing_file_is_never_replaced_without_consent(tmp_path: Path) -> N
     with Disk(tmp_path, ONE) as disk:
         (tmp_path / "x").write_bytes(b"came after the plan")
         index = disk.file(b"x", b"new")
-        assert disk.failed == {index: Reason.EXISTS}
-    assert snapshot(tmp_path) == {b"x": b"came after the plan"}
+        disk.seal()
+        assert disk.done == {index}
+        assert disk.named == {index: b"x (1)"}
+    assert snapshot(tmp_path) == {b"x": b"came after the plan", b"x (1)": b"new"}
 
 
 def test_a_file_that_appears_while_another_arrives_is_not_replaced(tmp_path: Path) -> None:
@@ -276,8 +279,9 @@ def test_a_file_that_appears_while_another_arrives_is_not_replaced(tmp_path: Pat
         index = disk.file(b"x", b"new")
         (tmp_path / "x").write_bytes(b"appeared")
         disk.seal()
-        assert disk.failed == {index: Reason.EXISTS}
-    assert snapshot(tmp_path) == {b"x": b"appeared"}
+        assert disk.done == {index}
+        assert disk.named == {index: b"x (1)"}
+    assert snapshot(tmp_path) == {b"x": b"appeared", b"x (1)": b"new"}
 
 
 def test_the_new_one_stands_beside_the_old(tmp_path: Path) -> None:
@@ -306,8 +310,9 @@ def test_consent_is_for_the_file_that_was_there(tmp_path: Path) -> None:
         (tmp_path / "other").write_bytes(b"precious")
         (tmp_path / "other").rename(tmp_path / "x")
         index = disk.file(b"x", b"newer")
-        assert disk.failed == {index: Reason.EXISTS}
-    assert snapshot(tmp_path) == {b"x": b"precious"}
+        disk.seal()
+        assert disk.named == {index: b"x (1)"}
+    assert snapshot(tmp_path) == {b"x": b"precious", b"x (1)": b"newer"}
 
 
 def test_consent_ends_when_the_file_is_replaced_while_another_arrives(tmp_path: Path) -> None:
@@ -317,8 +322,8 @@ def test_consent_ends_when_the_file_is_replaced_while_another_arrives(tmp_path: 
         (tmp_path / "other").write_bytes(b"precious")
         (tmp_path / "other").rename(tmp_path / "x")
         disk.seal()
-        assert disk.failed == {index: Reason.EXISTS}
-    assert snapshot(tmp_path) == {b"x": b"precious"}
+        assert disk.named == {index: b"x (1)"}
+    assert snapshot(tmp_path) == {b"x": b"precious", b"x (1)": b"new"}
 
 
 def test_a_consented_file_that_is_gone_is_simply_made(tmp_path: Path) -> None:
@@ -360,14 +365,19 @@ def test_merging_replaces_neither_links_nor_directories_by_files(tmp_path: Path)
     (tmp_path / "victim").write_bytes(b"precious")
     (top / "l").symlink_to("../victim")
     (top / "f").write_bytes(b"file")
+    (top / "g").write_bytes(b"file")
     with Disk(tmp_path, TOP, overwrite=True) as disk:
         disk.directory(b"top")
-        failing = [disk.file(b"top/d", b"new"), disk.file(b"top/l", b"new"), disk.directory(b"top/f")]
-        failing.append(disk.link(b"top/f", b"d"))
+        file, over, directory = disk.file(b"top/d", b"1"), disk.file(b"top/l", b"2"), disk.directory(b"top/f")
+        link = disk.link(b"top/g", b"d")
         disk.seal()
-        assert disk.failed == dict.fromkeys(failing, Reason.EXISTS)
+        assert disk.failed == {}
+        assert disk.named == {file: b"d (1)", over: b"l (1)", directory: b"f (1)", link: b"g (1)"}
     assert (tmp_path / "victim").read_bytes() == b"precious"
-    assert (top / "f").read_bytes() == b"file"
+    assert snapshot(top) == {
+        b"d": None, b"d (1)": b"1", b"l": b"-> ../victim", b"l (1)": b"2", b"f": b"file", b"f (1)": None,
+        b"g": b"file", b"g (1)": b"-> d",
+    }  # fmt: skip
 
 
 def test_a_transfer_never_replaces_its_own_files(tmp_path: Path) -> None:
@@ -378,22 +388,52 @@ def test_a_transfer_never_replaces_its_own_files(tmp_path: Path) -> None:
         disk.directory(b"top/d")
         disk.file(b"top/x", b"first")
         disk.results += disk.sink._finisher.drain() + disk.sink._batches._hand_over() + disk.sink._finisher.drain()
-        again = [disk.file(b"top/x", b"second"), disk.directory(b"top/d")]
+        second, twice = disk.file(b"top/x", b"second"), disk.directory(b"top/d")
         disk.link(b"top/l", b"x")
-        again.append(disk.link(b"top/l", b"d"))
+        other = disk.link(b"top/l", b"d")
         disk.seal()
-        assert disk.failed == dict.fromkeys(again, Reason.EXISTS)
-    assert (tmp_path / "top" / "x").read_bytes() == b"first"
-    assert (tmp_path / "top" / "l").readlink() == Path("x")
+        assert disk.failed == {}
+        assert disk.named == {second: b"x (1)", twice: b"d (1)", other: b"l (1)"}
+    assert snapshot(tmp_path / "top") == {
+        b"x": b"first", b"x (1)": b"second", b"d": None, b"d (1)": None, b"l": b"-> x", b"l (1)": b"-> d",
+    }  # fmt: skip
+
+
+def test_a_directory_whose_name_is_taken_meanwhile_stands_beside_it_with_all_that_is_in_it(tmp_path: Path) -> None:
+    with Disk(tmp_path, TOP) as disk:
+        (tmp_path / "top").mkdir()  # somebody made it after the plan: nothing of ours belongs there
+        (tmp_path / "top (1)").write_bytes(b"1")
+        top = disk.directory(b"top")
+        disk.file(b"top/x", b"1")
+        (tmp_path / "top (2)" / "d").symlink_to("x")
+        below = disk.directory(b"top/d")
+        disk.file(b"top/d/y", b"2")
+        disk.link(b"top/l", b"x")
+        disk.seal()
+        assert disk.failed == {}
+        assert disk.named == {top: b"top (2)", below: b"d (1)"}
+    assert snapshot(tmp_path) == {
+        b"top": None, b"top (1)": b"1", b"top (2)": None, b"top (2)/x": b"1", b"top (2)/d": b"-> x",
+        b"top (2)/d (1)": None, b"top (2)/d (1)/y": b"2", b"top (2)/l": b"-> x",
+    }  # fmt: skip
+
+
+def test_one_name_a_thousand_times_is_not_looked_for_without_end(tmp_path: Path) -> None:
+    with Disk(tmp_path, TOP) as disk:
+        disk.directory(b"top")
+        for number in range(MOST_NUMBERS):
+            (tmp_path / "top" / ("x" if not number else f"x ({number})")).write_bytes(b"1")
+        index = disk.file(b"top/x", b"2")
+        disk.seal()
+        assert disk.failed == {index: Reason.EXISTS}
 
 
 def test_a_directory_that_could_not_be_made_gets_no_children(tmp_path: Path) -> None:
     with Disk(tmp_path, TOP) as disk:
-        (tmp_path / "top").mkdir()  # somebody made it after the plan: nothing of ours belongs there
-        failing = [disk.directory(b"top"), disk.file(b"top/x", b"1"), disk.directory(b"top/d"), disk.file(b"top/d/y")]
-        failing.append(disk.link(b"top/l", b"x"))
+        disk.directory(b"top")
+        failing = [disk.directory(b"top/con\0"), disk.file(b"top/con\0/x", b"1")]
         disk.seal()
-        assert disk.failed == dict.fromkeys(failing, Reason.EXISTS)
+        assert disk.failed == dict.fromkeys(failing, Reason.NAME)
     assert snapshot(tmp_path) == {b"top": None}
 
 

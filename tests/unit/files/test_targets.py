@@ -11,7 +11,12 @@ from tests.unit.files.disk import MTIME, TAG, as_nobody, directory_entry, link_e
 from p2pal.errors import ProtocolError
 from p2pal.files.placement import plan
 from p2pal.files.targets import Targets
+from p2pal.transfer.checkpoint import Named
 from p2pal.wire.transfer import Kind, Reason
+
+
+def ignored(_: Named) -> None:
+    """What no test asks for."""
 
 
 def targets_of(out: Path, *tops: bytes, overwrite: bool = False) -> Targets:
@@ -38,7 +43,7 @@ def test_paths_are_judged(targets: Targets) -> None:
 def test_entries_are_located_under_their_final_names(tmp_path: Path) -> None:
     (tmp_path / "top").mkdir()
     targets = targets_of(tmp_path, b"top")
-    assert targets.make_directory(b"top")
+    assert targets.make_directory(b"top", ignored)
     directory, name = targets.locate(b"top")
     assert name == b"top (1)"
     directory.release()
@@ -47,7 +52,8 @@ def test_entries_are_located_under_their_final_names(tmp_path: Path) -> None:
     os.close(directory.create(b"x"))
     directory.release()
     assert (tmp_path / "top (1)" / "x").exists()
-    for operation in (targets.locate, partial(targets.replaceable, 0), targets.make_directory):
+    make = partial(targets.make_directory, announce=ignored)
+    for operation in (targets.locate, partial(targets.replaceable, 0), make):
         with pytest.raises(ProtocolError):
             operation(b"never offered")
     targets.close()
@@ -68,9 +74,15 @@ def test_only_what_was_agreed_to_may_be_replaced(tmp_path: Path) -> None:
 
 
 def test_a_directory_is_made_once(targets: Targets, tmp_path: Path) -> None:
-    assert targets.make_directory(b"top")
+    named: list[Named] = []
+    assert targets.make_directory(b"top", named.append)
     with pytest.raises(FileExistsError):
-        targets.make_directory(b"top")
+        targets.make_directory(b"top", named.append)
+    first = targets.make_directory(b"top/d", named.append)
+    assert first
+    assert named == []
+    assert targets.make_directory(b"top/d", named.append) not in (None, first)  # as where case is ignored
+    assert named == [Named(b"top/d", b"d (1)")]
     (directory, parent) = targets.finish_directory(directory_entry(b"top", 0o777))
     directory.release()
     parent.release()
@@ -93,13 +105,16 @@ def test_a_link_that_is_there_already_is_done(tmp_path: Path) -> None:
     (tmp_path / "top" / "l").symlink_to("x")
     targets = targets_of(tmp_path, b"top", overwrite=True)
     for target in (b"x", b"y"):
-        (directory,) = targets.make_link(0, link_entry(b"top/l", target))
+        (directory,) = targets.make_link(0, link_entry(b"top/l", target), ignored)
         directory.release()
         assert os.readlink(tmp_path / "top" / "l") == target.decode()
     assert os.listdir(tmp_path / "top") == ["l"]
-    with pytest.raises(FileExistsError):
-        targets.make_link(1, link_entry(b"top/l", b"z"))
-    assert os.listdir(tmp_path / "top") == ["l"]
+    named: list[Named] = []
+    (directory,) = targets.make_link(1, link_entry(b"top/l", b"z"), named.append)
+    directory.release()
+    assert named == [Named(b"top/l", b"l (1)")]
+    assert os.readlink(tmp_path / "top" / "l") == "y"
+    assert os.readlink(tmp_path / "top" / "l (1)") == "z"
     targets.close()
 
 
