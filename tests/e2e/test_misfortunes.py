@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.e2e.kit import Commands
+from tests.e2e.kit import Commands, Gate
 from tests.e2e.terminal import Terminal
 from tests.e2e.test_resume import STOP_AT, Two
 from tests.e2e.trees import MIB, content, tree_equal, write
@@ -130,3 +130,49 @@ def _answer(two: Two, tree: Path, terminal: Terminal, answer: str) -> None:
     assert received.wait(60) == 1, received.said
     assert terminal.wait() == 1
     assert (two.out / "tree" / "big.bin").read_bytes() == (tree / "big.bin").read_bytes()
+
+
+def test_a_name_that_is_taken_between_two_runs_costs_nothing(two: Two, tree: Path) -> None:
+    ident = two.stopped(tree, after=STOP_AT)
+    (two.out / "tree" / "big.bin").write_bytes(b"somebody else's")
+    (two.out / "tree" / "z").write_bytes(b"theirs, too")
+    sent = two.send("--resume", ident)
+    received = two.receive(sent.code(), json=False)
+    two.complete(sent, received)
+    assert (two.out / "tree" / "big.bin").read_bytes() == b"somebody else's"
+    assert (two.out / "tree" / "z").read_bytes() == b"theirs, too"
+    assert (two.out / "tree" / "big (1).bin").read_bytes() == (tree / "big.bin").read_bytes()
+    assert (two.out / "tree" / "z (1)" / "last").read_bytes() == b"last"
+    assert "tree/big.bin was taken meanwhile: saved as tree/big (1).bin" in received.err
+    assert "tree/z was taken meanwhile: saved as tree/z (1)" in received.err
+    assert "2 entries stand under other names: something else took theirs" in received.out
+    two.nothing_left()
+
+
+def test_a_name_that_is_taken_while_it_arrives_is_told_to_programs(two: Two, tree: Path, tmp_path: Path) -> None:
+    gate = Gate(tmp_path / "gate")
+    gate.allow(8 * MIB)
+    sent = two.send(tree / "big.bin")
+    env = gate.environment | {"P2PAL_HOME": str(two.homes["receive"])}
+    received = two.receive(sent.code(), "-out", two.out, env=env)
+    received.moved(8 * MIB)
+    (two.out / "big.bin").write_bytes(b"somebody else's")
+    gate.open()
+    two.complete(sent, received)
+    assert received.event("saved-as") == {"event": "saved-as", "name": "big.bin", "saved_as": "big (1).bin"}
+    assert received.event("summary")["renamed"] == 1
+    assert (two.out / "big (1).bin").read_bytes() == (tree / "big.bin").read_bytes()
+    assert (two.out / "big.bin").read_bytes() == b"somebody else's"
+
+
+def test_five_receivers_at_once_into_one_directory_lose_nothing(two: Two, tmp_path: Path) -> None:
+    contents = {b"%d" % number * 1000 for number in range(5)}
+    pairs = []
+    for number, data in enumerate(sorted(contents)):
+        write(tmp_path / str(number) / "tree" / "same.txt", data)
+        sent = two.send("-r", tmp_path / str(number) / "tree")
+        pairs.append((sent, two.receive(sent.code(), "-out", two.out)))
+    for sent, received in pairs:
+        two.complete(sent, received)
+    assert {path.read_bytes() for path in two.out.glob("tree*/same.txt")} == contents
+    two.nothing_left()
