@@ -94,7 +94,7 @@ def test_a_link_gets_its_own_time(tmp_path: Path) -> None:
     (tmp_path / "top" / "old").symlink_to("x")
     targets = targets_of(tmp_path, b"top", overwrite=True)
     for name in (b"top/new", b"top/old"):
-        (directory,) = targets.make_link(0, link_entry(name, b"nowhere"))
+        (directory,) = targets.make_link(0, link_entry(name, b"nowhere"), ignored)
         directory.release()
         assert os.lstat(tmp_path / os.fsdecode(name)).st_mtime_ns == MTIME
     targets.close()
