@@ -14,6 +14,7 @@ the same as ``socks5h`` therefore, and ``socks4`` the same as ``socks4a``.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import re
@@ -131,12 +132,24 @@ def proxy_for(scheme: str, host: str, port: int) -> Proxy | None:
     proxies = environment or getproxies()
     which = scheme if proxies.get(scheme) else "all"
     text = proxies.get(which)
+    if not (text or environment) and "socks" in proxies:  # macOS has a setting of its own for it
+        text = f"socks5h://{proxies['socks'].rpartition('://')[2]}"
     if not text:
         return None
     if is_excepted(environment.get("no", ""), host, port) if environment else proxy_bypass(host):
         return None
     names = (f"{which}_proxy", f"{which}_proxy".upper())
     return parse_proxy(text, next((name for name in names if os.environ.get(name)), "") if environment else "")
+
+
+def veil() -> Proxy | None:
+    """Return the SOCKS proxy that the environment names, if it does: what goes over UDP goes around it."""
+    for scheme in ("https", "http"):
+        with contextlib.suppress(UnusableProxy):
+            proxy = proxy_for(scheme, "", 0)
+            if proxy is not None and proxy.veils:
+                return proxy
+    return None
 
 
 def is_excepted(exceptions: str, host: str, port: int) -> bool:

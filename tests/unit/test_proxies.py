@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.proxies import NAME, VARIABLES, proxy
 from tests.unit.server.kit import on_loop
 
+from p2pal import proxies
 from p2pal.hosts import NotReached
 from p2pal.proxies import (
     Proxy,
@@ -20,6 +21,7 @@ from p2pal.proxies import (
     is_excepted,
     parse_proxy,
     proxy_for,
+    veil,
     why_proxy_answers,
 )
 from p2pal.unreached import Unreached
@@ -72,6 +74,38 @@ def test_small_letters_win(environment: pytest.MonkeyPatch) -> None:
     assert shown("http", "example.org") == "http://small.test:1"
     environment.setenv("all_proxy", "")
     assert shown("http", "example.org") is None, "an empty one switches it off, as for other programs"
+
+
+@pytest.mark.parametrize(
+    ("settings_", "expected"),
+    [
+        ({"http": "http://proxy.test:1", "https": "http://proxy.test:2"}, "http://proxy.test:2"),
+        ({"socks": "http://proxy.test:3"}, "socks5h://proxy.test:3"),
+        ({"http": "http://proxy.test:1"}, None),
+        ({}, None),
+    ],
+)
+def test_the_systems_settings_count_where_the_environment_names_none(
+    environment: pytest.MonkeyPatch, settings_: dict[str, str], expected: str | None
+) -> None:
+    environment.setattr(proxies, "getproxies", lambda: settings_)
+    environment.setattr(proxies, "proxy_bypass", lambda host: host == "near.test")
+    assert shown("https", "example.org") == expected
+    assert shown("https", "near.test") is None
+    environment.setenv("https_proxy", "http://own.test:1")
+    assert shown("https", "near.test") == "http://own.test:1"
+
+
+def test_what_may_hide_this_machine_is_found(environment: pytest.MonkeyPatch) -> None:
+    assert veil() is None
+    for name, url, found in (
+        ("HTTPS_PROXY", "http://proxy.test:1", False),
+        ("HTTP_PROXY", "socks5h://proxy.test:1", True),
+        ("HTTPS_PROXY", "gopher://proxy.test:1", True),
+        ("NO_PROXY", "*", False),
+    ):
+        environment.setenv(name, url)
+        assert (veil() is not None) == found
 
 
 @pytest.mark.parametrize(

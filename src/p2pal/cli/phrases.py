@@ -43,6 +43,8 @@ ALONE: Final = (
 SHOWN_COMMANDS: Final = 5
 """Further commands that a screen has room for."""
 
+AROUND: Final = "STUN and direct paths go around the proxy {}; --relay-only keeps to it"
+
 JOIN_AGAIN: Final = "If it was stopped: the same recv command there goes on"
 
 

@@ -12,7 +12,7 @@ from p2pal.app.options import Decision, ReceiveOptions
 from p2pal.cli import config, signals
 from p2pal.cli.job_control import in_foreground
 from p2pal.cli.prompts import Prompter, ask_line, interactive
-from p2pal.cli.running import deadline, drive, make_board, reporting
+from p2pal.cli.running import deadline, drive, make_board, reporting, tell_of_proxy
 from p2pal.cli.streams import Writer
 from p2pal.cli.text import names, safe, safe_path
 from p2pal.cli.views import JsonView, QuietView, ReceiverView, View, absolute, hide_code, offer_lines
@@ -68,6 +68,7 @@ def run_recv(text: str | None, flags: dict[str, Any], *, as_json: bool, quiet: b
                     return Decision(accept=True, replace=options.overwrite)
                 return await ask(prompter, offer, existing, options)
 
+            tell_of_proxy(board, connect)
             await drive(receive(code, options=options, connect=connect, decide=decide), view, board, stop)
 
         signals.run(main, deadline=deadline(view))

@@ -12,7 +12,8 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from p2pal.app import events
-from p2pal.cli import logs
+from p2pal.app.options import ConnectOptions
+from p2pal.cli import logs, phrases
 from p2pal.cli.exit import describe, report
 from p2pal.cli.job_control import controlled, writing_in_background
 from p2pal.cli.plain import Board, Plain, Silent
@@ -20,6 +21,8 @@ from p2pal.cli.signals import Deadline, Stop
 from p2pal.cli.streams import Writer
 from p2pal.cli.views import View, present
 from p2pal.errors import Interrupted
+from p2pal.lanes.ice_servers import RelayUse
+from p2pal.proxies import veil
 
 
 class Transfer(Protocol):
@@ -52,6 +55,13 @@ def make_board(*, quiet: bool, debug: bool) -> Board:
     from p2pal.cli.progress import Bars
 
     return Bars(sys.stderr, time.monotonic)
+
+
+def tell_of_proxy(board: Board, connect: ConnectOptions) -> None:
+    """Say what goes around a SOCKS proxy, which may be there to hide this machine, where anything does."""
+    proxy = None if connect.relay is RelayUse.ONLY or connect.on_this_machine else veil()
+    if proxy is not None:
+        board.note(phrases.AROUND.format(proxy))
 
 
 def deadline(view: View) -> Deadline:

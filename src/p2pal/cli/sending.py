@@ -17,7 +17,7 @@ from p2pal.app.options import SendOptions
 from p2pal.cli import config, phrases, signals
 from p2pal.cli.plain import Board
 from p2pal.cli.prompts import Prompter, interactive
-from p2pal.cli.running import deadline, drive, make_board, reporting
+from p2pal.cli.running import deadline, drive, make_board, reporting, tell_of_proxy
 from p2pal.cli.serve import Served, for_later, for_the_other_machine, parse_address, serving
 from p2pal.cli.streams import Writer
 from p2pal.cli.views import JsonView, QuietView, SenderView, View
@@ -80,6 +80,7 @@ def run_send(files: tuple[Path, ...], flags: dict[str, Any], *, as_json: bool, q
 
             from p2pal.app.send import send
 
+            tell_of_proxy(board, reach)
             transfer = send(
                 files,
                 options=options,

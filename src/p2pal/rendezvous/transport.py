@@ -96,7 +96,7 @@ class Address:
 
     def in_trouble(self, why: Trouble) -> ServerUnreachable:
         """Return the error for a trouble."""
-        hint = _NEAR if why.hint is None and self.proxy() is None and _is_near(self._base.host or "") else why.hint
+        hint = _NEAR if why.hint is None and self.proxy() is None and _is_number(self._base.host or "") else why.hint
         return ServerUnreachable(f"cannot reach the signaling server at {self}: {why.cause}", hint=hint)
 
     def redirects(self, status: int, headers: Mapping[str, str] | None) -> ServerRefused:
@@ -123,10 +123,10 @@ class Address:
         return self.in_trouble(SPEAKS_TLS)
 
 
-def _is_near(host: str) -> bool:
-    """Whether an address is one of a network at hand: what ``send --serve`` shows."""
+def _is_number(host: str) -> bool:
+    """Whether it is an address and no name, and not of this machine: what ``send --serve`` shows."""
     try:
-        return not (address := ipaddress.ip_address(host)).is_global and not address.is_loopback
+        return not ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 

@@ -244,6 +244,37 @@ async def test_what_is_sent_asks_for_nothing_compressed() -> None:
     assert asked == ["identity"] * 2
 
 
+@pytest.mark.parametrize("given", ["{}/p2pal", "{}/p2pal/", "{}/p2pal/?x=1"])
+@on_loop
+async def test_a_path_before_the_servers_own(given: str) -> None:
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(status=404)
+
+    async with odd_server(answer) as url, RendezvousClient(given.format(url.upper())) as client:
+        with pytest.raises(P2palError):
+            await client.create(60)
+        with pytest.raises(P2palError):
+            await client.mailbox("send", "token").run()
+    assert asked == ["/p2pal/api/transfer", "/p2pal/api/ws"]
+
+
+@on_loop
+async def test_a_server_at_an_ipv6_address() -> None:
+    async with running(ServerConfig(host="", port=0, drain=0.2)) as server:
+        if socket.AF_INET6 not in server.families:
+            pytest.skip("there is no IPv6 here")
+        async with RendezvousClient(f"HTTP://[::1]:{server.port}/") as client:
+            created = await client.create(60)
+            box = client.mailbox("send", created.token)
+            run = asyncio.create_task(box.run())
+            await expect(box, e.State)
+            await box.close()
+            await run
+
+
 def test_no_other_place_makes_a_session() -> None:
     """What holds for every request is said once."""
     makers = [

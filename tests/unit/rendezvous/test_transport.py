@@ -120,7 +120,7 @@ def test_where_a_redirect_leads_to(location: str, to_tls: bool) -> None:
         ("http://169.254.3.4:1", True),
         ("http://127.0.0.1:1", False),
         ("http://example.org", False),
-        ("http://1.1.1.1", False),
+        ("http://[2001:db8::1]", True),
     ],
 )
 def test_a_wrong_address_of_the_senders_says_to_try_the_next(proxied: pytest.MonkeyPatch, url: str, near: bool) -> None:
