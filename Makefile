@@ -18,7 +18,7 @@ help:
 	@echo "make down              stop it; its data stay"
 	@echo "make test              the whole test suite"
 	@echo "make test_integration  only the end-to-end tests (real processes on loopback)"
-	@echo "make test_resume       only the tests that stop and kill either side (SOAK=500 for as many interruptions)"
+	@echo "make test_resume       only the tests of stops, kills and other misfortunes (SOAK=1000 for as many of each)"
 	@echo "make test_reconnect    only the tests that cut a network of their own (root, Linux)"
 	@echo "make test_network      only the tests across NATs, firewalls and relays, and the table of them (root, Linux)"
 	@echo "make test_coverage     the suite with a coverage report"
@@ -61,7 +61,8 @@ test_integration: $(VENV)/.dev
 
 test_resume: $(VENV)/.dev
 	@sh scripts/system.sh
-	P2PAL_SOAK=$(SOAK) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/e2e/test_resume.py tests/e2e/test_resume_rounds.py
+	P2PAL_SOAK=$(SOAK) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/e2e/test_resume.py tests/e2e/test_resume_rounds.py \
+		tests/e2e/test_resume_misfortunes.py
 
 test_reconnect: $(VENV)/.dev
 	@sh scripts/system.sh
