@@ -56,7 +56,8 @@ def parse_address(text: str, *, only_loopback: bool) -> Address:
     if not (colon and port.isascii() and port.isdecimal() and len(port) <= 5 and int(port) <= 65535):
         hint = "write --serve, --serve=:9000 or --serve=192.0.2.5:9000"
         raise UsageError(f"--serve takes HOST:PORT, not {quoted(text)}", hint=hint)
-    return Address(host.removeprefix("[").removesuffix("]") or everywhere, int(port))
+    host = host.removeprefix("[").removesuffix("]")
+    return Address(everywhere if host in ("", "*") else host, int(port))
 
 
 def url(host: str, port: int) -> str:

@@ -83,7 +83,7 @@ _first_options: Final = together(
         dest="host",
         metavar="ADDRESS",
         default="0.0.0.0",  # noqa: S104
-        help="Address to listen on; '' for every one, IPv4 and IPv6 [0.0.0.0].",
+        help="Address to listen on; '*' for every one, IPv4 and IPv6 [0.0.0.0].",
     ),
     option("--port", dest="port", metavar="PORT", type=Number(0, 65535), default=8080, help="Port; 0 for any [8080]."),
     option(

@@ -81,7 +81,7 @@ def server_config(flags: Flags, environment: Collection[str] = ()) -> ServerConf
     if flags["turn_secret"] and not ice.turn and "turn_secret" not in environment:
         raise UsageError("--turn-secret is for a TURN server, and none is named", hint="name it with --turn")
     config = ServerConfig(
-        host=flags["host"],
+        host="" if flags["host"] == "*" else flags["host"],
         port=flags["port"],
         limits=Limits(messages=flags["max_messages"], message_bytes=flags["max_message"], log_bytes=flags["max_log"]),
         max_ttl=flags["max_ttl"],

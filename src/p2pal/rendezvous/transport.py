@@ -45,6 +45,8 @@ class Address:
             base = URL()
         if base.scheme not in ("http", "https") or not base.host:
             raise UsageError("the server must be an http:// or https:// URL")
+        if "%" in base.host:  # an interface's name, escaped or not (RFC 6874): the resolver knows it as it is
+            base = base.with_host(base.host)
         self._base = base.with_query(None).with_fragment(None)
         self.local = is_loopback(self._base.host or "")
 

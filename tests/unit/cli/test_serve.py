@@ -18,6 +18,7 @@ from p2pal.errors import ServerError, UsageError
     [
         ("", Address("", 0)),
         (":9000", Address("", 9000)),
+        ("*:9000", Address("", 9000)),
         ("0.0.0.0:9000", Address("0.0.0.0", 9000)),
         ("[::]:9000", Address("::", 9000)),
         ("192.0.2.5:9000", Address("192.0.2.5", 9000)),

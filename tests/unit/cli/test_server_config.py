@@ -37,6 +37,10 @@ def test_without_flags_it_runs_as_the_configuration_says() -> None:
     assert config() == ServerConfig(host="0.0.0.0")
 
 
+def test_a_star_is_every_address_of_both_families() -> None:
+    assert config("--host", "*") == ServerConfig(host="")
+
+
 @pytest.mark.parametrize("form", ["-{name} {value}", "-{name}={value}", "--{name} {value}", "--{name}={value}"])
 def test_every_flag_reaches_its_field(form: str) -> None:
     flags = {

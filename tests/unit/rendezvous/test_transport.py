@@ -84,6 +84,8 @@ def test_what_reads_a_request_in_clear_may_answer_it(proxied: pytest.MonkeyPatch
         ("http://example.org:80/a/b", "http://example.org/a/b", "http://example.org/a/b/api/join"),
         ("http://[::1]:8080", "http://[::1]:8080", "http://[::1]:8080/api/join"),
         ("http://[2001:DB8::1]/x/", "http://[2001:db8::1]/x", "http://[2001:db8::1]/x/api/join"),
+        ("http://[fe80::1%25eth0]:1", "http://[fe80::1%eth0]:1", "http://[fe80::1%eth0]:1/api/join"),
+        ("http://[fe80::1%eth0]:1", "http://[fe80::1%eth0]:1", "http://[fe80::1%eth0]:1/api/join"),
         ("http://192.0.2.1:1/", "http://192.0.2.1:1", "http://192.0.2.1:1/api/join"),
         ("http://b\u00fccher.example/", "http://xn--bcher-kva.example", "http://xn--bcher-kva.example/api/join"),
     ],
