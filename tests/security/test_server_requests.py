@@ -18,7 +18,7 @@ from aiohttp.http_parser import DeflateBuffer
 from tests.certificates import write_certificate
 from tests.unit.server.kit import Kit, on_loop, serving
 
-from p2pal.server import http
+from p2pal.server import http, listener
 from p2pal.server.config import AddressLimits, Rate, ServerConfig
 
 HOUR = 3600.0
@@ -294,7 +294,7 @@ async def test_a_proxy_has_as_many_connections_as_it_likes_and_each_client_its_o
 
 
 def test_a_handshake_that_never_ends_counts_and_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "HANDSHAKE_TIMEOUT", 1.0)
+    monkeypatch.setattr(listener, "HANDSHAKE_TIMEOUT", 1.0)
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     write_certificate(cert, key, "localhost")
 

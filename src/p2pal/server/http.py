@@ -8,7 +8,6 @@ comes after a refusal is thrown away unread.
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Iterable
 from typing import Any, Final, Protocol, cast
 
@@ -25,9 +24,6 @@ MAX_HEAD: Final = 16 * 1024
 MAX_FRAMING: Final = 4
 """How many times as long as it may be a body may come, in chunks with their sizes."""
 
-HANDSHAKE_TIMEOUT: Final = 10.0
-"""Seconds for a TLS handshake."""
-
 LINGER: Final = 2.0
 """Seconds in which a client may see why it was refused before its connection is cut (RFC 9112, section 9.6)."""
 
@@ -41,9 +37,6 @@ _END: Final = b"\r\n\r\n"
 class HttpSite(Protocol):
     """Where an HTTP connection belongs."""
 
-    tls: ssl.SSLContext | None
-    """What it speaks; None for plain HTTP."""
-
     max_body: int
     """Bytes that the body of a request may have."""
 
@@ -53,12 +46,11 @@ class HttpSite(Protocol):
     def handler(self) -> web.RequestHandler:
         """Return what parses and answers one connection."""
 
-    def admit(self, connection: HttpConnection, peer: str) -> Account | None:
-        """Return the account that the connection counts for; None for that of a trusted proxy.
+    def account(self, peer: str) -> Account | None:
+        """Return the account that a connection counts for; None for that of a trusted proxy."""
 
-        Raises:
-            Denied: ``too-many-sockets``.
-        """
+    def entered(self, connection: HttpConnection) -> None:
+        """A connection is taken."""
 
     def refused(self, denied: Denied) -> None:
         """Count a refusal."""
@@ -75,19 +67,19 @@ class HttpConnection(asyncio.Protocol):
 
     Attributes:
         account: Whom it counts for; None for a trusted proxy, whose requests count for its clients.
+        late: The seconds after which its address may connect again; 0 if it may be served.
         paid: The next request is paid for, by the connection.
     """
 
     __slots__ = (
+        "_admitted",
         "_counted",
         "_discarded",
         "_ended",
         "_fed",
         "_handler",
-        "_handshake",
         "_head_fed",
         "_held",
-        "_late",
         "_loop",
         "_paused",
         "_request",
@@ -98,6 +90,7 @@ class HttpConnection(asyncio.Protocol):
         "_unfinished",
         "_unread",
         "account",
+        "late",
         "paid",
     )
 
@@ -106,11 +99,10 @@ class HttpConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self.account: Account | None = None
         self.paid = False
-        self._counted = False
-        self._late = 0.0
+        self._admitted = self._counted = False
+        self.late = 0.0
         self._transport: asyncio.Transport | None = None
         self._handler: web.RequestHandler | None = None
-        self._handshake: asyncio.Task[None] | None = None
         self._request: web.BaseRequest | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._unread = self._tail = b""
@@ -123,71 +115,53 @@ class HttpConnection(asyncio.Protocol):
         transport = request.transport
         return transport.connection if isinstance(transport, HttpTransport) else None
 
+    def admit(self, peer: object) -> bool:
+        """Count the connection for an address, before anything else is done for it.
+
+        Args:
+            peer: Where it comes from, as the system tells it.
+
+        Returns:
+            Whether the address may have it.
+        """
+        self.account = self._site.account(str(peer[0]) if isinstance(peer, tuple) else "")
+        self._admitted = True
+        if self.account is None:
+            return True
+        if self.account.crowded:
+            self._site.refused(Denied("too-many-sockets"))
+            return False
+        self._counted = self.paid = True
+        self.account.connections += 1
+        self.late = self.account.request(self._loop.time())
+        return True
+
     # What the network tells.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Somebody connects."""
+        """Somebody is connected."""
         transport = cast("asyncio.Transport", transport)
         self._transport = transport
-        peer = transport.get_extra_info("peername")
-        try:
-            self.account = self._site.admit(self, str(peer[0]) if isinstance(peer, tuple) else "")
-        except Denied as denied:
-            self._site.refused(denied)
+        self._site.entered(self)
+        if not self._admitted and not self.admit(transport.get_extra_info("peername")):
             transport.abort()
             return
-        if self.account is not None:
-            self._counted = self.paid = True
-            self.account.connections += 1
-            self._late = self.account.request(self._loop.time())
-        if self._site.tls is None:
-            self._begin(transport)
-        elif self._late:
-            self._site.refused(Denied("too-often"))
-            transport.abort()  # a handshake is what costs most
-        else:
-            transport.pause_reading()
-            self._handshake = self._loop.create_task(self._shake_hands(transport, self._site.tls))
-
-    async def _shake_hands(self, transport: asyncio.Transport, tls: ssl.SSLContext) -> None:
-        try:
-            secure = await self._loop.start_tls(
-                transport,
-                self,
-                tls,
-                server_side=True,
-                ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
-                ssl_shutdown_timeout=LINGER,
-            )
-        except (OSError, asyncio.CancelledError):
-            transport.abort()
-            self.connection_lost(None)
-            return
-        finally:
-            self._handshake = None
-        if secure is not None and self._transport is not None:
-            self._begin(secure)
-
-    def _begin(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
         transport.set_write_buffer_limits(_HIGH_WATER)
-        if self._late:
-            self._timer = self._loop.call_later(LINGER, self._cut)
+        if self.late:
+            self._timer = self._loop.call_later(LINGER, self.cut)
             return
         self._handler = self._site.handler()
         self._handler.connection_made(HttpTransport(self, transport))
-        if self._unread:
-            self._feed()
 
     def data_received(self, data: bytes) -> None:
         """Something came."""
         if self._ended:
             self._discarded += len(data)
             if self._discarded > _MAX_DISCARDED:
-                self._cut()
+                self.cut()
             return
-        if self._late:
-            self._refuse(Denied("too-often", self._late))
+        if self.late:
+            self._refuse(Denied("too-often", self.late))
             return
         self._held += len(data)
         if self.account is not None and not self.account.buffer(len(data)):
@@ -301,7 +275,7 @@ class HttpConnection(asyncio.Protocol):
         self._unread = b""
         self._hold(0)
         self._stop_timer()
-        self._timer = self._loop.call_later(LINGER, self._cut)
+        self._timer = self._loop.call_later(LINGER, self.cut)
         self._transport.resume_reading()
         if self._transport.can_write_eof():
             self._transport.write_eof()
@@ -331,9 +305,8 @@ class HttpConnection(asyncio.Protocol):
 
     def cut(self) -> None:
         """End the connection at once."""
-        if self._handshake is not None:
-            self._handshake.cancel()
-        self._cut()
+        if self._transport is not None:
+            self._transport.abort()
 
     def _refuse(self, denied: Denied) -> None:
         """Answer in aiohttp's place, and hear nothing more."""
@@ -371,7 +344,7 @@ class HttpConnection(asyncio.Protocol):
         self._timer = None
         size = self._transport.get_write_buffer_size() if self._transport is not None else 0
         if size >= before:
-            self._cut()
+            self.cut()
         else:
             self._watch(size)
 
@@ -379,10 +352,6 @@ class HttpConnection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-    def _cut(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
 
 
 class HttpTransport(asyncio.Transport):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final
 
 from aiohttp import hdrs, web
 
@@ -15,11 +16,14 @@ from p2pal.server.accounts import Account
 from p2pal.server.answers import refusal
 from p2pal.server.config import ServerConfig
 from p2pal.server.gate import Gate
-from p2pal.server.http import HttpConnection
-from p2pal.server.logs import REQUEST_ID, choose_request_id
+from p2pal.server.http import LINGER, HttpConnection
+from p2pal.server.logs import REQUEST_ID, choose_request_id, log_failure
 from p2pal.server.metrics import Metrics
 from p2pal.server.ports import bind
 from p2pal.server.state import Denied
+
+HANDSHAKE_TIMEOUT: Final = 10.0
+"""Seconds for a TLS handshake."""
 
 SOCKET_BUFFER: Final = 32 * 1024
 """Bytes that the system buffers each way for one connection; Linux counts twice as much for it (tcp(7))."""
@@ -28,6 +32,9 @@ LATE: Final = web.RequestKey("late", float)
 """Key of a request: the seconds after which its address may ask again."""
 
 _BACKLOG: Final = 1024
+_EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_PAUSE: Final = 1.0
+"""Seconds before connections are taken again after the system had nothing left for one."""
 _REFUSED_BODIES: Final = (413, 415)
 
 _Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -47,7 +54,7 @@ class Listener:
     def __init__(
         self, server: web.Server, gate: Gate, metrics: Metrics, config: ServerConfig, tls: ssl.SSLContext | None
     ) -> None:
-        self.tls = tls
+        self._tls = tls
         self.max_body = config.max_request
         self.send_timeout = config.send_timeout
         self._config = config
@@ -56,6 +63,8 @@ class Listener:
         self._metrics = metrics
         self._open: set[HttpConnection] = set()
         self._listening: list[asyncio.Server] = []
+        self._accepting: list[socket.socket] = []
+        self._work: set[asyncio.Task[None]] = set()
         server.request_handler = self._count(server.request_handler)
 
     @property
@@ -69,7 +78,7 @@ class Listener:
         return frozenset(each.family for each in self._sockets())
 
     def _sockets(self) -> list[socket.socket]:
-        return [each for server in self._listening for each in server.sockets]
+        return [*self._accepting, *(each for server in self._listening for each in server.sockets)]
 
     async def start(self) -> None:
         """Listen.
@@ -77,7 +86,6 @@ class Listener:
         Raises:
             OSError: If the address cannot be had.
         """
-        loop = asyncio.get_running_loop()
         sockets = await asyncio.to_thread(bind, self._config.host, self._config.port)
         try:
             for each in sockets:
@@ -85,23 +93,76 @@ class Listener:
                     # Before it listens: connections have what their listener has.
                     each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
                     each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
-                listening = await loop.create_server(lambda: HttpConnection(self), sock=each, backlog=_BACKLOG)
-                self._listening.append(listening)
+                await self._listen(each)
         except BaseException:
             self.stop()
             for each in sockets:
                 each.close()
             raise
 
+    async def _listen(self, bound: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        if self._tls is None:
+            self._listening.append(await loop.create_server(lambda: HttpConnection(self), sock=bound, backlog=_BACKLOG))
+            return
+        # Handshakes are to be counted, and asyncio tells of a connection only after its handshake.
+        bound.setblocking(False)
+        bound.listen(_BACKLOG)
+        self._accepting.append(bound)
+        self._spawn(self._accept(bound, self._tls))
+
     def stop(self) -> None:
         """Take no connections any more; those that stand go on."""
         for listening in self._listening:
             listening.close()
+        for task in self._work:
+            task.cancel()
+        self._listening, self._accepting = [], []
 
     def cut(self) -> None:
         """End all connections that speak HTTP."""
         for connection in list(self._open):
             connection.cut()
+
+    async def _accept(self, listening: socket.socket, tls: ssl.SSLContext) -> None:
+        loop = asyncio.get_running_loop()
+        with listening:
+            while True:
+                try:
+                    accepted, peer = await loop.sock_accept(listening)
+                except OSError as error:
+                    if error.errno in _EXHAUSTED:
+                        log_failure("accept-failed", kind=errno.errorcode[error.errno])
+                        await asyncio.sleep(_PAUSE)
+                    continue  # else that client is gone already
+                connection = HttpConnection(self)
+                if connection.admit(peer) and not connection.late:
+                    self._spawn(self._shake_hands(connection, accepted, tls))
+                    continue
+                if connection.late:
+                    self.refused(Denied("too-often"))  # without a handshake, which is what costs most
+                connection.release()
+                accepted.close()
+
+    async def _shake_hands(self, connection: HttpConnection, accepted: socket.socket, tls: ssl.SSLContext) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: connection,
+                accepted,
+                ssl=tls,
+                ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
+                ssl_shutdown_timeout=LINGER,
+            )
+        except OSError:
+            connection.release()
+        except BaseException:
+            connection.release()
+            raise
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
 
     # What connections ask; see HttpSite.
 
@@ -109,17 +170,13 @@ class Listener:
         """Return what parses and answers one connection."""
         return self._server()
 
-    def admit(self, connection: HttpConnection, peer: str) -> Account | None:
-        """Return the account that a connection counts for; None for that of a trusted proxy.
+    def account(self, peer: str) -> Account | None:
+        """Return the account that a connection counts for; None for that of a trusted proxy."""
+        return self._gate.account_of_peer(peer)
 
-        Raises:
-            Denied: ``too-many-sockets``.
-        """
+    def entered(self, connection: HttpConnection) -> None:
+        """A connection is taken."""
         self._open.add(connection)
-        account = self._gate.account_of_peer(peer)
-        if account is not None and account.crowded:
-            raise Denied("too-many-sockets")
-        return account
 
     def refused(self, denied: Denied) -> None:
         """Count a refusal that no request is counted for."""
