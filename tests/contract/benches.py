@@ -22,6 +22,7 @@ from p2pal.server.store import News, Store
 
 LIMITS: Final = Limits(rest=20.0, messages=8)
 MAX_OPEN: Final = 30
+MAX_KEPT: Final = 2 << 20
 PATIENCE: Final = 10.0
 
 
@@ -61,7 +62,7 @@ class Bench(ABC):
 class MemoryBench(Bench):
     def __init__(self) -> None:
         self._now = 100.0
-        self.memory = MemoryStore(LIMITS, max_open=MAX_OPEN, clock=lambda: self._now)
+        self.memory = MemoryStore(LIMITS, max_open=MAX_OPEN, max_kept=MAX_KEPT, clock=lambda: self._now)
         super().__init__(self.memory)
 
     async def pass_time(self, seconds: float) -> None:
@@ -75,7 +76,7 @@ class RedisBench(Bench):
     def __init__(self, server: RedisServer) -> None:
         self._server = server
         self._shift = 0.0
-        self.redis = RedisStore(server.url, LIMITS, max_open=MAX_OPEN, shift=lambda: self._shift)
+        self.redis = RedisStore(server.url, LIMITS, max_open=MAX_OPEN, max_kept=MAX_KEPT, shift=lambda: self._shift)
         super().__init__(self.redis)
 
     async def pass_time(self, seconds: float) -> None:

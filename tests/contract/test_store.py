@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from functools import wraps
@@ -10,11 +11,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from tests.contract.benches import LIMITS, MAX_OPEN, PATIENCE, STORES, Bench
+from tests.contract.benches import LIMITS, MAX_KEPT, MAX_OPEN, PATIENCE, STORES, Bench
 from tests.redis_kit import Servers
 
 from p2pal.server import state as s
 from p2pal.server.config import Rate
+from p2pal.server.redis.places import FREE
 from p2pal.server.state import SENDER, Denied
 from p2pal.server.store import News
 from p2pal.wire import rendezvous as wire
@@ -343,6 +345,39 @@ async def test_an_address_has_so_many_open_transfers(made: Bench) -> None:
     for _ in range(MAX_OPEN):
         await made.store.create(60.0, "a")
     assert await denial(made.store.create(60.0, "a")) == "too-many-open"
+
+
+@on_bench
+async def test_the_logs_of_one_owner_are_bounded_together(made: Bench) -> None:
+    async def fill(owner: str) -> tuple[list[s.Transfer], int]:
+        """Open transfers and fill their logs with messages of 64 KiB, until the owner has no more room."""
+        filled, count = [], 0
+        for _ in range(MAX_OPEN):
+            transfer, _ = await made.store.create(60.0, owner)
+            filled.append(transfer)
+            await made.store.join(transfer.slot)
+            await made.store.execute(transfer.id, s.Attach(SENDER, made.socket(f"{transfer.id}-s")))
+            await made.store.execute(transfer.id, s.Attach(1, made.socket(f"{transfer.id}-r")))
+            with contextlib.suppress(Denied):
+                for n in range(LIMITS.messages):
+                    await made.store.execute(transfer.id, s.Append(1, 1, n, bytes(1 << 16)))
+                    count += 1
+        return filled, count
+
+    filled, count = await fill("a")
+    assert MAX_KEPT // 2 < count << 16 <= MAX_KEPT // 2 + MAX_OPEN * FREE
+    other, _ = await made.store.create(60.0, "b")
+    await made.store.join(other.slot)
+    await made.store.execute(other.id, s.Attach(SENDER, made.socket("b-s")))
+    await made.store.execute(other.id, s.Attach(1, made.socket("b-r")))
+    for n in range(4):
+        await made.store.execute(other.id, s.Append(1, 1, n, bytes(1 << 16)))
+    last = filled[-1].id
+    more = s.Append(1, 1, (await made.store.load(last)).attempts[0].to_sender.count, bytes(1 << 16))
+    assert await denial(made.store.execute(last, more)) == "log-full"
+    for transfer in filled[:-1]:
+        await made.store.execute(transfer.id, s.Delete(SENDER))
+    await eventually(lambda: made.store.execute(last, more))
 
 
 @on_bench

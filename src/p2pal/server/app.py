@@ -44,13 +44,17 @@ def choose_store(config: ServerConfig) -> Store:
     Raises:
         UsageError: If the Redis URL is none.
     """
-    max_open = config.addresses.open_transfers
+    max_open, max_kept = config.addresses.open_transfers, config.addresses.log_bytes
     if config.redis_url:
         from p2pal.server.redis import RedisStore  # loads the Redis client, which nobody else needs
 
-        return RedisStore(config.redis_url, config.limits, max_open=max_open)
+        return RedisStore(config.redis_url, config.limits, max_open=max_open, max_kept=max_kept)
     return MemoryStore(
-        config.limits, max_transfers=config.max_transfers, max_bytes=config.max_mailbox_bytes, max_open=max_open
+        config.limits,
+        max_transfers=config.max_transfers,
+        max_bytes=config.max_mailbox_bytes,
+        max_open=max_open,
+        max_kept=max_kept,
     )
 
 

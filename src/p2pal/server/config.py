@@ -72,10 +72,10 @@ class AddressLimits:
     open_transfers: int = 128
     sockets: int = 256
     messages: Rate | None = Rate(1200, 60.0)
-    log_bytes: int = 16 << 20
+    log_bytes: int = 8 << 20
     requests: Rate | None = Rate(300, 15.0)
     frames: Rate | None = Rate(1600, 10.0)
-    buffered: int = 8 << 20
+    buffered: int = 4 << 20
 
     @property
     def connections(self) -> int:

@@ -24,7 +24,15 @@ _ADDRESSES: Final = 100_000
 _SHARE: Final = 8
 """One owner's logs may take this part of the room for all."""
 
+_MESSAGE: Final = 64
+"""Bytes that a message takes beside its body."""
+
 _LogKey = tuple[int, bool]
+
+
+def kept(body: bytes) -> int:
+    """Return the bytes that a message in a log takes."""
+    return len(body) + _MESSAGE
 
 
 class _Record:
@@ -45,6 +53,7 @@ class MemoryStore:
         max_transfers: Transfers at once, those that rest included.
         max_bytes: Bytes of all logs together.
         max_open: Transfers of one owner that are not over; 0 for any number.
+        max_kept: Bytes of all logs of one owner; an eighth of ``max_bytes`` at most.
         clock: Seconds, monotonic.
     """
 
@@ -55,6 +64,7 @@ class MemoryStore:
         max_transfers: int = 100_000,
         max_bytes: int = 256 << 20,
         max_open: int = 0,
+        max_kept: int = 8 << 20,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.instance = secrets.token_hex(6)
@@ -67,7 +77,7 @@ class MemoryStore:
         self._by_slot: dict[int, str] = {}
         self._open: Counter[str] = Counter()
         self._kept: Counter[str] = Counter()  # bytes of each owner's logs
-        self._share = max_bytes // _SHARE
+        self._share = min(max_kept, max_bytes // _SHARE)
         self._slots = Slots()
         self._deadlines = Deadlines()
         self._allowances: OrderedDict[tuple[str, str], float] = OrderedDict()
@@ -134,7 +144,7 @@ class MemoryStore:
             log = record.logs.get((command.attempt, command.who == SENDER), [])
             if 0 <= command.index < len(log):
                 command = Append(command.who, command.attempt, command.index, command.body, log[command.index])
-            elif not self._has_room(record.transfer.owner, len(command.body)):
+            elif not self._has_room(record.transfer.owner, kept(command.body)):
                 raise Denied("log-full")
         self._commit(record, *rules.handle(record.transfer, command, self._clock(), self._limits))
         return record.transfer
@@ -231,7 +241,7 @@ class MemoryStore:
         for effect in effects:
             if isinstance(effect, Keep):
                 record.logs.setdefault((effect.attempt, effect.by_sender), []).append(effect.body)
-                self._account(transfer.owner, len(effect.body))
+                self._account(transfer.owner, kept(effect.body))
             elif isinstance(effect, Replay):
                 log = record.logs.get((effect.attempt, effect.by_sender), [])
                 for index in range(effect.start, len(log)):
@@ -239,7 +249,7 @@ class MemoryStore:
                     self._listener(transfer.id, Tell(effect.socket, message))
             elif isinstance(effect, Drop):
                 for by_sender in (True, False):
-                    self._account(transfer.owner, -sum(map(len, record.logs.pop((effect.attempt, by_sender), []))))
+                    self._account(transfer.owner, -sum(map(kept, record.logs.pop((effect.attempt, by_sender), []))))
             else:
                 self._listener(transfer.id, effect)
         self._deadlines.note(transfer.id, rules.next_timeout(transfer))

@@ -131,7 +131,8 @@ class Transfer(msgspec.Struct, frozen=True):
         joined: Attempts ever opened.
         forget_at: When a transfer that is over is forgotten, and its slot free.
         turn: That of the sender's last hello.
-        owner: Whose it is for the limit on open transfers, as :mod:`p2pal.server.limits` names addresses; or empty.
+        owner: Whose it is for the limits on one address, as :mod:`p2pal.server.addresses` names it; or empty.
+        granted: How much room for its logs it has of its owner's share, in units of a shared store.
     """
 
     id: str
@@ -152,6 +153,7 @@ class Transfer(msgspec.Struct, frozen=True):
     forget_at: float | None = None
     turn: int = 0
     owner: str = ""
+    granted: int = 0
 
     @property
     def over(self) -> bool:

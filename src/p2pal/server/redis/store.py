@@ -38,7 +38,7 @@ from p2pal.server.redis.following import (
     update_decoder,
 )
 from p2pal.server.redis.link import GRACE, RedisLink
-from p2pal.server.redis.places import AFTERWARDS, Places
+from p2pal.server.redis.places import AFTERWARDS, Places, units
 from p2pal.server.redis.plan import Plan, message_name
 from p2pal.server.redis.scripts import COMMIT, SETTLE, SPEND
 from p2pal.server.state import SENDER, Command, Denied, Effect, Transfer
@@ -68,6 +68,7 @@ class RedisStore:
         url: See :class:`~p2pal.server.redis.link.RedisLink`.
         limits: The bounds per transfer.
         max_open: Transfers of one owner that are not over; 0 for any number.
+        max_kept: Bytes of all logs of one owner, about; see :class:`~p2pal.server.redis.places.Places`.
         prefix: What all names in Redis begin with.
         shift: Seconds to add to Redis' time, so that tests can let time pass.
 
@@ -81,6 +82,7 @@ class RedisStore:
         limits: Limits | None = None,
         *,
         max_open: int = 0,
+        max_kept: int = 8 << 20,
         prefix: str = "p2pal",
         shift: Callable[[], float] = lambda: 0.0,
     ) -> None:
@@ -89,7 +91,7 @@ class RedisStore:
         self._prefix = prefix
         self._shift = shift
         self._link = RedisLink(url, prefix, self.instance, self)
-        self._places = Places(self._link, prefix, self._ms, max_open=max_open)
+        self._places = Places(self._link, prefix, self._ms, max_open=max_open, max_kept=max_kept)
         self._listener: Listener = lambda _id, _effect: None
         self._followed: dict[str, Following] = {}
         self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
@@ -420,7 +422,7 @@ class RedisStore:
             None, or what is there by now instead of ``known``: nothing was written then.
 
         Raises:
-            Denied: ``unavailable``, ``full``; ``unknown`` if it is gone by now.
+            Denied: ``unavailable``, ``full``; ``log-full`` for its owner; ``unknown`` if it is gone by now.
         """
         now = self.now()
         version = known.version if known else 0
@@ -429,6 +431,7 @@ class RedisStore:
         until = self._lives_until(transfer, now)
         following = self._followed.get(transfer.id)
         await self._hold_places(known, transfer, until, following)
+        transfer = await self._with_room(transfer, effects, until, following)
         plan = Plan(known.transfer if known else None, effects)
         state = encoder.encode(transfer)
         command: list[bytes | str | int] = [str(version), str(after), state, self._ms(until)]
@@ -509,6 +512,23 @@ class RedisStore:
         await self._places.hold(transfer, held, self._limits.rest, self.now())
         if following is not None:
             following.held_until = held
+
+    async def _with_room(
+        self, transfer: Transfer, effects: list[Effect], until: float, following: Following | None
+    ) -> Transfer:
+        """Take room for what a step adds to the logs, and return the transfer with it.
+
+        Raises:
+            Denied: ``log-full``, if its owner has no more.
+        """
+        if not transfer.owner or not any(isinstance(effect, s.Keep) for effect in effects):
+            return transfer
+        wanted = units(transfer)
+        if wanted <= transfer.granted:
+            return transfer
+        held = max(until + AFTERWARDS + transfer.ttl, following.held_until if following is not None else 0.0)
+        await self._places.grow(transfer, wanted, held, self.now())
+        return msgspec.structs.replace(transfer, granted=wanted)
 
     def _unfollow(self, rendezvous_id: str, socket: str) -> None:
         following = self._followed.get(rendezvous_id)
