@@ -32,7 +32,8 @@ LATE: Final = web.RequestKey("late", float)
 """Key of a request: the seconds after which its address may ask again."""
 
 _BACKLOG: Final = 1024
-_EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_GONE: Final = (errno.ECONNABORTED, errno.EPROTO, errno.EPERM)
+"""What accept(2) says of a connection that is none any more."""
 _PAUSE: Final = 1.0
 """Seconds before connections are taken again after the system had nothing left for one."""
 _REFUSED_BODIES: Final = (413, 415)
@@ -131,10 +132,10 @@ class Listener:
                 try:
                     accepted, peer = await loop.sock_accept(listening)
                 except OSError as error:
-                    if error.errno in _EXHAUSTED:
-                        log_failure("accept-failed", kind=errno.errorcode[error.errno])
-                        await asyncio.sleep(_PAUSE)
-                    continue  # else that client is gone already
+                    if error.errno not in _GONE:
+                        log_failure("accept-failed", kind=errno.errorcode.get(error.errno or 0, "unknown"))
+                    await asyncio.sleep(0.0 if error.errno in _GONE else _PAUSE)
+                    continue
                 connection = HttpConnection(self)
                 if connection.admit(peer) and not connection.late:
                     self._spawn(self._shake_hands(connection, accepted, tls))
