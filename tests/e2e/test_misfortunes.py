@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -175,4 +176,28 @@ def test_five_receivers_at_once_into_one_directory_lose_nothing(two: Two, tmp_pa
     for sent, received in pairs:
         two.complete(sent, received)
     assert {path.read_bytes() for path in two.out.glob("tree*/same.txt")} == contents
+    two.nothing_left()
+
+
+def test_a_target_that_is_deleted_is_not_a_full_disk_and_is_gone_on_with_once_it_is_there_again(
+    two: Two, tree: Path, tmp_path: Path
+) -> None:
+    gate = Gate(tmp_path / "gate")
+    gate.allow(8 * MIB)
+    sent = two.send("-r", tree)
+    env = gate.environment | {"P2PAL_HOME": str(two.homes["receive"])}
+    received = two.receive(sent.code(), "-out", two.out, env=env)
+    received.moved(8 * MIB)
+    shutil.rmtree(two.out)
+    gate.open()
+    two.complete(sent, received, (7, 5))
+    assert received.event("error")["message"] == "the directory that is written to is gone; the transfer was stopped"
+    assert sent.event("error")["message"] == "the directory that the other side writes to is gone"
+    ident = sent.event("saved")["id"]
+    refused, missed = two.resumed(ident)
+    two.complete(refused, missed, (7, 5))
+    assert "is not there any more" in missed.event("error")["message"]
+    two.out.mkdir()
+    two.complete(*two.resumed(ident, "-out", two.out))
+    assert tree_equal(tree, two.out / "tree")
     two.nothing_left()

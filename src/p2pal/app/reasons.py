@@ -17,6 +17,7 @@ from p2pal.errors import (
     Refused,
     VerificationFailed,
 )
+from p2pal.files import failures
 from p2pal.transfer.events import Aborted, Finished
 from p2pal.wire.transfer import Reason
 
@@ -26,7 +27,7 @@ _WORDS: Final = {
     Reason.CHANGED: "changed while it was being sent",
     Reason.VERIFY: "arrived damaged twice",
     Reason.NAME: "its name cannot be used there",
-    Reason.DISK: "the disk is full",
+    Reason.DISK: "the disk takes nothing",
     Reason.PERMISSION: "may not be written there",
     Reason.EXISTS: "something else stands there already",
     Reason.DECLINED: "declined",
@@ -35,9 +36,20 @@ _WORDS: Final = {
 }
 
 
+_PEER_DISK: Final = {
+    "": "the other side's disk is full",
+    failures.DISK_FULL: "the other side's disk is full",
+    failures.TARGET_GONE: "the directory that the other side writes to is gone",
+    failures.READ_ONLY: "the other side's disk is read-only",
+}
+"""By the peer's words, of which those that are ours are known, and no other is repeated."""
+
+
 def describe(reason: Reason, text: str) -> str:
     """Return a short text for a reason, with the detail that came along. Not yet safe for a terminal."""
     words = _WORDS[reason]
+    if reason is Reason.DISK and text:
+        return text  # it says what is the matter: a full disk is one thing of several
     return f"{words}: {text}" if text and text != words else words
 
 
@@ -78,6 +90,19 @@ def _entries(count: int) -> str:
     return plural(count, "entry")
 
 
+def _own_disk(text: str) -> DiskError:
+    match text:
+        case "" | failures.DISK_FULL:
+            return DiskError("the disk is full; the transfer was stopped")
+        case failures.TARGET_GONE:
+            message = "the directory that is written to is gone; the transfer was stopped"
+            return DiskError(message, hint="mount its disk or make it again, then go on")
+        case failures.READ_ONLY:
+            return DiskError("the disk is read-only; the transfer was stopped", hint="make it writable, then go on")
+        case _:
+            return DiskError("the disk failed; the transfer was stopped", hint="the list above says how")
+
+
 def _stopped(role: Role, aborted: Aborted) -> P2palError:
     here = not aborted.by_peer
     match aborted.reason:
@@ -88,9 +113,10 @@ def _stopped(role: Role, aborted: Aborted) -> P2palError:
         case Reason.CANCELLED:
             return PeerLost("the other side stopped the transfer", hint="files that were complete are kept")
         case Reason.DISK if role == "receive" and here:
-            return DiskError("the disk is full; the transfer was stopped")
+            return _own_disk(aborted.text)
         case Reason.DISK:
-            return PeerError("the other side's disk is full", hint="free some space there and send again")
+            message = _PEER_DISK.get(aborted.text, "the other side's disk failed")
+            return PeerError(message, hint="see to it there, then go on")
         case Reason.PERMISSION if here:
             return DiskError("the files could not be written")
         case Reason.PERMISSION:

@@ -20,7 +20,7 @@ from p2pal.files.placement import Placement
 from p2pal.files.renames import identity_from
 from p2pal.files.resuming import survey
 from p2pal.files.sink import Sink
-from p2pal.transfer.checkpoint import Header, Place, Places, Record, Resume, Target
+from p2pal.transfer.checkpoint import Header, Place, Places, Record, Resume, Rooted, Target
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.pieces import piece_size
 from p2pal.transfer.recall import ReceiveState
@@ -167,10 +167,11 @@ def _survey(
     opened: Opened, machine: Receiver, proof: bytes, options: ReceiveOptions, disk_full: Callable[[], None]
 ) -> Recalled:
     header, state, manifest = opened.header, opened.state, machine.manifest
-    if header.target is None or not isinstance(state, ReceiveState):
+    if header.target is None or not isinstance(state, ReceiveState) or state.root is None:
         raise CheckpointError("the checkpoint is damaged: it does not say where to", hint=_delete_hint(header))
     root = _root(header, header.target, state, options.out)
-    placement = Placement.restored(root, header.target.identity, state.places, header.target.consent_ns)
+    anew = options.out is not None and os.fsencode(root) == header.target.root
+    placement = Placement.restored(root, state.root, state.places, header.target.consent_ns, anew=anew)
     resume, restarts = survey(
         state, placement, manifest, header.id[:TAG], verify=options.verify, journal=opened.journal
     )
@@ -180,6 +181,8 @@ def _survey(
     except DiskError:
         disk_full()
         raise
+    if placement.root_identity not in (None, state.root):
+        opened.journal.write(Rooted(placement.root_identity), *_places(placement.records()))
     opened.begin()
     named = [(manifest[index].name, reason) for index, reason in restarts]
     return Recalled(header, opened.journal, resume, proof, named, done, placement, state)
@@ -206,8 +209,10 @@ def _root(header: Header, target: Target, state: ReceiveState, out: Path | None)
     for root, is_out in ((out, True), (out.parent, names == {os.fsencode(out.name)})):
         with contextlib.suppress(OSError):
             found = os.stat(root)
-            if is_out and identity_from(found) == tuple(target.identity):
+            if is_out and identity_from(found) == state.root:
                 return Path(os.path.abspath(root))
+            if is_out and Path(os.path.abspath(root)) == before:
+                return before  # whether that was made anew is found out when it is opened
     raise CheckpointError(
         f"this transfer is written into {before}",
         hint=f"leave -out away to go on there, or start over: {_delete_command(header)} and recv again",

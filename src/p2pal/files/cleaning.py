@@ -65,7 +65,7 @@ def remove_parts(header: Header, state: ReceiveState) -> Cleaned:
         cleaned.leave(b"", f"the directory that it was received into cannot be opened: {why}")
         return cleaned
     try:
-        if root.identity != header.target.identity:
+        if root.identity != state.root:
             cleaned.leave(b"", "another directory stands where it was received into")
             return cleaned
         _Cleaning(header, state, root, cleaned).run(begun)

@@ -23,6 +23,8 @@ _REASONS: Final[dict[int, Reason]] = {
 STANDS_THERE: Final = "something else stands in its place"
 REPLACED: Final = "the unfinished file was replaced"
 TARGET_GONE: Final = "the directory that is written to is gone"
+DISK_FULL: Final = "the disk is full"
+READ_ONLY: Final = "the disk is read-only"
 
 
 class DiskFull(Exception):
@@ -39,4 +41,8 @@ def error_text(error: OSError) -> str:
 def sink_failure(error: OSError) -> tuple[Reason, str]:
     """Return why an entry could not be written."""
     reason = _REASONS.get(error.errno or 0, Reason.OTHER)
-    return reason, STANDS_THERE if reason is Reason.EXISTS else error_text(error)
+    if reason is Reason.EXISTS:
+        return reason, STANDS_THERE
+    if error.errno in FULL:
+        return reason, DISK_FULL
+    return reason, READ_ONLY if error.errno == errno.EROFS else error_text(error)

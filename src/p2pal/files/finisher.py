@@ -22,7 +22,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeVar
 
 from p2pal.files.arriving import Arriving
-from p2pal.files.failures import REPLACED, sink_failure
+from p2pal.files.failures import REPLACED, TARGET_GONE, sink_failure
 from p2pal.files.free_names import Announce, own_name, place_beside
 from p2pal.files.journal import Journal
 from p2pal.files.part_files import remove_own
@@ -33,6 +33,7 @@ from p2pal.ranges import RangeSet
 from p2pal.transfer.checkpoint import Claimed, Done, Finishing, Finishings, Named
 from p2pal.transfer.ops import EntryDone, EntryFailed, EntryNamed, SinkResult
 from p2pal.transfer.placed import Placed
+from p2pal.wire.transfer import Reason
 
 SYNC_THREADS: Final = 8
 MAX_BATCHES: Final = 2
@@ -184,6 +185,8 @@ class Finished:
         if self.error is None:
             return EntryDone(self.index)
         reason, text = sink_failure(self.error)
+        if self.error.errno == errno.ENOENT and self.directory.gone():
+            reason, text = Reason.DISK, TARGET_GONE
         self.kept = keep
         if not keep:
             self.remove_part()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from p2pal.transfer import checkpoint
 from p2pal.wire.transfer import Kind, name_text
 
 _CLOCK_WAIT: Final = 0.05
+_MASK: Final = 2**64 - 1
 
 
 class Policy(Enum):
@@ -90,7 +92,13 @@ class Placement:
 
     @classmethod
     def restored(
-        cls, root: Path, identity: Identity, places: Mapping[bytes, checkpoint.Place], consent_ns: int
+        cls,
+        root: Path,
+        identity: Identity,
+        places: Mapping[bytes, checkpoint.Place],
+        consent_ns: int,
+        *,
+        anew: bool = False,
     ) -> Placement:
         """Return the placement of an earlier session; nothing is to be resolved.
 
@@ -99,20 +107,22 @@ class Placement:
             identity: Which directory it was.
             places: Every top-level entry's, by its name as offered.
             consent_ns: The file system's time at consent.
+            anew: A person names it: it may have been made anew, where it is an empty directory of this user on the same
+                file system. In that one nothing may be replaced: the consent was for the other.
 
         Raises:
             DiskError: If it is not there any more, or another directory is.
             CheckpointError: If a name is none that a placement gives.
         """
         made = cls(root, False, {})
-        if made.root_identity != identity:
-            gone = made.root_identity is None
-            message = f"{root} is not there any more" if gone else f"{root} is another directory than before"
-            raise DiskError(message, hint="say with -out where that directory is now")
+        other = made.root_identity != identity
+        if other:
+            _check_anew(root, identity, named=anew)
         for top, place in places.items():
             if b"/" in place.name or check_path(place.name) is not None:
                 raise CheckpointError("the checkpoint gives a name that cannot be used")
-            made._places[top] = Place(place.name, Policy[place.policy], place.replaces, place.ctime_ns)
+            known = Place(place.name, Policy[place.policy], place.replaces, place.ctime_ns)
+            made._places[top] = Place(place.name) if other else known
         made.consent_ns = consent_ns
         return made
 
@@ -308,6 +318,31 @@ def _identity(directory: Path) -> Identity | None:
     except OSError:  # opening it will say why
         return None
     return identity_from(found)
+
+
+def _check_anew(root: Path, before: Identity, *, named: bool) -> None:
+    """Raise DiskError unless the directory was made anew where it was, and a person named it.
+
+    A link that leads elsewhere is none. Without a person's word the one of before may as well have been moved.
+    """
+    hint = "mount its disk or make it again, or say with -out where it is now"
+    try:
+        found = os.lstat(root)
+    except OSError as error:
+        raise DiskError(f"{root} is not there any more", hint=hint) from error
+    if found.st_dev & _MASK != before[0]:
+        raise DiskError(f"{root} is another directory than before; is its disk mounted?", hint=hint)
+    ours = sys.platform != "win32" and found.st_uid == os.geteuid()
+    try:
+        empty = stat.S_ISDIR(found.st_mode) and not os.listdir(root)
+    except OSError:
+        empty = False
+    if ours and empty and named:
+        return
+    hint = "say with -out where that directory is now"
+    if ours and empty:
+        hint += ", or name this one to begin anew in it"
+    raise DiskError(f"{root} is another directory than before", hint=hint)
 
 
 def _filesystem_time(root: Directory, tag: str) -> int:

@@ -136,6 +136,12 @@ class SessionBegins(msgspec.Struct, frozen=True, array_like=True, tag=5):
     """Either side goes on from here: earlier :class:`Stopped` say nothing now."""
 
 
+class Rooted(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """Receiver: the directory that is written into was made anew, under the same path; this is it from here on."""
+
+    identity: Identity
+
+
 class Begun(msgspec.Struct, frozen=True, array_like=True, tag=10, gc=False):
     """Receiver: this file has a part file. ``size`` and ``mtime_ns`` are the entry's, ``path`` as offered."""
 
@@ -254,8 +260,8 @@ class Moved(msgspec.Struct, frozen=True, array_like=True, tag=21, gc=False):
 
 
 Record = (
-    Header | Places | Tops | Listing | SessionBegins | Begun | Claimed | Finishings | Done | Dropped | Declined | Made
-    | Stopped | Unclaimed | Named | Leaves | Moved
+    Header | Places | Tops | Listing | SessionBegins | Rooted | Begun | Claimed | Finishings | Done | Dropped | Declined
+    | Made | Stopped | Unclaimed | Named | Leaves | Moved
 )  # fmt: skip
 
 

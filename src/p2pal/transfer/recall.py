@@ -29,6 +29,7 @@ from p2pal.transfer.checkpoint import (
     Place,
     Places,
     Record,
+    Rooted,
     SessionBegins,
     Stopped,
     Top,
@@ -89,6 +90,7 @@ class ReceiveState:
         declined: Entries that the person did not want.
         finishing: Files that may have got their names already, and are not done, by entry.
         made: Top-level directories that the transfer made.
+        root: Which directory is written into.
         stopped: What part files looked like at the last clean stop, if no session and no claim came after it.
         names: The names of entries below the top-level ones whose own were taken, by their paths. Not checked here.
         placed: What was put under the final names of files, of those begun again, too.
@@ -98,7 +100,7 @@ class ReceiveState:
 
     __slots__ = (
         "_files", "_leaves", "declined", "done", "done_bytes", "done_files", "finishing", "header", "made", "names",
-        "placed", "places", "stopped",
+        "placed", "places", "root", "stopped",
     )  # fmt: skip
 
     def __init__(self, header: Header) -> None:
@@ -110,6 +112,7 @@ class ReceiveState:
         self.made: dict[bytes, Identity] = {}
         self.stopped: dict[int, Stopped] = {}
         self.names: dict[bytes, bytes] = {}
+        self.root: Identity | None = None if header.target is None else header.target.identity
         self.placed = PlacedFiles()
         self.done_files = 0
         self.done_bytes = 0
@@ -164,6 +167,8 @@ class ReceiveState:
         match record:
             case SessionBegins():
                 self.stopped.clear()
+            case Rooted():
+                self.root = record.identity
             case Declined():
                 for start, stop in _within(record.ranges, self.header.entries):
                     self.declined.add(start, stop)

@@ -83,7 +83,7 @@ class Reason(IntEnum):
     CHANGED = 2  # the source changed while it was read
     VERIFY = 3  # digests differ, twice
     NAME = 4  # the name cannot be used at the target
-    DISK = 5  # the target's disk is full
+    DISK = 5  # the target's disk takes nothing: full, read-only, gone
     PERMISSION = 6  # the target may not be written
     EXISTS = 7  # something else stands at the target
     DECLINED = 8  # a person said no

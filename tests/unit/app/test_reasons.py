@@ -14,6 +14,7 @@ from p2pal.errors import (
     Refused,
     VerificationFailed,
 )
+from p2pal.files import failures
 from p2pal.transfer.events import Aborted, Finished
 from p2pal.wire.transfer import Reason
 
@@ -26,7 +27,7 @@ def finished(failed: int = 0, left_out: int = 0) -> Finished:
 def test_every_reason_has_words(reason: Reason) -> None:
     words = describe(reason, "")
     assert words
-    assert describe(reason, "a detail") == f"{words}: a detail"
+    assert describe(reason, "a detail") == ("a detail" if reason is Reason.DISK else f"{words}: a detail")
     assert describe(reason, words) == words
 
 
@@ -91,6 +92,29 @@ def test_a_receiver_that_has_all_that_was_offered_is_told_who_knows_the_reasons(
         "its screen says which, and why",
     )
     assert "1 entry failed" in str(outcome("receive", None, finished(1, 2), {Reason.READ}))
+
+
+@pytest.mark.parametrize(
+    ("text", "here", "there"),
+    [
+        ("", "the disk is full", "the other side's disk is full"),
+        (failures.DISK_FULL, "the disk is full", "the other side's disk is full"),
+        (failures.READ_ONLY, "the disk is read-only", "the other side's disk is read-only"),
+        (
+            failures.TARGET_GONE,
+            "the directory that is written to is gone",
+            "the directory that the other side writes to is gone",
+        ),
+        ("Input/output error", "the disk failed", "the other side's disk failed"),
+    ],
+)
+def test_what_is_gone_or_read_only_is_not_called_full(text: str, here: str, there: str) -> None:
+    ours = outcome("receive", Aborted(Reason.DISK, text, False), finished(1), {Reason.DISK})
+    assert isinstance(ours, DiskError)
+    assert ours.message == f"{here}; the transfer was stopped"
+    theirs = outcome("send", Aborted(Reason.DISK, text, True), finished(1), {Reason.DISK})
+    assert isinstance(theirs, PeerError)
+    assert theirs.message == there
 
 
 def test_the_number_of_failures_is_told() -> None:

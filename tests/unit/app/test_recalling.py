@@ -227,6 +227,36 @@ def test_a_directory_that_was_moved_is_found_where_it_is_given(
     assert found(hearing(), replace(options, out=tmp_path / "moved")).root == tmp_path / "moved"
 
 
+def test_a_directory_that_was_made_anew_is_gone_on_in_where_a_person_names_it(
+    tmp_path: Path, out: Path, options: ReceiveOptions
+) -> None:
+    remembered(out, options)
+    out.rename(tmp_path / "away")  # removed, its inode could be the new one's
+    named = replace(options, out=out)
+    with pytest.raises(DiskError):
+        look(hearing(), named)
+    out.mkdir()
+    with pytest.raises(DiskError, match="name this one to begin anew in it"):
+        look(hearing(), options)
+    (out / "theirs").write_bytes(b"1")
+    with pytest.raises(DiskError, match="another directory than before"):
+        look(hearing(), named)
+    (out / "theirs").unlink()
+    assert found(hearing(), named).root == out
+    found(hearing(), options)  # that it is this one now is remembered
+
+
+def test_a_link_in_the_place_of_the_directory_is_not_that_one_made_anew(
+    tmp_path: Path, out: Path, options: ReceiveOptions
+) -> None:
+    remembered(out, options)
+    out.rename(tmp_path / "away")  # removed, its inode could be the new one's
+    (tmp_path / "elsewhere").mkdir()
+    out.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DiskError, match="another directory than before"):
+        look(hearing(), replace(options, out=out))
+
+
 @pytest.mark.parametrize("where", [".", "elsewhere", "missing", "out/other"])
 def test_another_directory_is_refused_and_both_ways_out_are_told(
     tmp_path: Path, out: Path, options: ReceiveOptions, where: str

@@ -34,6 +34,11 @@ def test_each_failure_has_its_reason(number: int, reason: Reason) -> None:
     assert "secret" not in text
 
 
+def test_what_is_full_and_what_is_read_only_is_said() -> None:
+    assert sink_failure(OSError(errno.ENOSPC, "x")) == (Reason.DISK, "the disk is full")
+    assert sink_failure(OSError(errno.EROFS, "x")) == (Reason.DISK, "the disk is read-only")
+
+
 def test_an_error_without_number_or_text_still_says_something() -> None:
     assert error_text(OSError("odd")) == "the operation failed"
     assert error_text(OSError(errno.ENOSPC, "")) == "No space left on device"

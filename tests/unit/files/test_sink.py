@@ -24,6 +24,7 @@ from tests.unit.files.sessions import Kept
 
 from p2pal.errors import DiskError, ProtocolError
 from p2pal.files import batching, claiming
+from p2pal.files.failures import DISK_FULL, sink_failure
 from p2pal.files.free_names import MOST_NUMBERS
 from p2pal.files.placement import plan
 from p2pal.files.sink import Sink
@@ -468,7 +469,7 @@ def test_a_full_disk_fails_the_file_and_removes_its_part(tmp_path: Path, monkeyp
     with Disk(tmp_path, ONE) as disk:
         index = disk.begin(file_entry(b"x", b"1"))
         monkeypatch.setattr("p2pal.files.arriving.write_some", full)
-        assert disk.do(ops.Write(index, 0, b"1")) == [ops.EntryFailed(index, Reason.DISK, "No space left on device")]
+        assert disk.do(ops.Write(index, 0, b"1")) == [ops.EntryFailed(index, Reason.DISK, DISK_FULL)]
         assert snapshot(tmp_path) == {}
 
 
@@ -606,7 +607,7 @@ def test_nothing_is_claimed_after_a_failed_sync(
         kept.sink.execute(ops.CheckPiece(0, 0, leaf(BIG[:PIECE])))
         failed = kept.sink.poll(idle=True) if while_idle else []
         failed = failed or kept.sink.execute(ops.Write(0, PIECE + 1000, BIG[PIECE + 1000 : PIECE + 2000]))
-    assert failed == [ops.EntryFailed(0, Reason.DISK, os.strerror(number))]
+    assert failed == [ops.EntryFailed(0, *sink_failure(OSError(number, os.strerror(number))))]
     assert len(part_files(kept.out)) == 1
     kept.stop()
     claim = kept.look()[0].claims[0]
