@@ -103,12 +103,12 @@ class Command:
     @property
     def out(self) -> str:
         """What it wrote to standard output so far."""
-        return self._out.read_text(encoding="utf-8")
+        return self._out.read_text(encoding="utf-8", errors="backslashreplace")
 
     @property
     def err(self) -> str:
         """What it wrote to standard error so far."""
-        return self._err.read_text(encoding="utf-8")
+        return self._err.read_text(encoding="utf-8", errors="backslashreplace")
 
     @property
     def said(self) -> str:
