@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
 from tests.e2e.conftest import Start
 from tests.e2e.isolation import with_tmpfs
 from tests.e2e.kit import Gate
@@ -215,3 +216,39 @@ def test_a_missing_target_directory(sender: Start, receiver: Start, tmp_path: Pa
     assert "does not exist; make it first, or choose another with -out" in received.err
     assert receiver(sent.code(), "-out", out).wait() == 0  # the code was not spent
     assert sent.wait() == 0
+
+
+def test_arguments_that_cannot_be_sent_are_left_out_like_files(
+    sender: Start, receiver: Start, tmp_path: Path, out: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    there = write(tmp_path / "there", "x")
+    refused = sender(tmp_path / "missing", there)
+    assert refused.wait() == 2
+    assert refused.out == ""  # no code
+    assert "missing: No such file or directory; check the name, or leave it out" in refused.err
+    nothing = sender("-skip-errors", tmp_path / "missing", tmp_path / "pipe")
+    assert (nothing.wait(), nothing.out) == (2, "")
+    sent = sender("-skip-errors", tmp_path / "missing", tmp_path / "pipe", there)
+    received = receiver(sent.code(), "-out", out)
+    assert (received.wait(), sent.wait()) == (1, 1)
+    assert os.listdir(out) == ["there"]
+    assert "Sent 1 of 3 files, 2 failed" in sent.out
+    assert "failed: missing: could not be read: No such file or directory" in sent.err
+    assert "failed: pipe: could not be read: neither a file, a directory nor a link" in sent.err
+
+
+@pytest.mark.parametrize("what", ["file", "/dev/null", "-", "{out}/no/such"])
+def test_a_place_that_takes_nothing_costs_no_code(
+    sender: Start, receiver: Start, tmp_path: Path, out: Path, what: str
+) -> None:
+    source = write(tmp_path / "in" / "name", "x")
+    write(out / "file", "mine")
+    sent = sender(source)
+    refused = receiver(sent.code(), "-out", what.format(out=out), cwd=out)
+    assert refused.wait() in {2, 7}
+    assert "-out" in refused.err
+    received = receiver(sent.code(), "-out", out)
+    assert (received.wait(), sent.wait()) == (0, 0)
+    assert sorted(os.listdir(out)) == ["file", "name"]
+    assert (out / "file").read_text() == "mine"

@@ -139,6 +139,24 @@ def test_a_question_is_shown_again_when_its_job_comes_back(
     assert tree_equal(source, out / "file")
 
 
+def test_the_question_for_the_code_comes_back_too(
+    shell: Callable[..., Shell], sender: Start, tmp_path: Path, out: Path
+) -> None:
+    source = write(tmp_path / "file", "x")
+    sent = sender(source)
+    screen = shell()
+    screen.run("recv", "-y", "-out", out)
+    screen.shows("Enter join code:")
+    screen.type(CTRL_Z)
+    screen.shows("Stopped")
+    screen.type("clear; fg\r")
+    screen.shows("Enter join code:")
+    screen.type(f"{sent.code()}\r")
+    screen.shows("SHA-256 verified")
+    assert sent.wait() == 0
+    assert tree_equal(source, out / "file")
+
+
 def test_a_job_of_the_background_sends_without_a_question_and_is_not_stopped(
     shell: Callable[..., Shell], receiver: Start, tmp_path: Path, out: Path
 ) -> None:

@@ -167,7 +167,8 @@ class Source:
             error = UsageError(f"{path}: {text}", hint="see who may read it, or leave it out")
         if error is not None:
             key = b"/%d" % len(self._tops)  # no name that another argument could have
-            self._failures[key] = WalkFailed(name_text(name), Reason.READ, error.message.removeprefix(f"{path}: "))
+            text = error.message.removeprefix(f"{path}: ").removeprefix(f"{path} is ")
+            self._failures[key] = WalkFailed(name_text(name), Reason.READ, text)
             self._tops[key] = Top(key, b"", directory)
             return error
         name = free_name(self._tops.__contains__, name, directory=directory)
