@@ -8,9 +8,11 @@ BIN    := $(VENV)/bin
 # has its time limit, and four crowd it.
 WORKERS ?= 3
 SOAK ?= 32
+FUZZ ?= 60
+TARGETS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test test_integration test_resume test_reconnect test_network test_coverage lint format build bench clean
+.PHONY: help demo up down test test_integration test_resume test_reconnect test_network test_coverage fuzz lint format build bench clean
 
 help:
 	@echo "make demo              send files between two processes over WebRTC and compare them"
@@ -22,6 +24,7 @@ help:
 	@echo "make test_reconnect    only the tests that cut a network of their own (root, Linux)"
 	@echo "make test_network      only the tests across NATs, firewalls and relays, and the table of them (root, Linux)"
 	@echo "make test_coverage     the suite with a coverage report"
+	@echo "make fuzz              fuzz what reads hostile input for a minute (FUZZ=3600 for as many seconds, TARGETS=frame)"
 	@echo "make lint              ruff, mypy --strict (for Linux, macOS and Windows), import-linter"
 	@echo "make format            let ruff format the code"
 	@echo "make build             wheel and sdist in dist/"
@@ -79,6 +82,13 @@ test_coverage: $(VENV)/.dev
 	$(BIN)/python -m coverage combine
 	$(BIN)/python -m coverage report
 
+$(VENV)/.fuzz: $(VENV)/.dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary wrtc --only-binary atheris -e '.[fuzz]' || echo "there is no atheris for this Python: inputs are mutated blindly"
+	@touch $@
+
+fuzz: $(VENV)/.fuzz
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ) $(TARGETS)
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -99,4 +109,4 @@ bench: $(VENV)/.bench
 	$(BIN)/python bench/run.py
 
 clean:
-	rm -rf $(VENV) dist .coverage* htmlcov .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) dist .coverage* htmlcov .mypy_cache .ruff_cache .pytest_cache .fuzz .hypothesis .import_linter_cache
