@@ -28,6 +28,13 @@ HEAVY = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def _own_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is started in this process writes its log to a stream that is closed with the test."""
+    monkeypatch.setattr("p2pal.server.logs.LOGGER.handlers", [])
+    monkeypatch.setattr("p2pal.server.logs.LOGGER.propagate", True)
+
+
 def process(*args: str, env: dict[str, str] | None = None, stdin: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "p2pal", *args],
