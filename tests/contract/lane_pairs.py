@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from p2pal.lanes.base import Lane, LaneListener
+from p2pal.lanes.base import CandidateFound, Connection, Lane, LaneListener, PathChanged
 from p2pal.lanes.memory import MemoryLink, PathModel
-from p2pal.lanes.webrtc import WebRtcConnection, allow_loopback
+from p2pal.lanes.webrtc.connection import WebRtcConnection, allow_loopback
+from p2pal.wire.signal import Candidate
 
 MakePair = Callable[[LaneListener, LaneListener], Awaitable[tuple[Lane, Lane]]]
 
@@ -32,7 +33,7 @@ class Signaling:
 
     def __init__(self, listener: LaneListener) -> None:
         self._listener = listener
-        self._ready: list[tuple[str, str, int]] | None = []
+        self._ready: list[Candidate] | None = []
         self._tasks: set[asyncio.Task[None]] = set()
         self.other: WebRtcConnection
         self.paths = 0
@@ -41,21 +42,20 @@ class Signaling:
         """Both descriptions are in place: candidates may go to the other end, those found before first."""
         self.other, found, self._ready = other, self._ready or [], None
         for candidate in found:
-            self._give(*candidate)
+            self._give(candidate)
 
-    def candidate_found(self, connection: WebRtcConnection, candidate: str, mid: str, mline: int) -> None:
-        if self._ready is not None:
-            self._ready.append((candidate, mid, mline))
+    def connection_event(self, connection: Connection, event: CandidateFound | PathChanged) -> None:
+        if isinstance(event, PathChanged):
+            self.paths += 1
+        elif self._ready is not None:
+            self._ready.append(event.candidate)
         else:
-            self._give(candidate, mid, mline)
+            self._give(event.candidate)
 
-    def _give(self, candidate: str, mid: str, mline: int) -> None:
-        task = asyncio.get_running_loop().create_task(self.other.add_candidate(candidate, mid, mline))
+    def _give(self, candidate: Candidate) -> None:
+        task = asyncio.get_running_loop().create_task(self.other.add_candidate(candidate))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    def path_changed(self, connection: WebRtcConnection) -> None:
-        self.paths += 1
 
     def lane_opened(self, lane: Lane) -> None:
         self._listener.lane_opened(lane)

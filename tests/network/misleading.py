@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from p2pal.cli.main import main
-from p2pal.lanes.webrtc import WebRtcConnection
+from p2pal.lanes.webrtc.connection import WebRtcConnection
 from p2pal.link.exchange import Exchange
 from p2pal.wire.signal import Candidate
 
@@ -24,11 +24,11 @@ def _mislead(self: Exchange, sdp: str) -> None:
         self.say(Candidate(self.generation, line, "0", 0))
 
 
-async def _pass_over(self: WebRtcConnection, candidate: str, mid: str, mline: int) -> None:
+async def _pass_over(self: WebRtcConnection, candidate: Candidate) -> None:
     """The other side's candidates are not used."""
 
 
 Exchange.describe = _mislead  # type: ignore[method-assign]
-Exchange.local_candidate = lambda self, candidate, mid, mline: None  # type: ignore[method-assign]
+Exchange.local_candidate = lambda self, candidate: None  # type: ignore[method-assign]
 WebRtcConnection.add_candidate = _pass_over  # type: ignore[method-assign]
 main()

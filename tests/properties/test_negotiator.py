@@ -120,13 +120,13 @@ class World:
                 assert generation not in side.connections, "a generation is made once"
                 assert leads == isinstance(action, CreateOffer)
                 side.connections.add(generation)
-                link.handle_local_candidate(generation, "early", "0", 0, self.now)
+                link.handle_local_candidate(Candidate(generation, "early"), self.now)
                 if isinstance(action, CreateOffer):
                     link.handle_local_offer(generation, "offer", self.now)
                 else:
                     side.described.add(generation)
                     link.handle_local_answer(generation, "answer", self.now)
-                link.handle_local_candidate(generation, "late", "0", 0, self.now)
+                link.handle_local_candidate(Candidate(generation, "late"), self.now)
             case TakeAnswer():
                 assert leads
                 side.described.add(generation)
@@ -404,7 +404,7 @@ def test_a_hostile_peer_causes_protocol_errors_and_nothing_else(  # noqa: C901 -
             case "close":
                 link.handle_lane_closed(generation, 1.0)
             case "local":
-                link.handle_local_candidate(generation, "mine", "0", 0, 1.0)
+                link.handle_local_candidate(Candidate(generation, "mine"), 1.0)
                 (link.handle_local_offer if leads else link.handle_local_answer)(generation, "sdp", 1.0)
             case "timeout":
                 link.handle_timeout(link.next_timeout() or 0.0)

@@ -17,7 +17,8 @@ from p2pal.app.receive import receive
 from p2pal.app.send import send
 from p2pal.crypto import codes
 from p2pal.errors import ServerUnreachable
-from p2pal.lanes.webrtc import allow_loopback
+from p2pal.lanes.webrtc.connection import allow_loopback
+from p2pal.lanes.webrtc.factory import WebRtcFactory
 from p2pal.peer.meeting import Guesses, Introduction, meet_receiver, meet_sender
 from p2pal.peer.peer import Peer, PeerConfig
 from p2pal.peer.signaling import MeetingPlace
@@ -66,7 +67,7 @@ class Hostile(Owner):
 
     def say(self, data: bytes) -> None:
         self.to_send.append(data)
-        self.peer_turn()
+        self.peer_turn(())
 
     @property
     def records(self) -> list[wire.Record]:
@@ -75,7 +76,12 @@ class Hostile(Owner):
     def stream(self, *, sender: bool) -> None:
         """Go on to connect, as an honest side does."""
         config = PeerConfig(
-            sender=sender, max_payload=64 * 1024 + 17, max_retries=3, retry_backoff=0.01, only_loopback=True
+            sender=sender,
+            max_payload=64 * 1024 + 17,
+            connections=WebRtcFactory(only_loopback=True),
+            max_retries=3,
+            retry_backoff=0.01,
+            roams=False,
         )
         self.peer = Peer(self.introduction, config, self, nowhere)
         self.run = asyncio.create_task(self.peer.run())

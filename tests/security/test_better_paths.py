@@ -6,7 +6,7 @@ import pytest
 from tests.unit.peer.kit import Owner, pair, payloads
 from tests.unit.server.kit import on_loop
 
-from p2pal.lanes.webrtc import WebRtcConnection
+from p2pal.lanes.base import Connection
 from p2pal.link.exchange import MAX_OFFERS
 from p2pal.wire.signal import BETTER, Answer, Candidate, Offer, Retry, SignalMessage
 
@@ -21,23 +21,23 @@ async def test_a_receiver_that_asks_for_better_paths_all_the_time_gets_few_conne
     async with pair(left, right) as (running, _):
         await running.linked()
         for _ in range(200):
-            right.peer._mail(Retry(right.peer._negotiator.generation, BETTER))
+            right.peer._mail(Retry(right.peer.link.negotiator.generation, BETTER))
         left.to_send.extend(there)
-        left.peer_turn()
-        await left.until_true(lambda: left.peer._negotiator.generation > 1)
+        left.peer_turn(())
+        await left.until_true(lambda: left.peer.link.negotiator.generation > 1)
         await right.until(lambda: len(right.received) == len(there))
         assert right.received == there
-        assert len(left.peer.lanes.connections) <= 2
-        assert left.peer._negotiator.generation <= 3
+        assert len(left.peer.link.connections) <= 2
+        assert left.peer.link.negotiator.generation <= 3
         assert (left.retries, left.silences) == ([], [])
 
 
-class Counted(dict[int, WebRtcConnection]):
+class Counted(dict[int, Connection]):
     """Connections by generation; knows how many there were in all, and at once at most."""
 
     made = most = 0
 
-    def __setitem__(self, generation: int, connection: WebRtcConnection) -> None:
+    def __setitem__(self, generation: int, connection: Connection) -> None:
         super().__setitem__(generation, connection)
         self.made += 1
         self.most = max(self.most, len(self))
@@ -49,7 +49,7 @@ async def test_a_sender_that_offers_better_paths_all_the_time_gets_two_connectio
     left, right = Owner(), Owner()
     offers: list[Offer] = []
     async with pair(left, right) as (running, _):
-        mail, take = left.peer._signaling.send, left.peer._negotiator.handle_message
+        mail, take = left.peer._signaling.send, left.peer.link.negotiator.handle_message
 
         def send(message: SignalMessage) -> None:
             offers.extend([message] if isinstance(message, Offer) else [])
@@ -60,19 +60,19 @@ async def test_a_sender_that_offers_better_paths_all_the_time_gets_two_connectio
                 take(message, now)
 
         left.peer._signaling.send = send  # type: ignore[method-assign]
-        left.peer._negotiator.handle_message = take_what_is_not_of_the_flood  # type: ignore[method-assign]
-        connections = right.peer.lanes.connections = Counted()
+        left.peer.link.negotiator.handle_message = take_what_is_not_of_the_flood  # type: ignore[method-assign]
+        connections = right.peer.link.connections = Counted()
         await running.linked()
         for generation in FLOOD:
             left.peer._mail(Offer(generation, generation, offers[0].sdp, beside=offers[0].generation))
         left.to_send.extend(there)
-        left.peer_turn()
-        await right.until_true(lambda: right.peer._negotiator.generation == FLOOD[-1])
+        left.peer_turn(())
+        await right.until_true(lambda: right.peer.link.negotiator.generation == FLOOD[-1])
         await right.until(lambda: len(right.received) == len(there))
         assert right.received == there
         assert 1 < connections.made < 2 * MAX_OFFERS, "it was in a hurry"
         assert connections.most <= 3, "that in use, the newest, and one that is being closed"
-        assert right.peer._negotiator.in_use == offers[0].generation
+        assert right.peer.link.negotiator.in_use == offers[0].generation
         assert (right.retries, right.silences) == ([], [])
 
 
@@ -86,20 +86,20 @@ def test_a_sender_whose_better_path_cannot_be_read_ends_that_try_alone(sdp: str)
         there = payloads(300)
         left, right = Owner(), Owner()
         async with pair(left, right) as (running, _):
-            connections = right.peer.lanes.connections = Counted()
+            connections = right.peer.link.connections = Counted()
             await running.linked()
             for generation in FLOOD:
                 left.peer._mail(Offer(generation, generation, sdp, beside=1))
             left.to_send.extend(there)
-            left.peer_turn()
-            await right.until_true(lambda: right.peer._negotiator.generation == FLOOD[-1])
+            left.peer_turn(())
+            await right.until_true(lambda: right.peer.link.negotiator.generation == FLOOD[-1])
             await right.until_true(lambda: connections.made > 1 and len(connections) == 1)
             await right.until(lambda: len(right.received) == len(there))
             assert right.received == there
             assert connections.most <= 3
-            assert right.peer._negotiator.in_use == 1
+            assert right.peer.link.negotiator.in_use == 1
             assert (right.retries, right.silences) == ([], [])
-            assert right.peer.lanes._beside == set()
+            assert right.peer.link._beside == set()
 
     hostile()
 
@@ -111,7 +111,7 @@ def test_a_receiver_whose_answer_to_a_better_path_cannot_be_read_ends_that_try_a
         there = payloads(300)
         left, right = Owner(), Owner()
         async with pair(left, right) as (running, _):
-            connections = left.peer.lanes.connections = Counted()
+            connections = left.peer.link.connections = Counted()
             await running.linked()
             mail = right.peer._signaling.send
 
@@ -119,13 +119,13 @@ def test_a_receiver_whose_answer_to_a_better_path_cannot_be_read_ends_that_try_a
                 mail(Answer(message.generation, sdp) if isinstance(message, Answer) else message)
 
             right.peer._signaling.send = answer_nonsense  # type: ignore[method-assign]
-            left.peer.networks_changed()
+            left.peer.link._on_networks()
             await left.until_true(lambda: connections.made == 2 and len(connections) == 1)
             left.to_send.extend(there)
-            left.peer_turn()
+            left.peer_turn(())
             await right.until(lambda: len(right.received) == len(there))
             assert right.received == there
-            assert left.peer._negotiator.in_use == 1
+            assert left.peer.link.negotiator.in_use == 1
             assert (left.retries, left.silences) == ([], [])
 
     hostile()

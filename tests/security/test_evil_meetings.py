@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from tests.security.evil_server import Bend, EvilServer, Fields, evil_server
@@ -15,13 +15,13 @@ from p2pal.crypto.keys import Direction, Master, SessionSecret
 from p2pal.crypto.seal import MailboxOpener, MailboxSealer
 from p2pal.errors import P2palError
 from p2pal.peer.conversation import MEETING
+from p2pal.peer.events import MailboxLost, Moved, Online, Said, SignalingFailed
 from p2pal.peer.meeting import Introduction
 from p2pal.peer.signaling import MeetingPlace, Signaling
 from p2pal.rendezvous import events as e
 from p2pal.rendezvous.client import RendezvousClient
 from p2pal.rendezvous.delivery import Role
 from p2pal.rendezvous.mailbox import Mailbox
-from p2pal.wire.rendezvous import IceServer
 from p2pal.wire.signal import Candidate, SignalMessage
 
 SECRET = "candidate:1 1 udp 2122260223 10.66.77.88 50000 typ host"
@@ -48,7 +48,9 @@ class Guest:
         home = client.mailbox(role, "0" * 32 + (".0." if sender else ".1.") + "x" * 32)
         sealer, opener = MailboxSealer(secret, 1, ours, 1), MailboxOpener(secret, 1, theirs, 1)
         introduction = Introduction(secret, 1, home, sealer, opener)
-        self.signaling = Signaling(introduction, master, self._meet, self, sender=sender)
+        self.signaling = Signaling(
+            introduction, master, self._meet, link=self, offered=lambda _: None, wake=self._take, sender=sender
+        )
         self._tasks = [asyncio.create_task(_end(home)), asyncio.create_task(self.signaling.run())]
 
     async def _meet(self, name: str) -> MeetingPlace:
@@ -72,29 +74,19 @@ class Guest:
     def probe(self) -> None:
         """There are no lanes."""
 
-    def signal_message(self, message: SignalMessage) -> None:
-        self.heard.append(message)
-        self._changed.set()
-
-    def signal_online(self, here: bool, there: bool) -> None:
-        self.there = here and there
-        self._changed.set()
-
-    def signal_moved(self) -> None:
-        self.moved += 1
-        self._changed.set()
-
-    def signal_ice(self, servers: Sequence[IceServer]) -> None:
-        """There are no lanes."""
-
-    def signal_left(self) -> None:
-        self._changed.set()
-
-    def signal_lost(self, *, released: bool) -> None:
-        raise AssertionError("the link stood")
-
-    def signal_failed(self, error: Exception) -> None:
-        self.failed.append(error)
+    def _take(self) -> None:
+        for event in self.signaling.events():
+            match event:
+                case Said(message):
+                    self.heard.append(message)
+                case Online(here, there):
+                    self.there = here and there
+                case Moved():
+                    self.moved += 1
+                case SignalingFailed(error):
+                    self.failed.append(error)
+                case MailboxLost():
+                    raise AssertionError("the link stood")
         self._changed.set()
 
 

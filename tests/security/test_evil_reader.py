@@ -180,9 +180,9 @@ def test_of_a_transfer_that_is_stopped_resumed_and_reconnected_it_learns_nothing
         nonlocal code, cut
         if isinstance(event, events.Code):
             code = event.code
-        if isinstance(event, events.Progress) and event.done > HALF and not cut and peer_of(transfer).linked:
+        if isinstance(event, events.Progress) and event.done > HALF and not cut and peer_of(transfer).link.linked:
             cut = True
-            for connection in list(peer_of(transfer).lanes.connections.values()):
+            for connection in list(peer_of(transfer).link.connections.values()):
                 connection.close()
 
     @on_loop

@@ -15,10 +15,10 @@ from tests.unit.server.kit import on_loop
 from p2pal.cli.exit import describe
 from p2pal.errors import ProtocolError
 from p2pal.lanes.ice_servers import IceServer
-from p2pal.lanes.webrtc import WebRtcConnection, allow_loopback
+from p2pal.lanes.webrtc.connection import WebRtcConnection, allow_loopback
 from p2pal.wire.rendezvous import IceServer as Offered
 from p2pal.wire.rendezvous import usable_ice_servers
-from p2pal.wire.signal import Offer, SignalMessage
+from p2pal.wire.signal import Candidate, Offer, SignalMessage
 
 NONSENSE = [
     IceServer(("stun:[[[",)),
@@ -66,7 +66,7 @@ def test_a_candidate_that_is_nonsense_is_passed_over(candidate: str, only_loopba
         allow_loopback()
         connection = WebRtcConnection(1, 1, Signaling(Ear()), only_loopback=only_loopback)
         await connection.offer()
-        await connection.add_candidate(candidate, "0", 0)
+        await connection.add_candidate(Candidate(1, candidate))
         connection.close()
 
     take()

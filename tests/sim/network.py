@@ -18,7 +18,7 @@ from p2pal.lanes.base import Lane
 from p2pal.lanes.memory import MemoryLane, MemoryLink, PathModel, VirtualClock
 from p2pal.link.negotiator import Negotiator
 from p2pal.link.steps import Action, CreateAnswer, CreateOffer, Judge, TakeAnswer, TakeCandidate
-from p2pal.wire.signal import SignalMessage, decode_signal, encode
+from p2pal.wire.signal import Candidate, SignalMessage, decode_signal, encode
 
 if TYPE_CHECKING:
     from tests.sim.two_peers import TransferPeer
@@ -164,12 +164,12 @@ class Network:
 
     def _describe(self, link: Negotiator, action: CreateOffer | CreateAnswer, now: float) -> None:
         generation = action.generation
-        link.handle_local_candidate(generation, "early", "0", 0, now)
+        link.handle_local_candidate(Candidate(generation, "early"), now)
         if isinstance(action, CreateOffer):
             link.handle_local_offer(generation, "offer", now)
         else:
             link.handle_local_answer(generation, "answer", now)
-        link.handle_local_candidate(generation, "late", "0", 0, now)
+        link.handle_local_candidate(Candidate(generation, "late"), now)
 
     def _judge(self, leader: TransferPeer, action: Judge, deadline: float) -> None:
         """Compare both paths, once the other side was heard on the new one."""

@@ -107,7 +107,7 @@ class Pair:
     def _found(self, side: Negotiator, generation: int, text: str) -> None:
         if text and generation == 1 and side.generation == 1 and side.state is not State.DEAD:
             self.last_candidate = self.now + self.net.mail + self.net.skew
-        side.handle_local_candidate(generation, text, "0", 0, self.now)
+        side.handle_local_candidate(Candidate(generation, text), self.now)
 
     def _connect(self, generation: int) -> None:
         if self.net.opens is None or generation <= self.net.hangs:

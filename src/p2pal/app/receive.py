@@ -117,7 +117,13 @@ class _Receive(Shell):
                     meeting = meet_sender(mailbox, codes.password(self._code), joined.rendezvous_id, joined.attempt)
                     met = await self._meet(meeting, tender, joined.expires_in)
                     await engine
-                    config = peer_config(self._connect, joined.ice_servers, sender=False, max_payload=CONTROL_PAYLOAD)
+                    config = peer_config(
+                        self._connect,
+                        joined.ice_servers,
+                        reached=met.mailbox.reached,
+                        sender=False,
+                        max_payload=CONTROL_PAYLOAD,
+                    )
                     peer = Peer(met, config, stream, meeting_place(client, "receive"))
                     await stream.run(peer, stopped=self._cancelled)
                 finally:

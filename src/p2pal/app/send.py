@@ -233,7 +233,13 @@ class _Send(Shell):
         return stream
 
     def _peer(self, met: Introduction, stream: SendStream, client: RendezvousClient, created: Created) -> Peer:
-        config = peer_config(self._connect, created.ice_servers, sender=True, max_payload=self._payload_limit)
+        config = peer_config(
+            self._connect,
+            created.ice_servers,
+            reached=met.mailbox.reached,
+            sender=True,
+            max_payload=self._payload_limit,
+        )
         return Peer(met, config, stream, meeting_place(client, "send"))
 
     def _started(self, started: Started) -> None:

@@ -189,6 +189,6 @@ class SendStream(Stream):
         if self.peer is not None:
             self.peer.consumed(1)
 
-    def peer_moved(self) -> None:
+    def _on_mailbox_free(self) -> None:
         """The code's mailbox is free for whoever joins again."""
         self._on_moved()

@@ -15,7 +15,9 @@ from p2pal.app.events import AnyEvent, Connected, PeerJoined, Waiting
 from p2pal.app.options import DEFAULT_STUN, ConnectOptions
 from p2pal.app.stream import Stream
 from p2pal.errors import CodeExpired, P2palError, ServerRefused
+from p2pal.lanes.destinations import zone_reached
 from p2pal.lanes.ice_servers import IceServer
+from p2pal.lanes.webrtc.factory import WebRtcFactory
 from p2pal.peer.config import PeerConfig
 from p2pal.peer.meeting import Introduction
 from p2pal.peer.signaling import Meet, MeetingPlace
@@ -85,7 +87,7 @@ class Shell(Transfer):
     def _mailbox_waited_for(self, seconds: float) -> None:
         """The mailbox lost the server, or is back. A link that stood once does not need it."""
         peer = None if self._stream is None else self._stream.peer
-        if seconds and not self._parting and (peer is None or not peer.stood):
+        if seconds and not self._parting and (peer is None or not peer.link.stood):
             self._mailbox_missed = True
             self._server_waited_for(seconds)
         elif not seconds:
@@ -108,7 +110,7 @@ class Shell(Transfer):
         except P2palError:
             self._mailbox_failed = True
             peer = None if self._stream is None else self._stream.peer
-            if not self._parting and (peer is None or not peer.stood):
+            if not self._parting and (peer is None or not peer.link.stood):
                 raise
 
     async def _meet(
@@ -198,7 +200,7 @@ async def load_engine(*, loopback: bool) -> None:
     """
 
     def load() -> None:
-        from p2pal.lanes import webrtc
+        from p2pal.lanes.webrtc import connection as webrtc
 
         if loopback:
             webrtc.allow_loopback()
@@ -233,19 +235,31 @@ def _of_kind(offered: Iterable[IceServerLike], kind: Literal["stun", "turn"]) ->
 
 
 def peer_config(
-    connect: ConnectOptions, offered: Iterable[IceServerLike], *, sender: bool, max_payload: int
+    connect: ConnectOptions, offered: Iterable[IceServerLike], *, reached: str, sender: bool, max_payload: int
 ) -> PeerConfig:
-    """Return how the peer connects: the caller's choices, and the STUN and TURN servers that are ``offered``."""
+    """Return how the peer connects.
+
+    Args:
+        connect: The caller's choices.
+        offered: The STUN and TURN servers that the signaling server offers.
+        reached: The address that this server was reached at.
+        sender: Which side this is.
+        max_payload: Bytes of the largest payload this side sends.
+    """
     return PeerConfig(
         sender=sender,
         max_payload=max_payload,
-        ice_servers=ice_servers(connect, offered),
-        # Where nothing is left open no connection need wait for what the server says.
-        choose_ice=None if connect.turn and connect.stun not in _OPEN else functools.partial(ice_servers, connect),
+        connections=WebRtcFactory(
+            ice_servers(connect, offered),
+            # Where nothing is left open no connection need wait for what the server says.
+            None if connect.turn and connect.stun not in _OPEN else functools.partial(ice_servers, connect),
+            server=zone_reached(reached),
+            own_server=connect.own_server,
+            only_loopback=connect.only_loopback,
+        ),
         max_retries=connect.max_retries,
         retry_backoff=connect.retry_backoff,
         wait=connect.wait,
         relay=connect.relay,
-        only_loopback=connect.only_loopback,
-        own_server=connect.own_server,
+        roams=not connect.only_loopback,
     )

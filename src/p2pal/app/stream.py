@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from math import isfinite
 from time import monotonic
 from typing import Any, Final, Protocol
@@ -18,6 +18,8 @@ from typing import Any, Final, Protocol
 from p2pal.app.events import AnyEvent, Connected, Reconnected, Reconnecting, Silence, Waiting
 from p2pal.app.tracker import Tracker
 from p2pal.errors import ConnectionImpossible, DiskError, Interrupted, PeerLost
+from p2pal.link.steps import Retrying, WaitingFor
+from p2pal.peer.events import ClosedByPeer, LinkBack, LinkSilent, MailboxFree, PathFound, PeerEvent
 from p2pal.peer.peer import Peer
 from p2pal.wire.transfer import Reason
 
@@ -76,7 +78,7 @@ class Stream(ABC):
     @property
     def path(self) -> str:
         """The path in use, or an empty string before the first."""
-        return "" if self.peer is None else self.peer.path
+        return "" if self.peer is None else self.peer.link.path
 
     @property
     def finished(self) -> bool:
@@ -157,7 +159,7 @@ class Stream(ABC):
     def stop(self) -> bool:
         """Begin to end in good order; False if there is nobody to tell: the caller then just ends."""
         peer = self.peer
-        if peer is None or not (peer.linked or self.finished):
+        if peer is None or not (peer.link.linked or self.finished):
             return False
         # A peer that stands still, or never stops talking, does not keep us.
         self._loop.call_later(STOP_LIMIT, self._abandon, peer)
@@ -181,39 +183,34 @@ class Stream(ABC):
     def _credit(self) -> None:
         """Note that one more payload was taken; the peer may send another once it is dealt with."""
 
-    def peer_turn(self) -> None:
-        """Deal with what the payloads brought, and give the session more."""
+    def peer_turn(self, events: Sequence[PeerEvent]) -> None:
+        """Deal with what the payloads brought and with what happened, and give the session more."""
+        for event in events:
+            self._on_peer(event)
         self.drain()
 
-    def peer_path(self, path: str) -> None:
-        """Pass it on."""
-        self._emit(Connected(path=path))
-        self.path_known.set()
+    def _on_peer(self, event: PeerEvent) -> None:
+        match event:
+            case PathFound(path):
+                self._emit(Connected(path=path))
+                self.path_known.set()
+            case Retrying(attempt, attempts, delay):
+                self._emit(Reconnecting(attempt=attempt, attempts=attempts, delay=delay))
+            case LinkBack():
+                self._emit(Reconnected())
+            case LinkSilent(seconds):
+                self._emit(Silence(seconds=seconds))
+            case WaitingFor(what, seconds):
+                self._emit(Waiting(what=what, seconds=seconds if isfinite(seconds) else None))
+            case MailboxFree():
+                self._on_mailbox_free()
+            case ClosedByPeer(code, reason):
+                # Its last records came before, unless it did not wait for them to.
+                self._peer_stopped = reason == Interrupted.code
+                self.confirmed = code == 0
 
-    def peer_retrying(self, attempt: int, attempts: int | None, delay: float) -> None:
-        """Pass it on."""
-        self._emit(Reconnecting(attempt=attempt, attempts=attempts, delay=delay))
-
-    def peer_back(self) -> None:
-        """Pass it on."""
-        self._emit(Reconnected())
-
-    def peer_silent(self, seconds: float) -> None:
-        """Pass it on."""
-        self._emit(Silence(seconds=seconds))
-
-    def peer_waiting(self, what: str, seconds: float) -> None:
-        """Pass it on."""
-        self._emit(Waiting(what=what, seconds=seconds if isfinite(seconds) else None))  # type: ignore[arg-type]
-
-    def peer_moved(self) -> None:  # noqa: B027 - a receiver has nothing to do then
+    def _on_mailbox_free(self) -> None:  # noqa: B027 - a receiver has nothing to do then
         """The code's mailbox is free; only a sender's is used again."""
-
-    def peer_closed(self, code: int, reason: str) -> None:
-        """The other side ended the session; its last records came before, unless it did not wait for them to."""
-        self._peer_stopped = reason == Interrupted.code
-        self.confirmed = code == 0
-        self.drain()
 
 
 @contextlib.contextmanager

@@ -2,11 +2,22 @@
 
 A lane knows nothing of keys or frames. It reports to one listener, on the event loop's thread, in order: opened,
 then messages and writable, then closed exactly once.
+
+A *connection* is how one lane comes up: descriptions and candidates go to the other side's connection and come from
+there. Only its own kind reads them; whoever carries them does not look inside.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
+
+from p2pal.errors import ConnectionImpossible
+from p2pal.lanes.ice_servers import RelayUse
+from p2pal.lanes.paths import Path
+from p2pal.wire import rendezvous
+from p2pal.wire.signal import Candidate
 
 BUFFER_LIMIT: Final = 1 << 20
 """Bytes that may wait inside a lane before DATA is held back: control frames never wait behind more."""
@@ -47,3 +58,107 @@ class Lane(Protocol):
 
     def close(self) -> None:
         """End it; the listener hears ``lane_closed`` unless it heard it before."""
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateFound:
+    """A local candidate is to be sent to the other side; an empty one ends them (RFC 8838)."""
+
+    candidate: Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class PathChanged:
+    """The bytes may take another way than before; :meth:`Connection.path` tells which."""
+
+
+class Connection(Lane, Protocol):
+    """A lane, and how it comes up: one side offers, the other answers, and each takes the other's candidates.
+
+    Attributes:
+        generation: The try at a link that it belongs to.
+    """
+
+    generation: int
+
+    @property
+    def on_one_machine(self) -> bool:
+        """Whether both ends are on this machine, as far as :meth:`path` saw: then there is no queue to overrun."""
+
+    async def offer(self) -> str:
+        """Return the description that the other side answers; empty if the connection ended."""
+
+    async def answer(self, description: str) -> str:
+        """Take the other side's offer and return the answer; empty if the connection ended.
+
+        Raises:
+            ProtocolError: If the offer cannot be used.
+        """
+
+    async def accept(self, description: str) -> None:
+        """Take the other side's answer.
+
+        Raises:
+            ProtocolError: If it cannot be used.
+        """
+
+    async def add_candidate(self, candidate: Candidate) -> None:
+        """Take one of the other side's candidates. One that cannot be used is passed over: others may work."""
+
+    async def path(self) -> Path | None:
+        """Return the way that the bytes take; None if there is none, or it is not known."""
+
+
+class ConnectionListener(LaneListener, Protocol):
+    """Who hears of a connection: its lane, its candidates, its path."""
+
+    def connection_event(self, connection: Connection, event: CandidateFound | PathChanged) -> None:
+        """Something came up before the lane did, or beside it."""
+
+
+class ConnectionFactory(Protocol):
+    """Makes the connections of one kind for one peer."""
+
+    @property
+    def relays(self) -> bool:
+        """Whether a relay is known that connections may lead through."""
+
+    def offered(self, servers: Sequence[rendezvous.IceServer]) -> None:
+        """The signaling server offers these STUN and TURN servers for the connections to come."""
+
+    async def connect(
+        self,
+        lane: int,
+        generation: int,
+        listener: ConnectionListener,
+        *,
+        relay: RelayUse,
+        direct: bool,
+        first: bool,
+        learn: Callable[[], Awaitable[None]],
+    ) -> Connection:
+        """Return a new connection, which has asked nobody for anything yet.
+
+        Args:
+            lane: The number of its lane.
+            generation: The try that it belongs to.
+            listener: Who hears of it.
+            relay: What relays may carry.
+            direct: It is tried for a better path, beside a lane that is well, and leads through no relay.
+            first: The link never stood.
+            learn: Waits a moment at most until :meth:`offered` has had news from the signaling server.
+
+        Raises:
+            NoRelay: If it is the first, only relays may be used, and none is known.
+        """
+
+    def why_none(self, *, ours: RelayUse, agreed: RelayUse) -> ConnectionImpossible:
+        """Return the error for a link that never stood: what was tried, and what would help.
+
+        Args:
+            ours: What this side lets relays carry.
+            agreed: What both sides do together.
+        """
+
+    async def close(self) -> None:
+        """Give back what connections shared; each of them was closed before."""

@@ -128,8 +128,8 @@ class Relaying:
         url: The server's.
         allocated: Seconds until it had an address for us; None if it never had.
         relayed: Seconds until a message had gone through it, there and back; None if none came.
-        error: The error code that came in place of an address, as :class:`~p2pal.lanes.gathering.Gathering` has it; 0
-            for none.
+        error: The error code that came in place of an address, as
+            :class:`~p2pal.lanes.webrtc.gathering.Gathering` has it; 0 for none.
         words: The path of the message.
         cause: Why the server could not be reached, where that was found out.
         cut: Whether time ran out before anything was clear.

@@ -16,15 +16,16 @@ from typing import Final
 from p2pal.errors import ProtocolError
 from p2pal.hosts import is_loopback
 from p2pal.lanes import reach
-from p2pal.lanes.base import Lane
+from p2pal.lanes.base import CandidateFound, Connection, Lane, PathChanged
 from p2pal.lanes.candidates import parse_candidate
 from p2pal.lanes.destinations import Destinations, Zone
 from p2pal.lanes.ice_servers import IceServer, RelayUse
 from p2pal.lanes.probe_facts import Relaying, place_of
 from p2pal.lanes.reach import why_not_reached
 from p2pal.lanes.tunnel import Tunnels
-from p2pal.lanes.webrtc import WebRtcConnection
+from p2pal.lanes.webrtc.connection import WebRtcConnection
 from p2pal.unreached import Unreached
+from p2pal.wire.signal import Candidate
 
 TIMEOUT: Final = 5.0
 """Seconds; the engine itself asks a silent server for nearly ten."""
@@ -36,7 +37,7 @@ class _End:
     """One end of the trial, and what the engine tells of it."""
 
     def __init__(self) -> None:
-        self.candidates: asyncio.Queue[tuple[str, str, int]] = asyncio.Queue(MAX_CANDIDATES)
+        self.candidates: asyncio.Queue[Candidate] = asyncio.Queue(MAX_CANDIDATES)
         self.opened = asyncio.Event()
         self.closed = asyncio.Event()
         self.searched = asyncio.Event()
@@ -44,19 +45,19 @@ class _End:
         self.relayed_at: float | None = None
         self.heard: asyncio.Queue[bytes] = asyncio.Queue(4)
 
-    def candidate_found(self, _connection: WebRtcConnection, candidate: str, mid: str, mline: int) -> None:
-        if not candidate:
+    def connection_event(self, _connection: Connection, event: CandidateFound | PathChanged) -> None:
+        if isinstance(event, PathChanged):
+            return  # the last one is asked for once a message came through
+        line = event.candidate.candidate
+        if not line:
             self.searched.set()
             return
-        told = parse_candidate(candidate)
+        told = parse_candidate(line)
         if told is not None and told.kind == "relay" and self.relayed_at is None:
             self.relayed_at = asyncio.get_running_loop().time()
             self.searched.set()
         with contextlib.suppress(asyncio.QueueFull):
-            self.candidates.put_nowait((candidate, mid, mline))
-
-    def path_changed(self, _connection: WebRtcConnection) -> None:
-        """The last one is asked for once a message came through."""
+            self.candidates.put_nowait(event.candidate)
 
     def lane_opened(self, _lane: Lane) -> None:
         self.opened.set()
@@ -198,4 +199,4 @@ async def _talk(a: WebRtcConnection, b: WebRtcConnection, ends: tuple[_End, _End
 
 async def _pass(end: _End, other: WebRtcConnection) -> None:
     while True:
-        await other.add_candidate(*await end.candidates.get())
+        await other.add_candidate(await end.candidates.get())

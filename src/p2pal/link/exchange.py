@@ -94,13 +94,12 @@ class Exchange:
         self._messages.extend(self._held)
         self._held.clear()
 
-    def local_candidate(self, candidate: str, mid: str, mline: int) -> None:
+    def local_candidate(self, candidate: Candidate) -> None:
         """Mail a candidate. The engine may find it before it hands out the description that it belongs behind."""
-        message = Candidate(self.generation, candidate, mid, mline)
         if self._described:
-            self.say(message)
+            self.say(candidate)
         else:
-            self._held.append(message)
+            self._held.append(candidate)
 
     def may_answer(self, now: float) -> bool:
         """Whether an offer that comes now is answered: each costs a connection, however soon the next one ends it."""

@@ -90,7 +90,27 @@ class Generations:
             self.actions.append(TakeAnswer(message.generation, message.sdp))
         else:
             self.exchange.take_candidate()
-            self.actions.append(TakeCandidate(message.generation, message.candidate, message.mid, message.mline))
+            self.actions.append(TakeCandidate(message))
+
+    def fall_silent(self) -> None:
+        """Nothing comes over the lane in use: a better path is no longer what is looked for."""
+        self.silent = True
+        self.drop_improvement()
+
+    def wake(self) -> None:
+        """The lane in use is heard again."""
+        self.silent = False
+        self.asked = 0
+
+    def lose(self) -> bool:
+        """The lane in use is over, and nothing takes its place; return whether it was silent."""
+        self.drop_improvement()
+        was_silent, self.silent = self.silent, False
+        return was_silent
+
+    def miss(self) -> None:
+        """Follower: what it asked for did not come; it may ask for it again."""
+        self.asked = 0
 
     def describe(self, generation: int, sdp: str) -> None:
         """Mail our description of this generation, unless it is over."""

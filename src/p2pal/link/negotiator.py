@@ -148,7 +148,7 @@ class Negotiator:
         elif self._live.takes(message.generation):
             self._live.take(message)
             if isinstance(message, Candidate):
-                self._note_candidate(message.candidate, now, ours=False)
+                self._note_candidate(message, now, ours=False)
         else:
             return  # late mail of a generation that is over
         self._look_around(now)
@@ -204,10 +204,10 @@ class Negotiator:
         """The engine made the answer that :class:`CreateAnswer` asked for."""
         self._live.describe(generation, sdp)
 
-    def handle_local_candidate(self, generation: int, candidate: str, mid: str, mline: int, now: float) -> None:
+    def handle_local_candidate(self, candidate: Candidate, now: float) -> None:
         """The engine found a candidate; an empty one ends them."""
-        if self._live.takes(generation):
-            self._live.exchange.local_candidate(candidate, mid, mline)
+        if self._live.takes(candidate.generation):
+            self._live.exchange.local_candidate(candidate)
             self._note_candidate(candidate, now, ours=True)
 
     def handle_lane_open(self, generation: int, now: float) -> None:
@@ -259,8 +259,7 @@ class Negotiator:
         if self._live.rival:
             self._take_rival(now)
             return
-        self._live.silent = True
-        self._live.drop_improvement()
+        self._live.fall_silent()
         self._repair.on_silent(now)
         if not self._live.trying and not self._repair.hopeless:
             self._retry(now, counted=self._repair.both_online)
@@ -270,8 +269,7 @@ class Negotiator:
         """A generation's lane (0: the one in use) is heard again: then the challenger of that is not needed."""
         if not self._live.silent or self._dead or (generation or self._live.used) != self._live.used:
             return
-        self._live.silent = False
-        self._live.asked = 0
+        self._live.wake()
         if self._leader:
             # The follower leaves that to the leader, which may hear less than it does.
             self._live.drop_trying()
@@ -309,7 +307,7 @@ class Negotiator:
         if self._leader:
             self._live.drop_trying()
             if self._wanted:
-                self._repair.due = now
+                self._repair.begin_at(now)
         elif self._wanted and not self._live.trying:
             self._live.ask(again=True)
         self._look_around(now)
@@ -368,7 +366,7 @@ class Negotiator:
             if self._leader:
                 self._offer(now)
             else:
-                self._live.asked = 0  # the leader should have made an offer long ago
+                self._live.miss()  # the leader should have made an offer long ago
                 self._retry(now, counted=True)
         self._look_around(now)
 
@@ -410,11 +408,11 @@ class Negotiator:
         self._live.offer(now)
         self._repair.on_begun(now)
 
-    def _note_candidate(self, candidate: str, now: float, *, ours: bool) -> None:
+    def _note_candidate(self, candidate: Candidate, now: float, *, ours: bool) -> None:
         """The first generation's say how fast both sides' networks are."""
         if self._live.trying != 1:
             return
-        ends = self._repair.on_first_candidate(ours=ours, last=not candidate, now=now)
+        ends = self._repair.on_first_candidate(ours=ours, last=not candidate.candidate, now=now)
         if ends is not None:
             self._live.shorten(ends)
 
@@ -434,8 +432,7 @@ class Negotiator:
         if self._live.rival:
             self._take_rival(now)
             return
-        self._live.drop_improvement()
-        was_silent, self._live.silent = self._live.silent, False
+        was_silent = self._live.lose()
         self._repair.on_lost(now)
         if self._repair.hopeless:
             self._give_up()

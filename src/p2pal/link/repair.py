@@ -176,6 +176,10 @@ class Repair:
         """Both sides are back: plan the next generation as soon as may be."""
         self._schedule(now, self._soonest(now) if self._leader else 0.0)
 
+    def begin_at(self, due: float) -> None:
+        """Plan the next generation for this time, whatever was planned; nobody is told."""
+        self.due = due
+
     def challenge(self, now: float) -> None:
         """Plan one beside a lane that is heard here, unless one is planned. Nobody is told before it has won."""
         if not self._patience.hopeless and self.due is None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from p2pal.wire.signal import Candidate
+
 
 @dataclass(frozen=True, slots=True)
 class CreateOffer:
@@ -43,10 +45,12 @@ class TakeAnswer:
 class TakeCandidate:
     """Action: give one of the peer's candidates to this generation's connection."""
 
-    generation: int
-    candidate: str
-    mid: str
-    mline: int
+    candidate: Candidate
+
+    @property
+    def generation(self) -> int:
+        """The generation."""
+        return self.candidate.generation
 
 
 @dataclass(frozen=True, slots=True)

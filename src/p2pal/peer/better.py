@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from p2pal.lanes.webrtc import WebRtcConnection
+from p2pal.lanes.base import Connection
 
 JUDGED: Final = 5.0
 """Seconds in which a new lane is heard and its path known; one that takes longer is not better."""
@@ -15,7 +14,7 @@ SETTLE: Final = 0.5
 """Seconds in which the engine finds the best pair of candidates, and hears whose they are."""
 
 
-async def is_better(new: WebRtcConnection, used: WebRtcConnection, heard: asyncio.Event) -> bool:
+async def is_better(new: Connection, used: Connection, heard: asyncio.Event) -> bool:
     """Whether the new connection's path is worth to leave the one in use for it.
 
     Args:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Final
 
 from p2pal.errors import ConnectionImpossible, Interrupted, NoRelay, P2palError, PeerError, PeerLost
+from p2pal.lanes.ice_servers import RelayUse
 from p2pal.link.steps import GaveUp
-from p2pal.peer.tried import no_relay_there
 
 CLOSE_GRACE: Final = 1.0
 """Seconds that a farewell may take, from our CLOSE to the other side's answer."""
@@ -38,7 +38,7 @@ def understood(code: str, impossible: Callable[[], ConnectionImpossible], *, sto
     if code == ConnectionImpossible.code:
         return impossible()
     if code == NoRelay.code:
-        return no_relay_there()
+        return _no_relay_there()
     return PeerLost(_LOST) if code == PeerLost.code else None
 
 
@@ -49,3 +49,23 @@ def gave_up(event: GaveUp, impossible: Callable[[], ConnectionImpossible], *, pe
     if not peer_online:
         return PeerLost("the other side went away before the connection stood")
     return impossible()
+
+
+def check_relays(ours: RelayUse, theirs: RelayUse) -> None:
+    """Check that both sides' wishes about relays leave a path.
+
+    Raises:
+        ConnectionImpossible: If one side wants nothing but relays, and the other one none.
+    """
+    if {ours, theirs} == {RelayUse.ONLY, RelayUse.NEVER}:
+        here, there = ("--relay-only", "--no-relay") if ours is RelayUse.ONLY else ("--no-relay", "--relay-only")
+        message = f"this side was started with {here}, the other one with {there}"
+        raise ConnectionImpossible(message, hint="leave one out")
+
+
+def _no_relay_there() -> ConnectionImpossible:
+    """Return the error where that is so on the other side."""
+    return ConnectionImpossible(
+        "the other side was started with --relay-only, but knows no TURN server",
+        hint="it needs -turn, or a signaling server that offers one; then send again",
+    )

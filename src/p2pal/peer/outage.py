@@ -1,46 +1,41 @@
-"""What the owner of a peer is told of an outage: that it began, what is done, and that it is over."""
+"""What the owner of a peer is told of an outage: that it began, what is done, and that it is over. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from p2pal.link.steps import LinkUp, Retrying, WaitingFor
-from p2pal.peer.config import PeerOwner
+from p2pal.peer.events import LinkBack, LinkSilent, PeerEvent
 
 
 class Outages:
-    """Tells the owner of each outage of the link, from its first sign to its end.
+    """From what happens to the link to what is told of it: each outage from its first sign to its end."""
 
-    Args:
-        owner: Who hears.
-    """
+    __slots__ = ("_in_trouble", "_linked_before", "_silent")
 
-    __slots__ = ("_in_trouble", "_linked_before", "_owner", "_silent")
-
-    def __init__(self, owner: PeerOwner) -> None:
-        self._owner = owner
+    def __init__(self) -> None:
         self._silent = self._in_trouble = self._linked_before = False
 
-    def silent(self, seconds: float) -> None:
-        """The lane in use has been silent for so long."""
-        self._silent = True
-        self._owner.peer_silent(seconds)
-
-    def tell(self, event: Retrying | WaitingFor | LinkUp) -> None:
-        """The link is worked on, or up."""
+    def told(self, event: LinkSilent | Retrying | WaitingFor | LinkUp) -> Iterator[PeerEvent]:
+        """Yield what the owner hears of this."""
         match event:
+            case LinkSilent():
+                self._silent = True
+                yield event
             case Retrying():
                 self._in_trouble = True
-                self._owner.peer_retrying(event.attempt, event.attempts, event.delay)
+                yield event
             case WaitingFor():
                 self._in_trouble = self._in_trouble or bool(event.what)
-                self._owner.peer_waiting(event.what, event.seconds_left)
+                yield event
             case LinkUp():
-                self._up()
+                yield from self._up()
 
-    def _up(self) -> None:
+    def _up(self) -> Iterator[PeerEvent]:
         if self._silent:
             self._silent = False
-            self._owner.peer_silent(0.0)
+            yield LinkSilent(0.0)
         if self._linked_before and self._in_trouble:
-            self._owner.peer_back()
+            yield LinkBack()
         self._linked_before = True
         self._in_trouble = False

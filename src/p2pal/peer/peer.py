@@ -1,41 +1,52 @@
-"""One live peer: drains the machines, carries out what they ask, arms their timers.
+"""One live peer: an ordered stream of payloads, over whatever lanes there are, until either side ends it.
 
-A :class:`Peer` starts from an :class:`~p2pal.peer.meeting.Introduction` and gives its owner an ordered stream of
-payloads in both directions over whatever lanes there are. All state changes happen on the event loop's thread: a
-lane's message, a mailbox message or a timer goes into a machine, and one flush at the end of the loop's turn takes
-out everything that followed.
+A :class:`Peer` starts from an :class:`~p2pal.peer.meeting.Introduction`. It owns the session and two shells:
+:class:`~p2pal.peer.signaling.Signaling` for the mailbox, and :class:`~p2pal.peer.driver.LinkDriver` for the link. All
+state changes happen on the event loop's thread: what comes by a lane, by the mailbox or with time goes into a machine,
+and one flush at the end of the loop's turn takes out everything that followed.
+
+The link may be lost on purpose or by accident, and a lane that ends does not say which: so both a farewell by the
+mailbox and the end of the link's patience wait a moment for whatever says more.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from p2pal.errors import Interrupted, first_error
-from p2pal.lanes.destinations import zone_reached
-from p2pal.lanes.networks import NetworkWatch
-from p2pal.link.deadlines import earliest
-from p2pal.link.negotiator import Negotiator
-from p2pal.link.steps import GaveUp, Judge, LinkUp
+from p2pal.errors import Interrupted, PeerLost, ProtocolError, first_error
+from p2pal.lanes.ice_servers import RelayUse
+from p2pal.link.steps import GaveUp
 from p2pal.peer.alarm import Alarm
 from p2pal.peer.config import PeerConfig, PeerOwner
-from p2pal.peer.correspondence import Correspondence
-from p2pal.peer.farewell import CLOSE_GRACE, farewell
-from p2pal.peer.lanes import Lanes
+from p2pal.peer.driver import LinkDriver
+from p2pal.peer.events import (
+    ClosedByPeer,
+    HomeLeft,
+    LinkEvent,
+    LinkFailed,
+    LinkLost,
+    LinkSilent,
+    MailboxFree,
+    MailboxLost,
+    Online,
+    PathFound,
+    PeerEvent,
+    Said,
+    SignalingEvent,
+    SignalingFailed,
+)
+from p2pal.peer.farewell import CLOSE_GRACE, FORGOTTEN, LEFT, check_relays, farewell, gave_up, understood
 from p2pal.peer.meeting import Introduction
 from p2pal.peer.outage import Outages
 from p2pal.peer.signaling import Meet, Signaling
 from p2pal.session.core import Session
 from p2pal.session.events import Closed, Delivered, LaneAlive, LaneSilent
 from p2pal.wire.frames import DATA_HEADER
-from p2pal.wire.signal import Bye, Hello, SignalMessage
-
-if TYPE_CHECKING:
-    from p2pal.lanes.webrtc import WebRtcConnection
+from p2pal.wire.signal import Bye, Fresh, Hello, SignalMessage
 
 __all__ = ["Peer", "PeerConfig"]
 
@@ -48,10 +59,11 @@ LAST_WORD: Final = 60.0
 LINGER: Final = 0.03
 """Seconds in which the last frame leaves the engine."""
 
+FAREWELL_GRACE: Final = 3.0
+"""Seconds that a farewell by the mailbox may come after the lane is gone: the other side takes up to two to stop."""
 
-def jitter() -> float:
-    """A factor around 1: two sides that failed together do not retry together."""
-    return random.uniform(0.8, 1.2)  # noqa: S311 - not a secret
+FIRST_GRACE: Final = 0.5
+"""The same before the first lane: the other side says at once that it gives up, and the user waits for the answer."""
 
 
 class Peer:
@@ -60,6 +72,9 @@ class Peer:
     Use as ``await peer.run()`` in a task of its own; :meth:`close` makes it return. Raises from ``run``:
     ConnectionImpossible or PeerLost when the link cannot be had (back), ProtocolError when the other side breaks the
     rules, and whatever the mailbox raises while it is still needed.
+
+    Attributes:
+        link: Its state may be asked; what happens to it is the peer's business.
     """
 
     def __init__(self, introduction: Introduction, config: PeerConfig, owner: PeerOwner, meet: Meet) -> None:
@@ -68,29 +83,26 @@ class Peer:
         self._max_frame = config.max_payload + DATA_HEADER
         self._owner = owner
         self._loop = asyncio.get_running_loop()
-        self._negotiator = Negotiator(
-            leader=config.sender,
-            max_retries=config.max_retries,
-            backoff=config.retry_backoff,
-            jitter=jitter,
-            wait=config.wait,
-            improve=config.improves,
+        self.link = LinkDriver(self._master, config, mail=self._mail, wake=self.wake, learn=self._learn_servers)
+        self._signaling = Signaling(
+            introduction,
+            self._master,
+            meet,
+            link=self.link,
+            offered=config.connections.offered,
+            wake=self.wake,
+            sender=config.sender,
         )
-        reached = zone_reached(introduction.mailbox.reached)
-        self.lanes = Lanes(self._master, config, self._negotiator, self, server=reached)
-        self._correspondence = Correspondence(self, config, owner, self._negotiator, self.lanes)
-        self._signaling = Signaling(introduction, self._master, meet, self._correspondence, sender=config.sender)
         self._session: Session | None = None
-        self._outages = Outages(owner)
+        self._outages = Outages()
+        self._told: list[PeerEvent] = []  # what the owner hears with the next turn
         self._alarm = Alarm(self._on_timer)
         self._flush_scheduled = False
         self._drained, self._session_over = asyncio.Event(), asyncio.Event()
-        self._given = 0  # payload bytes
-        self._arrived = 0  # of those, known to be at the other side
         self._closing = False
+        self._peer_online = True
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._tasks: asyncio.TaskGroup | None = None
-        self._working: set[asyncio.Task[None]] = set()
 
     # What the owner calls
 
@@ -106,32 +118,6 @@ class Peer:
         return 0 if self._session is None else self._session.unacked_bytes
 
     @property
-    def linked(self) -> bool:
-        """Whether a lane is open now."""
-        return self.lanes.linked
-
-    @property
-    def alive(self) -> bool:
-        """Whether a lane is open, and heard: the server is not needed then."""
-        return self.lanes.alive
-
-    def probe(self) -> None:
-        """Ask the other side, over every lane, whether it lives."""
-        if self._session is not None:
-            self._session.probe(monotonic())
-            self.wake()
-
-    @property
-    def ending(self) -> bool:
-        """Whether the end has begun, here or there."""
-        return self._closing or self._ended.done()
-
-    @property
-    def stood(self) -> bool:
-        """Whether the link ever stood. From then on the peer meets the other side again by itself."""
-        return self.lanes.stood
-
-    @property
     def transcript(self) -> bytes:
         """The session's public name, 32 bytes, which proofs are bound to."""
         return self._master.transcript()
@@ -140,18 +126,12 @@ class Peer:
         """Return the 32 bytes that both sides keep to prove later that they began this transfer together."""
         return self._master.resume_key()
 
-    @property
-    def path(self) -> str:
-        """The path in use, or an empty string before the first."""
-        return self.lanes.path
-
     def send(self, payload: list[bytes | memoryview]) -> None:
         """Send one payload, given as buffers to be joined. Call only while :attr:`writable`."""
         session = self._session
         if session is None or self._closing:
             raise RuntimeError("the session is not open")
         session.send(payload, monotonic())
-        self._given += sum(map(len, payload))
         self.wake()
 
     def consumed(self, count: int) -> None:
@@ -170,13 +150,13 @@ class Peer:
             reason: A short word for the other side's log.
         """
         session = self._session
-        if session is not None and self.linked and not self._closing:
+        if session is not None and self.link.linked and not self._closing:
             self._check_drained(session)
             await self._wait(self._drained, CLOSE_GRACE)
         if self._closing:
             return
-        self._closing = True
-        if session is not None and not session.closed and self.linked:
+        self._begin_closing()
+        if session is not None and not session.closed and self.link.linked:
             session.close(code, reason, monotonic())
             self._flush()
             await self._wait(self._session_over, CLOSE_GRACE)
@@ -198,33 +178,12 @@ class Peer:
 
     def abandon(self, error: BaseException | None = None) -> None:
         """End :meth:`run` now, with this error if there is one. After the end it changes nothing."""
-        if error is None:
-            if not self._ended.done() and not self._session_over.is_set():
-                self._mail(Bye(Interrupted.code))
-            self._end()
-        else:
+        if error is not None:
             self._fail(error)
-
-    def _check_drained(self, session: Session) -> None:
-        if session.drained or session.closed:
-            self._drained.set()
-        else:
-            self._drained.clear()
-
-    def _end(self) -> None:
-        """Close every lane and let :meth:`run` return."""
-        self._closing = True
-        self._drained.set()
-        self._session_over.set()
-        self._negotiator.stop()
-        self.lanes.close()
-        if not self._ended.done():
-            self._ended.set_result(None)
-
-    async def _wait(self, event: asyncio.Event, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await event.wait()
+            return
+        if not self._ended.done() and not self._session_over.is_set():
+            self._mail(Bye(Interrupted.code))
+        self._end()
 
     # The life of the peer
 
@@ -238,9 +197,8 @@ class Peer:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 self._mail(Hello(max_frame=self._max_frame, window=WINDOW, relay=self._config.relay.value))
-                self._negotiator.start(monotonic())
-                for work in self._works():
-                    self._spawn_work(work)
+                self.link.start()
+                signaling = self._spawn(self._signaling.run())
                 self.wake()
                 try:
                     await self._ended
@@ -249,20 +207,16 @@ class Peer:
                     self._mail(Bye(farewell(error)))
                     raise
                 finally:
-                    self._closing = True
-                    for task in tuple(self._working):
-                        task.cancel()
+                    self._begin_closing()
+                    signaling.cancel()
         except BaseException as raised:  # noqa: BLE001 - it is raised again, out of its group
             raise (first_error(raised) if isinstance(raised, BaseExceptionGroup) else raised) from None
         finally:
-            await self._tear_down()
-
-    def _works(self) -> Sequence[Coroutine[Any, Any, None]]:
-        """What goes on all the time."""
-        works = [self._signaling.run(), self.lanes.carry_out()]
-        if self._config.improves and not self._config.only_loopback:
-            works.append(NetworkWatch(self.networks_changed).run())
-        return works
+            self._begin_closing()
+            self._drained.set()
+            self._session_over.set()
+            self._alarm.stop()
+            await self.link.close()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something beside; what it raises ends :meth:`run`, after the farewell."""
@@ -277,81 +231,146 @@ class Peer:
 
         return self._tasks.create_task(guarded())
 
-    def _spawn_work(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run something beside that need not come to its end."""
-        task = self._spawn(work)
-        self._working.add(task)
-        task.add_done_callback(self._working.discard)
-
-    async def _tear_down(self) -> None:
+    def _begin_closing(self) -> None:
         self._closing = True
-        self._drained.set()
-        self._session_over.set()
-        self._alarm.stop()
-        self.lanes.tear_down()
-        await self.lanes.tunnels.close()
+        self.link.let_go()
 
     def _fail(self, error: BaseException) -> None:
         if not self._ended.done():
             self._ended.set_exception(error)
 
-    # The mailbox, and what the correspondence makes of it
+    def _end(self) -> None:
+        """Close every lane and let :meth:`run` return."""
+        self._begin_closing()
+        self._drained.set()
+        self._session_over.set()
+        self.link.stop()
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    @property
+    def _ending(self) -> bool:
+        """Whether the end has begun, here or there."""
+        return self._closing or self._ended.done()
+
+    def _check_drained(self, session: Session) -> None:
+        if session.drained or session.closed:
+            self._drained.set()
+        else:
+            self._drained.clear()
+
+    async def _wait(self, event: asyncio.Event, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await event.wait()
+
+    # The mailbox
 
     def _mail(self, message: SignalMessage) -> None:
         self._signaling.send(message)
 
-    def greeted(self, hello: Hello) -> None:
+    async def _learn_servers(self) -> None:
+        await self._signaling.ice_known()
+
+    def _on_signaling(self, event: SignalingEvent) -> None:
+        match event:
+            case Said(message):
+                self._on_message(message)
+            case HomeLeft():
+                if self._config.sender and not self._ending:
+                    self._told.append(MailboxFree())
+            case MailboxLost(released):
+                # The farewell that the other side may have mailed before says more, and is dealt with in a moment.
+                self._loop.call_later(CLOSE_GRACE, self._lose_mailbox, LEFT if released else FORGOTTEN)
+            case SignalingFailed(error):
+                self._fail(error)
+            case Online():
+                self._peer_online = event.there
+                self.link.take(event)
+            case _:
+                self.link.take(event)
+
+    def _on_message(self, message: SignalMessage) -> None:
+        """Take what the other side says.
+
+        Raises:
+            ProtocolError: If that is not its to say, or not now.
+            ConnectionImpossible: If both sides' wishes about relays leave no path.
+        """
+        if isinstance(message, Hello):
+            self._on_hello(message)
+        elif isinstance(message, Bye):
+            # A farewell on the lane says more, and is on its way if there is a lane.
+            self._loop.call_later(CLOSE_GRACE if self.link.linked else 0.0, self._on_bye, message)
+        elif isinstance(message, Fresh):
+            raise ProtocolError("the other side began twice")
+        else:
+            self.link.take(message)
+
+    def _on_hello(self, hello: Hello) -> None:
         """The other side said what the session may carry: it begins."""
-        self._session = self.lanes.session = Session(
+        if self._session is not None:
+            raise ProtocolError("the other side said hello twice")
+        theirs = RelayUse(hello.relay)
+        check_relays(self._config.relay, theirs)
+        self.link.agree(theirs)
+        self._session = Session(
             max_frame=self._max_frame,
             window=WINDOW,
             peer_max_frame=hello.max_frame,
             peer_window=hello.window,
             now=monotonic(),
         )
+        self.link.begin(self._session)
 
-    async def ice_known(self) -> None:
-        """Wait a moment for what the server offers now, if that is of interest."""
-        if self._config.choose_ice is not None:
-            await self._signaling.ice_known()
+    def _on_bye(self, bye: Bye) -> None:
+        if self._ending:
+            return
+        error = understood(bye.code, self.link.impossible, stood=self.link.stood)
+        if error is None:
+            self._on_left(1, bye.code)
+        else:
+            self._fail(error)
 
-    def other_left(self, code: int, reason: str) -> None:
+    def _lose_mailbox(self, why: str) -> None:
+        """Before the link stood, there is no other way."""
+        if not self.link.stood and not self._ending:
+            self._fail(PeerLost(why))
+
+    # The other side's end
+
+    def _on_left(self, code: int, reason: str) -> None:
         """The other side ended the session."""
-        self._closing = True
-        self._owner.peer_closed(code, reason)
+        self._begin_closing()
+        self._told.append(ClosedByPeer(code, reason))
+        self.wake()
         if self._tasks is not None:
             self._tasks.create_task(self._linger())
 
     async def _linger(self) -> None:
         """Let our answer to the farewell get out; the other side ends the lane when it has it."""
-        await self._wait(self.lanes.gone, LINGER)
+        await self._wait(self.link.lanes.gone, LINGER)
         self._end()
 
-    # What the lanes report
+    # The link
 
-    def lane_lost(self, generation: int) -> None:
-        """A connection is over, with its lane if that was open."""
-        if self._closing:
-            return
-        self._note_progress()
-        self._negotiator.handle_lane_closed(generation, monotonic())
-        if self.stood and not self.linked:
-            self._signaling.hurry()
-
-    def networks_changed(self) -> None:
-        """This machine came into another network, or one more."""
-        self._negotiator.handle_networks(monotonic())
-        self.wake()
-
-    def path_changed(self, connection: WebRtcConnection) -> None:
-        """Another path is in use: find out which."""
-        if self._tasks is not None and not self.ending:
-            self._spawn(self.lanes.look_at_path(connection))
-
-    def path_found(self, path: str) -> None:
-        """It is this one."""
-        if not self._closing:
-            self._owner.peer_path(path)
+    def _on_link(self, event: LinkEvent) -> None:
+        match event:
+            case GaveUp():
+                # It may have ended the lane on purpose: its farewell by the mailbox says so, and why.
+                error = gave_up(event, self.link.impossible, peer_online=self._peer_online)
+                grace = FAREWELL_GRACE if self.link.stood else FIRST_GRACE
+                self._loop.call_later(grace, self._fail, error)
+            case LinkFailed(error):
+                self._fail(error)
+            case LinkLost():
+                self._signaling.hurry()
+            case PathFound():
+                self._told.append(event)
+            case _:
+                self._told += self._outages.told(event)
+                if isinstance(event, LinkSilent):
+                    self._signaling.hurry()
 
     # The flush: what the machines have to say, once for everything that came in about the same time
 
@@ -365,87 +384,45 @@ class Peer:
         if self._ended.done():
             return
         self._flush_scheduled = True
-        self.lanes.gathered()
         try:
+            for event in self._signaling.events():
+                self._on_signaling(event)
             session = self._session
             if session is not None:
                 self._hear(session)
-            self._note_progress()
-            self._flush_link()
+            for happened in self.link.flush():
+                self._on_link(happened)
+            told, self._told = self._told, []
+            self._owner.peer_turn(told)
             self._flush_scheduled = False  # what happens from here on is for another flush
+            self.link.drain()
             if session is not None:
-                self.lanes.drain(session)
                 self._check_drained(session)
         except Exception as error:  # noqa: BLE001 - a callback has no caller: the owner of run() hears of it
             self._fail(error)
             return
-        self._arm()
-
-    def _flush_link(self) -> None:
-        for message in self._negotiator.messages():
-            self._mail(message)
-        for action in self._negotiator.actions():
-            if not isinstance(action, Judge):
-                self.lanes.do(action)
-            elif self._tasks is not None and not self._closing:
-                self._spawn_work(self.lanes.judge(action))
-        for event in self._negotiator.events():
-            if isinstance(event, GaveUp):
-                self._correspondence.link_given_up(event)
-            else:
-                self._outages.tell(event)
-            if isinstance(event, LinkUp) and (used := self.lanes.connections.get(event.generation)) is not None:
-                self.path_changed(used)
+        self._alarm.set(self.link.next_timeout())
 
     def _hear(self, session: Session) -> None:
-        """Tell the owner what happened; it answers by :meth:`send` and :meth:`consumed`."""
+        """Give the owner what arrived; it answers by :meth:`send` and :meth:`consumed`."""
         for event in session.events():
             if isinstance(event, Delivered):
-                self._negotiator.handle_progress()
                 self._owner.peer_payload(event.payload)
             elif isinstance(event, Closed):
                 self._session_over.set()
                 if event.by_peer:
-                    self.other_left(event.code, event.reason)
+                    self._on_left(event.code, event.reason)
             elif isinstance(event, LaneAlive):
-                if (generation := self.lanes.is_heard(event.lane_id)) is not None:
-                    self._negotiator.handle_alive(monotonic(), generation)
+                self.link.lane_alive(event.lane_id)
             elif isinstance(event, LaneSilent):
-                self._on_silence(event)
-        self._owner.peer_turn()
-
-    def _on_silence(self, event: LaneSilent) -> None:
-        generation = self.lanes.fell_silent(event.lane_id)
-        if generation is None:
-            return
-        self._negotiator.handle_silence(monotonic(), generation)
-        if generation == self._negotiator.in_use:  # nothing else could take its place
-            self._outages.silent(event.seconds)
-            self._signaling.hurry()
-
-    def _note_progress(self) -> None:
-        """What arrives, in either direction, makes earlier failures of the link no longer count."""
-        arrived = self._given - self.unacked_bytes
-        if arrived > self._arrived:
-            self._arrived = arrived
-            self._negotiator.handle_progress()
-
-    def _arm(self) -> None:
-        session = None if self._session is None else self._session.next_timeout()
-        self._alarm.set(earliest(self._negotiator.next_timeout(), session))
+                self.link.lane_silent(event.lane_id, event.seconds)
 
     def _on_timer(self, *, slept: bool) -> None:
         now = monotonic()
         if slept:
-            self._on_woken(now)
-        self._negotiator.handle_timeout(now)
-        if self._session is not None:
-            self._session.handle_timeout(now)
+            # We stood still for a while. What came meanwhile is read in a moment; then nothing may be as it was.
+            self.link.probe()
+            if self.link.stood:
+                self._signaling.hurry()
+        self.link.handle_timeout(now)
         self._flush()
-
-    def _on_woken(self, now: float) -> None:
-        """We stood still for a while. What came meanwhile is read in a moment; then nothing may be as it was."""
-        if self._session is not None:
-            self._session.probe(now)
-        if self.stood:
-            self._signaling.hurry()

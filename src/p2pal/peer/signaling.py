@@ -6,7 +6,7 @@ a *meeting place*, a rendezvous whose name follows from the session's master: bo
 server that their address leads to now, and nobody else can name it. If that ends too, they meet there again.
 
 While a lane is alive all this is quiet, and goes on trying in the background, so that a later cut finds both there.
-What was on its way when the place changed is lost; who uses this is told (:meth:`SignalingOwner.signal_moved`).
+What was on its way when the place changed is lost, and that it did is told (:class:`~p2pal.peer.events.Moved`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import asyncio
 import contextlib
 import os
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Final, Protocol
@@ -24,6 +25,7 @@ from p2pal.crypto.keys import NONCE_BYTES, Master
 from p2pal.crypto.seal import BadSeal
 from p2pal.errors import P2palError, ServerRefused
 from p2pal.peer.conversation import MEETING, Conversation
+from p2pal.peer.events import HomeLeft, MailboxLost, Moved, Online, Said, SignalingEvent, SignalingFailed
 from p2pal.peer.meeting import Introduction
 from p2pal.rendezvous.events import IceServers, Knock, MailboxEvent, Message, Offline, PeerOnline, Released, Served
 from p2pal.rendezvous.mailbox import Mailbox
@@ -71,8 +73,8 @@ Meet = Callable[[str], Awaitable[MeetingPlace]]
 """Creates or joins the rendezvous of this name."""
 
 
-class SignalingOwner(Protocol):
-    """Who uses signaling. All calls come on the event loop's thread."""
+class LinkView(Protocol):
+    """What signaling asks of the link, which may need it or not."""
 
     @property
     def alive(self) -> bool:
@@ -89,31 +91,6 @@ class SignalingOwner(Protocol):
     def probe(self) -> None:
         """Ask the other side, over every lane, whether it lives."""
 
-    def signal_message(self, message: SignalMessage) -> None:
-        """The other side said something.
-
-        Raises:
-            ProtocolError: If it makes no sense; that is passed to :meth:`signal_failed`.
-        """
-
-    def signal_online(self, here: bool, there: bool) -> None:
-        """Whether each side reaches the place, as far as this one knows."""
-
-    def signal_moved(self) -> None:
-        """Both sides met at another place."""
-
-    def signal_ice(self, servers: Sequence[IceServer]) -> None:
-        """The server offers these STUN and TURN servers now."""
-
-    def signal_left(self) -> None:
-        """The code's mailbox is not read here any more; it may live on."""
-
-    def signal_lost(self, *, released: bool) -> None:
-        """The mailbox ended, or our attempt in it, before the link ever stood."""
-
-    def signal_failed(self, error: Exception) -> None:
-        """The other side broke the protocol."""
-
 
 class Signaling:
     """The way to the other side's signaling, as long as the session lives.
@@ -122,17 +99,30 @@ class Signaling:
         introduction: Where it begins. That mailbox is run by whoever made it, and read here.
         master: The session's.
         meet: Makes the way to the meeting place; those mailboxes are run here.
-        owner: Who hears.
+        link: Whether it stands decides who is believed.
+        offered: Takes the STUN and TURN servers that the server offers, before anyone who waits for them goes on.
+        wake: Has :meth:`events` drained at the end of this turn of the loop.
         sender: Which side this is.
     """
 
     def __init__(
-        self, introduction: Introduction, master: Master, meet: Meet, owner: SignalingOwner, *, sender: bool
+        self,
+        introduction: Introduction,
+        master: Master,
+        meet: Meet,
+        *,
+        link: LinkView,
+        offered: Callable[[Sequence[IceServer]], None],
+        wake: Callable[[], None],
+        sender: bool,
     ) -> None:
         self._home = introduction.mailbox
         self._master = master
         self._meet = meet
-        self._owner = owner
+        self._link = link
+        self._offered = offered
+        self._wake = wake
+        self._events: deque[SignalingEvent] = deque()
         self._sender = sender
         self._mailbox: Mailbox | None = introduction.mailbox
         self._conversation: Conversation | None = Conversation.of(introduction)
@@ -153,6 +143,15 @@ class Signaling:
         """Whether this is still the mailbox in which the code was used."""
         return self._mailbox is self._home
 
+    def events(self) -> Iterator[SignalingEvent]:
+        """Yield what happened since the last time."""
+        while self._events:
+            yield self._events.popleft()
+
+    def _happened(self, event: SignalingEvent) -> None:
+        self._events.append(event)
+        self._wake()
+
     def send(self, message: SignalMessage) -> None:
         """Say something. It is dropped where nobody could hear it: both sides begin anew when they have met."""
         if self._conversation is not None and self._conversation.fresh:
@@ -171,7 +170,7 @@ class Signaling:
         self._ask_ice(mailbox)
         await asyncio.sleep(ANSWER)
         self._asking = None
-        if self._mailbox is mailbox and self._heard_at < asked and not self._owner.alive:
+        if self._mailbox is mailbox and self._heard_at < asked and not self._link.alive:
             self._renew(mailbox)
 
     async def ice_known(self) -> None:
@@ -207,10 +206,10 @@ class Signaling:
     async def _run(self) -> None:
         await self._read(self._home)
         self._leave()
-        if not self._owner.stood:
+        if not self._link.stood:
             return
         if not self._ended:
-            self._owner.signal_left()
+            self._happened(HomeLeft())
         failures = 0
         while True:
             try:
@@ -219,7 +218,7 @@ class Signaling:
                 self._here = False
                 met = False
             else:
-                self._owner.signal_ice(place.ice_servers)
+                self._offered(place.ice_servers)
                 met = await self._visit(place.mailbox)
             self._leave()
             failures = 0 if met else failures + 1
@@ -252,13 +251,13 @@ class Signaling:
                 async with asyncio.timeout(RENEW):
                     event = await mailbox.get()
             except TimeoutError:
-                if self._owner.stood and not self._owner.alive:
+                if self._link.stood and not self._link.alive:
                     self._renew(mailbox)
                 continue
             except ServerRefused:
                 self._ended = True
-                if not self._owner.stood:
-                    self._owner.signal_lost(released=False)
+                if not self._link.stood:
+                    self._happened(MailboxLost(released=False))
                 return good
             if not isinstance(event, Offline):
                 self._heard_at = monotonic()
@@ -283,7 +282,7 @@ class Signaling:
             case Knock(attempt):
                 stays = self._knocked(mailbox, attempt)
             case IceServers(servers):
-                self._owner.signal_ice(servers)
+                self._offered(servers)
                 self._ice_at = monotonic()
                 self._ice_known.set()
         self._tell()
@@ -308,16 +307,16 @@ class Signaling:
                 self._peer_online = True
                 self._tell()
                 self._ask_ice(mailbox)  # nor what it offered to one who was alone
-                self._owner.signal_moved()
+                self._happened(Moved())
             if message is not None:
-                self._owner.signal_message(message)
+                self._happened(Said(message))
         except BadSeal as error:
             # Not the other side's, or out of order: the server's doing. It shall not end what it cannot see.
-            if self._owner.stood:
+            if self._link.stood:
                 return self._drop(mailbox)
-            self._owner.signal_failed(error)
+            self._happened(SignalingFailed(error))
         except P2palError as error:
-            self._owner.signal_failed(error)
+            self._happened(SignalingFailed(error))
         return True
 
     def _drop(self, mailbox: Mailbox) -> bool:
@@ -334,17 +333,17 @@ class Signaling:
             return not self.at_home  # it was ours, given up before
         if attempt != self._conversation.attempt:
             return True
-        if not self._owner.stood:
-            self._owner.signal_lost(released=True)
+        if not self._link.stood:
+            self._happened(MailboxLost(released=True))
             return True
         self._conversation = None
         return self._sender and not self.at_home
 
     def _knocked(self, mailbox: Mailbox, attempt: int) -> bool:
         """Somebody else came with the code. The mailbox is theirs if we cannot do anything with it now."""
-        if self._owner.stood and not self._owner.alive:
+        if self._link.stood and not self._link.alive:
             return self._drop(mailbox)
-        if not self._owner.stood or len(self._knocks) >= MOST_KNOCKS:
+        if not self._link.stood or len(self._knocks) >= MOST_KNOCKS:
             mailbox.release(attempt, "busy")
             return True
         self._knocks.append(attempt)
@@ -367,9 +366,9 @@ class Signaling:
     async def _is_heard(self) -> bool:
         asked = monotonic()
         while monotonic() - asked < KNOCK_LIMIT:
-            self._owner.probe()
+            self._link.probe()
             await asyncio.sleep(_KNOCK_LOOK)
-            if self._owner.heard_at > asked + _KNOCK_LOOK:  # not what had been under way
+            if self._link.heard_at > asked + _KNOCK_LOOK:  # not what had been under way
                 return True
         return False
 
@@ -393,7 +392,7 @@ class Signaling:
         there = self._peer_online and self._conversation is not None and self._conversation.fresh
         if (self._here, there) != self._told:
             self._told = (self._here, there)
-            self._owner.signal_online(self._here, there)
+            self._happened(Online(self._here, there))
 
 
 async def _tend(mailbox: Mailbox) -> None:

@@ -96,6 +96,11 @@ class Session:
         return self._outbound.unacked
 
     @property
+    def progress(self) -> int:
+        """A number that grows with whatever arrives and is new, here or, as far as this side knows, there."""
+        return self._inbound.next + self._outbound.given - self._outbound.unacked
+
+    @property
     def drained(self) -> bool:
         """Whether everything sent is known to have arrived."""
         return not self._outbound.unacked

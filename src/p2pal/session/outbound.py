@@ -25,6 +25,7 @@ class Outbound:
         window: The most frames that the peer's window ever holds.
 
     Attributes:
+        given: Payload bytes in all.
         unacked: Payload bytes not yet acknowledged, sent or not.
         queued: Payload bytes never sent.
     """
@@ -38,6 +39,7 @@ class Outbound:
         "_next_number",
         "_next_unsent",
         "_window",
+        "given",
         "queued",
         "unacked",
     )
@@ -51,6 +53,7 @@ class Outbound:
         self._next_number = 0
         self._again: deque[int] = deque()  # ascending
         self._acked = RangeSet()  # past the base
+        self.given = 0
         self.unacked = 0
         self.queued = 0
 
@@ -60,6 +63,7 @@ class Outbound:
         self._frames[self._next_number] = frame
         self._next_number += 1
         size = len(frame) - DATA_HEADER
+        self.given += size
         self.unacked += size
         self.queued += size
         return len(frame)

@@ -5,7 +5,7 @@ import webrtc
 
 from p2pal.app.options import MAX_CHUNK_KIB, MIN_CHUNK_KIB, ConnectOptions, SendOptions
 from p2pal.errors import UsageError
-from p2pal.lanes.webrtc import MAX_MESSAGE, allow_loopback
+from p2pal.lanes.webrtc.connection import MAX_MESSAGE, allow_loopback
 from p2pal.wire.frames import DATA_HEADER
 from p2pal.wire.transfer import CHUNK_OVERHEAD
 

@@ -293,9 +293,9 @@ def test_a_lane_that_is_cut_in_the_middle_costs_nothing(tmp_path: Path, out: Pat
         nonlocal cuts
         if isinstance(event, events.Progress) and event.done > (cuts + 1) * 10 * MIB and cuts < 2:
             peer = peer_of(transfer)
-            if peer.linked:
+            if peer.link.linked:
                 cuts += 1
-                for connection in list(peer.lanes.connections.values()):
+                for connection in list(peer.link.connections.values()):
                     connection.close()
 
     async def cutting(there: Place) -> None:

@@ -100,7 +100,7 @@ class Running:
 
     def say(self, *records: wire.Record) -> None:
         self.stream.peer_payload(b"".join(bytes(part) for record in records for part in wire.encode_record(record)))
-        self.stream.peer_turn()
+        self.stream.peer_turn(())
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ from p2pal.app.receive import _Receive
 from p2pal.app.shell import ice_servers, in_thread, peer_config
 from p2pal.crypto.codes import parse
 from p2pal.lanes.ice_servers import IceServer
+from p2pal.lanes.webrtc.factory import WebRtcFactory
 from p2pal.rendezvous import mailbox as mailbox_module
 from p2pal.wire.rendezvous import IceServer as Offered
 
@@ -65,10 +66,13 @@ def test_with_own_stun_and_turn_nothing_of_the_server_is_used() -> None:
 def test_the_server_is_asked_while_something_is_left_open(
     stun: tuple[str, ...] | None, own_turn: bool, asked: bool
 ) -> None:
-    config = peer_config(options(stun, own_turn=own_turn), [], sender=True, max_payload=1)
-    assert (config.choose_ice is not None) is asked
-    if config.choose_ice is not None:
-        assert config.choose_ice(OFFERED) == ice_servers(options(stun, own_turn=own_turn), OFFERED)
+    config = peer_config(options(stun, own_turn=own_turn), [], reached="", sender=True, max_payload=1)
+    connections = config.connections
+    assert isinstance(connections, WebRtcFactory)
+    assert connections.servers == ice_servers(options(stun, own_turn=own_turn), [])
+    connections.offered(OFFERED)
+    known = ice_servers(options(stun, own_turn=own_turn), OFFERED if asked else [])
+    assert connections.servers == known
 
 
 def test_an_entry_of_both_kinds_is_taken_apart() -> None:

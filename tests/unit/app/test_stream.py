@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import cast
 
 import pytest
@@ -14,6 +14,8 @@ from p2pal.app.events import AnyEvent, Connected, Reconnected, Reconnecting, Sil
 from p2pal.app.stream import Stream, keeping_the_list
 from p2pal.app.tracker import Tracker
 from p2pal.errors import DiskError, Interrupted, PeerLost
+from p2pal.link.steps import Retrying, WaitingFor
+from p2pal.peer.events import ClosedByPeer, LinkBack, LinkSilent, MailboxFree, PathFound, PeerEvent
 from p2pal.peer.peer import Peer
 from p2pal.transfer.events import Finished
 from p2pal.transfer.manifest import Manifest
@@ -49,6 +51,13 @@ class Script:
         self.cancelled.append(reason)
 
 
+class Link:
+    """What a stream asks of the peer's link."""
+
+    linked = True
+    path = "direct"
+
+
 class Line:
     """A peer that runs until it is ended, and takes so many payloads."""
 
@@ -56,8 +65,7 @@ class Line:
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.sent: list[list[bytes | memoryview]] = []
         self.room = room
-        self.linked = True
-        self.path = "direct"
+        self.link = Link()
 
     @property
     def writable(self) -> bool:
@@ -137,7 +145,7 @@ async def test_a_session_that_ends_before_the_machine_is_an_error() -> None:
 @on_loop
 async def test_a_peer_that_says_that_it_was_stopped_is_believed() -> None:
     stream, line = Bare(), Line()
-    stream.peer_closed(1, Interrupted.code)
+    stream.peer_turn((ClosedByPeer(1, Interrupted.code),))
     line.ended.set_result(None)
     with pytest.raises(PeerLost, match="the other side stopped"):
         await stream.run(line)
@@ -148,7 +156,7 @@ async def test_a_peer_that_says_that_it_was_stopped_is_believed() -> None:
 async def test_a_good_end_is_confirmed_by_a_good_farewell() -> None:
     stream, line = Bare(), Line()
     stream.tracker.handle(FINISHED)
-    stream.peer_closed(0, "done")
+    stream.peer_turn((ClosedByPeer(0, "done"),))
     line.ended.set_result(None)
     await stream.run(line)
     assert stream.confirmed
@@ -181,7 +189,7 @@ async def test_no_more_payloads_leave_than_the_peer_takes() -> None:
     stream.drain()
     assert line.sent == [[b"1"], [b"2"]]
     line.room = 9
-    stream.peer_turn()
+    stream.peer_turn(())
     assert line.sent == [[b"1"], [b"2"], [b"3"]]
 
 
@@ -204,7 +212,7 @@ async def test_every_payload_is_taken_and_noted() -> None:
 async def test_stopping_tells_a_peer_that_can_hear_it(linked: bool, finished: bool) -> None:
     stream, line = Bare(), Line()
     assert not stream.stop()  # there is none
-    line.linked = linked
+    line.link.linked = linked
     stream.peer = cast("Peer", line)
     if finished:
         stream.tracker.handle(FINISHED)
@@ -238,21 +246,21 @@ async def test_who_did_not_wait_for_the_peer_stops_as_soon_as_there_is_one() -> 
     assert stream.script.cancelled == [Reason.CANCELLED]
 
 
-REPORTS: list[tuple[Callable[[Stream], None], AnyEvent]] = [
-    (lambda stream: stream.peer_path("relayed"), Connected(path="relayed")),
-    (lambda stream: stream.peer_retrying(2, None, 1.5), Reconnecting(attempt=2, attempts=None, delay=1.5)),
-    (lambda stream: stream.peer_back(), Reconnected()),
-    (lambda stream: stream.peer_silent(3.0), Silence(seconds=3.0)),
-    (lambda stream: stream.peer_waiting("network", 60.0), Waiting(what="network", seconds=60.0)),
-    (lambda stream: stream.peer_waiting("", 0.0), Waiting(what="", seconds=0.0)),
+REPORTS: list[tuple[PeerEvent, AnyEvent]] = [
+    (PathFound("relayed"), Connected(path="relayed")),
+    (Retrying(2, None, 1.5), Reconnecting(attempt=2, attempts=None, delay=1.5)),
+    (LinkBack(), Reconnected()),
+    (LinkSilent(3.0), Silence(seconds=3.0)),
+    (WaitingFor("network", 60.0), Waiting(what="network", seconds=60.0)),
+    (WaitingFor("", 0.0), Waiting(what="", seconds=0.0)),
 ]
 
 
 @pytest.mark.parametrize(("report", "event"), REPORTS)
 @on_loop
-async def test_what_the_peer_reports_is_passed_on(report: Callable[[Stream], None], event: AnyEvent) -> None:
+async def test_what_the_peer_reports_is_passed_on(report: PeerEvent, event: AnyEvent) -> None:
     stream = Bare()
-    report(stream)
+    stream.peer_turn((report,))
     assert stream.told == [event]
     assert stream.path_known.is_set() is isinstance(event, Connected)
 
@@ -263,5 +271,5 @@ async def test_the_path_is_the_peers() -> None:
     assert stream.path == ""
     stream.peer = cast("Peer", Line())
     assert stream.path == "direct"
-    stream.peer_moved()  # a receiver has nothing to do then
+    stream.peer_turn((MailboxFree(),))  # a receiver has nothing to do then
     assert stream.told == []

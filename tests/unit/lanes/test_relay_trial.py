@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 from tests.unit.server.kit import on_loop
 
-from p2pal.lanes import relay_trial, webrtc
+from p2pal.lanes import relay_trial
 from p2pal.lanes.ice_servers import IceServer
 from p2pal.lanes.probe_facts import Relaying
 from p2pal.lanes.relay_trial import try_relay
 from p2pal.lanes.tunnel import Tunnels
-from p2pal.lanes.webrtc import WebRtcConnection
+from p2pal.lanes.webrtc.connection import WebRtcConnection, allow_loopback
 from p2pal.unreached import Unreached
 
 
 async def attempt(url: str, seconds: float) -> Relaying:
-    webrtc.allow_loopback()
+    allow_loopback()
     server = IceServer((url,), "user", "secret")
     return await try_relay(server, [server], only_loopback=True, timeout=seconds)
 

@@ -53,7 +53,7 @@ def test_on_a_relayed_path_the_leader_tries_a_direct_one_beside_it() -> None:
     link = relayed()
     assert fire(link) == 2.0 + FIRST_LOOK
     assert drain(link) == ([], [CreateOffer(2, 2, direct=True)], [])
-    link.handle_local_candidate(2, "early", "0", 0, 12.0)
+    link.handle_local_candidate(Candidate(2, "early"), 12.0)
     link.handle_local_offer(2, "offer", 12.0)
     assert drain(link)[0] == [Offer(2, 2, "offer", beside=1), Candidate(2, "early")]
     assert (link.state, link.in_use) == (State.UP, 1)

@@ -11,12 +11,12 @@ from p2pal.wire.signal import SILENT, Answer, Candidate, Offer, Retry
 def test_candidates_wait_for_their_description(leader: bool, description: Offer | Answer) -> None:
     exchange = Exchange(leader=leader)
     exchange.begin(1, 1)
-    exchange.local_candidate("of another generation", "0", 0)
+    exchange.local_candidate(Candidate(1, "of another generation"))
     exchange.begin(2, 3)
-    exchange.local_candidate("early", "0", 0)
+    exchange.local_candidate(Candidate(2, "early"))
     assert list(exchange.messages()) == []
     exchange.describe("sdp")
-    exchange.local_candidate("late", "0", 0)
+    exchange.local_candidate(Candidate(2, "late"))
     assert list(exchange.messages()) == [description, Candidate(2, "early"), Candidate(2, "late")]
 
 

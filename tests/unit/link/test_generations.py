@@ -168,7 +168,7 @@ def test_what_the_peer_says_goes_to_the_newest_connection() -> None:
     live = linked()
     live.take(Answer(1, "sdp"))
     live.take(Candidate(1, "candidate", "mid", 2))
-    assert drain(live) == [TakeAnswer(1, "sdp"), TakeCandidate(1, "candidate", "mid", 2)]
+    assert drain(live) == [TakeAnswer(1, "sdp"), TakeCandidate(Candidate(1, "candidate", "mid", 2))]
 
 
 def test_only_what_lives_is_described() -> None:

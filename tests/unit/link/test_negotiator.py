@@ -85,7 +85,7 @@ def test_the_leader_offers_and_takes_the_answer() -> None:
     assert drain(link) == ([Offer(1, 1, "offer")], [], [])
     link.handle_message(Answer(1, "answer"), 0.2)
     link.handle_message(Candidate(1, "theirs"), 0.2)
-    assert drain(link) == ([], [TakeAnswer(1, "answer"), TakeCandidate(1, "theirs", "0", 0)], [])
+    assert drain(link) == ([], [TakeAnswer(1, "answer"), TakeCandidate(Candidate(1, "theirs"))], [])
     link.handle_lane_open(1, 0.3)
     assert drain(link) == ([], [], [LinkUp(1)])
     assert link.state is State.UP
@@ -109,7 +109,7 @@ def test_candidates_wait_for_the_description_they_belong_to(leader: bool) -> Non
     link.start(0.0)
     if not leader:
         link.handle_message(Offer(1, 1, "offer"), 0.0)
-    link.handle_local_candidate(1, "early", "0", 0, 0.0)
+    link.handle_local_candidate(Candidate(1, "early"), 0.0)
     assert drain(link)[0] == []
     description: Offer | Answer
     if leader:
@@ -118,7 +118,7 @@ def test_candidates_wait_for_the_description_they_belong_to(leader: bool) -> Non
     else:
         link.handle_local_answer(1, "sdp", 0.0)
         description = Answer(1, "sdp")
-    link.handle_local_candidate(1, "late", "0", 0, 0.0)
+    link.handle_local_candidate(Candidate(1, "late"), 0.0)
     assert drain(link)[0] == [description, Candidate(1, "early"), Candidate(1, "late")]
 
 
@@ -183,14 +183,14 @@ def test_the_first_link_gets_more_time_while_candidates_come(leader: bool) -> No
     if leader:
         link.handle_message(Answer(1, "answer"), 2.0)
     for now in (3.0, 8.0):
-        link.handle_local_candidate(1, "ours", "0", 0, now)
+        link.handle_local_candidate(Candidate(1, "ours"), now)
         assert link.next_timeout() == now + FIRST_LINK + slack
         link.handle_message(Candidate(1, "theirs"), now + 2.0)
         assert link.next_timeout() == now + 2.0 + FIRST_LINK + slack
-    link.handle_local_candidate(1, "", "0", 0, 12.0)
+    link.handle_local_candidate(Candidate(1, ""), 12.0)
     link.handle_message(Candidate(1, ""), 12.0)
     assert link.next_timeout() == 10.0 + FIRST_LINK + slack, "the end of them is none"
-    link.handle_local_candidate(1, "ours", "0", 0, 20.0)
+    link.handle_local_candidate(Candidate(1, "ours"), 20.0)
     assert fire(link) == FIRST_LINK_MOST + slack
     assert drain(link)[2] == [GaveUp(False)]
 
@@ -201,8 +201,8 @@ def test_candidates_of_later_generations_and_late_ones_of_the_first_give_no_more
     link.handle_lane_closed(1, 3.0)
     fire(link)
     link.handle_message(Candidate(1, "late"), 5.0)
-    link.handle_local_candidate(1, "late", "0", 0, 5.0)
-    link.handle_local_candidate(2, "ours", "0", 0, 5.0)
+    link.handle_local_candidate(Candidate(1, "late"), 5.0)
+    link.handle_local_candidate(Candidate(2, "ours"), 5.0)
     link.handle_message(Answer(2, "answer"), 5.0)
     link.handle_message(Candidate(2, "theirs"), 5.0)
     assert link.next_timeout() == FIRST_LINK
@@ -212,8 +212,8 @@ def test_candidates_of_later_generations_and_late_ones_of_the_first_give_no_more
 def test_a_first_attempt_that_hangs_leaves_time_for_another_on_a_fast_network(late: bool) -> None:
     link, now = leading(), PROMPT + late
     link.handle_message(Answer(1, "answer"), 1.0)
-    link.handle_local_candidate(1, "ours", "0", 0, 1.0)
-    link.handle_local_candidate(1, "", "0", 0, 1.0)
+    link.handle_local_candidate(Candidate(1, "ours"), 1.0)
+    link.handle_local_candidate(Candidate(1, ""), 1.0)
     link.handle_message(Candidate(1, "theirs"), 1.0)
     link.handle_message(Candidate(1, ""), now)
     drain(link)
@@ -414,7 +414,7 @@ def test_the_leader_challenges_a_silent_lane_and_the_new_one_replaces_it() -> No
     link.handle_message(Candidate(2, "c"), 20.2)
     link.handle_lane_open(2, 20.3)
     assert drain(link)[1:] == (
-        [TakeAnswer(2, "answer"), TakeCandidate(2, "c", "0", 0), DropConnection(1)],
+        [TakeAnswer(2, "answer"), TakeCandidate(Candidate(2, "c")), DropConnection(1)],
         [LinkUp(2)],
     )
     assert (link.in_use, link.next_timeout()) == (2, None)
@@ -688,7 +688,7 @@ def test_what_the_engine_says_of_an_older_generation_is_dropped() -> None:
     link.handle_timeout(link.next_timeout() or 0.0)
     drain(link)
     link.handle_local_offer(1, "late", 3.0)
-    link.handle_local_candidate(1, "late", "0", 0, 3.0)
+    link.handle_local_candidate(Candidate(1, "late"), 3.0)
     link.handle_lane_open(1, 3.0)
     link.handle_lane_closed(1, 3.0)
     assert drain(link) == ([], [], [])
@@ -773,7 +773,7 @@ def test_after_the_stop_nothing_comes(started: bool) -> None:
     link.handle_message(Answer(1, "x"), 1.0)
     link.handle_lane_closed(1, 1.0)
     link.handle_lane_open(1, 1.0)
-    link.handle_local_candidate(1, "x", "0", 0, 1.0)
+    link.handle_local_candidate(Candidate(1, "x"), 1.0)
     link.handle_silence(2.0)
     link.handle_online(False, True, 2.0)
     link.handle_moved(2.0)

@@ -10,9 +10,13 @@ from contextlib import asynccontextmanager
 
 from tests.unit.server.kit import Kit, serving
 
+from p2pal.lanes.base import Connection
 from p2pal.lanes.ice_servers import IceServer, RelayUse
-from p2pal.lanes.webrtc import WebRtcConnection, allow_loopback
+from p2pal.lanes.webrtc.connection import allow_loopback
+from p2pal.lanes.webrtc.factory import WebRtcFactory
+from p2pal.link.steps import Retrying, WaitingFor
 from p2pal.peer.config import PeerConfig
+from p2pal.peer.events import ClosedByPeer, LinkBack, LinkSilent, MailboxFree, PathFound, PeerEvent
 from p2pal.peer.meeting import Guesses, Introduction, meet_receiver, meet_sender
 from p2pal.peer.peer import Peer
 from p2pal.peer.signaling import Meet, MeetingPlace
@@ -122,6 +126,7 @@ class Owner:
     ) -> None:
         self.peer: Peer
         self.relay, self.chosen = relay, chosen
+        self.connections = WebRtcFactory(chosen, self.choose_ice, only_loopback=True)
         self.to_send = deque(to_send)
         self.consume = consume
         self.received: list[bytes] = []
@@ -147,39 +152,31 @@ class Owner:
         self.on_payload()
         self._changed.set()
 
-    def peer_turn(self) -> None:
+    def peer_turn(self, events: Sequence[PeerEvent]) -> None:
+        for event in events:
+            self._note(event)
         while self.to_send and self.peer.writable:
             self.peer.send([self.to_send.popleft()])
         self._changed.set()
 
-    def peer_path(self, path: str) -> None:
-        self.paths.append(path)
-        self._changed.set()
-
-    def peer_retrying(self, attempt: int, attempts: int | None, delay: float) -> None:
-        assert delay >= 0
-        self.retries.append((attempt, attempts))
-        self._changed.set()
-
-    def peer_back(self) -> None:
-        self.back += 1
-        self._changed.set()
-
-    def peer_waiting(self, what: str, seconds: float) -> None:
-        assert seconds >= 0
-        self.waits.append(what)
-        self._changed.set()
-
-    def peer_moved(self) -> None:
-        self.moved += 1
-        self._changed.set()
-
-    def peer_silent(self, seconds: float) -> None:
-        self.silences.append(seconds)
-        self._changed.set()
-
-    def peer_closed(self, code: int, reason: str) -> None:
-        self.closed = (code, reason)
+    def _note(self, event: PeerEvent) -> None:
+        match event:
+            case PathFound(path):
+                self.paths.append(path)
+            case Retrying(attempt, attempts, delay):
+                assert delay >= 0
+                self.retries.append((attempt, attempts))
+            case LinkBack():
+                self.back += 1
+            case WaitingFor(what, seconds):
+                assert seconds >= 0
+                self.waits.append(what)
+            case MailboxFree():
+                self.moved += 1
+            case LinkSilent(seconds):
+                self.silences.append(seconds)
+            case ClosedByPeer(code, reason):
+                self.closed = (code, reason)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(PATIENCE):
@@ -202,17 +199,17 @@ def payloads(count: int, seed: int = 1, most: int = 60_000) -> list[bytes]:
 
 def cut(owner: Owner) -> None:
     """Close this side's lanes."""
-    for connection in list(owner.peer.lanes.connections.values()):
+    for connection in list(owner.peer.link.connections.values()):
         connection.close()
 
 
 def mute(owner: Owner) -> Callable[[], None]:
     """Hold back all that this side says over its lanes; return what lets it go on."""
-    held: list[tuple[WebRtcConnection, bytes]] = []
-    muted = list(owner.peer.lanes.connections.values())
+    held: list[tuple[Connection, bytes]] = []
+    muted = list(owner.peer.link.connections.values())
     for connection in muted:
 
-        def hold(message: bytes, connection: WebRtcConnection = connection) -> None:
+        def hold(message: bytes, connection: Connection = connection) -> None:
             held.append((connection, message))
 
         connection.send = hold  # type: ignore[method-assign]
@@ -244,12 +241,11 @@ class Pair:
             config = PeerConfig(
                 sender=sender,
                 max_payload=64 * 1024,
-                ice_servers=owner.chosen,
-                choose_ice=owner.choose_ice,
+                connections=owner.connections,
                 relay=owner.relay,
                 max_retries=max_retries,
                 retry_backoff=0.01,
-                only_loopback=True,
+                roams=False,
             )
             owner.peer = Peer(introduction, config, owner, meet)
             self.runs.append(asyncio.create_task(owner.peer.run()))

@@ -9,19 +9,20 @@ import pytest
 from tests.unit.peer.kit import Owner, pair, payloads
 from tests.unit.server.kit import on_loop
 
-from p2pal.lanes.webrtc import WebRtcConnection
+from p2pal.lanes.base import Connection
+from p2pal.lanes.webrtc.connection import WebRtcConnection
+from p2pal.lanes.webrtc.factory import WebRtcFactory
 from p2pal.peer import better
-from p2pal.peer.lanes import Lanes
 
 
-async def prefer_the_new(new: WebRtcConnection, used: WebRtcConnection, heard: asyncio.Event) -> bool:
+async def prefer_the_new(new: Connection, used: Connection, heard: asyncio.Event) -> bool:
     """Take every path that works: on loopback all are alike."""
     return not await better.is_better(new, used, heard) and await new.path() is not None
 
 
 @pytest.mark.parametrize("by_left", [True, False])
 def test_a_better_path_is_taken_without_a_break(by_left: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2pal.peer.lanes.is_better", prefer_the_new)
+    monkeypatch.setattr("p2pal.peer.driver.is_better", prefer_the_new)
     monkeypatch.setattr("p2pal.link.improvement.SETTLED", 0.0)
     there, back = payloads(3000), payloads(300, 2)
 
@@ -30,14 +31,14 @@ def test_a_better_path_is_taken_without_a_break(by_left: bool, monkeypatch: pyte
         left, right = Owner(there[:1500]), Owner(back[:100])
         async with pair(left, right) as (running, _):
             await running.linked()
-            (left if by_left else right).peer.networks_changed()
-            await left.until(lambda: left.peer._negotiator.generation == 2)
+            (left if by_left else right).peer.link._on_networks()
+            await left.until(lambda: left.peer.link.negotiator.generation == 2)
             left.to_send.extend(there[1500:])
             right.to_send.extend(back[100:])
             for owner in (left, right):
-                await owner.until_true(lambda owner=owner: owner.peer._negotiator.in_use == 2)  # type: ignore[misc]
-                await owner.until_true(lambda owner=owner: len(owner.peer.lanes.live) == 1)  # type: ignore[misc]
-                owner.peer_turn()
+                await owner.until_true(lambda owner=owner: owner.peer.link.negotiator.in_use == 2)  # type: ignore[misc]
+                await owner.until_true(lambda owner=owner: len(owner.peer.link.lanes.by_id) == 1)  # type: ignore[misc]
+                owner.peer_turn(())
             await right.until(lambda: len(right.received) == len(there))
             await left.until(lambda: len(left.received) == len(back))
             assert (right.received, left.received) == (there, back)
@@ -54,16 +55,16 @@ async def test_a_path_that_is_no_better_is_dropped_and_nobody_is_told() -> None:
     left, right = Owner(), Owner()
     async with pair(left, right) as (running, _):
         await running.linked()
-        right.peer.networks_changed()
-        await right.until_true(lambda: right.peer._negotiator.generation == 2)
-        await right.until_true(lambda: len(right.peer.lanes.connections) == 2)
+        right.peer.link._on_networks()
+        await right.until_true(lambda: right.peer.link.negotiator.generation == 2)
+        await right.until_true(lambda: len(right.peer.link.connections) == 2)
         for owner in (left, right):
-            await owner.until_true(lambda owner=owner: len(owner.peer.lanes.connections) == 1)  # type: ignore[misc]
+            await owner.until_true(lambda owner=owner: len(owner.peer.link.connections) == 1)  # type: ignore[misc]
         left.to_send.extend(there)
-        left.peer_turn()
+        left.peer_turn(())
         await right.until(lambda: len(right.received) == len(there))
         for owner in (left, right):
-            assert owner.peer._negotiator.in_use == 1
+            assert owner.peer.link.negotiator.in_use == 1
             assert (owner.retries, owner.back, owner.silences) == ([], 0, [])
 
 
@@ -72,8 +73,8 @@ async def test_a_side_may_end_while_paths_are_compared() -> None:
     left, right = Owner(), Owner()
     async with pair(left, right) as (running, _):
         await running.linked()
-        left.peer.networks_changed()
-        await left.until_true(lambda: len(left.peer.lanes.live) == 2)
+        left.peer.link._on_networks()
+        await left.until_true(lambda: len(left.peer.link.lanes.by_id) == 2)
         await left.peer.close()
         assert await running.end() == [None, None]
 
@@ -101,27 +102,27 @@ def test_whatever_the_engine_makes_of_the_new_connection_the_old_one_stays(
                 raise Engine("out of order")
 
             if broken == "path":
-                monkeypatch.setattr("p2pal.peer.lanes.is_better", fail)
+                monkeypatch.setattr("p2pal.peer.driver.is_better", fail)
             else:
                 monkeypatch.setattr(WebRtcConnection, broken, fail)
-            left.peer.networks_changed()
+            left.peer.link._on_networks()
             async with asyncio.timeout(30):
                 await failed.wait()
             await (right if broken == "answer" else left).until_true(
-                lambda: len((right if broken == "answer" else left).peer.lanes.connections) == 1
+                lambda: len((right if broken == "answer" else left).peer.link.connections) == 1
             )
             left.to_send.extend(there)
-            left.peer_turn()
+            left.peer_turn(())
             await right.until(lambda: len(right.received) == len(there))
             for owner in (left, right):
-                assert owner.peer._negotiator.in_use == 1
+                assert owner.peer.link.negotiator.in_use == 1
                 assert (owner.retries, owner.back, owner.silences) == ([], 0, [])
 
     failing()
 
 
 def test_a_connection_that_cannot_even_be_made_is_a_try_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fail(_lanes: Lanes, *, direct: bool) -> NoReturn:
+    async def fail(*_: object, direct: bool, **__: object) -> NoReturn:
         raise Engine(direct)
 
     @on_loop
@@ -129,13 +130,13 @@ def test_a_connection_that_cannot_even_be_made_is_a_try_that_failed(monkeypatch:
         left, right = Owner(), Owner()
         async with pair(left, right) as (running, _):
             await running.linked()
-            negotiator = left.peer._negotiator
-            monkeypatch.setattr(Lanes, "_servers", fail)
-            left.peer.networks_changed()
+            negotiator = left.peer.link.negotiator
+            monkeypatch.setattr(WebRtcFactory, "connect", fail)
+            left.peer.link._on_networks()
             await left.until_true(lambda: negotiator.generation == 2)
             await left.until_true(lambda: negotiator._live.trying == 0)
-            assert left.peer.lanes._beside == set()
+            assert left.peer.link._beside == set()
             assert negotiator.in_use == 1
-            assert left.peer.linked
+            assert left.peer.link.linked
 
     failing()

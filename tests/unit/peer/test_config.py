@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pal.lanes.ice_servers import RelayUse
+from p2pal.lanes.webrtc.factory import WebRtcFactory
 from p2pal.peer.config import PeerConfig
 
 
@@ -19,5 +20,5 @@ from p2pal.peer.config import PeerConfig
     ],
 )
 def test_when_better_paths_are_looked_for(relay: RelayUse, max_retries: int | None, improves: bool) -> None:
-    config = PeerConfig(sender=True, max_payload=1, relay=relay, max_retries=max_retries)
+    config = PeerConfig(sender=True, max_payload=1, connections=WebRtcFactory(), relay=relay, max_retries=max_retries)
     assert config.improves is improves

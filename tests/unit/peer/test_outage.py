@@ -1,49 +1,36 @@
 from __future__ import annotations
 
-from tests.unit.peer.kit import Owner
-from tests.unit.server.kit import on_loop
+from collections.abc import Sequence
+
+import pytest
 
 from p2pal.link.steps import LinkUp, Retrying, WaitingFor
+from p2pal.peer.events import LinkBack, LinkSilent, PeerEvent
 from p2pal.peer.outage import Outages
 
+Happened = LinkSilent | Retrying | WaitingFor | LinkUp
 
-@on_loop
-async def test_the_first_link_is_no_repair() -> None:
-    owner = Owner()
-    outages = Outages(owner)
-    outages.tell(Retrying(1, 3, 0.0))
-    outages.tell(LinkUp(1))
-    assert (owner.retries, owner.back, owner.silences) == ([(1, 3)], 0, [])
+FIRST, AGAIN = LinkUp(1), LinkUp(2)
+SILENT, HEARD = LinkSilent(3.0), LinkSilent(0.0)
+AWAY, HERE = WaitingFor("network", 600.0), WaitingFor("", 500.0)
+RETRY = Retrying(1, None, 0.0)
 
 
-@on_loop
-async def test_each_outage_ends_once() -> None:
-    owner = Owner()
-    outages = Outages(owner)
-    outages.tell(LinkUp(1))
-    outages.silent(3.0)
-    outages.tell(Retrying(1, None, 0.0))
-    outages.tell(LinkUp(2))
-    outages.tell(LinkUp(2))
-    assert (owner.silences, owner.retries, owner.back) == ([3.0, 0.0], [(1, None)], 1)
-
-
-@on_loop
-async def test_who_waited_is_told_that_the_link_is_back() -> None:
-    owner = Owner()
-    outages = Outages(owner)
-    outages.tell(LinkUp(1))
-    outages.tell(WaitingFor("network", 600.0))
-    outages.tell(WaitingFor("", 500.0))
-    outages.tell(LinkUp(2))
-    assert (owner.waits, owner.back) == (["network", ""], 1)
-
-
-@on_loop
-async def test_a_silence_that_ended_by_itself_is_no_repair() -> None:
-    owner = Owner()
-    outages = Outages(owner)
-    outages.tell(LinkUp(1))
-    outages.silent(3.0)
-    outages.tell(LinkUp(1))
-    assert (owner.silences, owner.back) == ([3.0, 0.0], 0)
+@pytest.mark.parametrize(
+    ("happened", "told"),
+    [
+        pytest.param([RETRY, FIRST], [RETRY], id="the first link is no repair"),
+        pytest.param(
+            [FIRST, SILENT, RETRY, AGAIN, AGAIN], [SILENT, RETRY, HEARD, LinkBack()], id="each outage ends once"
+        ),
+        pytest.param(
+            [FIRST, AWAY, HERE, AGAIN], [AWAY, HERE, LinkBack()], id="that the link is back is told after a wait"
+        ),
+        pytest.param([FIRST, SILENT, FIRST], [SILENT, HEARD], id="a silence that ended by itself is no repair"),
+    ],
+)
+def test_each_outage_is_told_from_its_first_sign_to_its_end(
+    happened: Sequence[Happened], told: Sequence[PeerEvent]
+) -> None:
+    outages = Outages()
+    assert [each for event in happened for each in outages.told(event)] == told

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 from tests.unit.peer.kit import PATIENCE, Owner, cut, pair, payloads
 from tests.unit.server.kit import on_loop
 
 from p2pal.errors import ConnectionImpossible, P2palError, PeerLost, ProtocolError
-from p2pal.lanes.ice_servers import RelayUse
-from p2pal.peer.config import PeerConfig
 from p2pal.peer.peer import WINDOW
 from p2pal.wire.signal import Answer, Bye, Hello, encode
 
@@ -35,8 +32,8 @@ async def test_payloads_go_both_ways_in_order() -> None:
         assert left.received == back
         await running.linked()
         assert left.paths == right.paths == ["direct, host udp"]
-        assert left.peer.path == "direct, host udp"
-        assert left.peer.linked
+        assert left.peer.link.path == "direct, host udp"
+        assert left.peer.link.linked
         assert left.retries == right.retries == []
 
 
@@ -80,8 +77,8 @@ def test_a_lane_that_ends_is_replaced_and_nothing_is_lost_or_repeated(by_left: b
             for turn in range(cuts):
                 at = (turn + 1) * len(there) // (cuts + 1)
                 await right.until(lambda at=at: len(right.received) >= at)  # type: ignore[misc]
-                await left.until(lambda: left.peer.linked)
-                await right.until(lambda: right.peer.linked)
+                await left.until(lambda: left.peer.link.linked)
+                await right.until(lambda: right.peer.link.linked)
                 side = left if by_left else right
                 cut(side)
             await right.until(lambda: len(right.received) >= len(there))
@@ -89,7 +86,7 @@ def test_a_lane_that_ends_is_replaced_and_nothing_is_lost_or_repeated(by_left: b
             assert right.received == there
             assert left.received == back
             assert len(left.retries) >= cuts
-            assert left.peer._negotiator.generation >= cuts + 1
+            assert left.peer.link.negotiator.generation >= cuts + 1
 
     cutting()
 
@@ -133,7 +130,7 @@ async def test_a_server_that_goes_away_is_not_missed_while_linked() -> None:
         await running.linked()
         await place.kit.server.stop()
         left.to_send.extend(payloads(50))
-        left.peer_turn()
+        left.peer_turn(())
         await right.until(lambda: len(right.received) == 50)
 
 
@@ -175,7 +172,7 @@ async def test_a_message_with_a_bad_seal_costs_a_linked_peer_its_mailbox_only() 
         await left.until_true(lambda: not left.peer._signaling.at_home)
         assert left.moved == 1
         left.to_send.extend(payloads(50))
-        left.peer_turn()
+        left.peer_turn(())
         await right.until(lambda: len(right.received) == 50)
 
 
@@ -194,8 +191,8 @@ async def test_what_arrives_at_the_other_side_makes_failures_no_longer_count() -
     async with pair(left, right, max_retries=1):
         for turn in range(4):
             await right.until(lambda at=(turn + 1) * 180: len(right.received) >= at)  # type: ignore[misc]
-            await left.until(lambda: left.peer.linked)
-            await right.until(lambda: right.peer.linked)
+            await left.until(lambda: left.peer.link.linked)
+            await right.until(lambda: right.peer.link.linked)
             cut(left)
         await right.until(lambda: len(right.received) == len(there))
         assert right.received == there
@@ -230,7 +227,7 @@ async def test_sending_before_there_is_a_session_is_a_mistake() -> None:
         with pytest.raises(RuntimeError):
             left.peer.send([b"too early"])
         assert left.peer.unacked_bytes == 0
-        assert not left.peer.linked
+        assert not left.peer.link.linked
         left.peer.consumed(0)
         await running.linked()
 
@@ -240,29 +237,8 @@ async def test_time_that_nobody_looked_at_is_no_silence_but_a_reason_to_ask() ->
     left, right = Owner(), Owner()
     async with pair(left, right) as (running, _):
         await running.linked()
-        heard = left.peer.lanes.heard_at
+        heard = left.peer.link.lanes.heard_at
         left.peer._on_timer(slept=True)
-        await left.until_true(lambda: left.peer.lanes.heard_at > heard)
-        assert left.peer.alive
+        await left.until_true(lambda: left.peer.link.lanes.heard_at > heard)
+        assert left.peer.link.alive
         assert left.silences == []
-
-
-@on_loop
-async def test_networks_are_watched_where_a_better_path_may_come_of_it() -> None:
-    left, right = Owner(), Owner()
-    async with pair(left, right) as (running, _):
-        await running.linked()
-        peer, config = left.peer, left.peer._config
-
-        def works(config: PeerConfig) -> int:
-            peer._config = config
-            every = peer._works()
-            for work in every:
-                work.close()
-            return len(every)
-
-        fewest = works(config)  # of one that stays on this machine
-        assert works(replace(config, only_loopback=False)) == fewest + 1
-        assert works(replace(config, only_loopback=False, relay=RelayUse.ONLY)) == fewest
-        assert works(replace(config, only_loopback=False, max_retries=0)) == fewest
-        peer._config = config

@@ -83,8 +83,8 @@ def test_a_side_that_wants_only_relays_has_one_even_where_a_direct_way_is(relay:
             # On loopback whose address it is that a check came from is only known with its candidate.
             await other.until(lambda: other.paths[-1] == "relayed, turn udp")
             assert hidden.paths == ["relayed, turn udp"]
-            own = [candidate for each in hidden.peer.lanes.gatherings for candidate in each.own.values()]
-            told = [candidate for each in other.peer.lanes.gatherings for candidate in each.remote.values()]
+            own = [candidate for each in hidden.connections.gatherings for candidate in each.own.values()]
+            told = [candidate for each in other.connections.gatherings for candidate in each.remote.values()]
             assert own
             assert {candidate.kind for candidate in (*own, *told)} == {"relay"}
         lines = described(hidden_mail)
@@ -109,8 +109,8 @@ def test_a_side_without_relays_has_the_other_do_without(relay: Coturn, sender: b
             for owner in (left, right):
                 await owner.until(lambda owner=owner: bool(owner.received))  # type: ignore[misc]
                 assert owner.paths == ["direct, host udp"]
-            assert willing.peer.lanes.relay is RelayUse.NEVER
-            newest = willing.peer.lanes.gatherings[-1]
+            assert willing.peer.link.relay is RelayUse.NEVER
+            newest = willing.connections.gatherings[-1]
             assert newest.urls == ()
             assert all(candidate.kind != "relay" for candidate in newest.own.values())
             if sender:

@@ -16,6 +16,7 @@ from p2pal.crypto.keys import Direction, SessionSecret
 from p2pal.crypto.seal import MailboxOpener, MailboxSealer
 from p2pal.errors import CodeUnknown, ServerUnreachable
 from p2pal.peer import signaling as under_test
+from p2pal.peer.events import HomeLeft, Online, SignalingEvent
 from p2pal.peer.meeting import Introduction
 from p2pal.peer.signaling import MOST_KNOCKS, MeetingPlace, Signaling
 from p2pal.rendezvous.events import IceServers, Knock, MailboxEvent, Served
@@ -23,7 +24,7 @@ from p2pal.rendezvous.mailbox import Mailbox
 from p2pal.server.app import Server
 from p2pal.server.config import ServerConfig
 from p2pal.wire.rendezvous import IceServer
-from p2pal.wire.signal import Bye, SignalMessage
+from p2pal.wire.signal import Bye, Candidate
 
 
 def met(owner: Owner) -> bool:
@@ -41,7 +42,7 @@ async def goes_on(left: Owner, right: Owner, count: int = 50) -> None:
     """Send something more, and see it arrive."""
     sent, before = payloads(count), len(right.received)
     left.to_send.extend(sent)
-    left.peer_turn()
+    left.peer_turn(())
     await right.until(lambda: len(right.received) == before + count)
     assert right.received[before:] == sent
 
@@ -153,7 +154,7 @@ async def test_later_connections_use_what_the_server_offers_then() -> None:
         await left.until_true(lambda: relay in left.offered and relay in right.offered)
         cut(left)
         await goes_on(left, right)
-        assert left.peer.lanes.ice_servers == right.peer.lanes.ice_servers == (CHOSEN,)
+        assert left.connections.servers == right.connections.servers == (CHOSEN,)
 
 
 @pytest.mark.parametrize("by_left", [True, False])
@@ -193,8 +194,9 @@ def test_a_log_that_is_full_is_followed_by_another(by_left: bool, monkeypatch: p
             talker = left if by_left else right
             for _turn in range(2):
                 before = talker.peer._signaling._conversation
+                negotiator = talker.peer.link.negotiator
                 for _message in range(41):
-                    talker.peer._negotiator._live.exchange.local_candidate("candidate", "0", 0)
+                    negotiator._live.exchange.local_candidate(Candidate(negotiator.generation, "candidate"))
                 talker.peer.wake()
                 await left.until_true(
                     lambda: met(left) and met(right) and talker.peer._signaling._conversation is not before  # noqa: B023
@@ -224,7 +226,7 @@ async def test_a_side_that_ends_at_the_meeting_place_says_so() -> None:
         await running.linked()
         place.sender.release(1, "gone")
         await both_met(left, right)
-        left.peer.lanes.live.clear()  # nothing can be said there
+        left.peer.link.lanes.by_id.clear()  # nothing can be said there
         running.runs[0].cancel()
         await asyncio.gather(running.runs[1])
         assert right.closed == (1, "interrupted")
@@ -255,7 +257,7 @@ class HostileMailbox(Mailbox):
 
 
 class Linked:
-    """Who uses signaling, with a lane."""
+    """A link with a lane."""
 
     stood = True
 
@@ -271,26 +273,8 @@ class Linked:
         if self.answers:
             self.heard_at = monotonic()
 
-    def signal_ice(self, servers: Sequence[IceServer]) -> None:
+    def offered(self, servers: Sequence[IceServer]) -> None:
         self.ice += [url for server in servers for url in server.urls]
-
-    def signal_message(self, message: SignalMessage) -> None:
-        raise AssertionError(message)
-
-    def signal_online(self, here: bool, there: bool) -> None:
-        """That is not looked at here."""
-
-    def signal_moved(self) -> None:
-        raise AssertionError("nobody is met")
-
-    def signal_left(self) -> None:
-        raise AssertionError("the mailbox is good")
-
-    def signal_lost(self, *, released: bool) -> None:
-        raise AssertionError(released)
-
-    def signal_failed(self, error: Exception) -> None:
-        raise error
 
 
 async def nowhere(name: str) -> MeetingPlace:
@@ -304,7 +288,16 @@ async def hostile_server() -> AsyncIterator[tuple[Signaling, HostileMailbox, Lin
     sealer = MailboxSealer(secret, 1, Direction.TO_RECEIVER, 1)
     opener = MailboxOpener(secret, 1, Direction.TO_SENDER, 1)
     introduction = Introduction(secret, 1, mailbox, sealer, opener)
-    signaling = Signaling(introduction, secret.master(), nowhere, owner, sender=True)
+    happened: list[SignalingEvent] = []
+    signaling = Signaling(
+        introduction,
+        secret.master(),
+        nowhere,
+        link=owner,
+        offered=owner.offered,
+        wake=lambda: happened.extend(signaling.events()),
+        sender=True,
+    )
     running = asyncio.create_task(signaling.run())
     try:
         async with asyncio.timeout(30.0):
@@ -312,6 +305,7 @@ async def hostile_server() -> AsyncIterator[tuple[Signaling, HostileMailbox, Lin
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+    assert all(isinstance(event, (Online, HomeLeft)) for event in happened), "nobody is met"
 
 
 async def until(mailbox: HostileMailbox, *, released: int = 0, asked: int = 0, renewed: int = 0) -> None:

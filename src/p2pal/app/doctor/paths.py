@@ -10,8 +10,8 @@ from typing import Final
 
 from p2pal.app.doctor.facts import Facts
 from p2pal.app.doctor.findings import Finding, Verdict, milliseconds
-from p2pal.lanes.gathering import UNREACHED
 from p2pal.lanes.probe_facts import Endpoint, Filtering, Relaying, Silence, StunAnswer, place_of
+from p2pal.lanes.webrtc.gathering import UNREACHED
 from p2pal.unreached import Unreached
 
 GIVE_TURN: Final = "give both sides a TURN server (-turn), or have the server offer one"

@@ -12,18 +12,19 @@ import re
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from time import monotonic
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 import webrtc
 
 from p2pal.errors import ProtocolError
 from p2pal.hosts import is_loopback
-from p2pal.lanes.base import BUFFER_LIMIT, LaneListener
+from p2pal.lanes.base import BUFFER_LIMIT, CandidateFound, ConnectionListener, PathChanged
 from p2pal.lanes.candidates import Candidate, parse_candidate, with_relay_transport
 from p2pal.lanes.destinations import Destinations, Quota, Remote, Zone
-from p2pal.lanes.gathering import Gathering
 from p2pal.lanes.ice_servers import IceServer, RelayUse
 from p2pal.lanes.paths import Path, find_path, on_one_machine
+from p2pal.lanes.webrtc.gathering import Gathering
+from p2pal.wire import signal
 from p2pal.wire.ice_urls import canonical, parse_turn_url
 
 MAX_MESSAGE: Final = 256 * 1024
@@ -36,16 +37,6 @@ _MEDIA: Final = re.compile(r"^m=([a-z]*)", re.MULTILINE)
 _CANDIDATE_LINES: Final = re.compile(r"^a=candidate[^\n]*\n?", re.MULTILINE)
 
 _T = TypeVar("_T")
-
-
-class ConnectionListener(LaneListener, Protocol):
-    """Who hears of a connection: its lane, its candidates, its path."""
-
-    def candidate_found(self, connection: WebRtcConnection, candidate: str, mid: str, mline: int) -> None:
-        """A local ICE candidate is to be sent to the peer; an empty one ends them."""
-
-    def path_changed(self, connection: WebRtcConnection) -> None:
-        """ICE selected another pair of candidates; :meth:`WebRtcConnection.path` tells which."""
 
 
 def allow_loopback() -> None:
@@ -200,22 +191,24 @@ class WebRtcConnection:
             if not self._closed:
                 raise ProtocolError("the other side sent a session description that cannot be used") from error
 
-    async def add_candidate(self, candidate: str, mid: str, mline: int) -> None:
+    async def add_candidate(self, candidate: signal.Candidate) -> None:
         """Take one of the peer's candidates. One that cannot be used is passed over: others may work."""
-        told = parse_candidate(candidate)
+        told = parse_candidate(candidate.candidate)
         if self._closed or told is None or (told.kind == "relay" and self._relay is RelayUse.NEVER):
             return
         if not self._remote.takes(told, monotonic()):
             return
         self.gathering.add_remote(told)
-        init = webrtc.RTCIceCandidateInit(candidate=candidate, sdp_mid=mid, sdp_m_line_index=mline)
+        init = webrtc.RTCIceCandidateInit(
+            candidate=candidate.candidate, sdp_mid=candidate.mid, sdp_m_line_index=candidate.mline
+        )
         try:
             await self._while_open(self._pc.add_ice_candidate(init))
         except _REFUSED:
             return
         if self._opened and not self._closed:
             # A check may arrive before its candidate does: only now is it clear what kind of path it came by.
-            self._listener.path_changed(self)
+            self._listener.connection_event(self, PathChanged())
 
     def send(self, message: bytes) -> None:
         """Queue one message; dropped if the lane is over.
@@ -311,7 +304,7 @@ class WebRtcConnection:
             transport = sctp.transport.ice_transport
             transport.on("selectedcandidatepairchange", self._on_pair)
         self._listener.lane_opened(self)
-        self._listener.path_changed(self)
+        self._listener.connection_event(self, PathChanged())
 
     def _on_message(self, event: webrtc.MessageEvent) -> None:
         if self._closed:
@@ -329,8 +322,8 @@ class WebRtcConnection:
             return
         found = event.candidate
         if found is None:
-            self.gathering.complete = True
-            self._listener.candidate_found(self, "", "0", 0)
+            self.gathering.end()
+            self._tell_candidate("")
             return
         own = parse_candidate(found.candidate)
         if own is None or (self._only_loopback and not is_loopback(own.address)):
@@ -342,14 +335,18 @@ class WebRtcConnection:
             transport = self._transport(url, _text(found, "relay_protocol") or own.protocol)
             own, line = replace(own, relay_transport=transport), with_relay_transport(line, transport)
         self.gathering.add_own(own, self._named(url))
-        self._listener.candidate_found(self, line, found.sdp_mid or "0", found.sdp_m_line_index or 0)
+        self._tell_candidate(line, found.sdp_mid or "0", found.sdp_m_line_index or 0)
+
+    def _tell_candidate(self, line: str, mid: str = "0", mline: int = 0) -> None:
+        told = signal.Candidate(self.generation, line, mid, mline)
+        self._listener.connection_event(self, CandidateFound(told))
 
     def _on_candidate_error(self, event: webrtc.RTCPeerConnectionIceErrorEvent) -> None:
         self.gathering.add_error(self._named(event.url), event.error_code)
 
     def _on_pair(self, _event: object) -> None:
         if not self._closed:
-            self._listener.path_changed(self)
+            self._listener.connection_event(self, PathChanged())
 
     def _on_state(self, _event: object) -> None:
         state = self._pc.connection_state

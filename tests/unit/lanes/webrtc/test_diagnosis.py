@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from p2pal.lanes.candidates import Candidate
-from p2pal.lanes.gathering import UNREACHED, Gathering
 from p2pal.lanes.ice_servers import RelayUse
-from p2pal.peer.tried import contradiction, impossible, no_relay, no_relay_there
+from p2pal.lanes.webrtc.diagnosis import impossible, no_relay
+from p2pal.lanes.webrtc.gathering import UNREACHED, Gathering
 from p2pal.unreached import Unreached
 
 HOST = Candidate("host", "udp", "192.0.2.1", 1000)
@@ -129,10 +129,10 @@ def test_who_uses_nothing_but_relays_tried_nothing_else() -> None:
     assert silent.message == START + "--relay-only, and no relay works; turn:relay.test:3478 did not answer"
 
 
-def test_each_side_hears_which_one_has_no_relay() -> None:
+def test_where_only_relays_may_be_used_one_is_asked_for() -> None:
     assert no_relay().code == "no-relay"
     assert no_relay().message == "--relay-only, but no TURN server is known"
-    assert no_relay_there().message == "the other side was started with --relay-only, but knows no TURN server"
+    assert "-turn" in no_relay().hint
 
 
 def test_without_any_relay_one_is_advised() -> None:
@@ -147,13 +147,3 @@ def test_without_any_relay_one_is_advised() -> None:
 def test_who_wants_no_relay_hears_that(ours: RelayUse, advice: str) -> None:
     error = impossible([gathering([HOST], [HOST])], {}, ours=ours, agreed=RelayUse.NEVER)
     assert error.hint == "a relay would get through" + advice
-
-
-def test_wishes_that_contradict_each_other() -> None:
-    error = contradiction(RelayUse.ONLY)
-    assert error.message == "this side was started with --relay-only, the other one with --no-relay"
-    assert (
-        contradiction(RelayUse.NEVER).message
-        == "this side was started with --no-relay, the other one with --relay-only"
-    )
-    assert "-turn" in no_relay().hint

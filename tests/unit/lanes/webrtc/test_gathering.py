@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from p2pal.lanes.candidates import Candidate
-from p2pal.lanes.gathering import MAX_CANDIDATES, MAX_ERRORS, UNREACHED, Gathering
+from p2pal.lanes.webrtc.gathering import MAX_CANDIDATES, MAX_ERRORS, UNREACHED, Gathering
 
 HOST = Candidate("host", "udp", "192.0.2.1", 1000, cost=10)
 MAPPED = Candidate("srflx", "udp", "198.51.100.1", 2000, cost=10)

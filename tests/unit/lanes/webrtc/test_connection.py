@@ -10,7 +10,9 @@ from tests.contract.test_lane import Ear
 from tests.unit.server.kit import on_loop
 
 from p2pal.errors import ProtocolError
-from p2pal.lanes.webrtc import MAX_MESSAGE, WebRtcConnection, allow_loopback
+from p2pal.lanes.base import CandidateFound, Connection, PathChanged
+from p2pal.lanes.webrtc.connection import MAX_MESSAGE, WebRtcConnection, allow_loopback
+from p2pal.wire.signal import Candidate
 
 
 async def pair() -> tuple[Ear, Ear, WebRtcConnection, WebRtcConnection]:
@@ -126,12 +128,12 @@ def test_a_candidate_that_cannot_be_used_is_passed_over(candidate: str) -> None:
     @on_loop
     async def adding() -> None:
         left, _, a, b = await pair()
-        await a.add_candidate(candidate, "0", 0)
-        await a.add_candidate(candidate, "nonsense", 9)
+        await a.add_candidate(Candidate(1, candidate))
+        await a.add_candidate(Candidate(1, candidate, "nonsense", 9))
         assert left.heard == ["opened"]
         a.close()
         b.close()
-        await a.add_candidate("candidate:1 1 udp 1 127.0.0.1 9 typ host", "0", 0)
+        await a.add_candidate(Candidate(1, "candidate:1 1 udp 1 127.0.0.1 9 typ host"))
 
     adding()
 
@@ -142,10 +144,11 @@ async def test_only_loopback_candidates_leave_when_told_so() -> None:
     done = asyncio.Event()
 
     class Listener(Signaling):
-        def candidate_found(self, connection: WebRtcConnection, candidate: str, mid: str, mline: int) -> None:
-            found.append(candidate)
-            if not candidate:
-                done.set()
+        def connection_event(self, connection: Connection, event: CandidateFound | PathChanged) -> None:
+            if isinstance(event, CandidateFound):
+                found.append(event.candidate.candidate)
+                if not event.candidate.candidate:
+                    done.set()
 
     allow_loopback()
     connection = WebRtcConnection(1, 1, Listener(Ear()), only_loopback=True)
@@ -190,7 +193,7 @@ def test_a_connection_that_is_closed_under_a_call_cancels_nobody(call: str) -> N
             closed = called
             await called.answer(offer)
             candidate = "candidate:1 1 udp 2130706431 127.0.0.1 9 typ host"
-            waiting = asyncio.ensure_future(closed.add_candidate(candidate, "0", 0))  # type: ignore[arg-type]
+            waiting = asyncio.ensure_future(closed.add_candidate(Candidate(1, candidate)))  # type: ignore[arg-type]
         await asyncio.sleep(0)
         closed.close()
         assert not await waiting  # and is not cancelled

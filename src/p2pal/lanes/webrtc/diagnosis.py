@@ -12,8 +12,8 @@ from typing import Final
 
 from p2pal.errors import ConnectionImpossible, NoRelay
 from p2pal.lanes.candidates import Candidate
-from p2pal.lanes.gathering import UNREACHED, Gathering
 from p2pal.lanes.ice_servers import RelayUse
+from p2pal.lanes.webrtc.gathering import UNREACHED, Gathering
 from p2pal.unreached import Unreached
 from p2pal.wire.ice_urls import parse_stun_url, parse_turn_url
 
@@ -49,12 +49,6 @@ def impossible(
     return ConnectionImpossible(f"{NO_PATH}: {'; '.join(parts)}", hint=hint)
 
 
-def contradiction(ours: RelayUse) -> ConnectionImpossible:
-    """Return the error where one side wants nothing but relays, and the other one none."""
-    here, there = ("--relay-only", "--no-relay") if ours is RelayUse.ONLY else ("--no-relay", "--relay-only")
-    return ConnectionImpossible(f"this side was started with {here}, the other one with {there}", hint="leave one out")
-
-
 def no_relay() -> NoRelay:
     """Return the error where only relays may be used, and none is known."""
     return NoRelay("--relay-only, but no TURN server is known")
@@ -65,14 +59,6 @@ def no_relay_through_proxy() -> NoRelay:
     return NoRelay(
         "--relay-only, and no TURN server can be reached through the SOCKS proxy",
         hint=f"UDP does not go through it: {_OVER_TLS}, or name the TURN server in $NO_PROXY",
-    )
-
-
-def no_relay_there() -> ConnectionImpossible:
-    """Return the error where that is so on the other side."""
-    return ConnectionImpossible(
-        "the other side was started with --relay-only, but knows no TURN server",
-        hint="it needs -turn, or a signaling server that offers one; then send again",
     )
 
 

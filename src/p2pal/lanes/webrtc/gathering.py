@@ -56,6 +56,10 @@ class Gathering:
         """The other side told of this candidate."""
         _add(self.remote, candidate)
 
+    def end(self) -> None:
+        """All servers have answered or failed."""
+        self.complete = True
+
     def add_error(self, url: str, code: int) -> None:
         """A server refused, or was not reached, from one of our networks."""
         url = self._name(url)

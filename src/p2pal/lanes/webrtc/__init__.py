@@ -1,0 +1,1 @@
+"""WebRTC lanes: all that knows the engine, its SDP and its statistics."""

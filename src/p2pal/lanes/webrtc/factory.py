@@ -1,0 +1,134 @@
+"""The WebRTC connections of one peer: the servers that they ask, the way to those, and why none of them came up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from p2pal.errors import ConnectionImpossible
+from p2pal.lanes.base import ConnectionListener
+from p2pal.lanes.destinations import Destinations, Zone
+from p2pal.lanes.ice_servers import IceServer, RelayUse, known_servers, servers_for, servers_without_relays
+from p2pal.lanes.interfaces import broadcasts
+from p2pal.lanes.server_addresses import ServerAddresses
+from p2pal.lanes.tunnel import Tunnels
+from p2pal.lanes.webrtc.diagnosis import impossible, no_relay, no_relay_through_proxy
+from p2pal.lanes.webrtc.gathering import Gathering
+from p2pal.wire import rendezvous
+
+if TYPE_CHECKING:
+    from p2pal.lanes.webrtc.connection import WebRtcConnection
+
+Choose = Callable[[Sequence[rendezvous.IceServer]], Sequence[IceServer]]
+"""Returns the servers to use where the signaling server offers these."""
+
+_REMEMBERED: Final = 4
+"""As many connections are remembered to say what was tried."""
+
+
+class WebRtcFactory:
+    """Makes connections of the engine, which is imported with the first one.
+
+    Args:
+        servers: STUN and TURN servers.
+        choose: Returns those to use from then on when the signaling server offers others; None: it is not asked.
+        server: How near the signaling server was reached.
+        own_server: It is this process: that it is near says nothing about the other side.
+        only_loopback: Exchange loopback candidates only.
+
+    Attributes:
+        servers: The STUN and TURN servers of the connections to come.
+        gatherings: What came of the search for paths, of the newest connections.
+    """
+
+    def __init__(
+        self,
+        servers: Sequence[IceServer] = (),
+        choose: Choose | None = None,
+        *,
+        server: Zone = Zone.PUBLIC,
+        own_server: bool = False,
+        only_loopback: bool = False,
+    ) -> None:
+        self.servers = servers
+        self.gatherings: deque[Gathering] = deque(maxlen=_REMEMBERED)
+        self._choose = choose
+        self._only_loopback = only_loopback
+        near = only_loopback or (server is Zone.LOOPBACK and not own_server)
+        farthest = Zone.LOOPBACK if only_loopback else Zone.PUBLIC
+        self._destinations = Destinations(nearest=Zone.LOOPBACK if near else Zone.LOCAL, farthest=farthest)
+        self._addresses = ServerAddresses(nearest=Zone.LOOPBACK if only_loopback else server, farthest=farthest)
+        self._tunnels = Tunnels(self._addresses.addresses)
+
+    @property
+    def relays(self) -> bool:
+        """Whether a TURN server is known."""
+        return any(server.relays for server in self.servers)
+
+    def offered(self, servers: Sequence[rendezvous.IceServer]) -> None:
+        """The signaling server offers these servers for the connections to come."""
+        if servers and self._choose is not None:
+            self.servers = self._choose(servers)
+
+    async def connect(
+        self,
+        lane: int,
+        generation: int,
+        listener: ConnectionListener,
+        *,
+        relay: RelayUse,
+        direct: bool,
+        first: bool,
+        learn: Callable[[], Awaitable[None]],
+    ) -> WebRtcConnection:
+        """Return a new connection, as :class:`~p2pal.lanes.base.ConnectionFactory` has it.
+
+        A direct one waits for nobody: it is tried beside a lane that is well.
+
+        Raises:
+            NoRelay: If it is the first, only relays may be used, and none is known.
+        """
+        if direct:
+            servers, relay = await self._addresses.usable(servers_without_relays(self.servers)), RelayUse.NEVER
+        else:
+            servers = await self._servers(relay, first=first, learn=learn)
+        broadcast = frozenset() if self._only_loopback else await asyncio.to_thread(broadcasts)
+        from p2pal.lanes.webrtc.connection import WebRtcConnection
+
+        connection = WebRtcConnection(
+            lane,
+            generation,
+            listener,
+            servers,
+            relay=relay,
+            names=self._addresses.names | self._tunnels.names,
+            only_loopback=self._only_loopback,
+            remote=self._destinations.generation(broadcast),
+        )
+        self.gatherings.append(connection.gathering)
+        return connection
+
+    async def _servers(self, relay: RelayUse, *, first: bool, learn: Callable[[], Awaitable[None]]) -> list[IceServer]:
+        only = relay is RelayUse.ONLY
+        learned = _nothing_to_learn if self._choose is None else learn
+        servers = await known_servers(lambda: servers_for(self.servers, relay), learned, needed=only)
+        if only and first and not servers:
+            raise no_relay()
+        led = await self._tunnels.lead_to(await self._addresses.usable(servers, hide=only), hide=only)
+        if only and first and servers and not led:
+            raise no_relay_through_proxy()
+        return led
+
+    def why_none(self, *, ours: RelayUse, agreed: RelayUse) -> ConnectionImpossible:
+        """Return the error for a link that never stood."""
+        return impossible(self.gatherings, self._addresses.trouble | self._tunnels.trouble, ours=ours, agreed=agreed)
+
+    async def close(self) -> None:
+        """Close the ports that lead to TURN servers."""
+        await self._tunnels.close()
+
+
+async def _nothing_to_learn() -> None:
+    """The caller's own servers are all there are."""
