@@ -35,6 +35,7 @@ BOUNDED_BY_THEMSELVES: Final[frozenset[type[events.Event]]] = frozenset({
     events.Progress,  # by the clock
     events.Resuming,
     events.Saved,
+    events.SavedAs,  # once for each entry
     events.StartingOver,  # once for each file
     events.Summary,
 })  # fmt: skip
