@@ -68,7 +68,7 @@ def begin(labs: Labs, tmp_path: Path) -> Iterator[Begin]:
 
         def start(lab: Lab) -> Exchange:
             stack.enter_context(lab_relay(lab, tmp_path / "relay"))
-            settings = ("--host", "", *STUN, *TURN)
+            settings = ("--host", "*", *STUN, *TURN)
             exchange = stack.enter_context(Exchange(lab, tmp_path / "exchange", flags=(), settings=settings))
             exchange.start()
             return exchange

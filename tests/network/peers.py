@@ -109,7 +109,7 @@ class Between:
             stack.enter_context(self.lab)
             stack.callback(self._end)
             relay = lab_relay(self.lab, self._folder)
-            server = self.run("server", "server", "--host", "", "--port", str(PORT), *self._settings)
+            server = self.run("server", "server", "--host", "*", "--port", str(PORT), *self._settings)
             self.relay = stack.enter_context(relay)
             server.says(r"port=\d+")
             self._stack = stack.pop_all()

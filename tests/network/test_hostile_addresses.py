@@ -91,7 +91,7 @@ def mislead(lab: Lab, folder: Path, victim: Side, told: list[str]) -> None:
     (folder / "file").write_text("content", encoding="utf-8")
     wrapper: dict[Side, tuple[str, ...]] = {hostile: (sys.executable, str(HOSTILE), str(folder / "told"))}
     with ExitStack() as stack:
-        server = lab.run("server", "server", "--port", str(PORT), "--host", "", folder=folder / "server")
+        server = lab.run("server", "server", "--port", str(PORT), "--host", "*", folder=folder / "server")
         stack.callback(server.end)
         server.says(r"port=\d+")
         connection = ("-server", lab.url, "-stun", "none", "--json", "-max-retries", "0")
@@ -151,7 +151,7 @@ def test_servers_that_the_signaling_server_names_are_not_on_this_machine(labs: L
         for each in ("--turn", f"turn:{host}:{port}{more}")
     ]
     secure = ("--turn", f"turns:trap.test:{LISTENING[2]}")
-    settings = ("--host", "", *stun, *turn, *secure, "--turn-secret", "0123456789abcdef0123456789abcdef")
+    settings = ("--host", "*", *stun, *turn, *secure, "--turn-secret", "0123456789abcdef0123456789abcdef")
     with Exchange(lab, tmp_path / "exchange", flags=(), settings=settings) as exchange:
         exchange.start()
         exchange.finish()
