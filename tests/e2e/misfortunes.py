@@ -37,7 +37,7 @@ class Place:
         wrapper: What a command that shall live there is run with.
         versions: Every content that each file of the tree ever had, oldest first.
         foreign: Files of others that stand where one of ours should: their content, by path in the tree.
-        changed: Bytes of the files that really changed.
+        changed: Bytes of the files that really changed, or have another time.
     """
 
     def __init__(self, path: Path, chance: random.Random) -> None:
@@ -146,6 +146,8 @@ class Place:
     def source_unreadable(self) -> Callable[[], object] | None:
         name = self.chance.choice([self.a_file(), self.a_file(MIB), self.a_directory(), "."])
         path = self.tree / name
+        if not path.exists():  # another misfortune was here before
+            return None
         mode = path.stat().st_mode & 0o777
         path.chmod(0)
         return lambda: path.chmod(mode)
@@ -153,18 +155,24 @@ class Place:
     def source_renamed(self) -> Callable[[], object] | None:
         name = self.chance.choice([self.a_file(), self.a_file(MIB), self.a_directory(), "."])
         path = self.tree / name
+        if not path.exists():
+            return None
         away = self.store(self.source) / f"away-{self._number()}"
         path.rename(away)
         return lambda: away.rename(path)
 
     def source_touched(self) -> Callable[[], object] | None:
-        path = self.tree / self.chance.choice([self.a_file(), self.a_file(MIB)])
+        name = self.chance.choice([self.a_file(), self.a_file(MIB)])
+        path = self.tree / name
+        if not path.exists():
+            return None
         match self.chance.choice(["mode", "link", "times"]):
             case "mode":
                 path.chmod(0o600)
             case "link":
                 os.link(path, self.store(self.source) / f"link-{self._number()}")
-            case _:
+            case _:  # of a file that is complete there the time is part of what was sent: it comes again
+                self.changed[name] = len(self.versions[name][-1])
                 os.utime(path, ns=(1_600_000_000_000_000_000 + self._number(), 1_600_000_000_000_000_000))
         return lambda: None
 
@@ -172,6 +180,8 @@ class Place:
         """Other bytes in three places; sometimes more or fewer of them, too."""
         name = self.chance.choice([self.a_file(100), self.a_file(MIB)])
         path, data = self.tree / name, bytearray(self.versions[name][-1])
+        if not path.exists():
+            return None
         half = bytearray(data)
         cut = self.chance.choice([0, 0, 1, -1]) * self.chance.randrange(1, 99)
         self.changed[name] = max(self.changed.get(name, 0), len(data)) + 99
@@ -270,6 +280,6 @@ SOURCE: Final = (
     Place.source_unmounted, Place.source_unreadable, Place.source_renamed, Place.source_touched, Place.source_changed,
 )  # fmt: skip
 TARGET: Final = (
-    Place.target_unmounted, Place.target_renamed, Place.target_read_only, Place.target_full,
+    Place.name_taken, Place.target_unmounted, Place.target_renamed, Place.target_read_only, Place.target_full,
     Place.target_out_of_inodes,
 )  # fmt: skip
