@@ -18,7 +18,7 @@ from tests.fuzz.rounds import Failed, fuzz
 from tests.fuzz.targets import SDP, TARGETS, Target
 
 from p2pal.errors import ProtocolError
-from p2pal.lanes.webrtc import WebRtcConnection, allow_loopback
+from p2pal.lanes.webrtc.connection import WebRtcConnection, allow_loopback
 
 COUNT = 400
 
