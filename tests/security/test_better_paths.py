@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from tests.unit.peer.kit import Owner, pair, payloads
-from tests.unit.server.kit import on_loop
 
 from p2pal.lanes.base import Connection
 from p2pal.link.exchange import MAX_OFFERS
@@ -14,7 +13,6 @@ FLOOD = range(10, 160)
 """The generations of what is offered."""
 
 
-@on_loop
 async def test_a_receiver_that_asks_for_better_paths_all_the_time_gets_few_connections() -> None:
     there = payloads(2000)
     left, right = Owner(), Owner()
@@ -43,7 +41,6 @@ class Counted(dict[int, Connection]):
         self.most = max(self.most, len(self))
 
 
-@on_loop
 async def test_a_sender_that_offers_better_paths_all_the_time_gets_two_connections() -> None:
     there = payloads(500)
     left, right = Owner(), Owner()
@@ -80,52 +77,44 @@ UNREADABLE = ["v=0", "", "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\n", "m=application 9
 
 
 @pytest.mark.parametrize("sdp", UNREADABLE)
-def test_a_sender_whose_better_path_cannot_be_read_ends_that_try_alone(sdp: str) -> None:
-    @on_loop
-    async def hostile() -> None:
-        there = payloads(300)
-        left, right = Owner(), Owner()
-        async with pair(left, right) as (running, _):
-            connections = right.peer.link.connections = Counted()
-            await running.linked()
-            for generation in FLOOD:
-                left.peer._mail(Offer(generation, generation, sdp, beside=1))
-            left.to_send.extend(there)
-            left.peer_turn(())
-            await right.until_true(lambda: right.peer.link.negotiator.generation == FLOOD[-1])
-            await right.until_true(lambda: connections.made > 1 and len(connections) == 1)
-            await right.until(lambda: len(right.received) == len(there))
-            assert right.received == there
-            assert connections.most <= 3
-            assert right.peer.link.negotiator.in_use == 1
-            assert (right.retries, right.silences) == ([], [])
-            assert right.peer.link._beside == set()
-
-    hostile()
+async def test_a_sender_whose_better_path_cannot_be_read_ends_that_try_alone(sdp: str) -> None:
+    there = payloads(300)
+    left, right = Owner(), Owner()
+    async with pair(left, right) as (running, _):
+        connections = right.peer.link.connections = Counted()
+        await running.linked()
+        for generation in FLOOD:
+            left.peer._mail(Offer(generation, generation, sdp, beside=1))
+        left.to_send.extend(there)
+        left.peer_turn(())
+        await right.until_true(lambda: right.peer.link.negotiator.generation == FLOOD[-1])
+        await right.until_true(lambda: connections.made > 1 and len(connections) == 1)
+        await right.until(lambda: len(right.received) == len(there))
+        assert right.received == there
+        assert connections.most <= 3
+        assert right.peer.link.negotiator.in_use == 1
+        assert (right.retries, right.silences) == ([], [])
+        assert right.peer.link._beside == set()
 
 
 @pytest.mark.parametrize("sdp", UNREADABLE)
-def test_a_receiver_whose_answer_to_a_better_path_cannot_be_read_ends_that_try_alone(sdp: str) -> None:
-    @on_loop
-    async def hostile() -> None:
-        there = payloads(300)
-        left, right = Owner(), Owner()
-        async with pair(left, right) as (running, _):
-            connections = left.peer.link.connections = Counted()
-            await running.linked()
-            mail = right.peer._signaling.send
+async def test_a_receiver_whose_answer_to_a_better_path_cannot_be_read_ends_that_try_alone(sdp: str) -> None:
+    there = payloads(300)
+    left, right = Owner(), Owner()
+    async with pair(left, right) as (running, _):
+        connections = left.peer.link.connections = Counted()
+        await running.linked()
+        mail = right.peer._signaling.send
 
-            def answer_nonsense(message: SignalMessage) -> None:
-                mail(Answer(message.generation, sdp) if isinstance(message, Answer) else message)
+        def answer_nonsense(message: SignalMessage) -> None:
+            mail(Answer(message.generation, sdp) if isinstance(message, Answer) else message)
 
-            right.peer._signaling.send = answer_nonsense  # type: ignore[method-assign]
-            left.peer.link._on_networks()
-            await left.until_true(lambda: connections.made == 2 and len(connections) == 1)
-            left.to_send.extend(there)
-            left.peer_turn(())
-            await right.until(lambda: len(right.received) == len(there))
-            assert right.received == there
-            assert left.peer.link.negotiator.in_use == 1
-            assert (left.retries, left.silences) == ([], [])
-
-    hostile()
+        right.peer._signaling.send = answer_nonsense  # type: ignore[method-assign]
+        left.peer.link._on_networks()
+        await left.until_true(lambda: connections.made == 2 and len(connections) == 1)
+        left.to_send.extend(there)
+        left.peer_turn(())
+        await right.until(lambda: len(right.received) == len(there))
+        assert right.received == there
+        assert left.peer.link.negotiator.in_use == 1
+        assert (left.retries, left.silences) == ([], [])

@@ -12,7 +12,7 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.peer.kit import WORDS, rendezvous
-from tests.unit.server.kit import Kit, odd_server, on_loop, serving
+from tests.unit.server.kit import Kit, odd_server, serving
 
 from p2pal.errors import P2palError, ProtocolError, ServerError, VersionMismatch
 from p2pal.rendezvous.client import RendezvousClient
@@ -89,19 +89,15 @@ def test_any_bytes_at_all(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("body", PAKE.values(), ids=PAKE)
-def test_a_stranger_cannot_crash_the_sender_and_has_spent_a_guess(body: bytes) -> None:
-    @on_loop
-    async def attack() -> None:
-        async with rendezvous() as place:
-            serving_ = place.serve()
-            mailbox, attempt = await place.join()
-            mailbox.append(attempt, body)
-            introduction = await place.guess(WORDS)
-            assert introduction.attempt == attempt + 1
-            await serving_
-            assert place.failed == [("wrong-code", 2)]
-
-    attack()
+async def test_a_stranger_cannot_crash_the_sender_and_has_spent_a_guess(body: bytes) -> None:
+    async with rendezvous() as place:
+        serving_ = place.serve()
+        mailbox, attempt = await place.join()
+        mailbox.append(attempt, body)
+        introduction = await place.guess(WORDS)
+        assert introduction.attempt == attempt + 1
+        await serving_
+        assert place.failed == [("wrong-code", 2)]
 
 
 ANSWERS = {
@@ -114,19 +110,15 @@ ANSWERS = {
 
 @pytest.mark.parametrize("status", [201, 400, 404, 503])
 @pytest.mark.parametrize("body", ANSWERS.values(), ids=ANSWERS)
-def test_an_http_answer_that_cannot_be_read(body: bytes, status: int) -> None:
+async def test_an_http_answer_that_cannot_be_read(body: bytes, status: int) -> None:
     async def answer(_request: web.Request) -> web.Response:
         return web.Response(body=body, status=status)
 
-    @on_loop
-    async def ask() -> None:
-        async with odd_server(answer) as url, RendezvousClient(url, not_ready=0.0) as client:
-            with pytest.raises(ServerError):
-                await client.create(60)
-            with pytest.raises(ServerError):
-                await client.join(7)
-
-    ask()
+    async with odd_server(answer) as url, RendezvousClient(url, not_ready=0.0) as client:
+        with pytest.raises(ServerError):
+            await client.create(60)
+        with pytest.raises(ServerError):
+            await client.join(7)
 
 
 REQUESTS = [
@@ -139,12 +131,8 @@ REQUESTS = [
 
 
 @pytest.mark.parametrize("body", REQUESTS)
-def test_a_request_that_cannot_be_read_is_the_clients_fault(body: bytes) -> None:
-    @on_loop
-    async def ask() -> None:
-        kit: Kit
-        async with asyncio.timeout(20), serving() as kit:
-            status, answer = await kit.post("/api/transfer", body)
-            assert (status, answer["error"]["code"]) == (400, "malformed")
-
-    ask()
+async def test_a_request_that_cannot_be_read_is_the_clients_fault(body: bytes) -> None:
+    kit: Kit
+    async with asyncio.timeout(20), serving() as kit:
+        status, answer = await kit.post("/api/transfer", body)
+        assert (status, answer["error"]["code"]) == (400, "malformed")

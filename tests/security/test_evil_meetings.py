@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from tests.security.evil_server import Bend, EvilServer, Fields, evil_server
-from tests.unit.server.kit import on_loop, serving
+from tests.unit.server.kit import serving
 
 from p2pal.crypto.keys import Direction, Master, SessionSecret
 from p2pal.crypto.seal import MailboxOpener, MailboxSealer
@@ -129,7 +129,6 @@ def new_master() -> Master:
     return Master(os.urandom(32))
 
 
-@on_loop
 async def test_it_learns_nothing_from_a_meeting() -> None:
     master = new_master()
     async with evil_server() as evil, guests(evil.url, master) as (sender, receiver):
@@ -142,7 +141,6 @@ async def test_it_learns_nothing_from_a_meeting() -> None:
         assert all(len(body) % 256 == 0 for body in log[1:]), "the rest is sealed and padded"
 
 
-@on_loop
 async def test_one_that_forgets_everything_costs_a_new_meeting_and_nothing_else() -> None:
     async with evil_server() as evil, serving() as second, guests(evil.url, new_master()) as (sender, receiver):
         await talk(sender, receiver, "before")
@@ -169,7 +167,6 @@ def play_back(logs: dict[int, list[bytes]]) -> tuple[Bend, Bend]:
     return bend_from(1), bend_from(0)
 
 
-@on_loop
 async def test_one_that_plays_back_an_old_meeting_is_not_believed() -> None:
     master = new_master()
     name = master.rendezvous_id(MEETING)
@@ -190,7 +187,6 @@ async def test_one_that_plays_back_an_old_meeting_is_not_believed() -> None:
             await talk(sender, receiver, "after")
 
 
-@on_loop
 async def test_one_that_shows_each_side_its_own_log_is_not_believed() -> None:
     master = new_master()
     name = master.rendezvous_id(MEETING)
@@ -235,7 +231,6 @@ async def visit(evil: EvilServer, name: str, role: Role, bodies: list[bytes]) ->
     return got
 
 
-@on_loop
 async def test_a_third_who_was_told_the_name_can_only_disturb() -> None:
     master = new_master()
     name = master.rendezvous_id(MEETING)

@@ -13,7 +13,7 @@ from aiohttp import web
 from tests.security.evil_server import EvilServer, Fields, Say, evil_server
 from tests.security.hostile import Watched, connect
 from tests.security.test_evil_server import CONTENT, NAME, count_guesses, hurry, source, transfer
-from tests.unit.server.kit import odd_server, on_loop
+from tests.unit.server.kit import odd_server
 
 from p2pal.app import events
 from p2pal.app.options import ReceiveOptions, SendOptions
@@ -70,7 +70,7 @@ async def code_of(sent: Watched) -> codes.Code:
 # Whom it pairs.
 
 
-def test_the_receivers_of_two_senders_are_exchanged(
+async def test_the_receivers_of_two_senders_are_exchanged(
     source: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each joins the other's slot and is told that it is the right one: both fail, and it costs each sender a guess."""
@@ -78,30 +78,26 @@ def test_the_receivers_of_two_senders_are_exchanged(
     other = tmp_path / "other"
     other.write_bytes(OTHER)
 
-    @on_loop
-    async def run() -> None:
-        async with evil_server() as evil:
-            senders = [sending(evil, source), sending(evil, other)]
-            told = [await code_of(each) for each in senders]
-            crossed = {told[0].slot: told[1].slot, told[1].slot: told[0].slot}
-            evil.ask = lambda path, body: body | {"slot": crossed[body["slot"]]} if path == "join" else body
-            receivers = [receiving(evil, str(code), out) for code in told]
-            for receiver in receivers:
-                assert isinstance(await receiver.end(), WrongCode)
-            assert os.listdir(out) == []
-            assert len(tried) == 2
-            evil.ask = lambda _path, body: body
-            for code, each in zip(told, senders, strict=True):
-                assert await receiving(evil, str(code), out).end() is None
-                assert await each.end() is None
-        assert (out / source.name / NAME).read_bytes() == CONTENT
-        assert (out / "other").read_bytes() == OTHER
-
-    run()
+    async with evil_server() as evil:
+        senders = [sending(evil, source), sending(evil, other)]
+        told = [await code_of(each) for each in senders]
+        crossed = {told[0].slot: told[1].slot, told[1].slot: told[0].slot}
+        evil.ask = lambda path, body: body | {"slot": crossed[body["slot"]]} if path == "join" else body
+        receivers = [receiving(evil, str(code), out) for code in told]
+        for receiver in receivers:
+            assert isinstance(await receiver.end(), WrongCode)
+        assert os.listdir(out) == []
+        assert len(tried) == 2
+        evil.ask = lambda _path, body: body
+        for code, each in zip(told, senders, strict=True):
+            assert await receiving(evil, str(code), out).end() is None
+            assert await each.end() is None
+    assert (out / source.name / NAME).read_bytes() == CONTENT
+    assert (out / "other").read_bytes() == OTHER
 
 
 @pytest.mark.parametrize("words", [False, True], ids=["other-words", "the-same-words"])
-def test_a_join_is_answered_with_another_transfer(
+async def test_a_join_is_answered_with_another_transfer(
     source: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: bool
 ) -> None:
     """Even where the words happened to be the same, the transfer's name is part of what is proved."""
@@ -110,33 +106,29 @@ def test_a_join_is_answered_with_another_transfer(
     if words:
         monkeypatch.setattr(codes, "make", lambda slot, **_: codes.Code(("zebra", "luna"), slot))
 
-    @on_loop
-    async def run() -> None:
-        async with evil_server() as evil:
-            names: list[str] = []
+    async with evil_server() as evil:
+        names: list[str] = []
 
-            def answer(path: str, body: Fields) -> Fields:
-                if path == "transfer":
-                    names.append(body["rendezvous_id"])
-                # It claims that the receiver is at the transfer it asked for.
-                return body | {"rendezvous_id": names[0]} if path == "join" else body
+        def answer(path: str, body: Fields) -> Fields:
+            if path == "transfer":
+                names.append(body["rendezvous_id"])
+            # It claims that the receiver is at the transfer it asked for.
+            return body | {"rendezvous_id": names[0]} if path == "join" else body
 
-            evil.answer = answer
-            mine = sending(evil, source)
-            my_code = await code_of(mine)
-            theirs = sending(evil, other)
-            their_code = await code_of(theirs)
-            evil.ask = lambda path, body: body | {"slot": their_code.slot} if path == "join" else body
-            error = await receiving(evil, str(my_code), out).end()
-            assert isinstance(error, WrongCode)
-            assert os.listdir(out) == []
-            for each in (mine, theirs):
-                each.over.cancel()
-
-    run()
+        evil.answer = answer
+        mine = sending(evil, source)
+        my_code = await code_of(mine)
+        theirs = sending(evil, other)
+        their_code = await code_of(theirs)
+        evil.ask = lambda path, body: body | {"slot": their_code.slot} if path == "join" else body
+        error = await receiving(evil, str(my_code), out).end()
+        assert isinstance(error, WrongCode)
+        assert os.listdir(out) == []
+        for each in (mine, theirs):
+            each.over.cancel()
 
 
-def test_a_third_with_clients_of_its_own_stands_between(
+async def test_a_third_with_clients_of_its_own_stands_between(
     source: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It runs an honest sender and an honest receiver itself, each with words that it guessed."""
@@ -145,28 +137,24 @@ def test_a_third_with_clients_of_its_own_stands_between(
     bait.write_bytes(OTHER)
     loot.mkdir()
 
-    @on_loop
-    async def run() -> None:
-        async with evil_server() as evil:
-            sent = sending(evil, source)
-            code = await code_of(sent)
-            its_sender = sending(evil, bait)
-            its_code = await code_of(its_sender)
-            guess = codes.Code(its_code.words, code.slot)
-            for n in range(1, MAX_GUESSES + 1):
-                # The real receiver is led to its sender; its own receiver guesses at the real one.
-                evil.ask = lambda path, body: body | {"slot": its_code.slot} if path == "join" else body
-                received = receiving(evil, str(code), out)
-                assert isinstance(await received.end(), WrongCode)
-                evil.ask = lambda _path, body: body
-                thief = receiving(evil, str(guess), loot)
-                assert isinstance(await thief.end(), WrongCode)
-                assert len(tried) == 2 * n
-            assert isinstance(await sent.end(), WrongCode)
-            assert isinstance(await its_sender.end(), WrongCode)
-        assert os.listdir(out) == os.listdir(loot) == []
-
-    run()
+    async with evil_server() as evil:
+        sent = sending(evil, source)
+        code = await code_of(sent)
+        its_sender = sending(evil, bait)
+        its_code = await code_of(its_sender)
+        guess = codes.Code(its_code.words, code.slot)
+        for n in range(1, MAX_GUESSES + 1):
+            # The real receiver is led to its sender; its own receiver guesses at the real one.
+            evil.ask = lambda path, body: body | {"slot": its_code.slot} if path == "join" else body
+            received = receiving(evil, str(code), out)
+            assert isinstance(await received.end(), WrongCode)
+            evil.ask = lambda _path, body: body
+            thief = receiving(evil, str(guess), loot)
+            assert isinstance(await thief.end(), WrongCode)
+            assert len(tried) == 2 * n
+        assert isinstance(await sent.end(), WrongCode)
+        assert isinstance(await its_sender.end(), WrongCode)
+    assert os.listdir(out) == os.listdir(loot) == []
 
 
 async def two_with_one_attempt(source: Path, out: Path, second: Path) -> None:
@@ -265,7 +253,7 @@ def test_what_it_says_at_a_wrong_moment_does_no_harm(
     assert len(tried) <= len(MOMENTS), "nothing that it says is a guess"
 
 
-def test_what_was_said_already_is_taken_as_a_repeat(source: Path, out: Path) -> None:
+async def test_what_was_said_already_is_taken_as_a_repeat(source: Path, out: Path) -> None:
     """As a server does that lost touch with its store: everything that does not grow old, again and again."""
     said: dict[int, list[Fields]] = {0: [], 1: []}
 
@@ -278,19 +266,15 @@ def test_what_was_said_already_is_taken_as_a_repeat(source: Path, out: Path) -> 
         ][-1:]
         return [message, *latest]
 
-    @on_loop
-    async def run() -> None:
-        async with evil_server() as evil:
-            evil.say = say
-            sent, received, _ = await transfer(evil, source, out)
-        assert sent.error is received.error is None
-        assert (out / source.name / NAME).read_bytes() == CONTENT
-        assert all(len(each) > 8 for each in said.values())
-
-    run()
+    async with evil_server() as evil:
+        evil.say = say
+        sent, received, _ = await transfer(evil, source, out)
+    assert sent.error is received.error is None
+    assert (out / source.name / NAME).read_bytes() == CONTENT
+    assert all(len(each) > 8 for each in said.values())
 
 
-def test_one_that_goes_back_in_time_changes_nothing(source: Path, out: Path) -> None:
+async def test_one_that_goes_back_in_time_changes_nothing(source: Path, out: Path) -> None:
     """After every message it says where everything stood in the beginning."""
     first: dict[int, Fields] = {}
 
@@ -300,45 +284,37 @@ def test_one_that_goes_back_in_time_changes_nothing(source: Path, out: Path) -> 
         first.setdefault(who, message)
         return [message, first[who]]
 
-    @on_loop
-    async def run() -> None:
-        async with evil_server() as evil:
-            evil.say = say
-            sent, received, _ = await transfer(evil, source, out)
-        nothing_wrong(out, source, sent, received)
-        assert first
-
-    run()
+    async with evil_server() as evil:
+        evil.say = say
+        sent, received, _ = await transfer(evil, source, out)
+    nothing_wrong(out, source, sent, received)
+    assert first
 
 
 @pytest.mark.parametrize("side", [0, 1], ids=["sender", "receiver"])
-def test_one_whose_log_has_become_shorter_ends_it_clearly_or_not_at_all(
+async def test_one_whose_log_has_become_shorter_ends_it_clearly_or_not_at_all(
     source: Path, out: Path, monkeypatch: pytest.MonkeyPatch, side: int
 ) -> None:
     """It drops the socket, and has forgotten messages that the client has read already."""
     hurry(monkeypatch)
     dropped: list[int] = []
 
-    @on_loop
-    async def run() -> None:
-        async with evil_server() as evil:
+    async with evil_server() as evil:
 
-            def say(who: int, message: Fields) -> list[Fields]:
-                if min(who, 1) == side and message["type"] == "message" and message["index"] >= 2 and not dropped:
-                    dropped.append(message["index"])
-                    drops.append(asyncio.ensure_future(evil.drop()))
-                if dropped and message["type"] == "message" and message["index"] > 0:
-                    return [message | {"index": message["index"] - 1}]
-                return [message]
+        def say(who: int, message: Fields) -> list[Fields]:
+            if min(who, 1) == side and message["type"] == "message" and message["index"] >= 2 and not dropped:
+                dropped.append(message["index"])
+                drops.append(asyncio.ensure_future(evil.drop()))
+            if dropped and message["type"] == "message" and message["index"] > 0:
+                return [message | {"index": message["index"] - 1}]
+            return [message]
 
-            drops: list[asyncio.Future[None]] = []
-            evil.say = say
-            sent, received, _ = await transfer(evil, source, out, ttl=3.0)
-            await asyncio.gather(*drops)
-        nothing_wrong(out, source, sent, received)
-        assert dropped
-
-    run()
+        drops: list[asyncio.Future[None]] = []
+        evil.say = say
+        sent, received, _ = await transfer(evil, source, out, ttl=3.0)
+        await asyncio.gather(*drops)
+    nothing_wrong(out, source, sent, received)
+    assert dropped
 
 
 # Whom it names.
@@ -359,29 +335,25 @@ HOSTILE_ICE: dict[str, list[Any]] = {
 
 @pytest.mark.parametrize("where", ["http", "mailbox"])
 @pytest.mark.parametrize("name", HOSTILE_ICE)
-def test_hostile_ice_servers_are_passed_over_or_refused(source: Path, out: Path, name: str, where: str) -> None:
+async def test_hostile_ice_servers_are_passed_over_or_refused(source: Path, out: Path, name: str, where: str) -> None:
     servers = HOSTILE_ICE[name]
 
-    @on_loop
-    async def run() -> None:
-        async with evil_server() as evil:
-            if where == "http":
-                evil.answer = lambda _path, body: body | {"ice_servers": servers}
-                sent = sending(evil, source)
-                if name in ("not a list", "no strings"):
-                    assert isinstance(await sent.end(), ServerRefused)
-                    return
-                received = receiving(evil, str(await code_of(sent)), out)
-                await received.end()
-                await sent.end()
-            else:
-                evil.say = lambda _who, said: [said | {"servers": servers}] if said["type"] == "ice" else [said]
-                sent, received, _ = await transfer(evil, source, out)
-        nothing_wrong(out, source, sent, received)
-        if name not in ("not a list", "no strings"):
-            assert sent.error is received.error is None
-
-    run()
+    async with evil_server() as evil:
+        if where == "http":
+            evil.answer = lambda _path, body: body | {"ice_servers": servers}
+            sent = sending(evil, source)
+            if name in ("not a list", "no strings"):
+                assert isinstance(await sent.end(), ServerRefused)
+                return
+            received = receiving(evil, str(await code_of(sent)), out)
+            await received.end()
+            await sent.end()
+        else:
+            evil.say = lambda _who, said: [said | {"servers": servers}] if said["type"] == "ice" else [said]
+            sent, received, _ = await transfer(evil, source, out)
+    nothing_wrong(out, source, sent, received)
+    if name not in ("not a list", "no strings"):
+        assert sent.error is received.error is None
 
 
 # What it says of time.
@@ -390,15 +362,11 @@ TIMES: list[Any] = [-1, -1e300, 1e300, 2**70, "soon", None]
 
 
 @pytest.mark.parametrize("seconds", TIMES, ids=str)
-def test_times_that_cannot_be_are_refused(source: Path, seconds: object) -> None:
-    @on_loop
-    async def run() -> None:
-        async with evil_server() as evil:
-            evil.answer = lambda _path, body: body | {"expires_in": seconds}
-            sent = sending(evil, source)
-            assert isinstance(await sent.end(), ServerRefused)
-
-    run()
+async def test_times_that_cannot_be_are_refused(source: Path, seconds: object) -> None:
+    async with evil_server() as evil:
+        evil.answer = lambda _path, body: body | {"expires_in": seconds}
+        sent = sending(evil, source)
+        assert isinstance(await sent.end(), ServerRefused)
 
 
 def refusing(status: int, retry_after: str) -> Callable[[web.Request], Any]:
@@ -413,22 +381,18 @@ def refusing(status: int, retry_after: str) -> Callable[[web.Request], Any]:
     "retry_after", ["1e9", "99999999999999999999", "-5", "nan", "inf", "Wed, 21 Oct 2099 07:28:00 GMT"]
 )
 @pytest.mark.parametrize("status", [429, 503])
-def test_one_that_wants_to_be_left_alone_for_ever_is_not_waited_for(
+async def test_one_that_wants_to_be_left_alone_for_ever_is_not_waited_for(
     source: Path, out: Path, monkeypatch: pytest.MonkeyPatch, status: int, retry_after: str
 ) -> None:
     defaults = RendezvousClient.__init__.__kwdefaults__
     assert defaults is not None
     monkeypatch.setitem(defaults, "not_ready", 0.5)
 
-    @on_loop
-    async def run() -> None:
-        async with odd_server(refusing(status, retry_after)) as url:
-            sent = Watched(send([source], options=SendOptions(recursive=True), connect=connect(url)))
-            received = Watched(receive("zebra-luna-7", options=ReceiveOptions(out=out), connect=connect(url)))
-            for side in (sent, received):
-                error = await side.end()
-                assert isinstance(error, ServerRefused)
-                assert ends_clearly(side) is False
-                assert "pwned" not in f"{error} {error.hint}"
-
-    run()
+    async with odd_server(refusing(status, retry_after)) as url:
+        sent = Watched(send([source], options=SendOptions(recursive=True), connect=connect(url)))
+        received = Watched(receive("zebra-luna-7", options=ReceiveOptions(out=out), connect=connect(url)))
+        for side in (sent, received):
+            error = await side.end()
+            assert isinstance(error, ServerRefused)
+            assert ends_clearly(side) is False
+            assert "pwned" not in f"{error} {error.hint}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import re
@@ -16,7 +17,6 @@ import pytest
 from tests.e2e.trees import MIB
 from tests.security.evil_server import EvilServer, evil_server
 from tests.unit.app.kit import HALF, Place, gated, only_id, peer_of
-from tests.unit.server.kit import on_loop
 
 from p2pal.app import events
 from p2pal.app.base import Transfer
@@ -152,7 +152,6 @@ def all_secrets(payload: Payload, code: str, ident: str, overheard: Overheard) -
     return found | overheard.secrets()
 
 
-@on_loop
 async def test_the_reader_finds_what_is_there() -> None:
     """The search itself: what is said in any of these ways is found."""
     evil = EvilServer("", None)  # type: ignore[arg-type]
@@ -185,7 +184,6 @@ def test_of_a_transfer_that_is_stopped_resumed_and_reconnected_it_learns_nothing
             for connection in list(peer_of(transfer).link.connections.values()):
                 connection.close()
 
-    @on_loop
     async def run() -> None:
         async with evil_server() as evil:
             there = Place(evil.url, tmp_path / "homes")
@@ -221,4 +219,4 @@ def test_of_a_transfer_that_is_stopped_resumed_and_reconnected_it_learns_nothing
                 assert body
         assert clear == 6, "three messages of the key exchange for each time that the code was used"
 
-    run()
+    asyncio.run(run())

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.security.evil_server import Bend, EvilServer, Fields, evil_server
 from tests.security.hostile import PATIENCE, Watched, connect
-from tests.unit.server.kit import odd_server, on_loop
+from tests.unit.server.kit import odd_server
 
 from p2pal.app import events, shell
 from p2pal.app.options import ReceiveOptions, SendOptions
@@ -62,7 +62,6 @@ async def transfer(
 # What it sees
 
 
-@on_loop
 async def test_it_learns_nothing(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Words that the protocol does not use itself, as it does "confirm" or "complete".
     words = ("hospital", "biology", "lollipop", "theorem", "wearable", "journey", "bandage", "raffle")
@@ -84,7 +83,6 @@ async def test_it_learns_nothing(source: Path, tmp_path: Path, monkeypatch: pyte
         assert secret.lower().encode() not in seen, secret
 
 
-@on_loop
 async def test_only_the_key_exchange_is_clear_and_the_rest_is_padded(source: Path, tmp_path: Path) -> None:
     async with evil_server() as evil:
         await transfer(evil, source, tmp_path)
@@ -184,36 +182,32 @@ HARMLESS = {"repeat"}
 @pytest.mark.parametrize("to_sender", [True, False], ids=["to-sender", "to-receiver"])
 @pytest.mark.parametrize("at", [0, 1, 2, 3])
 @pytest.mark.parametrize("name", BENDS)
-def test_whatever_it_changes_ends_in_an_error_or_changes_nothing(
+async def test_whatever_it_changes_ends_in_an_error_or_changes_nothing(
     source: Path, tmp_path: Path, name: str, at: int, to_sender: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried = count_guesses(monkeypatch)
     if name not in HARMLESS:
         hurry(monkeypatch)
 
-    @on_loop
-    async def attack() -> None:
-        out = tmp_path / "out"
-        out.mkdir()
-        async with evil_server() as evil:
-            bend = BENDS[name](at)
-            if to_sender:
-                evil.to_sender = bend
-            else:
-                evil.to_receiver = bend
-            sent, received, _ = await transfer(evil, source, out, ttl=2.0)
-        arrived = out / source.name / NAME
-        for side in (sent, received):
-            assert side.error is None or isinstance(side.error, P2palError), repr(side.error)
-        if received.error is None or sent.error is None:
-            assert arrived.read_bytes() == CONTENT
+    out = tmp_path / "out"
+    out.mkdir()
+    async with evil_server() as evil:
+        bend = BENDS[name](at)
+        if to_sender:
+            evil.to_sender = bend
         else:
-            assert os.listdir(out) == []
-        if name in HARMLESS:
-            assert (sent.error, received.error) == (None, None)
-        assert len(tried) <= MAX_GUESSES
-
-    attack()
+            evil.to_receiver = bend
+        sent, received, _ = await transfer(evil, source, out, ttl=2.0)
+    arrived = out / source.name / NAME
+    for side in (sent, received):
+        assert side.error is None or isinstance(side.error, P2palError), repr(side.error)
+    if received.error is None or sent.error is None:
+        assert arrived.read_bytes() == CONTENT
+    else:
+        assert os.listdir(out) == []
+    if name in HARMLESS:
+        assert (sent.error, received.error) == (None, None)
+    assert len(tried) <= MAX_GUESSES
 
 
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -382,7 +376,6 @@ def test_no_order_of_messages_gives_more_than_three_guesses(monkeypatch: pytest.
     assert len(set().union(*elements.values())) == len(elements), "and another one for every attempt"
 
 
-@on_loop
 async def test_three_guesses_in_a_row_and_no_fourth() -> None:
     steps = ["serve next", "answer", "release"] * 6
     played, failed, error = await play_against_the_sender(script(steps))
@@ -453,7 +446,6 @@ def test_a_receiver_answers_once_whatever_the_server_says(monkeypatch: pytest.Mo
     assert len({body for *_, body in played.heard if isinstance(decode_pake(body), PakeAnswer)}) <= 1
 
 
-@on_loop
 async def test_a_receiver_whose_attempt_is_another_than_it_was_told_proves_nothing_for_it() -> None:
     played = Script([[welcome(2), message(2, 0, element(2, PASSWORD))]])
     async with asyncio.timeout(PATIENCE), odd_server(played.handle) as url, RendezvousClient(url) as client:
@@ -474,7 +466,7 @@ async def test_a_receiver_whose_attempt_is_another_than_it_was_told_proves_nothi
 # When it only waits
 
 
-def test_a_server_that_never_ends_the_time_of_a_code_is_not_waited_for(
+async def test_a_server_that_never_ends_the_time_of_a_code_is_not_waited_for(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shell, "TTL_SLACK", 0.1)
@@ -488,32 +480,24 @@ def test_a_server_that_never_ends_the_time_of_a_code_is_not_waited_for(
 
     opened: list[str] = []
 
-    @on_loop
-    async def wait() -> None:
-        async with odd_server(answer) as url:
-            options = SendOptions(ttl=0.5, recursive=True)
-            sent = Watched(send([source], options=options, connect=connect(url)))
-            assert isinstance(await sent.end(), CodeExpired)
-            opened.append("join")
-            received = Watched(receive("zebra-luna-7", options=ReceiveOptions(out=tmp_path), connect=connect(url)))
-            assert isinstance(await received.end(), CodeExpired)
-
-    wait()
+    async with odd_server(answer) as url:
+        options = SendOptions(ttl=0.5, recursive=True)
+        sent = Watched(send([source], options=options, connect=connect(url)))
+        assert isinstance(await sent.end(), CodeExpired)
+        opened.append("join")
+        received = Watched(receive("zebra-luna-7", options=ReceiveOptions(out=tmp_path), connect=connect(url)))
+        assert isinstance(await received.end(), CodeExpired)
 
 
-def test_texts_of_the_server_are_never_shown(source: Path) -> None:
+async def test_texts_of_the_server_are_never_shown(source: Path) -> None:
     hostile = "\x1b]0;pwned\x07 call 555-0100 to restore your files"
 
     async def answer(_request: web.Request) -> web.Response:
         return web.json_response({"error": {"code": "ttl", "message": hostile}}, status=400, reason="pwned 555-0100")
 
-    @on_loop
-    async def ask() -> None:
-        async with odd_server(answer) as url:
-            sent = Watched(send([source], options=SendOptions(recursive=True), connect=connect(url)))
-            error = await sent.end()
-        told = f"{error} {sent.told}"
-        assert isinstance(error, P2palError)
-        assert not re.search(r"pwned|555|\x1b", told)
-
-    ask()
+    async with odd_server(answer) as url:
+        sent = Watched(send([source], options=SendOptions(recursive=True), connect=connect(url)))
+        error = await sent.end()
+    told = f"{error} {sent.told}"
+    assert isinstance(error, P2palError)
+    assert not re.search(r"pwned|555|\x1b", told)

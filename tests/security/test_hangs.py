@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from tests.security.hostile import Hostile, hostile_receiver, hostile_sender, offer, payload
-from tests.unit.server.kit import on_loop
 
 from p2pal.app import events
 from p2pal.errors import Interrupted, PeerError, PeerLost
@@ -45,23 +44,18 @@ def never_acknowledge(hostile: Hostile) -> None:
 
 
 @pytest.mark.parametrize("linked", [True, False])
-def test_the_sender_stops_while_nobody_answers_the_link(tmp_path: Path, linked: bool) -> None:
-    @on_loop
-    async def attack() -> None:
-        async with hostile_receiver(big(tmp_path / "file")) as (honest, hostile):
-            if linked:
-                hostile.stream(sender=False)
-                await honest.until(events.Connected)
-            else:
-                await honest.until(events.PeerJoined)
-                await asyncio.sleep(0)
-            honest.transfer.cancel()
-            assert isinstance(await honest.end(), Interrupted)
-
-    attack()
+async def test_the_sender_stops_while_nobody_answers_the_link(tmp_path: Path, linked: bool) -> None:
+    async with hostile_receiver(big(tmp_path / "file")) as (honest, hostile):
+        if linked:
+            hostile.stream(sender=False)
+            await honest.until(events.Connected)
+        else:
+            await honest.until(events.PeerJoined)
+            await asyncio.sleep(0)
+        honest.transfer.cancel()
+        assert isinstance(await honest.end(), Interrupted)
 
 
-@on_loop
 async def test_the_receiver_stops_while_nobody_answers_the_link(tmp_path: Path) -> None:
     async with hostile_sender(tmp_path) as (honest, _):
         await honest.until(events.PeerJoined)
@@ -74,47 +68,38 @@ def consent(hostile: Hostile) -> None:
     hostile.say(payload(wire.Accept(end.digest), wire.Want([(0, end.entries)], [])))
 
 
-def test_the_sender_stops_although_the_receiver_takes_nothing(tmp_path: Path) -> None:
-    @on_loop
-    async def attack() -> None:
-        async with hostile_receiver(big(tmp_path / "file")) as (honest, hostile):
-            hostile.stream(sender=False)
-            await hostile.until(lambda: any(isinstance(record, wire.OfferEnd) for record in hostile.records))
-            hostile.consume = False
-            consent(hostile)
-            # The window fills: not even the word that we stop can leave.
-            await hostile.until(lambda: len(hostile.received) * 64 * 1024 > peer_module.WINDOW - (2 << 20))
-            honest.transfer.cancel()
+async def test_the_sender_stops_although_the_receiver_takes_nothing(tmp_path: Path) -> None:
+    async with hostile_receiver(big(tmp_path / "file")) as (honest, hostile):
+        hostile.stream(sender=False)
+        await hostile.until(lambda: any(isinstance(record, wire.OfferEnd) for record in hostile.records))
+        hostile.consume = False
+        consent(hostile)
+        # The window fills: not even the word that we stop can leave.
+        await hostile.until(lambda: len(hostile.received) * 64 * 1024 > peer_module.WINDOW - (2 << 20))
+        honest.transfer.cancel()
+        assert isinstance(await honest.end(), Interrupted)
+
+
+async def test_the_sender_stops_although_the_receiver_never_stops_talking(tmp_path: Path) -> None:
+    async with hostile_receiver(big(tmp_path / "file")) as (honest, hostile):
+        hostile.stream(sender=False)
+        await hostile.until(lambda: any(isinstance(record, wire.OfferEnd) for record in hostile.records))
+        consent(hostile)
+        await hostile.until(lambda: any(isinstance(record, wire.Chunk) for record in hostile.records[-3:]))
+
+        async def talk() -> None:
+            while True:  # allowed from a receiver that does not know yet
+                hostile.say(payload(wire.PieceAgain(0, 0)))
+                await asyncio.sleep(0.1)
+
+        honest.transfer.cancel()
+        talking = asyncio.create_task(talk())
+        try:
             assert isinstance(await honest.end(), Interrupted)
-
-    attack()
-
-
-def test_the_sender_stops_although_the_receiver_never_stops_talking(tmp_path: Path) -> None:
-    @on_loop
-    async def attack() -> None:
-        async with hostile_receiver(big(tmp_path / "file")) as (honest, hostile):
-            hostile.stream(sender=False)
-            await hostile.until(lambda: any(isinstance(record, wire.OfferEnd) for record in hostile.records))
-            consent(hostile)
-            await hostile.until(lambda: any(isinstance(record, wire.Chunk) for record in hostile.records[-3:]))
-
-            async def talk() -> None:
-                while True:  # allowed from a receiver that does not know yet
-                    hostile.say(payload(wire.PieceAgain(0, 0)))
-                    await asyncio.sleep(0.1)
-
-            honest.transfer.cancel()
-            talking = asyncio.create_task(talk())
-            try:
-                assert isinstance(await honest.end(), Interrupted)
-            finally:
-                talking.cancel()
-
-    attack()
+        finally:
+            talking.cancel()
 
 
-@on_loop
 async def test_who_is_left_by_a_stopped_peer_that_could_not_say_so_in_turn_is_told_why(tmp_path: Path) -> None:
     async with hostile_sender(tmp_path) as (honest, hostile):
         hostile.stream(sender=True)
@@ -134,55 +119,45 @@ FILE = payload(
 )
 
 
-def test_the_receiver_stops_although_the_sender_acknowledges_nothing(tmp_path: Path) -> None:
-    @on_loop
-    async def attack() -> None:
-        async with hostile_sender(tmp_path) as (honest, hostile):
-            hostile.stream(sender=True)
-            await honest.until(events.Connected)
-            never_acknowledge(hostile)
-            hostile.say(offer(ENTRIES))
-            await honest.until(events.Accepted)
-            honest.transfer.cancel()
-            assert isinstance(await honest.end(), Interrupted)
-            assert os.listdir(tmp_path) == []
-
-    attack()
+async def test_the_receiver_stops_although_the_sender_acknowledges_nothing(tmp_path: Path) -> None:
+    async with hostile_sender(tmp_path) as (honest, hostile):
+        hostile.stream(sender=True)
+        await honest.until(events.Connected)
+        never_acknowledge(hostile)
+        hostile.say(offer(ENTRIES))
+        await honest.until(events.Accepted)
+        honest.transfer.cancel()
+        assert isinstance(await honest.end(), Interrupted)
+        assert os.listdir(tmp_path) == []
 
 
-def test_a_receiver_that_has_everything_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_receiver_that_has_everything_does_not_wait_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(peer_module, "LAST_WORD", 1.0)
 
-    @on_loop
-    async def attack() -> None:
-        async with hostile_sender(tmp_path) as (honest, hostile):
-            hostile.stream(sender=True)
-            await honest.until(events.Connected)
-            never_acknowledge(hostile)
-            hostile.say(offer(ENTRIES))
-            await honest.until(events.Accepted)
-            hostile.say(FILE)
-            assert await honest.end() is None
-            assert (tmp_path / "file").read_bytes() == CONTENT
-
-    attack()
+    async with hostile_sender(tmp_path) as (honest, hostile):
+        hostile.stream(sender=True)
+        await honest.until(events.Connected)
+        never_acknowledge(hostile)
+        hostile.say(offer(ENTRIES))
+        await honest.until(events.Accepted)
+        hostile.say(FILE)
+        assert await honest.end() is None
+        assert (tmp_path / "file").read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("leave", [lambda hostile: hostile.run.cancel(), lambda hostile: hostile.say(b"\xff" * 9)])
-def test_a_sender_that_breaks_off_leaves_no_file_under_its_name(
+async def test_a_sender_that_breaks_off_leaves_no_file_under_its_name(
     tmp_path: Path, leave: Callable[[Hostile], object]
 ) -> None:
-    @on_loop
-    async def attack() -> None:
-        async with hostile_sender(tmp_path) as (honest, hostile):
-            hostile.stream(sender=True)
-            hostile.say(offer([Entry(b"file", Kind.FILE, SIZE)]))
-            await honest.until(events.Accepted)
-            hostile.say(payload(wire.Chunk(0, 0, CONTENT)))
-            await honest.until(events.Progress)
-            leave(hostile)
-            assert isinstance(await honest.end(), PeerError)
-            # What arrived of it waits for another session.
-            assert all(is_part_name(os.fsencode(name)) for name in os.listdir(tmp_path))
-
-    attack()
+    async with hostile_sender(tmp_path) as (honest, hostile):
+        hostile.stream(sender=True)
+        hostile.say(offer([Entry(b"file", Kind.FILE, SIZE)]))
+        await honest.until(events.Accepted)
+        hostile.say(payload(wire.Chunk(0, 0, CONTENT)))
+        await honest.until(events.Progress)
+        leave(hostile)
+        assert isinstance(await honest.end(), PeerError)
+        # What arrived of it waits for another session.
+        assert all(is_part_name(os.fsencode(name)) for name in os.listdir(tmp_path))

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from tests.security.hostile import Hostile, hostile_sender, offer, payload
-from tests.unit.server.kit import on_loop
 
 from p2pal.app import events
 from p2pal.errors import DiskError, ProtocolError
@@ -24,19 +23,17 @@ async def linked(hostile: Hostile) -> None:
     await hostile.until(lambda: hostile.peer.writable)
 
 
-def test_a_list_too_long_for_the_disk_is_an_error_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_list_too_long_for_the_disk_is_an_error_of_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("p2pal.app.entries.IN_MEMORY", 100)
 
-    @on_loop
-    async def attack() -> None:
-        async with hostile_sender(tmp_path) as (honest, hostile):
-            monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "full"))
-            await linked(hostile)
-            hostile.say(offer(NAMES))
-            assert isinstance(await honest.end(), DiskError)
-            assert os.listdir(tmp_path) == []
-
-    attack()
+    async with hostile_sender(tmp_path) as (honest, hostile):
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "full"))
+        await linked(hostile)
+        hostile.say(offer(NAMES))
+        assert isinstance(await honest.end(), DiskError)
+        assert os.listdir(tmp_path) == []
 
 
 AFTER_CONSENT = {
@@ -51,41 +48,29 @@ AFTER_CONSENT = {
 
 
 @pytest.mark.parametrize("said", AFTER_CONSENT.values(), ids=AFTER_CONSENT)
-def test_what_was_not_agreed_to_is_not_written(tmp_path: Path, said: bytes) -> None:
-    @on_loop
-    async def attack() -> None:
-        async with hostile_sender(tmp_path) as (honest, hostile):
-            await linked(hostile)
-            hostile.say(offer([Entry(b"file", Kind.FILE, 1)]))
-            await honest.until(events.Accepted)
-            hostile.say(said)
-            assert isinstance(await honest.end(), ProtocolError)
-            assert os.listdir(tmp_path) == []
-
-    attack()
+async def test_what_was_not_agreed_to_is_not_written(tmp_path: Path, said: bytes) -> None:
+    async with hostile_sender(tmp_path) as (honest, hostile):
+        await linked(hostile)
+        hostile.say(offer([Entry(b"file", Kind.FILE, 1)]))
+        await honest.until(events.Accepted)
+        hostile.say(said)
+        assert isinstance(await honest.end(), ProtocolError)
+        assert os.listdir(tmp_path) == []
 
 
-def test_bytes_before_consent_are_not_written(tmp_path: Path) -> None:
-    @on_loop
-    async def attack() -> None:
-        async with hostile_sender(tmp_path) as (honest, hostile):
-            await linked(hostile)
-            hostile.say(payload(wire.OfferBegin(bytes(16)), wire.Chunk(0, 0, b"x")))
-            assert isinstance(await honest.end(), ProtocolError)
-            assert os.listdir(tmp_path) == []
-
-    attack()
+async def test_bytes_before_consent_are_not_written(tmp_path: Path) -> None:
+    async with hostile_sender(tmp_path) as (honest, hostile):
+        await linked(hostile)
+        hostile.say(payload(wire.OfferBegin(bytes(16)), wire.Chunk(0, 0, b"x")))
+        assert isinstance(await honest.end(), ProtocolError)
+        assert os.listdir(tmp_path) == []
 
 
-def test_a_success_that_the_sender_claims_by_closing_is_none(tmp_path: Path) -> None:
-    @on_loop
-    async def attack() -> None:
-        async with hostile_sender(tmp_path) as (honest, hostile):
-            await linked(hostile)
-            hostile.say(offer([Entry(b"file", Kind.FILE, 1)]))
-            await honest.until(events.Accepted)
-            await asyncio.gather(hostile.peer.close(0, "done"))
-            assert await honest.end() is not None
-            assert os.listdir(tmp_path) == []
-
-    attack()
+async def test_a_success_that_the_sender_claims_by_closing_is_none(tmp_path: Path) -> None:
+    async with hostile_sender(tmp_path) as (honest, hostile):
+        await linked(hostile)
+        hostile.say(offer([Entry(b"file", Kind.FILE, 1)]))
+        await honest.until(events.Accepted)
+        await asyncio.gather(hostile.peer.close(0, "done"))
+        assert await honest.end() is not None
+        assert os.listdir(tmp_path) == []

@@ -10,7 +10,6 @@ from msgspec import structs
 from tests.contract.lane_pairs import Signaling, connect
 from tests.contract.test_lane import Ear
 from tests.security.hostile import hostile_sender
-from tests.unit.server.kit import on_loop
 
 from p2pal.cli.exit import describe
 from p2pal.errors import ProtocolError
@@ -36,16 +35,12 @@ def make(*servers: IceServer) -> WebRtcConnection:
 
 
 @pytest.mark.parametrize("server", NONSENSE, ids=lambda server: server.urls[0])
-def test_an_ice_server_that_the_engine_refuses_is_passed_over(server: IceServer) -> None:
-    @on_loop
-    async def use() -> None:
-        offered = usable_ice_servers([Offered(list(server.urls), server.username, server.credential)])
-        assert offered, "the engine, not our own check, is asked here"
-        connection = make(server, IceServer(("stun:127.0.0.1:9",)))
-        assert "webrtc-datachannel" in await connection.offer()
-        connection.close()
-
-    use()
+async def test_an_ice_server_that_the_engine_refuses_is_passed_over(server: IceServer) -> None:
+    offered = usable_ice_servers([Offered(list(server.urls), server.username, server.credential)])
+    assert offered, "the engine, not our own check, is asked here"
+    connection = make(server, IceServer(("stun:127.0.0.1:9",)))
+    assert "webrtc-datachannel" in await connection.offer()
+    connection.close()
 
 
 CANDIDATES = [
@@ -60,35 +55,27 @@ CANDIDATES = [
 
 @pytest.mark.parametrize("candidate", CANDIDATES)
 @pytest.mark.parametrize("only_loopback", [True, False])
-def test_a_candidate_that_is_nonsense_is_passed_over(candidate: str, only_loopback: bool) -> None:
-    @on_loop
-    async def take() -> None:
-        allow_loopback()
-        connection = WebRtcConnection(1, 1, Signaling(Ear()), only_loopback=only_loopback)
-        await connection.offer()
-        await connection.add_candidate(Candidate(1, candidate))
-        connection.close()
-
-    take()
+async def test_a_candidate_that_is_nonsense_is_passed_over(candidate: str, only_loopback: bool) -> None:
+    allow_loopback()
+    connection = WebRtcConnection(1, 1, Signaling(Ear()), only_loopback=only_loopback)
+    await connection.offer()
+    await connection.add_candidate(Candidate(1, candidate))
+    connection.close()
 
 
 @pytest.mark.parametrize("media", ["audio 9 UDP/TLS/RTP/SAVPF 111", "video 9 UDP/TLS/RTP/SAVPF 96"])
 @pytest.mark.parametrize("instead", [True, False])
-def test_a_description_with_other_media_is_refused_before_the_engine_sees_it(media: str, instead: bool) -> None:
-    @on_loop
-    async def take() -> None:
-        caller, called = make(), make()
-        sdp = await caller.offer()
-        at = sdp.index("m=application")
-        hostile = sdp[:at] + f"m={media}\r\nc=IN IP4 0.0.0.0\r\na=mid:1\r\n" + ("" if instead else sdp[at:])
-        with pytest.raises(ProtocolError):
-            await called.answer(hostile)
-        with pytest.raises(ProtocolError):
-            await caller.accept(hostile)
-        for connection in (caller, called):
-            connection.close()
-
-    take()
+async def test_a_description_with_other_media_is_refused_before_the_engine_sees_it(media: str, instead: bool) -> None:
+    caller, called = make(), make()
+    sdp = await caller.offer()
+    at = sdp.index("m=application")
+    hostile = sdp[:at] + f"m={media}\r\nc=IN IP4 0.0.0.0\r\na=mid:1\r\n" + ("" if instead else sdp[at:])
+    with pytest.raises(ProtocolError):
+        await called.answer(hostile)
+    with pytest.raises(ProtocolError):
+        await caller.accept(hostile)
+    for connection in (caller, called):
+        connection.close()
 
 
 LATE = {
@@ -101,42 +88,35 @@ LATE = {
 
 
 @pytest.mark.parametrize("change", LATE.values(), ids=LATE)
-def test_a_description_that_the_engine_refuses_late_is_the_other_sides_fault(change: Callable[[str], str]) -> None:
-    @on_loop
-    async def take() -> None:
-        caller, called = make(), make()
-        hostile = change(sdp := await caller.offer())
-        assert hostile != sdp
-        with pytest.raises(ProtocolError):
-            await called.answer(hostile)
-        for connection in (caller, called):
-            connection.close()
-
-    take()
+async def test_a_description_that_the_engine_refuses_late_is_the_other_sides_fault(
+    change: Callable[[str], str],
+) -> None:
+    caller, called = make(), make()
+    hostile = change(sdp := await caller.offer())
+    assert hostile != sdp
+    with pytest.raises(ProtocolError):
+        await called.answer(hostile)
+    for connection in (caller, called):
+        connection.close()
 
 
 @pytest.mark.parametrize("change", LATE.values(), ids=LATE)
-def test_a_receiver_that_is_sent_one_ends_with_the_exit_code_of_a_broken_protocol(
+async def test_a_receiver_that_is_sent_one_ends_with_the_exit_code_of_a_broken_protocol(
     change: Callable[[str], str], tmp_path: Path
 ) -> None:
-    @on_loop
-    async def attack() -> None:
-        async with hostile_sender(tmp_path) as (honest, hostile):
-            hostile.stream(sender=True)
-            mail = hostile.peer._signaling.send
+    async with hostile_sender(tmp_path) as (honest, hostile):
+        hostile.stream(sender=True)
+        mail = hostile.peer._signaling.send
 
-            def send(message: SignalMessage) -> None:
-                mail(structs.replace(message, sdp=change(message.sdp)) if isinstance(message, Offer) else message)
+        def send(message: SignalMessage) -> None:
+            mail(structs.replace(message, sdp=change(message.sdp)) if isinstance(message, Offer) else message)
 
-            hostile.peer._signaling.send = send  # type: ignore[method-assign]
-            error = await honest.end()
-        assert isinstance(error, ProtocolError), error
-        assert describe(error).exit_code == 5
-
-    attack()
+        hostile.peer._signaling.send = send  # type: ignore[method-assign]
+        error = await honest.end()
+    assert isinstance(error, ProtocolError), error
+    assert describe(error).exit_code == 5
 
 
-@on_loop
 async def test_a_second_channel_ends_the_lane_and_fills_no_memory() -> None:
     left, right = Ear(), Ear()
     a, _ = await connect(left, right)

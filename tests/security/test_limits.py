@@ -11,7 +11,7 @@ from ipaddress import ip_network
 
 import aiohttp
 import pytest
-from tests.unit.server.kit import Kit, on_loop, serving
+from tests.unit.server.kit import Kit, serving
 
 from p2pal.server.config import AddressLimits, Rate, ServerConfig
 from p2pal.wire import rendezvous as wire
@@ -33,7 +33,6 @@ async def _status(kit: Kit, path: str, body: object, **headers: str) -> int:
         return response.status
 
 
-@on_loop
 async def test_slots_cannot_be_tried_one_by_one() -> None:
     async with serving(_config(joins=Rate(20, HOUR))) as kit:
         hidden = await kit.create()
@@ -43,7 +42,6 @@ async def test_slots_cannot_be_tried_one_by_one() -> None:
         assert await _status(kit, "/api/join", {"slot": hidden.slot}) == 429, "nor is the right one told from others"
 
 
-@on_loop
 async def test_a_forged_x_forwarded_for_is_no_new_address() -> None:
     async with serving(_config(joins=Rate(3, HOUR), creates=Rate(3, HOUR))) as kit:
         for path, body in (("/api/join", {"slot": 99999}), ("/api/transfer", {"ttl": 60})):
@@ -52,7 +50,6 @@ async def test_a_forged_x_forwarded_for_is_no_new_address() -> None:
             assert 429 not in answers[:3]
 
 
-@on_loop
 async def test_what_a_client_writes_before_its_proxy_does_is_no_new_address() -> None:
     async with serving(_config(joins=Rate(3, HOUR), trusted="127.0.0.1/32")) as kit:
         forged = ["198.51.100.1", "127.0.0.1", "junk", "x" * 4000, "[::1]:1, 127.0.0.1", ",,,"]
@@ -62,7 +59,6 @@ async def test_what_a_client_writes_before_its_proxy_does_is_no_new_address() ->
         assert await _status(kit, "/api/join", body, X_Forwarded_For="192.0.2.2") == 404, "another client is another"
 
 
-@on_loop
 async def test_an_ipv6_network_is_one_address() -> None:
     async with serving(_config(creates=Rate(3, HOUR), trusted="127.0.0.1/32")) as kit:
         body = {"ttl": 60}
@@ -71,7 +67,6 @@ async def test_an_ipv6_network_is_one_address() -> None:
         assert await _status(kit, "/api/transfer", body, X_Forwarded_For="2001:db8:0:1::1") == 201
 
 
-@on_loop
 async def test_one_address_cannot_take_all_transfers() -> None:
     async with serving(_config(open_transfers=4, trusted="127.0.0.1/32")) as kit:
         body = {"ttl": 60}
@@ -82,7 +77,6 @@ async def test_one_address_cannot_take_all_transfers() -> None:
         assert await _status(kit, "/api/transfer", body, X_Forwarded_For="192.0.2.2") == 201
 
 
-@on_loop
 async def test_sockets_are_given_back_however_they_end() -> None:
     async with serving(_config(sockets=1)) as kit:
         created = await kit.create()
@@ -119,7 +113,6 @@ async def _end_a_socket(kit: Kit, how: str, token: str) -> None:
                     raw.ws.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
 
-@on_loop
 async def test_a_socket_that_floods_is_read_later_and_holds_up_nobody_else() -> None:
     async with serving(_config(messages=Rate(3, HOUR))) as kit:
         created, sender, receiver = await kit.pair()
@@ -136,7 +129,6 @@ async def test_a_socket_that_floods_is_read_later_and_holds_up_nobody_else() -> 
         assert await sender.close_code() == CloseCode.OVER
 
 
-@on_loop
 async def test_one_that_floods_and_goes_is_not_waited_for() -> None:
     async with serving(_config(messages=Rate(2, HOUR), sockets=2)) as kit:
         created = await kit.create()
@@ -158,22 +150,17 @@ async def test_one_that_floods_and_goes_is_not_waited_for() -> None:
 @pytest.mark.parametrize(
     "origin", ["https://evil.example", "null", "http://127.0.0.1.evil.example", "x" * 7000, "a\tb", ""]
 )
-def test_a_page_of_another_site_can_neither_open_a_mailbox_nor_ask(origin: str) -> None:
-    @on_loop
-    async def run() -> None:
-        async with serving(_config(origins=("https://files.example",))) as kit:
-            created = await kit.create()
-            with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-                await kit.session.ws_connect(kit.server.url + "/api/ws", headers={"Origin": origin})
-            assert refused.value.status == 403
-            assert await _status(kit, "/api/join", {"slot": created.slot}, Origin=origin) == 403
-            assert await _status(kit, "/api/transfer", {"ttl": 60}, Origin=origin) == 403
-            assert (await kit.join(created.slot)).attempt == 1, "the page's join took nothing"
-
-    run()
+async def test_a_page_of_another_site_can_neither_open_a_mailbox_nor_ask(origin: str) -> None:
+    async with serving(_config(origins=("https://files.example",))) as kit:
+        created = await kit.create()
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await kit.session.ws_connect(kit.server.url + "/api/ws", headers={"Origin": origin})
+        assert refused.value.status == 403
+        assert await _status(kit, "/api/join", {"slot": created.slot}, Origin=origin) == 403
+        assert await _status(kit, "/api/transfer", {"ttl": 60}, Origin=origin) == 403
+        assert (await kit.join(created.slot)).attempt == 1, "the page's join took nothing"
 
 
-@on_loop
 async def test_two_origins_are_none_that_is_allowed() -> None:
     async with serving(_config(origins=("https://files.example",))) as kit:
         reader, writer = await asyncio.open_connection("127.0.0.1", kit.server.port)
@@ -186,7 +173,6 @@ async def test_two_origins_are_none_that_is_allowed() -> None:
         writer.close()
 
 
-@on_loop
 async def test_who_closes_at_once_has_an_address_all_the_same() -> None:
     async with serving(_config(creates=Rate(5, HOUR), open_transfers=5)) as kit:
         body = b'{"ttl": 60}'
@@ -199,20 +185,16 @@ async def test_who_closes_at_once_has_an_address_all_the_same() -> None:
         assert statuses[-1] == 429
 
 
-def test_a_request_whose_head_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_request_whose_head_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("p2pal.server.app._KEEPALIVE", 0.2)
 
-    @on_loop
-    async def run() -> None:
-        async with serving() as kit:
-            reader, writer = await asyncio.open_connection("127.0.0.1", kit.server.port)
-            writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ")
-            async with asyncio.timeout(20):
-                with contextlib.suppress(ConnectionError):
-                    while not reader.at_eof():
-                        writer.write(b"x")
-                        await writer.drain()
-                        await asyncio.sleep(0.05)
-            writer.close()
-
-    run()
+    async with serving() as kit:
+        reader, writer = await asyncio.open_connection("127.0.0.1", kit.server.port)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        async with asyncio.timeout(20):
+            with contextlib.suppress(ConnectionError):
+                while not reader.at_eof():
+                    writer.write(b"x")
+                    await writer.drain()
+                    await asyncio.sleep(0.05)
+        writer.close()

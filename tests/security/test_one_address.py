@@ -17,7 +17,7 @@ from tests.certificates import write_certificate
 from tests.e2e.kit import Commands, Server
 from tests.redis_kit import RedisServer
 from tests.security import one_address
-from tests.unit.server.kit import Visitor, on_loop
+from tests.unit.server.kit import Visitor
 
 from p2pal.wire import rendezvous as wire
 
@@ -137,7 +137,6 @@ def test_one_address_holds_so_much_and_no_more(tmp_path: Path, store: str, tls: 
         redis.start()
         flags += ["--redis-url", redis.url]
 
-    @on_loop
     async def run() -> None:
         with _serving(tmp_path, *flags, tls=tls) as server:
             process, another = Process(server.pid), Another(server, tls=tls)
@@ -155,7 +154,7 @@ def test_one_address_holds_so_much_and_no_more(tmp_path: Path, store: str, tls: 
             assert sum(grown) > MOST / 8, "it was no attack"
 
     try:
-        run()
+        asyncio.run(run())
     finally:
         if redis is not None:
             redis.end()
@@ -166,21 +165,17 @@ def _kept(redis: RedisServer | None) -> int:
 
 
 @pytest.mark.parametrize("tls", [False, True])
-def test_one_address_takes_so_much_time_and_keeps_nobody_waiting(tmp_path: Path, tls: bool) -> None:
-    @on_loop
-    async def run() -> None:
-        with _serving(tmp_path, tls=tls) as server:
-            process, another = Process(server.pid), Another(server, tls=tls)
-            await another.warm_up()
-            process.begin()
-            before = process.cpu
-            attack = await _attack("toil", server, tls=tls)
-            try:
-                await another.meet_during(attack, 0.5)
-                taken, grown = process.cpu - before, process.grown
-            finally:
-                await _end(attack)
-            assert taken < MOST_TIME
-            assert grown < MOST
-
-    run()
+async def test_one_address_takes_so_much_time_and_keeps_nobody_waiting(tmp_path: Path, tls: bool) -> None:
+    with _serving(tmp_path, tls=tls) as server:
+        process, another = Process(server.pid), Another(server, tls=tls)
+        await another.warm_up()
+        process.begin()
+        before = process.cpu
+        attack = await _attack("toil", server, tls=tls)
+        try:
+            await another.meet_during(attack, 0.5)
+            taken, grown = process.cpu - before, process.grown
+        finally:
+            await _end(attack)
+        assert taken < MOST_TIME
+        assert grown < MOST

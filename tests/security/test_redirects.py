@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 from tests.security.hostile import PATIENCE
-from tests.unit.server.kit import odd_server, on_loop
+from tests.unit.server.kit import odd_server
 
 from p2pal.errors import P2palError, ServerRefused
 from p2pal.rendezvous.check import check_server
@@ -72,43 +72,35 @@ async def listen(url: str) -> None:
 
 @pytest.mark.parametrize("status", STATUSES)
 @pytest.mark.parametrize("ask", [create, join, meet, delete, listen])
-def test_no_request_follows_a_redirect(ask: Callable[[str], Awaitable[None]], status: int) -> None:
-    @on_loop
-    async def asked_elsewhere() -> None:
-        async with bystander() as (there, asked):
+async def test_no_request_follows_a_redirect(ask: Callable[[str], Awaitable[None]], status: int) -> None:
+    async with bystander() as (there, asked):
 
-            async def lead(_request: web.Request) -> web.Response:
-                return web.Response(status=status, headers={"Location": there})
+        async def lead(_request: web.Request) -> web.Response:
+            return web.Response(status=status, headers={"Location": there})
 
-            async with odd_server(lead) as url, asyncio.timeout(PATIENCE):
-                with pytest.raises(ServerRefused, match="redirects to another one") as caught:
-                    await ask(url)
-            assert "127.0.0.1" not in str(caught.value)
-            assert asked == []
-
-    asked_elsewhere()
+        async with odd_server(lead) as url, asyncio.timeout(PATIENCE):
+            with pytest.raises(ServerRefused, match="redirects to another one") as caught:
+                await ask(url)
+        assert "127.0.0.1" not in str(caught.value)
+        assert asked == []
 
 
 @pytest.mark.parametrize("last", ["healthz", "readyz", "transfer", "ws"])
-def test_the_doctor_follows_none_either(last: str) -> None:
-    @on_loop
-    async def asked_elsewhere() -> None:
-        async with bystander() as (there, asked):
+async def test_the_doctor_follows_none_either(last: str) -> None:
+    async with bystander() as (there, asked):
 
-            async def lead(request: web.Request) -> web.Response:
-                if request.path.endswith(last):
-                    return web.Response(status=307, headers={"Location": there})
-                return web.json_response(CREATED, status=201)
+        async def lead(request: web.Request) -> web.Response:
+            if request.path.endswith(last):
+                return web.Response(status=307, headers={"Location": there})
+            return web.json_response(CREATED, status=201)
 
-            async with odd_server(lead) as url, asyncio.timeout(PATIENCE):
-                await check_server(url)
-            assert asked == []
-
-    asked_elsewhere()
+        async with odd_server(lead) as url, asyncio.timeout(PATIENCE):
+            await check_server(url)
+        assert asked == []
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
-def test_nothing_is_inflated(coding: str) -> None:
+async def test_nothing_is_inflated(coding: str) -> None:
     """A megabyte that would become a gigabyte; with what is in it, it would even be a good answer."""
     blank = b" " * (1 << 24)
     packer = zlib.compressobj(wbits=31 if coding == "gzip" else 15)
@@ -116,24 +108,19 @@ def test_nothing_is_inflated(coding: str) -> None:
     bomb += b"".join(packer.compress(blank) for _ in range(16)) + packer.flush()
     assert len(bomb) > MAX_ANSWER
 
-    @on_loop
-    async def inflated() -> None:
-        async def blow(_request: web.Request) -> web.Response:
-            return web.Response(body=bomb, status=201, headers={"Content-Encoding": coding})
+    async def blow(_request: web.Request) -> web.Response:
+        return web.Response(body=bomb, status=201, headers={"Content-Encoding": coding})
 
-        async with odd_server(blow) as url, asyncio.timeout(PATIENCE):
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            for ask in (create, join):
-                with pytest.raises(ServerRefused, match="no p2pal signaling server"):
-                    await ask(url)
-            found = await check_server(url)
-            assert found.problem is not None
-            assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10  # KiB
-
-    inflated()
+    async with odd_server(blow) as url, asyncio.timeout(PATIENCE):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for ask in (create, join):
+            with pytest.raises(ServerRefused, match="no p2pal signaling server"):
+                await ask(url)
+        found = await check_server(url)
+        assert found.problem is not None
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10  # KiB
 
 
-@on_loop
 async def test_a_small_answer_that_is_compressed_is_not_read() -> None:
     async def answer(_request: web.Request) -> web.Response:
         body = gzip.compress(web.json_response(CREATED).body or b"")  # type: ignore[arg-type]
@@ -145,19 +132,15 @@ async def test_a_small_answer_that_is_compressed_is_not_read() -> None:
 
 
 @pytest.mark.parametrize("head", ["X: " + "a" * 9000, "\r\n".join(f"X-{number}: a" for number in range(20_000))])
-def test_a_head_that_does_not_end_is_refused(head: str) -> None:
-    @on_loop
-    async def refused() -> None:
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n".encode())
-            writer.close()
+async def test_a_head_that_does_not_end_is_refused(head: str) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n".encode())
+        writer.close()
 
-        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server, asyncio.timeout(PATIENCE):
-            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            for ask in (create, listen):
-                with pytest.raises(P2palError):
-                    async with asyncio.timeout(5):
-                        await ask(url)
-
-    refused()
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server, asyncio.timeout(PATIENCE):
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        for ask in (create, listen):
+            with pytest.raises(P2palError):
+                async with asyncio.timeout(5):
+                    await ask(url)

@@ -14,7 +14,6 @@ from msgspec.structs import replace
 from tests.e2e.trees import content, leftovers, snapshot, tree_equal, write
 from tests.security.hostile import PATIENCE, Hostile, hostile_sender, offer, payload
 from tests.unit.app.kit import FIRST, HALF, LARGE, Place, Running, follow, gated, only_id, place, run, vanish
-from tests.unit.server.kit import on_loop
 
 from p2pal.app import events
 from p2pal.app.options import ReceiveOptions
@@ -100,7 +99,6 @@ PROOFS: dict[str, Callable[[Kept, bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("proof", PROOFS.values(), ids=PROOFS.keys())
-@on_loop
 async def test_a_stranger_who_quotes_the_id_learns_nothing_and_touches_nothing(
     tmp_path: Path, proof: Callable[[Kept, bytes], bytes]
 ) -> None:
@@ -138,7 +136,6 @@ async def test_a_stranger_who_quotes_the_id_learns_nothing_and_touches_nothing(
         assert mine.part.read_bytes() == part
 
 
-@on_loop
 async def test_the_true_sender_may_not_offer_something_else_under_an_old_consent(tmp_path: Path) -> None:
     """Who has the proof goes on with what was agreed to; another offer is asked about, and gets a place of its own."""
     async with kept(tmp_path) as mine:
@@ -249,7 +246,6 @@ def test_who_overheard_the_code_gets_not_even_a_name_while_the_session_waits(
 
 
 @pytest.mark.parametrize("how", ["reflected", "replayed", "of another key"])
-@on_loop
 async def test_a_proof_that_is_not_the_receivers_of_this_session_resumes_nothing(tmp_path: Path, how: str) -> None:
     async with kept(tmp_path) as mine:
         before = mine.bytes_of("send")
@@ -280,7 +276,6 @@ async def test_a_proof_that_is_not_the_receivers_of_this_session_resumes_nothing
 # Checkpoints that were tampered with
 
 
-@on_loop
 async def test_forged_claims_end_in_the_right_file(tmp_path: Path) -> None:
     """A claim with the wrong digest, on bytes that are not there: read, found wrong, and sent."""
     async with kept(tmp_path) as mine:
@@ -303,7 +298,6 @@ async def test_forged_claims_end_in_the_right_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [b"../outside", b"..", b"/tmp/outside", b"a/b", b"."])
-@on_loop
 async def test_an_edited_place_does_not_lead_out_of_the_target(tmp_path: Path, name: bytes) -> None:
     async with kept(tmp_path) as mine:
         opened = Checkpoints(mine.there.homes["receive"]).open(mine.id, "receive")
@@ -320,7 +314,6 @@ async def test_an_edited_place_does_not_lead_out_of_the_target(tmp_path: Path, n
 
 
 @pytest.mark.parametrize("role", ["send", "receive"])
-@on_loop
 async def test_a_checkpoint_under_the_name_of_another_is_not_used(tmp_path: Path, role: Role) -> None:
     async with kept(tmp_path) as mine:
         other = mine.path(role).with_name(f"{'a' * 26}.{role}")
@@ -391,7 +384,6 @@ SWAPS = [
 
 @pytest.mark.parametrize("verify", [False, True])
 @pytest.mark.parametrize("swap", SWAPS)
-@on_loop
 async def test_links_that_were_swapped_in_between_two_sessions_are_not_followed(
     tmp_path: Path, swap: Callable[[Kept, Path], None], verify: bool
 ) -> None:

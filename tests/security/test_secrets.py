@@ -15,7 +15,6 @@ from tests.e2e.kit import Commands, environment
 from tests.e2e.trees import MIB, content, sparse, write
 from tests.unit.app.kit import follow, place
 from tests.unit.peer.kit import introduce, rendezvous
-from tests.unit.server.kit import on_loop
 
 from p2pal.app import events
 from p2pal.app.base import Transfer
@@ -101,7 +100,6 @@ def test_no_log_holds_words_or_tokens(tmp_path: Path, log: list[str], tokens: li
     async def receive(there: Any, code: str) -> None:
         errors.append((await follow(there.receive(code, tmp_path / "out"))).error)
 
-    @on_loop
     async def main() -> None:
         async with place(tmp_path) as there:
             tasks: set[asyncio.Task[None]] = set()
@@ -118,7 +116,7 @@ def test_no_log_holds_words_or_tokens(tmp_path: Path, log: list[str], tokens: li
             errors.append((await follow(there.send(source), hook)).error)
             await asyncio.gather(*tasks)
 
-    main()
+    asyncio.run(main())
     assert [error is None for error in errors] == [right, right]
     assert len(tokens) == 2
     assert log
@@ -187,25 +185,21 @@ def test_no_repr_shows_a_secret() -> None:
             assert key.hex() not in text
 
 
-def test_nothing_of_a_meeting_shows_its_secrets() -> None:
-    @on_loop
-    async def meeting() -> None:
-        async with rendezvous() as there:
-            sender, receiver = await introduce(there)
-            master = sender.secret.master()
-            keys = [
-                vars_of(sender.secret)["_key"],
-                vars_of(master)["_key"],
-                master.lane_key(1, Direction.TO_SENDER, bytes(16)),
-                master.resume_key(),
-            ]
-            for thing in (sender, receiver, sender.secret, master, sender.sealer, sender.opener, sender.mailbox):
-                for key in keys:
-                    assert key.hex() not in repr(thing)
-                    assert repr(key)[2:-1] not in repr(thing)
-                assert there.created.token not in repr(thing)
-
-    meeting()
+async def test_nothing_of_a_meeting_shows_its_secrets() -> None:
+    async with rendezvous() as there:
+        sender, receiver = await introduce(there)
+        master = sender.secret.master()
+        keys = [
+            vars_of(sender.secret)["_key"],
+            vars_of(master)["_key"],
+            master.lane_key(1, Direction.TO_SENDER, bytes(16)),
+            master.resume_key(),
+        ]
+        for thing in (sender, receiver, sender.secret, master, sender.sealer, sender.opener, sender.mailbox):
+            for key in keys:
+                assert key.hex() not in repr(thing)
+                assert repr(key)[2:-1] not in repr(thing)
+            assert there.created.token not in repr(thing)
 
 
 def vars_of(thing: object) -> dict[str, bytes]:

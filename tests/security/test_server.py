@@ -8,7 +8,7 @@ import socket
 
 import aiohttp
 import pytest
-from tests.unit.server.kit import Kit, on_loop, serving
+from tests.unit.server.kit import Kit, serving
 
 from p2pal.server import logs
 from p2pal.server.config import Limits, ServerConfig
@@ -27,19 +27,14 @@ from p2pal.wire.rendezvous import CloseCode, State
         ("x" * (wire.MAX_FRAME + 1), aiohttp.WSCloseCode.MESSAGE_TOO_BIG),
     ],
 )
-def test_a_malformed_or_oversized_first_message_closes_the_socket(text: str, code: int) -> None:
-    @on_loop
-    async def run() -> None:
-        async with serving() as kit:
-            raw = await kit.socket()
-            await raw.ws.send_str(text)
-            assert await raw.close_code() == code
-            await kit.create()
-
-    run()
+async def test_a_malformed_or_oversized_first_message_closes_the_socket(text: str, code: int) -> None:
+    async with serving() as kit:
+        raw = await kit.socket()
+        await raw.ws.send_str(text)
+        assert await raw.close_code() == code
+        await kit.create()
 
 
-@on_loop
 async def test_binary_and_second_hellos_close_the_socket() -> None:
     async with serving() as kit:
         created = await kit.create()
@@ -51,7 +46,6 @@ async def test_binary_and_second_hellos_close_the_socket() -> None:
         assert await raw.close_code() == CloseCode.PROTOCOL
 
 
-@on_loop
 async def test_an_oversized_mailbox_message_closes_the_socket_and_is_not_stored() -> None:
     async with serving() as kit:
         _, sender, receiver = await kit.pair()
@@ -62,7 +56,6 @@ async def test_an_oversized_mailbox_message_closes_the_socket_and_is_not_stored(
         assert not (await sender.expect(wire.Peer)).online
 
 
-@on_loop
 async def test_a_log_has_an_end() -> None:
     async with serving() as kit:
         _, sender, receiver = await kit.pair()
@@ -74,7 +67,6 @@ async def test_a_log_has_an_end() -> None:
             assert (await sender.expect(wire.Message)).index == n
 
 
-@on_loop
 async def test_duplicates_gaps_and_rewrites_change_nothing() -> None:
     async with serving() as kit:
         _, sender, receiver = await kit.pair()
@@ -89,7 +81,6 @@ async def test_duplicates_gaps_and_rewrites_change_nothing() -> None:
         assert await sender.expect(wire.Message) == wire.Message(1, 1, b"end")
 
 
-@on_loop
 async def test_a_silent_joiner_cannot_squat() -> None:
     async with serving(limits=Limits(silence=0.1)) as kit:
         created = await kit.create()
@@ -104,7 +95,6 @@ async def test_a_silent_joiner_cannot_squat() -> None:
         assert (await sender.expect(wire.Message)).attempt == 2
 
 
-@on_loop
 async def test_joiners_without_sockets_cannot_fill_the_queue_for_long() -> None:
     async with serving(limits=Limits(join_grace=0.1)) as kit:
         created = await kit.create()
@@ -120,7 +110,6 @@ async def test_joiners_without_sockets_cannot_fill_the_queue_for_long() -> None:
         assert (await sender.expect(wire.Served)).attempt == 9
 
 
-@on_loop
 async def test_a_wrong_joiner_is_released_and_the_right_one_is_served() -> None:
     async with serving() as kit:
         created, sender, wrong = await kit.pair()
@@ -133,7 +122,6 @@ async def test_a_wrong_joiner_is_released_and_the_right_one_is_served() -> None:
         await right.expect(wire.Peer)
 
 
-@on_loop
 async def test_a_released_token_reads_and_writes_nothing() -> None:
     async with serving() as kit:
         created = await kit.create()
@@ -149,7 +137,6 @@ async def test_a_released_token_reads_and_writes_nothing() -> None:
         assert await again.close_code() == CloseCode.RELEASED
 
 
-@on_loop
 async def test_a_receiver_cannot_decide_or_reach_another_log() -> None:
     async with serving() as kit:
         created, sender, first = await kit.pair()
@@ -169,7 +156,6 @@ async def test_a_receiver_cannot_decide_or_reach_another_log() -> None:
         assert (await sender.expect(wire.Message)).body == b"mine"
 
 
-@on_loop
 async def test_slots_cannot_be_walked_in_order_and_are_not_reused_at_once() -> None:
     async with serving() as kit:
         slots = []
@@ -182,7 +168,6 @@ async def test_slots_cannot_be_walked_in_order_and_are_not_reused_at_once() -> N
         assert [(await kit.post("/api/join", {"slot": slot}))[0] for slot in slots] == [410] * 30
 
 
-@on_loop
 async def test_a_join_takes_nothing_from_the_one_being_served() -> None:
     async with serving() as kit:
         created, sender, receiver = await kit.pair()
@@ -195,13 +180,11 @@ async def test_a_join_takes_nothing_from_the_one_being_served() -> None:
             pass
 
 
-@on_loop
 async def test_a_mute_socket_is_closed() -> None:
     async with serving(ServerConfig(port=0, hello_timeout=0.05)) as kit:
         assert await (await kit.socket()).close_code() == CloseCode.HELLO_TIMEOUT
 
 
-@on_loop
 async def test_a_request_body_that_never_ends_is_answered() -> None:
     async with serving(ServerConfig(port=0, request_timeout=0.05, drain=0.1)) as kit:
         reader, writer = await asyncio.open_connection("127.0.0.1", kit.server.port)
@@ -211,7 +194,6 @@ async def test_a_request_body_that_never_ends_is_answered() -> None:
         writer.close()
 
 
-@on_loop
 async def test_a_client_that_does_not_read_is_cut_and_loses_nothing() -> None:
     async with serving(ServerConfig(port=0, heartbeat=0.3, drain=0.2)) as kit:
         created = await kit.create()
@@ -251,7 +233,6 @@ async def _deaf_socket(kit: Kit, token: str) -> socket.socket:
     return deaf
 
 
-@on_loop
 async def test_commands_without_reading_end_in_a_close_not_in_memory() -> None:
     async with serving(ServerConfig(port=0, send_timeout=0.3, heartbeat=1.0, drain=0.1)) as kit:
         created = await kit.create()
@@ -287,17 +268,12 @@ MEETING = "abcdefgh234567ijklmnopqrst"
         None,
     ],
 )
-def test_a_meeting_has_a_name_that_nobody_guesses(name: object) -> None:
-    @on_loop
-    async def run() -> None:
-        async with serving() as kit:
-            status, body = await kit.post("/api/meet", {"rendezvous_id": name, "role": "send"})
-            assert (status, body["error"]["code"]) == (400, "malformed")
-
-    run()
+async def test_a_meeting_has_a_name_that_nobody_guesses(name: object) -> None:
+    async with serving() as kit:
+        status, body = await kit.post("/api/meet", {"rendezvous_id": name, "role": "send"})
+        assert (status, body["error"]["code"]) == (400, "malformed")
 
 
-@on_loop
 async def test_a_transfer_with_a_code_cannot_be_met() -> None:
     async with serving() as kit:
         created = await kit.create()
@@ -308,7 +284,6 @@ async def test_a_transfer_with_a_code_cannot_be_met() -> None:
         assert (await sender.expect(wire.Welcome)).state is State.PENDING
 
 
-@on_loop
 async def test_only_what_meets_as_the_sender_decides() -> None:
     async with serving() as kit:
         _, met = await kit.post("/api/meet", {"rendezvous_id": MEETING, "role": "receive"})
@@ -323,7 +298,6 @@ async def test_only_what_meets_as_the_sender_decides() -> None:
         assert await nobody.close_code() == CloseCode.UNAUTHORISED
 
 
-@on_loop
 async def test_who_knocks_reads_and_writes_nothing_and_does_not_stay() -> None:
     async with serving(limits=Limits(knock=0.3, attempts=2)) as kit:
         created, sender, receiver = await kit.pair()
@@ -352,7 +326,6 @@ def test_no_secret_reaches_the_log(style: str) -> None:
     before = logs.LOGGER.handlers[:], logs.LOGGER.level, logs.LOGGER.propagate
     logs.configure("json" if style == "json" else "text", stream)
 
-    @on_loop
     async def run() -> None:
         async with serving() as kit:
             created = await kit.create()
@@ -377,7 +350,7 @@ def test_no_secret_reaches_the_log(style: str) -> None:
 
     secrets = ["very private", "dmVyeSBwcml2YXRl", "forged", "127.0.0.1:"]
     try:
-        run()
+        asyncio.run(run())
     finally:
         logs.LOGGER.handlers[:], logs.LOGGER.level, logs.LOGGER.propagate = before
     text = stream.getvalue()

@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 from aiohttp.http_parser import DeflateBuffer
 from tests.certificates import write_certificate
-from tests.unit.server.kit import Kit, on_loop, serving
+from tests.unit.server.kit import Kit, serving
 
 from p2pal.server import http, listener
 from p2pal.server.config import AddressLimits, Rate, ServerConfig
@@ -86,42 +86,34 @@ def bomb(coding: str) -> bytes:
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "GZIP", "br", "zstd", "identity, gzip", "x-unheard-of"])
 @pytest.mark.parametrize("path", ["/api/join", "/healthz", "/nowhere"])
-def test_an_encoded_body_is_refused_before_it_is_read(coding: str, path: str) -> None:
-    @on_loop
-    async def run() -> None:
-        async with serving() as kit, connected(kit) as client:
-            # What follows is no such encoding: who began to decode it would say something else.
-            await client.say(request("POST", path, b"\x00" * 5000, Content_Encoding=coding))
-            status, headers, body = await client.answer()
-            assert (status, b'"encoding"' in body) == (415, True)
-            assert headers["accept-encoding"] == "identity"
-            assert headers["connection"] == "close"
-            await client.ends()
-            async with kit.session.post(kit.url + "/api/join", data=b"{}", headers={"Content-Encoding": " "}) as plain:
-                assert plain.status == 400, "no encoding is none"
-
-    run()
+async def test_an_encoded_body_is_refused_before_it_is_read(coding: str, path: str) -> None:
+    async with serving() as kit, connected(kit) as client:
+        # What follows is no such encoding: who began to decode it would say something else.
+        await client.say(request("POST", path, b"\x00" * 5000, Content_Encoding=coding))
+        status, headers, body = await client.answer()
+        assert (status, b'"encoding"' in body) == (415, True)
+        assert headers["accept-encoding"] == "identity"
+        assert headers["connection"] == "close"
+        await client.ends()
+        async with kit.session.post(kit.url + "/api/join", data=b"{}", headers={"Content-Encoding": " "}) as plain:
+            assert plain.status == 400, "no encoding is none"
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
-def test_nothing_is_inflated(coding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nothing_is_inflated(coding: str, monkeypatch: pytest.MonkeyPatch) -> None:
     inflated: list[object] = []
     monkeypatch.setattr(DeflateBuffer, "__init__", lambda *args, **_: inflated.append(args))
     body = bomb(coding)
 
-    @on_loop
-    async def run() -> None:
-        async with serving() as kit:
-            for _ in range(5):
-                async with connected(kit) as client:
-                    await client.say(request("POST", "/api/join", body, Content_Encoding=coding)[:1000])
-                    assert (await client.answer())[0] == 415
-                    with contextlib.suppress(ConnectionError):
-                        await client.say(body)
-                    await client.ends()
-        assert not inflated
-
-    run()
+    async with serving() as kit:
+        for _ in range(5):
+            async with connected(kit) as client:
+                await client.say(request("POST", "/api/join", body, Content_Encoding=coding)[:1000])
+                assert (await client.answer())[0] == 415
+                with contextlib.suppress(ConnectionError):
+                    await client.say(body)
+                await client.ends()
+    assert not inflated
 
 
 CHUNKED = request("POST", "/api/join", Transfer_Encoding="chunked")
@@ -137,23 +129,18 @@ CHUNKED = request("POST", "/api/join", Transfer_Encoding="chunked")
         pytest.param(request("DELETE", "/api/transfer/x", Content_Length="1000000"), id="not read"),
     ],
 )
-def test_a_body_that_nobody_wants_is_answered_and_not_kept(opening: bytes) -> None:
-    @on_loop
-    async def run() -> None:
-        async with serving() as kit, connected(kit) as client:
-            await client.say(opening)
-            sending = asyncio.create_task(client.say(bytes(1_000_000)))
-            status, headers, _ = await client.answer()
-            assert (status, headers["connection"]) == (413, "close")
-            with contextlib.suppress(ConnectionError):
-                await sending
-            client.writer.write_eof()
-            await client.ends()
-
-    run()
+async def test_a_body_that_nobody_wants_is_answered_and_not_kept(opening: bytes) -> None:
+    async with serving() as kit, connected(kit) as client:
+        await client.say(opening)
+        sending = asyncio.create_task(client.say(bytes(1_000_000)))
+        status, headers, _ = await client.answer()
+        assert (status, headers["connection"]) == (413, "close")
+        with contextlib.suppress(ConnectionError):
+            await sending
+        client.writer.write_eof()
+        await client.ends()
 
 
-@on_loop
 async def test_a_body_of_tiny_chunks_has_an_end_in_bytes_that_come() -> None:
     async with serving() as kit, connected(kit) as client:
         await client.say(CHUNKED + (b"1;" + b"x" * 99 + b"\r\n \r\n") * 1000)
@@ -168,24 +155,19 @@ async def test_a_body_of_tiny_chunks_has_an_end_in_bytes_that_come() -> None:
         pytest.param(b"X-A: b\r\n" * 500, id="many headers"),
     ],
 )
-def test_a_head_has_an_end(head: bytes) -> None:
-    @on_loop
-    async def run() -> None:
-        async with serving() as kit, connected(kit) as client:
-            await client.say(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
-            with contextlib.suppress(ConnectionError):
-                for _ in range(2 * http.MAX_HEAD // len(head) + 1):
-                    await client.say(head)
-            status, headers, body = await client.answer()
-            assert status in (400, 431)
-            assert headers["connection"] == "close"
-            assert status == 400 or b'"head-too-large"' in body
-            await client.ends()
-
-    run()
+async def test_a_head_has_an_end(head: bytes) -> None:
+    async with serving() as kit, connected(kit) as client:
+        await client.say(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(2 * http.MAX_HEAD // len(head) + 1):
+                await client.say(head)
+        status, headers, body = await client.answer()
+        assert status in (400, 431)
+        assert headers["connection"] == "close"
+        assert status == 400 or b'"head-too-large"' in body
+        await client.ends()
 
 
-@on_loop
 async def test_the_longest_head_and_body_are_taken_byte_by_byte_and_with_more_behind_them() -> None:
     async with serving() as kit, connected(kit) as client:
         padding = {f"X_{n}": "x" * 4000 for n in range(3)}
@@ -200,7 +182,6 @@ async def test_the_longest_head_and_body_are_taken_byte_by_byte_and_with_more_be
         assert (await client.answer())[0] == 200, "empty lines before a request are passed over"
 
 
-@on_loop
 async def test_requests_in_a_row_are_answered_in_turn() -> None:
     async with serving(_config(requests=None)) as kit, connected(kit) as client:
         paths = ["/healthz", "/nowhere", "/api/transfer/x"] * 300
@@ -208,7 +189,6 @@ async def test_requests_in_a_row_are_answered_in_turn() -> None:
         assert [(await client.answer())[0] for _ in paths] == [200, 404, 401] * 300
 
 
-@on_loop
 async def test_an_extension_that_inflates_is_not_agreed_to() -> None:
     async with serving() as kit, kit.session.ws_connect(kit.url + "/api/ws", compress=15) as opened:
         assert opened.compress == 0
@@ -230,34 +210,29 @@ async def test_an_extension_that_inflates_is_not_agreed_to() -> None:
     ],
 )
 @pytest.mark.parametrize("anew", [True, False])
-def test_what_is_refused_counts_as_well(asked: bytes, status: int, anew: bool) -> None:
-    @on_loop
-    async def run() -> None:
-        async with serving(_config(requests=Rate(5, HOUR))) as kit:
-            seen: list[int] = []
-            while len(seen) < 7:
-                async with connected(kit, "127.0.0.2") as client:
-                    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-                        while len(seen) < 7:
-                            await client.say(asked)
-                            got, headers, body = await client.answer()
-                            seen.append(got)
-                            if got == 429:
-                                assert b'"too-often"' in body
-                                assert int(headers["retry-after"]) > 60
-                                assert headers["connection"] == "close"
-                                await client.ends()
-                            if anew:
-                                break
-            assert seen == [status] * 5 + [429] * 2
-            async with connected(kit, "127.0.0.3") as another:
-                await another.say(request("GET", "/healthz"))
-                assert (await another.answer())[0] == 200
-
-    run()
+async def test_what_is_refused_counts_as_well(asked: bytes, status: int, anew: bool) -> None:
+    async with serving(_config(requests=Rate(5, HOUR))) as kit:
+        seen: list[int] = []
+        while len(seen) < 7:
+            async with connected(kit, "127.0.0.2") as client:
+                with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+                    while len(seen) < 7:
+                        await client.say(asked)
+                        got, headers, body = await client.answer()
+                        seen.append(got)
+                        if got == 429:
+                            assert b'"too-often"' in body
+                            assert int(headers["retry-after"]) > 60
+                            assert headers["connection"] == "close"
+                            await client.ends()
+                        if anew:
+                            break
+        assert seen == [status] * 5 + [429] * 2
+        async with connected(kit, "127.0.0.3") as another:
+            await another.say(request("GET", "/healthz"))
+            assert (await another.answer())[0] == 200
 
 
-@on_loop
 async def test_connections_that_say_nothing_count_and_are_given_back() -> None:
     async with serving(_config(sockets=1)) as kit, contextlib.AsyncExitStack() as stack:
         mute = [await stack.enter_async_context(connected(kit, "127.0.0.2")) for _ in range(65)]
@@ -278,7 +253,6 @@ async def test_connections_that_say_nothing_count_and_are_given_back() -> None:
                         break
 
 
-@on_loop
 async def test_a_proxy_has_as_many_connections_as_it_likes_and_each_client_its_own_allowance() -> None:
     config = _config(sockets=1, requests=Rate(3, HOUR), trusted="127.0.0.0/8")
     async with serving(config) as kit, contextlib.AsyncExitStack() as stack:
@@ -293,28 +267,21 @@ async def test_a_proxy_has_as_many_connections_as_it_likes_and_each_client_its_o
         assert seen == [200] * 6 + [429] * 4
 
 
-def test_a_handshake_that_never_ends_counts_and_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_handshake_that_never_ends_counts_and_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "HANDSHAKE_TIMEOUT", 1.0)
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     write_certificate(cert, key, "localhost")
 
-    @on_loop
-    async def run() -> None:
-        config = ServerConfig(
-            port=0, drain=0.2, tls_cert=str(cert), tls_key=str(key), addresses=AddressLimits(sockets=1)
-        )
-        async with serving(config) as kit, contextlib.AsyncExitStack() as stack:
-            half = [await stack.enter_async_context(connected(kit, "127.0.0.2")) for _ in range(65)]
-            await half[0].say(b"\x16\x03\x01\x02\x00\x01")
-            async with connected(kit, "127.0.0.2") as one_too_many:
-                await one_too_many.ends()
-            for each in half:
-                await each.ends()
-
-    run()
+    config = ServerConfig(port=0, drain=0.2, tls_cert=str(cert), tls_key=str(key), addresses=AddressLimits(sockets=1))
+    async with serving(config) as kit, contextlib.AsyncExitStack() as stack:
+        half = [await stack.enter_async_context(connected(kit, "127.0.0.2")) for _ in range(65)]
+        await half[0].say(b"\x16\x03\x01\x02\x00\x01")
+        async with connected(kit, "127.0.0.2") as one_too_many:
+            await one_too_many.ends()
+        for each in half:
+            await each.ends()
 
 
-@on_loop
 async def test_one_that_does_not_read_its_answers_is_cut() -> None:
     config = ServerConfig(port=0, drain=0.2, send_timeout=0.3, addresses=AddressLimits(requests=None))
     async with serving(config) as kit:
@@ -334,7 +301,6 @@ async def test_one_that_does_not_read_its_answers_is_cut() -> None:
         deaf.close()
 
 
-@on_loop
 async def test_buffers_of_one_address_are_bounded_together() -> None:
     async with serving(_config(buffered=100_000)) as kit, contextlib.AsyncExitStack() as stack:
         refused = 0
@@ -350,7 +316,6 @@ async def test_buffers_of_one_address_are_bounded_together() -> None:
             assert (await another.answer())[0] == 200
 
 
-@on_loop
 async def test_http_1_0_and_who_waits_for_a_100_are_served() -> None:
     async with serving() as kit:
         async with connected(kit) as client:
@@ -366,7 +331,6 @@ async def test_http_1_0_and_who_waits_for_a_100_are_served() -> None:
             assert (await client.answer())[0] == 404
 
 
-@on_loop
 async def test_a_client_of_aiohttp_sees_why_its_long_body_is_refused() -> None:
     async with serving() as kit:
         for headers, status in (({}, 413), ({"Content-Encoding": "gzip"}, 415)):

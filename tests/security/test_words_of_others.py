@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.isolation import need
-from tests.unit.server.kit import on_loop
 
 from p2pal.app import events
 from p2pal.app.base import Transfer
@@ -61,7 +60,6 @@ class Flooded(Transfer):
 
 
 @pytest.mark.parametrize("name", ["sender", "receiver", "json", "quiet"])
-@on_loop
 async def test_what_others_bring_about_is_bounded_on_every_view(name: str, tmp_path: Path) -> None:
     out = io.StringIO()
     writer = Writer(out)

@@ -9,7 +9,6 @@ import ssl
 from collections.abc import Callable
 
 import pytest
-from tests.unit.server.kit import on_loop
 
 from p2pal.hosts import NotReached, connect_to, is_loopback, why_unreached
 from p2pal.unreached import Unreached
@@ -73,31 +72,23 @@ def test_why_a_host_was_not_reached(error: OSError | ValueError, why: Unreached)
     ("host", "why"),
     [("localhost", Unreached.REFUSED), ("a..b", Unreached.UNUSABLE_NAME), ("x" * 64, Unreached.UNUSABLE_NAME)],
 )
-def test_what_connecting_raises_is_understood(host: str, why: Unreached) -> None:
-    @on_loop
-    async def connect() -> None:
-        with pytest.raises((OSError, ValueError)) as caught:
-            await connect_to(host, 1)
-        assert isinstance(caught.value, OSError | ValueError)
-        assert why_unreached(caught.value) is why
-
-    connect()
+async def test_what_connecting_raises_is_understood(host: str, why: Unreached) -> None:
+    with pytest.raises((OSError, ValueError)) as caught:
+        await connect_to(host, 1)
+    assert isinstance(caught.value, OSError | ValueError)
+    assert why_unreached(caught.value) is why
 
 
-def test_two_addresses_that_refuse_are_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_two_addresses_that_refuse_are_understood(monkeypatch: pytest.MonkeyPatch) -> None:
     """As where a name has an address of each family."""
 
-    @on_loop
-    async def connect() -> None:
-        def two(*_: object, **__: object) -> list[tuple[object, ...]]:
-            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 1)) for address in ("127.0.0.1", "127.0.0.2")]
+    def two(*_: object, **__: object) -> list[tuple[object, ...]]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 1)) for address in ("127.0.0.1", "127.0.0.2")]
 
-        monkeypatch.setattr(socket, "getaddrinfo", two)
-        with pytest.raises(OSError, match="Multiple") as caught:
-            await asyncio.open_connection("two.test", 1)
-        assert why_unreached(caught.value) is Unreached.REFUSED
-
-    connect()
+    monkeypatch.setattr(socket, "getaddrinfo", two)
+    with pytest.raises(OSError, match="Multiple") as caught:
+        await asyncio.open_connection("two.test", 1)
+    assert why_unreached(caught.value) is Unreached.REFUSED
 
 
 def test_the_words_are_those_of_the_error() -> None:
@@ -123,34 +114,28 @@ def test_a_host_is_reached_on_any_loop(module: str) -> None:
         runner.run(through())
 
 
-def test_an_address_that_swallows_everything_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_address_that_swallows_everything_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """As where a name has an address of IPv6, which leads nowhere."""
 
-    @on_loop
-    async def through() -> None:
-        loop = asyncio.get_running_loop()
-        swallowed: list[str] = []
-        sock_connect = loop.sock_connect
+    loop = asyncio.get_running_loop()
+    swallowed: list[str] = []
+    sock_connect = loop.sock_connect
 
-        async def connect(sock: socket.socket, address: tuple[str, int]) -> None:
-            if address[0] == "127.0.0.3":
-                swallowed.append(address[0])
-                await loop.create_future()
-            await sock_connect(sock, address)
+    async def connect(sock: socket.socket, address: tuple[str, int]) -> None:
+        if address[0] == "127.0.0.3":
+            swallowed.append(address[0])
+            await loop.create_future()
+        await sock_connect(sock, address)
 
-        async def both(_host: str, port: int, **_: object) -> list[object]:
-            return [
-                (socket.AF_INET, socket.SOCK_STREAM, 0, "", (address, port)) for address in ("127.0.0.3", "127.0.0.1")
-            ]
+    async def both(_host: str, port: int, **_: object) -> list[object]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (address, port)) for address in ("127.0.0.3", "127.0.0.1")]
 
-        monkeypatch.setattr(loop, "sock_connect", connect)
-        async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0) as server:
-            port = server.sockets[0].getsockname()[1]
-            monkeypatch.setattr(loop, "getaddrinfo", both)
-            async with asyncio.timeout(10):
-                _, writer = await connect_to("relay.test", port)
-            assert writer.get_extra_info("peername") == ("127.0.0.1", port)
-            assert swallowed == ["127.0.0.3"]
-            writer.close()
-
-    through()
+    monkeypatch.setattr(loop, "sock_connect", connect)
+    async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        monkeypatch.setattr(loop, "getaddrinfo", both)
+        async with asyncio.timeout(10):
+            _, writer = await connect_to("relay.test", port)
+        assert writer.get_extra_info("peername") == ("127.0.0.1", port)
+        assert swallowed == ["127.0.0.3"]
+        writer.close()

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.proxies import NAME, VARIABLES, proxy
-from tests.unit.server.kit import on_loop
 
 from p2pal import proxies
 from p2pal.hosts import NotReached
@@ -197,28 +196,24 @@ async def answers(sock: socket.socket) -> bytes:
 
 @pytest.mark.parametrize("scheme", ["http", "socks", "socks5", "socks5h", "socks4", "socks4a"])
 @pytest.mark.parametrize("login", ["", "me:p@ss/word"])
-def test_the_way_through(scheme: str, login: str) -> None:
+async def test_the_way_through(scheme: str, login: str) -> None:
     """The proxy looks the name up: ours would not find it."""
     if login and scheme.startswith("socks4"):
         pytest.skip("SOCKS4 has no passwords")
 
-    @on_loop
-    async def through() -> None:
-        async def hello(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.write(b"hello")
-            writer.close()
+    async def hello(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"hello")
+        writer.close()
 
-        async with (
-            await asyncio.start_server(hello, "127.0.0.1", 0) as server,
-            proxy("http" if scheme == "http" else "socks", login=login) as near,
-        ):
-            port = server.sockets[0].getsockname()[1]
-            user, _, password = login.partition(":")
-            way = Proxy(scheme, "127.0.0.1", near.port, user, password)
-            assert await answers(await connect_through(way, NAME, port, 5.0)) == b"hello"
-            assert near.asked == [(NAME, port)]
-
-    through()
+    async with (
+        await asyncio.start_server(hello, "127.0.0.1", 0) as server,
+        proxy("http" if scheme == "http" else "socks", login=login) as near,
+    ):
+        port = server.sockets[0].getsockname()[1]
+        user, _, password = login.partition(":")
+        way = Proxy(scheme, "127.0.0.1", near.port, user, password)
+        assert await answers(await connect_through(way, NAME, port, 5.0)) == b"hello"
+        assert near.asked == [(NAME, port)]
 
 
 @pytest.mark.parametrize(
@@ -236,21 +231,18 @@ def test_the_way_through(scheme: str, login: str) -> None:
     ],
 )
 @pytest.mark.parametrize("user", ["", "me"])
-def test_a_proxy_that_does_not_connect_us(scheme: str, refusal: int, login: str, why: Unreached, user: str) -> None:
-    @on_loop
-    async def refused() -> None:
-        async with proxy("http" if scheme == "http" else "socks", login=login, refusal=refusal) as near:
-            way = Proxy(scheme, "127.0.0.1", near.port, user, "secret2" if user else "")
-            with pytest.raises(NotReached) as caught:
-                await connect_through(way, NAME, 1, 5.0)
-        assert caught.value.why is why
-        assert "secret" not in repr(caught.value)
-        assert caught.value.__cause__ is caught.value.__context__ is None
-
-    refused()
+async def test_a_proxy_that_does_not_connect_us(
+    scheme: str, refusal: int, login: str, why: Unreached, user: str
+) -> None:
+    async with proxy("http" if scheme == "http" else "socks", login=login, refusal=refusal) as near:
+        way = Proxy(scheme, "127.0.0.1", near.port, user, "secret2" if user else "")
+        with pytest.raises(NotReached) as caught:
+            await connect_through(way, NAME, 1, 5.0)
+    assert caught.value.why is why
+    assert "secret" not in repr(caught.value)
+    assert caught.value.__cause__ is caught.value.__context__ is None
 
 
-@on_loop
 async def test_a_proxy_that_is_not_there_or_silent() -> None:
     async with proxy("socks", silent=True) as near:
         for way, why in (
@@ -263,7 +255,6 @@ async def test_a_proxy_that_is_not_there_or_silent() -> None:
             assert caught.value.why is why
 
 
-@on_loop
 async def test_a_proxy_whose_name_does_not_resolve() -> None:
     loop = asyncio.get_running_loop()
 

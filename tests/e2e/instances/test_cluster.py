@@ -10,7 +10,6 @@ from tests.e2e.instances.balancer import Balancer
 from tests.e2e.instances.conftest import Start
 from tests.e2e.instances.kit import Talk, clients, visiting
 from tests.redis_kit import RedisServer, running
-from tests.unit.server.kit import on_loop
 
 
 @pytest.fixture
@@ -19,37 +18,29 @@ def cluster(tmp_path: Path) -> Iterator[RedisServer]:
         yield server
 
 
-def test_peers_on_two_instances(cluster: RedisServer, start: Start) -> None:
-    @on_loop
-    async def run() -> None:
-        async with visiting(start(cluster, 3)) as visitors:
-            talk = await Talk(visitors).start()
-            for visitor in reversed(visitors):
-                await talk.say(talk.sender)
-                await talk.say(talk.receiver)
-                await talk.receiver.hop(visitor)
-            await talk.settle()
-            await talk.end()
-            assert -1 not in cluster.lifetimes().values()
-
-    run()
+async def test_peers_on_two_instances(cluster: RedisServer, start: Start) -> None:
+    async with visiting(start(cluster, 3)) as visitors:
+        talk = await Talk(visitors).start()
+        for visitor in reversed(visitors):
+            await talk.say(talk.sender)
+            await talk.say(talk.receiver)
+            await talk.receiver.hop(visitor)
+        await talk.settle()
+        await talk.end()
+        assert -1 not in cluster.lifetimes().values()
 
 
-def test_a_node_is_killed_and_comes_back(cluster: RedisServer, start: Start) -> None:
-    @on_loop
-    async def run() -> None:
-        instances = start(cluster, 2)
-        with Balancer(instances.ports) as balancer:
-            async with clients(balancer.url) as (sender, receiver):
-                sender.mailbox.append(1, b"before")
-                receiver.mailbox.append(1, b"before")
-                await sender.gets(1)
-                cluster.kill()
-                sender.mailbox.append(1, b"during")
-                receiver.mailbox.append(1, b"during")
-                cluster.start()
-                for client in (sender, receiver):
-                    await client.gets(2)
-                    assert client.got == [b"before", b"during"]
-
-    run()
+async def test_a_node_is_killed_and_comes_back(cluster: RedisServer, start: Start) -> None:
+    instances = start(cluster, 2)
+    with Balancer(instances.ports) as balancer:
+        async with clients(balancer.url) as (sender, receiver):
+            sender.mailbox.append(1, b"before")
+            receiver.mailbox.append(1, b"before")
+            await sender.gets(1)
+            cluster.kill()
+            sender.mailbox.append(1, b"during")
+            receiver.mailbox.append(1, b"during")
+            cluster.start()
+            for client in (sender, receiver):
+                await client.gets(2)
+                assert client.got == [b"before", b"during"]

@@ -13,7 +13,7 @@ from tests.e2e.instances.balancer import Balancer
 from tests.e2e.instances.conftest import Start
 from tests.e2e.instances.kit import PATIENCE, Client, clients, visiting
 from tests.redis_kit import RedisServer
-from tests.unit.server.kit import Visitor, on_loop
+from tests.unit.server.kit import Visitor
 
 from p2pal.errors import CodeUnknown
 from p2pal.rendezvous import events as e
@@ -82,57 +82,53 @@ def said(client: Client) -> list[type[e.MailboxEvent]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [Frozen, Restarted])
-def test_ten_seconds_without_redis(
+async def test_ten_seconds_without_redis(
     lasting_redis: RedisServer, start: Start, kind: Callable[[RedisServer], Frozen]
 ) -> None:
-    @on_loop
-    async def run() -> None:
-        instances = start(lasting_redis, 2)
-        with Balancer(instances.ports) as balancer:
-            async with (
-                visiting(instances) as visitors,
-                clients(balancer.url) as (sender, receiver),
-                RendezvousClient(balancer.url) as server,
-            ):
-                waiting = await server.create(600.0)
-                sitting = Client(server.mailbox("send", waiting.token))
-                await sitting.until(lambda: bool(sitting.told))
-                sender.mailbox.append(1, b"before")
-                receiver.mailbox.append(1, b"before")
-                await sender.gets(1)
+    instances = start(lasting_redis, 2)
+    with Balancer(instances.ports) as balancer:
+        async with (
+            visiting(instances) as visitors,
+            clients(balancer.url) as (sender, receiver),
+            RendezvousClient(balancer.url) as server,
+        ):
+            waiting = await server.create(600.0)
+            sitting = Client(server.mailbox("send", waiting.token))
+            await sitting.until(lambda: bool(sitting.told))
+            sender.mailbox.append(1, b"before")
+            receiver.mailbox.append(1, b"before")
+            await sender.gets(1)
 
-                async with outage(kind(lasting_redis)):
-                    for n in range(10):
-                        sender.mailbox.append(1, b"during %d" % n)
-                        receiver.mailbox.append(1, b"during %d" % n)
-                    sender.mailbox.accept(1)
-                    for visitor in visitors:
-                        await is_unavailable(visitor)
-
+            async with outage(kind(lasting_redis)):
+                for n in range(10):
+                    sender.mailbox.append(1, b"during %d" % n)
+                    receiver.mailbox.append(1, b"during %d" % n)
+                sender.mailbox.accept(1)
                 for visitor in visitors:
-                    await answers(visitor, "/readyz", 200)
-                    await visitor.create()
-                sender.mailbox.append(1, b"after")
-                receiver.mailbox.append(1, b"after")
-                everything = [b"before", *(b"during %d" % n for n in range(10)), b"after"]
-                for client in (sender, receiver):
-                    await client.gets(len(everything))
-                    assert client.got == everything
-                    await client.until(lambda client=client: client.active)  # type: ignore[misc]
-                    assert e.Released not in said(client)
+                    await is_unavailable(visitor)
 
-                # Who had nothing to say kept its socket, and its transfer.
-                assert e.Offline not in said(sitting)
-                await server.join(waiting.slot)
-                joined = await server.join(waiting.slot)
-                late = Client(server.mailbox("receive", joined.token))
-                await sitting.until(lambda: e.Served in said(sitting))
-                sender.mailbox.complete()
-                await receiver.until(lambda: receiver.over)
-                await sitting.close()
-                await late.close()
+            for visitor in visitors:
+                await answers(visitor, "/readyz", 200)
+                await visitor.create()
+            sender.mailbox.append(1, b"after")
+            receiver.mailbox.append(1, b"after")
+            everything = [b"before", *(b"during %d" % n for n in range(10)), b"after"]
+            for client in (sender, receiver):
+                await client.gets(len(everything))
+                assert client.got == everything
+                await client.until(lambda client=client: client.active)  # type: ignore[misc]
+                assert e.Released not in said(client)
 
-    run()
+            # Who had nothing to say kept its socket, and its transfer.
+            assert e.Offline not in said(sitting)
+            await server.join(waiting.slot)
+            joined = await server.join(waiting.slot)
+            late = Client(server.mailbox("receive", joined.token))
+            await sitting.until(lambda: e.Served in said(sitting))
+            sender.mailbox.complete()
+            await receiver.until(lambda: receiver.over)
+            await sitting.close()
+            await late.close()
 
 
 async def is_unavailable(visitor: Visitor) -> None:
@@ -151,60 +147,48 @@ async def is_unavailable(visitor: Visitor) -> None:
         assert headers["Content-Type"].startswith("application/json")
 
 
-def test_a_redis_that_forgot_everything(redis: RedisServer, start: Start) -> None:
-    @on_loop
-    async def run() -> None:
-        instances = start(redis, 2)
-        with Balancer(instances.ports) as balancer:
-            async with visiting(instances) as visitors, clients(balancer.url) as (sender, receiver):
-                await asyncio.to_thread(redis.stop)
-                await asyncio.to_thread(redis.start)
-                for client in (sender, receiver):
-                    await client.until(lambda client=client: client.over)  # type: ignore[misc]
-                    assert isinstance(client.ended, CodeUnknown)
-                for visitor in visitors:
-                    await answers(visitor, "/readyz", 200)
-                created, one, other = await visitors[0].pair()
-                await one.send(wire.Append(0, b"again", 1))
-                assert (await other.expect(wire.Message)).body == b"again"
-                status, _ = await visitors[1].request(
-                    "DELETE", f"/api/transfer/{created.rendezvous_id}", token=created.token
-                )
-                assert status == 204
-
-    run()
-
-
-def test_an_instance_that_starts_before_its_redis(redis: RedisServer, start: Start) -> None:
-    @on_loop
-    async def run() -> None:
-        redis.stop()
-        async with visiting(start(redis, 1)) as visitors:
-            await is_unavailable(visitors[0])
+async def test_a_redis_that_forgot_everything(redis: RedisServer, start: Start) -> None:
+    instances = start(redis, 2)
+    with Balancer(instances.ports) as balancer:
+        async with visiting(instances) as visitors, clients(balancer.url) as (sender, receiver):
+            await asyncio.to_thread(redis.stop)
             await asyncio.to_thread(redis.start)
-            await answers(visitors[0], "/readyz", 200)
-            await visitors[0].pair()
+            for client in (sender, receiver):
+                await client.until(lambda client=client: client.over)  # type: ignore[misc]
+                assert isinstance(client.ended, CodeUnknown)
+            for visitor in visitors:
+                await answers(visitor, "/readyz", 200)
+            created, one, other = await visitors[0].pair()
+            await one.send(wire.Append(0, b"again", 1))
+            assert (await other.expect(wire.Message)).body == b"again"
+            status, _ = await visitors[1].request(
+                "DELETE", f"/api/transfer/{created.rendezvous_id}", token=created.token
+            )
+            assert status == 204
 
-    run()
+
+async def test_an_instance_that_starts_before_its_redis(redis: RedisServer, start: Start) -> None:
+    redis.stop()
+    async with visiting(start(redis, 1)) as visitors:
+        await is_unavailable(visitors[0])
+        await asyncio.to_thread(redis.start)
+        await answers(visitors[0], "/readyz", 200)
+        await visitors[0].pair()
 
 
-def test_a_redis_that_has_no_memory_left(redis: RedisServer, start: Start) -> None:
+async def test_a_redis_that_has_no_memory_left(redis: RedisServer, start: Start) -> None:
     """It goes on with what it has, and refuses what is new."""
 
-    @on_loop
-    async def run() -> None:
-        async with visiting(start(redis, 1)) as visitors:
-            _, sender, receiver = await visitors[0].pair()
-            redis.client.config_set("maxmemory", 1)
-            end = asyncio.get_running_loop().time() + 5.0  # longer than it takes until the next sign of life
-            while asyncio.get_running_loop().time() < end:
-                status, headers, answer = await ask(visitors[0], "POST", "/api/transfer", {"ttl": 60})
-                assert (status, answer["error"]["code"]) == (503, "full")
-                assert int(headers["Retry-After"]) >= 1
-                await asyncio.sleep(0.2)  # a minute's allowance is not to be used up
-            redis.client.config_set("maxmemory", 0)
-            await visitors[0].create()
-            await sender.send(wire.Append(0, b"it goes on", 1))
-            assert (await receiver.expect(wire.Message)).body == b"it goes on"
-
-    run()
+    async with visiting(start(redis, 1)) as visitors:
+        _, sender, receiver = await visitors[0].pair()
+        redis.client.config_set("maxmemory", 1)
+        end = asyncio.get_running_loop().time() + 5.0  # longer than it takes until the next sign of life
+        while asyncio.get_running_loop().time() < end:
+            status, headers, answer = await ask(visitors[0], "POST", "/api/transfer", {"ttl": 60})
+            assert (status, answer["error"]["code"]) == (503, "full")
+            assert int(headers["Retry-After"]) >= 1
+            await asyncio.sleep(0.2)  # a minute's allowance is not to be used up
+        redis.client.config_set("maxmemory", 0)
+        await visitors[0].create()
+        await sender.send(wire.Append(0, b"it goes on", 1))
+        assert (await receiver.expect(wire.Message)).body == b"it goes on"

@@ -11,7 +11,6 @@ from tests.e2e.instances.balancer import Balancer
 from tests.e2e.instances.conftest import Start
 from tests.e2e.instances.kit import Client, Instances, clients
 from tests.redis_kit import RedisServer
-from tests.unit.server.kit import on_loop
 
 from p2pal.rendezvous import events as e
 
@@ -67,32 +66,28 @@ class Storm:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-def test_nothing_is_lost_in_a_storm(lasting_redis: RedisServer, start: Start, seed: int) -> None:
-    @on_loop
-    async def run() -> None:
-        instances = start(lasting_redis, 3)
-        with Balancer(instances.ports) as balancer:
-            async with clients(balancer.url) as pair:
-                storm = Storm(seed, lasting_redis, instances, balancer)
-                sent: dict[Client, list[bytes]] = {client: [] for client in pair}
+async def test_nothing_is_lost_in_a_storm(lasting_redis: RedisServer, start: Start, seed: int) -> None:
+    instances = start(lasting_redis, 3)
+    with Balancer(instances.ports) as balancer:
+        async with clients(balancer.url) as pair:
+            storm = Storm(seed, lasting_redis, instances, balancer)
+            sent: dict[Client, list[bytes]] = {client: [] for client in pair}
 
-                def say() -> None:
-                    for client in pair:
-                        sent[client].append(b"%d" % len(sent[client]))
-                        client.mailbox.append(1, sent[client][-1])
-
-                say()
+            def say() -> None:
                 for client in pair:
-                    await client.gets(1)
-                for _ in range(ROUNDS):
-                    say()
-                    print(await asyncio.to_thread(storm.strike))
-                    say()
-                for client, other in (pair, pair[::-1]):
-                    await client.gets(len(sent[other]), 60.0)
-                    assert client.got == sent[other]
-                    assert not any(isinstance(event, e.Released) for event in client.told)
-                pair[0].mailbox.accept(1)
-                await pair[1].until(lambda: pair[1].active)
+                    sent[client].append(b"%d" % len(sent[client]))
+                    client.mailbox.append(1, sent[client][-1])
 
-    run()
+            say()
+            for client in pair:
+                await client.gets(1)
+            for _ in range(ROUNDS):
+                say()
+                print(await asyncio.to_thread(storm.strike))
+                say()
+            for client, other in (pair, pair[::-1]):
+                await client.gets(len(sent[other]), 60.0)
+                assert client.got == sent[other]
+                assert not any(isinstance(event, e.Released) for event in client.told)
+            pair[0].mailbox.accept(1)
+            await pair[1].until(lambda: pair[1].active)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 from tests.e2e.trees import MIB
-from tests.unit.server.kit import on_loop, serving
+from tests.unit.server.kit import serving
 
 import p2pal
 from p2pal.app import events, sending
@@ -301,12 +301,11 @@ async def never(offer: events.Offered, existing: list[str]) -> Decision:
 def run(test: Callable[[Place], Coroutine[Any, Any, None]], home: Path) -> None:
     """Run a test beside a server, with the homes of both sides below ``home``."""
 
-    @on_loop
     async def main() -> None:
         async with place(home) as there:
             await test(there)
 
-    main()
+    asyncio.run(main())
 
 
 @asynccontextmanager

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
-from tests.unit.server.kit import on_loop
 
 from p2pal.app.base import Transfer
 from p2pal.app.events import Event, Failure, Joining, PeerJoined, Saved, Summary
@@ -93,14 +92,12 @@ async def collect(work: Work) -> list[Event]:
         return await rest(work)
 
 
-@on_loop
 async def test_events_come_in_order_and_end() -> None:
     work = Work(fine)
     assert await collect(work) == [Joining(), SUMMARY]
     assert work.summary == SUMMARY
 
 
-@on_loop
 async def test_an_error_is_an_event_and_then_raised_each_time() -> None:
     async with Work(lost) as work:
         events = [await anext(work), await anext(work)]
@@ -110,14 +107,12 @@ async def test_an_error_is_an_event_and_then_raised_each_time() -> None:
     assert events == [Joining(), Failure("peer-lost", "gone", PeerLost.default_hint, 5)]
 
 
-@on_loop
 async def test_an_end_stays_an_end() -> None:
     async with Work(fine) as work:
         assert len([event async for event in work]) == 2
         assert [event async for event in work] == []
 
 
-@on_loop
 async def test_a_mistake_of_ours_is_raised_too() -> None:
     async def mistake(work: Work) -> P2palError | None:
         raise ZeroDivisionError
@@ -126,7 +121,6 @@ async def test_a_mistake_of_ours_is_raised_too() -> None:
         await collect(Work(mistake))
 
 
-@on_loop
 async def test_out_of_a_task_group_comes_what_a_user_understands() -> None:
     async def grouped(work: Work) -> P2palError | None:
         raise BaseExceptionGroup("", [ValueError(), BaseExceptionGroup("", [KeyError(), PeerLost("gone")])])
@@ -135,7 +129,6 @@ async def test_out_of_a_task_group_comes_what_a_user_understands() -> None:
         await collect(Work(grouped))
 
 
-@on_loop
 async def test_cancelling_ends_with_interrupted() -> None:
     async with Work(forever) as work:
         assert await anext(work) == Joining()
@@ -146,7 +139,6 @@ async def test_cancelling_ends_with_interrupted() -> None:
     assert work.stops == 1
 
 
-@on_loop
 async def test_a_transfer_with_a_peer_ends_in_order_when_cancelled() -> None:
     async with Work(until_asked, orderly=True) as work:
         assert await anext(work) == Joining()
@@ -155,7 +147,6 @@ async def test_a_transfer_with_a_peer_ends_in_order_when_cancelled() -> None:
             await rest(work)
 
 
-@on_loop
 async def test_leaving_early_cancels() -> None:
     async with Work(forever) as work:
         assert await anext(work) == Joining()
@@ -166,7 +157,6 @@ async def test_leaving_early_cancels() -> None:
     assert work.stops == 1
 
 
-@on_loop
 async def test_cancelling_what_is_over_changes_nothing() -> None:
     async with Work(fine) as work:
         assert len([event async for event in work]) == 2
@@ -174,7 +164,6 @@ async def test_cancelling_what_is_over_changes_nothing() -> None:
     assert work.stops == 0
 
 
-@on_loop
 async def test_it_must_be_entered_first() -> None:
     with pytest.raises(RuntimeError, match="async with"):
         await anext(Work(fine))
@@ -193,14 +182,12 @@ async def ends(work: Work) -> tuple[list[Event], BaseException | None]:
     return seen, None
 
 
-@on_loop
 async def test_what_a_transfer_concludes_is_raised_like_what_it_raises() -> None:
     seen, error = await ends(Work(concluded))
     assert isinstance(error, PeerLost)
     assert seen == [SUMMARY, Failure("peer-lost", "gone", PeerLost.default_hint, 5)]
 
 
-@on_loop
 async def test_how_to_go_on_is_told_before_the_error_which_then_needs_no_hint() -> None:
     seen, error = await ends(Work(lost, saved=SAVED))
     assert seen == [Joining(), SAVED, Failure("peer-lost", "gone", "", 5)]
@@ -208,7 +195,6 @@ async def test_how_to_go_on_is_told_before_the_error_which_then_needs_no_hint() 
     assert error.hint == ""
 
 
-@on_loop
 async def test_a_checkpoint_that_cannot_be_used_keeps_its_hint() -> None:
     async def refused(work: Work) -> P2palError | None:
         return CheckpointError("elsewhere", hint="leave -out away")
@@ -219,7 +205,6 @@ async def test_a_checkpoint_that_cannot_be_used_keeps_its_hint() -> None:
     assert seen[-1].hint == "leave -out away"
 
 
-@on_loop
 async def test_a_stopped_transfer_tells_how_to_go_on() -> None:
     work = Work(until_asked, orderly=True, saved=SAVED)
     async with work:
@@ -231,7 +216,6 @@ async def test_a_stopped_transfer_tells_how_to_go_on() -> None:
             await anext(work)
 
 
-@on_loop
 async def test_a_disk_that_cannot_be_left_in_order_is_an_error_unless_there_was_one() -> None:
     _, error = await ends(Work(fine, saved=DiskError("full")))
     assert isinstance(error, DiskError)

@@ -10,7 +10,6 @@ from typing import cast
 
 import pytest
 from tests.unit.app.kit import ENTRIES, hearing
-from tests.unit.server.kit import on_loop
 
 from p2pal.app import receiving
 from p2pal.app.events import AnyEvent, Waiting
@@ -114,7 +113,6 @@ async def running() -> AsyncIterator[Running]:
         await asyncio.wait((made.stream._writer,))
 
 
-@on_loop
 async def test_a_payload_is_done_with_when_the_disk_is() -> None:
     async with running() as side:
         await side.disk.told(([], side.stream._submitted))
@@ -131,7 +129,6 @@ async def test_a_payload_is_done_with_when_the_disk_is() -> None:
         assert side.line.credit == 2
 
 
-@on_loop
 async def test_a_full_disk_is_told_to_both_sides_and_waited_for() -> None:
     async with running() as side:
         side.disk.held = True
@@ -151,7 +148,6 @@ async def test_a_full_disk_is_told_to_both_sides_and_waited_for() -> None:
         assert side.disk.given_up == 0
 
 
-@on_loop
 async def test_a_disk_that_stays_full_is_given_up_once() -> None:
     async with running() as side:
         side.disk.held = True
@@ -163,7 +159,6 @@ async def test_a_disk_that_stays_full_is_given_up_once() -> None:
 
 @pytest.mark.parametrize("hasty", [True, False])
 @pytest.mark.parametrize("complete", [True, False])
-@on_loop
 async def test_what_is_under_way_is_kept_if_there_may_be_another_session_and_no_disk_keeps_anyone(
     complete: bool, hasty: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,14 +173,12 @@ async def test_what_is_under_way_is_kept_if_there_may_be_another_session_and_no_
         await side.stream.end_writing(hasty=hasty)
 
 
-@on_loop
 async def test_a_disk_that_breaks_ends_the_session() -> None:
     async with running() as side:
         await side.disk.told(DiskError("gone"))
         assert isinstance(side.line.error, DiskError)
 
 
-@on_loop
 async def test_what_was_never_begun_has_nothing_to_end() -> None:
     async with running() as side:
         side.stream._pump = None

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from tests.e2e.trees import MIB, content, leftovers, tree_equal, write
 from tests.unit.app.kit import FIRST, HALF, TOTAL, Gate, Place, never, only_id, run
-from tests.unit.server.kit import on_loop
 
 from p2pal.app import events
 from p2pal.app.base import Transfer
@@ -224,7 +223,6 @@ def leaves(results: list[SourceResult]) -> dict[int, bytes]:
     return {result.piece: result.leaf for result in results if isinstance(result, PieceRead)}
 
 
-@on_loop
 async def test_leaves_wait_for_the_checkpoint_and_are_found_in_it(tmp_path: Path) -> None:
     async with notes(tmp_path) as kept:
         small, first = kept.read(1), kept.read(2)
@@ -242,7 +240,6 @@ async def test_leaves_wait_for_the_checkpoint_and_are_found_in_it(tmp_path: Path
         assert kept.problems == []
 
 
-@on_loop
 async def test_it_is_written_a_few_times_a_second_and_at_the_end(tmp_path: Path) -> None:
     async with notes(tmp_path) as kept:
         await kept.begin()
@@ -268,7 +265,6 @@ async def test_it_is_written_a_few_times_a_second_and_at_the_end(tmp_path: Path)
         assert (kept.state().done, kept.state().files) == (3, 1)
 
 
-@on_loop
 async def test_pieces_that_do_not_follow_each_other_keep_their_numbers(tmp_path: Path) -> None:
     async with notes(tmp_path) as kept:
         await kept.begin()
@@ -282,7 +278,6 @@ async def test_pieces_that_do_not_follow_each_other_keep_their_numbers(tmp_path:
         assert kept.state().leaves == wanted
 
 
-@on_loop
 async def test_another_receiver_has_a_checkpoint_of_its_own_and_the_first_stays(tmp_path: Path) -> None:
     async with notes(tmp_path) as kept:
         await kept.begin()
@@ -296,7 +291,6 @@ async def test_another_receiver_has_a_checkpoint_of_its_own_and_the_first_stays(
         assert [summary.id for summary in Checkpoints(kept.home).list()] == [IDENT]
 
 
-@on_loop
 async def test_two_that_begin_at_once_come_one_after_the_other(tmp_path: Path) -> None:
     async with notes(tmp_path) as kept:
         for key in (KEY, b"o" * 32):
@@ -309,7 +303,6 @@ async def test_two_that_begin_at_once_come_one_after_the_other(tmp_path: Path) -
         assert len(Checkpoints(kept.home).list()) == 2
 
 
-@on_loop
 async def test_a_home_that_is_none_is_told_once_and_costs_nothing_else(tmp_path: Path) -> None:
     async with notes(tmp_path, home="tree/a") as kept:
         await kept.begin()
@@ -321,7 +314,6 @@ async def test_a_home_that_is_none_is_told_once_and_costs_nothing_else(tmp_path:
         await kept.log.remove()
 
 
-@on_loop
 async def test_one_that_is_in_use_is_not_taken_away(tmp_path: Path) -> None:
     async with notes(tmp_path) as kept:
         await kept.begin()
@@ -333,7 +325,6 @@ async def test_one_that_is_in_use_is_not_taken_away(tmp_path: Path) -> None:
         await kept.log.close()
 
 
-@on_loop
 async def test_a_checkpoint_that_cannot_be_written_any_more_is_given_up_once(tmp_path: Path) -> None:
     async with notes(tmp_path) as kept:
         await kept.begin()
@@ -347,7 +338,6 @@ async def test_a_checkpoint_that_cannot_be_written_any_more_is_given_up_once(tmp
         kept.state()
 
 
-@on_loop
 async def test_nothing_is_waited_for_where_nothing_is_made(tmp_path: Path) -> None:
     async with notes(tmp_path) as kept, asyncio.timeout(5):
         await kept.log.ready(None)

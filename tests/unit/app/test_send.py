@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from tests.e2e.trees import MIB, content, write
 from tests.unit.app.kit import follow, place
-from tests.unit.server.kit import on_loop
 
 import p2pal
 from p2pal.app import events
@@ -29,7 +28,6 @@ def stop_at(kind: type[Event]) -> object:
 SIZE = Path(__file__).stat().st_size
 
 
-@on_loop
 async def test_the_code_comes_with_the_command_for_the_other_machine(tmp_path: Path) -> None:
     async with place(tmp_path) as there, there.send(Path(__file__)) as transfer:
         found = {type(event): event for event in [await anext(transfer), await anext(transfer)]}
@@ -40,7 +38,6 @@ async def test_the_code_comes_with_the_command_for_the_other_machine(tmp_path: P
     assert listed == events.Listed(names=["test_send.py"], files=1, entries=1, total=SIZE)
 
 
-@on_loop
 async def test_the_servers_password_is_not_told_on_with_the_code(tmp_path: Path) -> None:
     async with place(tmp_path) as there:
         shown = there.connect.server
@@ -53,31 +50,22 @@ async def test_the_servers_password_is_not_told_on_with_the_code(tmp_path: Path)
 
 
 @pytest.mark.parametrize("at", [events.Code, events.Listed])
-def test_it_can_be_cancelled_while_it_waits(tmp_path: Path, at: type[Event]) -> None:
-    @on_loop
-    async def waiting() -> None:
-        async with place(tmp_path) as there:
-            async with asyncio.timeout(20):
-                ended = await follow(there.send(Path(__file__)), stop_at(at))  # type: ignore[arg-type]
-            assert isinstance(ended.error, Interrupted)
-            assert ended.kinds[-1] is events.Failure
-
-    waiting()
+async def test_it_can_be_cancelled_while_it_waits(tmp_path: Path, at: type[Event]) -> None:
+    async with place(tmp_path) as there:
+        async with asyncio.timeout(20):
+            ended = await follow(there.send(Path(__file__)), stop_at(at))  # type: ignore[arg-type]
+        assert isinstance(ended.error, Interrupted)
+        assert ended.kinds[-1] is events.Failure
 
 
 @pytest.mark.parametrize("paths", [[], ["missing"], ["."]])
-def test_what_cannot_be_sent_is_a_usage_error(tmp_path: Path, paths: list[str]) -> None:
-    @on_loop
-    async def sending() -> None:
-        async with place(tmp_path) as there:
-            ended = await follow(there.send(*(tmp_path / path for path in paths), recursive=False))
-            assert isinstance(ended.error, UsageError)
-            assert ended.kinds == [events.Failure]
-
-    sending()
+async def test_what_cannot_be_sent_is_a_usage_error(tmp_path: Path, paths: list[str]) -> None:
+    async with place(tmp_path) as there:
+        ended = await follow(there.send(*(tmp_path / path for path in paths), recursive=False))
+        assert isinstance(ended.error, UsageError)
+        assert ended.kinds == [events.Failure]
 
 
-@on_loop
 async def test_no_server() -> None:
     connect = p2pal.ConnectOptions(server="http://127.0.0.1:1", stun=None, only_loopback=True)
     ended = await follow(p2pal.send([__file__], connect=connect))
@@ -91,28 +79,23 @@ def test_a_person_is_asked_before_there_is_a_code(tmp_path: Path) -> None:
         asked.append(listed)
         return False
 
-    @on_loop
     async def sending() -> None:
         async with place(tmp_path) as there:
             ended = await follow(there.send(write(tmp_path / "report.pdf", content(MIB)), confirm=no))
         assert isinstance(ended.error, Refused)
         assert events.Code not in ended.kinds
 
-    sending()
+    asyncio.run(sending())
     assert asked == [events.Listed(names=["report.pdf"], files=1, entries=1, total=MIB)]
 
 
-def test_a_walk_that_fails_ends_a_transfer_that_nobody_joined(tmp_path: Path) -> None:
+async def test_a_walk_that_fails_ends_a_transfer_that_nobody_joined(tmp_path: Path) -> None:
     import os
 
     write(tmp_path / "tree" / "good", "x")
     os.mkfifo(tmp_path / "tree" / "fifo")
 
-    @on_loop
-    async def sending() -> None:
-        async with place(tmp_path) as there, asyncio.timeout(20):
-            ended = await follow(there.send(tmp_path / "tree"))
-        assert isinstance(ended.error, PartialFailure)
-        assert ended.only(events.FileFailed).name == "tree/fifo"
-
-    sending()
+    async with place(tmp_path) as there, asyncio.timeout(20):
+        ended = await follow(there.send(tmp_path / "tree"))
+    assert isinstance(ended.error, PartialFailure)
+    assert ended.only(events.FileFailed).name == "tree/fifo"

@@ -8,7 +8,7 @@ import pytest
 from tests.e2e.trees import content, write
 from tests.unit.app.kit import Place, Running, follow
 from tests.unit.rendezvous.proxy import proxy_to
-from tests.unit.server.kit import on_loop, serving
+from tests.unit.server.kit import serving
 
 from p2pal.app import events
 from p2pal.app.options import DEFAULT_STUN, ConnectOptions, Decision, ReceiveOptions
@@ -104,7 +104,6 @@ async def begun(slow: Slow) -> asyncio.Task[str]:
     return task
 
 
-@on_loop
 async def test_what_a_thread_made_belongs_to_who_waited() -> None:
     slow = Slow()
     task = await begun(slow)
@@ -113,7 +112,6 @@ async def test_what_a_thread_made_belongs_to_who_waited() -> None:
     assert slow.closed == []
 
 
-@on_loop
 async def test_what_fails_in_a_thread_has_nothing_to_undo() -> None:
     def fail() -> None:
         raise ZeroDivisionError
@@ -150,7 +148,6 @@ def test_what_was_made_in_the_moment_of_leaving_is_undone_too() -> None:
     assert slow.closed == ["made"]
 
 
-@on_loop
 async def test_a_sender_that_waits_hears_that_the_server_is_away_and_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,7 +172,6 @@ async def test_a_sender_that_waits_hears_that_the_server_is_away_and_back(
     assert received.all(events.Waiting) == []
 
 
-@on_loop
 async def test_while_a_lane_carries_the_transfer_nobody_waits_for_the_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,17 +211,13 @@ async def test_while_a_lane_carries_the_transfer_nobody_waits_for_the_server(
 
 
 @pytest.mark.parametrize("ending", ["back", "connected"])
-def test_that_the_server_is_back_is_told_once(ending: str) -> None:
-    @on_loop
-    async def run() -> None:
-        shell = _Receive(parse("zebra-luna-7").code, ReceiveOptions(), ConnectOptions(), None)
-        shell._mailbox_waited_for(0.0)
-        shell._mailbox_waited_for(117.0)
-        if ending == "connected":
-            shell._emit(events.Connected(path="direct, host udp"))
-        shell._mailbox_waited_for(0.0)
-        told = [shell._events.get_nowait() for _ in range(shell._events.qsize())]
-        back = [events.Waiting(what="server", seconds=117.0), events.Waiting(what="")]
-        assert told == (back if ending == "back" else [*back, events.Connected(path="direct, host udp")])
-
-    run()
+async def test_that_the_server_is_back_is_told_once(ending: str) -> None:
+    shell = _Receive(parse("zebra-luna-7").code, ReceiveOptions(), ConnectOptions(), None)
+    shell._mailbox_waited_for(0.0)
+    shell._mailbox_waited_for(117.0)
+    if ending == "connected":
+        shell._emit(events.Connected(path="direct, host udp"))
+    shell._mailbox_waited_for(0.0)
+    told = [shell._events.get_nowait() for _ in range(shell._events.qsize())]
+    back = [events.Waiting(what="server", seconds=117.0), events.Waiting(what="")]
+    assert told == (back if ending == "back" else [*back, events.Connected(path="direct, host udp")])

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import cast
 
 import pytest
-from tests.unit.server.kit import on_loop
 
 from p2pal.app import stream as stream_module
 from p2pal.app.events import AnyEvent, Connected, Reconnected, Reconnecting, Silence, Waiting
@@ -121,7 +120,6 @@ class Breaking(Bare):
 
 
 @pytest.mark.parametrize("finished", [False, True])
-@on_loop
 async def test_a_link_that_is_lost_after_the_last_word_is_no_error(finished: bool) -> None:
     stream, line = Bare(), Line()
     line.ended.set_exception(PeerLost("lost"))
@@ -133,7 +131,6 @@ async def test_a_link_that_is_lost_after_the_last_word_is_no_error(finished: boo
             await stream.run(line)
 
 
-@on_loop
 async def test_a_session_that_ends_before_the_machine_is_an_error() -> None:
     stream, line = Bare(), Line()
     line.ended.set_result(None)
@@ -142,7 +139,6 @@ async def test_a_session_that_ends_before_the_machine_is_an_error() -> None:
     assert not stream.confirmed
 
 
-@on_loop
 async def test_a_peer_that_says_that_it_was_stopped_is_believed() -> None:
     stream, line = Bare(), Line()
     stream.peer_turn((ClosedByPeer(1, Interrupted.code),))
@@ -152,7 +148,6 @@ async def test_a_peer_that_says_that_it_was_stopped_is_believed() -> None:
     assert not stream.confirmed
 
 
-@on_loop
 async def test_a_good_end_is_confirmed_by_a_good_farewell() -> None:
     stream, line = Bare(), Line()
     stream.tracker.handle(FINISHED)
@@ -162,13 +157,11 @@ async def test_a_good_end_is_confirmed_by_a_good_farewell() -> None:
     assert stream.confirmed
 
 
-@on_loop
 async def test_what_fails_at_a_look_at_the_clock_ends_the_transfer() -> None:
     with pytest.raises(DiskError):
         await Breaking().run(Line())
 
 
-@on_loop
 async def test_a_machine_that_is_done_ends_the_session() -> None:
     stream, line = Bare(), Line()
     running = asyncio.create_task(stream.run(line))
@@ -180,7 +173,6 @@ async def test_a_machine_that_is_done_ends_the_session() -> None:
     assert stream.finished
 
 
-@on_loop
 async def test_no_more_payloads_leave_than_the_peer_takes() -> None:
     stream, line = Bare(), Line(room=2)
     stream.script.to_say = [[b"1"], [b"2"], [b"3"]]
@@ -193,7 +185,6 @@ async def test_no_more_payloads_leave_than_the_peer_takes() -> None:
     assert line.sent == [[b"1"], [b"2"], [b"3"]]
 
 
-@on_loop
 async def test_every_payload_is_taken_and_noted() -> None:
     stream = Bare()
     stream.peer_payload(b"one")
@@ -208,7 +199,6 @@ async def test_every_payload_is_taken_and_noted() -> None:
 
 @pytest.mark.parametrize("linked", [False, True])
 @pytest.mark.parametrize("finished", [False, True])
-@on_loop
 async def test_stopping_tells_a_peer_that_can_hear_it(linked: bool, finished: bool) -> None:
     stream, line = Bare(), Line()
     assert not stream.stop()  # there is none
@@ -221,7 +211,6 @@ async def test_stopping_tells_a_peer_that_can_hear_it(linked: bool, finished: bo
 
 
 @pytest.mark.parametrize("finished", [False, True])
-@on_loop
 async def test_a_peer_that_does_not_end_is_left_in_the_end(finished: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_module, "STOP_LIMIT", 0.01)
     stream, line = Bare(), Line()
@@ -237,7 +226,6 @@ async def test_a_peer_that_does_not_end_is_left_in_the_end(finished: bool, monke
             await running
 
 
-@on_loop
 async def test_who_did_not_wait_for_the_peer_stops_as_soon_as_there_is_one() -> None:
     stream, line = Bare(), Line()
     line.ended.set_exception(PeerLost("lost"))
@@ -257,7 +245,6 @@ REPORTS: list[tuple[PeerEvent, AnyEvent]] = [
 
 
 @pytest.mark.parametrize(("report", "event"), REPORTS)
-@on_loop
 async def test_what_the_peer_reports_is_passed_on(report: PeerEvent, event: AnyEvent) -> None:
     stream = Bare()
     stream.peer_turn((report,))
@@ -265,7 +252,6 @@ async def test_what_the_peer_reports_is_passed_on(report: PeerEvent, event: AnyE
     assert stream.path_known.is_set() is isinstance(event, Connected)
 
 
-@on_loop
 async def test_the_path_is_the_peers() -> None:
     stream = Bare()
     assert stream.path == ""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from functools import wraps
-from typing import Any, Self
+from collections.abc import AsyncIterator, Sequence
+from typing import Self
 
 from p2pal.app import events
 from p2pal.cli.plain import Plain
@@ -16,16 +15,6 @@ from p2pal.errors import Interrupted
 FILE = events.Top(name="report.pdf", kind="file", files=1, size=2_300_000)
 TREE = events.Top(name="photos", kind="directory", files=1203, size=2_300_000_000)
 CODE = events.Code(code="zebra-luna-47", ttl=300.0, server="http://localhost:8080", command="p2pal recv zebra-luna-47")
-
-
-def on_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run an async test to its end."""
-
-    @wraps(test)
-    def run(*args: Any, **kwargs: Any) -> None:
-        asyncio.run(test(*args, **kwargs))
-
-    return run
 
 
 def progress(done: int, total: int = 2_300_000) -> events.Progress:

@@ -12,7 +12,7 @@ from queue import Queue
 from threading import Event
 
 import pytest
-from tests.unit.cli.kit import FILE, TREE, on_loop
+from tests.unit.cli.kit import FILE, TREE
 
 from p2pal.app import events
 from p2pal.app.options import Decision, ReceiveOptions
@@ -85,14 +85,12 @@ def keyboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Keyboard]:
     ("typed", "yes"),
     [("\n", True), ("y\n", True), ("YES\n", True), ("n\n", False), ("no\n", False), ("what\nn\n", False)],
 )
-@on_loop
 async def test_confirm(keyboard: Keyboard, typed: str, yes: bool) -> None:
     keyboard.sit_down()
     answer, _ = await asyncio.gather(prompts.Prompter(Stop()).confirm("Send?"), keyboard.answer("Send? [Y/n] ", typed))
     assert answer is yes
 
 
-@on_loop
 async def test_type_ahead_agrees_to_nothing(keyboard: Keyboard) -> None:
     keyboard.sit_down()
     keyboard.type("y\ny\n")
@@ -100,14 +98,12 @@ async def test_type_ahead_agrees_to_nothing(keyboard: Keyboard) -> None:
     assert answer is False
 
 
-@on_loop
 async def test_end_of_input_is_a_refusal(keyboard: Keyboard) -> None:
     keyboard.sit_down()
     with pytest.raises(Refused):
         await asyncio.gather(prompts.Prompter(Stop()).confirm("Send?"), keyboard.answer("Send?", "\x04"))
 
 
-@on_loop
 async def test_a_stop_ends_the_question(keyboard: Keyboard) -> None:
     keyboard.sit_down()
     stop = Stop()
@@ -118,7 +114,6 @@ async def test_a_stop_ends_the_question(keyboard: Keyboard) -> None:
         await asking
 
 
-@on_loop
 async def test_a_cancelled_question_leaves_the_terminal_to_the_next(keyboard: Keyboard) -> None:
     keyboard.sit_down()
     prompter = prompts.Prompter(Stop())
@@ -132,7 +127,6 @@ async def test_a_cancelled_question_leaves_the_terminal_to_the_next(keyboard: Ke
 
 
 @pytest.mark.parametrize(("typed", "accept"), [("\n", True), ("n\n", False)])
-@on_loop
 async def test_the_offer_is_shown_before_the_question(keyboard: Keyboard, typed: str, accept: bool) -> None:
     keyboard.sit_down()
     decision, _ = await asyncio.gather(
@@ -155,7 +149,6 @@ async def test_the_offer_is_shown_before_the_question(keyboard: Keyboard, typed:
         ("y\nc\n", Decision(accept=False)),
     ],
 )
-@on_loop
 async def test_what_exists_is_replaced_only_when_a_person_says_so(
     keyboard: Keyboard, typed: str, decision: Decision
 ) -> None:
@@ -172,7 +165,6 @@ async def test_what_exists_is_replaced_only_when_a_person_says_so(
 def test_nobody_agrees_to_lose_what_is_not_shown(keyboard: Keyboard, overwrite: bool) -> None:
     many = [f"file-{number}" for number in range(30)] + ["\x1b[2J"]
 
-    @on_loop
     async def agree() -> None:
         keyboard.sit_down()
         await asyncio.gather(
@@ -180,13 +172,12 @@ def test_nobody_agrees_to_lose_what_is_not_shown(keyboard: Keyboard, overwrite: 
             keyboard.answer("[Y/n]" if overwrite else "[K] ", "\n"),
         )
 
-    agree()
+    asyncio.run(agree())
     shown = keyboard.screen.getvalue()
     assert all(f"  {name}\n" in shown for name in many[:-1])
     assert "  \\x1b[2J\n" in shown
 
 
-@on_loop
 async def test_overwrite_says_what_it_replaces(keyboard: Keyboard) -> None:
     keyboard.sit_down()
     made, _ = await asyncio.gather(
@@ -264,7 +255,6 @@ class _Board(Silent):
 @pytest.mark.parametrize(
     ("typed", "yes"), [("\n", False), ("y\n", True), ("n\n", False), ("maybe\nyes\n", True), ("\x04", False)]
 )
-@on_loop
 async def test_a_stranger_who_knows_the_code_gets_nothing_unless_a_person_says_so(
     keyboard: Keyboard, typed: str, yes: bool
 ) -> None:
@@ -283,7 +273,6 @@ async def test_a_stranger_who_knows_the_code_gets_nothing_unless_a_person_says_s
     assert refused is (not yes and typed != "\x04")
 
 
-@on_loop
 async def test_a_stop_at_that_question_stops(keyboard: Keyboard) -> None:
     keyboard.sit_down()
     stop, board = Stop(), _Board()
@@ -309,7 +298,6 @@ def test_what_was_typed_ahead_is_taken_from_a_console_and_forgotten() -> None:
     assert len(taken) == 4096
 
 
-@on_loop
 async def test_a_loop_that_cannot_watch_the_terminal_has_a_thread_read(
     keyboard: Keyboard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -342,7 +330,6 @@ class Lines:
         self._lines.put(line)
 
 
-@on_loop
 async def test_a_read_whose_question_was_overtaken_is_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = Lines(monkeypatch)
     first = asyncio.ensure_future(lines.reader.line())
@@ -357,7 +344,6 @@ async def test_a_read_whose_question_was_overtaken_is_the_next_ones(monkeypatch:
     assert await lines.reader.line() == "no\n"
 
 
-@on_loop
 async def test_the_end_of_the_input_is_the_end_in_a_thread_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prompts, "CTRL_C", 0.0)
     lines = Lines(monkeypatch)

@@ -5,7 +5,7 @@ import json
 import sys
 
 import pytest
-from tests.unit.cli.kit import CODE, Screen, Script, on_loop
+from tests.unit.cli.kit import CODE, Screen, Script
 
 from p2pal.app import events
 from p2pal.cli.plain import Plain, Silent
@@ -15,7 +15,6 @@ from p2pal.cli.views import JsonView, QuietView
 from p2pal.errors import Interrupted
 
 
-@on_loop
 async def test_a_request_to_stop_cancels_the_transfer_and_says_so() -> None:
     screen, stop = Screen(), Stop()
     transfer = Script([CODE, None])
@@ -29,7 +28,6 @@ async def test_a_request_to_stop_cancels_the_transfer_and_says_so() -> None:
     assert transfer.left
 
 
-@on_loop
 async def test_a_request_before_the_start_counts() -> None:
     screen, stop = Screen(), Stop()
     stop.request()
@@ -37,7 +35,6 @@ async def test_a_request_before_the_start_counts() -> None:
         await drive(Script([None]), QuietView(screen.writer, screen.errors, "send"), screen.board, stop)
 
 
-@on_loop
 async def test_events_can_be_changed_on_their_way() -> None:
     screen = Screen()
 
@@ -59,7 +56,6 @@ def test_boards(monkeypatch: pytest.MonkeyPatch) -> None:
     assert type(make_board(quiet=False, debug=False)).__name__ == "Bars"
 
 
-@on_loop
 async def test_once_files_flow_a_stop_saves_what_is_here() -> None:
     screen, stop = Screen(), Stop()
     transfer = Script([events.Accepted(files=1, total=1, renamed={}), None])

@@ -5,7 +5,7 @@ import socket
 
 import aiohttp
 import pytest
-from tests.unit.cli.kit import CODE, on_loop
+from tests.unit.cli.kit import CODE
 
 from p2pal.app.events import Saved
 from p2pal.cli import serve
@@ -81,7 +81,6 @@ def test_the_commands_for_the_other_machine() -> None:
     assert changed.code == CODE.code
 
 
-@on_loop
 async def test_every_address_of_this_machine_answers() -> None:
     async with serve.serving(Address("", 0)) as served, aiohttp.ClientSession() as client:
         port = served.local.rpartition(":")[2]
@@ -95,7 +94,6 @@ async def test_every_address_of_this_machine_answers() -> None:
                 assert answer.status == 200
 
 
-@on_loop
 async def test_the_server_runs_for_the_length_of_the_block() -> None:
     async with (
         serve.serving(Address("127.0.0.1", 0)) as served,
@@ -108,7 +106,6 @@ async def test_the_server_runs_for_the_length_of_the_block() -> None:
         assert probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-@on_loop
 async def test_a_port_in_use_is_exit_3() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -118,7 +115,6 @@ async def test_a_port_in_use_is_exit_3() -> None:
                 pass
 
 
-@on_loop
 async def test_an_address_of_another_machine_is_exit_2() -> None:
     with pytest.raises(UsageError, match=r"'192\.0\.2\.77' is no address of this machine"):
         async with serve.serving(Address("192.0.2.77", 0)):

@@ -12,7 +12,6 @@ from importlib.util import find_spec
 from typing import Any
 
 import pytest
-from tests.unit.cli.kit import on_loop
 
 from p2pal.cli import interrupts, signals
 
@@ -103,7 +102,6 @@ class _Clock:
 @POSIX
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@on_loop
 async def test_what_follows_at_once_is_the_same_wish(
     first: signal.Signals, second: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,7 +122,6 @@ async def test_what_follows_at_once_is_the_same_wish(
 
 
 @POSIX
-@on_loop
 async def test_nohup_stays_in_force() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
@@ -135,7 +132,6 @@ async def test_nohup_stays_in_force() -> None:
 
 
 @POSIX
-@on_loop
 async def test_a_terminal_that_goes_away_is_no_impatience_however_often_it_is_told() -> None:
     stop = signals.Stop()
     asked: list[str] = []
@@ -162,23 +158,19 @@ class _Deaf:
 
 @POSIX
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_asks_where_the_loop_hears_of_none(number: signal.Signals) -> None:
-    @on_loop
-    async def main() -> None:
-        before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-        stop = signals.Stop()
-        with pytest.MonkeyPatch.context() as patch:
-            deaf = _Deaf()
-            patch.setattr(asyncio, "get_running_loop", lambda: deaf)
-            listening = signals.listening(stop)
-            listening.__enter__()
-        signal.raise_signal(number)
-        async with asyncio.timeout(30):
-            await stop.wait()
-        listening.__exit__(None, None, None)
-        assert {each: signal.getsignal(each) for each in before} == before
-
-    main()
+async def test_a_signal_asks_where_the_loop_hears_of_none(number: signal.Signals) -> None:
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    stop = signals.Stop()
+    with pytest.MonkeyPatch.context() as patch:
+        deaf = _Deaf()
+        patch.setattr(asyncio, "get_running_loop", lambda: deaf)
+        listening = signals.listening(stop)
+        listening.__enter__()
+    signal.raise_signal(number)
+    async with asyncio.timeout(30):
+        await stop.wait()
+    listening.__exit__(None, None, None)
+    assert {each: signal.getsignal(each) for each in before} == before
 
 
 STUCK = textwrap.dedent("""
@@ -251,7 +243,6 @@ def test_a_deadline_that_was_lifted_ends_nothing() -> None:
     assert said == []
 
 
-@on_loop
 async def test_work_in_threads_that_ends_is_waited_for() -> None:
     ended: list[str] = []
     threads = signals._Threads()

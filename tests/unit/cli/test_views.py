@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.unit.cli.kit import CODE, FILE, TREE, Screen, Script, on_loop, progress, summary
+from tests.unit.cli.kit import CODE, FILE, TREE, Screen, Script, progress, summary
 
 from p2pal.app import events
 from p2pal.cli import logs
@@ -29,23 +29,19 @@ async def play(
 
 
 @pytest.mark.parametrize("role", ["send", "receive"])
-def test_a_server_that_was_lost_is_not_one_that_is_not_ready(role: str) -> None:
-    @on_loop
-    async def run() -> None:
-        screen = Screen()
-        away = [events.Waiting(what="server", seconds=20.0), events.Waiting(what="")]
-        view: View = SenderView(screen.writer, screen.board, 300.0)
-        if role == "receive":
-            view = ReceiverView(screen.writer, screen.board, Path())
-        await play(view, screen, [*away, CODE if role == "send" else events.Joining(), *away])
-        assert [line for line in screen.err if "server" in line or line == "Going on"] == [
-            "The signaling server is not ready; waiting up to 0:20",
-            "Going on",
-            "The signaling server does not answer; waiting up to 0:20",
-            "Going on",
-        ]
-
-    run()
+async def test_a_server_that_was_lost_is_not_one_that_is_not_ready(role: str) -> None:
+    screen = Screen()
+    away = [events.Waiting(what="server", seconds=20.0), events.Waiting(what="")]
+    view: View = SenderView(screen.writer, screen.board, 300.0)
+    if role == "receive":
+        view = ReceiverView(screen.writer, screen.board, Path())
+    await play(view, screen, [*away, CODE if role == "send" else events.Joining(), *away])
+    assert [line for line in screen.err if "server" in line or line == "Going on"] == [
+        "The signaling server is not ready; waiting up to 0:20",
+        "Going on",
+        "The signaling server does not answer; waiting up to 0:20",
+        "Going on",
+    ]
 
 
 ONE = events.Listed(names=["report.pdf"], files=1, entries=1, total=2_300_000)
@@ -53,29 +49,24 @@ MANY = events.Listed(names=["report.pdf", "photos", "c", "d", "e"], files=1204, 
 
 
 @pytest.mark.parametrize("count", [1, 2, 6, 9])
-def test_further_addresses_follow_the_first_as_far_as_there_is_room(count: int) -> None:
+async def test_further_addresses_follow_the_first_as_far_as_there_is_room(count: int) -> None:
     commands = tuple(f"p2pal recv -server http://192.0.2.{number}:5 zebra-luna-47" for number in range(count))
     code = msgspec.structs.replace(CODE, command=commands[0], commands=commands)
 
-    @on_loop
-    async def run() -> None:
-        screen, quiet = Screen(), Screen()
-        await play(SenderView(screen.writer, screen.board, 300.0), screen, [code])
-        await play(QuietView(quiet.writer, quiet.writer, "send", command=True), quiet, [code])
-        further = ["If that address is not reached from there:", *(f"  {each}" for each in commands[1:6])]
-        more = [f"  and at {count - 6} more: --json names them all"] if count > 6 else []
-        assert screen.out == [
-            "Join code: zebra-luna-47",
-            f"On the other machine: {commands[0]}",
-            *(further if count > 1 else ()),
-            *more,
-        ]
-        assert quiet.out == [commands[0]], "a script types one"
-
-    run()
+    screen, quiet = Screen(), Screen()
+    await play(SenderView(screen.writer, screen.board, 300.0), screen, [code])
+    await play(QuietView(quiet.writer, quiet.writer, "send", command=True), quiet, [code])
+    further = ["If that address is not reached from there:", *(f"  {each}" for each in commands[1:6])]
+    more = [f"  and at {count - 6} more: --json names them all"] if count > 6 else []
+    assert screen.out == [
+        "Join code: zebra-luna-47",
+        f"On the other machine: {commands[0]}",
+        *(further if count > 1 else ()),
+        *more,
+    ]
+    assert quiet.out == [commands[0]], "a script types one"
 
 
-@on_loop
 async def test_sender_from_start_to_end() -> None:
     screen = Screen()
     script = [
@@ -112,7 +103,6 @@ async def test_sender_from_start_to_end() -> None:
     ]
 
 
-@on_loop
 async def test_sender_says_names_as_people_do() -> None:
     screen = Screen()
     view = SenderView(screen.writer, screen.board, 5400.0, {"photos"})
@@ -122,7 +112,6 @@ async def test_sender_says_names_as_people_do() -> None:
     assert len(screen.out) == 3
 
 
-@on_loop
 async def test_last_wrong_guess_and_another_version() -> None:
     screen = Screen()
     script = [events.WrongGuess(left=0), events.WrongGuess(left=1, reason="version")]
@@ -133,7 +122,6 @@ async def test_last_wrong_guess_and_another_version() -> None:
     ]
 
 
-@on_loop
 async def test_failures_are_listed_bounded() -> None:
     screen = Screen()
     failed = [events.FileFailed(name=f"f{index}", reason="could not be read") for index in range(30)]
@@ -146,7 +134,6 @@ async def test_failures_are_listed_bounded() -> None:
     assert screen.err[-1] == "failed: 10 more files; --json names all"
 
 
-@on_loop
 async def test_receiver_from_start_to_end(tmp_path: Path) -> None:
     screen = Screen()
     script = [
@@ -195,7 +182,6 @@ def test_receiver_says_where_it_is(
     assert screen.out[2] == f"Saved: {tmp_path / place}"
 
 
-@on_loop
 async def test_receiver_of_a_tree(tmp_path: Path) -> None:
     screen = Screen()
     offer = events.Offered(tops=[FILE, TREE], more=3, files=1204, entries=1300, total=2_300_000_000)
@@ -223,7 +209,6 @@ def test_an_offer_is_listed_bounded() -> None:
     assert lines[-1] == "  and 20 more"
 
 
-@on_loop
 async def test_reconnecting_is_on_screen() -> None:
     screen = Screen()
     script = [
@@ -247,7 +232,6 @@ async def test_reconnecting_is_on_screen() -> None:
     ]
 
 
-@on_loop
 async def test_quiet_is_the_code_alone() -> None:
     screen = Screen()
     await play(
@@ -258,7 +242,6 @@ async def test_quiet_is_the_code_alone() -> None:
     assert screen.out == ["zebra-luna-47"]
 
 
-@on_loop
 async def test_json_is_every_event_and_the_error_once() -> None:
     for extra in ([], [events.Failure(code="peer-lost", message="gone", hint="", exit_code=5)]):
         screen = Screen()
@@ -269,7 +252,6 @@ async def test_json_is_every_event_and_the_error_once() -> None:
         assert lines[-1] == {"event": "error", "code": "peer-lost", "message": "gone", "hint": "", "exit_code": 5}
 
 
-@on_loop
 async def test_json_tells_of_errors_that_nobody_expected() -> None:
     screen = Screen()
     with pytest.raises(ZeroDivisionError):
@@ -277,7 +259,6 @@ async def test_json_tells_of_errors_that_nobody_expected() -> None:
     assert json.loads(screen.out[0])["code"] == "internal"
 
 
-@on_loop
 async def test_the_code_is_kept_out_of_logs_once_it_is_known() -> None:
     screen = Screen()
     await play(QuietView(screen.writer, screen.errors, "send"), screen, [CODE])
@@ -291,7 +272,6 @@ def test_hidden_names_are_offered_in_sight() -> None:
     assert offer_lines(offer)[-1] == "  and 21 more"
 
 
-@on_loop
 async def test_a_transfer_stopped_before_any_file_was_complete_claims_none() -> None:
     for role, view in (("send", SenderView), ("receive", ReceiverView)):
         screen = Screen()
@@ -305,7 +285,6 @@ async def test_a_transfer_stopped_before_any_file_was_complete_claims_none() -> 
         assert screen.out == ["Stopped after 144.0 MB; no file is complete"]
 
 
-@on_loop
 async def test_quiet_with_a_server_of_its_own_is_the_whole_command() -> None:
     screen = Screen()
     await play(QuietView(screen.writer, screen.errors, "send", command=True), screen, [ONE, CODE])
@@ -316,7 +295,6 @@ RESUMING = events.Resuming(id="k7x2m2qa", files=1, done=920_000, total=2_300_000
 SAVED = events.Saved(id="k7x2m2qa" + "a" * 18, command="p2pal send --resume k7x2m2qa", done=966_000, total=2_300_000)
 
 
-@on_loop
 async def test_a_sender_goes_on_and_is_stopped() -> None:
     screen = Screen()
     script = [
@@ -391,7 +369,6 @@ def test_a_receiver_without_an_offer_still_says_what_comes(tmp_path: Path) -> No
     assert screen.err[-1] == "40% of 2.3 MB"
 
 
-@on_loop
 async def test_a_receiver_is_told_what_both_sides_type() -> None:
     screen = Screen()
     saved = events.Saved(id=SAVED.id, command="p2pal recv NEWCODE", done=1, total=2)
@@ -407,7 +384,6 @@ async def test_a_receiver_is_told_what_both_sides_type() -> None:
     ]
 
 
-@on_loop
 async def test_quiet_tells_how_to_go_on_with_the_error() -> None:
     screen = Screen()
     with pytest.raises(PeerLost):
@@ -428,7 +404,6 @@ def test_who_cannot_prove_to_be_the_receiver_is_refused_aloud_where_nobody_is_as
     assert screen.err == ([] if asking else refused)
 
 
-@on_loop
 async def test_attempts_without_end_are_counted() -> None:
     screen = Screen()
     script = [events.Connected(path="x"), events.Reconnecting(attempt=7, attempts=None, delay=1.0)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.server.kit import on_loop
 
 from p2pal.lanes.ice_servers import IceServer, RelayUse, known_servers, servers_for, servers_without_relays
 
@@ -33,22 +32,18 @@ def test_a_relay_also_tells_an_address() -> None:
 @pytest.mark.parametrize(
     ("needed", "known_after", "tries"), [(False, 0, 1), (False, 9, 1), (True, 1, 1), (True, 3, 3), (True, 99, 5)]
 )
-def test_where_there_is_no_other_way_servers_are_waited_for(needed: bool, known_after: int, tries: int) -> None:
-    @on_loop
-    async def waiting() -> None:
-        learned = 0
+async def test_where_there_is_no_other_way_servers_are_waited_for(needed: bool, known_after: int, tries: int) -> None:
+    learned = 0
 
-        async def learn() -> None:
-            nonlocal learned
-            learned += 1
+    async def learn() -> None:
+        nonlocal learned
+        learned += 1
 
-        def known() -> list[IceServer]:
-            return [TURN] if learned >= known_after else []
+    def known() -> list[IceServer]:
+        return [TURN] if learned >= known_after else []
 
-        assert await known_servers(known, learn, needed=needed) == known()
-        assert learned == tries
-
-    waiting()
+    assert await known_servers(known, learn, needed=needed) == known()
+    assert learned == tries
 
 
 def test_no_text_of_a_server_has_its_password() -> None:

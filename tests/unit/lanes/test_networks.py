@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Iterator
 
 import pytest
-from tests.unit.server.kit import on_loop
 
 from p2pal.lanes.networks import NetworkWatch
 from p2pal.lanes.probe_facts import Interfaces
@@ -53,7 +52,6 @@ def test_what_is_new_is_told_and_nothing_else(each: list[Interfaces | OSError], 
     assert len(heard) == told
 
 
-@on_loop
 async def test_it_looks_again_and_again() -> None:
     changed = asyncio.Event()
     each = looking(*[seen("10.0.0.1")] * 5, *[seen("10.0.0.1", "192.0.2.1")] * 10_000)

@@ -6,7 +6,6 @@ import asyncio
 import socket
 
 import pytest
-from tests.unit.server.kit import on_loop
 
 from p2pal.lanes import reach
 from p2pal.lanes.reach import why_not_reached
@@ -32,7 +31,6 @@ def test_without_a_route(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asyncio.run(why_not_reached("turn:127.0.0.1:1")) is Unreached.NO_ROUTE
 
 
-@on_loop
 async def test_a_server_that_speaks_no_tls_or_says_nothing() -> None:
     async def babble(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 \x1b[2J mail.example ESMTP\r\n")

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from tests.unit.server.kit import on_loop
 
 from p2pal.lanes import relay_trial
 from p2pal.lanes.ice_servers import IceServer
@@ -25,7 +24,6 @@ async def attempt(url: str, seconds: float) -> Relaying:
     return await try_relay(server, [server], only_loopback=True, timeout=seconds)
 
 
-@on_loop
 async def test_a_server_that_is_silent() -> None:
     with socket.socket(type=socket.SOCK_DGRAM) as quiet:
         quiet.bind(("127.0.0.1", 0))
@@ -34,7 +32,6 @@ async def test_a_server_that_is_silent() -> None:
     assert (found.cause, found.cut) == (None, True)
 
 
-@on_loop
 async def test_a_port_that_nobody_listens_on_ends_the_trial_early() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -45,7 +42,6 @@ async def test_a_port_that_nobody_listens_on_ends_the_trial_early() -> None:
     assert (found.cause, found.cut) == (Unreached.REFUSED, False)
 
 
-@on_loop
 async def test_a_server_that_speaks_no_tls() -> None:
     async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 mail.example ESMTP\r\n")
@@ -87,44 +83,40 @@ def test_a_proxy_is_told_of_and_not_what_would_be_without_it(url: str, monkeypat
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
-def test_whatever_fails_while_it_begins_nothing_is_left(monkeypatch: pytest.MonkeyPatch, which: int) -> None:
+async def test_whatever_fails_while_it_begins_nothing_is_left(monkeypatch: pytest.MonkeyPatch, which: int) -> None:
     """The first connection, the second one, or a port of a tunnel."""
 
-    @on_loop
-    async def broken() -> None:
-        made: list[WebRtcConnection] = []
-        closed: list[object] = []
+    made: list[WebRtcConnection] = []
+    closed: list[object] = []
 
-        class Failing(WebRtcConnection):
-            def __init__(self, *args: Any, **kwargs: Any) -> None:
-                if len(made) == which:
-                    raise RuntimeError("no more of them")
-                super().__init__(*args, **kwargs)
-                made.append(self)
+    class Failing(WebRtcConnection):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            if len(made) == which:
+                raise RuntimeError("no more of them")
+            super().__init__(*args, **kwargs)
+            made.append(self)
 
-            def close(self) -> None:
-                closed.append(self)
-                super().close()
+        def close(self) -> None:
+            closed.append(self)
+            super().close()
 
-        class Leading(Tunnels):
-            async def lead_to(self, servers: Iterable[IceServer], *, hide: bool = False) -> list[IceServer]:
-                if which == 2:
-                    await asyncio.Event().wait()
-                return await super().lead_to(servers, hide=hide)
+    class Leading(Tunnels):
+        async def lead_to(self, servers: Iterable[IceServer], *, hide: bool = False) -> list[IceServer]:
+            if which == 2:
+                await asyncio.Event().wait()
+            return await super().lead_to(servers, hide=hide)
 
-            async def close(self) -> None:
-                closed.append(self)
-                await super().close()
+        async def close(self) -> None:
+            closed.append(self)
+            await super().close()
 
-        monkeypatch.setattr(relay_trial, "WebRtcConnection", Failing)
-        monkeypatch.setattr(relay_trial, "Tunnels", Leading)
-        if which < 2:
-            with pytest.raises(RuntimeError):
-                await attempt("turn:127.0.0.1:1", 60)
-        else:
-            found = await attempt("turn:127.0.0.1:1", 0.01)
-            assert (found.allocated, found.relayed, found.error) == (None, None, 0)
-        assert closed[:-1] == made
-        assert isinstance(closed[-1], Leading)
-
-    broken()
+    monkeypatch.setattr(relay_trial, "WebRtcConnection", Failing)
+    monkeypatch.setattr(relay_trial, "Tunnels", Leading)
+    if which < 2:
+        with pytest.raises(RuntimeError):
+            await attempt("turn:127.0.0.1:1", 60)
+    else:
+        found = await attempt("turn:127.0.0.1:1", 0.01)
+        assert (found.allocated, found.relayed, found.error) == (None, None, 0)
+    assert closed[:-1] == made
+    assert isinstance(closed[-1], Leading)

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Mapping, Sequence
 
 import pytest
-from tests.unit.server.kit import on_loop
 
 from p2pal.lanes import server_addresses
 from p2pal.lanes.destinations import Zone
@@ -81,15 +80,12 @@ async def given(nearest: Zone, *urls: str) -> tuple[str, ...]:
         ("nonsense", Zone.LOOPBACK, ()),
     ],
 )
-def test_a_server_names_nothing_that_is_nearer_than_itself(url: str, nearest: Zone, urls: tuple[str, ...]) -> None:
-    @on_loop
-    async def ask() -> None:
-        assert await given(nearest, url) == urls
-
-    ask()
+async def test_a_server_names_nothing_that_is_nearer_than_itself(
+    url: str, nearest: Zone, urls: tuple[str, ...]
+) -> None:
+    assert await given(nearest, url) == urls
 
 
-@on_loop
 async def test_what_the_user_named_is_asked_wherever_it_is() -> None:
     book = Book()
     named = IceServer(("stun:here.test", "turn:127.0.0.1"), "user", "password")
@@ -97,14 +93,12 @@ async def test_what_the_user_named_is_asked_wherever_it_is() -> None:
     assert book.asked == []
 
 
-@on_loop
 async def test_only_loopback_is_only_loopback() -> None:
     addresses = ServerAddresses(nearest=Zone.LOOPBACK, farthest=Zone.LOOPBACK, resolve=Book())
     found = await addresses.usable([offered("stun:public.test", "stun:127.0.0.1:9", "stun:8.8.8.8")])
     assert [server.urls for server in found] == [("stun:127.0.0.1:9",)]
 
 
-@on_loop
 async def test_why_one_is_not_asked_and_what_an_address_stands_for() -> None:
     addresses = ServerAddresses(nearest=Zone.PUBLIC, resolve=Book())
     urls = ("turn:here.test", "turn:unknown.test", "turn:public.test?transport=udp", "turn:127.0.0.1")
@@ -121,7 +115,6 @@ async def test_why_one_is_not_asked_and_what_an_address_stands_for() -> None:
     }
 
 
-@on_loop
 async def test_who_connects_by_name_gets_the_addresses_that_were_looked_at() -> None:
     addresses = ServerAddresses(nearest=Zone.PUBLIC, resolve=Book())
     assert await addresses.addresses("mixed.test") == ("8.8.8.8",)
@@ -130,7 +123,6 @@ async def test_who_connects_by_name_gets_the_addresses_that_were_looked_at() -> 
     assert await addresses.addresses("8.8.8.8") == ("8.8.8.8",)
 
 
-@on_loop
 async def test_a_name_is_looked_up_once_in_a_while_and_others_not_without_end() -> None:
     book = Book()
     addresses = ServerAddresses(nearest=Zone.PUBLIC, resolve=book)
@@ -142,7 +134,6 @@ async def test_a_name_is_looked_up_once_in_a_while_and_others_not_without_end() 
     assert len(book.asked) == server_addresses.LOOK_UPS[0]
 
 
-@on_loop
 async def test_a_name_server_that_does_not_answer_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_addresses, "PATIENCE", 0.01)
     answers = threading.Event()
@@ -159,7 +150,6 @@ async def test_a_name_server_that_does_not_answer_holds_up_nobody(monkeypatch: p
     assert [each.urls for each in await addresses.usable([stun])] == [("stun:8.8.8.8:3478",)]
 
 
-@on_loop
 async def test_a_proxy_looks_names_up_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://192.0.2.1:3128")
     book = Book()

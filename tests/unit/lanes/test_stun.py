@@ -12,7 +12,6 @@ import pytest
 from aioice import stun as codec
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.server.kit import on_loop
 
 from p2pal.lanes import stun
 from p2pal.lanes.probe_facts import Endpoint, Filtering, Silence, StunAnswer, Survey
@@ -81,7 +80,6 @@ async def look(*servers: Server) -> Survey:
     return await survey([server.url for server in servers])
 
 
-@on_loop
 async def test_servers_are_asked_from_one_port() -> None:
     async with serving(good) as one, serving(good) as other:
         found = await look(one, other)
@@ -93,7 +91,6 @@ async def test_servers_are_asked_from_one_port() -> None:
         assert answer.answered
 
 
-@on_loop
 async def test_an_old_server_tells_the_address_plainly() -> None:
     def old(request: codec.Message, address: Address) -> bytes:
         attributes = {"MAPPED-ADDRESS": address}
@@ -104,7 +101,6 @@ async def test_an_old_server_tells_the_address_plainly() -> None:
     assert answer.mapped == answer.local
 
 
-@on_loop
 async def test_a_lost_question_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stun, "_TRIES", (0.01, 0.01, stun.TIMEOUT))
     async with serving(lambda request, address: good(request, address) if len(server.asked) > 2 else None) as server:
@@ -113,7 +109,6 @@ async def test_a_lost_question_is_asked_again(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.usefixtures("_impatient")
-@on_loop
 async def test_silence() -> None:
     async with serving(silent) as server:
         found = await survey([server.url, "stun:nobody.invalid"])
@@ -122,7 +117,6 @@ async def test_silence() -> None:
     assert len(server.asked) == 3
 
 
-@on_loop
 async def test_a_refusal() -> None:
     def refuse(request: codec.Message, _address: Address) -> bytes:
         attributes = {"ERROR-CODE": (420, "\x1b[2J")}
@@ -174,7 +168,6 @@ def test_no_answer_is_too_odd(tail: bytes) -> None:
 
 
 @pytest.mark.usefixtures("_impatient")
-@on_loop
 async def test_what_nobody_asked_for_is_passed_over() -> None:
     """Another transaction, another source, too short, too long: none of it is an answer."""
 
@@ -190,7 +183,6 @@ async def test_what_nobody_asked_for_is_passed_over() -> None:
     assert answer.silence is Silence.NO_ANSWER
 
 
-@on_loop
 async def test_the_other_address_of_a_server_is_asked_too() -> None:
     def tell(request: codec.Message, address: Address) -> bytes:
         return good(request, address, OTHER_ADDRESS=tuple(other.place))
@@ -206,7 +198,6 @@ async def test_the_other_address_of_a_server_is_asked_too() -> None:
     assert found.filtering is Filtering.UNKNOWN, "it changes nothing"
 
 
-@on_loop
 async def test_the_other_address_is_left_alone_over_ipv6() -> None:
     """There it tells nothing that anyone reads."""
 
@@ -220,7 +211,6 @@ async def test_the_other_address_is_left_alone_over_ipv6() -> None:
     assert len(server.asked) == 1
 
 
-@on_loop
 async def test_an_other_address_of_another_network_is_left_alone() -> None:
     def tell(request: codec.Message, address: Address) -> bytes:
         return good(request, address, OTHER_ADDRESS=("10.0.0.1", 22))
@@ -291,7 +281,6 @@ def test_whose_packets_come_in(answering: Sequence[str], kind: Filtering, monkey
     asyncio.run(ask())
 
 
-@on_loop
 async def test_a_server_of_which_nothing_is_known_in_time_is_left_out() -> None:
     answered = asyncio.Event()
 
@@ -319,7 +308,6 @@ def test_the_silence_of_one_address_tells_nothing_while_another_is_asked() -> No
     assert found.survey(["stun:a", "stun:b"]).answers == (found.answers[2], lost, good_)
 
 
-@on_loop
 async def test_names() -> None:
     assert await resolve("127.0.0.1", 9) == [Endpoint("127.0.0.1", 9)]
     assert await resolve("::1", 9) == [Endpoint("::1", 9)]
@@ -327,7 +315,6 @@ async def test_names() -> None:
     assert await resolve("x" * 70 + ".example", 9) == []
 
 
-@on_loop
 async def test_a_url_that_is_none() -> None:
     with pytest.raises(ValueError, match="no STUN or TURN URL"):
         await survey(["http://example.org"])

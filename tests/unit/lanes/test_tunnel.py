@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 from tests.certificates import write_certificate
-from tests.unit.server.kit import on_loop
 
 from p2pal.lanes import tunnel
 from p2pal.lanes.ice_servers import IceServer
@@ -116,78 +115,58 @@ async def says_nothing(url: str) -> None:
     writer.transport.abort()
 
 
-def test_bytes_go_through_both_ways(certificate: ssl.SSLContext) -> None:
-    @on_loop
-    async def through() -> None:
-        async with echo(certificate) as url, tunnels() as made:
-            (server,) = await made.lead_to([IceServer((url,), "name", "secret")])
-            assert (server.username, server.credential) == ("name", "secret")
-            assert set(made.names.values()) == {url}
-            assert set(server.urls) == set(made.names)
-            for local in server.urls:
-                reader, writer = await connect(local)
-                await sees_again(reader, writer, *[b"x" * 60_001] * 4)
-                writer.close()
-            assert made.trouble == {}
-
-    through()
+async def test_bytes_go_through_both_ways(certificate: ssl.SSLContext) -> None:
+    async with echo(certificate) as url, tunnels() as made:
+        (server,) = await made.lead_to([IceServer((url,), "name", "secret")])
+        assert (server.username, server.credential) == ("name", "secret")
+        assert set(made.names.values()) == {url}
+        assert set(server.urls) == set(made.names)
+        for local in server.urls:
+            reader, writer = await connect(local)
+            await sees_again(reader, writer, *[b"x" * 60_001] * 4)
+            writer.close()
+        assert made.trouble == {}
 
 
-def test_one_server_has_the_same_ports_for_every_connection(certificate: ssl.SSLContext) -> None:
-    @on_loop
-    async def twice() -> None:
-        async with echo(certificate) as url, tunnels() as made:
-            servers = [IceServer((url,))]
-            assert await made.lead_to(servers) == await made.lead_to(servers)
-
-    twice()
+async def test_one_server_has_the_same_ports_for_every_connection(certificate: ssl.SSLContext) -> None:
+    async with echo(certificate) as url, tunnels() as made:
+        servers = [IceServer((url,))]
+        assert await made.lead_to(servers) == await made.lead_to(servers)
 
 
 @pytest.mark.parametrize(
     "url", ["stun:127.0.0.1", "turn:127.0.0.1", "turn:127.0.0.1:443?transport=tcp", "turns:a..b:443"]
 )
-def test_the_rest_is_the_engines(url: str) -> None:
-    @on_loop
-    async def untouched() -> None:
-        async with tunnels() as made:
-            assert await made.lead_to([IceServer((url,))]) == [IceServer((url,))]
-            assert made.names == {}
-
-    untouched()
+async def test_the_rest_is_the_engines(url: str) -> None:
+    async with tunnels() as made:
+        assert await made.lead_to([IceServer((url,))]) == [IceServer((url,))]
+        assert made.names == {}
 
 
-def test_a_machine_without_ipv6_has_a_port_for_ipv4(
+async def test_a_machine_without_ipv6_has_a_port_for_ipv4(
     certificate: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where the kernel was started with ``ipv6.disable=1``: not even a socket of that family is made."""
     without(monkeypatch, errno.EAFNOSUPPORT, socket.AF_INET6)
 
-    @on_loop
-    async def through() -> None:
-        async with echo(certificate) as url, tunnels() as made:
-            (server,) = await made.lead_to([IceServer((url,))])
-            (local,) = server.urls
-            reader, writer = await connect(local)
-            await sees_again(reader, writer, b"through")
-            writer.transport.abort()
-
-    through()
+    async with echo(certificate) as url, tunnels() as made:
+        (server,) = await made.lead_to([IceServer((url,))])
+        (local,) = server.urls
+        reader, writer = await connect(local)
+        await sees_again(reader, writer, b"through")
+        writer.transport.abort()
 
 
-def test_a_machine_without_a_socket_left_says_so_and_leaves_the_server_to_the_engine(
+async def test_a_machine_without_a_socket_left_says_so_and_leaves_the_server_to_the_engine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    @on_loop
-    async def untouched() -> None:
-        servers = [IceServer(("turns:relay.test",))]
-        async with tunnels() as made:
-            with monkeypatch.context() as patch:
-                without(patch, errno.EMFILE, socket.AF_INET, socket.AF_INET6)
-                assert await made.lead_to(servers) == servers
-            assert made.trouble == {"turns:relay.test": Unreached.NO_SOCKET}
-            assert await made.lead_to(servers) != servers
-
-    untouched()
+    servers = [IceServer(("turns:relay.test",))]
+    async with tunnels() as made:
+        with monkeypatch.context() as patch:
+            without(patch, errno.EMFILE, socket.AF_INET, socket.AF_INET6)
+            assert await made.lead_to(servers) == servers
+        assert made.trouble == {"turns:relay.test": Unreached.NO_SOCKET}
+        assert await made.lead_to(servers) != servers
 
 
 def without(monkeypatch: pytest.MonkeyPatch, number: int, *families: socket.AddressFamily) -> None:
@@ -212,32 +191,24 @@ class Sockets:
         return getattr(socket, name)
 
 
-def test_no_more_servers_have_ports_than_should(certificate: ssl.SSLContext) -> None:
-    @on_loop
-    async def many() -> None:
-        async with tunnels() as made:
-            urls = tuple(f"turns:relay.test:{port}" for port in range(1, 3 * tunnel.MAX_URLS))
-            (server,) = await made.lead_to([IceServer(urls)])
-            assert set(made.names.values()) == set(urls[: tunnel.MAX_URLS])
-            assert server.urls[-1] == urls[-1]
-            assert await made.lead_to([IceServer(urls)]) == [server]
-
-    many()
+async def test_no_more_servers_have_ports_than_should(certificate: ssl.SSLContext) -> None:
+    async with tunnels() as made:
+        urls = tuple(f"turns:relay.test:{port}" for port in range(1, 3 * tunnel.MAX_URLS))
+        (server,) = await made.lead_to([IceServer(urls)])
+        assert set(made.names.values()) == set(urls[: tunnel.MAX_URLS])
+        assert server.urls[-1] == urls[-1]
+        assert await made.lead_to([IceServer(urls)]) == [server]
 
 
-def test_a_certificate_that_is_not_trusted_is_refused(
+async def test_a_certificate_that_is_not_trusted_is_refused(
     certificate: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
 
-    @on_loop
-    async def refused() -> None:
-        async with echo(certificate) as url, tunnels() as made:
-            (server,) = await made.lead_to([IceServer((url,))])
-            await says_nothing(server.urls[0])
-            assert made.trouble == {url: Unreached.UNTRUSTED}
-
-    refused()
+    async with echo(certificate) as url, tunnels() as made:
+        (server,) = await made.lead_to([IceServer((url,))])
+        await says_nothing(server.urls[0])
+        assert made.trouble == {url: Unreached.UNTRUSTED}
 
 
 @pytest.mark.parametrize("what", ["missing", "directory", "empty", "garbage"])
@@ -255,58 +226,45 @@ def test_a_bad_file_of_certificates_is_a_cause_and_no_traceback(
         path.write_bytes(b"" if what == "empty" else b"-----BEGIN CERTIFICATE-----\n\xff\0")
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
 
-    @on_loop
     async def refused() -> None:
         async with echo(certificate) as url, tunnels() as made:
             (server,) = await made.lead_to([IceServer((url,))])
             await says_nothing(server.urls[0])
             assert made.trouble == {url: Unreached.UNTRUSTED}
 
-    refused()
+    asyncio.run(refused())
     assert not caplog.records
 
 
-def test_a_server_without_tls_and_one_that_is_not_there(certificate: ssl.SSLContext) -> None:
-    @on_loop
-    async def refused() -> None:
-        async with echo(None) as plain, tunnels() as made:
-            closed = "turns:127.0.0.1:1"
-            servers = await made.lead_to([IceServer((plain, closed))])
-            for local in servers[0].urls:
-                await says_nothing(local)
-            assert made.trouble == {plain: Unreached.NO_HANDSHAKE, closed: Unreached.REFUSED}
-
-    refused()
+async def test_a_server_without_tls_and_one_that_is_not_there(certificate: ssl.SSLContext) -> None:
+    async with echo(None) as plain, tunnels() as made:
+        closed = "turns:127.0.0.1:1"
+        servers = await made.lead_to([IceServer((plain, closed))])
+        for local in servers[0].urls:
+            await says_nothing(local)
+        assert made.trouble == {plain: Unreached.NO_HANDSHAKE, closed: Unreached.REFUSED}
 
 
-def test_turns_over_udp_is_tls_over_tcp_all_the_same(certificate: ssl.SSLContext) -> None:
+async def test_turns_over_udp_is_tls_over_tcp_all_the_same(certificate: ssl.SSLContext) -> None:
     """The engine would speak TLS over TCP, too, and trust whom it was built to trust."""
 
-    @on_loop
-    async def through() -> None:
-        async with echo(certificate) as url, tunnels() as made:
-            named = url.replace("=tcp", "=udp")
-            (server,) = await made.lead_to([IceServer((named,))])
-            assert set(made.names.values()) == {named}
-            reader, writer = await connect(server.urls[0])
-            await sees_again(reader, writer, b"through")
-            writer.transport.abort()
-
-    through()
+    async with echo(certificate) as url, tunnels() as made:
+        named = url.replace("=tcp", "=udp")
+        (server,) = await made.lead_to([IceServer((named,))])
+        assert set(made.names.values()) == {named}
+        reader, writer = await connect(server.urls[0])
+        await sees_again(reader, writer, b"through")
+        writer.transport.abort()
 
 
-def test_a_name_that_no_resolver_takes_is_said(certificate: ssl.SSLContext) -> None:
+async def test_a_name_that_no_resolver_takes_is_said(certificate: ssl.SSLContext) -> None:
     """URLs with such names are refused before; the resolver has the last word."""
 
-    @on_loop
-    async def refused() -> None:
-        async with tunnels() as made:
-            named = "turns:a..b:443"
-            urls = await made._open(named, IceUrl("a..b", 443, tls=True, transport="tcp"), None, offered=False)
-            await says_nothing(urls[0])
-            assert made.trouble == {named: Unreached.UNUSABLE_NAME}
-
-    refused()
+    async with tunnels() as made:
+        named = "turns:a..b:443"
+        urls = await made._open(named, IceUrl("a..b", 443, tls=True, transport="tcp"), None, offered=False)
+        await says_nothing(urls[0])
+        assert made.trouble == {named: Unreached.UNUSABLE_NAME}
 
 
 def name(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
@@ -338,311 +296,255 @@ async def proxy(answer: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
 
 
 @pytest.mark.parametrize("scheme", ["turns", "turn"])
-def test_where_a_proxy_is_the_only_way_out_it_is_taken(
+async def test_where_a_proxy_is_the_only_way_out_it_is_taken(
     certificate: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
 
-    @on_loop
-    async def through() -> None:
-        context = certificate if scheme == "turns" else None
-        async with echo(context) as url, proxy(b"200 OK") as (address, asked), tunnels() as made:
-            name(monkeypatch, address)
-            named = url.replace("turns:127.0.0.1", f"{scheme}:127.0.0.1")
-            (server,) = await made.lead_to([IceServer((named,))])
-            reader, writer = await connect(server.urls[0])
-            await sees_again(reader, writer, b"through both")
-            writer.close()
-            assert asked[0].startswith(b"CONNECT 127.0.0.1:")
-            assert b"Proxy-Authorization: Basic" in asked[0]
-
-    through()
+    context = certificate if scheme == "turns" else None
+    async with echo(context) as url, proxy(b"200 OK") as (address, asked), tunnels() as made:
+        name(monkeypatch, address)
+        named = url.replace("turns:127.0.0.1", f"{scheme}:127.0.0.1")
+        (server,) = await made.lead_to([IceServer((named,))])
+        reader, writer = await connect(server.urls[0])
+        await sees_again(reader, writer, b"through both")
+        writer.close()
+        assert asked[0].startswith(b"CONNECT 127.0.0.1:")
+        assert b"Proxy-Authorization: Basic" in asked[0]
 
 
-def test_a_proxy_that_does_not_connect_us(certificate: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_proxy_that_does_not_connect_us(certificate: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor is the server reached directly: it is the proxy's fault, as far as anybody knows."""
 
-    @on_loop
-    async def refused() -> None:
-        async with proxy(b"403 Forbidden") as (address, _):
-            for named, why in (
-                (address, Unreached.PROXY_REFUSED),
-                ("http://user:secret@127.0.0.1:1", Unreached.PROXY_SILENT),
-                ("https://user:secret@127.0.0.1:1", Unreached.PROXY_TLS),
-                ("socks5://127.0.0.1:1", Unreached.PROXY_SILENT),
-            ):
-                name(monkeypatch, named)
-                async with tunnels() as made:
-                    url = "turn:127.0.0.1:1?transport=tcp"
-                    (server,) = await made.lead_to([IceServer((url,))])
-                    await says_nothing(server.urls[0])
-                    assert made.trouble == {url: why}
-
-    refused()
+    async with proxy(b"403 Forbidden") as (address, _):
+        for named, why in (
+            (address, Unreached.PROXY_REFUSED),
+            ("http://user:secret@127.0.0.1:1", Unreached.PROXY_SILENT),
+            ("https://user:secret@127.0.0.1:1", Unreached.PROXY_TLS),
+            ("socks5://127.0.0.1:1", Unreached.PROXY_SILENT),
+        ):
+            name(monkeypatch, named)
+            async with tunnels() as made:
+                url = "turn:127.0.0.1:1?transport=tcp"
+                (server,) = await made.lead_to([IceServer((url,))])
+                await says_nothing(server.urls[0])
+                assert made.trouble == {url: why}
 
 
 @pytest.mark.parametrize("answer", [b"403 Forbidden", None])
-def test_an_http_proxy_that_is_of_no_use_is_gone_around(
+async def test_an_http_proxy_that_is_of_no_use_is_gone_around(
     certificate: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, answer: bytes | None
 ) -> None:
     """Whether it refuses, or swallows everything."""
     monkeypatch.setattr(tunnel, "PROXY_TIMEOUT", 0.2)
 
-    @on_loop
-    async def around() -> None:
-        async def swallow(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
-            await reader.read()
-            await asyncio.Event().wait()
+    async def swallow(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        await asyncio.Event().wait()
 
-        async with contextlib.AsyncExitStack() as stack:
-            if answer is None:
-                address = f"http://127.0.0.1:{await stack.enter_async_context(listening(swallow))}"
-            else:
-                address, _ = await stack.enter_async_context(proxy(answer))
-            name(monkeypatch, address)
-            url = await stack.enter_async_context(echo(certificate))
-            made = await stack.enter_async_context(tunnels())
-            (server,) = await made.lead_to([IceServer((url,))])
-            reader, writer = await connect(server.urls[0])
-            await sees_again(reader, writer, b"around")
-            assert made.trouble == {}
-            writer.transport.abort()
-
-    around()
+    async with contextlib.AsyncExitStack() as stack:
+        if answer is None:
+            address = f"http://127.0.0.1:{await stack.enter_async_context(listening(swallow))}"
+        else:
+            address, _ = await stack.enter_async_context(proxy(answer))
+        name(monkeypatch, address)
+        url = await stack.enter_async_context(echo(certificate))
+        made = await stack.enter_async_context(tunnels())
+        (server,) = await made.lead_to([IceServer((url,))])
+        reader, writer = await connect(server.urls[0])
+        await sees_again(reader, writer, b"around")
+        assert made.trouble == {}
+        writer.transport.abort()
 
 
 @pytest.mark.parametrize("named", ["gopher://127.0.0.1", "http://user:se/cret@127.0.0.1:1", "http://u:secret@a..b:1"])
-def test_no_server_is_reached_without_a_proxy_that_nobody_understands(
+async def test_no_server_is_reached_without_a_proxy_that_nobody_understands(
     monkeypatch: pytest.MonkeyPatch, named: str
 ) -> None:
-    @on_loop
-    async def left_out() -> None:
-        name(monkeypatch, named)
-        async with tunnels() as made:
-            url = "turn:127.0.0.1:1?transport=tcp"
-            assert await made.lead_to([IceServer((url,))]) == []
-            assert made.trouble == {url: Unreached.PROXY_URL}
-
-    left_out()
+    name(monkeypatch, named)
+    async with tunnels() as made:
+        url = "turn:127.0.0.1:1?transport=tcp"
+        assert await made.lead_to([IceServer((url,))]) == []
+        assert made.trouble == {url: Unreached.PROXY_URL}
 
 
-def test_nothing_is_left_to_the_engine_where_a_socks_proxy_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nothing_is_left_to_the_engine_where_a_socks_proxy_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even what there is no port for: the engine would go around it, and look the name up."""
 
-    @on_loop
-    async def left_out() -> None:
-        name(monkeypatch, "socks5h://127.0.0.1:1")
-        async with tunnels() as made:
-            urls = [f"turn:turn.example:{port}?transport=tcp" for port in range(1, tunnel.MAX_URLS + 3)]
-            (server,) = await made.lead_to([IceServer(tuple(urls))])
-            assert set(server.urls) == set(made.names)
-            monkeypatch.setattr(sys, "platform", "win32")
-        async with tunnels() as made:
-            assert await made.lead_to([IceServer(("turn:turn.example:1?transport=tcp",))]) == []
-
-    left_out()
+    name(monkeypatch, "socks5h://127.0.0.1:1")
+    async with tunnels() as made:
+        urls = [f"turn:turn.example:{port}?transport=tcp" for port in range(1, tunnel.MAX_URLS + 3)]
+        (server,) = await made.lead_to([IceServer(tuple(urls))])
+        assert set(server.urls) == set(made.names)
+        monkeypatch.setattr(sys, "platform", "win32")
+    async with tunnels() as made:
+        assert await made.lead_to([IceServer(("turn:turn.example:1?transport=tcp",))]) == []
 
 
-def test_who_hides_asks_nothing_over_udp_around_a_socks_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_hides_asks_nothing_over_udp_around_a_socks_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     over_udp = ("turn:turn.example:3478", "stun:stun.example:3478")
     over_tcp = "turn:turn.example:3478?transport=tcp"
 
-    @on_loop
-    async def left_out() -> None:
-        for named, hide, left in (
-            ("socks5h://127.0.0.1:1", True, ()),
-            ("socks5h://127.0.0.1:1", False, over_udp),
-            ("http://127.0.0.1:1", True, over_udp),
-        ):
-            name(monkeypatch, named)
-            async with tunnels() as made:
-                (server,) = await made.lead_to([IceServer((*over_udp, over_tcp))], hide=hide)
-                assert server.urls[: -len(made.names)] == left
-                assert made.trouble == ({} if left else dict.fromkeys(over_udp, Unreached.PROXY_UDP))
-
-    left_out()
+    for named, hide, left in (
+        ("socks5h://127.0.0.1:1", True, ()),
+        ("socks5h://127.0.0.1:1", False, over_udp),
+        ("http://127.0.0.1:1", True, over_udp),
+    ):
+        name(monkeypatch, named)
+        async with tunnels() as made:
+            (server,) = await made.lead_to([IceServer((*over_udp, over_tcp))], hide=hide)
+            assert server.urls[: -len(made.names)] == left
+            assert made.trouble == ({} if left else dict.fromkeys(over_udp, Unreached.PROXY_UDP))
 
 
 @pytest.mark.parametrize("scheme", ["socks5", "SOCKS5H", "socks4"])
-def test_nothing_goes_around_a_proxy_that_may_hide_this_machine(
+async def test_nothing_goes_around_a_proxy_that_may_hide_this_machine(
     certificate: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
-    @on_loop
-    async def refused() -> None:
-        reached: list[bytes] = []
+    reached: list[bytes] = []
 
-        async def serve(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
-            reached.append(await reader.read(1))
+    async def serve(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        reached.append(await reader.read(1))
 
-        async with listening(serve) as port, tunnels() as made:
-            name(monkeypatch, f"{scheme}://127.0.0.1:1")
-            (server,) = await made.lead_to([IceServer((f"turn:127.0.0.1:{port}?transport=tcp",))])
-            await says_nothing(server.urls[0])
-            assert reached == []
-
-    refused()
+    async with listening(serve) as port, tunnels() as made:
+        name(monkeypatch, f"{scheme}://127.0.0.1:1")
+        (server,) = await made.lead_to([IceServer((f"turn:127.0.0.1:{port}?transport=tcp",))])
+        await says_nothing(server.urls[0])
+        assert reached == []
 
 
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h", "SOCKS5H", "socks"])
-def test_a_socks_proxy_resolves_the_name_itself(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+async def test_a_socks_proxy_resolves_the_name_itself(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
     """RFC 1928: greeting, then a request with the name as it is."""
 
-    @on_loop
-    async def through() -> None:
-        asked: list[bytes] = []
+    asked: list[bytes] = []
 
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            version, count = await reader.readexactly(2)
-            await reader.readexactly(count)
-            writer.write(bytes((version, 0)))
-            *_, length = await reader.readexactly(5)
-            asked.append(await reader.readexactly(length))
-            await reader.readexactly(2)
-            writer.write(bytes((5, 0, 0, 1)) + bytes(6))
-            writer.write(await reader.readexactly(len(HELLO)))
-            await writer.drain()
-            await reader.read()
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        version, count = await reader.readexactly(2)
+        await reader.readexactly(count)
+        writer.write(bytes((version, 0)))
+        *_, length = await reader.readexactly(5)
+        asked.append(await reader.readexactly(length))
+        await reader.readexactly(2)
+        writer.write(bytes((5, 0, 0, 1)) + bytes(6))
+        writer.write(await reader.readexactly(len(HELLO)))
+        await writer.drain()
+        await reader.read()
 
-        async with listening(serve) as port, tunnels() as made:
-            name(monkeypatch, f"{scheme}://127.0.0.1:{port}")
-            (server,) = await made.lead_to([IceServer(("turn:relay.test:443?transport=tcp",))])
-            reader, writer = await connect(server.urls[0])
-            await sees_again(reader, writer)
-            writer.transport.abort()
-            assert asked == [b"relay.test"]
-
-    through()
+    async with listening(serve) as port, tunnels() as made:
+        name(monkeypatch, f"{scheme}://127.0.0.1:{port}")
+        (server,) = await made.lead_to([IceServer(("turn:relay.test:443?transport=tcp",))])
+        reader, writer = await connect(server.urls[0])
+        await sees_again(reader, writer)
+        writer.transport.abort()
+        assert asked == [b"relay.test"]
 
 
-def test_it_has_no_more_connections_than_it_should(certificate: ssl.SSLContext) -> None:
+async def test_it_has_no_more_connections_than_it_should(certificate: ssl.SSLContext) -> None:
     """And those to one server leave room for others."""
 
-    @on_loop
-    async def many() -> None:
-        async with echo(certificate) as url, echo(certificate) as other, tunnels() as made:
-            server, second = await made.lead_to([IceServer((url,)), IceServer((other,))])
-            kept = []
-            for _ in range(tunnel.MAX_CONNECTIONS):
-                reader, writer = await connect(server.urls[0])
-                await sees_again(reader, writer)
-                kept.append(writer)
-            await says_nothing(server.urls[0])
-            reader, writer = await connect(second.urls[0])
+    async with echo(certificate) as url, echo(certificate) as other, tunnels() as made:
+        server, second = await made.lead_to([IceServer((url,)), IceServer((other,))])
+        kept = []
+        for _ in range(tunnel.MAX_CONNECTIONS):
+            reader, writer = await connect(server.urls[0])
             await sees_again(reader, writer)
             kept.append(writer)
-            for writer in kept:
-                writer.close()
-
-    many()
+        await says_nothing(server.urls[0])
+        reader, writer = await connect(second.urls[0])
+        await sees_again(reader, writer)
+        kept.append(writer)
+        for writer in kept:
+            writer.close()
 
 
 @pytest.mark.parametrize("says", [b"", b"\0", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"])
-def test_who_does_not_speak_turn_is_led_nowhere(monkeypatch: pytest.MonkeyPatch, says: bytes) -> None:
+async def test_who_does_not_speak_turn_is_led_nowhere(monkeypatch: pytest.MonkeyPatch, says: bytes) -> None:
     """Any user of this machine can connect, and any page in a browser."""
     monkeypatch.setattr(tunnel, "SILENCE", 0.2)
 
-    @on_loop
-    async def refused() -> None:
-        reached: list[bytes] = []
+    reached: list[bytes] = []
 
-        async def serve(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
-            reached.append(await reader.read(1))
+    async def serve(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        reached.append(await reader.read(1))
 
-        async with listening(serve) as port, tunnels() as made:
-            name(monkeypatch, "http://127.0.0.1:1")
-            (server,) = await made.lead_to([IceServer((f"turn:127.0.0.1:{port}?transport=tcp",))])
-            reader, writer = await connect(server.urls[0])
-            writer.write(says)
-            async with asyncio.timeout(10):
-                with contextlib.suppress(ConnectionResetError):
-                    assert await reader.read() == b""
-            writer.transport.abort()
-            assert made.trouble == {}
-            assert reached == []
-
-    refused()
+    async with listening(serve) as port, tunnels() as made:
+        name(monkeypatch, "http://127.0.0.1:1")
+        (server,) = await made.lead_to([IceServer((f"turn:127.0.0.1:{port}?transport=tcp",))])
+        reader, writer = await connect(server.urls[0])
+        writer.write(says)
+        async with asyncio.timeout(10):
+            with contextlib.suppress(ConnectionResetError):
+                assert await reader.read() == b""
+        writer.transport.abort()
+        assert made.trouble == {}
+        assert reached == []
 
 
-def test_a_server_that_does_not_answer_is_given_up(
+async def test_a_server_that_does_not_answer_is_given_up(
     certificate: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    @on_loop
-    async def silent() -> None:
-        asked: list[bytes] = []
+    asked: list[bytes] = []
 
-        async def serve(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
-            asked.append(await reader.readexactly(len(HELLO)))
-            await reader.read()
+    async def serve(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readexactly(len(HELLO)))
+        await reader.read()
 
-        async with listening(serve, certificate) as port, tunnels() as made:
-            monkeypatch.setattr(tunnel, "CONNECT_TIMEOUT", 1)
-            (server,) = await made.lead_to([IceServer((f"turns:127.0.0.1:{port}",))])
-            await says_nothing(server.urls[0])
-            assert asked in ([HELLO], [])  # none where the handshake took all of that second
-
-    silent()
+    async with listening(serve, certificate) as port, tunnels() as made:
+        monkeypatch.setattr(tunnel, "CONNECT_TIMEOUT", 1)
+        (server,) = await made.lead_to([IceServer((f"turns:127.0.0.1:{port}",))])
+        await says_nothing(server.urls[0])
+        assert asked in ([HELLO], [])  # none where the handshake took all of that second
 
 
-def test_a_server_that_refers_to_another_is_not_listened_to(certificate: ssl.SSLContext) -> None:
+async def test_a_server_that_refers_to_another_is_not_listened_to(certificate: ssl.SSLContext) -> None:
     """The engine would go there, in the clear."""
     error = bytes.fromhex("0009 0004 00000300")
     alternate = bytes.fromhex("8023 0008 0001 04d2 7f000001")
 
-    @on_loop
-    async def referred() -> None:
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            asked = await reader.readexactly(len(HELLO))
-            writer.write(bytes.fromhex("01130014") + asked[4:] + error + alternate)
-            await reader.read()
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = await reader.readexactly(len(HELLO))
+        writer.write(bytes.fromhex("01130014") + asked[4:] + error + alternate)
+        await reader.read()
 
-        async with listening(serve, certificate) as port, tunnels() as made:
-            url = f"turns:127.0.0.1:{port}"
-            (server,) = await made.lead_to([IceServer((url,))])
-            await says_nothing(server.urls[0])
-            assert made.trouble == {url: Unreached.REFERRED}
-
-    referred()
+    async with listening(serve, certificate) as port, tunnels() as made:
+        url = f"turns:127.0.0.1:{port}"
+        (server,) = await made.lead_to([IceServer((url,))])
+        await says_nothing(server.urls[0])
+        assert made.trouble == {url: Unreached.REFERRED}
 
 
-def test_closing_ends_what_is_open(certificate: ssl.SSLContext) -> None:
-    @on_loop
-    async def closing() -> None:
-        async with echo(certificate) as url, tunnels() as made:
-            (server,) = await made.lead_to([IceServer((url,))])
-            reader, writer = await connect(server.urls[0])
-            await sees_again(reader, writer)
-            async with asyncio.timeout(10):
-                await made.close()
-                with contextlib.suppress(ConnectionResetError):
-                    assert await reader.read() == b""
-            writer.transport.abort()
-
-    closing()
+async def test_closing_ends_what_is_open(certificate: ssl.SSLContext) -> None:
+    async with echo(certificate) as url, tunnels() as made:
+        (server,) = await made.lead_to([IceServer((url,))])
+        reader, writer = await connect(server.urls[0])
+        await sees_again(reader, writer)
+        async with asyncio.timeout(10):
+            await made.close()
+            with contextlib.suppress(ConnectionResetError):
+                assert await reader.read() == b""
+        writer.transport.abort()
 
 
-def test_what_came_in_just_before_closing_is_not_served(
+async def test_what_came_in_just_before_closing_is_not_served(
     certificate: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its task is there, and has not run yet."""
 
-    @on_loop
-    async def closing() -> None:
-        served: list[str] = []
+    served: list[str] = []
 
-        async def pass_on(_self: Tunnels, named: str, *_: object) -> None:
-            served.append(named)
+    async def pass_on(_self: Tunnels, named: str, *_: object) -> None:
+        served.append(named)
 
-        monkeypatch.setattr(Tunnels, "_pass_on", pass_on)
-        async with tunnels() as made:
-            reader, transport = asyncio.StreamReader(), Transport()
-            protocol = asyncio.StreamReaderProtocol(reader)
-            writer = asyncio.StreamWriter(transport, protocol, reader, asyncio.get_running_loop())
-            task = asyncio.create_task(made._serve("turns:h", never, reader, writer))
-            await made.close()
-            await task
-            assert served == []
-            assert transport.aborted
-
-    closing()
+    monkeypatch.setattr(Tunnels, "_pass_on", pass_on)
+    async with tunnels() as made:
+        reader, transport = asyncio.StreamReader(), Transport()
+        protocol = asyncio.StreamReaderProtocol(reader)
+        writer = asyncio.StreamWriter(transport, protocol, reader, asyncio.get_running_loop())
+        task = asyncio.create_task(made._serve("turns:h", never, reader, writer))
+        await made.close()
+        await task
+        assert served == []
+        assert transport.aborted
 
 
 class Transport(asyncio.Transport):
@@ -662,23 +564,19 @@ async def never() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
 
 
 @pytest.mark.parametrize("turns", range(6))
-def test_a_port_that_is_being_opened_is_closed_as_well(certificate: ssl.SSLContext, turns: int) -> None:
+async def test_a_port_that_is_being_opened_is_closed_as_well(certificate: ssl.SSLContext, turns: int) -> None:
     """However far opening has come when it is cancelled, or the tunnels are closed."""
 
-    @on_loop
-    async def cancelled() -> None:
-        for cancel in (True, False):
-            async with tunnels() as made:
-                opening = asyncio.create_task(made.lead_to([IceServer(("turns:127.0.0.1:1",))]))
-                for _ in range(turns):
-                    await asyncio.sleep(0)
-                if cancel:
-                    opening.cancel()
-                await made.close()
-                await asyncio.wait([opening])
-                for url in made.names:
-                    with pytest.raises(ConnectionRefusedError):
-                        await connect(url)
-                assert not any(server.is_serving() for server in made._servers)
-
-    cancelled()
+    for cancel in (True, False):
+        async with tunnels() as made:
+            opening = asyncio.create_task(made.lead_to([IceServer(("turns:127.0.0.1:1",))]))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            if cancel:
+                opening.cancel()
+            await made.close()
+            await asyncio.wait([opening])
+            for url in made.names:
+                with pytest.raises(ConnectionRefusedError):
+                    await connect(url)
+            assert not any(server.is_serving() for server in made._servers)

@@ -4,7 +4,6 @@ import asyncio
 from time import monotonic
 
 import pytest
-from tests.unit.server.kit import on_loop
 
 from p2pal.peer import alarm as under_test
 from p2pal.peer.alarm import Alarm
@@ -27,7 +26,6 @@ class Bell:
         self.rang.clear()
 
 
-@on_loop
 async def test_it_rings_once_at_the_earliest_time() -> None:
     bell = Bell()
     alarm = Alarm(bell)
@@ -41,7 +39,6 @@ async def test_it_rings_once_at_the_earliest_time() -> None:
     assert bell.rings == [False, False]
 
 
-@on_loop
 async def test_it_does_not_ring_once_it_is_stopped() -> None:
     bell, other = Bell(), Bell()
     alarm = Alarm(bell)
@@ -53,7 +50,6 @@ async def test_it_does_not_ring_once_it_is_stopped() -> None:
     assert bell.rings == []
 
 
-@on_loop
 async def test_a_machine_that_was_suspended_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     suspended = 10.0
     monkeypatch.setattr(under_test, "_slept", lambda: suspended)
@@ -66,7 +62,6 @@ async def test_a_machine_that_was_suspended_is_told_of(monkeypatch: pytest.Monke
     assert bell.rings == [False, True, False]
 
 
-@on_loop
 async def test_a_timer_that_comes_far_too_late_tells_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(under_test, "SLEPT", -1.0)
     bell = Bell()

@@ -7,7 +7,6 @@ from typing import NoReturn
 
 import pytest
 from tests.unit.peer.kit import Owner, pair, payloads
-from tests.unit.server.kit import on_loop
 
 from p2pal.lanes.base import Connection
 from p2pal.lanes.webrtc.connection import WebRtcConnection
@@ -21,35 +20,30 @@ async def prefer_the_new(new: Connection, used: Connection, heard: asyncio.Event
 
 
 @pytest.mark.parametrize("by_left", [True, False])
-def test_a_better_path_is_taken_without_a_break(by_left: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_better_path_is_taken_without_a_break(by_left: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("p2pal.peer.driver.is_better", prefer_the_new)
     monkeypatch.setattr("p2pal.link.improvement.SETTLED", 0.0)
     there, back = payloads(3000), payloads(300, 2)
 
-    @on_loop
-    async def improving() -> None:
-        left, right = Owner(there[:1500]), Owner(back[:100])
-        async with pair(left, right) as (running, _):
-            await running.linked()
-            (left if by_left else right).peer.link._on_networks()
-            await left.until(lambda: left.peer.link.negotiator.generation == 2)
-            left.to_send.extend(there[1500:])
-            right.to_send.extend(back[100:])
-            for owner in (left, right):
-                await owner.until_true(lambda owner=owner: owner.peer.link.negotiator.in_use == 2)  # type: ignore[misc]
-                await owner.until_true(lambda owner=owner: len(owner.peer.link.lanes.by_id) == 1)  # type: ignore[misc]
-                owner.peer_turn(())
-            await right.until(lambda: len(right.received) == len(there))
-            await left.until(lambda: len(left.received) == len(back))
-            assert (right.received, left.received) == (there, back)
-            for owner in (left, right):
-                assert (owner.retries, owner.back, owner.waits, owner.silences) == ([], 0, [], [])
-                assert len(owner.paths) == 1, "the words are the same"
-
-    improving()
+    left, right = Owner(there[:1500]), Owner(back[:100])
+    async with pair(left, right) as (running, _):
+        await running.linked()
+        (left if by_left else right).peer.link._on_networks()
+        await left.until(lambda: left.peer.link.negotiator.generation == 2)
+        left.to_send.extend(there[1500:])
+        right.to_send.extend(back[100:])
+        for owner in (left, right):
+            await owner.until_true(lambda owner=owner: owner.peer.link.negotiator.in_use == 2)  # type: ignore[misc]
+            await owner.until_true(lambda owner=owner: len(owner.peer.link.lanes.by_id) == 1)  # type: ignore[misc]
+            owner.peer_turn(())
+        await right.until(lambda: len(right.received) == len(there))
+        await left.until(lambda: len(left.received) == len(back))
+        assert (right.received, left.received) == (there, back)
+        for owner in (left, right):
+            assert (owner.retries, owner.back, owner.waits, owner.silences) == ([], 0, [], [])
+            assert len(owner.paths) == 1, "the words are the same"
 
 
-@on_loop
 async def test_a_path_that_is_no_better_is_dropped_and_nobody_is_told() -> None:
     there = payloads(600)
     left, right = Owner(), Owner()
@@ -68,7 +62,6 @@ async def test_a_path_that_is_no_better_is_dropped_and_nobody_is_told() -> None:
             assert (owner.retries, owner.back, owner.silences) == ([], 0, [])
 
 
-@on_loop
 async def test_a_side_may_end_while_paths_are_compared() -> None:
     left, right = Owner(), Owner()
     async with pair(left, right) as (running, _):
@@ -84,59 +77,51 @@ class Engine(Exception):
 
 
 @pytest.mark.parametrize("broken", ["offer", "answer", "path"])
-def test_whatever_the_engine_makes_of_the_new_connection_the_old_one_stays(
+async def test_whatever_the_engine_makes_of_the_new_connection_the_old_one_stays(
     broken: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("p2pal.link.improvement.SETTLED", 0.0)
 
-    @on_loop
-    async def failing() -> None:
-        there = payloads(300)
-        left, right = Owner(), Owner()
-        async with pair(left, right) as (running, _):
-            await running.linked()
-            failed = asyncio.Event()
+    there = payloads(300)
+    left, right = Owner(), Owner()
+    async with pair(left, right) as (running, _):
+        await running.linked()
+        failed = asyncio.Event()
 
-            def fail(*_: object) -> NoReturn:
-                failed.set()
-                raise Engine("out of order")
+        def fail(*_: object) -> NoReturn:
+            failed.set()
+            raise Engine("out of order")
 
-            if broken == "path":
-                monkeypatch.setattr("p2pal.peer.driver.is_better", fail)
-            else:
-                monkeypatch.setattr(WebRtcConnection, broken, fail)
-            left.peer.link._on_networks()
-            async with asyncio.timeout(30):
-                await failed.wait()
-            await (right if broken == "answer" else left).until_true(
-                lambda: len((right if broken == "answer" else left).peer.link.connections) == 1
-            )
-            left.to_send.extend(there)
-            left.peer_turn(())
-            await right.until(lambda: len(right.received) == len(there))
-            for owner in (left, right):
-                assert owner.peer.link.negotiator.in_use == 1
-                assert (owner.retries, owner.back, owner.silences) == ([], 0, [])
-
-    failing()
+        if broken == "path":
+            monkeypatch.setattr("p2pal.peer.driver.is_better", fail)
+        else:
+            monkeypatch.setattr(WebRtcConnection, broken, fail)
+        left.peer.link._on_networks()
+        async with asyncio.timeout(30):
+            await failed.wait()
+        await (right if broken == "answer" else left).until_true(
+            lambda: len((right if broken == "answer" else left).peer.link.connections) == 1
+        )
+        left.to_send.extend(there)
+        left.peer_turn(())
+        await right.until(lambda: len(right.received) == len(there))
+        for owner in (left, right):
+            assert owner.peer.link.negotiator.in_use == 1
+            assert (owner.retries, owner.back, owner.silences) == ([], 0, [])
 
 
-def test_a_connection_that_cannot_even_be_made_is_a_try_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_that_cannot_even_be_made_is_a_try_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     async def fail(*_: object, direct: bool, **__: object) -> NoReturn:
         raise Engine(direct)
 
-    @on_loop
-    async def failing() -> None:
-        left, right = Owner(), Owner()
-        async with pair(left, right) as (running, _):
-            await running.linked()
-            negotiator = left.peer.link.negotiator
-            monkeypatch.setattr(WebRtcFactory, "connect", fail)
-            left.peer.link._on_networks()
-            await left.until_true(lambda: negotiator.generation == 2)
-            await left.until_true(lambda: negotiator._live.trying == 0)
-            assert left.peer.link._beside == set()
-            assert negotiator.in_use == 1
-            assert left.peer.link.linked
-
-    failing()
+    left, right = Owner(), Owner()
+    async with pair(left, right) as (running, _):
+        await running.linked()
+        negotiator = left.peer.link.negotiator
+        monkeypatch.setattr(WebRtcFactory, "connect", fail)
+        left.peer.link._on_networks()
+        await left.until_true(lambda: negotiator.generation == 2)
+        await left.until_true(lambda: negotiator._live.trying == 0)
+        assert left.peer.link._beside == set()
+        assert negotiator.in_use == 1
+        assert left.peer.link.linked

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from tests.unit.peer.kit import CHOSEN, Owner, mute, pair, payloads
-from tests.unit.server.kit import on_loop
 
 from p2pal.crypto.keys import SessionSecret
 from p2pal.crypto.seal import MAX_FRAMES
@@ -24,7 +23,6 @@ from p2pal.server.config import ServerConfig
 from p2pal.wire.rendezvous import IceServer as Offered
 
 
-@on_loop
 async def test_a_lane_with_a_forged_frame_is_dropped_and_the_session_goes_on() -> None:
     there = payloads(600)
     left, right = Owner(there), Owner()
@@ -36,7 +34,6 @@ async def test_a_lane_with_a_forged_frame_is_dropped_and_the_session_goes_on() -
         assert len(left.retries) >= 1
 
 
-@on_loop
 async def test_a_lane_whose_key_has_sealed_all_it_may_is_replaced() -> None:
     there = payloads(100)
     left, right = Owner(), Owner()
@@ -52,7 +49,6 @@ async def test_a_lane_whose_key_has_sealed_all_it_may_is_replaced() -> None:
         assert left.back == 1
 
 
-@on_loop
 async def test_a_path_that_changes_while_a_side_fails_is_not_looked_at() -> None:
     left, right = Owner(), Owner()
     async with pair(left, right) as (running, _):
@@ -66,30 +62,25 @@ async def test_a_path_that_changes_while_a_side_fails_is_not_looked_at() -> None
 
 
 @pytest.mark.parametrize("sides", ["left", "both"])
-def test_a_lane_that_falls_silent_is_replaced_by_a_challenger(sides: str) -> None:
-    @on_loop
-    async def challenging() -> None:
-        there, back = payloads(100), payloads(50, 2)
-        left, right = Owner(), Owner()
-        async with pair(left, right) as (running, _):
-            await running.linked()
-            for name, owner, sent in (("left", left, there), ("right", right, back)):
-                if sides in (name, "both"):
-                    mute(owner)
-                owner.to_send.extend(sent)
-                owner.peer_turn(())
-            await right.until(lambda: len(right.received) == len(there))
-            await left.until(lambda: len(left.received) == len(back))
-            assert (right.received, left.received) == (there, back)
-            await left.until(lambda: left.peer.link.negotiator.in_use > 1 and left.peer.link.alive)
-            for owner in (left, right):
-                assert not owner.silences or owner.silences[-1] == 0.0
-                assert owner.back == min(1, len(owner.retries))
-
-    challenging()
+async def test_a_lane_that_falls_silent_is_replaced_by_a_challenger(sides: str) -> None:
+    there, back = payloads(100), payloads(50, 2)
+    left, right = Owner(), Owner()
+    async with pair(left, right) as (running, _):
+        await running.linked()
+        for name, owner, sent in (("left", left, there), ("right", right, back)):
+            if sides in (name, "both"):
+                mute(owner)
+            owner.to_send.extend(sent)
+            owner.peer_turn(())
+        await right.until(lambda: len(right.received) == len(there))
+        await left.until(lambda: len(left.received) == len(back))
+        assert (right.received, left.received) == (there, back)
+        await left.until(lambda: left.peer.link.negotiator.in_use > 1 and left.peer.link.alive)
+        for owner in (left, right):
+            assert not owner.silences or owner.silences[-1] == 0.0
+            assert owner.back == min(1, len(owner.retries))
 
 
-@on_loop
 async def test_a_lane_that_is_heard_again_stays() -> None:
     left, right = Owner(), Owner()
     async with pair(left, right) as (running, _):
@@ -108,7 +99,6 @@ async def test_a_lane_that_is_heard_again_stays() -> None:
         assert left.peer.link.negotiator.in_use == 1
 
 
-@on_loop
 async def test_the_first_connection_has_what_the_server_offers_after_the_accept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -144,7 +134,7 @@ async def test_the_first_connection_has_what_the_server_offers_after_the_accept(
         (True, RelayUse.ALLOWED, 0, False),
     ],
 )
-def test_networks_are_watched_where_a_better_path_may_come_of_it(
+async def test_networks_are_watched_where_a_better_path_may_come_of_it(
     roams: bool, relay: RelayUse, max_retries: int, watches: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watching: list[NetworkWatch] = []
@@ -154,25 +144,21 @@ def test_networks_are_watched_where_a_better_path_may_come_of_it(
 
     monkeypatch.setattr(NetworkWatch, "run", run)
 
-    @on_loop
-    async def starting() -> None:
-        config = PeerConfig(
-            sender=False,
-            max_payload=65_536,
-            connections=WebRtcFactory(only_loopback=True),
-            max_retries=max_retries,
-            relay=relay,
-            roams=roams,
-        )
+    config = PeerConfig(
+        sender=False,
+        max_payload=65_536,
+        connections=WebRtcFactory(only_loopback=True),
+        max_retries=max_retries,
+        relay=relay,
+        roams=roams,
+    )
 
-        async def learn() -> None:
-            raise AssertionError("nothing is connected here")
+    async def learn() -> None:
+        raise AssertionError("nothing is connected here")
 
-        master = SessionSecret(bytes(32)).master()
-        link = LinkDriver(master, config, mail=lambda _: None, wake=lambda: None, learn=learn)
-        link.start()
-        await asyncio.sleep(0)
-        await link.close()
-        assert bool(watching) is watches
-
-    starting()
+    master = SessionSecret(bytes(32)).master()
+    link = LinkDriver(master, config, mail=lambda _: None, wake=lambda: None, learn=learn)
+    link.start()
+    await asyncio.sleep(0)
+    await link.close()
+    assert bool(watching) is watches

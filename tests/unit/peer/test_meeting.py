@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from tests.unit.peer.kit import WORDS, Rendezvous, introduce, rendezvous
-from tests.unit.server.kit import on_loop
 
 from p2pal.crypto.keys import Direction
 from p2pal.crypto.pake import ReceiverPake, SenderPake
@@ -30,7 +29,6 @@ from p2pal.wire.signal import PakeAnswer, PakeConfirm, PakeElement, PakeReject, 
 NONCE = bytes(16)
 
 
-@on_loop
 async def test_both_sides_get_the_same_secret_and_working_seals() -> None:
     async with rendezvous() as place:
         sender, receiver = await introduce(place)
@@ -43,7 +41,6 @@ async def test_both_sides_get_the_same_secret_and_working_seals() -> None:
         assert place.guesses.left == MAX_GUESSES
 
 
-@on_loop
 async def test_sealed_messages_travel_through_the_same_mailbox() -> None:
     async with rendezvous() as place:
         sender, receiver = await introduce(place)
@@ -56,23 +53,18 @@ async def test_sealed_messages_travel_through_the_same_mailbox() -> None:
 
 
 @pytest.mark.parametrize("wrong", [1, 2])
-def test_the_right_words_work_after_wrong_ones(wrong: int) -> None:
-    @on_loop
-    async def meeting() -> None:
-        async with rendezvous() as place:
-            serving = place.serve()
-            for _ in range(wrong):
-                with pytest.raises(WrongCode):
-                    await place.guess(b"other words")
-            receiver = await place.guess()
-            sender = await serving
-            assert sender.attempt == receiver.attempt == wrong + 1
-            assert place.failed == [("wrong-code", 2), ("wrong-code", 1)][:wrong]
-
-    meeting()
+async def test_the_right_words_work_after_wrong_ones(wrong: int) -> None:
+    async with rendezvous() as place:
+        serving = place.serve()
+        for _ in range(wrong):
+            with pytest.raises(WrongCode):
+                await place.guess(b"other words")
+        receiver = await place.guess()
+        sender = await serving
+        assert sender.attempt == receiver.attempt == wrong + 1
+        assert place.failed == [("wrong-code", 2), ("wrong-code", 1)][:wrong]
 
 
-@on_loop
 async def test_three_wrong_guesses_close_the_transfer() -> None:
     async with rendezvous() as place:
         serving = place.serve()
@@ -84,7 +76,6 @@ async def test_three_wrong_guesses_close_the_transfer() -> None:
         assert [left for _, left in place.failed] == [2, 1, 0]
 
 
-@on_loop
 async def test_only_the_last_guess_hears_that_the_transfer_is_closed() -> None:
     async with rendezvous() as place:
         serving = place.serve()
@@ -100,7 +91,6 @@ async def test_only_the_last_guess_hears_that_the_transfer_is_closed() -> None:
             await serving
 
 
-@on_loop
 async def test_the_sender_says_nothing_that_helps_to_guess() -> None:
     async with rendezvous() as place:
         place.serve()
@@ -141,23 +131,18 @@ CONFIRM = encode(PakeConfirm(bytes(32)))
         encode(PakeReject("wrong-code")),
     ],
 )
-def test_an_answer_that_is_none_is_a_failed_guess(answer: bytes) -> None:
-    @on_loop
-    async def meeting() -> None:
-        async with rendezvous() as place:
-            serving = place.serve()
-            mailbox, attempt = await place.join()
-            await message(mailbox)
-            mailbox.append(attempt, answer)
-            assert decode_pake((await message(mailbox)).body) == PakeReject("wrong-code")
-            assert place.failed == [("wrong-code", 2)]
-            await place.guess()
-            await serving
-
-    meeting()
+async def test_an_answer_that_is_none_is_a_failed_guess(answer: bytes) -> None:
+    async with rendezvous() as place:
+        serving = place.serve()
+        mailbox, attempt = await place.join()
+        await message(mailbox)
+        mailbox.append(attempt, answer)
+        assert decode_pake((await message(mailbox)).body) == PakeReject("wrong-code")
+        assert place.failed == [("wrong-code", 2)]
+        await place.guess()
+        await serving
 
 
-@on_loop
 async def test_a_receiver_of_another_version_costs_no_guess() -> None:
     async with rendezvous() as place:
         serving = place.serve()
@@ -171,7 +156,6 @@ async def test_a_receiver_of_another_version_costs_no_guess() -> None:
         await serving
 
 
-@on_loop
 async def test_a_receiver_that_leaves_costs_no_guess() -> None:
     async with rendezvous() as place:
         serving = place.serve()
@@ -244,7 +228,6 @@ def test_what_a_receiver_makes_of_its_sender(act: Acting, error: type[P2palError
     assert "zebra" not in str(caught)
 
 
-@on_loop
 async def test_a_receiver_that_comes_too_late() -> None:
     async with rendezvous() as place:
         serving = place.serve()
@@ -256,7 +239,6 @@ async def test_a_receiver_that_comes_too_late() -> None:
             await late
 
 
-@on_loop
 async def test_a_transfer_that_is_completed_meanwhile() -> None:
     async with rendezvous() as place:
         mailbox, attempt = await place.join()
@@ -269,7 +251,6 @@ async def test_a_transfer_that_is_completed_meanwhile() -> None:
             await meeting
 
 
-@on_loop
 async def test_when_the_time_is_up_the_mailbox_says_so() -> None:
     async with rendezvous(ttl=1.0) as place:
         serving = place.serve()

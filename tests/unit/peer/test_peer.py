@@ -6,7 +6,6 @@ import asyncio
 
 import pytest
 from tests.unit.peer.kit import PATIENCE, Owner, cut, pair, payloads
-from tests.unit.server.kit import on_loop
 
 from p2pal.errors import ConnectionImpossible, P2palError, PeerLost, ProtocolError
 from p2pal.peer.peer import WINDOW
@@ -21,7 +20,6 @@ def forge(owner: Owner) -> None:
     signaling._mailbox.append(signaling._conversation.attempt, encode(Bye("forged")))
 
 
-@on_loop
 async def test_payloads_go_both_ways_in_order() -> None:
     there, back = payloads(300), payloads(200, 2)
     left, right = Owner(there), Owner(back)
@@ -38,24 +36,19 @@ async def test_payloads_go_both_ways_in_order() -> None:
 
 
 @pytest.mark.parametrize("by_left", [True, False])
-def test_a_farewell_ends_both_sides(by_left: bool) -> None:
-    @on_loop
-    async def ending() -> None:
-        left, right = Owner(payloads(20)), Owner()
-        async with pair(left, right) as (running, _):
-            await right.until(lambda: len(right.received) == 20)
-            closer, other = (left, right) if by_left else (right, left)
-            await closer.peer.close(3, "a reason")
-            assert await running.end() == [None, None]
-            assert other.closed == (3, "a reason")
-            assert closer.closed is None
-            assert not closer.peer.writable
-            await closer.peer.close()  # once more changes nothing
-
-    ending()
+async def test_a_farewell_ends_both_sides(by_left: bool) -> None:
+    left, right = Owner(payloads(20)), Owner()
+    async with pair(left, right) as (running, _):
+        await right.until(lambda: len(right.received) == 20)
+        closer, other = (left, right) if by_left else (right, left)
+        await closer.peer.close(3, "a reason")
+        assert await running.end() == [None, None]
+        assert other.closed == (3, "a reason")
+        assert closer.closed is None
+        assert not closer.peer.writable
+        await closer.peer.close()  # once more changes nothing
 
 
-@on_loop
 async def test_what_was_sent_arrives_before_the_farewell() -> None:
     sent = payloads(100)
     left, right = Owner(sent), Owner()
@@ -68,30 +61,25 @@ async def test_what_was_sent_arrives_before_the_farewell() -> None:
 
 @pytest.mark.parametrize("by_left", [True, False])
 @pytest.mark.parametrize("cuts", [1, 3])
-def test_a_lane_that_ends_is_replaced_and_nothing_is_lost_or_repeated(by_left: bool, cuts: int) -> None:
-    @on_loop
-    async def cutting() -> None:
-        there, back = payloads(1500), payloads(500, 2)
-        left, right = Owner(there), Owner(back)
-        async with pair(left, right):
-            for turn in range(cuts):
-                at = (turn + 1) * len(there) // (cuts + 1)
-                await right.until(lambda at=at: len(right.received) >= at)  # type: ignore[misc]
-                await left.until(lambda: left.peer.link.linked)
-                await right.until(lambda: right.peer.link.linked)
-                side = left if by_left else right
-                cut(side)
-            await right.until(lambda: len(right.received) >= len(there))
-            await left.until(lambda: len(left.received) >= len(back))
-            assert right.received == there
-            assert left.received == back
-            assert len(left.retries) >= cuts
-            assert left.peer.link.negotiator.generation >= cuts + 1
-
-    cutting()
+async def test_a_lane_that_ends_is_replaced_and_nothing_is_lost_or_repeated(by_left: bool, cuts: int) -> None:
+    there, back = payloads(1500), payloads(500, 2)
+    left, right = Owner(there), Owner(back)
+    async with pair(left, right):
+        for turn in range(cuts):
+            at = (turn + 1) * len(there) // (cuts + 1)
+            await right.until(lambda at=at: len(right.received) >= at)  # type: ignore[misc]
+            await left.until(lambda: left.peer.link.linked)
+            await right.until(lambda: right.peer.link.linked)
+            side = left if by_left else right
+            cut(side)
+        await right.until(lambda: len(right.received) >= len(there))
+        await left.until(lambda: len(left.received) >= len(back))
+        assert right.received == there
+        assert left.received == back
+        assert len(left.retries) >= cuts
+        assert left.peer.link.negotiator.generation >= cuts + 1
 
 
-@on_loop
 async def test_without_retries_a_lost_lane_ends_both_sides() -> None:
     left, right = Owner(), Owner()
     async with pair(left, right, max_retries=0) as (running, _):
@@ -101,7 +89,6 @@ async def test_without_retries_a_lost_lane_ends_both_sides() -> None:
         assert [type(error) for error in ended] == [PeerLost, PeerLost]
 
 
-@on_loop
 async def test_a_peer_that_is_not_read_holds_the_sender_back() -> None:
     count = 3 * WINDOW // 60_000
     left, right = Owner([bytes(60_000)] * count), Owner(consume=False)
@@ -123,7 +110,6 @@ async def test_a_peer_that_is_not_read_holds_the_sender_back() -> None:
         await right.until(lambda: len(right.received) == count)
 
 
-@on_loop
 async def test_a_server_that_goes_away_is_not_missed_while_linked() -> None:
     left, right = Owner(), Owner()
     async with pair(left, right) as (running, place):
@@ -134,7 +120,6 @@ async def test_a_server_that_goes_away_is_not_missed_while_linked() -> None:
         await right.until(lambda: len(right.received) == 50)
 
 
-@on_loop
 async def test_a_side_that_is_cancelled_says_goodbye() -> None:
     left, right = Owner(), Owner()
     async with pair(left, right) as (running, _):
@@ -149,21 +134,16 @@ async def test_a_side_that_is_cancelled_says_goodbye() -> None:
     "message",
     [Hello(max_frame=65_536, window=1 << 20), Answer(7, "sdp"), Answer(1, "twice")],
 )
-def test_a_peer_that_breaks_the_rules_of_the_link_ends_the_session(message: Hello | Answer) -> None:
-    @on_loop
-    async def breaking() -> None:
-        left, right = Owner(), Owner()
-        async with pair(left, right) as (running, _):
-            await running.linked()
-            right.peer._mail(message)
-            ended = await running.end()
-            assert isinstance(ended[0], ProtocolError)
-            assert right.closed == (1, "protocol")
-
-    breaking()
+async def test_a_peer_that_breaks_the_rules_of_the_link_ends_the_session(message: Hello | Answer) -> None:
+    left, right = Owner(), Owner()
+    async with pair(left, right) as (running, _):
+        await running.linked()
+        right.peer._mail(message)
+        ended = await running.end()
+        assert isinstance(ended[0], ProtocolError)
+        assert right.closed == (1, "protocol")
 
 
-@on_loop
 async def test_a_message_with_a_bad_seal_costs_a_linked_peer_its_mailbox_only() -> None:
     left, right = Owner(), Owner()
     async with pair(left, right) as (running, _):
@@ -176,7 +156,6 @@ async def test_a_message_with_a_bad_seal_costs_a_linked_peer_its_mailbox_only() 
         await right.until(lambda: len(right.received) == 50)
 
 
-@on_loop
 async def test_a_message_with_a_bad_seal_ends_what_is_not_linked() -> None:
     left, right = Owner(), Owner()
     async with pair(left, right) as (running, _):
@@ -184,7 +163,6 @@ async def test_a_message_with_a_bad_seal_ends_what_is_not_linked() -> None:
         assert isinstance((await running.end())[0], ProtocolError)
 
 
-@on_loop
 async def test_what_arrives_at_the_other_side_makes_failures_no_longer_count() -> None:
     there = payloads(900)
     left, right = Owner(there), Owner()
@@ -203,24 +181,19 @@ async def test_what_arrives_at_the_other_side_makes_failures_no_longer_count() -
     ("code", "error"),
     [(ConnectionImpossible.code, PeerLost), (PeerLost.code, PeerLost), ("whatever", None)],
 )
-def test_a_farewell_by_mail_tells_why(code: str, error: type[P2palError] | None) -> None:
-    @on_loop
-    async def parting() -> None:
-        left, right = Owner(), Owner()
-        async with pair(left, right) as (running, _):
-            await running.linked()
-            right.peer._mail(Bye(code))
-            (ended,) = await asyncio.gather(running.runs[0], return_exceptions=True)
-            if error is None:
-                assert ended is None
-                assert left.closed == (1, "whatever")
-            else:
-                assert isinstance(ended, error)
-
-    parting()
+async def test_a_farewell_by_mail_tells_why(code: str, error: type[P2palError] | None) -> None:
+    left, right = Owner(), Owner()
+    async with pair(left, right) as (running, _):
+        await running.linked()
+        right.peer._mail(Bye(code))
+        (ended,) = await asyncio.gather(running.runs[0], return_exceptions=True)
+        if error is None:
+            assert ended is None
+            assert left.closed == (1, "whatever")
+        else:
+            assert isinstance(ended, error)
 
 
-@on_loop
 async def test_sending_before_there_is_a_session_is_a_mistake() -> None:
     left, right = Owner(), Owner()
     async with pair(left, right) as (running, _):
@@ -232,7 +205,6 @@ async def test_sending_before_there_is_a_session_is_a_mistake() -> None:
         await running.linked()
 
 
-@on_loop
 async def test_time_that_nobody_looked_at_is_no_silence_but_a_reason_to_ask() -> None:
     left, right = Owner(), Owner()
     async with pair(left, right) as (running, _):

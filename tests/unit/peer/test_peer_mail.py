@@ -9,7 +9,6 @@ from time import monotonic
 import pytest
 from tests.unit.peer.kit import PATIENCE, Owner
 from tests.unit.peer.test_signaling import HostileMailbox, nowhere
-from tests.unit.server.kit import on_loop
 
 from p2pal.crypto.keys import NONCE_BYTES, Direction, SessionSecret
 from p2pal.crypto.seal import MailboxOpener, MailboxSealer
@@ -60,7 +59,6 @@ class Side:
         return self.peer._ended.exception()
 
 
-@on_loop
 async def test_a_hello_comes_once_and_first() -> None:
     side = Side()
     with pytest.raises(ProtocolError, match="before it said hello"):
@@ -70,7 +68,6 @@ async def test_a_hello_comes_once_and_first() -> None:
         side.hear(HELLO)
 
 
-@on_loop
 async def test_what_concerns_the_link_is_the_negotiators() -> None:
     side = Side(sender=False)
     side.hear(HELLO)
@@ -85,58 +82,41 @@ async def test_what_concerns_the_link_is_the_negotiators() -> None:
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(RelayUse.ONLY, RelayUse.NEVER), (RelayUse.NEVER, RelayUse.ONLY)])
-def test_wishes_that_leave_no_path_are_the_end(ours: RelayUse, theirs: RelayUse) -> None:
-    @on_loop
-    async def greeting() -> None:
-        side = Side(relay=ours)
-        with pytest.raises(ConnectionImpossible, match="this side was started with"):
-            side.hear(Hello(max_frame=65_536, window=1 << 20, relay=theirs.value))
-        assert side.peer._session is None
-
-    greeting()
+async def test_wishes_that_leave_no_path_are_the_end(ours: RelayUse, theirs: RelayUse) -> None:
+    side = Side(relay=ours)
+    with pytest.raises(ConnectionImpossible, match="this side was started with"):
+        side.hear(Hello(max_frame=65_536, window=1 << 20, relay=theirs.value))
+    assert side.peer._session is None
 
 
 @pytest.mark.parametrize(("servers", "anew"), [((RELAY,), True), ((STUN,), False)])
-def test_a_side_that_takes_no_relay_is_met_without_one(servers: Sequence[IceServer], anew: bool) -> None:
-    @on_loop
-    async def greeting() -> None:
-        side = Side(servers=servers)
-        side.hear(Hello(max_frame=65_536, window=1 << 20, relay=RelayUse.NEVER.value))
-        assert side.peer.link.relay is RelayUse.NEVER
-        due = side.negotiator.next_timeout()
-        assert due is not None
-        side.negotiator.handle_timeout(due)
-        assert (side.negotiator.generation == 2) is anew
-
-    greeting()
+async def test_a_side_that_takes_no_relay_is_met_without_one(servers: Sequence[IceServer], anew: bool) -> None:
+    side = Side(servers=servers)
+    side.hear(Hello(max_frame=65_536, window=1 << 20, relay=RelayUse.NEVER.value))
+    assert side.peer.link.relay is RelayUse.NEVER
+    due = side.negotiator.next_timeout()
+    assert due is not None
+    side.negotiator.handle_timeout(due)
+    assert (side.negotiator.generation == 2) is anew
 
 
 @pytest.mark.parametrize(
     ("code", "error"), [(PeerLost.code, PeerLost), (ConnectionImpossible.code, ConnectionImpossible)]
 )
-def test_a_farewell_tells_why(code: str, error: type[P2palError]) -> None:
-    @on_loop
-    async def parting() -> None:
-        side = Side()
-        side.hear(Bye(code))
-        assert isinstance(await side.end(), error)
-
-    parting()
+async def test_a_farewell_tells_why(code: str, error: type[P2palError]) -> None:
+    side = Side()
+    side.hear(Bye(code))
+    assert isinstance(await side.end(), error)
 
 
 @pytest.mark.parametrize("code", [ConnectionImpossible.code, NoRelay.code])
-def test_where_the_link_stood_there_was_a_path_whatever_the_other_side_says(code: str) -> None:
-    @on_loop
-    async def parting() -> None:
-        side = Side()
-        side.peer.link.lanes.stood = True
-        side.hear(Bye(code))
-        assert isinstance(await side.end(), PeerLost)
-
-    parting()
+async def test_where_the_link_stood_there_was_a_path_whatever_the_other_side_says(code: str) -> None:
+    side = Side()
+    side.peer.link.lanes.stood = True
+    side.hear(Bye(code))
+    assert isinstance(await side.end(), PeerLost)
 
 
-@on_loop
 async def test_a_side_that_just_leaves_is_no_error() -> None:
     side = Side()
     side.hear(Bye("whatever"))
@@ -145,7 +125,6 @@ async def test_a_side_that_just_leaves_is_no_error() -> None:
     assert not side.ended
 
 
-@on_loop
 async def test_a_farewell_is_no_news_once_the_end_has_begun() -> None:
     side = Side()
     side.peer._begin_closing()
@@ -157,7 +136,6 @@ async def test_a_farewell_is_no_news_once_the_end_has_begun() -> None:
     assert (side.ended, side.owner.closed, side.owner.moved) == (False, None, 0)
 
 
-@on_loop
 async def test_the_servers_word_on_relays_is_for_what_comes() -> None:
     side = Side()
     side.connections.offered(())
@@ -166,7 +144,6 @@ async def test_the_servers_word_on_relays_is_for_what_comes() -> None:
     assert list(side.connections.servers) == [STUN]
 
 
-@on_loop
 async def test_the_sender_tells_that_the_codes_mailbox_is_free() -> None:
     for sender in (True, False):
         side = Side(sender=sender)
@@ -176,40 +153,30 @@ async def test_the_sender_tells_that_the_codes_mailbox_is_free() -> None:
 
 
 @pytest.mark.parametrize("released", [True, False])
-def test_a_mailbox_is_missed_only_before_the_link_stood(released: bool) -> None:
-    @on_loop
-    async def losing() -> None:
-        side, stood = Side(), Side()
-        stood.peer.link.lanes.stood = True
-        for each in (stood, side):
-            each.hear(MailboxLost(released))
-        assert isinstance(await side.end(), PeerLost)
-        assert not stood.ended
-
-    losing()
+async def test_a_mailbox_is_missed_only_before_the_link_stood(released: bool) -> None:
+    side, stood = Side(), Side()
+    stood.peer.link.lanes.stood = True
+    for each in (stood, side):
+        each.hear(MailboxLost(released))
+    assert isinstance(await side.end(), PeerLost)
+    assert not stood.ended
 
 
 @pytest.mark.parametrize(("there", "error"), [(True, ConnectionImpossible), (False, PeerLost)])
-def test_a_link_that_does_not_come_is_given_up_for_a_reason(there: bool, error: type[P2palError]) -> None:
-    @on_loop
-    async def giving_up() -> None:
-        side = Side()
-        side.hear(Online(True, there))
-        side.peer._on_link(GaveUp(False))
-        assert not side.ended, "the other side may say more"
-        assert isinstance(await side.end(), error)
-
-    giving_up()
+async def test_a_link_that_does_not_come_is_given_up_for_a_reason(there: bool, error: type[P2palError]) -> None:
+    side = Side()
+    side.hear(Online(True, there))
+    side.peer._on_link(GaveUp(False))
+    assert not side.ended, "the other side may say more"
+    assert isinstance(await side.end(), error)
 
 
-@on_loop
 async def test_the_other_side_that_breaks_the_protocol_is_the_end() -> None:
     side = Side()
     side.hear(SignalingFailed(ProtocolError("x")))
     assert isinstance(await side.end(), ProtocolError)
 
 
-@on_loop
 async def test_what_the_mailbox_brings_is_taken_in_order() -> None:
     side = Side(sender=False)
     for message in (HELLO, Offer(1, 1, "sdp"), Candidate(1, "candidate")):

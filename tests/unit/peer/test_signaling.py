@@ -10,7 +10,6 @@ from time import monotonic
 import pytest
 from tests.unit.peer.kit import CHOSEN, Owner, Rendezvous, cut, mute, pair, payloads
 from tests.unit.peer.test_peer import forge
-from tests.unit.server.kit import on_loop
 
 from p2pal.crypto.keys import Direction, SessionSecret
 from p2pal.crypto.seal import MailboxOpener, MailboxSealer
@@ -57,30 +56,25 @@ async def restart(place: Rendezvous) -> Server:
 
 
 @pytest.mark.parametrize("by_left", [True, False])
-def test_after_a_restart_of_the_server_both_meet_again_and_mend_the_link(by_left: bool) -> None:
-    @on_loop
-    async def meeting() -> None:
-        left, right = Owner(), Owner()
-        async with pair(left, right) as (running, place):
-            await running.linked()
-            server = await restart(place)
-            try:
-                await both_met(left, right)
-                assert left.moved == right.moved == 0  # what the server forgot is free for nobody
-                for _ in range(2):
-                    cut(left if by_left else right)
-                    await goes_on(left, right)
-                assert left.back == 2
-            finally:
-                for run in running.runs:
-                    run.cancel()
-                await running.end()
-                await server.stop()
-
-    meeting()
+async def test_after_a_restart_of_the_server_both_meet_again_and_mend_the_link(by_left: bool) -> None:
+    left, right = Owner(), Owner()
+    async with pair(left, right) as (running, place):
+        await running.linked()
+        server = await restart(place)
+        try:
+            await both_met(left, right)
+            assert left.moved == right.moved == 0  # what the server forgot is free for nobody
+            for _ in range(2):
+                cut(left if by_left else right)
+                await goes_on(left, right)
+            assert left.back == 2
+        finally:
+            for run in running.runs:
+                run.cancel()
+            await running.end()
+            await server.stop()
 
 
-@on_loop
 async def test_a_link_that_falls_while_the_server_is_down_comes_back_with_it() -> None:
     left, right = Owner(), Owner()
     async with pair(left, right) as (running, place):
@@ -101,7 +95,6 @@ async def test_a_link_that_falls_while_the_server_is_down_comes_back_with_it() -
             await server.stop()
 
 
-@on_loop
 async def test_an_attempt_that_is_let_go_leaves_the_code_to_others() -> None:
     left, right = Owner(), Owner()
     async with pair(left, right) as (running, place):
@@ -117,7 +110,6 @@ async def test_an_attempt_that_is_let_go_leaves_the_code_to_others() -> None:
         await goes_on(left, right)
 
 
-@on_loop
 async def test_who_knocks_while_the_lane_is_alive_is_sent_away() -> None:
     left, right = Owner(), Owner()
     async with pair(left, right) as (running, place):
@@ -128,7 +120,6 @@ async def test_who_knocks_while_the_lane_is_alive_is_sent_away() -> None:
         assert left.moved == 0
 
 
-@on_loop
 async def test_who_knocks_while_nothing_is_heard_gets_the_mailbox(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(under_test, "KNOCK_LIMIT", 0.2)
     left, right = Owner(), Owner()
@@ -140,7 +131,6 @@ async def test_who_knocks_while_nothing_is_heard_gets_the_mailbox(monkeypatch: p
         await both_met(left, right)
 
 
-@on_loop
 async def test_later_connections_use_what_the_server_offers_then() -> None:
     relay = IceServer(["turn:127.0.0.1:9"], "someone", "something")
     left, right = Owner(), Owner()
@@ -158,22 +148,18 @@ async def test_later_connections_use_what_the_server_offers_then() -> None:
 
 
 @pytest.mark.parametrize("by_left", [True, False])
-def test_what_the_server_forges_at_the_meeting_place_ends_that_attempt_only(by_left: bool) -> None:
-    @on_loop
-    async def meeting() -> None:
-        left, right = Owner(), Owner()
-        async with pair(left, right) as (running, place):
-            await running.linked()
-            place.sender.release(1, "gone")
-            await both_met(left, right)
-            attempt = conversation(left)
-            forge(left if by_left else right)
-            await left.until_true(lambda: met(left) and met(right) and conversation(left) > attempt)
-            assert conversation(left) == conversation(right)
-            cut(left)
-            await goes_on(left, right)
-
-    meeting()
+async def test_what_the_server_forges_at_the_meeting_place_ends_that_attempt_only(by_left: bool) -> None:
+    left, right = Owner(), Owner()
+    async with pair(left, right) as (running, place):
+        await running.linked()
+        place.sender.release(1, "gone")
+        await both_met(left, right)
+        attempt = conversation(left)
+        forge(left if by_left else right)
+        await left.until_true(lambda: met(left) and met(right) and conversation(left) > attempt)
+        assert conversation(left) == conversation(right)
+        cut(left)
+        await goes_on(left, right)
 
 
 def conversation(owner: Owner) -> int:
@@ -183,31 +169,26 @@ def conversation(owner: Owner) -> int:
 
 
 @pytest.mark.parametrize("by_left", [True, False])
-def test_a_log_that_is_full_is_followed_by_another(by_left: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_log_that_is_full_is_followed_by_another(by_left: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("p2pal.wire.rendezvous.MAX_MESSAGES", 40)
 
-    @on_loop
-    async def filling() -> None:
-        left, right = Owner(), Owner()
-        async with pair(left, right) as (running, _):
-            await running.linked()
-            talker = left if by_left else right
-            for _turn in range(2):
-                before = talker.peer._signaling._conversation
-                negotiator = talker.peer.link.negotiator
-                for _message in range(41):
-                    negotiator._live.exchange.local_candidate(Candidate(negotiator.generation, "candidate"))
-                talker.peer.wake()
-                await left.until_true(
-                    lambda: met(left) and met(right) and talker.peer._signaling._conversation is not before  # noqa: B023
-                )
-            cut(left)
-            await goes_on(left, right)
-
-    filling()
+    left, right = Owner(), Owner()
+    async with pair(left, right) as (running, _):
+        await running.linked()
+        talker = left if by_left else right
+        for _turn in range(2):
+            before = talker.peer._signaling._conversation
+            negotiator = talker.peer.link.negotiator
+            for _message in range(41):
+                negotiator._live.exchange.local_candidate(Candidate(negotiator.generation, "candidate"))
+            talker.peer.wake()
+            await left.until_true(
+                lambda: met(left) and met(right) and talker.peer._signaling._conversation is not before  # noqa: B023
+            )
+        cut(left)
+        await goes_on(left, right)
 
 
-@on_loop
 async def test_a_farewell_by_mail_comes_through_the_meeting_place_too() -> None:
     left, right = Owner(), Owner()
     async with pair(left, right) as (running, place):
@@ -219,7 +200,6 @@ async def test_a_farewell_by_mail_comes_through_the_meeting_place_too() -> None:
         assert left.closed == (1, "whatever")
 
 
-@on_loop
 async def test_a_side_that_ends_at_the_meeting_place_says_so() -> None:
     left, right = Owner(), Owner()
     async with pair(left, right) as (running, place):
@@ -313,7 +293,6 @@ async def until(mailbox: HostileMailbox, *, released: int = 0, asked: int = 0, r
         await asyncio.sleep(0.01)
 
 
-@on_loop
 async def test_many_knocks_wait_for_one_answer() -> None:
     async with hostile_server() as (_, mailbox, owner):
         for attempt in range(2, 102):
@@ -328,7 +307,6 @@ async def test_many_knocks_wait_for_one_answer() -> None:
         await until(mailbox, released=101)
 
 
-@on_loop
 async def test_all_who_knock_are_let_in_when_nothing_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(under_test, "KNOCK_LIMIT", 0.2)
     async with hostile_server() as (_, mailbox, owner):
@@ -339,7 +317,6 @@ async def test_all_who_knock_are_let_in_when_nothing_is_heard(monkeypatch: pytes
         assert mailbox.released == [(1, "moved")], "the server serves the next"
 
 
-@on_loop
 async def test_who_knocks_while_the_lane_is_silent_is_let_in_at_once() -> None:
     async with hostile_server() as (_, mailbox, owner):
         owner.alive = False
@@ -349,28 +326,23 @@ async def test_who_knocks_while_the_lane_is_silent_is_let_in_at_once() -> None:
 
 
 @pytest.mark.parametrize("answers", [True, False])
-def test_a_socket_that_does_not_answer_when_the_link_is_in_trouble_is_replaced(
+async def test_a_socket_that_does_not_answer_when_the_link_is_in_trouble_is_replaced(
     answers: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(under_test, "ANSWER", 0.05)
 
-    @on_loop
-    async def asking() -> None:
-        async with hostile_server() as (signaling, mailbox, owner):
-            await until(mailbox, asked=1)
-            mailbox.answers, owner.alive = answers, False
-            for turn in range(2, 5):
-                while mailbox.asked < turn:
-                    signaling.hurry()
-                    await asyncio.sleep(0.01)
-            if not answers:
-                await until(mailbox, renewed=2)
-            assert (mailbox.renewed == 0) == answers
-
-    asking()
+    async with hostile_server() as (signaling, mailbox, owner):
+        await until(mailbox, asked=1)
+        mailbox.answers, owner.alive = answers, False
+        for turn in range(2, 5):
+            while mailbox.asked < turn:
+                signaling.hurry()
+                await asyncio.sleep(0.01)
+        if not answers:
+            await until(mailbox, renewed=2)
+        assert (mailbox.renewed == 0) == answers
 
 
-@on_loop
 async def test_a_socket_is_left_alone_once_the_lane_is_heard_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(under_test, "ANSWER", 0.05)
     async with hostile_server() as (signaling, mailbox, _):
@@ -382,7 +354,6 @@ async def test_a_socket_is_left_alone_once_the_lane_is_heard_again(monkeypatch: 
         assert mailbox.renewed == 0
 
 
-@on_loop
 async def test_what_the_server_offers_is_asked_for_when_the_code_was_used() -> None:
     async with hostile_server() as (_, mailbox, owner):
         await until(mailbox, asked=1)
@@ -391,7 +362,6 @@ async def test_what_the_server_offers_is_asked_for_when_the_code_was_used() -> N
         assert owner.ice == ["stun:1"]
 
 
-@on_loop
 async def test_a_connection_waits_for_what_the_server_offers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(under_test, "ICE_PATIENCE", 20.0)
     async with hostile_server() as (signaling, mailbox, owner):
@@ -407,7 +377,6 @@ async def test_a_connection_waits_for_what_the_server_offers(monkeypatch: pytest
         assert mailbox.asked == 1, "that is a moment ago"
 
 
-@on_loop
 async def test_a_server_that_does_not_say_what_it_offers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(under_test, "ICE_PATIENCE", 0.02)
     async with hostile_server() as (signaling, mailbox, owner):
@@ -417,7 +386,6 @@ async def test_a_server_that_does_not_say_what_it_offers_is_not_waited_for(monke
         assert owner.ice == []
 
 
-@on_loop
 async def test_what_the_server_offered_a_while_ago_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
     async with hostile_server() as (signaling, _, owner):
         await signaling.ice_known()

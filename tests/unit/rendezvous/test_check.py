@@ -17,7 +17,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.rendezvous.proxy import proxy_to
-from tests.unit.server.kit import odd_server, on_loop, serving
+from tests.unit.server.kit import odd_server, serving
 from tests.unit.server.test_tls import Files, running
 
 from p2pal.errors import UsageError
@@ -51,7 +51,6 @@ async def front(port: int, change: Callable[[web.Request], web.StreamResponse | 
         yield url
 
 
-@on_loop
 async def test_a_server_that_works() -> None:
     async with serving(ServerConfig(port=0, stun=(STUN,), turn=(TURN,), turn_secret=SECRET)) as kit:
         found = await check_server(kit.server.url)
@@ -69,7 +68,6 @@ async def test_a_server_that_works() -> None:
         assert near.credential not in repr(found)
 
 
-@on_loop
 async def test_over_tls(tmp_path: Path) -> None:
     async with running(Files(tmp_path).config()) as server:
         untrusted = await check_server(f"https://127.0.0.1:{server.port}")
@@ -82,7 +80,6 @@ async def test_over_tls(tmp_path: Path) -> None:
         )  # fmt: skip
 
 
-@on_loop
 async def test_nobody_there() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -92,7 +89,6 @@ async def test_nobody_there() -> None:
     assert "secret" not in repr(found)
 
 
-@on_loop
 async def test_a_server_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "HTTP_TIMEOUT", 0.2)
     with socket.socket() as quiet:
@@ -103,7 +99,6 @@ async def test_a_server_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> N
     assert found.problem.cause == "no answer in time"
 
 
-@on_loop
 async def test_a_server_that_is_none() -> None:
     async def hello(_request: web.Request) -> web.Response:
         return web.Response(text="<h1>\x1b[2JIt works!</h1>", headers={"Date": "yesterday"})
@@ -172,7 +167,6 @@ def test_a_server_that_wants_tls_redirects(status: int) -> None:
     asyncio.run(look())
 
 
-@on_loop
 async def test_another_version() -> None:
     def other(request: web.Request) -> web.Response | None:
         if request.path != "/api/transfer":
@@ -231,7 +225,6 @@ class Stub:
         return web.json_response(created, status=201 if request.method == "POST" else 200)
 
 
-@on_loop
 async def test_a_websocket_that_opens_and_stays_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "MAILBOX_TIMEOUT", 0.5)
     async with odd_server(Stub(delete=500).answer) as url:
@@ -241,7 +234,6 @@ async def test_a_websocket_that_opens_and_stays_silent(monkeypatch: pytest.Monke
     assert found.left, "it refused to remove the transfer"
 
 
-@on_loop
 async def test_a_way_that_is_slow_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "SLOW", 0.0)
     async with odd_server(Stub().answer) as url:
@@ -250,7 +242,6 @@ async def test_a_way_that_is_slow_is_no_fault(monkeypatch: pytest.MonkeyPatch) -
     assert found.late == "no answer in the time of this check"
 
 
-@on_loop
 async def test_each_step_gets_the_time_that_the_first_one_took(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three connections in a row, each of which takes longer than a server that is not slow is given in all."""
     monkeypatch.setattr(check, "MAILBOX_TIMEOUT", 0.1)
@@ -273,7 +264,6 @@ async def test_each_step_gets_the_time_that_the_first_one_took(monkeypatch: pyte
     assert told == [True]
 
 
-@on_loop
 async def test_a_check_that_is_stopped_leaves_nothing() -> None:
     stub = Stub()
     async with odd_server(stub.answer) as url:
@@ -286,7 +276,6 @@ async def test_a_check_that_is_stopped_leaves_nothing() -> None:
     assert stub.deleted.is_set()
 
 
-@on_loop
 async def test_a_server_that_is_not_ready() -> None:
     def stopping(request: web.Request) -> web.Response | None:
         return web.Response(status=503) if request.path == "/readyz" else None
@@ -295,7 +284,6 @@ async def test_a_server_that_is_not_ready() -> None:
         assert (await check_server(url)).ready is False
 
 
-@on_loop
 async def test_a_clock_that_is_wrong() -> None:
     def late(request: web.Request) -> web.Response | None:
         date = formatdate(time.time() - 7200, usegmt=True)
@@ -316,7 +304,6 @@ def test_no_date_is_too_odd(date: str) -> None:
     assert ahead is None or isinstance(ahead, float)
 
 
-@on_loop
 async def test_a_proxy_of_the_environment_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -330,7 +317,6 @@ async def test_a_proxy_of_the_environment_is_named_without_its_password(monkeypa
     assert "secret" not in repr(found)
 
 
-@on_loop
 async def test_a_url_that_is_none() -> None:
     with pytest.raises(UsageError):
         await check_server("ftp://example.org")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from tests.unit.server.kit import odd_server, on_loop, serving
+from tests.unit.server.kit import odd_server, serving
 from tests.unit.server.test_tls import Files, running
 
 from p2pal import errors
@@ -16,7 +16,6 @@ from p2pal.rendezvous.delivery import Role
 from p2pal.wire import rendezvous as wire
 
 
-@on_loop
 async def test_create_join_delete() -> None:
     async with serving() as kit, RendezvousClient(kit.server.url) as client:
         created = await client.create(60)
@@ -35,7 +34,6 @@ async def test_create_join_delete() -> None:
             await client.create(1e8)
 
 
-@on_loop
 async def test_no_server() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -47,17 +45,12 @@ async def test_no_server() -> None:
 
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 64])
-def test_a_name_that_no_resolver_takes(host: str) -> None:
-    @on_loop
-    async def asking() -> None:
-        async with RendezvousClient(f"http://{host}") as client:
-            with pytest.raises(errors.ServerUnreachable, match="its name cannot be used"):
-                await client.create(60)
-
-    asking()
+async def test_a_name_that_no_resolver_takes(host: str) -> None:
+    async with RendezvousClient(f"http://{host}") as client:
+        with pytest.raises(errors.ServerUnreachable, match="its name cannot be used"):
+            await client.create(60)
 
 
-@on_loop
 async def test_the_other_scheme_is_named(tmp_path: Path) -> None:
     async with (
         running(Files(tmp_path).config()) as server,
@@ -70,7 +63,6 @@ async def test_the_other_scheme_is_named(tmp_path: Path) -> None:
             await client.create(60)
 
 
-@on_loop
 async def test_who_is_cut_by_a_server_without_tls_is_told_just_that() -> None:
     async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
@@ -82,7 +74,6 @@ async def test_who_is_cut_by_a_server_without_tls_is_told_just_that() -> None:
             await client.create(60)
 
 
-@on_loop
 async def test_what_answers_speaks_no_http() -> None:
     async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
@@ -119,23 +110,18 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize(("status", "body", "kind"), ANSWERS)
-def test_odd_answers(status: int, body: bytes, kind: type[errors.P2palError]) -> None:
+async def test_odd_answers(status: int, body: bytes, kind: type[errors.P2palError]) -> None:
     async def answer(_request: web.Request) -> web.Response:
         headers = {"Location": "/elsewhere"} if status == 302 else {}
         return web.Response(status=status, body=body, headers=headers)
 
-    @on_loop
-    async def run() -> None:
-        async with odd_server(answer) as url, RendezvousClient(url, not_ready=0.0) as client:
-            with pytest.raises(kind) as caught:
-                await client.join(1)
-            assert "\x1b" not in str(caught.value)
-            assert type(caught.value) is kind
-
-    run()
+    async with odd_server(answer) as url, RendezvousClient(url, not_ready=0.0) as client:
+        with pytest.raises(kind) as caught:
+            await client.join(1)
+        assert "\x1b" not in str(caught.value)
+        assert type(caught.value) is kind
 
 
-@on_loop
 async def test_a_base_path_is_kept_and_ice_servers_are_filtered() -> None:
     seen = []
 
@@ -154,7 +140,6 @@ async def test_a_base_path_is_kept_and_ice_servers_are_filtered() -> None:
 MEETING = "a2" * 13
 
 
-@on_loop
 async def test_meet_creates_and_joins() -> None:
     async with serving() as kit, RendezvousClient(kit.server.url) as client:
         met = await client.meet(MEETING, "receive")
@@ -167,17 +152,13 @@ async def test_meet_creates_and_joins() -> None:
 
 
 @pytest.mark.parametrize(("role", "attempt"), [("send", 1), ("receive", 0)])
-def test_a_server_that_takes_us_for_the_other_side(role: Role, attempt: int) -> None:
+async def test_a_server_that_takes_us_for_the_other_side(role: Role, attempt: int) -> None:
     async def answer(_request: web.Request) -> web.Response:
         return web.Response(status=201, body=wire.encoder.encode(wire.Met(attempt, "t" * 32, 5.0)))
 
-    @on_loop
-    async def run() -> None:
-        async with odd_server(answer) as url, RendezvousClient(url) as client:
-            with pytest.raises(errors.ServerRefused):
-                await client.meet(MEETING, role)
-
-    run()
+    async with odd_server(answer) as url, RendezvousClient(url) as client:
+        with pytest.raises(errors.ServerRefused):
+            await client.meet(MEETING, role)
 
 
 class Passing:
@@ -212,7 +193,6 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("hasty")
-@on_loop
 async def test_a_server_that_is_not_ready_is_asked_again() -> None:
     passing = Passing((503, "unavailable", ""), (503, "stopping", "soon"), (502, "", ""), (504, "", "-1"))
     async with odd_server(passing.handle) as url, RendezvousClient(url) as client:
@@ -224,7 +204,6 @@ async def test_a_server_that_is_not_ready_is_asked_again() -> None:
 
 
 @pytest.mark.usefixtures("hasty")
-@on_loop
 async def test_no_sooner_than_the_server_wants() -> None:
     passing = Passing((503, "unavailable", "1"))
     async with odd_server(passing.handle) as url, RendezvousClient(url) as client:
@@ -234,7 +213,6 @@ async def test_no_sooner_than_the_server_wants() -> None:
 
 
 @pytest.mark.usefixtures("hasty")
-@on_loop
 async def test_a_server_that_never_gets_ready_ends_it() -> None:
     passing = Passing(*[(503, "unavailable", "")] * 100)
     async with odd_server(passing.handle) as url, RendezvousClient(url) as client:
@@ -243,7 +221,6 @@ async def test_a_server_that_never_gets_ready_ends_it() -> None:
     assert len(passing.asked) == client_module.MAX_TRIES
 
 
-@on_loop
 async def test_what_the_server_wants_does_not_stretch_our_patience() -> None:
     passing = Passing(*[(503, "unavailable", "3600")] * 100)
     async with asyncio.timeout(20), odd_server(passing.handle) as url, RendezvousClient(url, not_ready=0.2) as client:
@@ -261,20 +238,15 @@ async def test_what_the_server_wants_does_not_stretch_our_patience() -> None:
         ("", "try again in 12 s"),
     ],
 )
-def test_one_who_asks_too_often_is_not_made_to_ask_more(code: str, told: str) -> None:
-    @on_loop
-    async def run() -> None:
-        passing = Passing((429, code, "12"))
-        async with odd_server(passing.handle) as url, RendezvousClient(url) as client:
-            with pytest.raises(errors.ServerRefused, match=told):
-                await client.join(1)
-        assert len(passing.asked) == 1
-
-    run()
+async def test_one_who_asks_too_often_is_not_made_to_ask_more(code: str, told: str) -> None:
+    passing = Passing((429, code, "12"))
+    async with odd_server(passing.handle) as url, RendezvousClient(url) as client:
+        with pytest.raises(errors.ServerRefused, match=told):
+            await client.join(1)
+    assert len(passing.asked) == 1
 
 
 @pytest.mark.usefixtures("hasty")
-@on_loop
 async def test_a_server_that_stops_as_it_said_is_waited_for() -> None:
     """It says that it stops, cuts whoever comes, and serves again."""
     made = wire.encoder.encode(wire.Created("i" * 32, 7, "t" * 32, 5.0))
@@ -296,7 +268,6 @@ async def test_a_server_that_stops_as_it_said_is_waited_for() -> None:
 
 
 @pytest.mark.usefixtures("hasty")
-@on_loop
 async def test_who_waits_for_more_than_a_moment_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[float] = []
     passing = Passing((503, "unavailable", ""), (503, "unavailable", "1"), (503, "unavailable", ""))
@@ -311,7 +282,6 @@ async def test_who_waits_for_more_than_a_moment_is_told(monkeypatch: pytest.Monk
     assert end == 0.0
 
 
-@on_loop
 async def test_a_meeting_is_asked_for_once_and_then_no_sooner_than_the_server_wants() -> None:
     """Its owner comes again by itself, and wants to know meanwhile that the server is not there."""
     passing = Passing((503, "unavailable", "1"))

@@ -9,7 +9,7 @@ from typing import TypeVar
 import pytest
 from aiohttp import web
 from tests.unit.rendezvous.proxy import Proxy, proxy_to
-from tests.unit.server.kit import Kit, odd_server, on_loop, serving
+from tests.unit.server.kit import Kit, odd_server, serving
 
 from p2pal import errors
 from p2pal.rendezvous import events as e
@@ -62,7 +62,6 @@ async def pair(patience: float | None = 120.0) -> AsyncIterator[Pair]:
                     await run
 
 
-@on_loop
 async def test_messages_accept_ice_and_completion() -> None:
     async with pair() as p:
         assert p.sender.append(1, b"a0") == 0
@@ -81,7 +80,6 @@ async def test_messages_accept_ice_and_completion() -> None:
             await expect(p.receiver, e.Offline)
 
 
-@on_loop
 async def test_cuts_lose_and_repeat_nothing() -> None:
     async with pair() as p:
         sent = [b"%d" % n for n in range(60)]
@@ -95,7 +93,6 @@ async def test_cuts_lose_and_repeat_nothing() -> None:
         assert [(message.index, message.body) for message in got] == list(enumerate(sent))
 
 
-@on_loop
 async def test_a_cut_is_told_and_patience_ends() -> None:
     async with pair(patience=0.0) as p:
         p.proxy.refusing = True
@@ -106,7 +103,6 @@ async def test_a_cut_is_told_and_patience_ends() -> None:
             await p.receiver_run
 
 
-@on_loop
 async def test_offline_then_online() -> None:
     async with pair() as p:
         p.proxy.refusing = True
@@ -118,7 +114,6 @@ async def test_offline_then_online() -> None:
         assert (await expect(p.receiver, e.Message)).body == b"meanwhile"
 
 
-@on_loop
 async def test_who_waits_is_told_of_an_outage_that_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
     told: asyncio.Queue[float] = asyncio.Queue()
     async with serving() as kit, proxy_to(kit.server.port) as proxy, RendezvousClient(proxy.url) as client:
@@ -143,7 +138,6 @@ async def test_who_waits_is_told_of_an_outage_that_lasts(monkeypatch: pytest.Mon
         assert told.empty()
 
 
-@on_loop
 async def test_without_a_limit_the_mailbox_does_not_give_up() -> None:
     async with pair(patience=None) as p:
         p.proxy.refusing = True
@@ -154,7 +148,6 @@ async def test_without_a_limit_the_mailbox_does_not_give_up() -> None:
         await expect(p.sender, e.Online)
 
 
-@on_loop
 async def test_renewing_loses_and_repeats_nothing() -> None:
     async with pair() as p:
         sent = [b"%d" % n for n in range(60)]
@@ -169,7 +162,6 @@ async def test_renewing_loses_and_repeats_nothing() -> None:
         assert [(message.index, message.body) for message in got] == list(enumerate(sent))
 
 
-@on_loop
 async def test_renewing_does_not_wait_for_a_server_that_is_silent() -> None:
     async with pair() as p:
         p.proxy.frozen = True
@@ -181,7 +173,6 @@ async def test_renewing_does_not_wait_for_a_server_that_is_silent() -> None:
         assert (await expect(p.receiver, e.Message)).body == b"before"
 
 
-@on_loop
 async def test_renewing_ends_the_wait_before_the_next_try() -> None:
     async with pair() as p:
         p.proxy.refusing = True
@@ -193,7 +184,6 @@ async def test_renewing_ends_the_wait_before_the_next_try() -> None:
         await expect(p.sender, e.Online)
 
 
-@on_loop
 async def test_a_socket_that_is_silently_dead_is_noticed_on_both_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mailbox_module, "_HEARTBEAT", 0.1)
     async with (
@@ -223,7 +213,6 @@ async def test_a_socket_that_is_silently_dead_is_noticed_on_both_ends(monkeypatc
         await asyncio.gather(*runs)
 
 
-@on_loop
 async def test_the_mailboxes_of_a_meeting() -> None:
     async with serving() as kit, RendezvousClient(kit.server.url) as client:
         meeting = "a2" * 13
@@ -246,7 +235,6 @@ async def test_the_mailboxes_of_a_meeting() -> None:
         await asyncio.gather(*runs)
 
 
-@on_loop
 async def test_close_flushes_what_is_queued() -> None:
     async with pair() as p:
         p.sender.append(1, b"wrong")
@@ -258,7 +246,6 @@ async def test_close_flushes_what_is_queued() -> None:
         await p.sender_run
 
 
-@on_loop
 async def test_a_receiver_leaves() -> None:
     async with pair() as p:
         p.receiver.leave()
@@ -266,7 +253,6 @@ async def test_a_receiver_leaves() -> None:
         await p.receiver_run
 
 
-@on_loop
 async def test_a_deleted_transfer_is_unknown_to_the_receiver() -> None:
     async with pair() as p:
         async with RendezvousClient(p.kit.server.url) as client:
@@ -275,7 +261,6 @@ async def test_a_deleted_transfer_is_unknown_to_the_receiver() -> None:
             await p.receiver_run
 
 
-@on_loop
 async def test_an_expired_transfer() -> None:
     async with serving(ServerConfig(port=0, min_ttl=0.01)) as kit, RendezvousClient(kit.server.url) as client:
         created = await client.create(0.1)
@@ -283,7 +268,6 @@ async def test_an_expired_transfer() -> None:
             await client.mailbox("send", created.token).run()
 
 
-@on_loop
 async def test_a_token_that_nobody_knows() -> None:
     async with serving() as kit, RendezvousClient(kit.server.url) as client:
         for token in ("0" * 32 + ".0." + "x" * 32, "y" * 40):
@@ -291,7 +275,6 @@ async def test_a_token_that_nobody_knows() -> None:
                 await client.mailbox("send", token).run()
 
 
-@on_loop
 async def test_close_without_a_server_or_a_run_returns() -> None:
     async with serving() as kit, proxy_to(kit.server.port) as proxy, RendezvousClient(proxy.url) as client:
         created = await client.create(60)
@@ -307,7 +290,6 @@ async def test_close_without_a_server_or_a_run_returns() -> None:
         await run
 
 
-@on_loop
 async def test_no_mailbox_at_that_address() -> None:
     async def answer(_request: web.Request) -> web.Response:
         return web.Response(status=404)
@@ -328,7 +310,7 @@ async def test_no_mailbox_at_that_address() -> None:
         b" " * (wire.MAX_FRAME + 1),
     ],
 )
-def test_a_server_that_speaks_nonsense(said: bytes) -> None:
+async def test_a_server_that_speaks_nonsense(said: bytes) -> None:
     async def answer(request: web.Request) -> web.WebSocketResponse:
         ws = web.WebSocketResponse()
         await ws.prepare(request)
@@ -337,14 +319,10 @@ def test_a_server_that_speaks_nonsense(said: bytes) -> None:
         await ws.receive()
         return ws
 
-    @on_loop
-    async def run() -> None:
-        async with odd_server(answer) as url, RendezvousClient(url) as client:
-            with pytest.raises(errors.ServerRefused) as caught:
-                await client.mailbox("send", "t" * 32).run()
-            assert "\x1b" not in str(caught.value)
-
-    run()
+    async with odd_server(answer) as url, RendezvousClient(url) as client:
+        with pytest.raises(errors.ServerRefused) as caught:
+            await client.mailbox("send", "t" * 32).run()
+        assert "\x1b" not in str(caught.value)
 
 
 class Doorkeeper:
@@ -369,56 +347,40 @@ class Doorkeeper:
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
-def test_a_refused_socket_is_tried_again_no_sooner_than_the_server_wants(status: int) -> None:
-    @on_loop
-    async def run() -> None:
-        keeper = Doorkeeper(web.Response(status=status, headers={"Retry-After": "1"}))
-        async with odd_server(keeper.handle) as url, RendezvousClient(url) as client:
-            mailbox = client.mailbox("send", "t" * 32)
-            running = asyncio.create_task(mailbox.run())
-            await expect(mailbox, e.Online)
-            await mailbox.close()
-            await running
-        assert keeper.asked[1] - keeper.asked[0] >= 1.0
-
-    run()
+async def test_a_refused_socket_is_tried_again_no_sooner_than_the_server_wants(status: int) -> None:
+    keeper = Doorkeeper(web.Response(status=status, headers={"Retry-After": "1"}))
+    async with odd_server(keeper.handle) as url, RendezvousClient(url) as client:
+        mailbox = client.mailbox("send", "t" * 32)
+        running = asyncio.create_task(mailbox.run())
+        await expect(mailbox, e.Online)
+        await mailbox.close()
+        await running
+    assert keeper.asked[1] - keeper.asked[0] >= 1.0
 
 
 @pytest.mark.parametrize("after", ["1000000000", "-3", "soon", ""])
-def test_an_odd_wish_changes_nothing(after: str) -> None:
-    @on_loop
-    async def run() -> None:
-        keeper = Doorkeeper(web.Response(status=503, headers={"Retry-After": after}))
-        async with asyncio.timeout(10), odd_server(keeper.handle) as url, RendezvousClient(url) as client:
-            mailbox = client.mailbox("send", "t" * 32)
-            running = asyncio.create_task(mailbox.run())
-            await expect(mailbox, e.Online)
-            await mailbox.close()
-            await running
-
-    run()
+async def test_an_odd_wish_changes_nothing(after: str) -> None:
+    keeper = Doorkeeper(web.Response(status=503, headers={"Retry-After": after}))
+    async with asyncio.timeout(10), odd_server(keeper.handle) as url, RendezvousClient(url) as client:
+        mailbox = client.mailbox("send", "t" * 32)
+        running = asyncio.create_task(mailbox.run())
+        await expect(mailbox, e.Online)
+        await mailbox.close()
+        await running
 
 
 @pytest.mark.parametrize(("status", "cause"), [(429, "no more connections from this address"), (503, "not ready")])
-def test_what_the_server_wants_does_not_stretch_our_patience(status: int, cause: str) -> None:
-    @on_loop
-    async def run() -> None:
-        refused = [web.Response(status=status, headers={"Retry-After": "30"}) for _ in range(50)]
-        keeper = Doorkeeper(*refused)
-        async with asyncio.timeout(20), odd_server(keeper.handle) as url, RendezvousClient(url) as client:
-            with pytest.raises(errors.ServerUnreachable, match=cause):
-                await client.mailbox("send", "t" * 32, patience=0.5).run()
-
-    run()
+async def test_what_the_server_wants_does_not_stretch_our_patience(status: int, cause: str) -> None:
+    refused = [web.Response(status=status, headers={"Retry-After": "30"}) for _ in range(50)]
+    keeper = Doorkeeper(*refused)
+    async with asyncio.timeout(20), odd_server(keeper.handle) as url, RendezvousClient(url) as client:
+        with pytest.raises(errors.ServerUnreachable, match=cause):
+            await client.mailbox("send", "t" * 32, patience=0.5).run()
 
 
 @pytest.mark.parametrize("code", [wire.CloseCode.GOING_AWAY, wire.CloseCode.TRY_AGAIN])
-def test_after_some_closes_it_comes_again(code: int) -> None:
-    @on_loop
-    async def run() -> None:
-        keeper = Doorkeeper(close=code)
-        async with odd_server(keeper.handle) as url, RendezvousClient(url) as client:
-            await client.mailbox("send", "t" * 32).run()
-        assert len(keeper.asked) == 2
-
-    run()
+async def test_after_some_closes_it_comes_again(code: int) -> None:
+    keeper = Doorkeeper(close=code)
+    async with odd_server(keeper.handle) as url, RendezvousClient(url) as client:
+        await client.mailbox("send", "t" * 32).run()
+    assert len(keeper.asked) == 2

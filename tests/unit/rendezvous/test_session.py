@@ -13,7 +13,7 @@ from aiohttp import web
 from tests.certificates import write_certificate
 from tests.proxies import NAME, VARIABLES, TestProxy, proxy
 from tests.unit.rendezvous.test_mailbox import expect
-from tests.unit.server.kit import odd_server, on_loop, serving
+from tests.unit.server.kit import odd_server, serving
 from tests.unit.server.test_tls import running
 
 from p2pal.errors import P2palError, ServerRefused, ServerUnreachable
@@ -56,80 +56,68 @@ def kind(scheme: str) -> str:
 
 
 @pytest.mark.parametrize("scheme", ["http", "HTTP", "socks5h", "SOCKS5", "socks4a"])
-def test_everything_goes_through_the_proxy(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+async def test_everything_goes_through_the_proxy(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
     """Requests, both sides' WebSockets, and the doctor's check; the proxy alone looks the name up."""
 
-    @on_loop
-    async def through() -> None:
-        async with serving() as kit, proxy(kind(scheme)) as near:
-            shown = name(monkeypatch, scheme, near)
-            url = f"http://{NAME}:{kit.server.port}"
-            async with RendezvousClient(url) as client:
-                created = await client.create(60)
-                joined = await client.join(created.slot)
-                sides = client.mailbox("send", created.token), client.mailbox("receive", joined.token)
-                runs = [asyncio.create_task(side.run()) for side in sides]
-                await expect(sides[0], e.Served)
-                for side, run in zip(sides, runs, strict=True):
-                    await side.close()
-                    await run
-                await client.delete(created.rendezvous_id, created.token)
-            found = await check_server(url)
-            assert (found.problem, found.socket_problem, found.proxy) == (None, None, shown)
-            assert set(near.asked) == {(NAME, kit.server.port)}
-
-    through()
+    async with serving() as kit, proxy(kind(scheme)) as near:
+        shown = name(monkeypatch, scheme, near)
+        url = f"http://{NAME}:{kit.server.port}"
+        async with RendezvousClient(url) as client:
+            created = await client.create(60)
+            joined = await client.join(created.slot)
+            sides = client.mailbox("send", created.token), client.mailbox("receive", joined.token)
+            runs = [asyncio.create_task(side.run()) for side in sides]
+            await expect(sides[0], e.Served)
+            for side, run in zip(sides, runs, strict=True):
+                await side.close()
+                await run
+            await client.delete(created.rendezvous_id, created.token)
+        found = await check_server(url)
+        assert (found.problem, found.socket_problem, found.proxy) == (None, None, shown)
+        assert set(near.asked) == {(NAME, kit.server.port)}
 
 
 @pytest.mark.parametrize("scheme", ["http", "socks5h"])
-def test_a_login_in_the_proxys_url(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
-    @on_loop
-    async def through() -> None:
-        async with serving() as kit, proxy(kind(scheme), login="me:p@ss/w") as near:
-            url = f"http://{NAME}:{kit.server.port}"
-            name(monkeypatch, scheme, near, "me:p%40ss%2Fw@")
-            async with RendezvousClient(url) as client:
+async def test_a_login_in_the_proxys_url(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    async with serving() as kit, proxy(kind(scheme), login="me:p@ss/w") as near:
+        url = f"http://{NAME}:{kit.server.port}"
+        name(monkeypatch, scheme, near, "me:p%40ss%2Fw@")
+        async with RendezvousClient(url) as client:
+            await client.create(60)
+        shown = name(monkeypatch, scheme, near, "me:wrong@")
+        async with RendezvousClient(url) as client:
+            with pytest.raises(ServerUnreachable) as caught:
                 await client.create(60)
-            shown = name(monkeypatch, scheme, near, "me:wrong@")
-            async with RendezvousClient(url) as client:
-                with pytest.raises(ServerUnreachable) as caught:
-                    await client.create(60)
-        assert ": the proxy wants another user name and password" in caught.value.message
-        assert f"the proxy {shown} of $ALL_PROXY" in caught.value.hint
-        assert "wrong" not in str(caught.value) + caught.value.hint
-
-    through()
+    assert ": the proxy wants another user name and password" in caught.value.message
+    assert f"the proxy {shown} of $ALL_PROXY" in caught.value.hint
+    assert "wrong" not in str(caught.value) + caught.value.hint
 
 
-def test_tls_through_socks_is_checked_as_ever(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_tls_through_socks_is_checked_as_ever(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     write_certificate(cert, key, NAME)
     config = ServerConfig(port=0, drain=0.2, tls_cert=str(cert), tls_key=str(key))
 
-    @on_loop
-    async def through() -> None:
-        async with running(config) as server, proxy("socks") as near:
-            name(monkeypatch, "socks5h", near)
-            url = f"https://{NAME}:{server.port}"
-            async with RendezvousClient(url) as client:
-                with pytest.raises(ServerUnreachable, match="its TLS certificate is not trusted"):
-                    await client.create(60)
-            monkeypatch.setenv("SSL_CERT_FILE", str(cert))
-            async with RendezvousClient(url) as client:
-                created = await client.create(60)
-                box = client.mailbox("send", created.token)
-                run = asyncio.create_task(box.run())
-                await expect(box, e.State)
-                await box.close()
-                await run
-            async with RendezvousClient(f"https://other.test:{server.port}") as client:
-                with pytest.raises(ServerUnreachable, match="its TLS certificate is for another name"):
-                    await client.create(60)
-            async with serving() as kit, RendezvousClient(f"https://{NAME}:{kit.server.port}") as client:
-                with pytest.raises(ServerUnreachable, match="it does not speak TLS"):
-                    await client.create(60)
-
-    through()
+    async with running(config) as server, proxy("socks") as near:
+        name(monkeypatch, "socks5h", near)
+        url = f"https://{NAME}:{server.port}"
+        async with RendezvousClient(url) as client:
+            with pytest.raises(ServerUnreachable, match="its TLS certificate is not trusted"):
+                await client.create(60)
+        monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+        async with RendezvousClient(url) as client:
+            created = await client.create(60)
+            box = client.mailbox("send", created.token)
+            run = asyncio.create_task(box.run())
+            await expect(box, e.State)
+            await box.close()
+            await run
+        async with RendezvousClient(f"https://other.test:{server.port}") as client:
+            with pytest.raises(ServerUnreachable, match="its TLS certificate is for another name"):
+                await client.create(60)
+        async with serving() as kit, RendezvousClient(f"https://{NAME}:{kit.server.port}") as client:
+            with pytest.raises(ServerUnreachable, match="it does not speak TLS"):
+                await client.create(60)
 
 
 @pytest.mark.parametrize("secure", [True, False])
@@ -144,29 +132,25 @@ def test_tls_through_socks_is_checked_as_ever(monkeypatch: pytest.MonkeyPatch, t
         ("socks5h", 5, "the proxy does not reach it"),
     ],
 )
-def test_what_a_proxy_refuses_is_not_blamed_on_the_server(
+async def test_what_a_proxy_refuses_is_not_blamed_on_the_server(
     monkeypatch: pytest.MonkeyPatch, scheme: str, refusal: int, said: str, secure: bool
 ) -> None:
-    @on_loop
-    async def refused() -> None:
-        async with proxy(kind(scheme), refusal=refusal) as near:
-            shown = name(monkeypatch, scheme, near)
-            url = f"http{'s' if secure else ''}://{NAME}:1"
-            async with RendezvousClient(url, not_ready=0.0) as client:
-                with pytest.raises(P2palError) as caught:
-                    await client.create(60)
-            found = await check_server(url)
-            assert found.problem is not None
-        for told in (f"{caught.value.message}; {caught.value.hint}", f"{found.problem.cause}; {found.problem.hint}"):
-            assert f"the proxy {shown} of $ALL_PROXY" in told
-            # In clear, an answer may be the server's as well as the proxy's.
-            if scheme != "http" or secure or refusal == 407:
-                assert said in told
-
-    refused()
+    async with proxy(kind(scheme), refusal=refusal) as near:
+        shown = name(monkeypatch, scheme, near)
+        url = f"http{'s' if secure else ''}://{NAME}:1"
+        async with RendezvousClient(url, not_ready=0.0) as client:
+            with pytest.raises(P2palError) as caught:
+                await client.create(60)
+        found = await check_server(url)
+        assert found.problem is not None
+    for told in (f"{caught.value.message}; {caught.value.hint}", f"{found.problem.cause}; {found.problem.hint}"):
+        assert f"the proxy {shown} of $ALL_PROXY" in told
+        # In clear, an answer may be the server's as well as the proxy's.
+        if scheme != "http" or secure or refusal == 407:
+            assert said in told
 
 
-def test_a_proxy_that_is_away_silent_or_unknown(monkeypatch: pytest.MonkeyPatch, resolved: list[str]) -> None:
+async def test_a_proxy_that_is_away_silent_or_unknown(monkeypatch: pytest.MonkeyPatch, resolved: list[str]) -> None:
     async def tell(named: str, url: str) -> str:
         monkeypatch.setenv("ALL_PROXY", named)
         async with RendezvousClient(url) as client:
@@ -175,26 +159,21 @@ def test_a_proxy_that_is_away_silent_or_unknown(monkeypatch: pytest.MonkeyPatch,
         assert f"the proxy {named} of $ALL_PROXY" in caught.value.hint
         return caught.value.message.rpartition(": ")[2]
 
-    @on_loop
-    async def unreached() -> None:
-        async with proxy("http", silent=True) as http, proxy("socks", silent=True) as socks:
-            urls = (f"http://{NAME}:1", f"https://{NAME}:1")
-            for url in urls:
-                for scheme in ("http", "socks5h"):
-                    assert await tell(f"{scheme}://127.0.0.1:1", url) == "the proxy does not answer"
-                    assert await tell(f"{scheme}://proxy.test:1", url) == "the proxy's name does not resolve"
-            monkeypatch.setattr(session, "CONNECT_TIMEOUT", 0.1)
-            monkeypatch.setattr(session, "SOCKS_TIMEOUT", 0.1)
-            for url in urls:
-                assert await tell(f"socks5h://127.0.0.1:{socks.port}", url) == "the proxy does not answer"
-            assert await tell(f"http://127.0.0.1:{http.port}", f"https://{NAME}:1") == "the proxy does not answer"
-        assert set(resolved) == {"proxy.test"}
-
-    unreached()
+    async with proxy("http", silent=True) as http, proxy("socks", silent=True) as socks:
+        urls = (f"http://{NAME}:1", f"https://{NAME}:1")
+        for url in urls:
+            for scheme in ("http", "socks5h"):
+                assert await tell(f"{scheme}://127.0.0.1:1", url) == "the proxy does not answer"
+                assert await tell(f"{scheme}://proxy.test:1", url) == "the proxy's name does not resolve"
+        monkeypatch.setattr(session, "CONNECT_TIMEOUT", 0.1)
+        monkeypatch.setattr(session, "SOCKS_TIMEOUT", 0.1)
+        for url in urls:
+            assert await tell(f"socks5h://127.0.0.1:{socks.port}", url) == "the proxy does not answer"
+        assert await tell(f"http://127.0.0.1:{http.port}", f"https://{NAME}:1") == "the proxy does not answer"
+    assert set(resolved) == {"proxy.test"}
 
 
 def test_a_proxy_that_speaks_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    @on_loop
     async def odd() -> None:
         async with odd_server(answer) as other:
             port = int(other.rpartition(":")[2])
@@ -208,26 +187,21 @@ def test_a_proxy_that_speaks_something_else(monkeypatch: pytest.MonkeyPatch) -> 
     async def answer(_request: web.Request) -> web.Response:
         return web.Response(text="hello")
 
-    odd()
+    asyncio.run(odd())
 
 
-def test_a_websocket_that_a_proxy_does_not_pass_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    @on_loop
-    async def refused() -> None:
-        async with serving() as kit, proxy("http", refusal=404) as near:
-            created = await kit.create()
-            shown = name(monkeypatch, "http", near)
-            async with RendezvousClient(f"http://{NAME}:{kit.server.port}") as client:
-                for refusal, patience, said in ((404, None, "has no p2pal mailbox"), (407, 0.0, "another user name")):
-                    near.refusal = refusal
-                    with pytest.raises((ServerRefused, ServerUnreachable), match=said) as caught:
-                        await client.mailbox("send", created.token, patience=patience).run()
-                    assert shown in caught.value.hint
-
-    refused()
+async def test_a_websocket_that_a_proxy_does_not_pass_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving() as kit, proxy("http", refusal=404) as near:
+        created = await kit.create()
+        shown = name(monkeypatch, "http", near)
+        async with RendezvousClient(f"http://{NAME}:{kit.server.port}") as client:
+            for refusal, patience, said in ((404, None, "has no p2pal mailbox"), (407, 0.0, "another user name")):
+                near.refusal = refusal
+                with pytest.raises((ServerRefused, ServerUnreachable), match=said) as caught:
+                    await client.mailbox("send", created.token, patience=patience).run()
+                assert shown in caught.value.hint
 
 
-@on_loop
 async def test_what_is_sent_asks_for_nothing_compressed() -> None:
     asked: list[str | None] = []
 
@@ -245,7 +219,6 @@ async def test_what_is_sent_asks_for_nothing_compressed() -> None:
 
 
 @pytest.mark.parametrize("given", ["{}/p2pal", "{}/p2pal/", "{}/p2pal/?x=1"])
-@on_loop
 async def test_a_path_before_the_servers_own(given: str) -> None:
     asked: list[str] = []
 
@@ -261,7 +234,6 @@ async def test_a_path_before_the_servers_own(given: str) -> None:
     assert asked == ["/p2pal/api/transfer", "/p2pal/api/ws"]
 
 
-@on_loop
 async def test_a_server_at_an_ipv6_address() -> None:
     async with running(ServerConfig(host="", port=0, drain=0.2)) as server:
         if socket.AF_INET6 not in server.families:

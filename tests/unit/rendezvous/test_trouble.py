@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.certificates import write_certificate
-from tests.unit.server.kit import on_loop, serving
+from tests.unit.server.kit import serving
 from tests.unit.server.test_tls import Files, running
 
 from p2pal.errors import ServerUnreachable
@@ -57,17 +57,15 @@ def certified(directory: Path, first: int, last: int) -> ServerConfig:
         ),
     ],
 )
-def test_what_is_wrong_with_a_certificate(tmp_path: Path, first: int, last: int, name: str, told: Trouble) -> None:
-    @on_loop
-    async def run() -> None:
-        config = certified(tmp_path, first, last)
-        trusting = ssl.create_default_context(cafile=config.tls_cert)
-        async with running(config) as server:
-            with pytest.raises(ssl.SSLError) as caught:
-                await asyncio.open_connection("127.0.0.1", server.port, ssl=trusting, server_hostname=name)
-        assert trouble(caught.value) == told
-
-    run()
+async def test_what_is_wrong_with_a_certificate(
+    tmp_path: Path, first: int, last: int, name: str, told: Trouble
+) -> None:
+    config = certified(tmp_path, first, last)
+    trusting = ssl.create_default_context(cafile=config.tls_cert)
+    async with running(config) as server:
+        with pytest.raises(ssl.SSLError) as caught:
+            await asyncio.open_connection("127.0.0.1", server.port, ssl=trusting, server_hostname=name)
+    assert trouble(caught.value) == told
 
 
 @pytest.mark.parametrize(
@@ -79,7 +77,7 @@ def test_what_is_wrong_with_a_certificate(tmp_path: Path, first: int, last: int,
         ("empty", "SSL_CERT_FILE={path} has no certificate in it"),
     ],
 )
-def test_a_certificate_that_is_not_trusted(
+async def test_a_certificate_that_is_not_trusted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str | None, hint: str
 ) -> None:
     path = tmp_path / "ca.pem"
@@ -91,20 +89,15 @@ def test_a_certificate_that_is_not_trusted(
     elif own == "of another":
         path.write_bytes(Files(tmp_path, "another").cert.read_bytes())
 
-    @on_loop
-    async def run() -> None:
-        async with (
-            running(Files(tmp_path).config()) as server,
-            RendezvousClient(f"https://127.0.0.1:{server.port}") as client,
-        ):
-            with pytest.raises(ServerUnreachable, match=": its TLS certificate is not trusted") as caught:
-                await client.create(60)
-        assert caught.value.hint == hint.format(path=path)
-
-    run()
+    async with (
+        running(Files(tmp_path).config()) as server,
+        RendezvousClient(f"https://127.0.0.1:{server.port}") as client,
+    ):
+        with pytest.raises(ServerUnreachable, match=": its TLS certificate is not trusted") as caught:
+            await client.create(60)
+    assert caught.value.hint == hint.format(path=path)
 
 
-@on_loop
 async def test_who_speaks_tls(tmp_path: Path) -> None:
     async with running(Files(tmp_path).config()) as server:
         assert await speaks_tls("127.0.0.1", server.port)

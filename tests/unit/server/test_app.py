@@ -4,7 +4,7 @@ import asyncio
 
 import aiohttp
 import pytest
-from tests.unit.server.kit import Kit, on_loop, serving
+from tests.unit.server.kit import Kit, serving
 
 from p2pal.errors import UsageError
 from p2pal.server.app import Server
@@ -14,7 +14,6 @@ from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import CloseCode
 
 
-@on_loop
 async def test_create_join_look_delete() -> None:
     async with serving() as kit:
         created = await kit.create(60)
@@ -40,7 +39,6 @@ async def _refused(kit: Kit, method: str, path: str, data: bytes | None = None, 
     return status, body["error"]["code"]
 
 
-@on_loop
 async def test_every_refusal_is_a_json_error() -> None:
     async with serving() as kit:
         created, other = await kit.create(), await kit.create()
@@ -74,7 +72,6 @@ async def test_every_refusal_is_a_json_error() -> None:
             assert await _refused(kit, method, target, data, token) == expected, (method, target, data)
 
 
-@on_loop
 async def test_answers_are_not_to_be_stored_and_health_is_plain() -> None:
     async with serving() as kit:
         for path in ("/healthz", "/nowhere", "/api/ws"):
@@ -84,7 +81,6 @@ async def test_answers_are_not_to_be_stored_and_health_is_plain() -> None:
         assert (await kit.request("GET", "/healthz")) == (200, {"status": "ok"})
 
 
-@on_loop
 async def test_no_answer_says_what_the_server_is_made_of() -> None:
     async with serving() as kit:
         answers = []
@@ -98,7 +94,6 @@ async def test_no_answer_says_what_the_server_is_made_of() -> None:
         assert {headers.get("Server", "p2pal") for headers in answers} == {"p2pal"}
 
 
-@on_loop
 async def test_a_full_transfer_says_so_and_one_that_is_active_can_be_knocked_at() -> None:
     async with serving() as kit:
         created = await kit.create()
@@ -121,7 +116,6 @@ async def test_a_full_transfer_says_so_and_one_that_is_active_can_be_knocked_at(
 MEETING = "a2" * 13
 
 
-@on_loop
 async def test_a_meeting_over_http() -> None:
     async with serving() as kit:
         status, body = await kit.post("/api/meet", {"rendezvous_id": MEETING, "role": "receive"})
@@ -142,7 +136,6 @@ async def test_a_meeting_over_http() -> None:
         assert (status, body["attempt"]) == (201, 1), "a meeting that is over begins anew"
 
 
-@on_loop
 async def test_the_idle_time_of_a_meeting_is_brought_within_the_limits() -> None:
     async with serving(ServerConfig(port=0, min_ttl=10, max_ttl=20)) as kit:
         for asked, given in ((0.5, 10.0), (15, 15.0), (900, 20.0)):
@@ -150,7 +143,6 @@ async def test_the_idle_time_of_a_meeting_is_brought_within_the_limits() -> None
             assert given - 5 < (await kit.post("/api/meet", body))[1]["expires_in"] <= given
 
 
-@on_loop
 async def test_time_expires_a_transfer_with_its_sockets() -> None:
     async with serving(ServerConfig(port=0, min_ttl=0.01)) as kit:
         created = await kit.create(0.2)
@@ -160,7 +152,6 @@ async def test_time_expires_a_transfer_with_its_sockets() -> None:
         assert (status, body["error"]["code"]) == (410, "expired")
 
 
-@on_loop
 async def test_stop_closes_sockets_with_going_away() -> None:
     server = Server(ServerConfig(port=0))
     await server.start()
@@ -177,14 +168,12 @@ async def test_stop_closes_sockets_with_going_away() -> None:
             await kit.create()
 
 
-@on_loop
 async def test_a_taken_port_is_a_usage_error() -> None:
     async with serving() as kit:
         with pytest.raises(UsageError, match="cannot listen"):
             await Server(ServerConfig(port=kit.server.port)).start()
 
 
-@on_loop
 async def test_urls_can_be_used_from_this_machine() -> None:
     for host, shown in (("0.0.0.0", "127.0.0.1"), ("localhost", "localhost"), ("127.0.0.1", "127.0.0.1")):
         server = Server(ServerConfig(host=host, port=0))
@@ -209,7 +198,6 @@ class Stumbling(MemoryStore):
         await super().run()
 
 
-@on_loop
 async def test_a_store_that_fails_is_run_again_and_the_log_holds_no_text_of_the_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.server.kit import Kit, on_loop, serving
+from tests.unit.server.kit import Kit, serving
 
 from p2pal.server.accounts import Account
 from p2pal.server.config import AddressLimits, Rate, ServerConfig
@@ -101,7 +101,6 @@ async def hello(kit: Kit) -> bytes:
     return wire.encoder.encode(wire.Hello((await kit.create()).token))
 
 
-@on_loop
 async def test_a_message_in_fragments_with_a_ping_between_them() -> None:
     async with serving() as kit, speaking(kit) as client:
         text = await hello(kit)
@@ -112,7 +111,6 @@ async def test_a_message_in_fragments_with_a_ping_between_them() -> None:
         assert (opcode, isinstance(wire.server_decoder.decode(body), wire.Welcome)) == (TEXT, True)
 
 
-@on_loop
 async def test_a_frame_that_comes_byte_by_byte() -> None:
     async with serving() as kit, speaking(kit) as client:
         for byte in frame(TEXT, await hello(kit)):
@@ -144,17 +142,12 @@ async def test_a_frame_that_comes_byte_by_byte() -> None:
         pytest.param([frame(CLOSE, b"\x03")], 1002, id="closes badly"),
     ],
 )
-def test_what_ends_a_connection(frames: list[bytes], code: int) -> None:
-    @on_loop
-    async def run() -> None:
-        async with serving() as kit, speaking(kit) as client:
-            client.send(*frames)
-            assert await client.closes() == code
-
-    run()
+async def test_what_ends_a_connection(frames: list[bytes], code: int) -> None:
+    async with serving() as kit, speaking(kit) as client:
+        client.send(*frames)
+        assert await client.closes() == code
 
 
-@on_loop
 async def test_a_client_that_is_silent_is_pinged_and_cut_and_one_that_answers_is_not() -> None:
     async with serving(ServerConfig(port=0, heartbeat=1.6, drain=0.2)) as kit, speaking(kit) as client:
         client.send(frame(TEXT, await hello(kit)))
@@ -168,7 +161,6 @@ async def test_a_client_that_is_silent_is_pinged_and_cut_and_one_that_answers_is
                 await client.next()
 
 
-@on_loop
 async def test_who_never_says_hello_is_closed() -> None:
     async with serving(ServerConfig(port=0, hello_timeout=0.1)) as kit, speaking(kit) as client:
         assert await client.closes() == CloseCode.HELLO_TIMEOUT
@@ -184,22 +176,17 @@ async def test_who_never_says_hello_is_closed() -> None:
     ],
 )
 @pytest.mark.parametrize("greeted", [True, False])
-def test_a_flood_of_tiny_frames_ends_in_a_close_and_holds_up_nobody(flood: bytes, greeted: bool) -> None:
-    @on_loop
-    async def run() -> None:
-        async with serving() as kit, speaking(kit) as client:
-            if greeted:
-                client.send(frame(TEXT, await hello(kit)))
-            client.send(flood * max(1, 200_000 // len(flood)))
-            assert (await kit.request("GET", "/healthz"))[0] == 200
-            while (got := await client.next())[0] != CLOSE:
-                pass
-            assert int.from_bytes(got[1]) == CloseCode.PROTOCOL
-
-    run()
+async def test_a_flood_of_tiny_frames_ends_in_a_close_and_holds_up_nobody(flood: bytes, greeted: bool) -> None:
+    async with serving() as kit, speaking(kit) as client:
+        if greeted:
+            client.send(frame(TEXT, await hello(kit)))
+        client.send(flood * max(1, 200_000 // len(flood)))
+        assert (await kit.request("GET", "/healthz"))[0] == 200
+        while (got := await client.next())[0] != CLOSE:
+            pass
+        assert int.from_bytes(got[1]) == CloseCode.PROTOCOL
 
 
-@on_loop
 async def test_a_close_is_not_put_off_by_talking_on() -> None:
     async with serving() as kit, speaking(kit) as client:
         client.send(frame(BINARY, b"x"))
@@ -209,7 +196,6 @@ async def test_a_close_is_not_put_off_by_talking_on() -> None:
             await client.repeat(frame(PING, b"still here"), pause=0.01)
 
 
-@on_loop
 async def test_who_reads_nothing_costs_no_memory_by_asking_for_answers() -> None:
     async with serving(ServerConfig(port=0, send_timeout=0.5)) as kit, speaking(kit) as client:
         client.send(frame(TEXT, await hello(kit)))
@@ -237,7 +223,6 @@ def test_what_waits_to_be_read_stays_small(flood: bytes, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(Account, "buffer", buffer)
 
-    @on_loop
     async def run() -> None:
         async with serving() as kit, speaking(kit) as client:
             with contextlib.suppress(ConnectionError, TimeoutError):
@@ -246,11 +231,10 @@ def test_what_waits_to_be_read_stays_small(flood: bytes, monkeypatch: pytest.Mon
                         client.send(flood)
                         await client.writer.drain()
 
-    run()
+    asyncio.run(run())
     assert 0 < most < 400_000
 
 
-@on_loop
 async def test_frames_of_one_address_are_read_in_turn_and_late_ones_all_the_same() -> None:
     addresses = AddressLimits(frames=Rate(50, 1.0))
     async with serving(ServerConfig(port=0, drain=0.2, addresses=addresses)) as kit, speaking(kit) as client:
@@ -270,35 +254,27 @@ async def test_frames_of_one_address_are_read_in_turn_and_late_ones_all_the_same
         (b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", b"X: y"),
     ],
 )
-def test_what_is_no_upgrade_is_refused_and_the_connection_can_be_used_on(change: tuple[bytes, bytes]) -> None:
-    @on_loop
-    async def run() -> None:
-        async with serving() as kit:
-            reader, writer = await asyncio.open_connection("127.0.0.1", kit.server.port)
-            writer.write(UPGRADE.replace(*change))
-            async with asyncio.timeout(20):
-                head = await reader.readuntil(b"\r\n\r\n")
-            assert head.startswith(b"HTTP/1.1 400 ")
-            writer.close()
-
-    run()
+async def test_what_is_no_upgrade_is_refused_and_the_connection_can_be_used_on(change: tuple[bytes, bytes]) -> None:
+    async with serving() as kit:
+        reader, writer = await asyncio.open_connection("127.0.0.1", kit.server.port)
+        writer.write(UPGRADE.replace(*change))
+        async with asyncio.timeout(20):
+            head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 ")
+        writer.close()
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.binary(max_size=200), max_size=8))
-def test_no_bytes_do_harm(parts: list[bytes]) -> None:
-    @on_loop
-    async def run() -> None:
-        async with serving() as kit:
-            async with speaking(kit) as client:
-                client.send(*parts, frame(CLOSE, b"\x03\xe8"))
-                client.writer.write_eof()
-                async with asyncio.timeout(20):
-                    await client.reader.read()
-            _, sender, _ = await kit.pair()  # it serves on
-            await sender.ws.close()
-
-    run()
+async def test_no_bytes_do_harm(parts: list[bytes]) -> None:
+    async with serving() as kit:
+        async with speaking(kit) as client:
+            client.send(*parts, frame(CLOSE, b"\x03\xe8"))
+            client.writer.write_eof()
+            async with asyncio.timeout(20):
+                await client.reader.read()
+        _, sender, _ = await kit.pair()  # it serves on
+        await sender.ws.close()
 
 
 def test_a_connection_that_is_just_gone_has_the_code_of_the_rfc() -> None:

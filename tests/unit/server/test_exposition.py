@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.unit.server.kit import Kit, on_loop, serving
+from tests.unit.server.kit import Kit, serving
 
 from p2pal.server.config import ServerConfig
 from p2pal.wire import rendezvous as wire
@@ -24,7 +24,6 @@ async def scrape(kit: Kit) -> dict[str, float]:
     }
 
 
-@on_loop
 async def test_a_transfer_is_counted_from_its_beginning_to_its_end() -> None:
     async with serving() as kit:
         created, sender, receiver = await kit.pair()
@@ -65,7 +64,6 @@ async def test_a_transfer_is_counted_from_its_beginning_to_its_end() -> None:
             assert secret not in names
 
 
-@on_loop
 async def test_closed_sockets_are_counted_by_their_code() -> None:
     async with serving() as kit:
         wrong = await kit.hello("0" * 32)
@@ -79,7 +77,6 @@ async def test_closed_sockets_are_counted_by_their_code() -> None:
         assert counts["p2pal_sockets_closed_total,code=other"] == 1
 
 
-@on_loop
 async def test_two_servers_in_one_process_count_for_themselves() -> None:
     async with serving() as kit, serving() as other:
         await kit.create()
@@ -88,7 +85,6 @@ async def test_two_servers_in_one_process_count_for_themselves() -> None:
         assert (await scrape(kit))["process_resident_memory_bytes"] > 0
 
 
-@on_loop
 async def test_openmetrics_for_who_accepts_it() -> None:
     async with serving(ServerConfig(port=0)) as kit:
         headers = {"Accept": "application/openmetrics-text; version=1.0.0"}
@@ -97,7 +93,6 @@ async def test_openmetrics_for_who_accepts_it() -> None:
             assert (await response.text()).endswith("# EOF\n")
 
 
-@on_loop
 async def test_the_metrics_that_the_page_for_operators_names_are_there() -> None:
     page = (Path(__file__).parents[3] / "docs/self-hosting.md").read_text(encoding="utf-8")
     lines = [line for line in page.splitlines() if line.startswith("| `p2pal_") or "expr: " in line]
@@ -112,11 +107,7 @@ async def test_the_metrics_that_the_page_for_operators_names_are_there() -> None
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
-def test_metrics_are_only_read(method: str) -> None:
-    @on_loop
-    async def run() -> None:
-        async with serving() as kit:
-            status, body = await kit.request(method, "/metrics")
-            assert (status, body["error"]["code"]) == (405, "method-not-allowed")
-
-    run()
+async def test_metrics_are_only_read(method: str) -> None:
+    async with serving() as kit:
+        status, body = await kit.request(method, "/metrics")
+        assert (status, body["error"]["code"]) == (405, "method-not-allowed")

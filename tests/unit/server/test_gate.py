@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
 import sys
@@ -10,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
-from tests.unit.server.kit import Kit, on_loop, serving
+from tests.unit.server.kit import Kit, serving
 
 from p2pal.server import logs
 from p2pal.server.app import create_app
@@ -34,7 +35,6 @@ async def post(kit: Kit, path: str, body: dict[str, Any], client: str = "") -> t
         return response.status, code, int(response.headers.get("Retry-After", 0))
 
 
-@on_loop
 async def test_creates_and_meetings_are_counted_together() -> None:
     async with serving(config(AddressLimits(creates=Rate(2, 60.0)))) as kit:
         assert (await post(kit, "/api/transfer", {"ttl": 60}))[0] == 201
@@ -46,7 +46,6 @@ async def test_creates_and_meetings_are_counted_together() -> None:
         assert (await post(kit, "/api/join", {"slot": 99999}))[:2] == (404, "unknown"), "joins are another allowance"
 
 
-@on_loop
 async def test_requests_that_are_wrong_take_nothing() -> None:
     async with serving(config(AddressLimits(creates=Rate(1, 60.0), joins=Rate(1, 60.0)))) as kit:
         for path, body in (
@@ -61,7 +60,6 @@ async def test_requests_that_are_wrong_take_nothing() -> None:
         await kit.join(created.slot)
 
 
-@on_loop
 async def test_every_client_behind_a_trusted_proxy_has_its_own_allowance() -> None:
     async with serving(config(AddressLimits(creates=Rate(1, 60.0), joins=Rate(1, 60.0)), proxied=True)) as kit:
         for client in ("192.0.2.1", "192.0.2.2", "2001:db8:0:1::1", "2001:db8:0:2::1", ""):
@@ -72,7 +70,6 @@ async def test_every_client_behind_a_trusted_proxy_has_its_own_allowance() -> No
             assert (await post(kit, "/api/join", {"slot": 99999}, client))[:2] == (429, "too-often")
 
 
-@on_loop
 async def test_open_transfers_are_counted_until_they_are_over() -> None:
     async with serving(config(AddressLimits(open_transfers=2), proxied=True)) as kit:
         status, mine = await kit.post("/api/transfer", {"ttl": 60})
@@ -87,7 +84,6 @@ async def test_open_transfers_are_counted_until_they_are_over() -> None:
         assert (await post(kit, "/api/transfer", {"ttl": 60}))[0] == 201
 
 
-@on_loop
 async def test_sockets_are_counted_and_given_back() -> None:
     async with serving(config(AddressLimits(sockets=2))) as kit:
         sockets = [await kit.socket() for _ in range(2)]
@@ -103,7 +99,6 @@ async def test_sockets_are_counted_and_given_back() -> None:
             await kit.socket()
 
 
-@on_loop
 async def test_none_and_zero_are_no_limits() -> None:
     none = AddressLimits(creates=None, joins=None, open_transfers=0, sockets=0, messages=None)
     async with serving(config(none)) as kit:
@@ -118,29 +113,25 @@ async def test_none_and_zero_are_no_limits() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="asyncio has no Unix sockets on Windows")
-def test_peers_without_an_address_are_one(tmp_path: Path) -> None:
+async def test_peers_without_an_address_are_one(tmp_path: Path) -> None:
     path = str(tmp_path / "socket")
     limits = AddressLimits(creates=Rate(3, 60.0), open_transfers=2, sockets=1)
 
-    @on_loop
-    async def run() -> None:
-        runner = web.AppRunner(create_app(config(limits, proxied=True)), access_log=None, shutdown_timeout=0.2)
-        await runner.setup()
-        await web.UnixSite(runner, path).start()
-        try:
-            async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(path)) as session:
-                for n, expected in enumerate(("", "", "too-many-open", "too-often")):
-                    headers = {"X-Forwarded-For": f"192.0.2.{n}"}
-                    url = "http://p2pal.example/api/transfer"
-                    async with session.post(url, json={"ttl": 60}, headers=headers) as response:
-                        assert (await response.json()).get("error", {}).get("code", "") == expected
-                async with session.ws_connect("http://p2pal.example/api/ws"):
-                    with pytest.raises(aiohttp.WSServerHandshakeError):
-                        await session.ws_connect("http://p2pal.example/api/ws")
-        finally:
-            await runner.cleanup()
-
-    run()
+    runner = web.AppRunner(create_app(config(limits, proxied=True)), access_log=None, shutdown_timeout=0.2)
+    await runner.setup()
+    await web.UnixSite(runner, path).start()
+    try:
+        async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(path)) as session:
+            for n, expected in enumerate(("", "", "too-many-open", "too-often")):
+                headers = {"X-Forwarded-For": f"192.0.2.{n}"}
+                url = "http://p2pal.example/api/transfer"
+                async with session.post(url, json={"ttl": 60}, headers=headers) as response:
+                    assert (await response.json()).get("error", {}).get("code", "") == expected
+            async with session.ws_connect("http://p2pal.example/api/ws"):
+                with pytest.raises(aiohttp.WSServerHandshakeError):
+                    await session.ws_connect("http://p2pal.example/api/ws")
+    finally:
+        await runner.cleanup()
 
 
 @pytest.mark.parametrize("proxied", [False, True])
@@ -149,14 +140,13 @@ def test_a_proxy_that_is_not_trusted_is_told_of_once_and_without_its_address(*, 
     before = logs.LOGGER.handlers[:], logs.LOGGER.level, logs.LOGGER.propagate
     logs.configure("text", stream, logging.WARNING)
 
-    @on_loop
     async def run() -> None:
         async with serving(config(AddressLimits(), proxied=proxied)) as kit:
             for client in ("192.0.2.1", "192.0.2.2"):
                 assert (await post(kit, "/api/transfer", {"ttl": 60}, client))[0] == 201
 
     try:
-        run()
+        asyncio.run(run())
     finally:
         logs.LOGGER.handlers[:], logs.LOGGER.level, logs.LOGGER.propagate = before
     assert stream.getvalue().count("proxy-not-trusted") == (0 if proxied else 1)

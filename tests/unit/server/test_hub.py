@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import aiohttp
 import pytest
-from tests.unit.server.kit import Kit, on_loop, serving
+from tests.unit.server.kit import Kit, serving
 
 from p2pal.server import hub, logs
 from p2pal.server.app import Server
@@ -25,28 +25,23 @@ def stream() -> Iterator[io.StringIO]:
     logs.LOGGER.handlers[:], logs.LOGGER.level, logs.LOGGER.propagate = before
 
 
-def test_many_sockets_are_closed_one_part_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_sockets_are_closed_one_part_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "_AT_ONCE", 1)
 
-    @on_loop
-    async def run() -> None:
-        server = Server(ServerConfig(port=0, drain=40))  # a second between two parts
-        await server.start()
-        async with aiohttp.ClientSession() as session:
-            kit = Kit(server, session)
-            _, sender, receiver = await kit.pair()
-            stopping = asyncio.create_task(server.stop())
-            first, second = await sender.close_code(), asyncio.create_task(receiver.expect(wire.Peer))
-            assert first == CloseCode.GOING_AWAY
-            assert await second == wire.Peer(online=False), "who is not closed yet is served"
-            assert await receiver.close_code() == CloseCode.GOING_AWAY
-            await stopping
-
-    run()
+    server = Server(ServerConfig(port=0, drain=40))  # a second between two parts
+    await server.start()
+    async with aiohttp.ClientSession() as session:
+        kit = Kit(server, session)
+        _, sender, receiver = await kit.pair()
+        stopping = asyncio.create_task(server.stop())
+        first, second = await sender.close_code(), asyncio.create_task(receiver.expect(wire.Peer))
+        assert first == CloseCode.GOING_AWAY
+        assert await second == wire.Peer(online=False), "who is not closed yet is served"
+        assert await receiver.close_code() == CloseCode.GOING_AWAY
+        await stopping
 
 
 def test_clients_that_do_not_answer_a_close_are_not_waited_for(stream: io.StringIO) -> None:
-    @on_loop
     async def run() -> None:
         async with serving(ServerConfig(port=0, drain=1000)) as kit:
             reader, writer = await asyncio.open_connection("127.0.0.1", kit.server.port)
@@ -58,7 +53,7 @@ def test_clients_that_do_not_answer_a_close_are_not_waited_for(stream: io.String
             await kit.server.stop()
             writer.close()
 
-    run()
+    asyncio.run(run())
     said = stream.getvalue()
     assert "event=stopping sockets=1" in said
     assert re.search("event=socket-closed .* code=1001 ", said)

@@ -8,7 +8,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.server.kit import Kit, Raw, on_loop, serving
+from tests.unit.server.kit import Kit, Raw, serving
 
 from p2pal.server import ice
 from p2pal.server.config import ServerConfig
@@ -203,7 +203,6 @@ async def meet(kit: Kit, role: str) -> wire.Met:
     return wire.Met(body["attempt"], body["token"], body["expires_in"])
 
 
-@on_loop
 async def test_before_the_accept_nobody_gets_turn() -> None:
     async with serving(CONFIG) as kit:
         created = await kit.create()
@@ -222,7 +221,6 @@ async def test_before_the_accept_nobody_gets_turn() -> None:
         assert relays(await asked(await kit.hello(created.token))) == ours, "another socket makes no other credential"
 
 
-@on_loop
 async def test_who_knocks_and_who_comes_next_gets_no_turn() -> None:
     async with serving(CONFIG) as kit:
         created, sender, _ = await kit.pair()
@@ -236,7 +234,6 @@ async def test_who_knocks_and_who_comes_next_gets_no_turn() -> None:
         assert await asked(knocking) == await asked(sender) == [IceServer([STUN])]
 
 
-@on_loop
 async def test_who_is_alone_at_a_meeting_gets_no_turn() -> None:
     async with serving(CONFIG) as kit:
         sender = await kit.hello((await meet(kit, "send")).token)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.server.kit import on_loop
 
 from p2pal.server import state as s
 from p2pal.server.config import Limits
@@ -31,7 +30,6 @@ async def served(store: MemoryStore) -> s.Transfer:
     return await store.execute(transfer.id, s.Attach(1, f"{store.instance}.B"))
 
 
-@on_loop
 async def test_the_bytes_of_all_logs_are_bounded() -> None:
     clock = Clock()
     store = made(clock)
@@ -45,7 +43,6 @@ async def test_the_bytes_of_all_logs_are_bounded() -> None:
     await store.execute(transfer.id, s.Append(1, 1, 0, bytes(60_000)))
 
 
-@on_loop
 async def test_the_number_of_transfers_is_bounded() -> None:
     clock = Clock()
     store = made(clock)
@@ -64,7 +61,6 @@ async def test_the_number_of_transfers_is_bounded() -> None:
     assert (await store.create(60.0))[0].slot not in slots
 
 
-@on_loop
 async def test_slots_are_short_and_free_again_after_their_rest() -> None:
     clock = Clock()
     store = made(clock)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.server.kit import on_loop
 
 from p2pal.server.config import ServerConfig
 from p2pal.server.memory import MemoryStore
@@ -40,7 +39,6 @@ def test_what_clients_choose_names_no_count() -> None:
     assert metrics.events == {**dict.fromkeys(EVENTS, 0), "joined": 1}
 
 
-@on_loop
 async def test_every_step_of_the_store_is_measured() -> None:
     metrics = Metrics()
     inner = MemoryStore()

@@ -5,7 +5,7 @@ from typing import Any
 import aiohttp
 import msgspec
 import pytest
-from tests.unit.server.kit import Kit, on_loop, serving
+from tests.unit.server.kit import Kit, serving
 
 from p2pal.server.app import create_app
 from p2pal.server.config import AddressLimits, Limits, Rate, ServerConfig
@@ -87,7 +87,6 @@ async def _check(kit: Kit, method: str, path: str, body: object = None, origin: 
         return code
 
 
-@on_loop
 async def test_refusals_are_those_that_are_described() -> None:
     config = ServerConfig(
         port=0, max_request=100, addresses=AddressLimits(joins=Rate(1, 60.0), open_transfers=1), limits=Limits()
@@ -108,7 +107,6 @@ async def test_refusals_are_those_that_are_described() -> None:
         assert await _check(kit, "GET", "/api/ws") == "websocket-expected"
 
 
-@on_loop
 async def test_a_full_server_and_a_socket_too_many_are_described() -> None:
     async with serving(ServerConfig(port=0, max_transfers=0, addresses=AddressLimits(sockets=1))) as kit:
         assert await _check(kit, "POST", "/api/transfer", {"ttl": 60}) == "full"
@@ -120,7 +118,6 @@ async def test_a_full_server_and_a_socket_too_many_are_described() -> None:
         assert "too-many-sockets" in _codes(_paths()["/api/ws"]["get"], "429")
 
 
-@on_loop
 async def test_the_description_is_served() -> None:
     config = ServerConfig(port=0, min_ttl=5)
     async with serving(config) as kit:

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 from aiohttp import web
-from tests.unit.server.kit import Kit, on_loop, serving
+from tests.unit.server.kit import Kit, serving
 
 from p2pal.server import logs, operations
 from p2pal.server.app import OPERATIONS, Server, create_app
@@ -65,32 +65,26 @@ async def _stages() -> AsyncIterator[tuple[Operations, aiohttp.ClientSession, st
         await runner.cleanup()
 
 
-@on_loop
 async def test_a_server_is_ready() -> None:
     async with serving() as kit:
         assert await kit.request("GET", "/readyz") == (200, {"status": "ready"})
 
 
 @pytest.mark.parametrize("silent", [False, True])
-def test_a_server_without_its_store_lives_but_is_not_ready(silent: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_without_its_store_lives_but_is_not_ready(silent: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operations, "READY_TIMEOUT", 0.05)
 
-    @on_loop
-    async def run() -> None:
-        server = Server(ServerConfig(port=0, drain=0.2), _StoreAway(silent=silent))
-        await server.start()
-        async with aiohttp.ClientSession() as session:
-            assert await Kit(server, session).request("GET", "/healthz") == (200, {"status": "ok"})
-            async with session.get(server.url + "/readyz") as response:
-                assert response.status == 503
-                assert int(response.headers["Retry-After"]) >= 1
-                assert (await response.json())["error"]["code"] == "unavailable"
-        await server.stop()
-
-    run()
+    server = Server(ServerConfig(port=0, drain=0.2), _StoreAway(silent=silent))
+    await server.start()
+    async with aiohttp.ClientSession() as session:
+        assert await Kit(server, session).request("GET", "/healthz") == (200, {"status": "ok"})
+        async with session.get(server.url + "/readyz") as response:
+            assert response.status == 503
+            assert int(response.headers["Retry-After"]) >= 1
+            assert (await response.json())["error"]["code"] == "unavailable"
+    await server.stop()
 
 
-@on_loop
 async def test_a_server_leaves_before_it_stops() -> None:
     async with _stages() as (stages, session, url):
         creating = {"ttl": 60}
@@ -122,7 +116,6 @@ async def test_a_server_leaves_before_it_stops() -> None:
             assert response.status == 200, "what has begun goes on"
 
 
-@on_loop
 async def test_during_the_delay_everything_goes_on() -> None:
     server = Server(ServerConfig(port=0, drain_delay=1000))
     await server.start()
@@ -147,7 +140,6 @@ async def test_during_the_delay_everything_goes_on() -> None:
             await kit.create()
 
 
-@on_loop
 async def test_a_request_that_has_begun_is_answered() -> None:
     server = Server(ServerConfig(port=0, drain=20))
     await server.start()
@@ -171,7 +163,6 @@ async def test_a_request_that_has_begun_is_answered() -> None:
         await stopping
 
 
-@on_loop
 async def test_a_request_is_named_as_the_client_asks_if_that_is_a_name() -> None:
     async with serving() as kit:
         for proposed in ("trace-1.A_b", "x" * 64):
@@ -186,7 +177,6 @@ async def test_a_request_is_named_as_the_client_asks_if_that_is_a_name() -> None
 
 
 def test_every_line_names_its_request(stream: io.StringIO) -> None:
-    @on_loop
     async def run() -> None:
         async with serving() as kit:
             named = {"X-Request-ID": "my-request"}
@@ -201,7 +191,7 @@ def test_every_line_names_its_request(stream: io.StringIO) -> None:
             await kit.request("GET", "/secret/path?token=secret")
             await kit.request("GET", "/readyz")
 
-    run()
+    asyncio.run(run())
     assert [line["request_id"] for line in _lines(stream, "created")] == ["my-request"]
     (served,) = _lines(stream, "served")
     assert served["request_id"] == "my-socket"
@@ -226,7 +216,6 @@ def test_every_line_names_its_request(stream: io.StringIO) -> None:
 
 
 def test_a_client_that_goes_away_is_told_of(stream: io.StringIO) -> None:
-    @on_loop
     async def run() -> None:
         async with serving(ServerConfig(port=0, drain=0.2, request_timeout=20)) as kit:
             reader, writer = await asyncio.open_connection("127.0.0.1", kit.server.port)
@@ -238,6 +227,6 @@ def test_a_client_that_goes_away_is_told_of(stream: io.StringIO) -> None:
                 assert time.monotonic() < end
                 await asyncio.sleep(0.01)
 
-    run()
+    asyncio.run(run())
     (line,) = _lines(stream, "request")
     assert (line["status"], line["route"]) == (499, "/api/transfer")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import aiohttp
 import pytest
-from tests.unit.server.kit import Kit, on_loop, serving
+from tests.unit.server.kit import Kit, serving
 
 from p2pal.server.config import AddressLimits, Rate, ServerConfig
 from p2pal.server.origins import allowed
@@ -72,7 +72,6 @@ async def ask(kit: Kit, method: str, path: str, headers: dict[str, str]) -> aioh
         return response
 
 
-@on_loop
 async def test_pages_can_read_answers_and_refusals() -> None:
     async with serving(config(PAGE + "/", "https://other.example")) as kit:
         for status in (404, 429):
@@ -85,7 +84,6 @@ async def test_pages_can_read_answers_and_refusals() -> None:
         assert (await ask(kit, "GET", "/nowhere", {"Origin": PAGE})).headers["Access-Control-Allow-Origin"] == PAGE
 
 
-@on_loop
 async def test_a_preflight_says_what_is_allowed() -> None:
     async with serving(config(PAGE)) as kit:
         asked = {"Origin": PAGE, "Access-Control-Request-Method": "DELETE"}
@@ -103,7 +101,6 @@ async def test_a_preflight_says_what_is_allowed() -> None:
         assert "Access-Control-Allow-Origin" not in refused.headers
 
 
-@on_loop
 async def test_clients_that_are_no_browser_and_pages_of_the_server_itself_are_served() -> None:
     async with serving(config()) as kit:
         assert "Access-Control-Allow-Origin" not in (await ask(kit, "GET", "/healthz", {})).headers
@@ -113,7 +110,6 @@ async def test_clients_that_are_no_browser_and_pages_of_the_server_itself_are_se
             pass
 
 
-@on_loop
 async def test_sockets_of_named_origins_are_opened() -> None:
     async with (
         serving(config(PAGE)) as kit,

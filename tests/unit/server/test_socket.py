@@ -3,14 +3,13 @@ from __future__ import annotations
 import asyncio
 
 from tests.unit.server.deaf import deaf_kit
-from tests.unit.server.kit import on_loop, serving
+from tests.unit.server.kit import serving
 
 from p2pal.server.config import ServerConfig
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import CloseCode, State
 
 
-@on_loop
 async def test_messages_travel_both_ways() -> None:
     async with serving() as kit:
         _, sender, receiver = await kit.pair()
@@ -22,7 +21,6 @@ async def test_messages_travel_both_ways() -> None:
         assert await sender.expect(wire.Message) == wire.Message(1, 0, b"to me")
 
 
-@on_loop
 async def test_the_log_is_read_from_the_cursor_on() -> None:
     async with serving() as kit:
         created = await kit.create()
@@ -41,7 +39,6 @@ async def test_the_log_is_read_from_the_cursor_on() -> None:
         assert (await again.expect(wire.Message)).index == 4
 
 
-@on_loop
 async def test_a_cursor_past_the_end_is_refused() -> None:
     async with serving() as kit:
         created = await kit.create()
@@ -50,7 +47,6 @@ async def test_a_cursor_past_the_end_is_refused() -> None:
         assert await receiver.close_code() == CloseCode.PROTOCOL
 
 
-@on_loop
 async def test_the_last_word_before_a_release_still_arrives() -> None:
     async with serving() as kit:
         _, sender, receiver = await kit.pair()
@@ -61,7 +57,6 @@ async def test_the_last_word_before_a_release_still_arrives() -> None:
         assert await receiver.close_code() == CloseCode.RELEASED
 
 
-@on_loop
 async def test_accept_and_complete() -> None:
     async with serving() as kit:
         created, sender, receiver = await kit.pair()
@@ -78,7 +73,6 @@ async def test_accept_and_complete() -> None:
         assert await late.close_code() == CloseCode.OVER
 
 
-@on_loop
 async def test_a_refused_command_leaves_the_socket_open() -> None:
     async with serving() as kit:
         _, sender, receiver = await kit.pair()
@@ -90,7 +84,6 @@ async def test_a_refused_command_leaves_the_socket_open() -> None:
         assert await sender.expect(wire.Appended) == wire.Appended(1, 0)
 
 
-@on_loop
 async def test_the_newer_socket_of_a_token_wins() -> None:
     async with serving() as kit:
         created = await kit.create()
@@ -103,7 +96,6 @@ async def test_the_newer_socket_of_a_token_wins() -> None:
         await second.expect(wire.Ice)
 
 
-@on_loop
 async def test_turn_is_offered_after_the_accept() -> None:
     ice = (wire.IceServer(["stun:h:1"]), wire.IceServer(["turn:h:2"], "u", "p"))
     async with serving(ServerConfig(port=0, ice_servers=ice)) as kit:
@@ -116,7 +108,6 @@ async def test_turn_is_offered_after_the_accept() -> None:
         assert (await sender.expect(wire.Ice)).servers == list(ice)
 
 
-@on_loop
 async def test_who_missed_something_is_told_once_where_everything_stands() -> None:
     async with deaf_kit() as (kit, store):
         _, sender, receiver = await kit.pair()
@@ -135,7 +126,6 @@ async def test_who_missed_something_is_told_once_where_everything_stands() -> No
         assert (await sender.expect(wire.Message)).index == 4, "nothing came twice"
 
 
-@on_loop
 async def test_who_missed_the_end_is_told_and_closed() -> None:
     async with deaf_kit() as (kit, store):
         _, sender, receiver = await kit.pair()
@@ -149,7 +139,6 @@ async def test_who_missed_the_end_is_told_and_closed() -> None:
         assert (await sender.expect(wire.Released)).attempt == 1
 
 
-@on_loop
 async def test_a_welcome_that_was_missed_comes_first_all_the_same() -> None:
     async with deaf_kit() as (kit, store):
         created = await kit.create()
@@ -164,7 +153,6 @@ async def test_a_welcome_that_was_missed_comes_first_all_the_same() -> None:
         assert (await sender.expect(wire.Served)).attempt == 1
 
 
-@on_loop
 async def test_what_is_missed_while_being_attached_again_is_made_up_for_too() -> None:
     async with deaf_kit() as (kit, store):
         _, sender, receiver = await kit.pair()
@@ -181,7 +169,6 @@ async def test_what_is_missed_while_being_attached_again_is_made_up_for_too() ->
         assert (await receiver.expect(wire.Appended)).index == 0
 
 
-@on_loop
 async def test_a_replaced_socket_that_missed_it_is_closed_and_not_the_newer_one() -> None:
     async with deaf_kit() as (kit, store):
         created = await kit.create()
@@ -198,7 +185,6 @@ async def test_a_replaced_socket_that_missed_it_is_closed_and_not_the_newer_one(
         await second.expect(wire.Ice)
 
 
-@on_loop
 async def test_a_command_whose_outcome_is_unknown_is_carried_out_twice_and_told_once() -> None:
     async with deaf_kit() as (kit, store):
         store.doubtful = True

@@ -13,7 +13,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests.certificates import pem, write_certificate
-from tests.unit.server.kit import on_loop
 
 from p2pal.errors import UsageError
 from p2pal.server import tls
@@ -67,22 +66,18 @@ async def serial(server: Server, name: str = "127.0.0.1") -> int:
     return x509.load_der_x509_certificate(found).serial_number
 
 
-def test_a_client_that_trusts_the_certificate_is_served(files: Files) -> None:
-    @on_loop
-    async def run() -> None:
-        async with running(files.config()) as server, aiohttp.ClientSession() as session:
-            assert server.url == f"https://127.0.0.1:{server.port}"
-            trusting = ssl.create_default_context(cafile=str(files.cert))
-            async with session.get(server.url + "/healthz", ssl=trusting) as response:
-                assert response.status == 200
-            async with session.ws_connect(server.url + "/api/ws", ssl=trusting) as ws:
-                assert not ws.closed
-            with pytest.raises(aiohttp.ClientConnectorCertificateError):
-                await session.get(server.url + "/healthz")
-            with pytest.raises(aiohttp.ClientConnectionError):
-                await session.get(server.url.replace("https:", "http:") + "/healthz")
-
-    run()
+async def test_a_client_that_trusts_the_certificate_is_served(files: Files) -> None:
+    async with running(files.config()) as server, aiohttp.ClientSession() as session:
+        assert server.url == f"https://127.0.0.1:{server.port}"
+        trusting = ssl.create_default_context(cafile=str(files.cert))
+        async with session.get(server.url + "/healthz", ssl=trusting) as response:
+            assert response.status == 200
+        async with session.ws_connect(server.url + "/api/ws", ssl=trusting) as ws:
+            assert not ws.closed
+        with pytest.raises(aiohttp.ClientConnectorCertificateError):
+            await session.get(server.url + "/healthz")
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await session.get(server.url.replace("https:", "http:") + "/healthz")
 
 
 def test_versions_before_1_2_are_not_spoken(files: Files) -> None:
@@ -92,46 +87,38 @@ def test_versions_before_1_2_are_not_spoken(files: Files) -> None:
     assert tls.context_for(ServerConfig()) is None
 
 
-def test_a_renewed_certificate_is_served_without_a_restart(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_renewed_certificate_is_served_without_a_restart(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tls, "CHECK", 0.0)
 
-    @on_loop
-    async def run() -> None:
-        async with running(files.config()) as server:
-            first = files.serial
-            assert await serial(server) == await serial(server, "localhost") == first
-            trusting = ssl.create_default_context(cafile=str(files.cert))
-            async with (
-                aiohttp.ClientSession() as session,
-                session.ws_connect(server.url + "/api/ws", ssl=trusting) as ws,
-            ):
-                files.renew()
-                assert await serial(server) == await serial(server, "localhost") == files.serial != first
-                assert not ws.closed
-                await ws.ping()
-
-    run()
+    async with running(files.config()) as server:
+        first = files.serial
+        assert await serial(server) == await serial(server, "localhost") == first
+        trusting = ssl.create_default_context(cafile=str(files.cert))
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(server.url + "/api/ws", ssl=trusting) as ws,
+        ):
+            files.renew()
+            assert await serial(server) == await serial(server, "localhost") == files.serial != first
+            assert not ws.closed
+            await ws.ping()
 
 
 @pytest.mark.parametrize("how", ["not-pem", "no-cert", "no-key", "other-key", "damaged", "passphrase"])
-def test_a_new_file_that_is_bad_is_told_of_once_and_leaves_the_old_certificate(
+async def test_a_new_file_that_is_bad_is_told_of_once_and_leaves_the_old_certificate(
     files: Files, how: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(tls, "CHECK", 0.0)
     monkeypatch.setattr("p2pal.server.logs.LOGGER.propagate", True)
 
-    @on_loop
-    async def run() -> None:
-        async with running(files.config()) as server:
-            first = files.serial
-            _spoil(files, how)
-            for _ in range(3):
-                assert await serial(server) == first
-            assert [each.message for each in caplog.records].count("certificate-refused") == 1
-            files.renew()
-            assert await serial(server) == files.serial != first
-
-    run()
+    async with running(files.config()) as server:
+        first = files.serial
+        _spoil(files, how)
+        for _ in range(3):
+            assert await serial(server) == first
+        assert [each.message for each in caplog.records].count("certificate-refused") == 1
+        files.renew()
+        assert await serial(server) == files.serial != first
 
 
 def test_the_files_are_looked_at_once_a_minute(files: Files) -> None:
@@ -195,18 +182,16 @@ def _spoil(files: Files, how: str) -> None:
         ("passphrase", "the TLS key {key} has a passphrase", "openssl pkey"),
     ],
 )
-def test_what_is_wrong_with_the_files_is_said_in_one_line(files: Files, how: str, message: str, hint: str) -> None:
+async def test_what_is_wrong_with_the_files_is_said_in_one_line(
+    files: Files, how: str, message: str, hint: str
+) -> None:
     _spoil(files, how)
 
-    @on_loop
-    async def run() -> None:
-        with pytest.raises(UsageError) as raised:
-            await Server(files.config()).start()
-        assert raised.value.message.startswith(message.format(cert=repr(str(files.cert)), key=repr(str(files.key))))
-        assert hint in raised.value.hint
-        assert "\n" not in str(raised.value)
-
-    run()
+    with pytest.raises(UsageError) as raised:
+        await Server(files.config()).start()
+    assert raised.value.message.startswith(message.format(cert=repr(str(files.cert)), key=repr(str(files.key))))
+    assert hint in raised.value.hint
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("config", [ServerConfig(tls_cert="a.pem"), ServerConfig(tls_key="a.key")])

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from aiohttp import web
-from tests.unit.server.kit import odd_server, on_loop, serving
+from tests.unit.server.kit import odd_server, serving
 
 from p2pal.app.doctor import run
 from p2pal.app.doctor.findings import Verdict
@@ -62,7 +62,6 @@ def test_no_more_servers_than_can_be_tried() -> None:
     assert len(run._Servers(many, connecting()).stun) == run.MAX_URLS
 
 
-@on_loop
 async def test_a_server_that_offers_a_hundred_has_eight_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "BUDGET", 0.0)
     urls = [f"turn:127.0.0.1:{port}" for port in range(1, 101)]
@@ -79,7 +78,6 @@ async def test_a_server_that_offers_a_hundred_has_eight_tried(monkeypatch: pytes
     assert facts.turn == tuple(urls[:8])
 
 
-@on_loop
 async def test_without_any_server() -> None:
     facts = await gather(connecting())
     assert (facts.stun, facts.turn, facts.relays, facts.survey.answers) == ((), (), (), ())
@@ -87,7 +85,6 @@ async def test_without_any_server() -> None:
     assert (await examine(connecting())).exit_code == 3
 
 
-@on_loop
 async def test_what_the_server_offers_is_tried(quiet: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "BUDGET", 1.5)
     port = quiet.getsockname()[1]
@@ -100,7 +97,6 @@ async def test_what_the_server_offers_is_tried(quiet: socket.socket, monkeypatch
     assert facts.unchecked == set(urls)
 
 
-@on_loop
 async def test_without_any_time_nothing_is_found(quiet: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "BUDGET", 0.0)
     port = quiet.getsockname()[1]
@@ -113,7 +109,6 @@ async def test_without_any_time_nothing_is_found(quiet: socket.socket, monkeypat
     assert {finding.verdict for finding in checks} == {Verdict.NONE}
 
 
-@on_loop
 async def test_the_users_own_servers_do_not_wait_for_the_signaling_server(
     quiet: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,6 @@ import asyncio
 import pytest
 from tests.contract.lane_pairs import Signaling, connect
 from tests.contract.test_lane import Ear
-from tests.unit.server.kit import on_loop
 
 from p2pal.errors import ProtocolError
 from p2pal.lanes.base import CandidateFound, Connection, PathChanged
@@ -29,7 +28,6 @@ def alone() -> WebRtcConnection:
     return WebRtcConnection(1, 1, Signaling(Ear()), only_loopback=True)
 
 
-@on_loop
 async def test_the_path_is_known_once_it_is_open() -> None:
     _, _, a, b = await pair()
     for end in (a, b):
@@ -42,7 +40,6 @@ async def test_the_path_is_known_once_it_is_open() -> None:
     assert await a.path() is None
 
 
-@on_loop
 async def test_text_is_no_message_of_ours() -> None:
     _, right, a, b = await pair()
     a._channel.send("text")
@@ -52,7 +49,6 @@ async def test_text_is_no_message_of_ours() -> None:
     b.close()
 
 
-@on_loop
 async def test_before_it_opens_nothing_is_taken() -> None:
     connection = alone()
     connection.send(b"dropped")
@@ -61,7 +57,6 @@ async def test_before_it_opens_nothing_is_taken() -> None:
     connection.close()
 
 
-@on_loop
 async def test_a_message_beyond_the_engines_limit_is_our_mistake() -> None:
     _, _, a, b = await pair()
     with pytest.raises(ValueError, match="larger than the lane carries"):
@@ -70,7 +65,6 @@ async def test_a_message_beyond_the_engines_limit_is_our_mistake() -> None:
     b.close()
 
 
-@on_loop
 async def test_a_peer_that_allows_no_messages_of_our_size_loses_the_lane() -> None:
     allow_loopback()
     left, right = Ear(), Ear()
@@ -88,20 +82,15 @@ async def test_a_peer_that_allows_no_messages_of_our_size_loses_the_lane() -> No
 
 
 @pytest.mark.parametrize("sdp", ["", "nonsense", "v=0\r\n", "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n" * 2])
-def test_a_description_that_cannot_be_used_is_the_peers_fault(sdp: str) -> None:
-    @on_loop
-    async def answering() -> None:
-        connection = alone()
-        try:
-            with pytest.raises(ProtocolError, match="session description"):
-                await connection.accept(sdp)
-        finally:
-            connection.close()
-
-    answering()
+async def test_a_description_that_cannot_be_used_is_the_peers_fault(sdp: str) -> None:
+    connection = alone()
+    try:
+        with pytest.raises(ProtocolError, match="session description"):
+            await connection.accept(sdp)
+    finally:
+        connection.close()
 
 
-@on_loop
 async def test_a_second_answer_is_the_peers_fault() -> None:
     _, _, a, b = await pair()
     answer = b._pc.local_description
@@ -124,21 +113,16 @@ async def test_a_second_answer_is_the_peers_fault() -> None:
         "candidate:" + "9" * 500,
     ],
 )
-def test_a_candidate_that_cannot_be_used_is_passed_over(candidate: str) -> None:
-    @on_loop
-    async def adding() -> None:
-        left, _, a, b = await pair()
-        await a.add_candidate(Candidate(1, candidate))
-        await a.add_candidate(Candidate(1, candidate, "nonsense", 9))
-        assert left.heard == ["opened"]
-        a.close()
-        b.close()
-        await a.add_candidate(Candidate(1, "candidate:1 1 udp 1 127.0.0.1 9 typ host"))
-
-    adding()
+async def test_a_candidate_that_cannot_be_used_is_passed_over(candidate: str) -> None:
+    left, _, a, b = await pair()
+    await a.add_candidate(Candidate(1, candidate))
+    await a.add_candidate(Candidate(1, candidate, "nonsense", 9))
+    assert left.heard == ["opened"]
+    a.close()
+    b.close()
+    await a.add_candidate(Candidate(1, "candidate:1 1 udp 1 127.0.0.1 9 typ host"))
 
 
-@on_loop
 async def test_only_loopback_candidates_leave_when_told_so() -> None:
     found: list[str] = []
     done = asyncio.Event()
@@ -162,7 +146,6 @@ async def test_only_loopback_candidates_leave_when_told_so() -> None:
     assert "a=candidate" not in sdp
 
 
-@on_loop
 async def test_closing_a_connection_that_never_opened_is_reported_once() -> None:
     allow_loopback()
     ear = Ear()
@@ -174,36 +157,31 @@ async def test_closing_a_connection_that_never_opened_is_reported_once() -> None
 
 
 @pytest.mark.parametrize("call", ["offer", "answer", "accept", "add_candidate"])
-def test_a_connection_that_is_closed_under_a_call_cancels_nobody(call: str) -> None:
-    @on_loop
-    async def closing() -> None:
-        allow_loopback()
-        caller, called = alone(), alone()
-        offer = await caller.offer()
-        if call == "offer":
-            closed = alone()
-            waiting = asyncio.ensure_future(closed.offer())
-        elif call == "answer":
-            closed = alone()
-            waiting = asyncio.ensure_future(closed.answer(offer))
-        elif call == "accept":
-            closed = caller
-            waiting = asyncio.ensure_future(closed.accept(await called.answer(offer)))  # type: ignore[arg-type]
-        else:
-            closed = called
-            await called.answer(offer)
-            candidate = "candidate:1 1 udp 2130706431 127.0.0.1 9 typ host"
-            waiting = asyncio.ensure_future(closed.add_candidate(Candidate(1, candidate)))  # type: ignore[arg-type]
-        await asyncio.sleep(0)
-        closed.close()
-        assert not await waiting  # and is not cancelled
-        caller.close()
-        called.close()
-
-    closing()
+async def test_a_connection_that_is_closed_under_a_call_cancels_nobody(call: str) -> None:
+    allow_loopback()
+    caller, called = alone(), alone()
+    offer = await caller.offer()
+    if call == "offer":
+        closed = alone()
+        waiting = asyncio.ensure_future(closed.offer())
+    elif call == "answer":
+        closed = alone()
+        waiting = asyncio.ensure_future(closed.answer(offer))
+    elif call == "accept":
+        closed = caller
+        waiting = asyncio.ensure_future(closed.accept(await called.answer(offer)))  # type: ignore[arg-type]
+    else:
+        closed = called
+        await called.answer(offer)
+        candidate = "candidate:1 1 udp 2130706431 127.0.0.1 9 typ host"
+        waiting = asyncio.ensure_future(closed.add_candidate(Candidate(1, candidate)))  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    closed.close()
+    assert not await waiting  # and is not cancelled
+    caller.close()
+    called.close()
 
 
-@on_loop
 async def test_who_is_cancelled_while_a_connection_closes_stays_cancelled() -> None:
     allow_loopback()
     connection = alone()
@@ -215,7 +193,6 @@ async def test_who_is_cancelled_while_a_connection_closes_stays_cancelled() -> N
         await waiting
 
 
-@on_loop
 async def test_candidates_inside_a_description_are_not_taken() -> None:
     allow_loopback()
     left, right = Ear(), Ear()

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from tests.redis_kit import RedisServer
 from tests.redis_kit import running as running_redis
-from tests.unit.server.kit import on_loop
 
 from p2pal.server import logs
 from p2pal.server.config import Limits
@@ -45,7 +44,6 @@ def told(url: str, event: str, stream: io.StringIO) -> dict[str, Any]:
     """The first such event of a store on this URL."""
     found: list[dict[str, Any]] = []
 
-    @on_loop
     async def run() -> None:
         store = RedisStore(url, Limits(), prefix="link")
         life = asyncio.create_task(store.run())
@@ -57,7 +55,7 @@ def told(url: str, event: str, stream: io.StringIO) -> dict[str, Any]:
         life.cancel()
         await asyncio.wait([life])
 
-    run()
+    asyncio.run(run())
     assert PASSWORD not in stream.getvalue()
     return found[0]
 
@@ -113,7 +111,6 @@ def test_a_redis_that_throws_things_away_is_warned_of_once(one_server: RedisServ
 
 
 def test_a_redis_need_not_say_how_it_is_set(one_server: RedisServer, stream: io.StringIO) -> None:
-    @on_loop
     async def run() -> None:
         store = RedisStore(f"redis://uninformed:{PASSWORD}@127.0.0.1:{one_server.port}", Limits(), prefix="link")
         life = asyncio.create_task(store.run())
@@ -123,6 +120,6 @@ def test_a_redis_need_not_say_how_it_is_set(one_server: RedisServer, stream: io.
         life.cancel()
         await asyncio.wait([life])
 
-    run()
+    asyncio.run(run())
     assert "redis-evicts" not in stream.getvalue()
     assert "store-lost" not in stream.getvalue()
