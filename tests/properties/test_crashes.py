@@ -26,8 +26,8 @@ from p2pal.ranges import RangeSet
 from p2pal.transfer import ops
 from p2pal.transfer.checkpoint import VERSION, Header, Places, Resume
 from p2pal.transfer.manifest import Manifest
-from p2pal.transfer.pieces import leaf, piece_count, piece_size
 from p2pal.transfer.recall import ReceiveState
+from p2pal.wire.pieces import leaf, piece_count, piece_size
 from p2pal.wire.transfer import Entry, Kind, Reason
 
 MEMORY: Final = "/dev/shm"  # the disk's own slowness proves nothing

@@ -16,7 +16,7 @@ from tests.unit.files.disk import Disk, directory_entry, link_entry, part_files,
 from p2pal.errors import ProtocolError
 from p2pal.files.names import check_link, check_path
 from p2pal.transfer import ops
-from p2pal.transfer.pieces import file_digest, leaf, piece_count
+from p2pal.wire.pieces import file_digest, leaf, piece_count
 from p2pal.wire.transfer import Entry, Kind
 
 TOP = b"top"

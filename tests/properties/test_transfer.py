@@ -22,9 +22,9 @@ from tests.sim.transfers import RECEIVER_PROOF, SENDER_PROOF, Transfer, after, r
 
 from p2pal.errors import ProtocolError
 from p2pal.transfer.payloads import PayloadQueue
-from p2pal.transfer.pieces import LeafHasher, leaf, piece_count, piece_size
 from p2pal.transfer.states import ReceiverState, SenderState
 from p2pal.wire import transfer as wire
+from p2pal.wire.pieces import LeafHasher, leaf, piece_count, piece_size
 from p2pal.wire.transfer import (
     MAX_FILE_SIZE,
     MIN_PAYLOAD,

@@ -15,9 +15,9 @@ from p2pal.errors import Interrupted, PeerError, PeerLost
 from p2pal.files.names import is_part_name
 from p2pal.peer import peer as peer_module
 from p2pal.session.core import Session
-from p2pal.transfer.pieces import file_digest, leaf, piece_size
 from p2pal.wire import frames
 from p2pal.wire import transfer as wire
+from p2pal.wire.pieces import file_digest, leaf, piece_size
 from p2pal.wire.transfer import Entry, Kind
 
 SIZE = 64 << 20

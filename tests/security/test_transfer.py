@@ -26,10 +26,10 @@ from tests.sim.transfers import RECEIVER_PROOF, SENDER_PROOF, TRANSFER_ID
 
 from p2pal.errors import ProtocolError
 from p2pal.transfer import ops
-from p2pal.transfer.pieces import MAX_UNJUDGED, piece_size
 from p2pal.transfer.receiver import Receiver
 from p2pal.transfer.states import ReceiverState, SenderState
 from p2pal.wire import transfer as wire
+from p2pal.wire.pieces import MAX_UNJUDGED, piece_size
 from p2pal.wire.transfer import Entry, Kind, Reason, Record
 
 LONG = [Entry(b"a", Kind.FILE, 2 * MIB), Entry(b"b", Kind.FILE, 4), Entry(b"c", Kind.FILE, 4)]

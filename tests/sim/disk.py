@@ -10,7 +10,7 @@ from p2pal.ranges import RangeSet
 from p2pal.transfer import ops
 from p2pal.transfer.checkpoint import Claim, Resume
 from p2pal.transfer.manifest import Manifest
-from p2pal.transfer.pieces import file_digest, leaf
+from p2pal.wire.pieces import file_digest, leaf
 from p2pal.wire.transfer import Entry, Kind, Reason
 
 

@@ -36,7 +36,7 @@ WINDOW: Final = 256 * 1024
 def small_scale() -> Iterator[None]:
     """Cut files into small pieces, and let little wait in a session."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("p2pal.transfer.pieces.MIN_PIECE_SIZE", PIECE)
+        patch.setattr("p2pal.wire.pieces.MIN_PIECE_SIZE", PIECE)
         patch.setattr("p2pal.session.core.HIGH_WATER", HIGH_WATER)
         yield
 

@@ -8,11 +8,11 @@ from p2pal.ranges import RangeSet
 from p2pal.transfer import ops
 from p2pal.transfer.checkpoint import Claim, Resume
 from p2pal.transfer.manifest import Manifest
-from p2pal.transfer.pieces import file_digest, leaf
 from p2pal.transfer.receiver import Receiver
 from p2pal.transfer.sender import Sender
 from p2pal.transfer.states import ReceiverState, SenderState
 from p2pal.wire import transfer as wire
+from p2pal.wire.pieces import file_digest, leaf
 from p2pal.wire.transfer import Entry, Kind, Reason, Record
 
 MIB = 1 << 20

@@ -23,9 +23,9 @@ from p2pal.ranges import RangeSet
 from p2pal.transfer import events, ops
 from p2pal.transfer.checkpoint import Resume
 from p2pal.transfer.manifest import Manifest
-from p2pal.transfer.pieces import file_digest, leaf, piece_count
 from p2pal.transfer.receiver import Receiver
 from p2pal.transfer.sender import Sender
+from p2pal.wire.pieces import file_digest, leaf, piece_count
 from p2pal.wire.transfer import CHUNK_OVERHEAD, Chunk, Entry, Kind, Reason, Record, decode_payload, encode_record
 
 LIMIT = 63 * 1024 + CHUNK_OVERHEAD

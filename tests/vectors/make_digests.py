@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from p2pal.transfer.manifest import Manifest
-from p2pal.transfer.pieces import file_digest, leaf, piece_count, piece_size
 from p2pal.wire import transfer as wire
+from p2pal.wire.pieces import file_digest, leaf, piece_count, piece_size
 from p2pal.wire.transfer import Entry, Kind, Reason, Record, Verdict
 
 HERE = Path(__file__).parent

@@ -22,9 +22,9 @@ from p2pal.files.resuming import survey
 from p2pal.files.sink import Sink
 from p2pal.transfer.checkpoint import Header, Place, Places, Record, Resume, Rooted, Target
 from p2pal.transfer.manifest import Manifest
-from p2pal.transfer.pieces import piece_size
 from p2pal.transfer.recall import ReceiveState
 from p2pal.transfer.receiver import Receiver
+from p2pal.wire.pieces import piece_size
 
 UNKNOWN = "nothing of the transfer that the other side goes on with is here"
 OTHER_OFFER = "the other side offers something else than before"

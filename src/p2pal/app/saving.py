@@ -19,7 +19,7 @@ from p2pal.ranges import RangeSet
 from p2pal.transfer.checkpoint import VERSION, Declined, Header, Leaves, Listing, Moved, Record, Role, Target
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.ops import PieceRead, SourceResult
-from p2pal.transfer.pieces import LEAF_BYTES
+from p2pal.wire.pieces import LEAF_BYTES
 
 SHOWN: Final = 8
 """Characters of a checkpoint's id that people see; any unique prefix will do."""

@@ -21,7 +21,7 @@ from p2pal.files.rooted import Directory, sync_file
 from p2pal.ranges import RangeSet
 from p2pal.transfer.checkpoint import Claim, Claimed, Unclaimed
 from p2pal.transfer.ops import Begin
-from p2pal.transfer.pieces import LEAF_BYTES, LeafHasher, file_digest, piece_count
+from p2pal.wire.pieces import LEAF_BYTES, LeafHasher, file_digest, piece_count
 
 MAX_PIECES_IN_WORK: Final = 16
 """Pieces of one file that may be incomplete at one time: the one that arrives, and some that are repaired."""

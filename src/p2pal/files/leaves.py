@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from p2pal.files.names import ON_WINDOWS
-from p2pal.transfer.pieces import LEAF_BYTES, piece_count
+from p2pal.wire.pieces import LEAF_BYTES, piece_count
 
 GRACE: Final = 2.0
 """Seconds; the coarsest clock of a file system in use (FAT) ticks that slowly."""

@@ -21,7 +21,7 @@ from p2pal.files.failures import error_text
 from p2pal.files.leaves import FileLeaves, settled_at
 from p2pal.files.positioned import read_some
 from p2pal.transfer.ops import BlockRead, Comparing, FileRead, PieceRead, ReadFailed, ReadJob, SourceResult
-from p2pal.transfer.pieces import MAX_RESTATED, LeafHasher, file_digest, leaf, piece_count
+from p2pal.wire.pieces import MAX_RESTATED, LeafHasher, file_digest, leaf, piece_count
 from p2pal.wire.transfer import Reason
 
 BLOCK: Final = 1 << 20

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
 from p2pal.files.positioned import read_some
-from p2pal.transfer.pieces import LeafHasher
+from p2pal.wire.pieces import LeafHasher
 
 BLOCK: Final = 1 << 20
 

@@ -21,7 +21,7 @@ from p2pal.files.leaves import LeafStore, can_be_trusted
 from p2pal.files.names import ON_WINDOWS
 from p2pal.files.rooted import Tree
 from p2pal.transfer.checkpoint import Top
-from p2pal.transfer.pieces import piece_size
+from p2pal.wire.pieces import piece_size
 from p2pal.wire.transfer import Entry, Kind
 
 GONE: Final = "it is no longer there"

@@ -26,9 +26,9 @@ from p2pal.files.rooted import Directory, release_all
 from p2pal.ranges import RangeSet
 from p2pal.transfer.checkpoint import Begun, Claim, Done, Finishing, Resume, Stopped
 from p2pal.transfer.manifest import Manifest
-from p2pal.transfer.pieces import LeafHasher, file_digest, piece_count, piece_size
 from p2pal.transfer.placed import Placed
 from p2pal.transfer.recall import ReceiveState
+from p2pal.wire.pieces import LeafHasher, file_digest, piece_count, piece_size
 from p2pal.wire.transfer import Entry, Kind
 
 GONE: Final = "it is no longer there"

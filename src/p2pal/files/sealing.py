@@ -21,7 +21,7 @@ from p2pal.files.targets import Targets
 from p2pal.transfer.checkpoint import Done, Finishing, Finishings, Made, Named
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.ops import EntryDone, EntryFailed, EntryNamed, SinkResult
-from p2pal.transfer.pieces import LEAF_BYTES
+from p2pal.wire.pieces import LEAF_BYTES
 from p2pal.wire.transfer import Entry
 
 IN_MEMORY: Final = 1 << 20

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from p2pal.errors import ProtocolError
 from p2pal.ranges import RangeSet
-from p2pal.transfer.pieces import piece_count, piece_size
+from p2pal.wire.pieces import piece_count, piece_size
 from p2pal.wire.transfer import Chunk
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from p2pal.ranges import RangeSet
 from p2pal.transfer.checkpoint import Begun, Claimed, Done, Dropped, Record, Unclaimed
-from p2pal.transfer.pieces import LEAF_BYTES, piece_count, piece_size
 from p2pal.transfer.recall import ReceiveState
+from p2pal.wire.pieces import LEAF_BYTES, piece_count, piece_size
 
 
 class _Part:

@@ -109,7 +109,7 @@ class BytesMoved(msgspec.Struct, frozen=True, gc=False):
 class EntryFinished(msgspec.Struct, frozen=True, gc=False):
     """This entry stands at the receiver, durable, under its final name.
 
-    ``digest`` is a file's digest (:mod:`p2pal.transfer.pieces`), empty for directories and links, and for a file that
+    ``digest`` is a file's digest (:mod:`p2pal.wire.pieces`), empty for directories and links, and for a file that
     was not sent.
     """
 

@@ -9,7 +9,7 @@ from typing import Final
 from p2pal.errors import ProtocolError
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.ops import ReadJob
-from p2pal.transfer.pieces import MAX_REPAIRS, piece_count, piece_size
+from p2pal.wire.pieces import MAX_REPAIRS, piece_count, piece_size
 from p2pal.wire.transfer import MAX_WANTED_RANGES, Kind, Want, WantPieces
 
 MAX_JOBS: Final = 256

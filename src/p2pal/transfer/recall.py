@@ -36,8 +36,8 @@ from p2pal.transfer.checkpoint import (
     Tops,
     Unclaimed,
 )
-from p2pal.transfer.pieces import LEAF_BYTES, piece_count, piece_size
 from p2pal.transfer.placed import Placed, PlacedFiles
+from p2pal.wire.pieces import LEAF_BYTES, piece_count, piece_size
 from p2pal.wire.transfer import MAX_TOPS
 
 MAX_LEAVES: Final = 1 << 20

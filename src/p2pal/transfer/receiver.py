@@ -6,7 +6,7 @@ nothing but the peer and the disk and so has no timer.
 
 The stream must be exactly the wanted files, one after another by index, each byte once and in order; everything else is
 the sender's fault. What is remembered is one byte for each entry, and a few hundred for each file that the disk has not
-answered for: at most :data:`~p2pal.transfer.pieces.MAX_UNJUDGED`, and the sender's read-ahead on top. A transfer that
+answered for: at most :data:`~p2pal.wire.pieces.MAX_UNJUDGED`, and the sender's read-ahead on top. A transfer that
 goes on from an earlier session also has what that one left of its unfinished files, until each is begun.
 """
 
@@ -25,13 +25,13 @@ from p2pal.transfer.events import TransferEvent
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.offer import OfferReader
 from p2pal.transfer.payloads import Buffer
-from p2pal.transfer.pieces import MAX_REPAIRS, MAX_UNJUDGED
 from p2pal.transfer.replies import Replies
 from p2pal.transfer.states import RECEIVER, ReceiverState, check_call, check_record
 from p2pal.transfer.tally import Tally
 from p2pal.transfer.wanting import Lacking, Part
 from p2pal.transfer.writing import BEGUN, JUDGED, KIND, OK, WANTED, OpQueue
 from p2pal.wire import transfer as wire
+from p2pal.wire.pieces import MAX_REPAIRS, MAX_UNJUDGED
 from p2pal.wire.transfer import Kind, Reason
 
 _WANTED_FILE: Final = bytes((Kind.FILE | WANTED,))

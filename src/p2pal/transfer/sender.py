@@ -3,7 +3,7 @@
 The shell gives it what the walk lists, what the peer says and what the source reads; after each input it drains
 :meth:`Sender.outputs` while the session takes payloads, then :meth:`Sender.jobs` into the source, then
 :meth:`Sender.events`. Jobs are made as earlier ones end, within the limits of :mod:`p2pal.transfer.reading`, so that a
-million files cost no million jobs; and no file is begun while :data:`~p2pal.transfer.pieces.MAX_UNJUDGED` others
+million files cost no million jobs; and no file is begun while :data:`~p2pal.wire.pieces.MAX_UNJUDGED` others
 await the receiver's verdict, so that what is remembered of those is bounded too. Any other entry costs one byte.
 
 A transfer goes on from an earlier session if the receiver's proof is the expected one and its consent repeats it
@@ -22,11 +22,11 @@ from p2pal.transfer import events, ops
 from p2pal.transfer.events import TransferEvent
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.payloads import Buffer, PayloadQueue
-from p2pal.transfer.pieces import MAX_UNJUDGED
 from p2pal.transfer.reading import BEGUN, CLOSED, FAILED, JUDGED, KIND, WANTED, Flight, Reading
 from p2pal.transfer.states import SENDER, SenderState, check_call, check_record
 from p2pal.transfer.tally import Tally
 from p2pal.wire import transfer as wire
+from p2pal.wire.pieces import MAX_UNJUDGED
 from p2pal.wire.transfer import Entry, Kind, Reason
 
 SETTLE_TIME: Final = 5.0

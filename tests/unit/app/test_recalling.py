@@ -41,8 +41,8 @@ from p2pal.files.checkpoints import Checkpoints
 from p2pal.files.placement import plan
 from p2pal.peer import peer as peer_module
 from p2pal.transfer.checkpoint import Begun, Claimed, Done, Finishing, Finishings, Role
-from p2pal.transfer.pieces import file_digest, leaf
 from p2pal.transfer.receiver import Receiver
+from p2pal.wire.pieces import file_digest, leaf
 from p2pal.wire.transfer import Entry, Kind
 
 

@@ -23,8 +23,8 @@ from p2pal.files.source import Source
 from p2pal.transfer.checkpoint import VERSION, Role
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.ops import PieceRead, ReadJob, SourceResult
-from p2pal.transfer.pieces import piece_count, piece_size
 from p2pal.transfer.recall import SendState
+from p2pal.wire.pieces import piece_count, piece_size
 from p2pal.wire.transfer import Entry, Kind
 
 KEY, ID = b"k" * 32, b"t" * 16

@@ -16,7 +16,7 @@ from p2pal.files.sink import Sink
 from p2pal.files.source import Source
 from p2pal.files.walk import WalkFailed
 from p2pal.transfer import ops
-from p2pal.transfer.pieces import file_digest, leaf, piece_count, piece_size
+from p2pal.wire.pieces import file_digest, leaf, piece_count, piece_size
 from p2pal.wire.transfer import Entry, Kind, Reason
 
 TAG = "abcd2345"

@@ -14,8 +14,8 @@ from p2pal.files.sink import Sink
 from p2pal.transfer import ops
 from p2pal.transfer.checkpoint import VERSION, Claim, Header, Places, Resume
 from p2pal.transfer.manifest import Manifest
-from p2pal.transfer.pieces import leaf, piece_size
 from p2pal.transfer.recall import ReceiveState
+from p2pal.wire.pieces import leaf, piece_size
 from p2pal.wire.transfer import Entry
 
 ID = "abcdefghijklmnopqrstuvwxyz"

@@ -13,7 +13,7 @@ from p2pal.files.part_files import open_left
 from p2pal.files.rooted import Directory, open_root
 from p2pal.transfer.checkpoint import Claim, Claimed, Unclaimed
 from p2pal.transfer.ops import Begin
-from p2pal.transfer.pieces import leaf
+from p2pal.wire.pieces import leaf
 
 PIECE = 1 << 20
 

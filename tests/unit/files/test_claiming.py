@@ -11,7 +11,7 @@ from p2pal.files import claiming
 from p2pal.transfer import ops
 from p2pal.transfer.checkpoint import Begun, Claimed, Record, Stopped, Unclaimed
 from p2pal.transfer.checkpoint_codec import decode
-from p2pal.transfer.pieces import leaf
+from p2pal.wire.pieces import leaf
 
 DATA = os.urandom(3 * PIECE)
 

@@ -14,7 +14,7 @@ from p2pal.files import positioned, reading
 from p2pal.files.leaves import GRACE, FileLeaves
 from p2pal.files.reading import BLOCK, read_pieces
 from p2pal.transfer import ops
-from p2pal.transfer.pieces import file_digest, leaf, piece_count
+from p2pal.wire.pieces import file_digest, leaf, piece_count
 from p2pal.wire.transfer import Reason
 
 PIECE = 1 << 20

@@ -9,7 +9,7 @@ import pytest
 
 from p2pal.files import rehashing
 from p2pal.files.rehashing import Rehasher, hash_range
-from p2pal.transfer.pieces import LeafHasher, leaf
+from p2pal.wire.pieces import LeafHasher, leaf
 
 DATA = os.urandom(3000)
 

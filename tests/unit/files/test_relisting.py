@@ -26,8 +26,8 @@ from p2pal.files.source import Source
 from p2pal.transfer import ops
 from p2pal.transfer.checkpoint import VERSION, Header, Leaves, Top
 from p2pal.transfer.manifest import Manifest
-from p2pal.transfer.pieces import leaf
 from p2pal.transfer.recall import SendState
+from p2pal.wire.pieces import leaf
 from p2pal.wire.transfer import Entry, Kind, Reason
 
 MIB = 1 << 20

@@ -16,7 +16,7 @@ from p2pal.files.placement import Policy
 from p2pal.files.rooted_handles import HandleDirectory
 from p2pal.transfer import ops
 from p2pal.transfer.checkpoint import Done, Finishing, Finishings, Record, Resume
-from p2pal.transfer.pieces import leaf
+from p2pal.wire.pieces import leaf
 from p2pal.wire.transfer import Reason
 
 DATA = random.Random(1).randbytes(2 * PIECE + 1000)

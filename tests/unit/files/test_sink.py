@@ -30,7 +30,7 @@ from p2pal.files.placement import plan
 from p2pal.files.sink import Sink
 from p2pal.files.working import MAX_OPEN
 from p2pal.transfer import ops
-from p2pal.transfer.pieces import leaf
+from p2pal.wire.pieces import leaf
 from p2pal.wire.transfer import Kind, Reason
 
 PIECE = 1 << 20

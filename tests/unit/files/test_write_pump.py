@@ -23,7 +23,7 @@ from p2pal.files import arriving, positioned, write_pump
 from p2pal.files.write_pump import WritePump
 from p2pal.transfer import ops
 from p2pal.transfer.checkpoint import Claimed, Record
-from p2pal.transfer.pieces import piece_size
+from p2pal.wire.pieces import piece_size
 from p2pal.wire.transfer import Kind, Reason
 
 TOP = [(b"top", Kind.DIRECTORY)]

@@ -21,10 +21,10 @@ from p2pal.errors import ProtocolError
 from p2pal.ranges import RangeSet
 from p2pal.transfer import events, ops
 from p2pal.transfer.checkpoint import Resume
-from p2pal.transfer.pieces import leaf
 from p2pal.transfer.receiver import Receiver
 from p2pal.transfer.states import ReceiverState
 from p2pal.wire import transfer as wire
+from p2pal.wire.pieces import leaf
 from p2pal.wire.transfer import Entry, Kind, Reason, Record, Verdict
 
 LONG = [ENTRIES[0], Entry(b"d/a", Kind.FILE, 2 * MIB)]

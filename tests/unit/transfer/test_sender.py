@@ -21,10 +21,10 @@ from tests.sim.transfers import RECEIVER_PROOF, SENDER_PROOF, TRANSFER_ID
 from p2pal.errors import ProtocolError, UsageError
 from p2pal.transfer import events, ops
 from p2pal.transfer.manifest import Manifest
-from p2pal.transfer.pieces import leaf
 from p2pal.transfer.sender import SETTLE_TIME, Sender
 from p2pal.transfer.states import SenderState
 from p2pal.wire import transfer as wire
+from p2pal.wire.pieces import leaf
 from p2pal.wire.transfer import Entry, Kind, Reason
 
 READ: list[ops.SourceResult] = [

@@ -7,8 +7,8 @@ from tests.sim.stages import MIB, claim, manifest_of
 
 from p2pal.ranges import RangeSet
 from p2pal.transfer.checkpoint import Claim, Resume
-from p2pal.transfer.pieces import piece_size
 from p2pal.transfer.wanting import Lacking, Part, part_of
+from p2pal.wire.pieces import piece_size
 from p2pal.wire.transfer import MAX_WANTED_RANGES, Entry, Kind, WantPieces
 
 SIZE = 4 * MIB + 7

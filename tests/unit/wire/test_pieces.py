@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from p2pal.transfer.pieces import (
+from p2pal.wire.pieces import (
     MAX_PIECE_SIZE,
     TARGET_PIECES,
     LeafHasher,
