@@ -14,6 +14,9 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
+from p2pal.checkpoint import codec
+from p2pal.checkpoint import records as checkpoint_records
+from p2pal.checkpoint.replay import ReceiveState, SendState
 from p2pal.cli.text import balanced, json_ascii, safe
 from p2pal.cli.units import parse_duration, parse_size
 from p2pal.crypto import codes
@@ -30,8 +33,6 @@ from p2pal.rendezvous.refusals import Answer, refusal
 from p2pal.rendezvous.transport import retry_after
 from p2pal.server import addresses, origins, tokens
 from p2pal.server.state import Denied
-from p2pal.transfer import checkpoint, checkpoint_codec
-from p2pal.transfer.recall import ReceiveState, SendState
 from p2pal.wire import frames, rendezvous, signal, transfer
 from p2pal.wire.ice_urls import canonical, parse_stun_url, parse_turn_url
 
@@ -340,13 +341,13 @@ def _stun(data: bytes) -> bool:
 
 def _checkpoint(data: bytes) -> bool:
     try:
-        records = list(checkpoint_codec.decode(data))
+        records = list(codec.decode(data))
     except CheckpointError:
         return False
-    written = checkpoint_codec.MAGIC + b"".join(map(checkpoint_codec.encode, records))
-    assert list(checkpoint_codec.decode(written)) == records
+    written = codec.MAGIC + b"".join(map(codec.encode, records))
+    assert list(codec.decode(written)) == records
     header = records[0]
-    assert isinstance(header, checkpoint.Header)
+    assert isinstance(header, checkpoint_records.Header)
     state = ReceiveState(header) if header.role == "receive" else SendState(header)
     for record in records[1:]:
         state.apply(record)
@@ -356,28 +357,28 @@ def _checkpoint(data: bytes) -> bool:
     return True
 
 
-def _header(role: Literal["send", "receive"]) -> checkpoint.Header:
-    target = checkpoint.Target(b"/tmp", (1, 2)) if role == "receive" else None
+def _header(role: Literal["send", "receive"]) -> checkpoint_records.Header:
+    target = checkpoint_records.Target(b"/tmp", (1, 2)) if role == "receive" else None
     many = (ID, bytes(16), bytes(32), 1.0, 60.0, bytes(32), bytes(32), 3, 3, 3 << 20, [b"top"], 0)
-    return checkpoint.Header(checkpoint.VERSION, role, *many, target=target)
+    return checkpoint_records.Header(checkpoint_records.VERSION, role, *many, target=target)
 
 
-def _file(*records: checkpoint.Record) -> bytes:
-    return checkpoint_codec.MAGIC + b"".join(map(checkpoint_codec.encode, records))
+def _file(*records: checkpoint_records.Record) -> bytes:
+    return codec.MAGIC + b"".join(map(codec.encode, records))
 
 
 CHECKPOINTS: Final = [
     _file(
         _header("receive"),
-        checkpoint.Places([checkpoint.Place(b"top", b"top (1)", "NEW")]),
-        checkpoint.SessionBegins(),
-        checkpoint.Done([(0, 1)]),
-        checkpoint.Declined([(1, 2)]),
+        checkpoint_records.Places([checkpoint_records.Place(b"top", b"top (1)", "NEW")]),
+        checkpoint_records.SessionBegins(),
+        checkpoint_records.Done([(0, 1)]),
+        checkpoint_records.Declined([(1, 2)]),
     ),
     _file(
         _header("send"),
-        checkpoint.Tops([checkpoint.Top(b"top", b"/home/top", True)]),
-        checkpoint.Leaves(0, 0, bytes(32), 5.0),
+        checkpoint_records.Tops([checkpoint_records.Top(b"top", b"/home/top", True)]),
+        checkpoint_records.Leaves(0, 0, bytes(32), 5.0),
     ),
 ]
 

@@ -16,11 +16,8 @@ from hypothesis import strategies as st
 from tests.unit.files.kept import Kept
 from tests.unit.transfer.records import ID, MIB, checkpoint, entries_of, header, listing
 
-from p2pal.errors import CheckpointError
-from p2pal.files import journal as journals
-from p2pal.files.journal import Journal
-from p2pal.ranges import RangeSet
-from p2pal.transfer.checkpoint import (
+from p2pal.checkpoint.codec import MAGIC, MAX_RECORD, decode, encode, scan
+from p2pal.checkpoint.records import (
     Begun,
     Claimed,
     Declined,
@@ -41,8 +38,11 @@ from p2pal.transfer.checkpoint import (
     Tops,
     Unclaimed,
 )
-from p2pal.transfer.checkpoint_codec import MAGIC, MAX_RECORD, decode, encode, scan
-from p2pal.transfer.recall import ReceiveState, SendState
+from p2pal.checkpoint.replay import ReceiveState, SendState
+from p2pal.errors import CheckpointError
+from p2pal.files import journal as journals
+from p2pal.files.journal import Journal
+from p2pal.ranges import RangeSet
 
 ENTRIES = 8
 

@@ -16,6 +16,8 @@ import pytest
 from tests.properties.faulty_disk import FaultyDisk, PowerCut, on
 from tests.unit.files.disk import digest_of, directory_entry, file_entry, link_entry, part_files, snapshot
 
+from p2pal.checkpoint.records import VERSION, Header, Places, Resume
+from p2pal.checkpoint.replay import ReceiveState
 from p2pal.files import claiming
 from p2pal.files.checkpoints import Checkpoints, Opened
 from p2pal.files.failures import DiskFull
@@ -24,9 +26,7 @@ from p2pal.files.resuming import survey
 from p2pal.files.sink import Sink
 from p2pal.ranges import RangeSet
 from p2pal.transfer import ops
-from p2pal.transfer.checkpoint import VERSION, Header, Places, Resume
 from p2pal.transfer.manifest import Manifest
-from p2pal.transfer.recall import ReceiveState
 from p2pal.wire.pieces import leaf, piece_count, piece_size
 from p2pal.wire.transfer import Entry, Kind, Reason
 

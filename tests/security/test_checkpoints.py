@@ -13,9 +13,8 @@ from tests.unit.files.disk import NOBODY, snapshot
 from tests.unit.files.kept import Kept, identity
 from tests.unit.transfer.records import ID, OTHER, TRANSFER, begun, checkpoint, finishing, frame, header, leaves
 
-from p2pal.errors import CheckpointError
-from p2pal.files.rooted_handles import HandleDirectory
-from p2pal.transfer.checkpoint import (
+from p2pal.checkpoint.codec import MAGIC, encode
+from p2pal.checkpoint.records import (
     Begun,
     Claimed,
     Declined,
@@ -28,8 +27,9 @@ from p2pal.transfer.checkpoint import (
     Stopped,
     Target,
 )
-from p2pal.transfer.checkpoint_codec import MAGIC, encode
-from p2pal.transfer.recall import ReceiveState
+from p2pal.checkpoint.replay import ReceiveState
+from p2pal.errors import CheckpointError
+from p2pal.files.rooted_handles import HandleDirectory
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 

@@ -10,11 +10,11 @@ import pytest
 from tests.unit.files.disk import Disk, digest_of, directory_entry, file_entry, link_entry, part_files, snapshot
 from tests.unit.files.sessions import ID, Kept
 
+from p2pal.checkpoint.records import Begun, Claimed, Finishing, Finishings, Place
 from p2pal.errors import CheckpointError, ProtocolError
 from p2pal.files.names import check_path
 from p2pal.files.placement import Placement
 from p2pal.transfer import ops
-from p2pal.transfer.checkpoint import Begun, Claimed, Finishing, Finishings, Place
 from p2pal.wire.transfer import Entry, Kind, Reason
 
 TOP = [(b"top", Kind.DIRECTORY)]

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 import p2pal
-from p2pal.transfer.checkpoint import Header
+from p2pal.checkpoint.records import Header
 from p2pal.wire import rendezvous as wire
 
 SOURCES = Path(p2pal.__file__).parent

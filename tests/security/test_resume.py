@@ -18,6 +18,8 @@ from tests.unit.app.kit import FIRST, HALF, LARGE, Place, Running, follow, gated
 from p2pal.app import events
 from p2pal.app.options import ReceiveOptions
 from p2pal.app.recalling import UNKNOWN
+from p2pal.checkpoint.records import Begun, Claimed, Header, Places, Role
+from p2pal.checkpoint.replay import ReceiveState
 from p2pal.crypto import codes
 from p2pal.crypto.keys import Role as Side
 from p2pal.crypto.keys import resume_proof
@@ -25,8 +27,6 @@ from p2pal.errors import CheckpointError, CodeUnknown, DiskError, P2palError, Pe
 from p2pal.files.checkpoints import Checkpoints
 from p2pal.peer.meeting import meet_sender
 from p2pal.rendezvous.client import RendezvousClient
-from p2pal.transfer.checkpoint import Begun, Claimed, Header, Places, Role
-from p2pal.transfer.recall import ReceiveState
 from p2pal.wire import transfer as wire
 from p2pal.wire.transfer import Entry, Kind, Reason
 

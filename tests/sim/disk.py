@@ -6,9 +6,9 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from p2pal.checkpoint.records import Claim, Resume
 from p2pal.ranges import RangeSet
 from p2pal.transfer import ops
-from p2pal.transfer.checkpoint import Claim, Resume
 from p2pal.transfer.manifest import Manifest
 from p2pal.wire.pieces import file_digest, leaf
 from p2pal.wire.transfer import Entry, Kind, Reason

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tests.sim.transfers import LIMIT, RECEIVER_PROOF, SENDER_PROOF, TRANSFER_ID
 
+from p2pal.checkpoint.records import Claim, Resume
 from p2pal.ranges import RangeSet
 from p2pal.transfer import ops
-from p2pal.transfer.checkpoint import Claim, Resume
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.receiver import Receiver
 from p2pal.transfer.sender import Sender

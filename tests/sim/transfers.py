@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 
 from tests.sim.disk import FakeSink, Link, Tree
 
+from p2pal.checkpoint.records import Resume
 from p2pal.ranges import RangeSet
 from p2pal.transfer import events, ops
-from p2pal.transfer.checkpoint import Resume
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.receiver import Receiver
 from p2pal.transfer.sender import Sender

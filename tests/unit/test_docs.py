@@ -16,6 +16,7 @@ import pytest
 from p2pal import errors
 from p2pal.app import events
 from p2pal.app.options import DEFAULT_SERVER
+from p2pal.checkpoint import records
 from p2pal.cli import checkpoint
 from p2pal.cli.checkpoint_run import json_line
 from p2pal.cli.exit import EXIT_CODES
@@ -23,7 +24,6 @@ from p2pal.cli.main import COMMANDS
 from p2pal.crypto import keys
 from p2pal.files.checkpoints import Summary
 from p2pal.server.state import DENIALS
-from p2pal.transfer import checkpoint as records
 from p2pal.transfer.states import RECEIVER, SENDER
 from p2pal.wire import rendezvous, signal, transfer
 

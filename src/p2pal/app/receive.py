@@ -19,6 +19,7 @@ from p2pal.app.receiving import SUSPEND_LIMIT, ReceiveStream
 from p2pal.app.saving import UNWRITABLE, saved
 from p2pal.app.shell import Shell, in_thread, load_engine, meeting_place, peer_config
 from p2pal.app.tracker import Tracker
+from p2pal.checkpoint.records import Header
 from p2pal.crypto import codes
 from p2pal.crypto.codes import Code
 from p2pal.errors import CheckpointError, DiskError, Interrupted, P2palError
@@ -29,7 +30,6 @@ from p2pal.files.sink import Sink
 from p2pal.peer.meeting import meet_sender
 from p2pal.peer.peer import Peer
 from p2pal.rendezvous.mailbox import Mailbox
-from p2pal.transfer.checkpoint import Header
 from p2pal.transfer.events import OfferComplete
 from p2pal.transfer.receiver import Receiver
 from p2pal.transfer.retention import Fate

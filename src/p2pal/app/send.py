@@ -33,6 +33,8 @@ from p2pal.app.sending import SendStream
 from p2pal.app.shell import Shell, load_engine, meeting_place, peer_config
 from p2pal.app.stream import keeping_the_list
 from p2pal.app.tracker import Tracker
+from p2pal.checkpoint.records import Header
+from p2pal.checkpoint.replay import SendState
 from p2pal.crypto import codes
 from p2pal.crypto.keys import Role, resume_proof
 from p2pal.errors import CheckpointError, CodeUnknown, DiskError, P2palError, Refused, ServerRefused, UsageError
@@ -44,10 +46,8 @@ from p2pal.peer.meeting import Guesses, GuessReason, Introduction, meet_receiver
 from p2pal.peer.peer import Peer
 from p2pal.rendezvous.client import Created, RendezvousClient
 from p2pal.rendezvous.mailbox import Mailbox
-from p2pal.transfer.checkpoint import Header
 from p2pal.transfer.events import Started
 from p2pal.transfer.manifest import Manifest
-from p2pal.transfer.recall import SendState
 from p2pal.transfer.retention import Fate
 from p2pal.transfer.sender import Sender
 from p2pal.wire.transfer import CHUNK_OVERHEAD, Entry, name_text

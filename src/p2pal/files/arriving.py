@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from typing import Final
 
+from p2pal.checkpoint.records import Claim, Claimed, Unclaimed
 from p2pal.errors import ProtocolError
 from p2pal.files.failures import REPLACED
 from p2pal.files.part_files import open_left, remove_own
@@ -19,7 +20,6 @@ from p2pal.files.rehashing import Rehash, hash_range
 from p2pal.files.renames import Identity, identity_from
 from p2pal.files.rooted import Directory, sync_file
 from p2pal.ranges import RangeSet
-from p2pal.transfer.checkpoint import Claim, Claimed, Unclaimed
 from p2pal.transfer.ops import Begin
 from p2pal.wire.pieces import LEAF_BYTES, LeafHasher, file_digest, piece_count
 

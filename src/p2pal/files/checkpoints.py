@@ -17,6 +17,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
+from p2pal.checkpoint.codec import MAGIC, decode, encode
+from p2pal.checkpoint.durable import DurableCount
+from p2pal.checkpoint.records import Header, Record, Role
+from p2pal.checkpoint.replay import ReceiveState
 from p2pal.errors import CheckpointError
 from p2pal.files.checkpoint_names import ID_PREFIX, SHOWN_IN_HINTS, usual_home
 from p2pal.files.failures import error_text
@@ -27,10 +31,6 @@ from p2pal.files.removing import Removed, remove_each, sweep
 from p2pal.files.renames import Identity
 from p2pal.files.rooted import HAVE_HANDLES, Directory, open_root, sync_file
 from p2pal.files.summaries import Summary, summarize
-from p2pal.transfer.checkpoint import Header, Record, Role
-from p2pal.transfer.checkpoint_codec import MAGIC, decode, encode
-from p2pal.transfer.durable import DurableCount
-from p2pal.transfer.recall import ReceiveState
 
 __all__ = ["Checkpoints", "Opened", "Removed", "Summary"]
 

@@ -12,11 +12,11 @@ import os
 import time
 from typing import Final
 
+from p2pal.checkpoint.records import Begun, Record, Stopped, Unclaimed
 from p2pal.files.arriving import Arriving
 from p2pal.files.finisher import Finisher
 from p2pal.files.journal import Journal
 from p2pal.files.rooted import sync_file
-from p2pal.transfer.checkpoint import Begun, Record, Stopped, Unclaimed
 
 SYNC_BYTES: Final = 16 << 20
 """The unsynced part of a big file is not larger: bytes."""

@@ -13,14 +13,14 @@ import stat
 from dataclasses import dataclass, field
 from typing import Final
 
+from p2pal.checkpoint.records import Begun, Finishing, Header
+from p2pal.checkpoint.replay import ReceiveState
 from p2pal.files.failures import error_text, sink_failure
 from p2pal.files.locating import Locator
 from p2pal.files.names import TAG, check_path, part_name
 from p2pal.files.part_files import find_part
 from p2pal.files.renames import Identity, identity_from
 from p2pal.files.rooted import Directory, open_root, release_all
-from p2pal.transfer.checkpoint import Begun, Finishing, Header
-from p2pal.transfer.recall import ReceiveState
 from p2pal.wire.transfer import name_text
 
 MAX_REPORTED: Final = 100

@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeVar
 
+from p2pal.checkpoint.placed import Placed
+from p2pal.checkpoint.records import Claimed, Done, Finishing, Finishings, Named
 from p2pal.files.arriving import Arriving
 from p2pal.files.failures import REPLACED, TARGET_GONE, sink_failure
 from p2pal.files.free_names import Announce, own_name, place_beside
@@ -30,9 +32,7 @@ from p2pal.files.renames import Identity, identity_from
 from p2pal.files.rooted import Directory, sync_file
 from p2pal.files.together import LEAST_FILES, sync_together
 from p2pal.ranges import RangeSet
-from p2pal.transfer.checkpoint import Claimed, Done, Finishing, Finishings, Named
 from p2pal.transfer.ops import EntryDone, EntryFailed, EntryNamed, SinkResult
-from p2pal.transfer.placed import Placed
 from p2pal.wire.transfer import Reason
 
 SYNC_THREADS: Final = 8

@@ -12,9 +12,9 @@ import os
 from collections.abc import Callable
 from typing import Final
 
+from p2pal.checkpoint.records import Named
 from p2pal.files.names import free_name
 from p2pal.files.rooted import Directory
-from p2pal.transfer.checkpoint import Named
 
 MOST_NUMBERS: Final = 100
 """Names that are looked at for one entry: a sender that offers one name a million times does not cost a million looks

@@ -7,8 +7,8 @@ from array import array
 from collections.abc import Iterator
 from typing import Final
 
+from p2pal.checkpoint.records import Listing
 from p2pal.files.renames import identity_from
-from p2pal.transfer.checkpoint import Listing
 from p2pal.transfer.manifest import Manifest
 from p2pal.wire.transfer import MAX_MTIME_NS
 

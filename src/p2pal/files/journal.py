@@ -10,13 +10,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from p2pal.checkpoint.codec import encode
+from p2pal.checkpoint.durable import DurableCount
+from p2pal.checkpoint.records import Record
 from p2pal.files.locking import identity_of, remove_locked
 from p2pal.files.positioned import read_some, write_some
 from p2pal.files.renames import Identity
 from p2pal.files.rooted import Directory, sync_file
-from p2pal.transfer.checkpoint import Record
-from p2pal.transfer.checkpoint_codec import encode
-from p2pal.transfer.durable import DurableCount
 
 MAX_PENDING: Final = 4 << 20
 """Bytes kept in memory while the disk takes nothing; with more, the journal is given up."""

@@ -8,6 +8,8 @@ import os
 import stat
 from collections.abc import Callable
 
+from p2pal.checkpoint.records import Begun
+from p2pal.checkpoint.replay import ReceiveState
 from p2pal.errors import ProtocolError
 from p2pal.files.arriving import Arriving
 from p2pal.files.failures import REPLACED
@@ -15,9 +17,7 @@ from p2pal.files.names import check_path, part_names
 from p2pal.files.part_files import find_part, is_own
 from p2pal.files.renames import Identity
 from p2pal.files.rooted import Directory
-from p2pal.transfer.checkpoint import Begun
 from p2pal.transfer.ops import Begin
-from p2pal.transfer.recall import ReceiveState
 
 Locate = Callable[[bytes], tuple[Directory, bytes]]
 

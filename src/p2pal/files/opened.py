@@ -11,15 +11,15 @@ from typing import Final
 
 import msgspec
 
+from p2pal.checkpoint.codec import FINISHINGS, LEAVES, LISTING, scan
+from p2pal.checkpoint.records import Header, Listing, Record, Role, SessionBegins
+from p2pal.checkpoint.replay import ReceiveState, SendState
 from p2pal.errors import CheckpointError
 from p2pal.files.checkpoint_names import CHECKPOINT_FILE, SHOWN_IN_HINTS
 from p2pal.files.failures import error_text
 from p2pal.files.journal import Journal, read_at
 from p2pal.files.locking import open_private
 from p2pal.files.rooted import Directory
-from p2pal.transfer.checkpoint import Header, Listing, Record, Role, SessionBegins
-from p2pal.transfer.checkpoint_codec import FINISHINGS, LEAVES, LISTING, scan
-from p2pal.transfer.recall import ReceiveState, SendState
 from p2pal.wire.transfer import Entry
 
 _LISTINGS: Final = frozenset((LISTING,))

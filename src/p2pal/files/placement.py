@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Final
 
 from p2pal.amounts import size
+from p2pal.checkpoint import records as checkpoint_records
 from p2pal.errors import CheckpointError, DiskError
 from p2pal.files.destination import check_parent, not_usable
 from p2pal.files.failures import error_text
 from p2pal.files.names import check_path, free_name, part_name
 from p2pal.files.renames import Identity, identity_from
 from p2pal.files.rooted import Directory, open_root
-from p2pal.transfer import checkpoint
 from p2pal.wire.transfer import Kind, name_text
 
 _CLOCK_WAIT: Final = 0.05
@@ -95,7 +95,7 @@ class Placement:
         cls,
         root: Path,
         identity: Identity,
-        places: Mapping[bytes, checkpoint.Place],
+        places: Mapping[bytes, checkpoint_records.Place],
         consent_ns: int,
         *,
         anew: bool = False,
@@ -160,14 +160,14 @@ class Placement:
         claimed.add(name)
         return Place(name)
 
-    def records(self) -> list[checkpoint.Place]:
+    def records(self) -> list[checkpoint_records.Place]:
         """Return the places as a checkpoint keeps them."""
         return [
-            checkpoint.Place(top, place.name, place.policy.name, place.replaces, place.ctime_ns)  # type: ignore[arg-type]
+            checkpoint_records.Place(top, place.name, place.policy.name, place.replaces, place.ctime_ns)  # type: ignore[arg-type]
             for top, place in self._places.items()
         ]
 
-    def target(self, tag: str) -> checkpoint.Target:
+    def target(self, tag: str) -> checkpoint_records.Target:
         """Return where everything goes, as a checkpoint keeps it; makes the root directory if it must be made.
 
         Args:
@@ -179,7 +179,7 @@ class Placement:
         root = self.open_root()
         try:
             path = os.path.abspath(os.fsencode(self.root))
-            return checkpoint.Target(path, root.identity, self.consent_time(root, tag))
+            return checkpoint_records.Target(path, root.identity, self.consent_time(root, tag))
         finally:
             root.release()
 

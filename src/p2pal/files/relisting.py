@@ -14,13 +14,13 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+from p2pal.checkpoint.records import Top
 from p2pal.errors import CheckpointError
 from p2pal.files.failures import error_text
 from p2pal.files.identities import PERMISSIONS, Identities, Identity3, in_range, version_of
 from p2pal.files.leaves import LeafStore, can_be_trusted
 from p2pal.files.names import ON_WINDOWS
 from p2pal.files.rooted import Tree
-from p2pal.transfer.checkpoint import Top
 from p2pal.wire.pieces import piece_size
 from p2pal.wire.transfer import Entry, Kind
 

@@ -8,6 +8,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
+from p2pal.checkpoint.codec import NewerVersion
+from p2pal.checkpoint.records import Role
+from p2pal.checkpoint.replay import ReceiveState
 from p2pal.errors import CheckpointError
 from p2pal.files.checkpoint_names import CHECKPOINT_FILE, DEFAULT_TTL
 from p2pal.files.cleaning import Cleaned, remove_parts
@@ -15,9 +18,6 @@ from p2pal.files.failures import error_text
 from p2pal.files.locking import NotOurs, open_locked, remove_locked
 from p2pal.files.opened import file_name, fold, opened, read_header
 from p2pal.files.rooted import Directory
-from p2pal.transfer.checkpoint import Role
-from p2pal.transfer.checkpoint_codec import NewerVersion
-from p2pal.transfer.recall import ReceiveState
 
 STALE: Final = 3600.0
 """Seconds after which a temporary file is a crashed process's."""

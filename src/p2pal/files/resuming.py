@@ -14,6 +14,9 @@ import stat
 from collections.abc import Iterator
 from typing import Final
 
+from p2pal.checkpoint.placed import Placed
+from p2pal.checkpoint.records import Begun, Claim, Done, Finishing, Resume, Stopped
+from p2pal.checkpoint.replay import ReceiveState
 from p2pal.files.finisher import untouched_file
 from p2pal.files.journal import Journal
 from p2pal.files.locating import Locator
@@ -24,10 +27,7 @@ from p2pal.files.rehashing import hash_range
 from p2pal.files.renames import Identity, identity_from
 from p2pal.files.rooted import Directory, release_all
 from p2pal.ranges import RangeSet
-from p2pal.transfer.checkpoint import Begun, Claim, Done, Finishing, Resume, Stopped
 from p2pal.transfer.manifest import Manifest
-from p2pal.transfer.placed import Placed
-from p2pal.transfer.recall import ReceiveState
 from p2pal.wire.pieces import LeafHasher, file_digest, piece_count, piece_size
 from p2pal.wire.transfer import Entry, Kind
 

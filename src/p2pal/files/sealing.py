@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, Final, cast
 
+from p2pal.checkpoint.records import Done, Finishing, Finishings, Made, Named
 from p2pal.errors import ProtocolError
 from p2pal.files.claiming import Claiming
 from p2pal.files.failures import sink_failure
@@ -18,7 +19,6 @@ from p2pal.files.finisher import Finisher
 from p2pal.files.renames import Identity
 from p2pal.files.rooted import Directory, release_all
 from p2pal.files.targets import Targets
-from p2pal.transfer.checkpoint import Done, Finishing, Finishings, Made, Named
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.ops import EntryDone, EntryFailed, EntryNamed, SinkResult
 from p2pal.wire.pieces import LEAF_BYTES

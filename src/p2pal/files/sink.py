@@ -15,6 +15,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
+from p2pal.checkpoint.records import Dropped, Record
+from p2pal.checkpoint.replay import ReceiveState
 from p2pal.errors import ProtocolError
 from p2pal.files.arriving import Arriving
 from p2pal.files.batching import Batches
@@ -30,7 +32,6 @@ from p2pal.files.sealing import Sealing
 from p2pal.files.targets import Targets
 from p2pal.files.verifying import Verifying
 from p2pal.files.working import Working
-from p2pal.transfer.checkpoint import Dropped, Record
 from p2pal.transfer.ops import (
     Begin,
     CheckPiece,
@@ -51,7 +52,6 @@ from p2pal.transfer.ops import (
     Suspend,
     Write,
 )
-from p2pal.transfer.recall import ReceiveState
 from p2pal.wire.transfer import Reason
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final, Self
 
+from p2pal.checkpoint.records import Listing, Top, Tops
 from p2pal.errors import UsageError
 from p2pal.files.destination import check_current_directory
 from p2pal.files.failures import error_text
@@ -28,7 +29,6 @@ from p2pal.files.relisting import Relisting, check_tops
 from p2pal.files.rooted import OPEN_READ, Directory, Tree, open_root
 from p2pal.files.walk import SPECIAL, Walk, WalkFailed
 from p2pal.ranges import RangeSet
-from p2pal.transfer.checkpoint import Listing, Top, Tops
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.ops import ReadFailed, ReadJob, SourceResult
 from p2pal.wire.transfer import Entry, Reason, name_text

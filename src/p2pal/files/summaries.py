@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from p2pal.checkpoint.records import Header, Role
+from p2pal.checkpoint.replay import ReceiveState, SendState
 from p2pal.errors import CheckpointError
 from p2pal.files.failures import error_text
 from p2pal.files.locking import in_use
 from p2pal.files.opened import file_name, fold, opened
 from p2pal.files.rooted import Directory
-from p2pal.transfer.checkpoint import Header, Role
-from p2pal.transfer.recall import ReceiveState, SendState
 from p2pal.wire.transfer import name_text
 
 

@@ -10,6 +10,7 @@ import errno
 import stat
 from collections.abc import Callable
 
+from p2pal.checkpoint.replay import ReceiveState
 from p2pal.errors import ProtocolError
 from p2pal.files.failures import STANDS_THERE
 from p2pal.files.finisher import Replaceable, file_before, known_file, link_before, settle_name, untouched_file
@@ -19,7 +20,6 @@ from p2pal.files.names import check_path, part_name
 from p2pal.files.placement import Place, Placement, Policy
 from p2pal.files.renames import Identity, identity_from
 from p2pal.files.rooted import Directory
-from p2pal.transfer.recall import ReceiveState
 from p2pal.wire.transfer import Entry, Reason
 
 Renaming = Callable[[int, Identity, Identity], None]

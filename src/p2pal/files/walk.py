@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from p2pal.checkpoint.records import Top
 from p2pal.files.failures import error_text
 from p2pal.files.findings import FindingKind, Findings
 from p2pal.files.identities import PERMISSIONS, Identities, in_range, version_of
 from p2pal.files.names import MAX_NAME, check_link, is_part_name
 from p2pal.files.rooted import Tree
-from p2pal.transfer.checkpoint import Top
 from p2pal.wire.transfer import MAX_PATH, Entry, Kind, Reason, name_text
 
 SPECIAL: Final = "neither a file, a directory nor a link"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from p2pal.checkpoint.records import Declined, Dropped, Record
 from p2pal.errors import ProtocolError
 from p2pal.files.arriving import Arriving
 from p2pal.files.claiming import Claiming
 from p2pal.files.leftovers import Leftovers
 from p2pal.files.verifying import Verifying
-from p2pal.transfer.checkpoint import Declined, Dropped, Record
 
 MAX_OPEN: Final = 32
 """Incomplete files that stay open: the one that arrives, and some that are being repaired."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from p2pal.transfer.checkpoint import Claim
+from p2pal.checkpoint.records import Claim
 from p2pal.wire.transfer import Entry, Reason
 
 

@@ -16,11 +16,11 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
+from p2pal.checkpoint.records import Resume
 from p2pal.errors import ProtocolError
 from p2pal.transfer import events
 from p2pal.transfer import ops as sink
 from p2pal.transfer.arriving import ArrivingFile
-from p2pal.transfer.checkpoint import Resume
 from p2pal.transfer.events import TransferEvent
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.offer import OfferReader

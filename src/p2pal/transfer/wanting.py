@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+from p2pal.checkpoint.records import Claim, Resume
 from p2pal.ranges import RangeSet
-from p2pal.transfer.checkpoint import Claim, Resume
 from p2pal.transfer.manifest import Manifest
 from p2pal.wire.pieces import LEAF_BYTES, piece_count, piece_size
 from p2pal.wire.transfer import MAX_WANTED_RANGES, Kind, WantPieces

@@ -20,12 +20,12 @@ from p2pal.app.events import Event
 from p2pal.app.options import Decision
 from p2pal.app.receive import _Receive
 from p2pal.app.shell import Shell
+from p2pal.checkpoint.records import Role
 from p2pal.crypto.keys import Role as Side
 from p2pal.crypto.keys import resume_proof
 from p2pal.files.checkpoints import Checkpoints, Summary
 from p2pal.files.read_pump import ReadPump
 from p2pal.peer.peer import Peer
-from p2pal.transfer.checkpoint import Role
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.ops import BlockRead, SourceResult
 from p2pal.transfer.receiver import Receiver

@@ -16,14 +16,14 @@ from p2pal.app.base import Transfer
 from p2pal.app.events import Event
 from p2pal.app.options import Decision
 from p2pal.app.saving import FLUSH_SECONDS, MAX_NAMES, UNWRITABLE, SendLog, make_header, saved
+from p2pal.checkpoint.records import VERSION, Role
+from p2pal.checkpoint.replay import SendState
 from p2pal.crypto.keys import checkpoint_id
 from p2pal.errors import CheckpointError, Interrupted, P2palError, PeerLost
 from p2pal.files.checkpoints import Checkpoints
 from p2pal.files.source import Source
-from p2pal.transfer.checkpoint import VERSION, Role
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.ops import PieceRead, ReadJob, SourceResult
-from p2pal.transfer.recall import SendState
 from p2pal.wire.pieces import piece_count, piece_size
 from p2pal.wire.transfer import Entry, Kind
 

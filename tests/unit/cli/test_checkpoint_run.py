@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from p2pal.checkpoint.records import Header, Moved, Role, Target, Top, Tops
 from p2pal.cli import checkpoint_run
 from p2pal.cli.checkpoint_run import question, report, table
 from p2pal.cli.main import main
@@ -18,7 +19,6 @@ from p2pal.files.checkpoints import Checkpoints, Removed, Summary
 from p2pal.files.cleaning import Cleaned
 from p2pal.files.journal import Journal
 from p2pal.files.locking import IN_USE
-from p2pal.transfer.checkpoint import Header, Moved, Role, Target, Top, Tops
 
 A, B = "k7x2m2qa" + "a" * 18, "zebra234" + "b" * 18
 NOW = 1_000_000_000.0

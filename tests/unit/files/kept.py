@@ -7,9 +7,9 @@ from pathlib import Path
 
 from tests.unit.transfer.records import ID, header
 
+from p2pal.checkpoint.records import Begun, Header, Identity, Place, Places, Record, Role, Target
 from p2pal.files.checkpoints import Checkpoints
 from p2pal.files.journal import Journal
-from p2pal.transfer.checkpoint import Begun, Header, Identity, Place, Places, Record, Role, Target
 
 
 class Kept:

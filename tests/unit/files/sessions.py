@@ -7,14 +7,14 @@ from pathlib import Path
 
 from tests.unit.files.disk import UMASK, digest_of, pieces_of
 
+from p2pal.checkpoint.records import VERSION, Claim, Header, Places, Resume
+from p2pal.checkpoint.replay import ReceiveState
 from p2pal.files.checkpoints import Checkpoints
 from p2pal.files.placement import Placement, plan
 from p2pal.files.resuming import StartsOver, survey
 from p2pal.files.sink import Sink
 from p2pal.transfer import ops
-from p2pal.transfer.checkpoint import VERSION, Claim, Header, Places, Resume
 from p2pal.transfer.manifest import Manifest
-from p2pal.transfer.recall import ReceiveState
 from p2pal.wire.pieces import leaf, piece_size
 from p2pal.wire.transfer import Entry
 

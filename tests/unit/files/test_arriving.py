@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from tests.unit.files.disk import as_nobody, digest_of, file_entry, public_directory
 
+from p2pal.checkpoint.records import Claim, Claimed, Unclaimed
 from p2pal.errors import ProtocolError
 from p2pal.files.arriving import MAX_PIECES_IN_WORK, Arriving
 from p2pal.files.part_files import open_left
 from p2pal.files.rooted import Directory, open_root
-from p2pal.transfer.checkpoint import Claim, Claimed, Unclaimed
 from p2pal.transfer.ops import Begin
 from p2pal.wire.pieces import leaf
 

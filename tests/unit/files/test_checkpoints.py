@@ -14,6 +14,8 @@ import pytest
 from tests.unit.files.kept import Kept
 from tests.unit.transfer.records import ID, OTHER, TRANSFER, begun, entries_of, header, leaves, listing
 
+from p2pal.checkpoint.records import Done, Dropped, Leaves, Moved, Record, Top, Tops
+from p2pal.checkpoint.replay import ReceiveState, SendState
 from p2pal.errors import CheckpointError
 from p2pal.files import checkpoints, cleaning, journal
 from p2pal.files.checkpoints import Checkpoints
@@ -21,8 +23,6 @@ from p2pal.files.locking import open_locked
 from p2pal.files.rooted import Directory, open_root
 from p2pal.files.rooted_handles import HandleDirectory
 from p2pal.files.rooted_paths import PathDirectory
-from p2pal.transfer.checkpoint import Done, Dropped, Leaves, Moved, Record, Top, Tops
-from p2pal.transfer.recall import ReceiveState, SendState
 
 
 @pytest.fixture(params=[True, False], ids=["handles", "paths"])

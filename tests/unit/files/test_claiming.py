@@ -7,10 +7,10 @@ import pytest
 from tests.unit.files.disk import file_entry
 from tests.unit.files.sessions import PIECE, Kept
 
+from p2pal.checkpoint.codec import decode
+from p2pal.checkpoint.records import Begun, Claimed, Record, Stopped, Unclaimed
 from p2pal.files import claiming
 from p2pal.transfer import ops
-from p2pal.transfer.checkpoint import Begun, Claimed, Record, Stopped, Unclaimed
-from p2pal.transfer.checkpoint_codec import decode
 from p2pal.wire.pieces import leaf
 
 DATA = os.urandom(3 * PIECE)

@@ -10,11 +10,11 @@ import pytest
 from tests.unit.files.kept import Kept, identity
 from tests.unit.transfer.records import begun, finishing
 
+from p2pal.checkpoint.records import Begun, Finishings, Place, Places, Record
+from p2pal.checkpoint.replay import ReceiveState
 from p2pal.files import cleaning
 from p2pal.files.cleaning import Cleaned, remove_parts
 from p2pal.files.rooted_handles import HandleDirectory
-from p2pal.transfer.checkpoint import Begun, Finishings, Place, Places, Record
-from p2pal.transfer.recall import ReceiveState
 
 
 @pytest.fixture

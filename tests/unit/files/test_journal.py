@@ -12,11 +12,11 @@ import pytest
 from tests.unit.files.kept import Kept
 from tests.unit.transfer.records import ID, leaves
 
+from p2pal.checkpoint.codec import decode
+from p2pal.checkpoint.records import Dropped, Leaves, Record
 from p2pal.files import journal as journals
 from p2pal.files import positioned
 from p2pal.files.journal import MAX_PENDING, Journal, read_at, write_at
-from p2pal.transfer.checkpoint import Dropped, Leaves, Record
-from p2pal.transfer.checkpoint_codec import decode
 
 
 @pytest.fixture

@@ -12,12 +12,12 @@ import pytest
 from tests.unit.files.kept import Kept, identity
 from tests.unit.transfer.records import ID
 
+from p2pal.checkpoint.codec import decode
+from p2pal.checkpoint.records import Dropped
 from p2pal.errors import CheckpointError
 from p2pal.files import locking
 from p2pal.files.locking import NotOurs, identity_of, in_use, open_locked, open_private, remove_locked, try_lock
 from p2pal.files.rooted import Directory, open_root
-from p2pal.transfer.checkpoint import Dropped
-from p2pal.transfer.checkpoint_codec import decode
 
 NAME = b"file"
 
@@ -64,7 +64,7 @@ sys.path.insert(0, {root!r})
 from pathlib import Path
 from p2pal.errors import CheckpointError
 from p2pal.files.checkpoints import Checkpoints
-from p2pal.transfer.checkpoint import Dropped
+from p2pal.checkpoint.records import Dropped
 from tests.unit.transfer.records import header
 store = Checkpoints(Path(sys.argv[1]))
 who, wins = int(sys.argv[2]), 0

@@ -8,11 +8,11 @@ import pytest
 from tests.unit.files.kept import Kept
 from tests.unit.transfer.records import ID, MIB, begun, entries_of, header, leaves, listing
 
+from p2pal.checkpoint.codec import encode
+from p2pal.checkpoint.records import Claimed, Dropped, Listing, Record, Stopped
+from p2pal.checkpoint.replay import ReceiveState
 from p2pal.errors import CheckpointError
 from p2pal.files.checkpoints import Opened
-from p2pal.transfer.checkpoint import Claimed, Dropped, Listing, Record, Stopped
-from p2pal.transfer.checkpoint_codec import encode
-from p2pal.transfer.recall import ReceiveState
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ from tests.unit.files.disk import (
     walk_of,
 )
 
+from p2pal.checkpoint.records import VERSION, Header, Leaves, Top
+from p2pal.checkpoint.replay import SendState
 from p2pal.errors import CheckpointError
 from p2pal.files.checkpoints import Checkpoints
 from p2pal.files.identities import Identity3
@@ -24,9 +26,7 @@ from p2pal.files.leaves import GRACE
 from p2pal.files.relisting import GONE, check_tops
 from p2pal.files.source import Source
 from p2pal.transfer import ops
-from p2pal.transfer.checkpoint import VERSION, Header, Leaves, Top
 from p2pal.transfer.manifest import Manifest
-from p2pal.transfer.recall import SendState
 from p2pal.wire.pieces import leaf
 from p2pal.wire.transfer import Entry, Kind, Reason
 

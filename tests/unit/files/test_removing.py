@@ -10,11 +10,11 @@ import pytest
 from tests.unit.files.kept import Kept
 from tests.unit.transfer.records import ID, OTHER, frame
 
+from p2pal.checkpoint.codec import MAGIC
 from p2pal.files import removing
 from p2pal.files.checkpoint_names import DEFAULT_TTL
 from p2pal.files.locking import open_locked, try_lock
 from p2pal.files.rooted import Directory
-from p2pal.transfer.checkpoint_codec import MAGIC
 
 TTL = 600.0
 

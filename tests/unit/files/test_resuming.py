@@ -9,13 +9,13 @@ import pytest
 from tests.unit.files.disk import MTIME, digest_of, directory_entry, file_entry, link_entry, part_files, snapshot
 from tests.unit.files.sessions import PIECE, TAG, Kept
 
+from p2pal.checkpoint.records import Done, Finishing, Finishings, Record, Resume
 from p2pal.errors import DiskError
 from p2pal.files import resuming, targets
 from p2pal.files.journal import Journal
 from p2pal.files.placement import Policy
 from p2pal.files.rooted_handles import HandleDirectory
 from p2pal.transfer import ops
-from p2pal.transfer.checkpoint import Done, Finishing, Finishings, Record, Resume
 from p2pal.wire.pieces import leaf
 from p2pal.wire.transfer import Reason
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from tests.unit.files.disk import as_nobody, data_of, digest_of, job_for, public_directory, walk_of
 
+from p2pal.checkpoint.records import Top
 from p2pal.errors import UsageError
 from p2pal.files.source import Source
 from p2pal.transfer import ops
-from p2pal.transfer.checkpoint import Top
 from p2pal.transfer.manifest import Manifest
 from p2pal.wire.transfer import Entry, Kind, Reason
 

@@ -9,9 +9,9 @@ import pytest
 from tests.unit.files.kept import Kept
 from tests.unit.transfer.records import ID, MIB, OTHER, begun, entries_of, finishing, leaves, listing
 
+from p2pal.checkpoint.records import Claimed, Done, Finishings, Leaves, Moved, Top, Tops
 from p2pal.files import checkpoints, opened
 from p2pal.files.journal import read_at
-from p2pal.transfer.checkpoint import Claimed, Done, Finishings, Leaves, Moved, Top, Tops
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from tests.unit.files.disk import MTIME, TAG, as_nobody, directory_entry, link_entry, public_directory
 
+from p2pal.checkpoint.records import Named
 from p2pal.errors import ProtocolError
 from p2pal.files.placement import plan
 from p2pal.files.targets import Targets
-from p2pal.transfer.checkpoint import Named
 from p2pal.wire.transfer import Kind, Reason
 
 

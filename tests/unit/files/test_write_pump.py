@@ -18,11 +18,11 @@ from tests.unit.files.disk import (
 from tests.unit.files.loops import Runner
 from tests.unit.files.sessions import Kept
 
+from p2pal.checkpoint.records import Claimed, Record
 from p2pal.errors import ProtocolError
 from p2pal.files import arriving, positioned, write_pump
 from p2pal.files.write_pump import WritePump
 from p2pal.transfer import ops
-from p2pal.transfer.checkpoint import Claimed, Record
 from p2pal.wire.pieces import piece_size
 from p2pal.wire.transfer import Kind, Reason
 

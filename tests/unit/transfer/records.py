@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from p2pal.transfer.checkpoint import Begun, Finishing, Header, Identity, Listing, Record, Role, Target
-from p2pal.transfer.checkpoint_codec import MAGIC, encode
+from p2pal.checkpoint.codec import MAGIC, encode
+from p2pal.checkpoint.records import Begun, Finishing, Header, Identity, Listing, Record, Role, Target
 from p2pal.wire.transfer import Entry, Kind
 
 ID = "abcdefgh234567abcdefgh2345"

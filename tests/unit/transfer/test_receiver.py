@@ -17,10 +17,10 @@ from tests.sim.stages import (
 )
 from tests.sim.transfers import RECEIVER_PROOF, SENDER_PROOF
 
+from p2pal.checkpoint.records import Resume
 from p2pal.errors import ProtocolError
 from p2pal.ranges import RangeSet
 from p2pal.transfer import events, ops
-from p2pal.transfer.checkpoint import Resume
 from p2pal.transfer.receiver import Receiver
 from p2pal.transfer.states import ReceiverState
 from p2pal.wire import transfer as wire

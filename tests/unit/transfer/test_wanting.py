@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from tests.sim.stages import MIB, claim, manifest_of
 
+from p2pal.checkpoint.records import Claim, Resume
 from p2pal.ranges import RangeSet
-from p2pal.transfer.checkpoint import Claim, Resume
 from p2pal.transfer.wanting import Lacking, Part, part_of
 from p2pal.wire.pieces import piece_size
 from p2pal.wire.transfer import MAX_WANTED_RANGES, Entry, Kind, WantPieces

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 from tests.unit.transfer.records import MIB, begun, finishing, header, leaf, leaves
 
-from p2pal.ranges import RangeSet
-from p2pal.transfer import recall
-from p2pal.transfer.checkpoint import (
+from p2pal.checkpoint import replay
+from p2pal.checkpoint.records import (
     Begun,
     Claim,
     Claimed,
@@ -28,7 +27,8 @@ from p2pal.transfer.checkpoint import (
     Tops,
     Unclaimed,
 )
-from p2pal.transfer.recall import ReceiveState, SendState
+from p2pal.checkpoint.replay import ReceiveState, SendState
+from p2pal.ranges import RangeSet
 
 PART = (7, 70)
 STOPPED = Stopped(1, PART, MIB, 1, 1)
@@ -165,7 +165,7 @@ def test_records_of_the_other_side_are_passed_over() -> None:
 
 
 def test_leaves_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recall, "MAX_LEAVES", 3)
+    monkeypatch.setattr(replay, "MAX_LEAVES", 3)
     state = received(begun(1, size=9 * MIB), Claimed(1, 0, leaves(1, 2)), begun(2), Claimed(2, 0, leaves(3, 4)))
     assert {index: set(claim.leaves) for index, claim in state.claims.items()} == {1: {0, 1}, 2: {0}}
     state.apply(Dropped(1))

@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.transfer.records import MIB, header
 
-from p2pal.transfer.checkpoint import Begun, Claimed, Done, Dropped, Finishing, Finishings, Record, Unclaimed
-from p2pal.transfer.durable import DurableCount
-from p2pal.transfer.recall import ReceiveState
+from p2pal.checkpoint.durable import DurableCount
+from p2pal.checkpoint.records import Begun, Claimed, Done, Dropped, Finishing, Finishings, Record, Unclaimed
+from p2pal.checkpoint.replay import ReceiveState
 
 ENTRIES = 4
 LEAF = bytes(32)

@@ -1,7 +1,7 @@
 """How a checkpoint's records stand in its file: read with bounds, up to the first one that is torn or damaged. Pure.
 
 The file begins with ``b"p2pal-cp"``; then records, each ``u32 length | u32 CRC-32 of the body | body``, integers
-big-endian, the body one record (:mod:`p2pal.transfer.checkpoint`) as MessagePack. It is only ever appended to.
+big-endian, the body one record (:mod:`p2pal.checkpoint.records`) as MessagePack. It is only ever appended to.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Final
 
 import msgspec
 
+from p2pal.checkpoint.records import VERSION, Header, Leaves, Listing, Record
 from p2pal.errors import CheckpointError
-from p2pal.transfer.checkpoint import VERSION, Header, Leaves, Listing, Record
 
 MAGIC: Final = b"p2pal-cp"
 MAX_RECORD: Final = 16 << 20

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from p2pal.ranges import RangeSet
-from p2pal.transfer.checkpoint import (
+from p2pal.checkpoint.placed import Placed, PlacedFiles
+from p2pal.checkpoint.records import (
     Begun,
     Claim,
     Claimed,
@@ -36,7 +36,7 @@ from p2pal.transfer.checkpoint import (
     Tops,
     Unclaimed,
 )
-from p2pal.transfer.placed import Placed, PlacedFiles
+from p2pal.ranges import RangeSet
 from p2pal.wire.pieces import LEAF_BYTES, piece_count, piece_size
 from p2pal.wire.transfer import MAX_TOPS
 

@@ -7,9 +7,9 @@ goes on from.
 
 from __future__ import annotations
 
+from p2pal.checkpoint.records import Begun, Claimed, Done, Dropped, Record, Unclaimed
+from p2pal.checkpoint.replay import ReceiveState
 from p2pal.ranges import RangeSet
-from p2pal.transfer.checkpoint import Begun, Claimed, Done, Dropped, Record, Unclaimed
-from p2pal.transfer.recall import ReceiveState
 from p2pal.wire.pieces import LEAF_BYTES, piece_count, piece_size
 
 

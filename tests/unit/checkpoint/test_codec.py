@@ -19,8 +19,18 @@ from tests.unit.transfer.records import (
     listing,
 )
 
-from p2pal.errors import CheckpointError
-from p2pal.transfer.checkpoint import (
+from p2pal.checkpoint.codec import (
+    LEAVES,
+    LISTING,
+    MAGIC,
+    MAX_LISTED,
+    MAX_RECORD,
+    NewerVersion,
+    decode,
+    encode,
+    scan,
+)
+from p2pal.checkpoint.records import (
     Claimed,
     Declined,
     Done,
@@ -38,17 +48,7 @@ from p2pal.transfer.checkpoint import (
     Top,
     Tops,
 )
-from p2pal.transfer.checkpoint_codec import (
-    LEAVES,
-    LISTING,
-    MAGIC,
-    MAX_LISTED,
-    MAX_RECORD,
-    NewerVersion,
-    decode,
-    encode,
-    scan,
-)
+from p2pal.errors import CheckpointError
 
 EVERY: list[Record] = [
     Places([Place(b"top", b"top (1)", "MERGE"), Place(b"a", b"a", "REPLACE", (2**64 - 1, 3), -5)]),

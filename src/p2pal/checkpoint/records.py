@@ -2,8 +2,8 @@
 
 The first record is the :class:`Header`; then comes what belongs to it (the receiver's :class:`Places`, the sender's
 :class:`Listing`), then what happens. A checkpoint may know less than the disk holds, never more: a record is written
-after what it claims is durable. How records stand in the file says :mod:`p2pal.transfer.checkpoint_codec`, what follows
-from them :mod:`p2pal.transfer.recall`.
+after what it claims is durable. How records stand in the file says :mod:`p2pal.checkpoint.codec`, what follows
+from them :mod:`p2pal.checkpoint.replay`.
 
 The receiver's side keeps no manifest. The sender repeats the offer when a transfer goes on; that it is the same one
 its digest says, and that nothing but sizes, times and modes of files changed since says its *shape*

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import sys
 
-from p2pal.transfer.placed import Placed, PlacedFiles
+from p2pal.checkpoint.placed import Placed, PlacedFiles
 
 
 def test_the_last_file_of_each_entry_is_known() -> None:

@@ -1,0 +1,1 @@
+"""Checkpoints, pure: the records of an interrupted transfer, their bytes, and what follows from them."""
