@@ -21,7 +21,7 @@ from tests.sim.stages import (
 from tests.sim.transfers import RECEIVER_PROOF, SENDER_PROOF, Transfer, after, recut_randomly
 
 from p2pal.errors import ProtocolError
-from p2pal.transfer.payloads import PayloadQueue
+from p2pal.transfer.packer import PayloadQueue
 from p2pal.transfer.states import ReceiverState, SenderState
 from p2pal.wire import transfer as wire
 from p2pal.wire.pieces import LeafHasher, leaf, piece_count, piece_size

@@ -9,7 +9,7 @@ from tests.sim.disk import Link, Tree
 from tests.sim.transfers import LIMIT, SENDER_PROOF, TRANSFER_ID, Transfer, after, recut_randomly
 
 from p2pal.transfer import events
-from p2pal.transfer.reading import MAX_JOBS
+from p2pal.transfer.read_queue import MAX_JOBS
 from p2pal.transfer.states import ReceiverState, SenderState
 from p2pal.wire import transfer as wire
 from p2pal.wire.pieces import MAX_UNJUDGED

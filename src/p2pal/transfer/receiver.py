@@ -20,16 +20,16 @@ from p2pal.checkpoint.records import Resume
 from p2pal.errors import ProtocolError
 from p2pal.transfer import events
 from p2pal.transfer import ops as sink
-from p2pal.transfer.arriving import ArrivingFile
 from p2pal.transfer.events import TransferEvent
+from p2pal.transfer.incoming_file import ArrivingFile
 from p2pal.transfer.manifest import Manifest
+from p2pal.transfer.missing import Lacking, Part
 from p2pal.transfer.offer import OfferReader
-from p2pal.transfer.payloads import Buffer
-from p2pal.transfer.replies import Replies
+from p2pal.transfer.packer import Buffer
 from p2pal.transfer.states import RECEIVER, ReceiverState, check_call, check_record
 from p2pal.transfer.tally import Tally
-from p2pal.transfer.wanting import Lacking, Part
-from p2pal.transfer.writing import BEGUN, JUDGED, KIND, OK, WANTED, OpQueue
+from p2pal.transfer.verdicts import Replies
+from p2pal.transfer.write_queue import BEGUN, JUDGED, KIND, OK, WANTED, OpQueue
 from p2pal.wire import transfer as wire
 from p2pal.wire.pieces import MAX_REPAIRS, MAX_UNJUDGED
 from p2pal.wire.transfer import Kind, Reason

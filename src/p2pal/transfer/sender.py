@@ -2,7 +2,7 @@
 
 The shell gives it what the walk lists, what the peer says and what the source reads; after each input it drains
 :meth:`Sender.outputs` while the session takes payloads, then :meth:`Sender.jobs` into the source, then
-:meth:`Sender.events`. Jobs are made as earlier ones end, within the limits of :mod:`p2pal.transfer.reading`, so that a
+:meth:`Sender.events`. Jobs are made as earlier ones end, within the limits of :mod:`p2pal.transfer.read_queue`, so that a
 million files cost no million jobs; and no file is begun while :data:`~p2pal.wire.pieces.MAX_UNJUDGED` others
 await the receiver's verdict, so that what is remembered of those is bounded too. Any other entry costs one byte.
 
@@ -21,8 +21,8 @@ from p2pal.errors import ProtocolError, UsageError
 from p2pal.transfer import events, ops
 from p2pal.transfer.events import TransferEvent
 from p2pal.transfer.manifest import Manifest
-from p2pal.transfer.payloads import Buffer, PayloadQueue
-from p2pal.transfer.reading import BEGUN, CLOSED, FAILED, JUDGED, KIND, WANTED, Flight, Reading
+from p2pal.transfer.packer import Buffer, PayloadQueue
+from p2pal.transfer.read_queue import BEGUN, CLOSED, FAILED, JUDGED, KIND, WANTED, Flight, Reading
 from p2pal.transfer.states import SENDER, SenderState, check_call, check_record
 from p2pal.transfer.tally import Tally
 from p2pal.wire import transfer as wire

@@ -7,7 +7,7 @@ from tests.sim.stages import MIB, claim, manifest_of
 
 from p2pal.checkpoint.records import Claim, Resume
 from p2pal.ranges import RangeSet
-from p2pal.transfer.wanting import Lacking, Part, part_of
+from p2pal.transfer.missing import Lacking, Part, part_of
 from p2pal.wire.pieces import piece_size
 from p2pal.wire.transfer import MAX_WANTED_RANGES, Entry, Kind, WantPieces
 

@@ -8,7 +8,7 @@ import pytest
 
 from p2pal.errors import ProtocolError
 from p2pal.transfer.manifest import Manifest
-from p2pal.transfer.reading import BEGUN, CLOSED, FAILED, JUDGED, MAX_JOBS, MAX_READ_AHEAD, Reading
+from p2pal.transfer.read_queue import BEGUN, CLOSED, FAILED, JUDGED, MAX_JOBS, MAX_READ_AHEAD, Reading
 from p2pal.wire.pieces import MAX_REPAIRS, piece_size
 from p2pal.wire.transfer import MAX_WANTED_RANGES, Entry, Kind, Want, WantPieces
 

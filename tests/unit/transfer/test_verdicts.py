@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pal.transfer.replies import Replies
+from p2pal.transfer.verdicts import Replies
 from p2pal.wire.transfer import MIN_PAYLOAD, Reason, Record, Verdict, Verdicts, Want, WantPieces, decode_payload
 
 LIMITS = (MIN_PAYLOAD, 64_529)

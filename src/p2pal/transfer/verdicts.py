@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from p2pal.transfer.payloads import Buffer, PayloadQueue
+from p2pal.transfer.packer import Buffer, PayloadQueue
 from p2pal.wire import transfer as wire
 from p2pal.wire.transfer import Reason, Verdict
 

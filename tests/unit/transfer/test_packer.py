@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pal.transfer.payloads import PayloadQueue
+from p2pal.transfer.packer import PayloadQueue
 from p2pal.wire.transfer import (
     CHUNK_OVERHEAD,
     MIN_PAYLOAD,

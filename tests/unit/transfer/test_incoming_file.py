@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pal.errors import ProtocolError
-from p2pal.transfer.arriving import ArrivingFile
+from p2pal.transfer.incoming_file import ArrivingFile
 from p2pal.wire.transfer import Chunk
 
 MIB = 1 << 20

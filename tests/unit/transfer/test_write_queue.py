@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from p2pal.transfer import ops
 from p2pal.transfer.manifest import Manifest
-from p2pal.transfer.writing import JUDGED, WANTED, OpQueue
+from p2pal.transfer.write_queue import JUDGED, WANTED, OpQueue
 from p2pal.wire.transfer import Entry, Kind
 
 KINDS = [Kind.DIRECTORY, Kind.DIRECTORY, Kind.FILE, Kind.DIRECTORY, Kind.LINK, Kind.FILE, Kind.LINK]
