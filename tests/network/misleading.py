@@ -11,7 +11,7 @@ from pathlib import Path
 
 from p2pal.cli.main import main
 from p2pal.lanes.webrtc.connection import WebRtcConnection
-from p2pal.link.exchange import Exchange
+from p2pal.link.offer_answer import Exchange
 from p2pal.wire.signal import Candidate
 
 lines, sys.argv[1:] = Path(sys.argv[1]).read_text(encoding="utf-8").splitlines(), sys.argv[5:]

@@ -22,7 +22,7 @@ from tests.network.lab import Lab
 from tests.network.wiring import PORT, Side
 
 from p2pal.lanes.destinations import MOST
-from p2pal.link.exchange import MAX_CANDIDATES
+from p2pal.link.offer_answer import MAX_CANDIDATES
 
 HOSTILE: Final = Path(__file__).with_name("misleading.py")
 SECONDS: Final = 60.0

@@ -9,9 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2pal.errors import ProtocolError
-from p2pal.link.negotiator import Negotiator, State
-from p2pal.link.patience import MIN_PATIENCE
-from p2pal.link.steps import (
+from p2pal.link.actions import (
     Action,
     CreateAnswer,
     CreateOffer,
@@ -23,6 +21,8 @@ from p2pal.link.steps import (
     TakeCandidate,
     WaitingFor,
 )
+from p2pal.link.backoff import MIN_PATIENCE
+from p2pal.link.negotiator import Negotiator, State
 from p2pal.wire.signal import BETTER, SILENT, Answer, Candidate, Offer, Retry, SignalMessage
 
 RETRIES = 3

@@ -6,7 +6,7 @@ import pytest
 from tests.unit.peer.kit import Owner, pair, payloads
 
 from p2pal.lanes.base import Connection
-from p2pal.link.exchange import MAX_OFFERS
+from p2pal.link.offer_answer import MAX_OFFERS
 from p2pal.wire.signal import BETTER, Answer, Candidate, Offer, Retry, SignalMessage
 
 FLOOD = range(10, 160)

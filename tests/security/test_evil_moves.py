@@ -236,7 +236,7 @@ def test_what_it_says_at_a_wrong_moment_does_no_harm(
     tried = count_guesses(monkeypatch)
     if side or name not in HARMLESS:
         hurry(monkeypatch)
-    monkeypatch.setattr("p2pal.link.repair.MAX_BACKOFF", 2.0)  # how long an offer is waited for
+    monkeypatch.setattr("p2pal.link.retry.MAX_BACKOFF", 2.0)  # how long an offer is waited for
 
     async def attack(moment: int) -> None:
         where = out / str(moment)

@@ -16,8 +16,8 @@ from p2pal.crypto.keys import Direction, SessionSecret
 from p2pal.crypto.seal import LaneOpener, LaneSealer, MailboxOpener, MailboxSealer
 from p2pal.lanes.base import Lane
 from p2pal.lanes.memory import MemoryLane, MemoryLink, PathModel, VirtualClock
+from p2pal.link.actions import Action, CreateAnswer, CreateOffer, Judge, TakeAnswer, TakeCandidate
 from p2pal.link.negotiator import Negotiator
-from p2pal.link.steps import Action, CreateAnswer, CreateOffer, Judge, TakeAnswer, TakeCandidate
 from p2pal.wire.signal import Candidate, SignalMessage, decode_signal, encode
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from tests.sim.test_two_peers import check_agreement, random_pace, random_tree
 from tests.sim.two_peers import TwoPeers
 
 from p2pal.lanes.memory import PathModel
-from p2pal.link.improvement import DISTANCE, FIRST_LOOK
+from p2pal.link.path_upgrade import DISTANCE, FIRST_LOOK
 
 CALM = 60.0
 """Seconds without a change after which both sides are on the better path: silence, a repair, and some looks."""

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2pal.link.beginning import FIRST_LINK, FIRST_LINK_MOST, FIRST_SLACK, FIRST_TRY, PROMPT
+from p2pal.link.actions import CreateAnswer, CreateOffer, GaveUp, Retrying, TakeAnswer
+from p2pal.link.first_link import FIRST_LINK, FIRST_LINK_MOST, FIRST_SLACK, FIRST_TRY, PROMPT
 from p2pal.link.negotiator import Negotiator, State
-from p2pal.link.steps import CreateAnswer, CreateOffer, GaveUp, Retrying, TakeAnswer
 from p2pal.wire.signal import Answer, Candidate, Offer, Retry
 
 END = 120.0

@@ -25,8 +25,8 @@ from p2pal.crypto.seal import LaneOpener, LaneSealer
 from p2pal.errors import Interrupted, PeerLost, ProtocolError
 from p2pal.lanes.base import Lane
 from p2pal.lanes.memory import VirtualClock
+from p2pal.link.actions import Action, DropConnection, GaveUp, LinkUp, Retrying
 from p2pal.link.negotiator import Negotiator
-from p2pal.link.steps import Action, DropConnection, GaveUp, LinkUp, Retrying
 from p2pal.session.core import window_frames
 from p2pal.session.events import Closed, LaneAlive, LaneSilent
 from p2pal.transfer import events

@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 from p2pal.app.events import AnyEvent, Connected, Reconnected, Reconnecting, Silence, Waiting
 from p2pal.app.tracker import Tracker
 from p2pal.errors import ConnectionImpossible, DiskError, Interrupted, PeerLost
-from p2pal.link.steps import Retrying, WaitingFor
+from p2pal.link.actions import Retrying, WaitingFor
 from p2pal.peer.events import ClosedByPeer, LinkBack, LinkSilent, MailboxFree, PathFound, PeerEvent
 from p2pal.peer.peer import Peer
 from p2pal.wire.transfer import Reason

@@ -181,7 +181,7 @@ class Remote:
     """Which of the other side's candidates are used in one generation.
 
     One that is not is passed over: others may work. How many lines there may be at all,
-    :data:`p2pal.link.exchange.MAX_CANDIDATES` says.
+    :data:`p2pal.link.offer_answer.MAX_CANDIDATES` says.
     """
 
     __slots__ = ("_broadcast", "_quota", "_session")

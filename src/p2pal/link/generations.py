@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from p2pal.link.exchange import Exchange
-from p2pal.link.steps import Action, CreateAnswer, CreateOffer, DropConnection, Judge, TakeAnswer, TakeCandidate
+from p2pal.link.actions import Action, CreateAnswer, CreateOffer, DropConnection, Judge, TakeAnswer, TakeCandidate
+from p2pal.link.offer_answer import Exchange
 from p2pal.wire.signal import SILENT, Answer, Candidate, Offer, Retry
 
 ATTEMPT_TIMEOUT: Final = 20.0
 """Seconds that one generation gets from its offer to an open lane."""
 
 FIRST_ATTEMPT: Final = 30.0
-"""Seconds that the first one gets instead: it is not over while it moves (:mod:`p2pal.link.beginning`)."""
+"""Seconds that the first one gets instead: it is not over while it moves (:mod:`p2pal.link.first_link`)."""
 
 FOLLOWER_SLACK: Final = 5.0
 """Seconds that the follower gives it beyond that."""

@@ -21,12 +21,12 @@ An ICE restart keeps that timer. A new connection starts with a fresh one, and i
 is challenged at once, while the old one stays: whichever delivers first wins.
 
 **A better path.** While the lane in use is heard, the leader may try a challenger for a better path
-(:mod:`p2pal.link.improvement`). When its lane opens, both stay until the leader has compared the two paths
-(:class:`~p2pal.link.steps.Judge`) and drops the worse one; the follower takes what is left. Of two open lanes a silent
+(:mod:`p2pal.link.path_upgrade`). When its lane opens, both stay until the leader has compared the two paths
+(:class:`~p2pal.link.actions.Judge`) and drops the worse one; the follower takes what is left. Of two open lanes a silent
 one is dropped by whoever notices. It costs no retry, nobody is told, and it gives way to any repair: a retry of the
 follower's says that it hears nothing there, or has no lane at all, and that what is tried will not do.
 
-**When the next one comes**, and after which failure none does: :mod:`p2pal.link.repair`.
+**When the next one comes**, and after which failure none does: :mod:`p2pal.link.retry`.
 
 The shell carries out the actions in order, each to its end before the next: that is what keeps a candidate behind the
 description it belongs to.
@@ -39,12 +39,12 @@ from enum import Enum, auto
 from typing import Final
 
 from p2pal.errors import ProtocolError
+from p2pal.link.actions import Action, Event
 from p2pal.link.deadlines import earliest, passed
 from p2pal.link.generations import Generations
-from p2pal.link.improvement import Improvement
+from p2pal.link.path_upgrade import Improvement
 from p2pal.link.presence import FLAP
-from p2pal.link.repair import Repair
-from p2pal.link.steps import Action, Event
+from p2pal.link.retry import Repair
 from p2pal.wire.signal import BETTER, SILENT, Answer, Candidate, Offer, Retry, SignalMessage
 
 DEFAULT_WAIT: Final = 600.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from p2pal.link.steps import Absent
+from p2pal.link.actions import Absent
 
 FLAP: Final = 2.0
 """Seconds of absence from the server that mean nothing: a socket that was replaced."""

@@ -20,9 +20,18 @@ from p2pal.lanes.base import CandidateFound, Connection, Lane, PathChanged
 from p2pal.lanes.ice_servers import RelayUse
 from p2pal.lanes.networks import NetworkWatch
 from p2pal.lanes.paths import PathKind
+from p2pal.link.actions import (
+    Action,
+    CreateAnswer,
+    CreateOffer,
+    DropConnection,
+    Judge,
+    LinkUp,
+    TakeAnswer,
+    TakeCandidate,
+)
 from p2pal.link.deadlines import earliest
 from p2pal.link.negotiator import Negotiator
-from p2pal.link.steps import Action, CreateAnswer, CreateOffer, DropConnection, Judge, LinkUp, TakeAnswer, TakeCandidate
 from p2pal.peer.better import is_better
 from p2pal.peer.config import PeerConfig
 from p2pal.peer.events import LinkEvent, LinkFailed, LinkLost, LinkSilent, Moved, Online, PathFound

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from p2pal.link.steps import GaveUp, LinkUp, Retrying, WaitingFor
+from p2pal.link.actions import GaveUp, LinkUp, Retrying, WaitingFor
 from p2pal.wire.signal import SignalMessage
 
 # The link

@@ -8,7 +8,7 @@ from typing import Final
 
 from p2pal.errors import ConnectionImpossible, Interrupted, NoRelay, P2palError, PeerError, PeerLost
 from p2pal.lanes.ice_servers import RelayUse
-from p2pal.link.steps import GaveUp
+from p2pal.link.actions import GaveUp
 
 CLOSE_GRACE: Final = 1.0
 """Seconds that a farewell may take, from our CLOSE to the other side's answer."""

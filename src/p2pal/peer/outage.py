@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from p2pal.link.steps import LinkUp, Retrying, WaitingFor
+from p2pal.link.actions import LinkUp, Retrying, WaitingFor
 from p2pal.peer.events import LinkBack, LinkSilent, PeerEvent
 
 

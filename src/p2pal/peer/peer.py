@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from p2pal.errors import Interrupted, PeerLost, ProtocolError, first_error
 from p2pal.lanes.ice_servers import RelayUse
-from p2pal.link.steps import GaveUp
+from p2pal.link.actions import GaveUp
 from p2pal.peer.alarm import Alarm
 from p2pal.peer.config import PeerConfig, PeerOwner
 from p2pal.peer.driver import LinkDriver

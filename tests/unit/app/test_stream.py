@@ -13,7 +13,7 @@ from p2pal.app.events import AnyEvent, Connected, Reconnected, Reconnecting, Sil
 from p2pal.app.stream import Stream, keeping_the_list
 from p2pal.app.tracker import Tracker
 from p2pal.errors import DiskError, Interrupted, PeerLost
-from p2pal.link.steps import Retrying, WaitingFor
+from p2pal.link.actions import Retrying, WaitingFor
 from p2pal.peer.events import ClosedByPeer, LinkBack, LinkSilent, MailboxFree, PathFound, PeerEvent
 from p2pal.peer.peer import Peer
 from p2pal.transfer.events import Finished

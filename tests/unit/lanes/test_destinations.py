@@ -20,7 +20,7 @@ from p2pal.lanes.destinations import (
     zone_of,
     zone_reached,
 )
-from p2pal.link.exchange import MAX_CANDIDATES
+from p2pal.link.offer_answer import MAX_CANDIDATES
 
 HOST = Candidate("host", "udp", "192.0.2.1", 40_000)
 NOBODY = [

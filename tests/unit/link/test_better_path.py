@@ -7,11 +7,11 @@ from itertools import pairwise
 import pytest
 from tests.unit.link.test_negotiator import drain, fire, following, leading, make, up
 
+from p2pal.link.actions import CreateAnswer, CreateOffer, DropConnection, Judge, LinkUp, Retrying
+from p2pal.link.backoff import MAX_BACKOFF
 from p2pal.link.generations import ATTEMPT_TIMEOUT, FOLLOWER_SLACK, IMPROVEMENT_TIMEOUT
-from p2pal.link.improvement import DISTANCE, FIRST_LOOK, KEPT, SETTLED
 from p2pal.link.negotiator import Negotiator, State
-from p2pal.link.patience import MAX_BACKOFF
-from p2pal.link.steps import CreateAnswer, CreateOffer, DropConnection, Judge, LinkUp, Retrying
+from p2pal.link.path_upgrade import DISTANCE, FIRST_LOOK, KEPT, SETTLED
 from p2pal.wire.signal import BETTER, SILENT, Answer, Candidate, Offer, Retry
 
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from p2pal.link.actions import CreateAnswer, CreateOffer, DropConnection, Judge, TakeAnswer, TakeCandidate
 from p2pal.link.generations import ATTEMPT_TIMEOUT, FIRST_ATTEMPT, FOLLOWER_SLACK, IMPROVEMENT_TIMEOUT, Generations
-from p2pal.link.steps import CreateAnswer, CreateOffer, DropConnection, Judge, TakeAnswer, TakeCandidate
 from p2pal.wire.signal import SILENT, Answer, Candidate, Offer, Retry
 
 

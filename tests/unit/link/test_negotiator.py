@@ -3,14 +3,7 @@ from __future__ import annotations
 import pytest
 
 from p2pal.errors import ProtocolError
-from p2pal.link.beginning import FIRST_ABSENCE, FIRST_LINK, FIRST_LINK_MOST, FIRST_SLACK, FIRST_TRY, PROMPT
-from p2pal.link.exchange import MAX_CANDIDATES, MAX_OFFERS, OFFER_PAUSE
-from p2pal.link.generations import ATTEMPT_TIMEOUT
-from p2pal.link.negotiator import Negotiator, State
-from p2pal.link.patience import MAX_BACKOFF, MIN_PATIENCE, PROVEN
-from p2pal.link.presence import FLAP
-from p2pal.link.repair import CERTAIN
-from p2pal.link.steps import (
+from p2pal.link.actions import (
     CreateAnswer,
     CreateOffer,
     DropConnection,
@@ -21,6 +14,13 @@ from p2pal.link.steps import (
     TakeCandidate,
     WaitingFor,
 )
+from p2pal.link.backoff import MAX_BACKOFF, MIN_PATIENCE, PROVEN
+from p2pal.link.first_link import FIRST_ABSENCE, FIRST_LINK, FIRST_LINK_MOST, FIRST_SLACK, FIRST_TRY, PROMPT
+from p2pal.link.generations import ATTEMPT_TIMEOUT
+from p2pal.link.negotiator import Negotiator, State
+from p2pal.link.offer_answer import MAX_CANDIDATES, MAX_OFFERS, OFFER_PAUSE
+from p2pal.link.presence import FLAP
+from p2pal.link.retry import CERTAIN
 from p2pal.wire.signal import SILENT, Answer, Candidate, Offer, Retry
 
 WAIT = 600.0

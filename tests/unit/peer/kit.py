@@ -14,7 +14,7 @@ from p2pal.lanes.base import Connection
 from p2pal.lanes.ice_servers import IceServer, RelayUse
 from p2pal.lanes.webrtc.connection import allow_loopback
 from p2pal.lanes.webrtc.factory import WebRtcFactory
-from p2pal.link.steps import Retrying, WaitingFor
+from p2pal.link.actions import Retrying, WaitingFor
 from p2pal.peer.config import PeerConfig
 from p2pal.peer.events import ClosedByPeer, LinkBack, LinkSilent, MailboxFree, PathFound, PeerEvent
 from p2pal.peer.meeting import Guesses, Introduction, meet_receiver, meet_sender

@@ -22,7 +22,7 @@ async def prefer_the_new(new: Connection, used: Connection, heard: asyncio.Event
 @pytest.mark.parametrize("by_left", [True, False])
 async def test_a_better_path_is_taken_without_a_break(by_left: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("p2pal.peer.driver.is_better", prefer_the_new)
-    monkeypatch.setattr("p2pal.link.improvement.SETTLED", 0.0)
+    monkeypatch.setattr("p2pal.link.path_upgrade.SETTLED", 0.0)
     there, back = payloads(3000), payloads(300, 2)
 
     left, right = Owner(there[:1500]), Owner(back[:100])
@@ -80,7 +80,7 @@ class Engine(Exception):
 async def test_whatever_the_engine_makes_of_the_new_connection_the_old_one_stays(
     broken: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("p2pal.link.improvement.SETTLED", 0.0)
+    monkeypatch.setattr("p2pal.link.path_upgrade.SETTLED", 0.0)
 
     there = payloads(300)
     left, right = Owner(), Owner()

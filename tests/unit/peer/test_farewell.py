@@ -6,7 +6,7 @@ import pytest
 
 from p2pal.errors import ConnectionImpossible, Interrupted, NoRelay, P2palError, PeerLost, ProtocolError
 from p2pal.lanes.ice_servers import RelayUse
-from p2pal.link.steps import GaveUp
+from p2pal.link.actions import GaveUp
 from p2pal.peer.farewell import check_relays, farewell, gave_up, understood
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from p2pal.link.steps import LinkUp, Retrying, WaitingFor
+from p2pal.link.actions import LinkUp, Retrying, WaitingFor
 from p2pal.peer.events import LinkBack, LinkSilent, PeerEvent
 from p2pal.peer.outage import Outages
 

@@ -15,7 +15,7 @@ from p2pal.crypto.seal import MailboxOpener, MailboxSealer
 from p2pal.errors import ConnectionImpossible, NoRelay, P2palError, PeerLost, ProtocolError
 from p2pal.lanes.ice_servers import IceServer, RelayUse
 from p2pal.lanes.webrtc.factory import WebRtcFactory
-from p2pal.link.steps import GaveUp
+from p2pal.link.actions import GaveUp
 from p2pal.peer.config import PeerConfig
 from p2pal.peer.events import HomeLeft, MailboxLost, Online, Said, SignalingEvent, SignalingFailed
 from p2pal.peer.meeting import Introduction

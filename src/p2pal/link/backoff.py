@@ -9,7 +9,7 @@ Two accounts are kept of each outage, from the moment at which the link was lost
   fail; more than ``wait`` seconds of it in one outage end the link.
 
 Without a limit on retries neither ends it. With ``max_retries`` of 0 the loss itself does. A link that never stood
-gets its attempts, and little time for them: see :mod:`p2pal.link.beginning`.
+gets its attempts, and little time for them: see :mod:`p2pal.link.first_link`.
 
 An outage is over when the link has shown that it works: something new arrived, or the lane stood for
 :data:`PROVEN` seconds. A lane that opens and is lost at once belongs to the same outage, or it could go on for ever.

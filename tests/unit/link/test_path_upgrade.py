@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pal.link.improvement import (
+from p2pal.link.path_upgrade import (
     CALM,
     DISTANCE,
     FIRST_LOOK,

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pal.link.beginning import FIRST_SLACK, FIRST_TRY, PROMPT, Beginning, FirstTry
+from p2pal.link.first_link import FIRST_SLACK, FIRST_TRY, PROMPT, Beginning, FirstTry
 
 
 def test_only_the_time_together_counts() -> None:

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from p2pal.link.beginning import FIRST_LINK, FIRST_SLACK, FIRST_TRY
+from p2pal.link.actions import GaveUp, LinkUp, Retrying, WaitingFor
+from p2pal.link.backoff import MAX_BACKOFF, MIN_PATIENCE
+from p2pal.link.first_link import FIRST_LINK, FIRST_SLACK, FIRST_TRY
 from p2pal.link.generations import ATTEMPT_TIMEOUT
-from p2pal.link.patience import MAX_BACKOFF, MIN_PATIENCE
 from p2pal.link.presence import FLAP
-from p2pal.link.repair import CERTAIN, Repair
-from p2pal.link.steps import GaveUp, LinkUp, Retrying, WaitingFor
+from p2pal.link.retry import CERTAIN, Repair
 
 OVERDUE = MAX_BACKOFF + ATTEMPT_TIMEOUT
 WAIT = 100.0

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pal.link.patience import MAX_BACKOFF, MIN_PATIENCE, PROVEN, Patience
+from p2pal.link.backoff import MAX_BACKOFF, MIN_PATIENCE, PROVEN, Patience
 
 
 def stood(max_retries: int | None = 1) -> Patience:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from p2pal.errors import ProtocolError
-from p2pal.link.exchange import MAX_CANDIDATES, MAX_OFFERS, OFFER_PAUSE, Exchange
+from p2pal.link.offer_answer import MAX_CANDIDATES, MAX_OFFERS, OFFER_PAUSE, Exchange
 from p2pal.wire.signal import SILENT, Answer, Candidate, Offer, Retry
 
 

@@ -8,13 +8,13 @@ have come long ago. While something is tried nothing is due, and its own deadlin
 **What counts.** An attempt that fails counts only if both sides reached the server all the while: otherwise it could
 not succeed. While either side is known to be offline nothing is due; when both are back it is, at once. A short absence
 (:data:`~p2pal.link.presence.FLAP`) is a socket that was replaced, and changes nothing. Before the first link all
-failures count, and nobody waits for anybody: :mod:`p2pal.link.beginning` keeps that short.
+failures count, and nobody waits for anybody: :mod:`p2pal.link.first_link` keeps that short.
 
-**When it ends.** :mod:`p2pal.link.patience` keeps the accounts of an outage. Without retries a closed lane is the end,
+**When it ends.** :mod:`p2pal.link.backoff` keeps the accounts of an outage. Without retries a closed lane is the end,
 and so is a silent one that does not wake in time.
 
-**What is told.** Each outage begins with one :class:`~p2pal.link.steps.Retrying` at least and ends with one
-:class:`~p2pal.link.steps.LinkUp`, or with :class:`~p2pal.link.steps.GaveUp`.
+**What is told.** Each outage begins with one :class:`~p2pal.link.actions.Retrying` at least and ends with one
+:class:`~p2pal.link.actions.LinkUp`, or with :class:`~p2pal.link.actions.GaveUp`.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from p2pal.link.beginning import FIRST_LINK, FIRST_LINK_MOST, FIRST_SLACK, Beginning, FirstTry
+from p2pal.link.actions import Event, GaveUp, LinkUp, Retrying, WaitingFor
+from p2pal.link.backoff import MAX_BACKOFF, Patience
 from p2pal.link.deadlines import earliest, passed
+from p2pal.link.first_link import FIRST_LINK, FIRST_LINK_MOST, FIRST_SLACK, Beginning, FirstTry
 from p2pal.link.generations import ATTEMPT_TIMEOUT
-from p2pal.link.patience import MAX_BACKOFF, Patience
 from p2pal.link.presence import Presence
-from p2pal.link.steps import Event, GaveUp, LinkUp, Retrying, WaitingFor
 
 CERTAIN: Final = 12.0
 """Seconds after the first report of silence, which comes after 3, in which a lane may wake that nobody retries."""
