@@ -13,7 +13,7 @@ from tests.e2e.test_resume import Two
 from tests.e2e.trees import MIB, content, write
 
 from p2pal.cli import units
-from p2pal.files.checkpoints import Checkpoints
+from p2pal.disk.checkpoints.store import Checkpoints
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tests.e2e.isolation import with_tmpfs
 from tests.e2e.kit import Command, Commands, Gate, environment, until
 from tests.e2e.trees import MIB, content, leftovers, sparse, tree_equal, write
 
-from p2pal.files.checkpoints import Checkpoints
+from p2pal.disk.checkpoints.store import Checkpoints
 
 BIG = 6 << 30
 """Bytes of a sparse file that is still on its way when it is stopped."""

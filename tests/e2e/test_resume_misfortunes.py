@@ -18,7 +18,7 @@ import pytest
 from tests.e2e.kit import Command, Commands, Gate, environment, until
 from tests.e2e.misfortunes import SOURCE, TARGET, Place
 
-from p2pal.files.checkpoints import Checkpoints, Summary
+from p2pal.disk.checkpoints.store import Checkpoints, Summary
 
 ROUNDS: Final = max(60, int(os.environ.get("P2PAL_SOAK", "0")))
 """Sessions in which something goes wrong."""

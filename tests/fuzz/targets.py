@@ -23,8 +23,8 @@ from p2pal.crypto import codes
 from p2pal.crypto.keys import Direction, SessionSecret
 from p2pal.crypto.pake import ReceiverPake, SenderPake
 from p2pal.crypto.seal import BadSeal, LaneOpener, LaneSealer, MailboxOpener, MailboxSealer
+from p2pal.disk.fs.names import check_link, check_path, free_name, is_part_name
 from p2pal.errors import CheckpointError, MistypedCode, P2palError, ProtocolError, VersionMismatch, WrongCode
-from p2pal.files.names import check_link, check_path, free_name, is_part_name
 from p2pal.lanes.candidates import MAX_COST, parse_candidate, with_relay_transport
 from p2pal.lanes.destinations import Destinations, zone_of
 from p2pal.lanes.turn_stream import AnswerStream, Referral, opens_as_turn

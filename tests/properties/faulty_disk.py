@@ -20,7 +20,9 @@ from typing import Any, Final
 
 import pytest
 
-from p2pal.files import arriving, finisher, journal, renames, rooted, rooted_handles
+from p2pal.disk.checkpoints import journal
+from p2pal.disk.fs import directory, posix, rename
+from p2pal.disk.sink import commit, part_file
 
 BLOCK: Final = 64 << 10
 
@@ -216,7 +218,7 @@ class FaultyDisk:
             assert call is not None
             result = call(source_fd, source, target_fd, target, flags)
             if result == 0:
-                self._note(source_fd, {source: second if flags == renames._EXCHANGE else None, target: first})
+                self._note(source_fd, {source: second if flags == rename._EXCHANGE else None, target: first})
             return result
 
     def _put_aside(self, directory: int, name: bytes) -> None:
@@ -291,7 +293,7 @@ class FaultyDisk:
             each.rmdir() if each.is_dir() and not each.is_symlink() else each.unlink()
 
 
-_real_rename = renames._rename_with_flags
+_real_rename = rename._rename_with_flags
 
 
 class _System:
@@ -313,12 +315,12 @@ def on(disk: FaultyDisk) -> Iterator[None]:
     )  # fmt: skip
     kept = _System(fdatasync=disk.journal_fdatasync)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (arriving, rooted, rooted_handles, renames):
+        for module in (part_file, directory, posix, rename):
             patch.setattr(module, "os", files)
-        patch.setattr(renames, "_rename_with_flags", disk.rename_with_flags)
-        patch.setattr(finisher, "sync_together", disk.sync_together)
-        patch.setattr(finisher, "LEAST_FILES", 3)
+        patch.setattr(rename, "_rename_with_flags", disk.rename_with_flags)
+        patch.setattr(commit, "sync_together", disk.sync_together)
+        patch.setattr(commit, "LEAST_FILES", 3)
         patch.setattr(journal, "os", kept)
         patch.setattr(journal, "write_some", disk.journal_pwrite)
-        patch.setattr(arriving, "write_some", disk.pwrite)
+        patch.setattr(part_file, "write_some", disk.pwrite)
         yield

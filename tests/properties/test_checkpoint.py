@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.files.kept import Kept
+from tests.unit.disk.kept import Kept
 from tests.unit.transfer.records import ID, MIB, checkpoint, entries_of, header, listing
 
 from p2pal.checkpoint.codec import MAGIC, MAX_RECORD, decode, encode, scan
@@ -39,9 +39,9 @@ from p2pal.checkpoint.records import (
     Unclaimed,
 )
 from p2pal.checkpoint.replay import ReceiveState, SendState
+from p2pal.disk.checkpoints import journal as journals
+from p2pal.disk.checkpoints.journal import Journal
 from p2pal.errors import CheckpointError
-from p2pal.files import journal as journals
-from p2pal.files.journal import Journal
 from p2pal.ranges import RangeSet
 
 ENTRIES = 8

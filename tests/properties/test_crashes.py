@@ -14,16 +14,16 @@ from typing import Final
 import msgspec
 import pytest
 from tests.properties.faulty_disk import FaultyDisk, PowerCut, on
-from tests.unit.files.disk import digest_of, directory_entry, file_entry, link_entry, part_files, snapshot
+from tests.unit.disk.disk import digest_of, directory_entry, file_entry, link_entry, part_files, snapshot
 
 from p2pal.checkpoint.records import VERSION, Header, Places, Resume
 from p2pal.checkpoint.replay import ReceiveState
-from p2pal.files import claiming
-from p2pal.files.checkpoints import Checkpoints, Opened
-from p2pal.files.failures import DiskFull
-from p2pal.files.placement import Placement, plan
-from p2pal.files.resuming import survey
-from p2pal.files.sink import Sink
+from p2pal.disk.checkpoints.store import Checkpoints, Opened
+from p2pal.disk.fs.failures import DiskFull
+from p2pal.disk.sink import claims
+from p2pal.disk.sink.placement import Placement, plan
+from p2pal.disk.sink.sink import Sink
+from p2pal.disk.sink.survey import survey
 from p2pal.ranges import RangeSet
 from p2pal.transfer import ops
 from p2pal.transfer.manifest import Manifest
@@ -239,7 +239,7 @@ def finish(index: int, entry: Entry) -> ops.Finish:
 @pytest.fixture(autouse=True)
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Claim after every write: the more happens, the more can go wrong."""
-    monkeypatch.setattr(claiming, "CLAIM_SECONDS", 0.0)
+    monkeypatch.setattr(claims, "CLAIM_SECONDS", 0.0)
 
 
 @contextlib.contextmanager

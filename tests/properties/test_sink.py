@@ -11,10 +11,10 @@ from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.files.disk import Disk, directory_entry, link_entry, part_files, snapshot
+from tests.unit.disk.disk import Disk, directory_entry, link_entry, part_files, snapshot
 
+from p2pal.disk.fs.names import check_link, check_path
 from p2pal.errors import ProtocolError
-from p2pal.files.names import check_link, check_path
 from p2pal.transfer import ops
 from p2pal.wire.pieces import file_digest, leaf, piece_count
 from p2pal.wire.transfer import Entry, Kind

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.unit.files.disk import NOBODY, snapshot
-from tests.unit.files.kept import Kept, identity
+from tests.unit.disk.disk import NOBODY, snapshot
+from tests.unit.disk.kept import Kept, identity
 from tests.unit.transfer.records import ID, OTHER, TRANSFER, begun, checkpoint, finishing, frame, header, leaves
 
 from p2pal.checkpoint.codec import MAGIC, encode
@@ -28,8 +28,8 @@ from p2pal.checkpoint.records import (
     Target,
 )
 from p2pal.checkpoint.replay import ReceiveState
+from p2pal.disk.fs.posix import HandleDirectory
 from p2pal.errors import CheckpointError
-from p2pal.files.rooted_handles import HandleDirectory
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 

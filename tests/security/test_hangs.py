@@ -11,8 +11,8 @@ import pytest
 from tests.security.hostile import Hostile, hostile_receiver, hostile_sender, offer, payload
 
 from p2pal.app import events
+from p2pal.disk.fs.names import is_part_name
 from p2pal.errors import Interrupted, PeerError, PeerLost
-from p2pal.files.names import is_part_name
 from p2pal.peer import peer as peer_module
 from p2pal.session.core import Session
 from p2pal.wire import frames

@@ -7,12 +7,12 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.unit.files.disk import Disk, digest_of, directory_entry, file_entry, part_files, snapshot
-from tests.unit.files.sessions import Kept
+from tests.unit.disk.disk import Disk, digest_of, directory_entry, file_entry, part_files, snapshot
+from tests.unit.disk.sessions import Kept
 
+from p2pal.disk.sink.placement import plan
+from p2pal.disk.sink.sink import Sink
 from p2pal.errors import DiskError
-from p2pal.files.placement import plan
-from p2pal.files.sink import Sink
 from p2pal.transfer import ops
 from p2pal.wire.transfer import Kind, Reason
 

@@ -7,9 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.unit.files.disk import Disk, snapshot
+from tests.unit.disk.disk import Disk, snapshot
 
-from p2pal.files.names import check_path, free_name
+from p2pal.disk.fs.names import check_path, free_name
 from p2pal.wire.transfer import Kind, Reason
 
 TOP = [(b"top", Kind.DIRECTORY)]

@@ -7,13 +7,13 @@ import stat
 from pathlib import Path
 
 import pytest
-from tests.unit.files.disk import Disk, digest_of, directory_entry, file_entry, link_entry, part_files, snapshot
-from tests.unit.files.sessions import ID, Kept
+from tests.unit.disk.disk import Disk, digest_of, directory_entry, file_entry, link_entry, part_files, snapshot
+from tests.unit.disk.sessions import ID, Kept
 
 from p2pal.checkpoint.records import Begun, Claimed, Finishing, Finishings, Place
+from p2pal.disk.fs.names import check_path
+from p2pal.disk.sink.placement import Placement
 from p2pal.errors import CheckpointError, ProtocolError
-from p2pal.files.names import check_path
-from p2pal.files.placement import Placement
 from p2pal.transfer import ops
 from p2pal.wire.transfer import Entry, Kind, Reason
 

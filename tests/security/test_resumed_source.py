@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.unit.files.disk import data_of, digest_of, job_for, walk_of
+from tests.unit.disk.disk import data_of, digest_of, job_for, walk_of
 
 from p2pal.checkpoint.records import Top
+from p2pal.disk.source.source import Source
 from p2pal.errors import CheckpointError
-from p2pal.files.source import Source
 from p2pal.transfer import ops
 from p2pal.wire.transfer import Entry, Kind
 

@@ -22,7 +22,7 @@ from p2pal.cli.checkpoint_run import json_line
 from p2pal.cli.exit import EXIT_CODES
 from p2pal.cli.main import COMMANDS
 from p2pal.crypto import keys
-from p2pal.files.checkpoints import Summary
+from p2pal.disk.checkpoints.store import Summary
 from p2pal.server.state import DENIALS
 from p2pal.transfer.states import RECEIVER, SENDER
 from p2pal.wire import rendezvous, signal, transfer

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from p2pal.disk.checkpoints.ids import DEFAULT_TTL
 from p2pal.errors import UsageError
-from p2pal.files.checkpoint_names import DEFAULT_TTL
 from p2pal.hosts import is_loopback
 from p2pal.lanes.ice_servers import RelayUse
 from p2pal.wire.ice_urls import is_stun_url, is_turn_url

@@ -7,6 +7,7 @@ from typing import Final
 
 from p2pal.amounts import plural
 from p2pal.app.events import Role
+from p2pal.disk.fs import failures
 from p2pal.errors import (
     DiskError,
     Interrupted,
@@ -17,7 +18,6 @@ from p2pal.errors import (
     Refused,
     VerificationFailed,
 )
-from p2pal.files import failures
 from p2pal.transfer.events import Aborted, Finished
 from p2pal.wire.transfer import Reason
 

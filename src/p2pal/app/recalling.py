@@ -14,14 +14,14 @@ from p2pal.app.saving import SHOWN, make_header
 from p2pal.checkpoint.records import Header, Place, Places, Record, Resume, Rooted, Target
 from p2pal.checkpoint.replay import ReceiveState
 from p2pal.crypto.keys import Role, checkpoint_id, resume_proof
+from p2pal.disk.checkpoints.journal import Journal
+from p2pal.disk.checkpoints.store import Checkpoints, Opened
+from p2pal.disk.fs.names import TAG
+from p2pal.disk.fs.rename import identity_from
+from p2pal.disk.sink.placement import Placement
+from p2pal.disk.sink.sink import Sink
+from p2pal.disk.sink.survey import survey
 from p2pal.errors import CheckpointError, DiskError
-from p2pal.files.checkpoints import Checkpoints, Opened
-from p2pal.files.journal import Journal
-from p2pal.files.names import TAG
-from p2pal.files.placement import Placement
-from p2pal.files.renames import identity_from
-from p2pal.files.resuming import survey
-from p2pal.files.sink import Sink
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.receiver import Receiver
 from p2pal.wire.pieces import piece_size

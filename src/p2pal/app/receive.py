@@ -22,11 +22,11 @@ from p2pal.app.tracker import Tracker
 from p2pal.checkpoint.records import Header
 from p2pal.crypto import codes
 from p2pal.crypto.codes import Code
+from p2pal.disk.checkpoints.journal import Journal
+from p2pal.disk.sink.placement import Placement, plan
+from p2pal.disk.sink.preflight import check_destination
+from p2pal.disk.sink.sink import Sink
 from p2pal.errors import CheckpointError, DiskError, Interrupted, P2palError
-from p2pal.files.destination import check_destination
-from p2pal.files.journal import Journal
-from p2pal.files.placement import Placement, plan
-from p2pal.files.sink import Sink
 from p2pal.peer.meeting import meet_sender
 from p2pal.peer.peer import Peer
 from p2pal.rendezvous.mailbox import Mailbox

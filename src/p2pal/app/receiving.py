@@ -11,8 +11,8 @@ from typing import Final
 from p2pal.app.events import AnyEvent, Resuming, Waiting
 from p2pal.app.stream import Stream
 from p2pal.app.tracker import Tracker
-from p2pal.files.sink import Sink
-from p2pal.files.write_pump import WritePump
+from p2pal.disk.sink.sink import Sink
+from p2pal.disk.sink.write_thread import WritePump
 from p2pal.peer.peer import Peer
 from p2pal.transfer.events import Durable, Finished, OfferComplete, ProofWanted, Started
 from p2pal.transfer.ops import SinkOp

@@ -12,10 +12,10 @@ from typing import Final
 from p2pal.app.events import Saved, resume_command
 from p2pal.checkpoint.records import VERSION, Declined, Header, Leaves, Listing, Moved, Record, Role, Target
 from p2pal.crypto.keys import checkpoint_id
+from p2pal.disk.checkpoints.journal import Journal
+from p2pal.disk.checkpoints.store import Checkpoints
+from p2pal.disk.source.source import Source
 from p2pal.errors import DiskError
-from p2pal.files.checkpoints import Checkpoints
-from p2pal.files.journal import Journal
-from p2pal.files.source import Source
 from p2pal.ranges import RangeSet
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.ops import PieceRead, SourceResult

@@ -37,11 +37,11 @@ from p2pal.checkpoint.records import Header
 from p2pal.checkpoint.replay import SendState
 from p2pal.crypto import codes
 from p2pal.crypto.keys import Role, resume_proof
+from p2pal.disk.checkpoints.store import Checkpoints
+from p2pal.disk.source.relist import GONE
+from p2pal.disk.source.source import Source
+from p2pal.disk.source.walk import WalkFailed
 from p2pal.errors import CheckpointError, CodeUnknown, DiskError, P2palError, Refused, ServerRefused, UsageError
-from p2pal.files.checkpoints import Checkpoints
-from p2pal.files.relisting import GONE
-from p2pal.files.source import Source
-from p2pal.files.walk import WalkFailed
 from p2pal.peer.meeting import Guesses, GuessReason, Introduction, meet_receiver
 from p2pal.peer.peer import Peer
 from p2pal.rendezvous.client import Created, RendezvousClient

@@ -11,8 +11,8 @@ from p2pal.app.events import AnyEvent, Connected, Waiting
 from p2pal.app.saving import SendLog
 from p2pal.app.stream import Stream
 from p2pal.app.tracker import Tracker
-from p2pal.files.read_pump import ReadPump
-from p2pal.files.source import Source
+from p2pal.disk.source.read_thread import ReadPump
+from p2pal.disk.source.source import Source
 from p2pal.peer.peer import Peer
 from p2pal.transfer.events import EntryFailed, EntryFinished, Held, Proven, Started, Unproven
 from p2pal.transfer.sender import Sender

@@ -92,7 +92,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True):
-    """Receiver: where one top-level entry goes; as :class:`p2pal.files.placement.Place`, ``policy`` by its name."""
+    """Receiver: where one top-level entry goes; as :class:`p2pal.disk.sink.placement.Place`, ``policy`` by its name."""
 
     top: _Path
     name: _Path

@@ -11,8 +11,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from p2pal.cli.options import quoted
+from p2pal.disk.checkpoints.ids import CHECKPOINT_FILE, ID_PREFIX, usual_home
 from p2pal.errors import P2palError, UsageError
-from p2pal.files.checkpoint_names import CHECKPOINT_FILE, ID_PREFIX, usual_home
 
 SHOWN: Final = 8
 """Characters of an id that a person sees, unless more are needed to tell it from others."""

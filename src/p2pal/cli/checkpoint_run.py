@@ -13,9 +13,9 @@ from p2pal.cli.prompts import agree, interactive
 from p2pal.cli.streams import Writer, write_results
 from p2pal.cli.table import Column, lay_out, terminal_width
 from p2pal.cli.text import broken, names, safe
+from p2pal.disk.checkpoints.store import Checkpoints, Removed, Summary
+from p2pal.disk.fs.locking import IN_USE
 from p2pal.errors import CheckpointError, Refused, UsageError
-from p2pal.files.checkpoints import Checkpoints, Removed, Summary
-from p2pal.files.locking import IN_USE
 
 DIRECTIONS: Final = {"send": "sending", "receive": "receiving"}
 NO_CHECKPOINTS: Final = "No checkpoints."

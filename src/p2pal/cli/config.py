@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 from p2pal.app.options import DEFAULT_SERVER, ConnectOptions
 from p2pal.cli import logs
 from p2pal.cli.options import quoted
+from p2pal.disk.sink.preflight import check_current_directory
 from p2pal.errors import UsageError
-from p2pal.files.destination import check_current_directory
 from p2pal.lanes.ice_servers import RelayUse
 
 CONNECTION_FLAGS: Final = (

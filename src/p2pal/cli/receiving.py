@@ -17,8 +17,8 @@ from p2pal.cli.streams import Writer
 from p2pal.cli.text import names, safe, safe_path
 from p2pal.cli.views import JsonView, QuietView, ReceiverView, View, absolute, hide_code, offer_lines
 from p2pal.crypto.codes import Code, parse
+from p2pal.disk.sink.preflight import check_destination
 from p2pal.errors import MistypedCode, UsageError
-from p2pal.files.destination import check_destination
 
 MAX_CODE_TEXT: Final = 1024
 TRIES: Final = 3

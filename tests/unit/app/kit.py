@@ -23,8 +23,8 @@ from p2pal.app.shell import Shell
 from p2pal.checkpoint.records import Role
 from p2pal.crypto.keys import Role as Side
 from p2pal.crypto.keys import resume_proof
-from p2pal.files.checkpoints import Checkpoints, Summary
-from p2pal.files.read_pump import ReadPump
+from p2pal.disk.checkpoints.store import Checkpoints, Summary
+from p2pal.disk.source.read_thread import ReadPump
 from p2pal.peer.peer import Peer
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.ops import BlockRead, SourceResult

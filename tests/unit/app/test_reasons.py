@@ -4,6 +4,7 @@ import pytest
 
 from p2pal.app.events import Role
 from p2pal.app.reasons import describe, outcome
+from p2pal.disk.fs import failures
 from p2pal.errors import (
     DiskError,
     Interrupted,
@@ -14,7 +15,6 @@ from p2pal.errors import (
     Refused,
     VerificationFailed,
 )
-from p2pal.files import failures
 from p2pal.transfer.events import Aborted, Finished
 from p2pal.wire.transfer import Reason
 

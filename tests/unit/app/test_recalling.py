@@ -37,9 +37,9 @@ from p2pal.app.send import _Send
 from p2pal.checkpoint.records import Begun, Claimed, Done, Finishing, Finishings, Role
 from p2pal.crypto.keys import Role as Side
 from p2pal.crypto.keys import checkpoint_id, resume_proof
+from p2pal.disk.checkpoints.store import Checkpoints
+from p2pal.disk.sink.placement import plan
 from p2pal.errors import CheckpointError, DiskError, PeerError, PeerLost, Refused
-from p2pal.files.checkpoints import Checkpoints
-from p2pal.files.placement import plan
 from p2pal.peer import peer as peer_module
 from p2pal.transfer.receiver import Receiver
 from p2pal.wire.pieces import file_digest, leaf

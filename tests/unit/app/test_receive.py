@@ -17,8 +17,8 @@ from p2pal.app.base import Transfer
 from p2pal.app.events import Event
 from p2pal.app.options import Decision
 from p2pal.checkpoint.records import Role
+from p2pal.disk.fs.names import is_part_name
 from p2pal.errors import CodeUnknown, DiskError, Interrupted, MistypedCode, PeerLost, Refused, WrongCode
-from p2pal.files.names import is_part_name
 from p2pal.transfer import manifest
 
 LONG = 4 << 30

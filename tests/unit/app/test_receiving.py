@@ -15,8 +15,8 @@ from p2pal.app import receiving
 from p2pal.app.events import AnyEvent, Waiting
 from p2pal.app.receiving import ReceiveStream
 from p2pal.app.tracker import Tracker
+from p2pal.disk.sink.write_thread import WritePump
 from p2pal.errors import DiskError
-from p2pal.files.write_pump import WritePump
 from p2pal.peer.peer import Peer
 from p2pal.transfer.events import Finished
 from p2pal.transfer.ops import SinkOp, SinkResult

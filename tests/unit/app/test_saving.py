@@ -19,9 +19,9 @@ from p2pal.app.saving import FLUSH_SECONDS, MAX_NAMES, UNWRITABLE, SendLog, make
 from p2pal.checkpoint.records import VERSION, Role
 from p2pal.checkpoint.replay import SendState
 from p2pal.crypto.keys import checkpoint_id
+from p2pal.disk.checkpoints.store import Checkpoints
+from p2pal.disk.source.source import Source
 from p2pal.errors import CheckpointError, Interrupted, P2palError, PeerLost
-from p2pal.files.checkpoints import Checkpoints
-from p2pal.files.source import Source
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.ops import PieceRead, ReadJob, SourceResult
 from p2pal.wire.pieces import piece_count, piece_size

@@ -15,10 +15,10 @@ from p2pal.checkpoint.records import Header, Moved, Role, Target, Top, Tops
 from p2pal.cli import checkpoint_run
 from p2pal.cli.checkpoint_run import question, report, table
 from p2pal.cli.main import main
-from p2pal.files.checkpoints import Checkpoints, Removed, Summary
-from p2pal.files.cleaning import Cleaned
-from p2pal.files.journal import Journal
-from p2pal.files.locking import IN_USE
+from p2pal.disk.checkpoints.cleanup import Cleaned
+from p2pal.disk.checkpoints.journal import Journal
+from p2pal.disk.checkpoints.store import Checkpoints, Removed, Summary
+from p2pal.disk.fs.locking import IN_USE
 
 A, B = "k7x2m2qa" + "a" * 18, "zebra234" + "b" * 18
 NOW = 1_000_000_000.0

@@ -1,0 +1,1 @@
+"""Checkpoints on the disk: where they are kept, written, listed and removed."""

@@ -1,1 +1,0 @@
-from tests.unit.files.loops import run  # noqa: F401 - a fixture
