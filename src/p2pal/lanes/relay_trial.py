@@ -22,7 +22,7 @@ from p2pal.lanes.destinations import Destinations, Zone
 from p2pal.lanes.ice_servers import IceServer, RelayUse
 from p2pal.lanes.probe_facts import Relaying, place_of
 from p2pal.lanes.reach import why_not_reached
-from p2pal.lanes.tunnel import Tunnels
+from p2pal.lanes.turn.tunnel import Tunnels
 from p2pal.lanes.webrtc.connection import WebRtcConnection
 from p2pal.unreached import Unreached
 from p2pal.wire.signal import Candidate

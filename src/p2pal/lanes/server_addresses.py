@@ -190,7 +190,7 @@ class _Way(NamedTuple):
     Attributes:
         host: A name or an address.
         port: Its port.
-        by_name: It is reached over TLS, whose certificate is for the name, by :mod:`p2pal.lanes.tunnel`.
+        by_name: It is reached over TLS, whose certificate is for the name, by :mod:`p2pal.lanes.turn.tunnel`.
         by_proxy: A proxy leads there, which looks names up itself, or nothing does.
     """
 

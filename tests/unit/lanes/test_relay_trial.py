@@ -13,7 +13,7 @@ from p2pal.lanes import relay_trial
 from p2pal.lanes.ice_servers import IceServer
 from p2pal.lanes.probe_facts import Relaying
 from p2pal.lanes.relay_trial import try_relay
-from p2pal.lanes.tunnel import Tunnels
+from p2pal.lanes.turn.tunnel import Tunnels
 from p2pal.lanes.webrtc.connection import WebRtcConnection, allow_loopback
 from p2pal.unreached import Unreached
 

@@ -62,7 +62,7 @@ class WebRtcConnection:
         relay: What the TURN servers may carry. With ``ONLY`` no address of this machine is told or used; with
             ``NEVER`` nobody's relay is.
         names: For the URL of each server that the engine knows by another one than was named, that one: it is reached
-            with our help (:mod:`p2pal.lanes.tunnel`), or by its address (:mod:`p2pal.lanes.server_addresses`).
+            with our help (:mod:`p2pal.lanes.turn.tunnel`), or by its address (:mod:`p2pal.lanes.server_addresses`).
         only_loopback: Send and take loopback candidates only.
         remote: Which of the other side's candidates are used; by default those that one generation may have.
 

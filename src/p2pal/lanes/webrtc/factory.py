@@ -13,7 +13,7 @@ from p2pal.lanes.destinations import Destinations, Zone
 from p2pal.lanes.ice_servers import IceServer, RelayUse, known_servers, servers_for, servers_without_relays
 from p2pal.lanes.interfaces import broadcasts
 from p2pal.lanes.server_addresses import ServerAddresses
-from p2pal.lanes.tunnel import Tunnels
+from p2pal.lanes.turn.tunnel import Tunnels
 from p2pal.lanes.webrtc.diagnosis import impossible, no_relay, no_relay_through_proxy
 from p2pal.lanes.webrtc.gathering import Gathering
 from p2pal.wire import rendezvous

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from tests.certificates import write_certificate
 
-from p2pal.lanes import tunnel
 from p2pal.lanes.ice_servers import IceServer
-from p2pal.lanes.tunnel import Tunnels
+from p2pal.lanes.turn import tunnel
+from p2pal.lanes.turn.tunnel import Tunnels
 from p2pal.proxies import parse_proxy
 from p2pal.unreached import Unreached
 from p2pal.wire.ice_urls import IceUrl, parse_turn_url

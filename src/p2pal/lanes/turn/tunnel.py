@@ -29,7 +29,7 @@ from typing import Final
 
 from p2pal.hosts import NotReached, connect_to, why_unreached
 from p2pal.lanes.ice_servers import IceServer
-from p2pal.lanes.turn_stream import FIRST_BYTES, AnswerStream, Referral, opens_as_turn
+from p2pal.lanes.turn.stream import FIRST_BYTES, AnswerStream, Referral, opens_as_turn
 from p2pal.proxies import Proxy, UnusableProxy, connect_through, proxy_for
 from p2pal.unreached import Unreached
 from p2pal.wire.ice_urls import IceUrl, parse_stun_url, parse_turn_url

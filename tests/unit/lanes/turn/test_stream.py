@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pal.lanes.turn_stream import AnswerStream, Referral, opens_as_turn
+from p2pal.lanes.turn.stream import AnswerStream, Referral, opens_as_turn
 
 ALTERNATE = bytes.fromhex("8023 0008 0001 04d2 c0000201")
 

@@ -1,0 +1,1 @@
+"""TURN over TLS and through proxies, for engines that can do neither."""
