@@ -327,7 +327,7 @@ def _turn(data: bytes) -> bool:
 
 
 def _stun(data: bytes) -> bool:
-    from p2pal.lanes.stun import _endpoint, _parse
+    from p2pal.doctor.stun_probe import _endpoint, _parse
 
     message = _parse(data)
     if message is None:

@@ -14,8 +14,8 @@ from aiohttp import web
 from tests.security.hostile import PATIENCE
 from tests.unit.server.kit import odd_server
 
+from p2pal.doctor.server_probe import check_server
 from p2pal.errors import P2palError, ServerRefused
-from p2pal.rendezvous.check import check_server
 from p2pal.rendezvous.client import MAX_ANSWER, RendezvousClient
 
 CREATED = {

@@ -15,13 +15,13 @@ import click
 
 from p2pal.amounts import plural
 from p2pal.app import events
-from p2pal.app.doctor.findings import Finding, Report, Verdict
 from p2pal.app.options import DEFAULT_STUN, ConnectOptions
 from p2pal.cli import config, jsonl, logs, signals
 from p2pal.cli.exit import describe
 from p2pal.cli.streams import Writer, write_results
 from p2pal.cli.table import GAP, terminal_width
 from p2pal.cli.text import safe
+from p2pal.doctor.findings import Finding, Report, Verdict
 from p2pal.errors import Interrupted, ServerError, UsageError, VersionMismatch
 
 DETAIL: Final = 600
@@ -113,7 +113,7 @@ def _is_terminal(stream: Any) -> bool:
 
 async def _examine(connect: ConnectOptions, stop: signals.Stop) -> Report:
     """Run the checks until they are done, or the user wants no more of it."""
-    from p2pal.app.doctor.run import examine
+    from p2pal.doctor.run import examine
 
     work, stopped = asyncio.ensure_future(examine(connect)), asyncio.ensure_future(stop.wait())
     await asyncio.wait((work, stopped), return_when=asyncio.FIRST_COMPLETED)

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pal.app.doctor.findings import Finding, Report, Verdict
 from p2pal.app.options import DEFAULT_STUN
 from p2pal.cli.doctor import doctor
 from p2pal.cli.doctor_run import as_lines, as_table, connect_options, summary
 from p2pal.cli.text import safe
+from p2pal.doctor.findings import Finding, Report, Verdict
 from p2pal.errors import UsageError
 
 OK, WARN, FAIL, NONE = Verdict.OK, Verdict.WARN, Verdict.FAIL, Verdict.NONE

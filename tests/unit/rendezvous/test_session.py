@@ -16,10 +16,10 @@ from tests.unit.rendezvous.test_mailbox import expect
 from tests.unit.server.kit import odd_server, serving
 from tests.unit.server.test_tls import running
 
+from p2pal.doctor.server_probe import check_server
 from p2pal.errors import P2palError, ServerRefused, ServerUnreachable
-from p2pal.rendezvous import check, mailbox, session
 from p2pal.rendezvous import events as e
-from p2pal.rendezvous.check import check_server
+from p2pal.rendezvous import mailbox, session
 from p2pal.rendezvous.client import RendezvousClient
 from p2pal.server.config import ServerConfig
 

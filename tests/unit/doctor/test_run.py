@@ -10,12 +10,12 @@ import pytest
 from aiohttp import web
 from tests.unit.server.kit import odd_server, serving
 
-from p2pal.app.doctor import run
-from p2pal.app.doctor.findings import Verdict
-from p2pal.app.doctor.run import SECOND_STUN, examine, gather
 from p2pal.app.options import DEFAULT_STUN, ConnectOptions
+from p2pal.doctor import run
+from p2pal.doctor.findings import Verdict
+from p2pal.doctor.network_facts import Silence
+from p2pal.doctor.run import SECOND_STUN, examine, gather
 from p2pal.lanes.ice_servers import IceServer
-from p2pal.lanes.probe_facts import Silence
 from p2pal.server.config import ServerConfig
 
 STUN, TURN = "stun:127.0.0.1:3478", "turn:127.0.0.1:3478"
@@ -112,7 +112,7 @@ async def test_without_any_time_nothing_is_found(quiet: socket.socket, monkeypat
 async def test_the_users_own_servers_do_not_wait_for_the_signaling_server(
     quiet: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("p2pal.lanes.relay_trial.TIMEOUT", 1.0)
+    monkeypatch.setattr("p2pal.doctor.relay_probe.TIMEOUT", 1.0)
     asked = asyncio.Event()
 
     async def late(_request: web.Request) -> web.Response:

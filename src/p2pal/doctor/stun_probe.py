@@ -17,8 +17,8 @@ from typing import Any, Final, cast
 
 from aioice import stun
 
+from p2pal.doctor.network_facts import Endpoint, Filtering, Silence, StunAnswer, Survey, place_of
 from p2pal.lanes.interfaces import source_of
-from p2pal.lanes.probe_facts import Endpoint, Filtering, Silence, StunAnswer, Survey, place_of
 
 TIMEOUT: Final = 3.0
 """Seconds for which an answer is waited for."""

@@ -13,9 +13,9 @@ from aioice import stun as codec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pal.lanes import stun
-from p2pal.lanes.probe_facts import Endpoint, Filtering, Silence, StunAnswer, Survey
-from p2pal.lanes.stun import may_ask, resolve, survey
+from p2pal.doctor import stun_probe
+from p2pal.doctor.network_facts import Endpoint, Filtering, Silence, StunAnswer, Survey
+from p2pal.doctor.stun_probe import may_ask, resolve, survey
 
 Address = tuple[str, int]
 Answer = Callable[[codec.Message, Address], bytes | None]
@@ -73,7 +73,7 @@ def silent(_request: codec.Message, _address: Address) -> None:
 @pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests where no answer comes: others must not depend on how soon one does."""
-    monkeypatch.setattr(stun, "_TRIES", (0.05, 0.1, 0.15))
+    monkeypatch.setattr(stun_probe, "_TRIES", (0.05, 0.1, 0.15))
 
 
 async def look(*servers: Server) -> Survey:
@@ -102,7 +102,7 @@ async def test_an_old_server_tells_the_address_plainly() -> None:
 
 
 async def test_a_lost_question_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stun, "_TRIES", (0.01, 0.01, stun.TIMEOUT))
+    monkeypatch.setattr(stun_probe, "_TRIES", (0.01, 0.01, stun_probe.TIMEOUT))
     async with serving(lambda request, address: good(request, address) if len(server.asked) > 2 else None) as server:
         (answer,) = (await look(server)).answers
     assert answer.mapped is not None
@@ -163,7 +163,7 @@ def test_an_odd_answer(answer: Answer) -> None:
 def test_no_answer_is_too_odd(tail: bytes) -> None:
     """Whatever follows the head: it is read, or refused, and nothing else."""
     for kind in (0x101, 0x111, 0x001):
-        message = stun._parse(struct.pack("!HHI12s", kind, len(tail), codec.COOKIE, bytes(12)) + tail)
+        message = stun_probe._parse(struct.pack("!HHI12s", kind, len(tail), codec.COOKIE, bytes(12)) + tail)
         assert message is None or message.message_method is codec.Method.BINDING
 
 
@@ -176,7 +176,7 @@ async def test_what_nobody_asked_for_is_passed_over() -> None:
         stranger.transport.sendto(good(request, ("203.0.113.1", 1)), address)
         server.transport.sendto(good(wrong, ("203.0.113.2", 2)), address)
         server.transport.sendto(b"\x01", address)
-        return good(request, ("203.0.113.3", 3)) + bytes(stun.MAX_DATAGRAM)
+        return good(request, ("203.0.113.3", 3)) + bytes(stun_probe.MAX_DATAGRAM)
 
     async with serving(silent) as stranger, serving(guess) as server:
         (answer,) = (await look(server)).answers
@@ -256,7 +256,7 @@ def test_what_other_address_may_be_asked(server: str, other: str, may: bool) -> 
 def test_whose_packets_come_in(answering: Sequence[str], kind: Filtering, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server's other sockets answer, or are kept back by the NAT."""
     if not answering:
-        monkeypatch.setattr(stun, "FILTER_TIMEOUT", 0.3)
+        monkeypatch.setattr(stun_probe, "FILTER_TIMEOUT", 0.3)
 
     async def ask() -> None:
         def tell(request: codec.Message, address: Address) -> bytes | None:
@@ -297,7 +297,7 @@ async def test_a_server_of_which_nothing_is_known_in_time_is_left_out() -> None:
 
 
 def test_the_silence_of_one_address_tells_nothing_while_another_is_asked() -> None:
-    found = stun._Found()
+    found = stun_probe._Found()
     four, six = Endpoint("192.0.2.1", 3478), Endpoint("2001:db8::1", 3478)
     found.targets = [("stun:a", four), ("stun:a", six), ("stun:b", four), ("stun:b", six)]
     lost = StunAnswer("stun:a", six, silence=Silence.NO_ROUTE)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pal.lanes.probe_facts import Endpoint, Place, Relaying, place_of
+from p2pal.doctor.network_facts import Endpoint, Place, Relaying, place_of
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from p2pal.doctor import reach
+from p2pal.doctor.network_facts import Relaying, place_of
+from p2pal.doctor.reach import why_not_reached
 from p2pal.errors import ProtocolError
 from p2pal.hosts import is_loopback
-from p2pal.lanes import reach
 from p2pal.lanes.base import CandidateFound, Connection, Lane, PathChanged
 from p2pal.lanes.candidates import parse_candidate
 from p2pal.lanes.destinations import Destinations, Zone
 from p2pal.lanes.ice_servers import IceServer, RelayUse
-from p2pal.lanes.probe_facts import Relaying, place_of
-from p2pal.lanes.reach import why_not_reached
 from p2pal.lanes.turn.tunnel import Tunnels
 from p2pal.lanes.webrtc.connection import WebRtcConnection
 from p2pal.unreached import Unreached

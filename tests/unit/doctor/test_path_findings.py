@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.app.doctor.kit import (
+from tests.unit.doctor.kit import (
     LOCAL,
     ONE,
     OTHER,
@@ -21,10 +21,10 @@ from tests.unit.app.doctor.kit import (
     works,
 )  # fmt: skip
 
-from p2pal.app.doctor.facts import Facts
-from p2pal.app.doctor.findings import Finding, Verdict
-from p2pal.app.doctor.paths import Nat, judge_paths, nat_of
-from p2pal.lanes.probe_facts import Endpoint, Filtering, Interfaces, Relaying, Silence, StunAnswer
+from p2pal.doctor.facts import Facts
+from p2pal.doctor.findings import Finding, Verdict
+from p2pal.doctor.network_facts import Endpoint, Filtering, Interfaces, Relaying, Silence, StunAnswer
+from p2pal.doctor.path_findings import Nat, judge_paths, nat_of
 from p2pal.unreached import Unreached
 
 OK, WARN, FAIL, NONE = Verdict.OK, Verdict.WARN, Verdict.FAIL, Verdict.NONE

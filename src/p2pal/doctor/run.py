@@ -8,19 +8,19 @@ from collections.abc import Awaitable, Iterable
 from dataclasses import replace
 from typing import Final, TypeVar
 
-from p2pal.app.doctor.facts import Facts
-from p2pal.app.doctor.findings import Report
-from p2pal.app.doctor.judge import judge
 from p2pal.app.options import DEFAULT_STUN, ConnectOptions
 from p2pal.app.shell import ice_servers, load_engine
+from p2pal.doctor.facts import Facts
+from p2pal.doctor.findings import Report
+from p2pal.doctor.judge import judge
+from p2pal.doctor.network_facts import Interfaces, Relaying, Survey, place_of
+from p2pal.doctor.server_facts import ServerFacts
+from p2pal.doctor.server_probe import check_server
 from p2pal.hosts import is_loopback
 from p2pal.lanes import interfaces
 from p2pal.lanes.destinations import zone_reached
 from p2pal.lanes.ice_servers import IceServer
-from p2pal.lanes.probe_facts import Interfaces, Relaying, Survey, place_of
 from p2pal.lanes.server_addresses import ServerAddresses
-from p2pal.rendezvous.check import check_server
-from p2pal.rendezvous.check_facts import ServerFacts
 from p2pal.unreached import Unreached
 from p2pal.wire.ice_urls import is_stun_url, is_turn_url
 
@@ -116,7 +116,7 @@ class _Servers:
 
 async def _survey(servers: _Servers, end: float) -> Survey:
     """Ask every STUN server, and those TURN servers that can be asked the same."""
-    from p2pal.lanes.stun import survey
+    from p2pal.doctor.stun_probe import survey
 
     relays = (url for url in servers.turn if place_of(url).transport == "udp")
     return await survey([*servers.stun, *relays, *servers.second], end - asyncio.get_running_loop().time())
@@ -126,7 +126,7 @@ async def _try(
     url: str, near: _Servers, far: _Servers, connect: ConnectOptions, end: float, patience: float
 ) -> Relaying | None:
     """Try one TURN server, for ``patience`` at least; return None if there is too little time to tell."""
-    from p2pal.lanes.relay_trial import TIMEOUT, try_relay
+    from p2pal.doctor.relay_probe import TIMEOUT, try_relay
 
     usual = max(TIMEOUT, patience)
     seconds = min(usual, end - asyncio.get_running_loop().time())

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import Final
 
-from p2pal.app.doctor.facts import Facts
-from p2pal.app.doctor.findings import Finding, Verdict, milliseconds
-from p2pal.lanes.probe_facts import Endpoint, Filtering, Relaying, Silence, StunAnswer, place_of
+from p2pal.doctor.facts import Facts
+from p2pal.doctor.findings import Finding, Verdict, milliseconds
+from p2pal.doctor.network_facts import Endpoint, Filtering, Relaying, Silence, StunAnswer, place_of
 from p2pal.lanes.webrtc.gathering import UNREACHED
 from p2pal.unreached import Unreached
 

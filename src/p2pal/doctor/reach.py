@@ -6,9 +6,9 @@ import asyncio
 import ssl
 from typing import Final
 
+from p2pal.doctor.network_facts import place_of
 from p2pal.hosts import connect_to, why_unreached
 from p2pal.lanes.interfaces import source_of
-from p2pal.lanes.probe_facts import place_of
 from p2pal.unreached import Unreached
 
 TIMEOUT: Final = 2.5

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from p2pal.lanes import relay_trial
+from p2pal.doctor import relay_probe
+from p2pal.doctor.network_facts import Relaying
+from p2pal.doctor.relay_probe import try_relay
 from p2pal.lanes.ice_servers import IceServer
-from p2pal.lanes.probe_facts import Relaying
-from p2pal.lanes.relay_trial import try_relay
 from p2pal.lanes.turn.tunnel import Tunnels
 from p2pal.lanes.webrtc.connection import WebRtcConnection, allow_loopback
 from p2pal.unreached import Unreached
@@ -110,8 +110,8 @@ async def test_whatever_fails_while_it_begins_nothing_is_left(monkeypatch: pytes
             closed.append(self)
             await super().close()
 
-    monkeypatch.setattr(relay_trial, "WebRtcConnection", Failing)
-    monkeypatch.setattr(relay_trial, "Tunnels", Leading)
+    monkeypatch.setattr(relay_probe, "WebRtcConnection", Failing)
+    monkeypatch.setattr(relay_probe, "Tunnels", Leading)
     if which < 2:
         with pytest.raises(RuntimeError):
             await attempt("turn:127.0.0.1:1", 60)

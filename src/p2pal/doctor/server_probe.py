@@ -19,9 +19,9 @@ from typing import Final, TypeVar
 import aiohttp
 from yarl import URL
 
+from p2pal.doctor.server_facts import Problem, ServerFacts
 from p2pal.errors import P2palError, ServerRefused, ServerUnreachable
 from p2pal.rendezvous import events
-from p2pal.rendezvous.check_facts import Problem, ServerFacts
 from p2pal.rendezvous.client import Created, RendezvousClient
 from p2pal.rendezvous.delivery import Role
 from p2pal.rendezvous.mailbox import Mailbox

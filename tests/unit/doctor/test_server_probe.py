@@ -20,9 +20,9 @@ from tests.unit.rendezvous.proxy import proxy_to
 from tests.unit.server.kit import odd_server, serving
 from tests.unit.server.test_tls import Files, running
 
+from p2pal.doctor import server_probe
+from p2pal.doctor.server_probe import check_server
 from p2pal.errors import UsageError
-from p2pal.rendezvous import check
-from p2pal.rendezvous.check import check_server
 from p2pal.server.config import ServerConfig
 
 SECRET: Final = "of-the-relay"
@@ -90,7 +90,7 @@ async def test_nobody_there() -> None:
 
 
 async def test_a_server_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check, "HTTP_TIMEOUT", 0.2)
+    monkeypatch.setattr(server_probe, "HTTP_TIMEOUT", 0.2)
     with socket.socket() as quiet:
         quiet.bind(("127.0.0.1", 0))
         quiet.listen()
@@ -226,7 +226,7 @@ class Stub:
 
 
 async def test_a_websocket_that_opens_and_stays_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check, "MAILBOX_TIMEOUT", 0.5)
+    monkeypatch.setattr(server_probe, "MAILBOX_TIMEOUT", 0.5)
     async with odd_server(Stub(delete=500).answer) as url:
         found = await check_server(url)
     assert found.socket_problem is not None
@@ -235,7 +235,7 @@ async def test_a_websocket_that_opens_and_stays_silent(monkeypatch: pytest.Monke
 
 
 async def test_a_way_that_is_slow_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check, "SLOW", 0.0)
+    monkeypatch.setattr(server_probe, "SLOW", 0.0)
     async with odd_server(Stub().answer) as url:
         found = await check_server(url, timeout=0.5)
     assert (found.problem, found.socket_problem, found.left) == (None, None, False)
@@ -244,8 +244,8 @@ async def test_a_way_that_is_slow_is_no_fault(monkeypatch: pytest.MonkeyPatch) -
 
 async def test_each_step_gets_the_time_that_the_first_one_took(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three connections in a row, each of which takes longer than a server that is not slow is given in all."""
-    monkeypatch.setattr(check, "MAILBOX_TIMEOUT", 0.1)
-    monkeypatch.setattr(check, "_REMOVE", 0.1)
+    monkeypatch.setattr(server_probe, "MAILBOX_TIMEOUT", 0.1)
+    monkeypatch.setattr(server_probe, "_REMOVE", 0.1)
     told: list[bool] = []
 
     async def slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -300,7 +300,7 @@ async def test_a_clock_that_is_wrong() -> None:
     | st.from_regex(r"[A-Z][a-z]{2}, [0-9-]{1,9} [A-Z][a-z]{2} [0-9-]{1,9} [0-9:+-]{1,20}( .{1,9})?")
 )
 def test_no_date_is_too_odd(date: str) -> None:
-    ahead = check._clock(date, 0.1)
+    ahead = server_probe._clock(date, 0.1)
     assert ahead is None or isinstance(ahead, float)
 
 

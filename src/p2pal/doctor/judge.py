@@ -6,9 +6,9 @@ import ipaddress
 from typing import Final
 from urllib.parse import urlsplit
 
-from p2pal.app.doctor.facts import Facts
-from p2pal.app.doctor.findings import Finding, Report, Verdict, milliseconds
-from p2pal.app.doctor.paths import GIVE_TURN, judge_paths
+from p2pal.doctor.facts import Facts
+from p2pal.doctor.findings import Finding, Report, Verdict, milliseconds
+from p2pal.doctor.path_findings import GIVE_TURN, judge_paths
 from p2pal.errors import ServerRefused
 from p2pal.unreached import Unreached
 

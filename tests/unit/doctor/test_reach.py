@@ -7,8 +7,8 @@ import socket
 
 import pytest
 
-from p2pal.lanes import reach
-from p2pal.lanes.reach import why_not_reached
+from p2pal.doctor import reach
+from p2pal.doctor.reach import why_not_reached
 from p2pal.unreached import Unreached
 
 

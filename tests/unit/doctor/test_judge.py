@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.app.doctor.kit import (
+from tests.unit.doctor.kit import (
     ONE,
     OTHER,
     SERVER,
@@ -22,12 +22,12 @@ from tests.unit.app.doctor.kit import (
     works,
 )  # fmt: skip
 
-from p2pal.app.doctor.facts import Facts
-from p2pal.app.doctor.findings import Finding, Report, Verdict
-from p2pal.app.doctor.judge import judge
+from p2pal.doctor.facts import Facts
+from p2pal.doctor.findings import Finding, Report, Verdict
+from p2pal.doctor.judge import judge
+from p2pal.doctor.network_facts import Filtering, Interfaces, Relaying, Silence
+from p2pal.doctor.server_facts import Problem
 from p2pal.errors import VersionMismatch
-from p2pal.lanes.probe_facts import Filtering, Interfaces, Relaying, Silence
-from p2pal.rendezvous.check_facts import Problem
 from p2pal.unreached import Unreached
 
 OK, WARN, FAIL, NONE = Verdict.OK, Verdict.WARN, Verdict.FAIL, Verdict.NONE
