@@ -24,9 +24,9 @@ from p2pal.errors import P2palError, ServerRefused, ServerUnreachable
 from p2pal.rendezvous import events
 from p2pal.rendezvous.client import Created, RendezvousClient
 from p2pal.rendezvous.delivery import Role
+from p2pal.rendezvous.http import Redirected, open_session
 from p2pal.rendezvous.mailbox import Mailbox
 from p2pal.rendezvous.refusals import Answer, refusal
-from p2pal.rendezvous.session import Redirected, open_session
 from p2pal.rendezvous.transport import Address
 from p2pal.rendezvous.trouble import SPEAKS_TLS, trouble
 from p2pal.wire.rendezvous import IceServer, State

@@ -14,9 +14,9 @@ from yarl import URL
 
 from p2pal.errors import CodeUnknown, P2palError, ServerUnreachable
 from p2pal.rendezvous.delivery import Role
+from p2pal.rendezvous.http import Redirected, open_session
 from p2pal.rendezvous.mailbox import DEFAULT_PATIENCE, Mailbox
 from p2pal.rendezvous.refusals import Answer, nonsense, refusal
-from p2pal.rendezvous.session import Redirected, open_session
 from p2pal.rendezvous.transport import Address, pause, retry_after
 from p2pal.rendezvous.trouble import proxy_answered
 from p2pal.wire import rendezvous as wire

@@ -19,11 +19,11 @@ from tests.unit.server.test_tls import running
 from p2pal.doctor.server_probe import check_server
 from p2pal.errors import P2palError, ServerRefused, ServerUnreachable
 from p2pal.rendezvous import events as e
-from p2pal.rendezvous import mailbox, session
+from p2pal.rendezvous import http, mailbox
 from p2pal.rendezvous.client import RendezvousClient
 from p2pal.server.config import ServerConfig
 
-SOURCE = Path(session.__file__).parent.parent
+SOURCE = Path(http.__file__).parent.parent
 
 
 @pytest.fixture(autouse=True)
@@ -165,8 +165,8 @@ async def test_a_proxy_that_is_away_silent_or_unknown(monkeypatch: pytest.Monkey
             for scheme in ("http", "socks5h"):
                 assert await tell(f"{scheme}://127.0.0.1:1", url) == "the proxy does not answer"
                 assert await tell(f"{scheme}://proxy.test:1", url) == "the proxy's name does not resolve"
-        monkeypatch.setattr(session, "CONNECT_TIMEOUT", 0.1)
-        monkeypatch.setattr(session, "SOCKS_TIMEOUT", 0.1)
+        monkeypatch.setattr(http, "CONNECT_TIMEOUT", 0.1)
+        monkeypatch.setattr(http, "SOCKS_TIMEOUT", 0.1)
         for url in urls:
             assert await tell(f"socks5h://127.0.0.1:{socks.port}", url) == "the proxy does not answer"
         assert await tell(f"http://127.0.0.1:{http.port}", f"https://{NAME}:1") == "the proxy does not answer"
@@ -252,7 +252,7 @@ def test_no_other_place_makes_a_session() -> None:
     makers = [
         path for path in SOURCE.rglob("*.py") if re.search(r"ClientSession\(|aiohttp\.request\(", path.read_text())
     ]
-    assert makers == [Path(session.__file__)]
+    assert makers == [Path(http.__file__)]
     users = {Path(module.__file__ or "").name for module in (check, mailbox)}
     connecting = {
         path.name for path in SOURCE.rglob("*.py") if re.search(r"\.ws_connect\(|open_session\(", path.read_text())
