@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from p2pal.cli.main import main
-from p2pal.peer.conversation import Conversation
+from p2pal.peer.sealed_logs import Conversation
 from p2pal.wire.signal import SignalMessage
 
 path, sys.argv[1:] = sys.argv[1], sys.argv[5:]

@@ -19,7 +19,7 @@ from p2pal.crypto import codes
 from p2pal.errors import ServerUnreachable
 from p2pal.lanes.webrtc.connection import allow_loopback
 from p2pal.lanes.webrtc.factory import WebRtcFactory
-from p2pal.peer.meeting import Guesses, Introduction, meet_receiver, meet_sender
+from p2pal.peer.key_exchange import Guesses, Introduction, meet_receiver, meet_sender
 from p2pal.peer.peer import Peer, PeerConfig
 from p2pal.peer.signaling import MeetingPlace
 from p2pal.rendezvous.client import RendezvousClient

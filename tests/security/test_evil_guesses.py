@@ -24,7 +24,7 @@ from tests.unit.server.kit import odd_server
 from p2pal.crypto import codes
 from p2pal.crypto.words import WORDS
 from p2pal.errors import P2palError, ProtocolError, WrongCode
-from p2pal.peer.meeting import MAX_GUESSES, Guesses, meet_receiver
+from p2pal.peer.key_exchange import MAX_GUESSES, Guesses, meet_receiver
 from p2pal.rendezvous.client import RendezvousClient
 from p2pal.wire.signal import PakeAnswer, PakeConfirm, decode_pake
 

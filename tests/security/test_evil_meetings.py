@@ -14,9 +14,9 @@ from tests.unit.server.kit import serving
 from p2pal.crypto.keys import Direction, Master, SessionSecret
 from p2pal.crypto.seal import MailboxOpener, MailboxSealer
 from p2pal.errors import P2palError
-from p2pal.peer.conversation import MEETING
 from p2pal.peer.events import MailboxLost, Moved, Online, Said, SignalingFailed
-from p2pal.peer.meeting import Introduction
+from p2pal.peer.key_exchange import Introduction
+from p2pal.peer.sealed_logs import MEETING
 from p2pal.peer.signaling import MeetingPlace, Signaling
 from p2pal.rendezvous import events as e
 from p2pal.rendezvous.client import RendezvousClient

@@ -21,7 +21,7 @@ from p2pal.app.receive import receive
 from p2pal.app.send import send
 from p2pal.crypto import codes
 from p2pal.errors import P2palError, ServerRefused, WrongCode
-from p2pal.peer.meeting import MAX_GUESSES
+from p2pal.peer.key_exchange import MAX_GUESSES
 from p2pal.rendezvous.client import RendezvousClient
 
 __all__ = ["source"]

@@ -29,7 +29,7 @@ from p2pal.crypto.codes import Code
 from p2pal.crypto.pake import ReceiverPake, SenderPake
 from p2pal.crypto.words import WORDS
 from p2pal.errors import CodeExpired, P2palError, ProtocolError, WrongCode
-from p2pal.peer.meeting import MAX_GUESSES, Guesses, GuessReason, meet_receiver, meet_sender
+from p2pal.peer.key_exchange import MAX_GUESSES, Guesses, GuessReason, meet_receiver, meet_sender
 from p2pal.rendezvous.client import RendezvousClient
 from p2pal.wire.signal import PakeAnswer, PakeConfirm, PakeElement, decode_pake, encode
 

@@ -25,7 +25,7 @@ from p2pal.crypto.keys import Role as Side
 from p2pal.crypto.keys import resume_proof
 from p2pal.disk.checkpoints.store import Checkpoints
 from p2pal.errors import CheckpointError, CodeUnknown, DiskError, P2palError, PeerError
-from p2pal.peer.meeting import meet_sender
+from p2pal.peer.key_exchange import meet_sender
 from p2pal.rendezvous.client import RendezvousClient
 from p2pal.wire import transfer as wire
 from p2pal.wire.transfer import Entry, Kind, Reason

@@ -27,7 +27,7 @@ from p2pal.disk.sink.placement import Placement, plan
 from p2pal.disk.sink.preflight import check_destination
 from p2pal.disk.sink.sink import Sink
 from p2pal.errors import CheckpointError, DiskError, Interrupted, P2palError
-from p2pal.peer.meeting import meet_sender
+from p2pal.peer.key_exchange import meet_sender
 from p2pal.peer.peer import Peer
 from p2pal.rendezvous.mailbox import Mailbox
 from p2pal.transfer.events import OfferComplete

@@ -42,7 +42,7 @@ from p2pal.disk.source.relist import GONE
 from p2pal.disk.source.source import Source
 from p2pal.disk.source.walk import WalkFailed
 from p2pal.errors import CheckpointError, CodeUnknown, DiskError, P2palError, Refused, ServerRefused, UsageError
-from p2pal.peer.meeting import Guesses, GuessReason, Introduction, meet_receiver
+from p2pal.peer.key_exchange import Guesses, GuessReason, Introduction, meet_receiver
 from p2pal.peer.peer import Peer
 from p2pal.rendezvous.client import Created, RendezvousClient
 from p2pal.rendezvous.mailbox import Mailbox

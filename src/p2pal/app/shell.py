@@ -19,7 +19,7 @@ from p2pal.lanes.destinations import zone_reached
 from p2pal.lanes.ice_servers import IceServer
 from p2pal.lanes.webrtc.factory import WebRtcFactory
 from p2pal.peer.config import PeerConfig
-from p2pal.peer.meeting import Introduction
+from p2pal.peer.key_exchange import Introduction
 from p2pal.peer.signaling import Meet, MeetingPlace
 from p2pal.rendezvous.client import RendezvousClient
 from p2pal.rendezvous.delivery import Role

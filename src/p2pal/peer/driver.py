@@ -32,10 +32,10 @@ from p2pal.link.actions import (
 )
 from p2pal.link.deadlines import earliest
 from p2pal.link.negotiator import Negotiator
-from p2pal.peer.better import is_better
 from p2pal.peer.config import PeerConfig
 from p2pal.peer.events import LinkEvent, LinkFailed, LinkLost, LinkSilent, Moved, Online, PathFound
 from p2pal.peer.live_lanes import LiveLanes
+from p2pal.peer.path_comparison import is_better
 from p2pal.session.core import Session
 from p2pal.wire.signal import Answer, Candidate, Offer, Retry, SignalMessage
 

@@ -1,6 +1,6 @@
 """One live peer: an ordered stream of payloads, over whatever lanes there are, until either side ends it.
 
-A :class:`Peer` starts from an :class:`~p2pal.peer.meeting.Introduction`. It owns the session and two shells:
+A :class:`Peer` starts from an :class:`~p2pal.peer.key_exchange.Introduction`. It owns the session and two shells:
 :class:`~p2pal.peer.signaling.Signaling` for the mailbox, and :class:`~p2pal.peer.driver.LinkDriver` for the link. All
 state changes happen on the event loop's thread: what comes by a lane, by the mailbox or with time goes into a machine,
 and one flush at the end of the loop's turn takes out everything that followed.
@@ -20,7 +20,6 @@ from typing import Any, Final
 from p2pal.errors import Interrupted, PeerLost, ProtocolError, first_error
 from p2pal.lanes.ice_servers import RelayUse
 from p2pal.link.actions import GaveUp
-from p2pal.peer.alarm import Alarm
 from p2pal.peer.config import PeerConfig, PeerOwner
 from p2pal.peer.driver import LinkDriver
 from p2pal.peer.events import (
@@ -40,9 +39,10 @@ from p2pal.peer.events import (
     SignalingFailed,
 )
 from p2pal.peer.farewell import CLOSE_GRACE, FORGOTTEN, LEFT, check_relays, farewell, gave_up, understood
-from p2pal.peer.meeting import Introduction
+from p2pal.peer.key_exchange import Introduction
 from p2pal.peer.outage import Outages
 from p2pal.peer.signaling import Meet, Signaling
+from p2pal.peer.timer import Alarm
 from p2pal.session.core import Session
 from p2pal.session.events import Closed, Delivered, LaneAlive, LaneSilent
 from p2pal.wire.frames import DATA_HEADER

@@ -24,9 +24,9 @@ from typing import Final, Protocol
 from p2pal.crypto.keys import NONCE_BYTES, Master
 from p2pal.crypto.seal import BadSeal
 from p2pal.errors import P2palError, ServerRefused
-from p2pal.peer.conversation import MEETING, Conversation
 from p2pal.peer.events import HomeLeft, MailboxLost, Moved, Online, Said, SignalingEvent, SignalingFailed
-from p2pal.peer.meeting import Introduction
+from p2pal.peer.key_exchange import Introduction
+from p2pal.peer.sealed_logs import MEETING, Conversation
 from p2pal.rendezvous.events import IceServers, Knock, MailboxEvent, Message, Offline, PeerOnline, Released, Served
 from p2pal.rendezvous.mailbox import Mailbox
 from p2pal.wire.rendezvous import IceServer

@@ -17,7 +17,7 @@ from p2pal.lanes.webrtc.factory import WebRtcFactory
 from p2pal.link.actions import Retrying, WaitingFor
 from p2pal.peer.config import PeerConfig
 from p2pal.peer.events import ClosedByPeer, LinkBack, LinkSilent, MailboxFree, PathFound, PeerEvent
-from p2pal.peer.meeting import Guesses, Introduction, meet_receiver, meet_sender
+from p2pal.peer.key_exchange import Guesses, Introduction, meet_receiver, meet_sender
 from p2pal.peer.peer import Peer
 from p2pal.peer.signaling import Meet, MeetingPlace
 from p2pal.rendezvous.client import Created, RendezvousClient

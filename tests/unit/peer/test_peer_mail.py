@@ -18,7 +18,7 @@ from p2pal.lanes.webrtc.factory import WebRtcFactory
 from p2pal.link.actions import GaveUp
 from p2pal.peer.config import PeerConfig
 from p2pal.peer.events import HomeLeft, MailboxLost, Online, Said, SignalingEvent, SignalingFailed
-from p2pal.peer.meeting import Introduction
+from p2pal.peer.key_exchange import Introduction
 from p2pal.peer.peer import Peer
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.signal import Answer, Bye, Candidate, Fresh, Hello, Offer, SignalMessage

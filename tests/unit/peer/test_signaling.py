@@ -16,7 +16,7 @@ from p2pal.crypto.seal import MailboxOpener, MailboxSealer
 from p2pal.errors import CodeUnknown, ServerUnreachable
 from p2pal.peer import signaling as under_test
 from p2pal.peer.events import HomeLeft, Online, SignalingEvent
-from p2pal.peer.meeting import Introduction
+from p2pal.peer.key_exchange import Introduction
 from p2pal.peer.signaling import MOST_KNOCKS, MeetingPlace, Signaling
 from p2pal.rendezvous.events import IceServers, Knock, MailboxEvent, Served
 from p2pal.rendezvous.mailbox import Mailbox

@@ -11,12 +11,12 @@ from tests.unit.peer.kit import Owner, pair, payloads
 from p2pal.lanes.base import Connection
 from p2pal.lanes.webrtc.connection import WebRtcConnection
 from p2pal.lanes.webrtc.factory import WebRtcFactory
-from p2pal.peer import better
+from p2pal.peer import path_comparison
 
 
 async def prefer_the_new(new: Connection, used: Connection, heard: asyncio.Event) -> bool:
     """Take every path that works: on loopback all are alike."""
-    return not await better.is_better(new, used, heard) and await new.path() is not None
+    return not await path_comparison.is_better(new, used, heard) and await new.path() is not None
 
 
 @pytest.mark.parametrize("by_left", [True, False])

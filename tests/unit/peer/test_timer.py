@@ -5,8 +5,8 @@ from time import monotonic
 
 import pytest
 
-from p2pal.peer import alarm as under_test
-from p2pal.peer.alarm import Alarm
+from p2pal.peer import timer as under_test
+from p2pal.peer.timer import Alarm
 
 
 class Bell:

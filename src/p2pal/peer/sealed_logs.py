@@ -15,7 +15,7 @@ from typing import Final, Self
 from p2pal.crypto.keys import NONCE_BYTES, Direction, Master
 from p2pal.crypto.seal import BadSeal, MailboxOpener, MailboxSealer
 from p2pal.errors import ProtocolError
-from p2pal.peer.meeting import Introduction
+from p2pal.peer.key_exchange import Introduction
 from p2pal.wire.signal import Fresh, SignalMessage, decode_signal, encode
 
 MEETING: Final = 1

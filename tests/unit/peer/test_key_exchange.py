@@ -21,7 +21,7 @@ from p2pal.errors import (
     VersionMismatch,
     WrongCode,
 )
-from p2pal.peer.meeting import MAX_GUESSES, Guesses, meet_sender
+from p2pal.peer.key_exchange import MAX_GUESSES, Guesses, meet_sender
 from p2pal.rendezvous.events import Message, Served
 from p2pal.rendezvous.mailbox import Mailbox
 from p2pal.wire.signal import PakeAnswer, PakeConfirm, PakeElement, PakeReject, decode_pake, encode

@@ -7,8 +7,8 @@ import pytest
 from p2pal.crypto.keys import Direction, SessionSecret
 from p2pal.crypto.seal import BadSeal, MailboxOpener, MailboxSealer
 from p2pal.errors import ProtocolError
-from p2pal.peer.conversation import Conversation
-from p2pal.peer.meeting import Introduction
+from p2pal.peer.key_exchange import Introduction
+from p2pal.peer.sealed_logs import Conversation
 from p2pal.wire.signal import Bye, Fresh, Hello, Retry, encode
 
 SECRET = SessionSecret(bytes(range(32)))
