@@ -11,10 +11,10 @@ from tests.unit.peer.kit import Owner
 from tests.unit.server.kit import serving
 
 from p2pal.app import events
-from p2pal.app.base import Transfer
 from p2pal.app.options import ConnectOptions, ReceiveOptions, SendOptions
 from p2pal.app.receive import receive
 from p2pal.app.send import send
+from p2pal.app.transfer import Transfer
 from p2pal.crypto import codes
 from p2pal.errors import ServerUnreachable
 from p2pal.lanes.webrtc.connection import allow_loopback

@@ -19,8 +19,8 @@ from tests.security.evil_server import EvilServer, evil_server
 from tests.unit.app.kit import HALF, Place, gated, only_id, peer_of
 
 from p2pal.app import events
-from p2pal.app.base import Transfer
 from p2pal.app.events import Event
+from p2pal.app.transfer import Transfer
 from p2pal.crypto import codes
 from p2pal.crypto.codes import Code
 from p2pal.crypto.seal import MailboxSealer

@@ -19,7 +19,8 @@ from tests.security.evil_server import Bend, EvilServer, Fields, evil_server
 from tests.security.hostile import PATIENCE, Watched, connect
 from tests.unit.server.kit import odd_server
 
-from p2pal.app import events, shell
+from p2pal.app import connect as connect_module
+from p2pal.app import events
 from p2pal.app.options import ReceiveOptions, SendOptions
 from p2pal.app.receive import receive
 from p2pal.app.send import send
@@ -469,7 +470,7 @@ async def test_a_receiver_whose_attempt_is_another_than_it_was_told_proves_nothi
 async def test_a_server_that_never_ends_the_time_of_a_code_is_not_waited_for(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shell, "TTL_SLACK", 0.1)
+    monkeypatch.setattr(connect_module, "TTL_SLACK", 0.1)
 
     async def answer(request: web.Request) -> web.StreamResponse:
         if request.path == "/api/ws":

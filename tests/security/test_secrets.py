@@ -17,9 +17,9 @@ from tests.unit.app.kit import follow, place
 from tests.unit.peer.kit import introduce, rendezvous
 
 from p2pal.app import events
-from p2pal.app.base import Transfer
 from p2pal.app.events import Event
 from p2pal.app.options import ConnectOptions
+from p2pal.app.transfer import Transfer
 from p2pal.crypto import codes
 from p2pal.crypto.keys import Direction
 from p2pal.crypto.pake import ReceiverPake, SenderPake

@@ -13,8 +13,8 @@ import pytest
 from tests.e2e.isolation import need
 
 from p2pal.app import events
-from p2pal.app.base import Transfer
 from p2pal.app.moderation import BURST, LIMITED
+from p2pal.app.transfer import Transfer
 from p2pal.cli.plain import Plain
 from p2pal.cli.streams import Writer
 from p2pal.cli.views import MAX_FAILURES, JsonView, QuietView, ReceiverView, SenderView, View, present

@@ -10,15 +10,15 @@ from pathlib import Path
 from time import monotonic
 from typing import Final
 
-from p2pal.app.base import Transfer
+from p2pal.app.connect import Shell, in_thread, load_engine, meeting_place, peer_config
 from p2pal.app.entries import kept_manifest
 from p2pal.app.events import Accepted, Joining, Offered, Saved, StartingOver, Top, Unsaved
 from p2pal.app.options import ConnectOptions, Decision, ReceiveOptions
-from p2pal.app.recalling import UNKNOWN, Recalled, find, recall, remember
-from p2pal.app.receiving import SUSPEND_LIMIT, ReceiveStream
-from p2pal.app.saving import UNWRITABLE, saved
-from p2pal.app.shell import Shell, in_thread, load_engine, meeting_place, peer_config
-from p2pal.app.tracker import Tracker
+from p2pal.app.progress import Tracker
+from p2pal.app.receive_checkpoint import UNKNOWN, Recalled, find, recall, remember
+from p2pal.app.receive_session import SUSPEND_LIMIT, ReceiveStream
+from p2pal.app.send_checkpoint import UNWRITABLE, saved
+from p2pal.app.transfer import Transfer
 from p2pal.checkpoint.records import Header
 from p2pal.crypto import codes
 from p2pal.crypto.codes import Code

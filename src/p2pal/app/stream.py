@@ -16,7 +16,7 @@ from time import monotonic
 from typing import Any, Final, Protocol
 
 from p2pal.app.events import AnyEvent, Connected, Reconnected, Reconnecting, Silence, Waiting
-from p2pal.app.tracker import Tracker
+from p2pal.app.progress import Tracker
 from p2pal.errors import ConnectionImpossible, DiskError, Interrupted, PeerLost
 from p2pal.link.actions import Retrying, WaitingFor
 from p2pal.peer.events import ClosedByPeer, LinkBack, LinkSilent, MailboxFree, PathFound, PeerEvent

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Iterable
 from dataclasses import replace
 from typing import Final, TypeVar
 
+from p2pal.app.connect import ice_servers, load_engine
 from p2pal.app.options import DEFAULT_STUN, ConnectOptions
-from p2pal.app.shell import ice_servers, load_engine
 from p2pal.doctor.facts import Facts
 from p2pal.doctor.findings import Report
 from p2pal.doctor.judge import judge

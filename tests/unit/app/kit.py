@@ -14,12 +14,12 @@ from tests.e2e.trees import MIB
 from tests.unit.server.kit import serving
 
 import p2pal
-from p2pal.app import events, sending
-from p2pal.app.base import Transfer
+from p2pal.app import events, send_session
+from p2pal.app.connect import Shell
 from p2pal.app.events import Event
 from p2pal.app.options import Decision
 from p2pal.app.receive import _Receive
-from p2pal.app.shell import Shell
+from p2pal.app.transfer import Transfer
 from p2pal.checkpoint.records import Role
 from p2pal.crypto.keys import Role as Side
 from p2pal.crypto.keys import resume_proof
@@ -253,7 +253,7 @@ def gated(limit: int) -> Iterator[Gate]:
             return await gate.take(await super().get())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sending, "ReadPump", Gated)
+        patch.setattr(send_session, "ReadPump", Gated)
         yield gate
 
 

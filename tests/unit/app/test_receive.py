@@ -13,9 +13,9 @@ from tests.unit.app.kit import HALF, LARGE, Gate, Place, Running, follow, no_hoo
 
 import p2pal
 from p2pal.app import events
-from p2pal.app.base import Transfer
 from p2pal.app.events import Event
 from p2pal.app.options import Decision
+from p2pal.app.transfer import Transfer
 from p2pal.checkpoint.records import Role
 from p2pal.disk.fs.names import is_part_name
 from p2pal.errors import CodeUnknown, DiskError, Interrupted, MistypedCode, PeerLost, Refused, WrongCode

@@ -12,8 +12,8 @@ from tests.unit.app.kit import follow, place
 
 import p2pal
 from p2pal.app import events
-from p2pal.app.base import Transfer
 from p2pal.app.events import Event
+from p2pal.app.transfer import Transfer
 from p2pal.errors import Interrupted, PartialFailure, Refused, ServerUnreachable, UsageError
 
 

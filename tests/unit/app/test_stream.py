@@ -10,8 +10,8 @@ import pytest
 
 from p2pal.app import stream as stream_module
 from p2pal.app.events import AnyEvent, Connected, Reconnected, Reconnecting, Silence, Waiting
+from p2pal.app.progress import Tracker
 from p2pal.app.stream import Stream, keeping_the_list
-from p2pal.app.tracker import Tracker
 from p2pal.errors import DiskError, Interrupted, PeerLost
 from p2pal.link.actions import Retrying, WaitingFor
 from p2pal.peer.events import ClosedByPeer, LinkBack, LinkSilent, MailboxFree, PathFound, PeerEvent

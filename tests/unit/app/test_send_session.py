@@ -14,7 +14,7 @@ from tests.unit.app.kit import HALF, Gate, Place, Running, follow, never, only_i
 import p2pal
 import p2pal.app.send as sending
 from p2pal.app import events
-from p2pal.app.recalling import UNKNOWN
+from p2pal.app.receive_checkpoint import UNKNOWN
 from p2pal.errors import CodeUnknown, Interrupted, Refused, WrongCode
 
 

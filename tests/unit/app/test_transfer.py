@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from p2pal.app.base import Transfer
 from p2pal.app.events import Event, Failure, Joining, PeerJoined, Saved, Summary
+from p2pal.app.transfer import Transfer
 from p2pal.errors import CheckpointError, DiskError, Interrupted, P2palError, PeerLost
 
 SAVED = Saved(id="abc", command="p2pal send --resume abc", done=1, total=2)

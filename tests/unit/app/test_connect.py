@@ -11,9 +11,9 @@ from tests.unit.rendezvous.proxy import proxy_to
 from tests.unit.server.kit import serving
 
 from p2pal.app import events
+from p2pal.app.connect import ice_servers, in_thread, peer_config
 from p2pal.app.options import DEFAULT_STUN, ConnectOptions, Decision, ReceiveOptions
 from p2pal.app.receive import _Receive
-from p2pal.app.shell import ice_servers, in_thread, peer_config
 from p2pal.crypto.codes import parse
 from p2pal.lanes.ice_servers import IceServer
 from p2pal.lanes.webrtc.factory import WebRtcFactory

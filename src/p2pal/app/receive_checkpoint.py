@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from p2pal.app.options import ReceiveOptions
-from p2pal.app.saving import SHOWN, make_header
+from p2pal.app.send_checkpoint import SHOWN, make_header
 from p2pal.checkpoint.records import Header, Place, Places, Record, Resume, Rooted, Target
 from p2pal.checkpoint.replay import ReceiveState
 from p2pal.crypto.keys import Role, checkpoint_id, resume_proof

@@ -3,7 +3,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from p2pal.app.events import AnyEvent, Comparing, FileDone, FileFailed, Progress, Summary
-from p2pal.app.tracker import Tracker
+from p2pal.app.progress import Tracker
 from p2pal.errors import Interrupted, PartialFailure, Refused
 from p2pal.transfer.events import (
     Aborted,

@@ -28,12 +28,12 @@ from tests.unit.app.kit import (
     run,
 )
 
-from p2pal.app import events, receiving
-from p2pal.app.base import Transfer
+from p2pal.app import events, receive_session
 from p2pal.app.events import Event
 from p2pal.app.options import Decision, ReceiveOptions
-from p2pal.app.recalling import OTHER_OFFER, UNKNOWN, Recalled, find, recall, remember
+from p2pal.app.receive_checkpoint import OTHER_OFFER, UNKNOWN, Recalled, find, recall, remember
 from p2pal.app.send import _Send
+from p2pal.app.transfer import Transfer
 from p2pal.checkpoint.records import Begun, Claimed, Done, Finishing, Finishings, Role
 from p2pal.crypto.keys import Role as Side
 from p2pal.crypto.keys import checkpoint_id, resume_proof
@@ -370,7 +370,7 @@ def test_a_receiver_that_does_not_know_that_the_sender_knows_keeps_its_checkpoin
     tmp_path: Path, out: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(peer_module, "LAST_WORD", 0.5)
-    monkeypatch.setattr(receiving, "CLOSE_WAIT", 0.1)
+    monkeypatch.setattr(receive_session, "CLOSE_WAIT", 0.1)
 
     def die_at_the_end(event: Event, transfer: Transfer) -> None:
         """The sender ends, as a kill ends it, in the moment in which all has arrived."""

@@ -12,10 +12,10 @@ from tests.e2e.trees import MIB, content, leftovers, tree_equal, write
 from tests.unit.app.kit import FIRST, HALF, TOTAL, Gate, Place, never, only_id, run
 
 from p2pal.app import events
-from p2pal.app.base import Transfer
 from p2pal.app.events import Event
 from p2pal.app.options import Decision
-from p2pal.app.saving import FLUSH_SECONDS, MAX_NAMES, UNWRITABLE, SendLog, make_header, saved
+from p2pal.app.send_checkpoint import FLUSH_SECONDS, MAX_NAMES, UNWRITABLE, SendLog, make_header, saved
+from p2pal.app.transfer import Transfer
 from p2pal.checkpoint.records import VERSION, Role
 from p2pal.checkpoint.replay import SendState
 from p2pal.crypto.keys import checkpoint_id

@@ -11,10 +11,10 @@ from typing import cast
 import pytest
 from tests.unit.app.kit import ENTRIES, hearing
 
-from p2pal.app import receiving
+from p2pal.app import receive_session
 from p2pal.app.events import AnyEvent, Waiting
-from p2pal.app.receiving import ReceiveStream
-from p2pal.app.tracker import Tracker
+from p2pal.app.progress import Tracker
+from p2pal.app.receive_session import ReceiveStream
 from p2pal.disk.sink.write_thread import WritePump
 from p2pal.errors import DiskError
 from p2pal.peer.peer import Peer
@@ -162,7 +162,7 @@ async def test_a_disk_that_stays_full_is_given_up_once() -> None:
 async def test_what_is_under_way_is_kept_if_there_may_be_another_session_and_no_disk_keeps_anyone(
     complete: bool, hasty: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(receiving, "HASTY_SUSPEND_LIMIT" if hasty else "SUSPEND_LIMIT", 0.01)
+    monkeypatch.setattr(receive_session, "HASTY_SUSPEND_LIMIT" if hasty else "SUSPEND_LIMIT", 0.01)
     async with running() as side:
         if complete:
             side.tracker.handle(Finished(3, 0, 2, 0, 0, 1.0))
