@@ -18,7 +18,7 @@ import click
 import pytest
 from tests.deploy.kit import DEPLOY, ROOT, program, read
 
-from p2pal.cli.server import server
+from p2pal.cli.commands.server import server
 
 # Imported so because it comes without types.
 yaml: Any = importlib.import_module("yaml")

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from p2pal.cli.server_config import networks, origins, redis_url
-from p2pal.cli.server_values import Allowance, Bounded, Bytes, Count
+from p2pal.cli.commands.server_config import networks, origins, redis_url
+from p2pal.cli.commands.server_values import Allowance, Bounded, Bytes, Count
 from p2pal.cli.text import safe
 from p2pal.errors import UsageError
 from p2pal.rendezvous.transport import MAX_PAUSE, MAX_RETRY_AFTER, pause, retry_after

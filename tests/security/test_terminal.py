@@ -18,11 +18,11 @@ from p2pal import errors
 from p2pal.app import events
 from p2pal.cli import logs
 from p2pal.cli.exit import describe
-from p2pal.cli.plain import Plain
-from p2pal.cli.progress import Bars
 from p2pal.cli.streams import Writer
 from p2pal.cli.text import names, safe
-from p2pal.cli.views import JsonView, QuietView, ReceiverView, SenderView, View, offer_lines
+from p2pal.cli.ui.bars import Bars
+from p2pal.cli.ui.plain import Plain
+from p2pal.cli.ui.views import JsonView, QuietView, ReceiverView, SenderView, View, offer_lines
 
 HOSTILE = [
     "\x1b[2J\x1b[1;1H100% verified",  # clears the screen and writes its own

@@ -17,8 +17,8 @@ from p2pal import errors
 from p2pal.app import events
 from p2pal.app.options import DEFAULT_SERVER
 from p2pal.checkpoint import records
-from p2pal.cli import checkpoint
-from p2pal.cli.checkpoint_run import json_line
+from p2pal.cli.commands import checkpoint
+from p2pal.cli.commands.checkpoint_run import json_line
 from p2pal.cli.exit import EXIT_CODES
 from p2pal.cli.main import COMMANDS
 from p2pal.crypto import keys

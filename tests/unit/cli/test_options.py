@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2pal.cli import config
-from p2pal.cli.checkpoint import checkpoint
-from p2pal.cli.completion import completion
-from p2pal.cli.doctor import doctor
+from p2pal.cli.commands.checkpoint import checkpoint
+from p2pal.cli.commands.completion import completion
+from p2pal.cli.commands.doctor import doctor
+from p2pal.cli.commands.recv import recv
+from p2pal.cli.commands.send import send
+from p2pal.cli.commands.server import server
+from p2pal.cli.commands.server_config import Flags
 from p2pal.cli.options import Command, canonical
-from p2pal.cli.recv import recv
-from p2pal.cli.send import send
-from p2pal.cli.server import server
-from p2pal.cli.server_config import Flags
 from p2pal.errors import UsageError
 
 

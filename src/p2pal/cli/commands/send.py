@@ -1,0 +1,107 @@
+"""``p2pal send``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from click.shell_completion import CompletionItem
+
+from p2pal.cli.commands.checkpoint_ids import CheckpointId
+from p2pal.cli.options import (
+    CONTEXT,
+    Command,
+    Duration,
+    Globals,
+    Number,
+    checkpoint_ttl_option,
+    connection_options,
+    debug_option,
+    flag,
+    json_option,
+    option,
+    server_option,
+    yes_option,
+)
+from p2pal.errors import UsageError
+
+_ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]*):[0-9]{1,5}")
+
+
+class _Address(click.ParamType[str]):
+    """The optional value of ``--serve``."""
+
+    name = "address"
+
+    def shell_complete(
+        self, _ctx: click.Context, _param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem[Any]]:
+        """Complete file names: after ``--serve`` most people name what they send."""
+        return [CompletionItem(incomplete, type="file")]
+
+
+@click.command(cls=Command, context_settings=CONTEXT, options_metavar="[FLAGS]")
+@click.argument("files", metavar="FILE...", nargs=-1, type=click.Path(path_type=Path))
+@server_option
+@option(
+    "--serve",
+    dest="serve",
+    metavar="HOST:PORT",
+    type=_Address(),
+    optional=_ADDRESS,
+    help="Run the signaling server inside this command, on a free port, and print the full command for the other "
+    "machine.",
+)
+@option(
+    "--resume",
+    dest="resume",
+    metavar="ID",
+    type=CheckpointId("send"),
+    help="Go on with an earlier transfer instead of sending FILEs; 'p2pal checkpoint list' shows the ids.",
+)
+@option("-ttl", dest="ttl", metavar="DURATION", type=Duration(), default="5m", help="How long the code waits [5m].")
+@flag("-r", dest="recursive", help="Send directories recursively.")
+@yes_option
+@flag("-q", dest="quiet", help="Quiet: only the join code and errors.")
+@flag(
+    "--one-file-system",
+    "-x",
+    dest="one_file_system",
+    help="Stay on the file system of each FILE: what is mounted below it is left out, and counted. Short: -x.",
+)
+@flag("-skip-errors", dest="skip_errors", help="Skip files with errors instead of aborting the batch.")
+@option(
+    "-chunk-size",
+    dest="chunk_size",
+    metavar="KIB",
+    type=Number(4, 255, "of KiB"),
+    default=63,
+    help="Chunk size in KiB, 4 to 255 [63].",
+)
+@checkpoint_ttl_option
+@connection_options
+@option("--words", dest="words", metavar="N", type=Number(2, 8), default=2, help="Words in the join code, 2 to 8 [2].")
+@json_option
+@debug_option
+@click.pass_context
+def send(ctx: click.Context, /, files: tuple[Path, ...], *, as_json: bool, quiet: bool, **flags: Any) -> None:
+    """Send FILEs, and with -r directories, to whoever types the join code.
+
+    Options take one dash or two, a value after a space or '='.
+
+    The code, what is sent and how it ended go to stdout; status, progress, questions and errors to stderr.
+    """
+    if files and flags["resume"] is not None:
+        raise UsageError("FILE and --resume exclude each other", hint="leave the files out: the checkpoint names them")
+    if not files and flags["resume"] is None:
+        raise UsageError(
+            "missing argument 'FILE...'", hint="name what to send, or go on with an earlier transfer: --resume ID"
+        )
+    if flags["serve"] is not None and ctx.get_parameter_source("server") is click.core.ParameterSource.COMMANDLINE:
+        raise UsageError("-server and --serve exclude each other", hint="leave one out")
+    # From here on the command runs, and what it needs is loaded.
+    from p2pal.cli.commands.send_run import run_send
+
+    run_send(files, flags, as_json=as_json, quiet=quiet, debug=ctx.ensure_object(Globals).debug)

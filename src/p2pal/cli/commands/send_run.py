@@ -1,0 +1,132 @@
+"""What ``p2pal send`` does once its command line is understood."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from p2pal.app import events
+from p2pal.app.options import SendOptions
+from p2pal.cli import config, signals
+from p2pal.cli.commands.serve import Served, for_later, for_the_other_machine, parse_address, serving
+from p2pal.cli.commands.transfer_run import deadline, drive, make_board, reporting, tell_of_proxy
+from p2pal.cli.streams import Writer
+from p2pal.cli.ui import phrases
+from p2pal.cli.ui.plain import Board
+from p2pal.cli.ui.prompts import Prompter, interactive
+from p2pal.cli.ui.views import JsonView, QuietView, SenderView, View
+from p2pal.errors import Refused, UsageError
+from p2pal.hosts import is_loopback
+
+MIN_TTL = 1.0
+
+
+def _directories(files: Iterable[Path]) -> frozenset[str]:
+    # Where the current directory is gone, nothing relative can be sent anyway.
+    with contextlib.suppress(OSError):
+        return frozenset(os.path.basename(os.path.abspath(path)) for path in files if os.path.isdir(path))
+    return frozenset()
+
+
+def run_send(files: tuple[Path, ...], flags: dict[str, Any], *, as_json: bool, quiet: bool, debug: bool) -> None:
+    """Send the files; return when all arrived.
+
+    Raises:
+        P2palError: If they did not.
+    """
+    board = make_board(quiet=quiet or as_json, debug=debug)
+    out = Writer(sys.stdout)
+    warn = Writer(sys.stderr).line if quiet or as_json else board.note
+    asking = not as_json and not quiet and not flags["yes"] and interactive()
+    screen = SenderView(out, board, flags["ttl"], _directories(files), asking=asking)
+    quietly = QuietView(out, Writer(sys.stderr), "send", command=flags["serve"] is not None)
+    view: View = JsonView(out) if as_json else quietly if quiet else screen
+
+    async def main(stop: signals.Stop) -> None:
+        async def confirm(listed: events.Listed) -> bool:
+            screen.listing(listed)
+            return await Prompter(stop, board).confirm("Send?")
+
+        async def admit() -> bool:
+            return await admitted(Prompter(stop, board), board)
+
+        async def give_up(missing: events.Missing) -> bool:
+            prompter = Prompter(stop, board)
+            for line in phrases.missing(missing):
+                prompter.say(line)
+            return await prompter.confirm("Leave these out for good?", default=False)
+
+        async with AsyncExitStack() as stack:
+            served: Served | None = None
+            reach = connect
+            if address is not None:
+                served = await stack.enter_async_context(serving(address))
+                for line in phrases.ALONE if served.alone else ():
+                    warn(line)
+                # Where others have no other address of this machine, they are on it as well.
+                own = not is_loopback(urlsplit(served.public[0]).hostname or "")
+                reach = replace(connect, server=served.local, own_server=own)
+
+            def change(event: events.Event) -> events.Event:
+                if served is not None and isinstance(event, events.Code):
+                    return for_the_other_machine(event, served)
+                return for_later(event) if served is not None and isinstance(event, events.Saved) else event
+
+            from p2pal.app.send import send
+
+            tell_of_proxy(board, reach)
+            transfer = send(
+                files,
+                options=options,
+                connect=reach,
+                confirm=confirm if asking and flags["resume"] is None else None,
+                resume=flags["resume"],
+                admit=admit if asking else None,
+                give_up=give_up if asking else None,
+            )
+            await drive(transfer, view, board, stop, change)
+
+    with reporting(view):
+        if flags["ttl"] < MIN_TTL:
+            raise UsageError("-ttl must be at least 1s", hint="write -ttl 5m")
+        options = SendOptions(
+            ttl=flags["ttl"],
+            recursive=flags["recursive"],
+            skip_errors=flags["skip_errors"],
+            one_file_system=flags["one_file_system"],
+            chunk_kib=flags["chunk_size"],
+            words=flags["words"],
+            home=config.home(),
+            checkpoint_ttl=flags["checkpoint_ttl"],
+        )
+        connect = config.connect_options(**{name: flags[name] for name in config.CONNECTION_FLAGS})
+        address = None if flags["serve"] is None else parse_address(flags["serve"], only_loopback=connect.only_loopback)
+        signals.run(main, deadline=deadline(view))
+
+
+async def admitted(prompter: Prompter, board: Board) -> bool:
+    """Ask whether someone who knows the code, but is not the receiver from before, may have the files.
+
+    Raises:
+        Interrupted: If the user stops the program at the question.
+    """
+    board.pause()
+    try:
+        for line in phrases.UNPROVEN:
+            prompter.say(line)
+        admit = await prompter.confirm("Send to them?", default=False)
+        if not admit:
+            prompter.say(phrases.REFUSED)
+    except Refused:  # the input ended: nobody said yes
+        return False
+    else:
+        return admit
+    finally:
+        board.go_on()
