@@ -16,9 +16,9 @@ from typing import Final
 from tests.redis_kit import Kind, RedisServer, Servers
 
 from p2pal.server.config import Limits
-from p2pal.server.memory import MemoryStore
-from p2pal.server.redis import RedisStore
 from p2pal.server.store import News, Store
+from p2pal.server.stores.memory import MemoryStore
+from p2pal.server.stores.redis import RedisStore
 
 LIMITS: Final = Limits(rest=20.0, messages=8)
 MAX_OPEN: Final = 30

@@ -31,7 +31,8 @@ from p2pal.lanes.turn.stream import AnswerStream, Referral, opens_as_turn
 from p2pal.proxies import UnusableProxy, is_excepted, parse_proxy
 from p2pal.rendezvous.refusals import Answer, refusal
 from p2pal.rendezvous.transport import retry_after
-from p2pal.server import addresses, origins, tokens
+from p2pal.server import addresses, tokens
+from p2pal.server.http import origins
 from p2pal.server.state import Denied
 from p2pal.wire import frames, rendezvous, signal, transfer
 from p2pal.wire.ice_urls import canonical, parse_stun_url, parse_turn_url

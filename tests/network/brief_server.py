@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from p2pal.server.app import Server
 from p2pal.server.config import ServerConfig
+from p2pal.server.http.app import Server
 
 
 async def serve(port: str, url: str, secret: str, seconds: str) -> None:

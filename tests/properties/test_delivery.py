@@ -17,7 +17,7 @@ from p2pal.server import rules
 from p2pal.server import state as s
 from p2pal.server.config import Limits
 from p2pal.server.state import SENDER, Denied
-from p2pal.server.view import View
+from p2pal.server.ws.view import View
 from p2pal.wire import rendezvous as wire
 
 LIMITS = Limits(silence=1e9)

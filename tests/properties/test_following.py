@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2pal.server import rules
-from p2pal.server.redis.following import PATIENCE, Following, Update
+from p2pal.server.stores.redis.replica import PATIENCE, Following, Update
 
 TRANSFER = rules.create("r" * 32, 1, b"s", 60.0, 0.0)
 

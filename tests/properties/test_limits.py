@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from p2pal.server.addresses import client_address, group
 from p2pal.server.config import Rate
+from p2pal.server.http.origins import allowed
 from p2pal.server.limits import spend
-from p2pal.server.origins import allowed
 
 TRUSTED: tuple[IPv4Network, ...] = (IPv4Network("10.0.0.0/8"), IPv4Network("172.16.0.0/12"))
 

@@ -186,7 +186,7 @@ async def test_who_closes_at_once_has_an_address_all_the_same() -> None:
 
 
 async def test_a_request_whose_head_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2pal.server.app._KEEPALIVE", 0.2)
+    monkeypatch.setattr("p2pal.server.http.app._KEEPALIVE", 0.2)
 
     async with serving() as kit:
         reader, writer = await asyncio.open_connection("127.0.0.1", kit.server.port)

@@ -18,8 +18,9 @@ from aiohttp.http_parser import DeflateBuffer
 from tests.certificates import write_certificate
 from tests.unit.server.kit import Kit, serving
 
-from p2pal.server import http, listener
+from p2pal.server import protocol
 from p2pal.server.config import AddressLimits, Rate, ServerConfig
+from p2pal.server.http import listener
 
 HOUR = 3600.0
 ZEROS = 256 << 20
@@ -159,7 +160,7 @@ async def test_a_head_has_an_end(head: bytes) -> None:
     async with serving() as kit, connected(kit) as client:
         await client.say(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
         with contextlib.suppress(ConnectionError):
-            for _ in range(2 * http.MAX_HEAD // len(head) + 1):
+            for _ in range(2 * protocol.MAX_HEAD // len(head) + 1):
                 await client.say(head)
         status, headers, body = await client.answer()
         assert status in (400, 431)

@@ -1,7 +1,7 @@
 """What happened on this server instance, counted, and the store with a stop watch.
 
 Plain numbers: a count costs what an addition costs, and a server that nobody asks never loads the Prometheus library
-(:mod:`p2pal.server.exposition`). Nothing here is named by what a client chose: every key comes from a list.
+(:mod:`p2pal.server.http.exposition`). Nothing here is named by what a client chose: every key comes from a list.
 """
 
 from __future__ import annotations

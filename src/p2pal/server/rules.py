@@ -19,7 +19,7 @@
   receiver's attempt. An attempt whose log to the receiver has begun cannot go on with a new sender (``renewed``).
 - A socket may be attached *again*, when what it was told may have been lost on the way between server instances: it
   is told where everything stands, and the client takes that as repeats. The welcome that comes first is for the
-  socket: it tells what is new from what is not, and passes on no second one (:mod:`p2pal.server.view`).
+  socket: it tells what is new from what is not, and passes on no second one (:mod:`p2pal.server.ws.view`).
 - A command that is no longer needed (an append that is stored, a release of what is released) is acknowledged again:
   after a lost socket a client just repeats what was not acknowledged.
 

@@ -20,8 +20,8 @@ from p2pal.peer.key_exchange import Introduction
 from p2pal.peer.signaling import MOST_KNOCKS, MeetingPlace, Signaling
 from p2pal.rendezvous.events import IceServers, Knock, MailboxEvent, Served
 from p2pal.rendezvous.mailbox import Mailbox
-from p2pal.server.app import Server
 from p2pal.server.config import ServerConfig
+from p2pal.server.http.app import Server
 from p2pal.wire.rendezvous import IceServer
 from p2pal.wire.signal import Bye, Candidate
 

@@ -10,11 +10,11 @@ import aiohttp
 from tests.unit.server.kit import Kit
 
 from p2pal.server import state as s
-from p2pal.server.app import Server
 from p2pal.server.config import ServerConfig
-from p2pal.server.memory import MemoryStore
+from p2pal.server.http.app import Server
 from p2pal.server.state import Command, Denied, Transfer
 from p2pal.server.store import Listener, News
+from p2pal.server.stores.memory import MemoryStore
 
 _REPEATABLE = s.Attach | s.Append | s.Accept | s.Release | s.Leave | s.Complete
 

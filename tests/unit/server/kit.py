@@ -11,8 +11,8 @@ import aiohttp
 import aiohttp.web
 import msgspec
 
-from p2pal.server.app import Server
 from p2pal.server.config import Limits, ServerConfig
+from p2pal.server.http.app import Server
 from p2pal.wire import rendezvous as wire
 
 P = ParamSpec("P")

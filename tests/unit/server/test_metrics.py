@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from p2pal.server.config import ServerConfig
-from p2pal.server.memory import MemoryStore
 from p2pal.server.metrics import BUCKETS, EVENTS, REASONS, Histogram, MeasuredStore, Metrics, Watch
 from p2pal.server.state import SENDER, Append, Attach, Denied, Note
+from p2pal.server.stores.memory import MemoryStore
 from p2pal.wire.rendezvous import CloseCode
 
 

@@ -16,8 +16,8 @@ from tests.certificates import pem, write_certificate
 
 from p2pal.errors import UsageError
 from p2pal.server import tls
-from p2pal.server.app import Server
 from p2pal.server.config import ServerConfig
+from p2pal.server.http.app import Server
 
 _WRITTEN = 1_700_000_000
 

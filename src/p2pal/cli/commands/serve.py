@@ -90,8 +90,8 @@ async def serving(address: Address) -> AsyncIterator[Served]:
     Raises:
         ServerError: If it cannot listen there.
     """
-    from p2pal.server.app import Server
     from p2pal.server.config import ServerConfig
+    from p2pal.server.http.app import Server
 
     server = Server(ServerConfig(host=address.host, port=address.port))
     try:

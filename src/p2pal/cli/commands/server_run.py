@@ -8,8 +8,8 @@ from p2pal.cli import signals
 from p2pal.cli.commands.serve import Address, cannot_listen
 from p2pal.errors import UsageError
 from p2pal.server import logs
-from p2pal.server.app import Server
 from p2pal.server.config import ServerConfig
+from p2pal.server.http.app import Server
 
 
 def run_server(config: ServerConfig, *, quiet: bool, debug: bool, unused_secret: bool = False) -> None:

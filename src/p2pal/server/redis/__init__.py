@@ -1,5 +1,0 @@
-"""The store in Redis, for several server instances."""
-
-from p2pal.server.redis.store import RedisStore
-
-__all__ = ["RedisStore"]
