@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
-from tests.unit.server.test_connection import CLOSE, CONT, PING, TEXT, UPGRADE, Wire, frame
+from tests.unit.server.ws.test_connection import CLOSE, CONT, PING, TEXT, UPGRADE, Wire, frame
 
 from p2pal.wire import rendezvous as wire
 

@@ -114,7 +114,7 @@ def default(option: click.Option) -> str:
 
 @pytest.mark.parametrize("name", ["send", "recv", "server", "doctor"])
 def test_flag_tables_are_those_of_the_commands(name: str) -> None:
-    command: click.Command = getattr(import_module(f"p2pal.cli.{name}"), name)
+    command: click.Command = getattr(import_module(f"p2pal.cli.commands.{name}"), name)
     options = [param for param in command.params if isinstance(param, click.Option) and not param.hidden]
     table = [(codes(flag)[0], value) for flag, value, _ in rows(section(README, f"p2pal {name}"), "flag")]
     assert table == [(option.opts[0], default(option)) for option in options]

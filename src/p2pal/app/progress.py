@@ -65,9 +65,10 @@ class Tracker:
 
     @property
     def durable(self) -> int:
-        """Bytes that are known to be durable at the receiver (:mod:`p2pal.checkpoint.durable`): never more than is true.
+        """Bytes that are known to be durable at the receiver (:mod:`p2pal.checkpoint.durable`).
 
-        Its last word may be half a second old, and more after a connection that was lost; verdicts may be younger.
+        Never more than is true. Its last word may be half a second old, and more after a connection that was lost;
+        verdicts may be younger.
         """
         if self._all_there:
             return self.total

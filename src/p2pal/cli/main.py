@@ -45,7 +45,7 @@ class Root(Group):
         """Import and return the command."""
         if cmd_name not in COMMANDS:
             return None
-        command = getattr(import_module(f"p2pal.cli.{cmd_name}"), cmd_name)
+        command = getattr(import_module(f"p2pal.cli.commands.{cmd_name}"), cmd_name)
         assert isinstance(command, click.Command)  # noqa: S101
         return command
 

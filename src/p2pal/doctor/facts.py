@@ -6,8 +6,9 @@ import ipaddress
 from dataclasses import dataclass, field
 from typing import Final
 
-from p2pal.doctor.network_facts import Interfaces, Relaying, Survey
+from p2pal.doctor.network_facts import Relaying, Survey
 from p2pal.doctor.server_facts import ServerFacts
+from p2pal.lanes.own_addresses import Interfaces
 from p2pal.unreached import Unreached
 
 _NOWHERE: Final = frozenset(

@@ -5,7 +5,7 @@ Times are seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, NamedTuple
 
@@ -147,18 +147,3 @@ class Relaying:
     def transport(self) -> Transport:
         """How it is reached."""
         return place_of(self.url).transport
-
-
-@dataclass(frozen=True, slots=True)
-class Interfaces:
-    """The addresses of this machine.
-
-    Attributes:
-        addresses: All but those of loopback and of one link only.
-        ipv4_route: Whether packets would leave for the internet.
-        ipv6_route: The same.
-    """
-
-    addresses: tuple[str, ...] = field(default=())
-    ipv4_route: bool = False
-    ipv6_route: bool = False

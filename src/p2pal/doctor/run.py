@@ -13,13 +13,14 @@ from p2pal.app.options import DEFAULT_STUN, ConnectOptions
 from p2pal.doctor.facts import Facts
 from p2pal.doctor.findings import Report
 from p2pal.doctor.judge import judge
-from p2pal.doctor.network_facts import Interfaces, Relaying, Survey, place_of
+from p2pal.doctor.network_facts import Relaying, Survey, place_of
 from p2pal.doctor.server_facts import ServerFacts
 from p2pal.doctor.server_probe import check_server
 from p2pal.hosts import is_loopback
 from p2pal.lanes import interfaces
 from p2pal.lanes.destinations import zone_reached
 from p2pal.lanes.ice_servers import IceServer
+from p2pal.lanes.own_addresses import Interfaces
 from p2pal.lanes.server_addresses import ServerAddresses
 from p2pal.unreached import Unreached
 from p2pal.wire.ice_urls import is_stun_url, is_turn_url

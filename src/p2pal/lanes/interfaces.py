@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from p2pal.doctor.network_facts import Interfaces
-from p2pal.lanes.own_addresses import OwnAddress, rank
+from p2pal.lanes.own_addresses import Interfaces, OwnAddress, rank
 
 MAX_ADDRESSES: Final = 256
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
-from p2pal.doctor.network_facts import Interfaces
 from p2pal.lanes import interfaces
+from p2pal.lanes.own_addresses import Interfaces
 
 INTERVAL: Final = 2.0
 """Seconds from one look to the next."""

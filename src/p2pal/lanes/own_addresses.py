@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
@@ -114,3 +114,18 @@ def _usable(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     ):
         return None
     return None if any(address in network for network in _NOT_OURS) else address
+
+
+@dataclass(frozen=True, slots=True)
+class Interfaces:
+    """The addresses of this machine.
+
+    Attributes:
+        addresses: All but those of loopback and of one link only.
+        ipv4_route: Whether packets would leave for the internet.
+        ipv6_route: The same.
+    """
+
+    addresses: tuple[str, ...] = field(default=())
+    ipv4_route: bool = False
+    ipv6_route: bool = False

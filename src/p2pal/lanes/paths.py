@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
-from p2pal.hosts import is_loopback
 from p2pal.lanes.candidates import Candidate
+from p2pal.lanes.destinations import Zone, zone_of
 
 _TRANSPORTS: Final = {"udp": 0, "tcp": 1, "tls": 2}
 
@@ -92,5 +92,5 @@ def on_one_machine(local: Candidate, remote: Candidate, own: Container[str]) -> 
     if "relay" in (local.kind, remote.kind):
         return False
     # Where the other end is not known yet, its address may still be a relay's.
-    theirs = remote.kind == "host" and (is_loopback(remote.address) or remote.address in own)
-    return theirs or is_loopback(local.address)
+    theirs = remote.kind == "host" and (zone_of(remote.address) is Zone.LOOPBACK or remote.address in own)
+    return theirs or zone_of(local.address) is Zone.LOOPBACK

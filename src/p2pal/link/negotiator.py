@@ -22,9 +22,9 @@ is challenged at once, while the old one stays: whichever delivers first wins.
 
 **A better path.** While the lane in use is heard, the leader may try a challenger for a better path
 (:mod:`p2pal.link.path_upgrade`). When its lane opens, both stay until the leader has compared the two paths
-(:class:`~p2pal.link.actions.Judge`) and drops the worse one; the follower takes what is left. Of two open lanes a silent
-one is dropped by whoever notices. It costs no retry, nobody is told, and it gives way to any repair: a retry of the
-follower's says that it hears nothing there, or has no lane at all, and that what is tried will not do.
+(:class:`~p2pal.link.actions.Judge`) and drops the worse one; the follower takes what is left. Of two open lanes a
+silent one is dropped by whoever notices. It costs no retry, nobody is told, and it gives way to any repair: a retry of
+the follower's says that it hears nothing there, or has no lane at all, and that what is tried will not do.
 
 **When the next one comes**, and after which failure none does: :mod:`p2pal.link.retry`.
 

@@ -75,9 +75,9 @@ class Held(msgspec.Struct, frozen=True):
 
 
 class Durable(msgspec.Struct, frozen=True, gc=False):
-    """So many bytes of the transfer are durable at the receiver (:mod:`p2pal.checkpoint.durable`): what it goes on from.
+    """So many bytes of the transfer are durable at the receiver (:mod:`p2pal.checkpoint.durable`).
 
-    The receiver's word, bounded by the offer's total.
+    That is what it goes on from. The receiver's word, bounded by the offer's total.
     """
 
     bytes: int

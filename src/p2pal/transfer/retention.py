@@ -1,8 +1,8 @@
 """Whether a checkpoint stays when a session ends: decided here, for both sides and by nobody else. Pure.
 
 A checkpoint, and the unfinished files that belong to it, may go for three reasons only. Every entry was delivered; or
-those that were not, a person gave up; or it has expired (:mod:`p2pal.disk.checkpoints.removal`). A file that could not be read,
-written or named is none of these: it can be had later.
+those that were not, a person gave up; or it has expired (:mod:`p2pal.disk.checkpoints.removal`). A file that could not
+be read, written or named is none of these: it can be had later.
 
 Both sides count the same verdicts, so a session that ran to its end leaves both with the same numbers. One that was cut
 may leave the sender with fewer; then the sender keeps its checkpoint, and the receiver, which knows more, keeps its own

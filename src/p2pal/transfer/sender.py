@@ -2,9 +2,9 @@
 
 The shell gives it what the walk lists, what the peer says and what the source reads; after each input it drains
 :meth:`Sender.outputs` while the session takes payloads, then :meth:`Sender.jobs` into the source, then
-:meth:`Sender.events`. Jobs are made as earlier ones end, within the limits of :mod:`p2pal.transfer.read_queue`, so that a
-million files cost no million jobs; and no file is begun while :data:`~p2pal.wire.pieces.MAX_UNJUDGED` others
-await the receiver's verdict, so that what is remembered of those is bounded too. Any other entry costs one byte.
+:meth:`Sender.events`. Jobs are made as earlier ones end, within the limits of :mod:`p2pal.transfer.read_queue`, so that
+a million files cost no million jobs; and no file is begun while :data:`~p2pal.wire.pieces.MAX_UNJUDGED` others await
+the receiver's verdict, so that what is remembered of those is bounded too. Any other entry costs one byte.
 
 A transfer goes on from an earlier session if the receiver's proof is the expected one and its consent repeats it
 (:attr:`Sender.resumed`). Then it may say that files stand at its end already, and want pieces of others.

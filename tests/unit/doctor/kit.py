@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from p2pal.doctor.facts import Facts
-from p2pal.doctor.network_facts import Endpoint, Interfaces, Relaying, Silence, StunAnswer, Survey
+from p2pal.doctor.network_facts import Endpoint, Relaying, Silence, StunAnswer, Survey
 from p2pal.doctor.server_facts import ServerFacts
+from p2pal.lanes.own_addresses import Interfaces
 
 SERVER: Final = "https://p2pal.example.org"
 STUN: Final = "stun:stun.example.org"

@@ -25,9 +25,10 @@ from tests.unit.doctor.kit import (
 from p2pal.doctor.facts import Facts
 from p2pal.doctor.findings import Finding, Report, Verdict
 from p2pal.doctor.judge import judge
-from p2pal.doctor.network_facts import Filtering, Interfaces, Relaying, Silence
+from p2pal.doctor.network_facts import Filtering, Relaying, Silence
 from p2pal.doctor.server_facts import Problem
 from p2pal.errors import VersionMismatch
+from p2pal.lanes.own_addresses import Interfaces
 from p2pal.unreached import Unreached
 
 OK, WARN, FAIL, NONE = Verdict.OK, Verdict.WARN, Verdict.FAIL, Verdict.NONE

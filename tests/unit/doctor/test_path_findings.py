@@ -23,8 +23,9 @@ from tests.unit.doctor.kit import (
 
 from p2pal.doctor.facts import Facts
 from p2pal.doctor.findings import Finding, Verdict
-from p2pal.doctor.network_facts import Endpoint, Filtering, Interfaces, Relaying, Silence, StunAnswer
+from p2pal.doctor.network_facts import Endpoint, Filtering, Relaying, Silence, StunAnswer
 from p2pal.doctor.path_findings import Nat, judge_paths, nat_of
+from p2pal.lanes.own_addresses import Interfaces
 from p2pal.unreached import Unreached
 
 OK, WARN, FAIL, NONE = Verdict.OK, Verdict.WARN, Verdict.FAIL, Verdict.NONE

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from p2pal.doctor.network_facts import Interfaces
 from p2pal.lanes.networks import NetworkWatch
+from p2pal.lanes.own_addresses import Interfaces
 
 PATIENCE = 30.0
 

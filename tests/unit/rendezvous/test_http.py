@@ -16,6 +16,7 @@ from tests.unit.rendezvous.test_mailbox import expect
 from tests.unit.server.kit import odd_server, serving
 from tests.unit.server.test_tls import running
 
+from p2pal.doctor import server_probe
 from p2pal.doctor.server_probe import check_server
 from p2pal.errors import P2palError, ServerRefused, ServerUnreachable
 from p2pal.rendezvous import events as e
@@ -253,8 +254,8 @@ def test_no_other_place_makes_a_session() -> None:
         path for path in SOURCE.rglob("*.py") if re.search(r"ClientSession\(|aiohttp\.request\(", path.read_text())
     ]
     assert makers == [Path(http.__file__)]
-    users = {Path(module.__file__ or "").name for module in (check, mailbox)}
+    users = {Path(module.__file__ or "").name for module in (server_probe, mailbox)}
     connecting = {
         path.name for path in SOURCE.rglob("*.py") if re.search(r"\.ws_connect\(|open_session\(", path.read_text())
     }
-    assert connecting == users | {"client.py", "session.py"}
+    assert connecting == users | {"client.py", "http.py"}

@@ -5,7 +5,8 @@ with ``O_DIRECTORY | O_NOFOLLOW`` (:mod:`p2pal.disk.fs.posix`), so a link in its
 also when it was swapped in a moment ago; and a directory that was opened stays the same directory whatever is done to
 its name. Everything in it is made, read, renamed and removed relative to that descriptor.
 
-Where the system has no such calls, :mod:`p2pal.disk.fs.windows_paths` does the next best behind the same interface.
+Where the system has no such calls, :mod:`p2pal.disk.fs.windows_paths` does the next best behind the same interface;
+:mod:`p2pal.disk.fs.root` chooses.
 """
 
 from __future__ import annotations
@@ -31,12 +32,6 @@ OPEN_PART: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_FOLLOW | _BINARY
 OPEN_AGAIN: Final = os.O_RDWR | NO_FOLLOW | _NONBLOCK | _BINARY
 OPEN_READ: Final = os.O_RDONLY | _NONBLOCK | _BINARY
 """Not blocking: a fifo that was swapped in must not hang the reader. It means nothing to a regular file."""
-
-HAVE_HANDLES: Final = (
-    hasattr(os, "O_NOFOLLOW")
-    and hasattr(os, "O_DIRECTORY")
-    and {os.open, os.stat, os.mkdir, os.unlink, os.rename, os.link, os.symlink, os.readlink} <= os.supports_dir_fd
-)
 
 _NO_SUCH_ATTRIBUTE: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 
@@ -205,21 +200,6 @@ class Directory(abc.ABC):
         """Say whether this very file stands under that name."""
         found = self.status(name)
         return found is not None and identity_from(found) == identity
-
-
-def open_root(path: str | bytes, *, handles: bool = HAVE_HANDLES) -> Directory:
-    """Open a directory that a person named on this machine; links in its path are followed.
-
-    Raises:
-        OSError: If it is missing, no directory, or not permitted.
-    """
-    if sys.platform != "win32" and handles:
-        from p2pal.disk.fs.posix import HandleDirectory
-
-        return HandleDirectory.adopt(os.open(path, os.O_RDONLY | ONLY_DIRECTORY))
-    from p2pal.disk.fs.windows_paths import PathDirectory
-
-    return PathDirectory.root(os.fsencode(path))
 
 
 class Tree:

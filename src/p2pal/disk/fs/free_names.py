@@ -1,8 +1,8 @@
 """Names for entries whose own is taken: something else came to stand there, and nobody agreed to lose it.
 
-The entry stands beside it, by the numbers that a placement gives (:func:`p2pal.disk.fs.names.free_name`). The checkpoint
-hears of the name, durably, before anything gets it, so that the next session looks in the right place. Where that
-cannot be made durable the entry gets its name all the same: at worst it is sent, and stands there, once more.
+The entry stands beside it, by the numbers that a placement gives (:func:`p2pal.disk.fs.names.free_name`). The
+checkpoint hears of the name, durably, before anything gets it, so that the next session looks in the right place. Where
+that cannot be made durable the entry gets its name all the same: at worst it is sent, and stands there, once more.
 """
 
 from __future__ import annotations

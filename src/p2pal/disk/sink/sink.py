@@ -1,8 +1,9 @@
 """The receiver's disk: carries out what the receiving machine decides, and nothing outside of the chosen places.
 
 A file is written under a name of our own beside its target, verified, and only then given its name, durably
-(:mod:`p2pal.disk.sink.commit`). Every directory is reached by handles (:mod:`p2pal.disk.fs.directory`); every name is judged
-(:mod:`p2pal.disk.fs.names`); what may be replaced was decided with the person's consent (:mod:`p2pal.disk.sink.placement`).
+(:mod:`p2pal.disk.sink.commit`). Every directory is reached by handles (:mod:`p2pal.disk.fs.directory`); every name is
+judged (:mod:`p2pal.disk.fs.names`); what may be replaced was decided with the person's consent
+(:mod:`p2pal.disk.sink.placement`).
 
 Where a checkpoint is kept, its journal never says more than the medium has. A part file is named in it as soon as it is
 made; its pieces are claimed once a sync that began after they were written and verified is done, about twice a second;
@@ -63,7 +64,8 @@ class Sink:
         tag: Eight characters (0-9, a-z) that name this transfer's unfinished files.
         umask: Permission bits never given; the process's own by default.
         journal: The checkpoint. Without one nothing is kept of an unfinished file. If it cannot be written any more
-            (:attr:`~p2pal.disk.checkpoints.journal.Journal.failed`) files arrive all the same, and less is known of them later.
+            (:attr:`~p2pal.disk.checkpoints.journal.Journal.failed`) files arrive all the same, and less is known of
+            them later.
         resume: What the checkpoint said, and a survey found true (:func:`p2pal.disk.sink.survey.survey`).
 
     Raises:

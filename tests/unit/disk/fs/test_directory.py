@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from p2pal.disk.fs.directory import HAVE_HANDLES, Directory, Tree, open_root, sync_file, where_supported
+from p2pal.disk.fs.directory import Directory, Tree, sync_file, where_supported
+from p2pal.disk.fs.root import HAVE_HANDLES, open_root
 
 
 @pytest.fixture(params=[pytest.param(True, marks=pytest.mark.skipif(not HAVE_HANDLES, reason="no handles")), False])

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from p2pal.disk.fs.directory import open_root
 from p2pal.disk.fs.locator import Locator
+from p2pal.disk.fs.root import open_root
 
 
 def test_entries_are_reached_under_their_names_here_and_through_no_link(tmp_path: Path) -> None:

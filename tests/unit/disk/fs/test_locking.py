@@ -15,8 +15,9 @@ from tests.unit.transfer.records import ID
 from p2pal.checkpoint.codec import decode
 from p2pal.checkpoint.records import Dropped
 from p2pal.disk.fs import locking
-from p2pal.disk.fs.directory import Directory, open_root
+from p2pal.disk.fs.directory import Directory
 from p2pal.disk.fs.locking import NotOurs, identity_of, in_use, open_locked, open_private, remove_locked, try_lock
+from p2pal.disk.fs.root import open_root
 from p2pal.errors import CheckpointError
 
 NAME = b"file"

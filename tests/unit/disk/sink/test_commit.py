@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from tests.unit.disk.disk import MTIME, file_entry
 
-from p2pal.disk.fs.directory import Directory, open_root, sync_file
+from p2pal.disk.fs.directory import Directory, sync_file
+from p2pal.disk.fs.root import open_root
 from p2pal.disk.fs.syncfs import LEAST_FILES
 from p2pal.disk.sink import commit as finisher_module
 from p2pal.disk.sink.commit import Finished, Finisher, file_before, known_file, link_before

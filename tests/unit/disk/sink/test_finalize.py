@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from tests.unit.disk.disk import directory_entry
 
-from p2pal.disk.fs.directory import Directory, open_root
+from p2pal.disk.fs.directory import Directory
+from p2pal.disk.fs.root import open_root
 from p2pal.disk.sink import finalize
 from p2pal.disk.sink.commit import Finisher
 from p2pal.disk.sink.finalize import Deferred, finish_entries

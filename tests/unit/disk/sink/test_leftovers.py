@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from tests.unit.disk.disk import TAG, file_entry
 
-from p2pal.disk.fs.directory import Directory, open_root
+from p2pal.disk.fs.directory import Directory
 from p2pal.disk.fs.names import part_name, part_names
 from p2pal.disk.fs.part_files import find_part
+from p2pal.disk.fs.root import open_root
 from p2pal.disk.sink.leftovers import Leftovers, open_part
 from p2pal.transfer.ops import Begin
 

@@ -8,8 +8,9 @@ import pytest
 from tests.unit.disk.disk import as_nobody, digest_of, file_entry, public_directory
 
 from p2pal.checkpoint.records import Claim, Claimed, Unclaimed
-from p2pal.disk.fs.directory import Directory, open_root
+from p2pal.disk.fs.directory import Directory
 from p2pal.disk.fs.part_files import open_left
+from p2pal.disk.fs.root import open_root
 from p2pal.disk.sink.part_file import MAX_PIECES_IN_WORK, Arriving
 from p2pal.errors import ProtocolError
 from p2pal.transfer.ops import Begin

@@ -1,10 +1,10 @@
 """The store in Redis: the same rules, carried out by compare and set.
 
 A transfer with its logs is one key, so that each step is atomic and Redis itself forgets all of it at once. An instance
-loads it, applies the rules, and commits the result if nobody came between; else it begins again with what is there.
-The commit publishes what the step says to sockets of other instances, one channel for each. Instances that hold
-sockets of a transfer follow its steps (:mod:`p2pal.server.stores.redis.replica`), so that as a rule a step takes one round
-trip. Slots and counts stand beside it (:mod:`p2pal.server.stores.redis.slots`), and so do the instances that are alive.
+loads it, applies the rules, and commits the result if nobody came between; else it begins again with what is there. The
+commit publishes what the step says to sockets of other instances, one channel for each. Instances that hold sockets of
+a transfer follow its steps (:mod:`p2pal.server.stores.redis.replica`), so that as a rule a step takes one round trip.
+Slots and counts stand beside it (:mod:`p2pal.server.stores.redis.slots`), and so do the instances that are alive.
 """
 
 from __future__ import annotations
