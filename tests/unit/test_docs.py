@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from collections.abc import Iterator
@@ -33,6 +32,11 @@ README: Final = (ROOT / "README.md").read_text(encoding="utf-8")
 PROTOCOL: Final = (ROOT / "docs/protocol.md").read_text(encoding="utf-8")
 DESIGN: Final = (ROOT / "docs/design.md").read_text(encoding="utf-8")
 THREATS: Final = (ROOT / "docs/threat-model.md").read_text(encoding="utf-8")
+TROUBLE: Final = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
+
+ERRORS: Final = [
+    kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.P2palError)
+]
 
 _FENCE: Final = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _LINK: Final = re.compile(r"\[(?:[^\[\]]|\[[^\]]*\])+\]\(([^()\s]+)\)")
@@ -144,8 +148,7 @@ def test_every_kind_of_event_is_told() -> None:
 def test_exit_codes_are_those_of_the_help_and_of_the_errors() -> None:
     table = [(int(code), meaning) for code, meaning in rows(section(README, "Exit codes"), "code")]
     assert table == list(EXIT_CODES)
-    classes = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, errors.P2palError)]
-    assert {code for code, _ in table} == {errors.EXIT_OK, *(each.exit_code for each in classes)}
+    assert {code for code, _ in table} == {errors.EXIT_OK, *(kind.exit_code for kind in ERRORS)}
 
 
 def test_environment_variables_are_those_of_the_source() -> None:
@@ -254,31 +257,22 @@ def test_the_attacks_name_tests_that_exist() -> None:
         assert source or shown == "none needed", shown
 
 
-def spelled(message: ast.expr) -> Iterator[str]:
-    """The fixed parts of a message in the source, as long as they say something."""
-    match message:
-        case ast.Constant(str(text)):
-            yield text
-        case ast.JoinedStr(parts):
-            yield "…".join(
-                "" if isinstance(part, ast.FormattedValue) else str(ast.literal_eval(part)) for part in parts
-            )
-        case ast.IfExp(_, yes, no):
-            yield from spelled(yes)
-            yield from spelled(no)
+def test_troubleshooting_has_every_exit_code_and_every_class() -> None:
+    told: dict[int, list[str]] = {}
+    for level, heading in re.findall(r"^(##+) (.+)$", TROUBLE, re.MULTILINE):
+        if code := re.match(r"Exit (\d+): ", heading):
+            told[int(code[1])] = []
+        elif level == "###":
+            told[next(reversed(told))].append(heading)
+    assert list(told) == [code for code, _ in EXIT_CODES]
+    kinds = {code: {kind.__name__ for kind in ERRORS if kind.exit_code == code} for code in told}
+    assert {code: set(names) for code, names in told.items()} == kinds
+    overview = {int(code[1 : code.index("]")]): codes(names) for code, names in rows(TROUBLE, "code")}
+    assert overview == told
 
 
-def messages() -> Iterator[str]:
-    """What the source gives to the errors that a user can meet; what a peer does wrong is one row for all."""
-    kinds = {name for name, kind in vars(errors).items() if isinstance(kind, type)} - {"ProtocolError"}
-    for path in (ROOT / "src").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in kinds and node.args:
-                yield from spelled(node.args[0])
-
-
-def test_every_error_message_is_explained() -> None:
-    start, end = README.index("## Troubleshooting"), README.index("## Limits and platforms")
-    explained = README[start:end]
-    parts = {part.strip() for message in messages() for part in re.split(r"…|'", message)}
-    assert {part for part in parts if len(part) > 6 and part not in explained} == set()
+@pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
+def test_troubleshooting_says_what_each_class_means_and_what_to_do(kind: type[errors.P2palError]) -> None:
+    text = section(TROUBLE, kind.__name__)
+    assert text.split("\n\n")[1] == f"`{kind.code}`"
+    assert re.findall(r"^- \*\*(.+)\*\*: .", text, re.MULTILINE) == ["Means", "Usual cause", "What to do"]
