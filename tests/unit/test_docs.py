@@ -38,6 +38,98 @@ ERRORS: Final = [
     kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.P2palError)
 ]
 
+CONSTANTS: Final = {
+    "version between client and server": "wire.rendezvous.VERSION",
+    "version between peers": "wire.signal.PROTOCOL_VERSION",
+    "messages in a log": "wire.rendezvous.MAX_MESSAGES",
+    "message of a log": "wire.rendezvous.MAX_BODY",
+    "log": "wire.rendezvous.MAX_LOG",
+    "WebSocket message": "wire.rendezvous.MAX_FRAME",
+    "URLs of STUN and TURN servers": "wire.rendezvous.MAX_ICE_URLS",
+    "words of a code, at least": "crypto.codes.MIN_WORDS",
+    "words of a code, at most": "crypto.codes.MAX_WORDS",
+    "highest slot": "crypto.codes.MAX_SLOT",
+    "failed key exchanges": "peer.key_exchange.MAX_GUESSES",
+    "element of the key exchange": "crypto.pake.ELEMENT_BYTES",
+    "tag of a seal": "crypto.seal.TAG_BYTES",
+    "padding of a mailbox message": "crypto.seal.PADDED_TO",
+    "sealed frames of a lane and direction": "crypto.seal.MAX_FRAMES",
+    "number of the meeting": "peer.sealed_logs.MEETING",
+    "SDP": "wire.signal.MAX_SDP",
+    "candidate": "wire.signal.MAX_CANDIDATE",
+    "candidates of a generation": "link.offer_answer.MAX_CANDIDATES",
+    "time of a generation": "link.generations.ATTEMPT_TIMEOUT",
+    "time of the first generation": "link.generations.FIRST_ATTEMPT",
+    "more time at the follower": "link.generations.FOLLOWER_SLACK",
+    "silence of a lane": "session.lane.SILENT_AFTER",
+    "head of DATA": "wire.frames.DATA_HEADER",
+    "end of the numbers of DATA": "wire.frames.MAX_NUMBER",
+    "ranges in an ACK": "wire.frames.MAX_RANGES",
+    "lanes in an ACK": "wire.frames.MAX_LANES",
+    "reason of CLOSE": "wire.frames.MAX_REASON",
+    "window, at least": "session.core.MIN_WINDOW_FRAMES",
+    "wait for the answer to CLOSE": "session.core.CLOSE_WAIT",
+    "DATA frames for an ACK": "session.lane.ACK_EVERY",
+    "delay of an ACK": "session.lane.ACK_DELAY",
+    "PING after DATA": "session.lane.PROBE_AFTER",
+    "PING when idle": "session.lane.IDLE_PING",
+    "PINGs without a PONG": "session.lane.MAX_PONGS",
+    "DATA before a control frame": "lanes.base.BUFFER_LIMIT",
+    "path, and target of a link": "wire.transfer.MAX_PATH",
+    "part of a path": "disk.fs.names.MAX_NAME",
+    "entries of an offer": "wire.transfer.MAX_ENTRIES",
+    "directories of an offer": "wire.transfer.MAX_DIRECTORIES",
+    "top-level entries of an offer": "wire.transfer.MAX_TOPS",
+    "offer": "wire.transfer.MAX_OFFER_BYTES",
+    "file, and all files of an offer": "wire.transfer.MAX_FILE_SIZE",
+    "head of a record": "wire.transfer.RECORD_HEADER",
+    "head of a `Chunk`": "wire.transfer.CHUNK_HEADER",
+    "entries of an `OfferPart`": "wire.transfer.MAX_PART_ENTRIES",
+    "ranges in a `Want`": "wire.transfer.MAX_RANGES",
+    "ranges of pieces in all `Want`s": "wire.transfer.MAX_WANTED_RANGES",
+    "verdicts in a `Verdicts`": "wire.transfer.MAX_VERDICTS",
+    "text beside a reason": "wire.transfer.MAX_TEXT",
+    "piece, at least": "wire.pieces.MIN_PIECE_SIZE",
+    "piece, at most": "wire.pieces.MAX_PIECE_SIZE",
+    "pieces before they grow": "wire.pieces.TARGET_PIECES",
+    "repaired pieces": "wire.pieces.MAX_REPAIRS",
+    "files without a verdict": "wire.pieces.MAX_UNJUDGED",
+    "wait for the last verdicts": "transfer.sender.SETTLE_TIME",
+    "receive window": "peer.peer.WINDOW",
+    "more silence without retries": "link.retry.CERTAIN",
+    "backoff, at most": "link.backoff.MAX_BACKOFF",
+    "patience with an outage": "link.backoff.MIN_PATIENCE",
+    "lane that has shown that it works": "link.backoff.PROVEN",
+    "absence that means nothing": "link.presence.FLAP",
+    "wait for what is gone": "link.negotiator.DEFAULT_WAIT",
+    "first link": "link.first_link.FIRST_LINK",
+    "first link, at most": "link.first_link.FIRST_LINK_MOST",
+    "first link, more at the follower": "link.first_link.FIRST_SLACK",
+    "absence before the first link": "link.first_link.FIRST_ABSENCE",
+    "prompt candidates": "link.first_link.PROMPT",
+    "first try after prompt candidates": "link.first_link.FIRST_TRY",
+    "offers answered at once": "link.offer_answer.MAX_OFFERS",
+    "pause between further offers": "link.offer_answer.OFFER_PAUSE",
+    "first look after a new address": "link.path_upgrade.SETTLED",
+    "first look while relayed": "link.path_upgrade.FIRST_LOOK",
+    "rarest look": "link.path_upgrade.RAREST_LOOK",
+    "looks at full pace": "link.path_upgrade.LOOKS",
+    "pause between looks": "link.path_upgrade.DISTANCE",
+    "time of a look": "link.generations.IMPROVEMENT_TIMEOUT",
+    "steady direct path": "link.path_upgrade.STEADY",
+    "direct path kept": "link.path_upgrade.KEPT",
+    "direct path kept, at most": "link.path_upgrade.KEPT_MOST",
+    "calm before that starts over": "link.path_upgrade.CALM",
+    "lowest port of a candidate": "lanes.destinations.FIRST_PORT",
+    "addresses of a generation": "lanes.destinations.MOST_HOSTS",
+    "standing still that counts as sleep": "peer.timer.SLEPT",
+    "answer of the server to `ice`": "peer.signaling.ANSWER",
+    "answer to a knock": "peer.signaling.KNOCK_LIMIT",
+    "knocks that wait together": "peer.signaling.MOST_KNOCKS",
+    "wait for the proof of a newcomer": "app.send.PROOF",
+}
+"""What docs/protocol.md calls a limit, and where the code has it: the page serves implementations in any language."""
+
 _FENCE: Final = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _LINK: Final = re.compile(r"\[(?:[^\[\]]|\[[^\]]*\])+\]\(([^()\s]+)\)")
 _HEADING: Final = re.compile(r"^#+ +(.*)$", re.MULTILINE)
@@ -171,15 +263,35 @@ def test_make_targets_exist() -> None:
         assert set(re.findall(r"(?:^|[` ])make ([a-z_]+)(?=`|$| {2,})", text, re.MULTILINE)) <= targets, page.name
 
 
-def test_constants_have_the_values_that_are_told() -> None:
-    table = [*rows(section(PROTOCOL, "Limits and constants"), "constant")]
-    for heading in ("Congestion control", "Checkpoints and resuming", "Staying connected"):
-        table += rows(section(DESIGN, heading), "constant")
+def holds(value: str, name: str) -> bool:
+    """Whether a constant of the code, named below p2pal, has the value that a page tells."""
+    module, _, attribute = name.rpartition(".")
+    constant: Any = getattr(import_module(f"p2pal.{module}"), attribute)
+    return bool(constant == (float(value) if "." in value else int(value.replace(",", ""))))
+
+
+def test_constants_of_the_protocol_have_the_values_that_are_told() -> None:
+    table = [*rows(PROTOCOL, "constant")]
+    assert [name for name, _, _ in table] == list(CONSTANTS)
+    assert [name for name, value, _ in table if not holds(value, CONSTANTS[name])] == []
+
+
+def test_constants_of_the_design_have_the_values_that_are_told() -> None:
+    table = [*rows(DESIGN, "constant")]
     assert table
-    for cell, value, _ in table:
-        module, _, name = codes(cell)[0].rpartition(".")
-        constant: Any = getattr(import_module(f"p2pal.{module}"), name)
-        assert constant == (float(value) if "." in value else int(value.replace(",", ""))), cell
+    assert [cell for cell, value, _ in table if not holds(value, codes(cell)[0])] == []
+
+
+def test_the_protocol_can_be_read_without_the_source() -> None:
+    assert set(re.findall(r"src/[\w/.]+", PROTOCOL)) == {"src/p2pal/crypto/words.py"}  # the list of words, as data
+    packages = "|".join(path.name for path in (ROOT / "src/p2pal").iterdir() if path.is_dir())
+    assert re.findall(rf"`(?:p2pal\.)?(?:{packages})\.[\w.]+`", PROTOCOL) == []
+
+
+def test_the_words_of_a_farewell_are_short_names_of_errors() -> None:
+    told = section(PROTOCOL, "The link: generations").partition("A side that gives up says `bye`")[2]
+    assert set(codes(told)) <= {kind.code for kind in ERRORS}
+    assert codes(told)
 
 
 def test_key_labels_are_those_of_the_code() -> None:
