@@ -27,7 +27,8 @@ from p2pal.transfer.states import RECEIVER, SENDER
 from p2pal.wire import rendezvous, signal, transfer
 
 ROOT: Final = Path(__file__).parents[2]
-PAGES: Final = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+DECISIONS: Final = sorted((ROOT / "docs/decisions").glob("[0-9]*.md"))
+PAGES: Final = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 README: Final = (ROOT / "README.md").read_text(encoding="utf-8")
 PROTOCOL: Final = (ROOT / "docs/protocol.md").read_text(encoding="utf-8")
 DESIGN: Final = (ROOT / "docs/design.md").read_text(encoding="utf-8")
@@ -175,7 +176,7 @@ def codes(cell: str) -> list[str]:
     return _CODE.findall(cell)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for link in _LINK.findall(_FENCE.sub("", text)):
@@ -280,6 +281,21 @@ def test_constants_of_the_design_have_the_values_that_are_told() -> None:
     table = [*rows(DESIGN, "constant")]
     assert table
     assert [cell for cell, value, _ in table if not holds(value, codes(cell)[0])] == []
+
+
+def test_every_decision_is_short_and_in_the_index() -> None:
+    index = (ROOT / "docs/decisions/README.md").read_text(encoding="utf-8")
+    titles = {}
+    for number, page in enumerate(DECISIONS, 1):
+        text = page.read_text(encoding="utf-8")
+        title, *parts = _HEADING.findall(text)
+        assert page.name.startswith(f"{number:04}-"), page.name
+        assert title.startswith(f"{number}. "), page.name
+        assert parts == ["Context", "Decision", "Consequences"], page.name
+        assert len(text.splitlines()) <= 32, page.name
+        titles[title] = page.name
+    listed = re.findall(r"^- \[(.+)\]\((.+)\)$", index, re.MULTILINE)
+    assert sorted(listed) == sorted(titles.items())
 
 
 def test_the_protocol_can_be_read_without_the_source() -> None:
