@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -33,6 +35,7 @@ README: Final = (ROOT / "README.md").read_text(encoding="utf-8")
 PROTOCOL: Final = (ROOT / "docs/protocol.md").read_text(encoding="utf-8")
 DESIGN: Final = (ROOT / "docs/design.md").read_text(encoding="utf-8")
 THREATS: Final = (ROOT / "docs/threat-model.md").read_text(encoding="utf-8")
+CONTRIBUTING: Final = (ROOT / "docs/contributing.md").read_text(encoding="utf-8")
 TROUBLE: Final = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
 
 ERRORS: Final = [
@@ -283,9 +286,61 @@ def test_constants_of_the_design_have_the_values_that_are_told() -> None:
     assert [cell for cell, value, _ in table if not holds(value, codes(cell)[0])] == []
 
 
+def contracts() -> dict[str, dict[str, Any]]:
+    """The contracts of import-linter by their names."""
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    return {contract["name"]: contract for contract in tools["importlinter"]["contracts"]}
+
+
+def test_the_floors_are_those_of_the_contract() -> None:
+    floors = [floor.replace("p2pal.", "") for floor in contracts()["The floors"]["layers"]]
+    drawn = section(DESIGN, "The floors").split("```")[1]
+    assert [re.split(r"\s{2,}", line)[0] for line in drawn.strip().splitlines()] == floors
+    assert [
+        line.strip() for line in re.findall(r"^    .+$", section(CONTRIBUTING, "The floors"), re.MULTILINE)
+    ] == floors
+
+
+def test_what_is_pure_is_that_of_the_contract() -> None:
+    pure = contracts()["Pure floors have no loop, clock, socket, thread or engine"]
+    told: set[str] = set()
+    for packages, modules in rows(section(CONTRIBUTING, "What is pure"), "package"):
+        for package in codes(packages):
+            told |= {f"{package}.{module}" for module in codes(modules)} or {package}
+    assert told == {name.removeprefix("p2pal.") for name in pure["source_modules"]}
+    told_of = section(CONTRIBUTING, "The floors").replace("\n  ", " ")
+    assert all(name in told_of for name in set(pure["forbidden_modules"]) - {"webrtc", "wrtc"})
+
+
+def test_the_table_of_changes_is_that_of_the_tree() -> None:
+    source = ROOT / "src/p2pal"
+    named: set[Path] = set()
+    for change, where, with_it in rows(section(CONTRIBUTING, "Where does my change go"), "change"):
+        paths = [code for code in codes(where) if re.search(r"/|\.py$", code)]
+        assert paths or not where, change
+        named |= {source / path for path in paths}
+        assert [path for path in paths if not (source / path).exists()] == [], change
+        assert [path for path in codes(with_it) if "/" in path and not (ROOT / path).exists()] == [], change
+    packages = {path.parent for path in source.rglob("__init__.py")} - {source}
+    assert sorted(packages - named - {path.parent for path in named}) == []
+
+
+def test_paths_of_the_source_that_pages_name_exist() -> None:
+    for page in (*DECISIONS, ROOT / "docs/design.md", ROOT / "docs/contributing.md", ROOT / "docs/resume.md"):
+        for path in re.findall(r"`([a-z_]+/[\w/]+\.py)`", page.read_text(encoding="utf-8")):
+            assert (ROOT / "src/p2pal" / path).exists() or (ROOT / path).exists(), (page.name, path)
+
+
+def test_every_package_says_in_two_lines_what_lives_there() -> None:
+    for path in (ROOT / "src/p2pal").glob("*/**/__init__.py"):
+        told = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+        assert told, path
+        assert len(told.splitlines()) <= 2, path
+
+
 def test_every_decision_is_short_and_in_the_index() -> None:
     index = (ROOT / "docs/decisions/README.md").read_text(encoding="utf-8")
-    titles = {}
+    titles: dict[str, str] = {}
     for number, page in enumerate(DECISIONS, 1):
         text = page.read_text(encoding="utf-8")
         title, *parts = _HEADING.findall(text)
