@@ -16,6 +16,7 @@ The tree, with exit codes::
     ├── PeerError                  5    the other machine
     │   ├── PeerLost               5      it went away
     │   ├── ConnectionImpossible   5      no path between the two machines
+    │   │   └── NoRelay            5      nothing but relays may be used, and none is known
     │   └── ProtocolError          5      it sent what the protocol does not allow
     ├── Refused                    6    a person said no, on either side
     ├── DiskError                  7    the local disk: full, read-only, not permitted
