@@ -4,6 +4,8 @@
 # ip, tc, ss and nft: tests with hosts of their own, whose network is cut.
 # cc and the C library's headers: the emulator of long and bad links, which the tests compile (Linux alone).
 # turnserver (coturn) and redis-server: tests with a real relay and a real store, which they start themselves.
+# caddy and nginx: tests with a real proxy in front of the server, which they start themselves.
+# systemd-analyze: a test of the units (the package starts nothing, and does not make systemd this machine's init).
 set -eu
 missing=""
 command -v unshare >/dev/null || missing="$missing util-linux"
@@ -14,6 +16,9 @@ command -v nft >/dev/null || missing="$missing nftables"
 { command -v cc >/dev/null && [ -e /usr/include/linux/virtio_net.h ] && [ -e /usr/include/stdio.h ]; } ||
     missing="$missing gcc libc6-dev"
 command -v redis-server >/dev/null || missing="$missing redis-server"
+command -v caddy >/dev/null || missing="$missing caddy"
+{ command -v nginx || [ -x /usr/sbin/nginx ]; } >/dev/null || missing="$missing nginx"
+command -v systemd-analyze >/dev/null || missing="$missing systemd"
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "installing$missing"
@@ -29,7 +34,7 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     apt-get update -qq
     # shellcheck disable=SC2086 - a list of packages
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
-    for service in coturn redis-server; do
+    for service in coturn redis-server caddy nginx; do
         case "$missing " in
         *" $service "*) command -v systemctl >/dev/null && systemctl -q disable "$service" 2>/dev/null || : ;;
         esac

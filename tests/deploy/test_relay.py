@@ -37,8 +37,8 @@ _ECHO: Final = "3480"
 @pytest.fixture(scope="module")
 def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """A running relay's port."""
-    program("turnserver", required=True)
-    client = program("turnutils_stunclient", required=True)
+    program("turnserver")
+    client = program("turnutils_stunclient")
     folder = tmp_path_factory.mktemp("relay")
     port = free_port()
     command = ["sh", str(DEPLOY / "compose/coturn.sh"), str(DEPLOY / "turnserver.conf"), str(folder)]
@@ -64,7 +64,7 @@ def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 def ask(port: int, username: str, password: str) -> str:
     """Ask for two relayed connections that talk to each other, and return what became of it."""
-    command = [program("turnutils_uclient", required=True), "-v", "-y", "-c", "-n", "1"]
+    command = [program("turnutils_uclient"), "-v", "-y", "-c", "-n", "1"]
     command += ["-u", username, "-w", password, "-p", str(port), "127.0.0.1"]
     said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     return said.stdout + said.stderr
@@ -91,7 +91,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """
     need_networks()
     for name in ("turnserver", "turnutils_peer", "turnutils_stunclient"):
-        program(name, required=True)
+        program(name)
     folder = tmp_path_factory.mktemp("host")
     name = f"p2pal-{os.getpid()}-relay"
     inside = ["ip", "netns", "exec", name]
