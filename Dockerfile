@@ -6,7 +6,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
 RUN pip wheel --no-deps --wheel-dir /wheels .
 RUN python -m venv --without-pip /opt/p2pal
-RUN pip --python /opt/p2pal/bin/python install --only-binary :all: /wheels/p2pal-*.whl
+RUN pip --python /opt/p2pal/bin/python install --only-binary :all: "$(echo /wheels/p2pal-*.whl)[server]"
 
 FROM python:3.13-slim
 RUN groupadd --system --gid 10001 p2pal \

@@ -280,9 +280,9 @@ class Commands:
         self._started.append(command)
         return command
 
-    def server(self, *flags: str, port: int = 0) -> Server:
+    def server(self, *flags: str, port: int = 0, **options: Any) -> Server:
         """``p2pal server``, beside the one that the commands use."""
-        server = Server(self.folder(), *flags, port=port)
+        server = Server(self.folder(), *flags, port=port, **options)
         self._started.append(server)
         return server
 

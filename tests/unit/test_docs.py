@@ -372,7 +372,7 @@ def test_key_labels_are_those_of_the_code() -> None:
 
 def test_refusals_and_close_codes_are_those_of_the_server() -> None:
     told = {codes(code)[0]: int(status) for code, status, _ in rows(section(PROTOCOL, "Rendezvous over HTTP"), "code")}
-    http = {"malformed", "websocket-expected", "not-found", "method-not-allowed", "timeout", "internal"}
+    http = {"malformed", "websocket-expected", "not-found", "method-not-allowed", "timeout", "internal", "no-metrics"}
     assert {code: status for code, status in told.items() if code not in http} == {
         code: status for code, (status, _) in DENIALS.items()
     }

@@ -5,11 +5,18 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 INSTALLS = re.compile(r"\b(?:pip3?|pipx)(?: --python \S+)? install\b.*")
 OTHERS = re.compile(r"install [a-z].*-venv|pip install --upgrade pip")
 """Commands that do not install p2pal."""
+
+
+def project() -> dict[str, Any]:
+    """The project table of pyproject.toml."""
+    described: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return described
 
 
 def commands() -> list[tuple[str, str]]:
@@ -25,8 +32,7 @@ def commands() -> list[tuple[str, str]]:
 
 
 def test_the_engine_is_pinned() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    (engine,) = [each for each in project["dependencies"] if each.startswith("wrtc")]
+    (engine,) = [each for each in project()["dependencies"] if each.startswith("wrtc")]
     assert re.fullmatch(r"wrtc==\d+\.\d+\.\d+", engine)
 
 
@@ -38,6 +44,20 @@ def test_no_command_lets_pip_build_the_engine() -> None:
 
 
 def test_what_windows_has_not_is_not_asked_for_there() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    (loop,) = [each for each in project["dependencies"] if each.startswith("uvloop")]
+    (loop,) = [each for each in project()["optional-dependencies"]["server"] if each.startswith("uvloop")]
     assert "sys_platform != 'win32'" in loop
+
+
+def test_only_servers_get_what_only_a_server_uses() -> None:
+    extras = project()["optional-dependencies"]
+    names = {re.split(r"[^a-z-]", each)[0] for each in extras["server"]}
+    assert names == {"prometheus-client", "redis", "uvloop"}
+    assert not names & {re.split(r"[^a-z-]", each)[0] for each in project()["dependencies"]}
+    assert "p2pal[server]" in extras["dev"]
+    assert "p2pal[server]" in extras["bench"]
+
+
+def test_those_who_run_a_server_are_told_to_install_its_extra() -> None:
+    for_servers = [command for name, command in commands() if name in {"self-hosting.md", "Dockerfile"}]
+    assert len(for_servers) == 4
+    assert [command for command in for_servers if "[server]" not in command] == []

@@ -6,10 +6,32 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import Final, Literal
 
+from p2pal.errors import UsageError
 from p2pal.wire import rendezvous as wire
+
+EXTRA: Final = "p2pal[server]"
+"""The extra of the package that has what only a server for many uses: Redis, metrics, uvloop."""
 
 REQUESTS_BESIDE: Final = 64
 """Connections that an address may have beside those that are WebSockets."""
+
+
+def missing_package(error: ModuleNotFoundError) -> str:
+    """Return the package that an import did not find, by its own name and not by that of a module in it."""
+    return (error.name or "").partition(".")[0]
+
+
+def no_redis(setting: str, error: ModuleNotFoundError) -> UsageError:
+    """Return what to tell where the Redis client is not installed.
+
+    Args:
+        setting: What asks for it: a flag, a variable.
+        error: How its import failed.
+    """
+    return UsageError(
+        f"{setting} needs the package {missing_package(error)}, which is not installed",
+        hint=f"install {EXTRA}, or leave the URL out to keep the transfers in memory",
+    )
 
 
 @dataclass(frozen=True, slots=True)

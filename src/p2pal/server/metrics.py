@@ -39,6 +39,7 @@ FAILURES: Final = (
     "timeout",
     "refused",
     "internal",
+    "no-metrics",
 )
 """Codes of HTTP errors that are no refusals of a command."""
 

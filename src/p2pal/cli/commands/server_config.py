@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 from p2pal.cli import logs
 from p2pal.cli.options import quoted
 from p2pal.errors import UsageError
-from p2pal.server.config import AddressLimits, Limits, Rate, ServerConfig
+from p2pal.server.config import AddressLimits, Limits, Rate, ServerConfig, no_redis
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.ice_urls import is_stun_url, is_turn_url
 
@@ -125,7 +125,8 @@ def redis_url(text: str, name: str = "--redis-url") -> str:
         name: The flag or variable that it was given with, for the error.
 
     Raises:
-        UsageError: If it is none. The text is not repeated: it may hold a password.
+        UsageError: If it is none, or the Redis client is not installed. The text is not repeated: it may hold a
+            password.
     """
     if not text:
         return ""
@@ -135,6 +136,8 @@ def redis_url(text: str, name: str = "--redis-url") -> str:
         wrong = _wrong_with(text, parts)
     except ValueError:
         wrong = "its host or port cannot be read"
+    except ModuleNotFoundError as error:
+        raise no_redis(name, error) from error
     if wrong:
         hint = "write it as redis://HOST:6379/0, or redis+cluster://HOST:6379 for a Redis Cluster"
         raise UsageError(f"{name} is no URL of a Redis: {wrong}", hint=hint)

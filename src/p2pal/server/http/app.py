@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 from aiohttp import web
 
 from p2pal.errors import UsageError
-from p2pal.server.config import ServerConfig
+from p2pal.server.config import ServerConfig, no_redis
 from p2pal.server.http.api import Api, errors, plain_bodies
 from p2pal.server.http.gate import Gate
 from p2pal.server.http.listener import Listener
@@ -42,12 +42,14 @@ def choose_store(config: ServerConfig) -> Store:
     """Return the store that the configuration names.
 
     Raises:
-        UsageError: If the Redis URL is none.
+        UsageError: If the Redis URL is none, or the Redis client is not installed.
     """
     max_open, max_kept = config.addresses.open_transfers, config.addresses.log_bytes
     if config.redis_url:
-        from p2pal.server.stores.redis import RedisStore  # loads the Redis client, which nobody else needs
-
+        try:
+            from p2pal.server.stores.redis import RedisStore  # loads the Redis client, which nobody else needs
+        except ModuleNotFoundError as error:
+            raise no_redis("the Redis URL", error) from error
         return RedisStore(config.redis_url, config.limits, max_open=max_open, max_kept=max_kept)
     return MemoryStore(
         config.limits,

@@ -19,6 +19,7 @@ OWN_CODES: Final[dict[str, int]] = {
     "websocket-expected": 400,
     "timeout": 408,
     "internal": 500,
+    "no-metrics": 501,
 }
 """Errors that are not refusals of a command, with their status."""
 
@@ -129,7 +130,7 @@ def _paths() -> Json:
                     "200": _answer("The metrics.")
                     | {"content": {kind: {"schema": {"type": "string"}} for kind in _EXPOSITIONS}}
                 },
-                ("origin",),
+                ("origin", "no-metrics"),
             )
         },
         "/openapi.json": {

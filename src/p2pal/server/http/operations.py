@@ -12,10 +12,10 @@ import msgspec
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from p2pal.server.answers import HEADERS, refusal
-from p2pal.server.config import ServerConfig
+from p2pal.server.answers import HEADERS, error_answer, refusal
+from p2pal.server.config import EXTRA, ServerConfig, missing_package
 from p2pal.server.http.listener import LATE
-from p2pal.server.logs import REQUEST_ID, choose_request_id, log, log_detail, request_id
+from p2pal.server.logs import REQUEST_ID, choose_request_id, log, log_detail, log_warning, request_id
 from p2pal.server.metrics import OTHER, Metrics
 from p2pal.server.state import Denied
 from p2pal.server.store import Store
@@ -64,6 +64,7 @@ class Operations:
         self._active = 0
         self._fewer = asyncio.Event()
         self._exposition: Exposition | None = None
+        self._missing_told = False
         self._description = b""
 
     def routes(self) -> list[web.RouteDef]:
@@ -112,12 +113,22 @@ class Operations:
         return web.json_response({"status": "ready"}, headers=HEADERS)
 
     async def metrics(self, request: web.Request) -> web.Response:
-        """``GET /metrics``: for Prometheus."""
+        """``GET /metrics``: for Prometheus; 501 where its library is not installed."""
         if self._exposition is None:
-            exposition = await asyncio.to_thread(_load_exposition)  # the sockets do not wait for the disk
+            try:
+                exposition = await asyncio.to_thread(_load_exposition)  # the sockets do not wait for the disk
+            except ModuleNotFoundError as error:
+                return self._without_metrics(missing_package(error))
             self._exposition = exposition(self._counts, self._store, self._hub)
         body, content_type = self._exposition.render(request.headers.get(hdrs.ACCEPT, ""))
         return web.Response(body=body, headers={**HEADERS, hdrs.CONTENT_TYPE: content_type})
+
+    def _without_metrics(self, package: str) -> web.Response:
+        hint = f"install {EXTRA}"
+        if not self._missing_told:
+            self._missing_told = True
+            log_warning("metrics-missing", package=package, hint=hint)
+        return error_answer(501, "no-metrics", f"metrics need the package {package}, which is not installed; {hint}")
 
     async def openapi(self, _request: web.Request) -> web.Response:
         """``GET /openapi.json``: what this server answers to what."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import aiohttp
 import pytest
@@ -8,7 +9,7 @@ from tests.unit.server.kit import Kit, serving
 
 from p2pal.errors import UsageError
 from p2pal.server.config import ServerConfig
-from p2pal.server.http.app import Server
+from p2pal.server.http.app import Server, choose_store
 from p2pal.server.stores.memory import MemoryStore
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import CloseCode
@@ -210,3 +211,16 @@ async def test_a_store_that_fails_is_run_again_and_the_log_holds_no_text_of_the_
     finally:
         await server.stop()
     assert "secret" not in caplog.text
+
+
+def test_a_redis_url_without_the_client_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("p2pal.server.stores.redis")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "redis", None)
+    monkeypatch.setitem(sys.modules, "redis.asyncio", None)
+    with pytest.raises(UsageError) as refused:
+        choose_store(ServerConfig(redis_url="redis://:a-password@127.0.0.1"))
+    assert str(refused.value) == (
+        "the Redis URL needs the package redis, which is not installed; "
+        "install p2pal[server], or leave the URL out to keep the transfers in memory"
+    )

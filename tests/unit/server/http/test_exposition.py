@@ -94,7 +94,7 @@ async def test_openmetrics_for_who_accepts_it() -> None:
 
 
 async def test_the_metrics_that_the_page_for_operators_names_are_there() -> None:
-    page = (Path(__file__).parents[3] / "docs/self-hosting.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[4] / "docs/self-hosting.md").read_text(encoding="utf-8")
     lines = [line for line in page.splitlines() if line.startswith("| `p2pal_") or "expr: " in line]
     named = {name.removesuffix("_bucket") for name in re.findall(r"\bp2pal_[a-z_]+\b", "\n".join(lines))}
     assert "p2pal_transfers" in named
