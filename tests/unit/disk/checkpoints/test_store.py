@@ -214,7 +214,7 @@ DYING = """
 import os, sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
-from p2pal.disk import checkpoints, cleaning, journal
+from p2pal.disk.checkpoints import journal, store
 from p2pal.disk.fs.posix import HandleDirectory
 from tests.unit.disk.kept import Kept
 from tests.unit.transfer.records import begun
@@ -225,11 +225,11 @@ def die(*_, **__):
 step = sys.argv[2]
 kept = Kept(Path(sys.argv[1]))
 if step == "lock":
-    checkpoints.try_lock = die
+    store.try_lock = die
 elif step == "records":
     journal.write_some = die
 elif step == "fsync":
-    checkpoints.sync_file = die
+    store.sync_file = die
 elif step == "rename":
     HandleDirectory.rename_new = die
 elif step == "directory":
@@ -242,7 +242,7 @@ os._exit(0)
 
 @pytest.mark.parametrize("step", ["lock", "records", "fsync", "rename", "directory", "none"])
 def test_a_process_that_dies_leaves_no_checkpoint_or_a_whole_one(tmp_path: Path, step: str) -> None:
-    root = str(Path(__file__).parents[3])
+    root = str(Path(__file__).parents[4])
     done = subprocess.run([sys.executable, "-c", DYING.format(root=root), str(tmp_path), step], check=False)
     assert done.returncode == (0 if step == "none" else 9)
     store = Checkpoints(tmp_path / "home")

@@ -46,7 +46,7 @@ sys.stdin.read()
 def test_another_process_keeps_it_until_it_is_killed(tmp_path: Path) -> None:
     kept = Kept(tmp_path)
     kept.closed()
-    code = HOLDER.format(root=str(Path(__file__).parents[3]), ident=ID)
+    code = HOLDER.format(root=str(Path(__file__).parents[4]), ident=ID)
     command = [sys.executable, "-c", code, str(tmp_path / "home")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
@@ -88,7 +88,7 @@ print(wins)
 def test_two_processes_never_write_into_one_checkpoint(tmp_path: Path) -> None:
     kept = Kept(tmp_path)
     kept.closed()
-    code = RIVAL.format(root=str(Path(__file__).parents[3]), ident=ID)
+    code = RIVAL.format(root=str(Path(__file__).parents[4]), ident=ID)
     rivals = [
         subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "home"), str(who)], stdout=subprocess.PIPE)
         for who in (1, 2)
