@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +15,22 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def usual_signals() -> Iterator[None]:
+    """Commands start with the system's own handling of each signal, whatever this process was started with.
+
+    ``nohup`` ignores SIGHUP, a script's ``&`` SIGINT and SIGQUIT, and a process that is started inherits that. It does
+    not inherit a handler; and with one that does nothing, the tests themselves still outlive the terminal.
+    """
+    numbers = [getattr(signal, name, None) for name in ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM")]
+    ignored = [number for number in numbers if number is not None and signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, lambda _number, _frame: None)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @pytest.fixture(autouse=True, scope="module")
