@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 from collections.abc import Iterator
+from typing import Final
 
 import pytest
 
@@ -14,6 +16,22 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A home directory for the length of the run: checkpoints go there."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
+_KEPT: Final = ("P2PAL_ONLY_LOOPBACK", "P2PAL_SEED", "P2PAL_SOAK")
+_SETTINGS: Final = ("P2PAL_", "REDIS_", "TURN_", "SSL_CERT_", "XDG_")
+_SEEN: Final = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TZ")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def usual_environment() -> Iterator[None]:
+    """Nothing of the caller's environment decides what p2pal does; a test sets what it depends on."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            ours = name.startswith(_SETTINGS) and name not in _KEPT
+            if ours or name in _SEEN or name.lower().endswith("_proxy"):
+                patch.delenv(name)
         yield
 
 

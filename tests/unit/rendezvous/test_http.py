@@ -160,7 +160,7 @@ async def test_a_proxy_that_is_away_silent_or_unknown(monkeypatch: pytest.Monkey
         assert f"the proxy {named} of $ALL_PROXY" in caught.value.hint
         return caught.value.message.rpartition(": ")[2]
 
-    async with proxy("http", silent=True) as http, proxy("socks", silent=True) as socks:
+    async with proxy("http", silent=True) as connecting, proxy("socks", silent=True) as socks:
         urls = (f"http://{NAME}:1", f"https://{NAME}:1")
         for url in urls:
             for scheme in ("http", "socks5h"):
@@ -170,7 +170,7 @@ async def test_a_proxy_that_is_away_silent_or_unknown(monkeypatch: pytest.Monkey
         monkeypatch.setattr(http, "SOCKS_TIMEOUT", 0.1)
         for url in urls:
             assert await tell(f"socks5h://127.0.0.1:{socks.port}", url) == "the proxy does not answer"
-        assert await tell(f"http://127.0.0.1:{http.port}", f"https://{NAME}:1") == "the proxy does not answer"
+        assert await tell(f"http://127.0.0.1:{connecting.port}", f"https://{NAME}:1") == "the proxy does not answer"
     assert set(resolved) == {"proxy.test"}
 
 
