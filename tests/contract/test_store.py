@@ -14,8 +14,8 @@ import pytest
 from tests.contract.benches import LIMITS, MAX_KEPT, MAX_OPEN, PATIENCE, STORES, Bench
 from tests.redis_kit import Servers
 
+from p2pal.rate_limit import Rate
 from p2pal.server import state as s
-from p2pal.server.config import Rate
 from p2pal.server.state import SENDER, Denied
 from p2pal.server.store import News
 from p2pal.server.stores.redis.slots import FREE

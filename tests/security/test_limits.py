@@ -13,7 +13,8 @@ import aiohttp
 import pytest
 from tests.unit.server.kit import Kit, serving
 
-from p2pal.server.config import AddressLimits, Rate, ServerConfig
+from p2pal.rate_limit import Rate
+from p2pal.server.config import AddressLimits, ServerConfig
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import CloseCode, State
 

@@ -14,7 +14,7 @@ from enum import IntEnum
 from typing import Final
 
 from p2pal.lanes.candidates import Candidate
-from p2pal.link.allowance import Allowance
+from p2pal.rate_limit import Allowance
 
 FIRST_PORT: Final = 1024
 """Ports below are those of services. No engine binds one, and NATs keep apart what is above (RFC 4787, REQ-3)."""

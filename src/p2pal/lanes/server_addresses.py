@@ -21,8 +21,8 @@ from typing import Final, NamedTuple
 
 from p2pal.lanes.destinations import Zone, zone_of
 from p2pal.lanes.ice_servers import IceServer
-from p2pal.link.allowance import Allowance
 from p2pal.proxies import UnusableProxy, proxy_for
+from p2pal.rate_limit import Allowance
 from p2pal.unreached import Unreached
 from p2pal.wire.ice_urls import canonical, parse_stun_url, parse_turn_url
 

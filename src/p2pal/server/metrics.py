@@ -11,7 +11,7 @@ from collections import Counter
 from time import perf_counter
 from typing import Final
 
-from p2pal.server.config import Rate
+from p2pal.rate_limit import Rate
 from p2pal.server.state import DENIALS, Append, Command, Note, Transfer
 from p2pal.server.store import Listener, Store
 from p2pal.wire.rendezvous import CloseCode, State

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
-from p2pal.server.config import Rate
+from p2pal.rate_limit import Rate
 from p2pal.server.state import Close, Command, Missed, Note, Tell, Transfer
 from p2pal.wire.rendezvous import State
 

@@ -8,9 +8,9 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Final
 
-from p2pal.server import limits as allowances
+from p2pal.rate_limit import Rate, spend
 from p2pal.server import meetings, rules, tokens
-from p2pal.server.config import Limits, Rate
+from p2pal.server.config import Limits
 from p2pal.server.state import SENDER, Append, Command, Denied, Drop, Effect, Join, Keep, Meet, Replay, Tell, Transfer
 from p2pal.server.store import Listener
 from p2pal.server.stores.deadlines import Deadlines
@@ -152,7 +152,7 @@ class MemoryStore:
     async def spend(self, purpose: str, address: str, rate: Rate) -> float:
         """Take one from an allowance; see :class:`~p2pal.server.store.Store`."""
         key = (purpose, address)
-        whole_at, wait = allowances.spend(self._allowances.get(key, 0.0), self._clock(), rate)
+        whole_at, wait = spend(self._allowances.get(key, 0.0), self._clock(), rate)
         self._allowances[key] = whole_at
         self._allowances.move_to_end(key)
         if len(self._allowances) > _ADDRESSES:

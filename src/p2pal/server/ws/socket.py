@@ -11,11 +11,11 @@ from typing import Any, Final, TypeVar
 import msgspec
 from aiohttp import web
 
+from p2pal.rate_limit import spend
 from p2pal.server import state as s
 from p2pal.server.accounts import Account
 from p2pal.server.config import ServerConfig
 from p2pal.server.ice import IceServers
-from p2pal.server.limits import spend
 from p2pal.server.logs import log_failure, place_of
 from p2pal.server.metrics import Metrics
 from p2pal.server.state import SENDER, Denied

@@ -20,9 +20,10 @@ from typing import Final
 
 import msgspec
 
+from p2pal.rate_limit import Rate
 from p2pal.server import meetings, rules, tokens
 from p2pal.server import state as s
-from p2pal.server.config import Limits, Rate
+from p2pal.server.config import Limits
 from p2pal.server.logs import log_failure, short
 from p2pal.server.state import SENDER, Command, Denied, Effect, Transfer
 from p2pal.server.store import Listener

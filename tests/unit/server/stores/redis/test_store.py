@@ -14,8 +14,9 @@ from tests.redis_kit import RedisServer
 from tests.redis_kit import running as running_redis
 
 from p2pal.errors import UsageError
+from p2pal.rate_limit import Rate
 from p2pal.server import state as s
-from p2pal.server.config import Limits, Rate
+from p2pal.server.config import Limits
 from p2pal.server.state import SENDER, Denied
 from p2pal.server.stores.redis import RedisStore
 from p2pal.server.stores.redis.connections import ALIVE
