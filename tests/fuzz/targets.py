@@ -18,7 +18,6 @@ from p2pal.checkpoint import codec
 from p2pal.checkpoint import records as checkpoint_records
 from p2pal.checkpoint.replay import ReceiveState, SendState
 from p2pal.cli.text import balanced, json_ascii, safe
-from p2pal.cli.units import parse_duration, parse_size
 from p2pal.crypto import codes
 from p2pal.crypto.keys import Direction, SessionSecret
 from p2pal.crypto.pake import ReceiverPake, SenderPake
@@ -34,6 +33,7 @@ from p2pal.rendezvous.transport import retry_after
 from p2pal.server import addresses, tokens
 from p2pal.server.http import origins
 from p2pal.server.state import Denied
+from p2pal.units import parse_duration, parse_size
 from p2pal.wire import frames, rendezvous, signal, transfer
 from p2pal.wire.ice_urls import canonical, parse_stun_url, parse_turn_url
 

@@ -8,10 +8,10 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from p2pal.amounts import duration
 from p2pal.errors import CodeExpired, CodeUnknown, P2palError, ServerRefused, VersionMismatch
 from p2pal.proxies import Proxy, advice
 from p2pal.rendezvous.trouble import SPEAKS_TLS
+from p2pal.units import duration
 from p2pal.unreached import Unreached
 from p2pal.wire import rendezvous as wire
 

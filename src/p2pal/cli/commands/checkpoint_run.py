@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from p2pal.cli import config, units
+from p2pal import units
+from p2pal.cli import config
 from p2pal.cli.commands.checkpoint_ids import SHOWN, shortened
 from p2pal.cli.streams import Writer, write_results
 from p2pal.cli.text import broken, names, safe

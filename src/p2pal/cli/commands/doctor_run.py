@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import click
 
-from p2pal.amounts import plural
 from p2pal.app import events
 from p2pal.app.options import DEFAULT_STUN, ConnectOptions
 from p2pal.cli import config, logs, signals
@@ -24,6 +23,7 @@ from p2pal.cli.ui import jsonl
 from p2pal.cli.ui.table import GAP, terminal_width
 from p2pal.doctor.findings import Finding, Report, Verdict
 from p2pal.errors import Interrupted, ServerError, UsageError, VersionMismatch
+from p2pal.units import plural
 
 DETAIL: Final = 600
 LEAST_DETAIL: Final = 20

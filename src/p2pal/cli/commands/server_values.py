@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from p2pal.cli import units
+from p2pal import units
 from p2pal.cli.options import Duration, quoted
 from p2pal.errors import UsageError
 from p2pal.rate_limit import Rate
