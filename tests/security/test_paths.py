@@ -52,7 +52,7 @@ def test_a_path_that_escapes_fails_for_its_name(tmp_path: Path, path: bytes, kin
         else:
             disk.do(ops.MakeLink(0, link_entry(path, b"x")))
         result = offered(disk)
-        assert isinstance(result, ops.EntryFailed)
+        assert isinstance(result, ops.WriteFailed)
         assert result.reason is Reason.NAME
     assert snapshot(tmp_path) == before
 

@@ -383,9 +383,9 @@ class Receiver:
                 return
             if isinstance(result, sink.EntryDone):
                 self._on_entry_done(result.index)
-            elif isinstance(result, sink.EntryFailed):
+            elif isinstance(result, sink.WriteFailed):
                 self._on_entry_failed(result, now)
-            elif isinstance(result, sink.EntryNamed):
+            elif isinstance(result, sink.EntryRenamed):
                 self._events.append(events.EntryNamed(result.index, result.name))
             elif isinstance(result, sink.Sealed):
                 self._on_sealed(now)
@@ -409,7 +409,7 @@ class Receiver:
         del self._files[index]
         self._judge(index, digest=file.digest or b"")
 
-    def _on_entry_failed(self, failed: sink.EntryFailed, now: float) -> None:
+    def _on_entry_failed(self, failed: sink.WriteFailed, now: float) -> None:
         if self._status[failed.index] & KIND != Kind.FILE:
             self._answered += 1
             self._judge(failed.index, failed.reason, failed.text)

@@ -393,7 +393,7 @@ class Sender:
                 self._on_piece(flight, result)
             elif isinstance(result, ops.FileRead):
                 self._on_file(flight, result)
-            elif isinstance(result, ops.Comparing):
+            elif isinstance(result, ops.PieceReread):
                 self._on_comparing(flight)
             else:
                 self._on_failed(flight, result, now)

@@ -32,7 +32,7 @@ from p2pal.disk.fs.rename import Identity, identity_from
 from p2pal.disk.fs.syncfs import LEAST_FILES, sync_together
 from p2pal.disk.sink.part_file import Arriving
 from p2pal.ranges import RangeSet
-from p2pal.transfer.ops import EntryDone, EntryFailed, EntryNamed, SinkResult
+from p2pal.transfer.ops import EntryDone, EntryRenamed, SinkResult, WriteFailed
 from p2pal.wire.transfer import Reason
 
 SYNC_THREADS: Final = 8
@@ -190,7 +190,7 @@ class Finished:
         self.kept = keep
         if not keep:
             self.remove_part()
-        return EntryFailed(self.index, reason, text)
+        return WriteFailed(self.index, reason, text)
 
     def remove_part(self) -> None:
         """Remove the part file."""
@@ -310,7 +310,7 @@ class Finisher:
             for file in batch:
                 file.error = file.error or failures.get(file.directory.identity)
             results: list[SinkResult] = [
-                EntryNamed(file.index, file.name) for file in batch if file.named and file.error is None
+                EntryRenamed(file.index, file.name) for file in batch if file.named and file.error is None
             ]
             results += [file.result(keep=self._journal is not None) for file in batch]
             self._conclude(batch)

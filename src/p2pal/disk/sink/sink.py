@@ -39,8 +39,7 @@ from p2pal.transfer.ops import (
     DigestBad,
     Discard,
     EntryDone,
-    EntryFailed,
-    EntryNamed,
+    EntryRenamed,
     Finish,
     MakeDirectory,
     MakeLink,
@@ -52,6 +51,7 @@ from p2pal.transfer.ops import (
     SinkResult,
     Suspend,
     Write,
+    WriteFailed,
 )
 from p2pal.wire.transfer import Reason
 
@@ -168,7 +168,7 @@ class Sink:
     def _fail(self, index: int, reason: Reason, text: str) -> list[SinkResult]:
         """End an entry; what is claimed of it stays."""
         self._working.fail(index)
-        return [EntryFailed(index, reason, text)]
+        return [WriteFailed(index, reason, text)]
 
     # Files
 
@@ -309,7 +309,7 @@ class Sink:
                 self._targets.refuse(path, sink_failure(error)[0])
                 return results
             name = self._targets.other_name(path)
-            results = [] if name is None or not made else [EntryNamed(op.index, name)]
+            results = [] if name is None or not made else [EntryRenamed(op.index, name)]
             return results if made else [EntryDone(op.index)]
         self._targets.refuse(path, problem[0])
         return self._fail(op.index, *problem)

@@ -15,7 +15,7 @@ from p2pal.disk.fs.syncfs import LEAST_FILES
 from p2pal.disk.sink import commit as finisher_module
 from p2pal.disk.sink.commit import Finished, Finisher, file_before, known_file, link_before
 from p2pal.disk.sink.part_file import Arriving
-from p2pal.transfer.ops import Begin, EntryDone, EntryFailed, EntryNamed
+from p2pal.transfer.ops import Begin, EntryDone, EntryRenamed, WriteFailed
 from p2pal.wire.transfer import Reason
 
 
@@ -71,7 +71,7 @@ def test_one_failure_spares_the_others(directory: Directory, finisher: Finisher,
     finisher.submit(files)
     results = finisher.drain()
     assert results[0] == EntryDone(0)
-    assert isinstance(results[1], EntryFailed)
+    assert isinstance(results[1], WriteFailed)
     assert results[2] == EntryDone(2)
     assert sorted(os.listdir(tmp_path)) == ["a", "b"]
 
@@ -80,7 +80,7 @@ def test_a_name_that_is_taken_gets_a_number(directory: Directory, finisher: Fini
     for name in ("taken.txt", "taken (1).txt"):
         (tmp_path / name).write_bytes(b"old")
     finisher.submit([finished(directory, 0, b"a"), finished(directory, 1, b"taken.txt")])
-    assert finisher.drain() == [EntryNamed(1, b"taken (2).txt"), EntryDone(0), EntryDone(1)]
+    assert finisher.drain() == [EntryRenamed(1, b"taken (2).txt"), EntryDone(0), EntryDone(1)]
     assert sorted(os.listdir(tmp_path)) == ["a", "taken (1).txt", "taken (2).txt", "taken.txt"]
     assert (tmp_path / "taken.txt").read_bytes() == b"old"
 
@@ -94,7 +94,7 @@ def test_a_directory_that_cannot_be_synced_fails_its_files(
     monkeypatch.setattr(type(directory), "sync", broken)
     finisher.submit([finished(directory, 0, b"a")])
     (result,) = finisher.drain()
-    assert isinstance(result, EntryFailed)
+    assert isinstance(result, WriteFailed)
     assert result.reason is Reason.DISK
 
 
@@ -193,7 +193,7 @@ def test_what_failed_together_is_found_one_by_one(
     monkeypatch.setattr(finisher_module, "sync_file", sync)
     finisher.submit(batch)
     results = finisher.drain()
-    assert isinstance(results[5], EntryFailed)
+    assert isinstance(results[5], WriteFailed)
     assert [result for result in results if isinstance(result, EntryDone)] == [
         EntryDone(index) for index in range(LEAST_FILES) if index != 5
     ]

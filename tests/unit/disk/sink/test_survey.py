@@ -178,7 +178,7 @@ def test_a_part_file_that_is_replaced_after_the_look_fails(tmp_path: Path) -> No
     part.rename(tmp_path / "moved")
     part.write_bytes(DATA)
     (result,) = kept.begin(0, resume.claims[0])
-    assert result == ops.EntryFailed(0, Reason.OTHER, "the unfinished file was replaced")
+    assert result == ops.WriteFailed(0, Reason.OTHER, "the unfinished file was replaced")
     kept.stop()
     assert part.read_bytes() == DATA
 
@@ -328,7 +328,7 @@ def test_what_a_person_made_of_a_file_is_not_replaced(tmp_path: Path, edit: str,
         kept.file(1, sent)
         kept.seal()
         assert 1 in kept.done
-        assert ops.EntryNamed(1, b"a (1)") in kept.results
+        assert ops.EntryRenamed(1, b"a (1)") in kept.results
         before[b"top/a (1)"] = sent
     assert snapshot(kept.out) == before
     kept.stop()
@@ -536,7 +536,7 @@ def test_only_directories_of_ours_are_gone_on_with(tmp_path: Path, recorded: boo
     kept.look()
     (kept.out / "top" / "foreign").write_bytes(b"1")
     results = kept.do(ops.MakeDirectory(0, TREE[0]))
-    assert [type(result) for result in results] == ([] if recorded else [ops.EntryNamed])
+    assert [type(result) for result in results] == ([] if recorded else [ops.EntryRenamed])
     kept.stop()
     assert os.listdir(kept.out / ("top" if recorded else "top (1)")) == (["foreign"] if recorded else [])
 

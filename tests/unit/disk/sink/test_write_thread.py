@@ -139,7 +139,7 @@ def test_the_peers_fault_is_raised_after_the_results(tmp_path: Path, run: Runner
         await writing.until(2)
         with pytest.raises(ProtocolError):
             await writing.until(99)
-        assert all(isinstance(result, ops.EntryFailed) for result in writing.results)
+        assert all(isinstance(result, ops.WriteFailed) for result in writing.results)
         await writing.pump.close()
 
     run(main())
@@ -255,7 +255,7 @@ def test_who_waits_no_longer_hears_that_the_disk_is_full(
         writing = Writing(pump)
         await writing.until(1)
         (failed,) = writing.results
-        assert isinstance(failed, ops.EntryFailed)
+        assert isinstance(failed, ops.WriteFailed)
         assert failed.reason is Reason.DISK
         await pump.close()
         assert not pump.held
