@@ -24,7 +24,7 @@ from p2pal.disk.fs.limits import read_umask
 from p2pal.disk.fs.names import check_link
 from p2pal.disk.sink.batches import Batches
 from p2pal.disk.sink.claims import Claiming
-from p2pal.disk.sink.commit import Finished, Finisher
+from p2pal.disk.sink.commit import CompleteFile, Finisher
 from p2pal.disk.sink.finalize import Sealing
 from p2pal.disk.sink.leftovers import Leftovers, open_part
 from p2pal.disk.sink.open_files import Working
@@ -259,7 +259,7 @@ class Sink:
         except OSError as error:
             return self._fail(file.index, *sink_failure(error))
         self._working.complete(file)
-        finished = Finished(file, self._targets.replaceable(file.index, file.entry.path), digest)
+        finished = CompleteFile(file, self._targets.replaceable(file.index, file.entry.path), digest)
         return self._batches.add(finished, file.unsynced)
 
     # What happens by itself

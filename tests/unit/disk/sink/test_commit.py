@@ -13,7 +13,7 @@ from p2pal.disk.fs.directory import Directory, sync_file
 from p2pal.disk.fs.root import open_root
 from p2pal.disk.fs.syncfs import LEAST_FILES
 from p2pal.disk.sink import commit as finisher_module
-from p2pal.disk.sink.commit import Finished, Finisher, file_before, known_file, link_before
+from p2pal.disk.sink.commit import CompleteFile, Finisher, file_before, known_file, link_before
 from p2pal.disk.sink.part_file import Arriving
 from p2pal.transfer.ops import Begin, EntryDone, EntryRenamed, WriteFailed
 from p2pal.wire.transfer import Reason
@@ -33,9 +33,9 @@ def finisher() -> Iterator[Finisher]:
     made.close()
 
 
-def finished(directory: Directory, index: int, name: bytes) -> Finished:
+def finished(directory: Directory, index: int, name: bytes) -> CompleteFile:
     begin = Begin(index, file_entry(name), 1 << 20)
-    return Finished(Arriving(begin, directory, b"part-%d" % index, name), None)
+    return CompleteFile(Arriving(begin, directory, b"part-%d" % index, name), None)
 
 
 def test_a_batch_is_durable_before_it_is_told(
@@ -133,7 +133,7 @@ def test_a_fault_of_ours_is_not_swallowed(
     def bug(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(Finished, "rename", bug)
+    monkeypatch.setattr(CompleteFile, "rename", bug)
     finisher.submit([finished(directory, 0, b"a")])
     with pytest.raises(ZeroDivisionError):
         finisher.drain()
@@ -230,7 +230,7 @@ def test_where_a_file_must_be_closed_first_it_gets_mode_and_time_after_that(
         attributes(self, given, name, mode, mtime_ns)
 
     monkeypatch.setattr(type(directory), "set_file_attributes", set_attributes)
-    finisher.submit([Finished(file, None)])
+    finisher.submit([CompleteFile(file, None)])
     assert finisher.drain() == [EntryDone(0)]
     assert log == [-1]
     found = (tmp_path / "a").stat()
