@@ -25,7 +25,7 @@ from p2pal.crypto.keys import Direction
 from p2pal.crypto.pake import ReceiverPake, SenderPake
 from p2pal.crypto.seal import LaneOpener, LaneSealer
 from p2pal.crypto.words import WORDS
-from p2pal.lanes.ice_servers import IceServer
+from p2pal.lanes.ice_servers import IceServerConfig
 from p2pal.rendezvous.client import Created, Joined, RendezvousClient
 from p2pal.wire import rendezvous as wire
 
@@ -167,7 +167,7 @@ def test_no_repr_shows_a_secret() -> None:
         code,
         codes.parse(str(code)),
         ConnectOptions(turn_pass=secret),
-        IceServer(("turn:h",), "user", secret),
+        IceServerConfig(("turn:h",), "user", secret),
         wire.IceServer(["turn:h"], "user", secret),
         Created("id", 7, secret, 1.0, ()),
         Joined("id", 1, secret, 1.0, ()),

@@ -21,7 +21,7 @@ from p2pal.hosts import is_loopback
 from p2pal.lanes.base import CandidateFound, Connection, Lane, PathChanged
 from p2pal.lanes.candidates import parse_candidate
 from p2pal.lanes.destinations import Destinations, Zone
-from p2pal.lanes.ice_servers import IceServer, RelayUse
+from p2pal.lanes.ice_servers import IceServerConfig, RelayUse
 from p2pal.lanes.turn.tunnel import Tunnels
 from p2pal.lanes.webrtc.connection import WebRtcConnection
 from p2pal.unreached import Unreached
@@ -80,8 +80,8 @@ class _End:
 
 
 async def try_relay(
-    near: IceServer,
-    far: Sequence[IceServer],
+    near: IceServerConfig,
+    far: Sequence[IceServerConfig],
     *,
     only_loopback: bool = False,
     timeout: float = TIMEOUT,  # noqa: ASYNC109
@@ -123,8 +123,8 @@ async def try_relay(
 
 async def _meet(
     url: str,
-    near: IceServer,
-    far: Sequence[IceServer],
+    near: IceServerConfig,
+    far: Sequence[IceServerConfig],
     names: Mapping[str, str],
     *,
     only_loopback: bool,

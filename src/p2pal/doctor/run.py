@@ -19,7 +19,7 @@ from p2pal.doctor.server_probe import check_server
 from p2pal.hosts import is_loopback
 from p2pal.lanes import interfaces
 from p2pal.lanes.destinations import zone_reached
-from p2pal.lanes.ice_servers import IceServer
+from p2pal.lanes.ice_servers import IceServerConfig
 from p2pal.lanes.own_addresses import Interfaces
 from p2pal.lanes.server_addresses import ServerAddresses
 from p2pal.unreached import Unreached
@@ -100,7 +100,7 @@ async def _within(seconds: float, work: Awaitable[_T], otherwise: _T) -> _T:
 class _Servers:
     """The STUN and TURN servers of one end of a transfer."""
 
-    def __init__(self, servers: Iterable[IceServer], connect: ConnectOptions) -> None:
+    def __init__(self, servers: Iterable[IceServerConfig], connect: ConnectOptions) -> None:
         self._servers = {url: server for server in servers for url in server.urls}
         # The signaling server may hand out what is no URL of a server.
         known = [url for url in self._servers if is_stun_url(url) or is_turn_url(url)]
@@ -109,7 +109,7 @@ class _Servers:
         self.turn = tuple(url for url in urls if is_turn_url(url))
         self.second = (SECOND_STUN,) if self.stun == (DEFAULT_STUN,) == connect.stun else ()
 
-    def server(self, url: str) -> IceServer:
+    def server(self, url: str) -> IceServerConfig:
         """Return a server with this URL alone."""
         server = self._servers[url]
         return replace(server, urls=(url,))

@@ -20,7 +20,7 @@ from time import monotonic
 from typing import Final, NamedTuple
 
 from p2pal.lanes.destinations import Zone, zone_of
-from p2pal.lanes.ice_servers import IceServer
+from p2pal.lanes.ice_servers import IceServerConfig
 from p2pal.proxies import UnusableProxy, proxy_for
 from p2pal.rate_limit import Allowance
 from p2pal.unreached import Unreached
@@ -90,7 +90,7 @@ class ServerAddresses:
         first = {":" in address: address for address in reversed(usable)}
         return tuple(sorted(first.values(), key=lambda each: ":" in each))
 
-    async def allowed(self, servers: Iterable[IceServer]) -> list[IceServer]:
+    async def allowed(self, servers: Iterable[IceServerConfig]) -> list[IceServerConfig]:
         """Return the servers that may be asked, as they are named."""
         every = list(servers)
         offered = [self._parse(url) for server in every if server.offered for url in server.urls]
@@ -98,7 +98,7 @@ class ServerAddresses:
         await self._look_up(names)
         return _with_urls(every, lambda url: [url] if self._may(url) else [])
 
-    async def usable(self, servers: Iterable[IceServer], *, hide: bool = False) -> list[IceServer]:
+    async def usable(self, servers: Iterable[IceServerConfig], *, hide: bool = False) -> list[IceServerConfig]:
         """Return the servers that may be asked, by their addresses where the engine would look for them itself.
 
         Args:
@@ -200,7 +200,7 @@ class _Way(NamedTuple):
     by_proxy: bool
 
 
-def _with_urls(servers: Iterable[IceServer], urls: Callable[[str], list[str]]) -> list[IceServer]:
+def _with_urls(servers: Iterable[IceServerConfig], urls: Callable[[str], list[str]]) -> list[IceServerConfig]:
     """Return the servers with other URLs for those that were offered, and without those that have none left."""
     made = [
         replace(server, urls=tuple(new for url in server.urls for new in urls(url))) if server.offered else server

@@ -12,7 +12,7 @@ import pytest
 from p2pal.doctor import relay_probe
 from p2pal.doctor.network_facts import Relaying
 from p2pal.doctor.relay_probe import try_relay
-from p2pal.lanes.ice_servers import IceServer
+from p2pal.lanes.ice_servers import IceServerConfig
 from p2pal.lanes.turn.tunnel import Tunnels
 from p2pal.lanes.webrtc.connection import WebRtcConnection, allow_loopback
 from p2pal.unreached import Unreached
@@ -20,7 +20,7 @@ from p2pal.unreached import Unreached
 
 async def attempt(url: str, seconds: float) -> Relaying:
     allow_loopback()
-    server = IceServer((url,), "user", "secret")
+    server = IceServerConfig((url,), "user", "secret")
     return await try_relay(server, [server], only_loopback=True, timeout=seconds)
 
 
@@ -101,7 +101,7 @@ async def test_whatever_fails_while_it_begins_nothing_is_left(monkeypatch: pytes
             super().close()
 
     class Leading(Tunnels):
-        async def lead_to(self, servers: Iterable[IceServer], *, hide: bool = False) -> list[IceServer]:
+        async def lead_to(self, servers: Iterable[IceServerConfig], *, hide: bool = False) -> list[IceServerConfig]:
             if which == 2:
                 await asyncio.Event().wait()
             return await super().lead_to(servers, hide=hide)

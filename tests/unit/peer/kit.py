@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from tests.unit.server.kit import Kit, serving
 
 from p2pal.lanes.base import Connection
-from p2pal.lanes.ice_servers import IceServer, RelayUse
+from p2pal.lanes.ice_servers import IceServerConfig, RelayUse
 from p2pal.lanes.webrtc.connection import allow_loopback
 from p2pal.lanes.webrtc.factory import WebRtcFactory
 from p2pal.link.actions import Retrying, WaitingFor
@@ -28,7 +28,7 @@ from p2pal.wire import rendezvous as wire
 
 WORDS = b"zebra luna"
 PATIENCE = 30.0
-CHOSEN = IceServer(("stun:127.0.0.1:9",))
+CHOSEN = IceServerConfig(("stun:127.0.0.1:9",))
 """What a side uses whatever it is offered."""
 
 
@@ -122,7 +122,7 @@ class Owner:
         *,
         consume: bool = True,
         relay: RelayUse = RelayUse.ALLOWED,
-        chosen: Sequence[IceServer] = (CHOSEN,),
+        chosen: Sequence[IceServerConfig] = (CHOSEN,),
     ) -> None:
         self.peer: Peer
         self.relay, self.chosen = relay, chosen
@@ -141,7 +141,7 @@ class Owner:
         self.on_payload: Callable[[], None] = lambda: None
         self._changed = asyncio.Event()
 
-    def choose_ice(self, offered: Sequence[wire.IceServer]) -> Sequence[IceServer]:
+    def choose_ice(self, offered: Sequence[wire.IceServer]) -> Sequence[IceServerConfig]:
         self.offered += offered
         return self.chosen
 

@@ -21,7 +21,7 @@ from p2pal.hosts import is_loopback
 from p2pal.lanes.base import BUFFER_LIMIT, CandidateFound, ConnectionListener, PathChanged
 from p2pal.lanes.candidates import Candidate, parse_candidate, with_relay_transport
 from p2pal.lanes.destinations import Destinations, Quota, Remote, Zone
-from p2pal.lanes.ice_servers import IceServer, RelayUse
+from p2pal.lanes.ice_servers import IceServerConfig, RelayUse
 from p2pal.lanes.paths import Path, find_path, on_one_machine
 from p2pal.lanes.webrtc.gathering import Gathering
 from p2pal.wire import signal
@@ -79,7 +79,7 @@ class WebRtcConnection:
         lane_id: int,
         generation: int,
         listener: ConnectionListener,
-        ice_servers: Sequence[IceServer] = (),
+        ice_servers: Sequence[IceServerConfig] = (),
         *,
         relay: RelayUse = RelayUse.ALLOWED,
         names: Mapping[str, str] | None = None,
@@ -371,7 +371,7 @@ class WebRtcConnection:
         self._listener.lane_closed(self, reason)
 
 
-def _connection(servers: Sequence[IceServer], *, only_relay: bool) -> webrtc.RTCPeerConnection:
+def _connection(servers: Sequence[IceServerConfig], *, only_relay: bool) -> webrtc.RTCPeerConnection:
     """Return a connection with all servers that the engine takes: the signaling server may hand out wrong ones."""
     policy = webrtc.RTCIceTransportPolicy.relay if only_relay else webrtc.RTCIceTransportPolicy.all
     every = [
