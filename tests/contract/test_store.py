@@ -78,7 +78,7 @@ async def eventually(attempt: Callable[[], Awaitable[object]]) -> None:
                 return
 
 
-async def served(made: Bench) -> tuple[s.Transfer, str, str]:
+async def served(made: Bench) -> tuple[s.Rendezvous, str, str]:
     store = made.store
     transfer, token = await store.create(60.0)
     _, number, receiver = await store.join(transfer.slot)
@@ -288,7 +288,7 @@ async def test_commands_at_the_same_time_are_carried_out_one_after_the_other(mad
     assert sorted(end.code for end in ends if isinstance(end, Denied)) == ["conflict"] * 4
     log = await log_of(made, transfer.id, SENDER)
     assert len(log) == 1
-    assert isinstance(ends[int(log[0])], s.Transfer)
+    assert isinstance(ends[int(log[0])], s.Rendezvous)
 
 
 @on_bench
@@ -349,7 +349,7 @@ async def test_an_address_has_so_many_open_transfers(made: Bench) -> None:
 
 @on_bench
 async def test_the_logs_of_one_owner_are_bounded_together(made: Bench) -> None:
-    async def fill(owner: str) -> tuple[list[s.Transfer], int]:
+    async def fill(owner: str) -> tuple[list[s.Rendezvous], int]:
         """Open transfers and fill their logs with messages of 64 KiB, until the owner has no more room."""
         filled, count = [], 0
         for _ in range(MAX_OPEN):

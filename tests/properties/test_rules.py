@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from p2pal.server import meetings, rules
 from p2pal.server import state as s
 from p2pal.server.config import Limits
-from p2pal.server.state import SENDER, Denied, Transfer
+from p2pal.server.state import SENDER, Denied, Rendezvous
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import State
 
@@ -20,7 +20,7 @@ ATTEMPT = st.integers(1, 5)
 CURSORS = st.dictionaries(ATTEMPT, st.sampled_from([0, 0, 0, 1, 2, 4]), max_size=2)
 
 
-def expected_denial(t: Transfer, c: s.Command) -> str | None:
+def expected_denial(t: Rendezvous, c: s.Command) -> str | None:
     """The table of docs/protocol.md: why a command is refused."""
     if isinstance(c, s.Detach):
         return None
@@ -45,7 +45,7 @@ def expected_denial(t: Transfer, c: s.Command) -> str | None:
     return _decision_denial(t, c)
 
 
-def _cursor_denial(t: Transfer, c: s.Attach) -> str | None:
+def _cursor_denial(t: Rendezvous, c: s.Attach) -> str | None:
     own = t.attempt(t.served if c.who == SENDER else c.who)
     older = t.socket if c.who == SENDER else own.socket if own is not None else ""
     if own is None or (c.again and older not in ("", c.socket)):
@@ -54,7 +54,7 @@ def _cursor_denial(t: Transfer, c: s.Attach) -> str | None:
     return "cursor" if c.cursors.get(own.number, 0) > log.count else None
 
 
-def _decision_denial(t: Transfer, c: s.Command) -> str | None:
+def _decision_denial(t: Rendezvous, c: s.Command) -> str | None:
     if isinstance(c, s.Accept):
         return _attempt_denial(t, c.attempt)
     if isinstance(c, s.Release | s.Leave):
@@ -65,13 +65,13 @@ def _decision_denial(t: Transfer, c: s.Command) -> str | None:
     return None
 
 
-def _attempt_denial(t: Transfer, number: int) -> str | None:
+def _attempt_denial(t: Rendezvous, number: int) -> str | None:
     if t.attempt(number) is None:
         return "released" if number <= t.joined else "unknown-attempt"
     return None if number == t.served else "not-served"
 
 
-def _append_denial(t: Transfer, c: s.Append) -> str | None:
+def _append_denial(t: Rendezvous, c: s.Append) -> str | None:
     attempt = t.attempt(c.attempt)
     assert attempt is not None
     log = attempt.to_receiver if c.who == SENDER else attempt.to_sender
@@ -86,7 +86,7 @@ def _append_denial(t: Transfer, c: s.Append) -> str | None:
     return None
 
 
-class Rendezvous(RuleBasedStateMachine):
+class RendezvousMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
@@ -96,7 +96,7 @@ class Rendezvous(RuleBasedStateMachine):
         self.sockets = 0
         self.owners: dict[str, int] = {}
 
-    def begin(self) -> Transfer:
+    def begin(self) -> Rendezvous:
         return rules.create("r" * 32, 1, b"s", 60.0, self.now)
 
     def carry_out(self, effects: list[s.Effect]) -> None:
@@ -301,7 +301,7 @@ class Rendezvous(RuleBasedStateMachine):
             assert due is None or due <= self.now + max(60.0, LIMITS.offline_grace)
         self.compare_with_steps(start)
 
-    def compare_with_steps(self, stepped: Transfer) -> None:
+    def compare_with_steps(self, stepped: Rendezvous) -> None:
         """A store that is late ends the same transfers as one that is in time, and releases no more."""
         steps = 0
         while not stepped.over and (due := rules.next_timeout(stepped)) is not None and due <= self.now:
@@ -375,7 +375,7 @@ class Rendezvous(RuleBasedStateMachine):
     @invariant()
     def a_store_can_keep_it(self) -> None:
         packed = msgspec.msgpack.encode(self.transfer)
-        assert msgspec.msgpack.decode(packed, type=Transfer) == self.transfer
+        assert msgspec.msgpack.decode(packed, type=Rendezvous) == self.transfer
         assert len(packed) <= 600
 
     @invariant()
@@ -385,12 +385,12 @@ class Rendezvous(RuleBasedStateMachine):
             assert not socket or (socket in self.open and self.owners[socket] == who)
 
 
-class Meeting(Rendezvous):
-    def begin(self) -> Transfer:
+class Meeting(RendezvousMachine):
+    def begin(self) -> Rendezvous:
         return meetings.create("m" * 26, 60.0, self.now)
 
 
-TestRendezvous = Rendezvous.TestCase
+TestRendezvous = RendezvousMachine.TestCase
 TestRendezvous.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestMeeting = Meeting.TestCase
 TestMeeting.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)

@@ -7,14 +7,14 @@ from msgspec.structs import replace
 from p2pal.server import life
 from p2pal.server import state as s
 from p2pal.server.config import Limits
-from p2pal.server.state import Attempt, Denied, Effect, Transfer
+from p2pal.server.state import Attempt, Denied, Effect, Rendezvous
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import CloseCode
 
 
-def create(rendezvous_id: str, ttl: float, now: float, owner: str = "") -> Transfer:
+def create(rendezvous_id: str, ttl: float, now: float, owner: str = "") -> Rendezvous:
     """Return a new meeting without anyone; the first :class:`~p2pal.server.state.Meet` follows."""
-    return Transfer(
+    return Rendezvous(
         id=rendezvous_id,
         slot=0,
         token=b"",
@@ -26,7 +26,7 @@ def create(rendezvous_id: str, ttl: float, now: float, owner: str = "") -> Trans
     )
 
 
-def meet(transfer: Transfer, command: s.Meet, now: float, limits: Limits, effects: list[Effect]) -> Transfer:
+def meet(transfer: Rendezvous, command: s.Meet, now: float, limits: Limits, effects: list[Effect]) -> Rendezvous:
     """One of the two peers comes, perhaps again.
 
     Raises:
@@ -47,7 +47,9 @@ def meet(transfer: Transfer, command: s.Meet, now: float, limits: Limits, effect
     return replace(transfer, joined=number, attempts=(attempt,))
 
 
-def _meet_as_sender(transfer: Transfer, token: bytes, now: float, limits: Limits, effects: list[Effect]) -> Transfer:
+def _meet_as_sender(
+    transfer: Rendezvous, token: bytes, now: float, limits: Limits, effects: list[Effect]
+) -> Rendezvous:
     life.close(effects, transfer.socket, CloseCode.REPLACED)
     transfer = replace(transfer, token=token, socket="", turn=0)
     effects.append(s.Note("met"))

@@ -1,6 +1,6 @@
 """One transfer as the server sees it, what can happen to it, and what the shell has to do then.
 
-Plain values: a store can keep a :class:`Transfer` anywhere (it encodes with msgspec) and hand effects to whichever
+Plain values: a store can keep a :class:`Rendezvous` anywhere (it encodes with msgspec) and hand effects to whichever
 server instance holds the socket they name.
 """
 
@@ -110,7 +110,7 @@ class Past(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
-class Transfer(msgspec.Struct, frozen=True):
+class Rendezvous(msgspec.Struct, frozen=True):
     """One transfer.
 
     Attributes:

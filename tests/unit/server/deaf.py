@@ -12,7 +12,7 @@ from tests.unit.server.kit import Kit
 from p2pal.server import state as s
 from p2pal.server.config import ServerConfig
 from p2pal.server.http.app import Server
-from p2pal.server.state import Command, Denied, Transfer
+from p2pal.server.state import Command, Denied, Rendezvous
 from p2pal.server.store import Listener, News
 from p2pal.server.stores.memory import MemoryStore
 
@@ -68,7 +68,7 @@ class DeafStore(MemoryStore):
                 self._changed.clear()
                 await self._changed.wait()
 
-    async def execute(self, rendezvous_id: str, command: Command) -> Transfer:
+    async def execute(self, rendezvous_id: str, command: Command) -> Rendezvous:
         if isinstance(command, s.Attach):
             self._sockets[command.socket] = rendezvous_id
             if command.again:
@@ -79,7 +79,7 @@ class DeafStore(MemoryStore):
             raise Denied("unavailable")
         return await super().execute(rendezvous_id, command)
 
-    async def _attach_again(self, rendezvous_id: str, command: s.Attach) -> Transfer:
+    async def _attach_again(self, rendezvous_id: str, command: s.Attach) -> Rendezvous:
         if self.slow is not None:
             self.waiting += 1
             self._changed.set()

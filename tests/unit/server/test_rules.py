@@ -5,7 +5,7 @@ import pytest
 from p2pal.server import rules
 from p2pal.server import state as s
 from p2pal.server.config import Limits
-from p2pal.server.state import SENDER, Denied, Effect, Transfer
+from p2pal.server.state import SENDER, Denied, Effect, Rendezvous
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import CloseCode, State
 
@@ -15,9 +15,9 @@ LIMITS = Limits()
 class Table:
     """A transfer at a moment; each step keeps the effects."""
 
-    def __init__(self, ttl: float = 300.0, transfer: Transfer | None = None) -> None:
+    def __init__(self, ttl: float = 300.0, transfer: Rendezvous | None = None) -> None:
         self.now = 1000.0
-        self.transfer: Transfer = transfer or rules.create("r" * 32, 7, b"sender", ttl, self.now)
+        self.transfer: Rendezvous = transfer or rules.create("r" * 32, 7, b"sender", ttl, self.now)
         self.effects: list[Effect] = []
 
     def do(self, *commands: s.Command) -> list[Effect]:

@@ -11,7 +11,7 @@ from typing import Final
 from p2pal.rate_limit import Rate, spend
 from p2pal.server import meetings, rules, tokens
 from p2pal.server.config import Limits
-from p2pal.server.state import SENDER, Append, Command, Denied, Drop, Effect, Join, Keep, Meet, Replay, Tell, Transfer
+from p2pal.server.state import SENDER, Append, Command, Denied, Drop, Effect, Join, Keep, Meet, Rendezvous, Replay, Tell
 from p2pal.server.store import Listener
 from p2pal.server.stores.deadlines import Deadlines
 from p2pal.server.stores.slots import Slots
@@ -40,7 +40,7 @@ class _Record:
 
     __slots__ = ("logs", "transfer")
 
-    def __init__(self, transfer: Transfer) -> None:
+    def __init__(self, transfer: Rendezvous) -> None:
         self.transfer = transfer
         self.logs: dict[_LogKey, list[bytes]] = {}
 
@@ -91,7 +91,7 @@ class MemoryStore:
         """Name the one listener for effects that concern sockets."""
         self._listener = listener
 
-    async def create(self, ttl: float, owner: str = "") -> tuple[Transfer, str]:
+    async def create(self, ttl: float, owner: str = "") -> tuple[Rendezvous, str]:
         """Open a transfer; see :class:`~p2pal.server.store.Store`."""
         self._check_room(owner)
         rendezvous_id, slot, secret = tokens.new_id(), self._slots.take(), tokens.new_secret()
@@ -100,7 +100,7 @@ class MemoryStore:
         self._begin(transfer)
         return transfer, tokens.assemble(rendezvous_id, SENDER, secret)
 
-    async def join(self, slot: int) -> tuple[Transfer, int, str]:
+    async def join(self, slot: int) -> tuple[Rendezvous, int, str]:
         """Open an attempt; see :class:`~p2pal.server.store.Store`."""
         rendezvous_id = self._by_slot.get(slot)
         if rendezvous_id is None:
@@ -110,7 +110,9 @@ class MemoryStore:
         number = transfer.joined
         return transfer, number, tokens.assemble(rendezvous_id, number, secret)
 
-    async def meet(self, rendezvous_id: str, ttl: float, *, sender: bool, owner: str = "") -> tuple[Transfer, int, str]:
+    async def meet(
+        self, rendezvous_id: str, ttl: float, *, sender: bool, owner: str = ""
+    ) -> tuple[Rendezvous, int, str]:
         """Come to a meeting; see :class:`~p2pal.server.store.Store`."""
         record = self._records.get(rendezvous_id)
         if record is not None:
@@ -126,18 +128,18 @@ class MemoryStore:
         who = SENDER if sender else transfer.joined
         return transfer, who, tokens.assemble(rendezvous_id, who, secret)
 
-    async def authorise(self, token: str) -> tuple[Transfer, int]:
+    async def authorise(self, token: str) -> tuple[Rendezvous, int]:
         """Check a token; see :class:`~p2pal.server.store.Store`."""
         rendezvous_id, who, secret = tokens.parse(token)
         transfer = self._current(rendezvous_id).transfer
         tokens.verify(transfer, who, secret)
         return transfer, who
 
-    async def load(self, rendezvous_id: str) -> Transfer:
+    async def load(self, rendezvous_id: str) -> Rendezvous:
         """Return a transfer; see :class:`~p2pal.server.store.Store`."""
         return self._current(rendezvous_id).transfer
 
-    async def execute(self, rendezvous_id: str, command: Command) -> Transfer:
+    async def execute(self, rendezvous_id: str, command: Command) -> Rendezvous:
         """Carry out a command; see :class:`~p2pal.server.store.Store`."""
         record = self._current(rendezvous_id)
         if isinstance(command, Append):
@@ -201,7 +203,7 @@ class MemoryStore:
             if not self._kept[owner]:
                 del self._kept[owner]
 
-    def _begin(self, transfer: Transfer) -> None:
+    def _begin(self, transfer: Rendezvous) -> None:
         self._records[transfer.id] = _Record(transfer)
         if transfer.owner:
             self._open[transfer.owner] += 1
@@ -232,7 +234,7 @@ class MemoryStore:
             del self._by_slot[transfer.slot]
             self._slots.free(transfer.slot)
 
-    def _commit(self, record: _Record, transfer: Transfer, effects: list[Effect]) -> None:
+    def _commit(self, record: _Record, transfer: Rendezvous, effects: list[Effect]) -> None:
         if transfer.over and not record.transfer.over and transfer.owner:
             self._open[transfer.owner] -= 1
             if not self._open[transfer.owner]:

@@ -23,7 +23,7 @@ def made(clock: Clock) -> MemoryStore:
     return MemoryStore(LIMITS, max_transfers=40, max_bytes=200_000, clock=clock)
 
 
-async def served(store: MemoryStore) -> s.Transfer:
+async def served(store: MemoryStore) -> s.Rendezvous:
     transfer, _ = await store.create(60.0)
     await store.join(transfer.slot)
     await store.execute(transfer.id, s.Attach(SENDER, f"{store.instance}.A"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from p2pal.server import state as s
-from p2pal.server.state import Attempt, Effect, Transfer
+from p2pal.server.state import Attempt, Effect, Rendezvous
 from p2pal.server.stores.redis.replica import Closed, Told, instance_of
 from p2pal.wire import rendezvous as wire
 
@@ -25,7 +25,7 @@ class Plan:
 
     __slots__ = ("_effects", "gets", "puts", "removes")
 
-    def __init__(self, before: Transfer | None, effects: list[Effect]) -> None:
+    def __init__(self, before: Rendezvous | None, effects: list[Effect]) -> None:
         self._effects = effects
         self.puts: list[str | bytes] = []
         self.removes: list[str] = []

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from p2pal.server.state import Transfer
+from p2pal.server.state import Rendezvous
 from p2pal.wire import rendezvous as wire
 
 PATIENCE: Final = 1.0
@@ -41,13 +41,13 @@ class Update(msgspec.Struct, frozen=True, array_like=True):
     by: str
     id: str
     version: int
-    transfer: Transfer
+    transfer: Rendezvous
     news: list[Told | Closed]
 
 
 encoder: Final = msgspec.msgpack.Encoder()
 update_decoder: Final = msgspec.msgpack.Decoder(Update)
-state_decoder: Final = msgspec.msgpack.Decoder(Transfer)
+state_decoder: Final = msgspec.msgpack.Decoder(Rendezvous)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Known:
     """A transfer as it stood at a version."""
 
     version: int
-    transfer: Transfer
+    transfer: Rendezvous
 
 
 class Following:
@@ -133,7 +133,7 @@ class Following:
         return None if self._since is None else self._since + PATIENCE
 
 
-def sockets_of(transfer: Transfer) -> list[tuple[int, str]]:
+def sockets_of(transfer: Rendezvous) -> list[tuple[int, str]]:
     """Return all sockets of a transfer, with whose they are."""
     sockets = [(0, transfer.socket)] + [(attempt.number, attempt.socket) for attempt in transfer.attempts]
     return [(who, socket) for who, socket in sockets if socket]

@@ -25,7 +25,7 @@ from p2pal.server import meetings, rules, tokens
 from p2pal.server import state as s
 from p2pal.server.config import Limits
 from p2pal.server.logs import log_failure, short
-from p2pal.server.state import SENDER, Command, Denied, Effect, Transfer
+from p2pal.server.state import SENDER, Command, Denied, Effect, Rendezvous
 from p2pal.server.store import Listener
 from p2pal.server.stores.deadlines import Deadlines
 from p2pal.server.stores.redis.connections import GRACE, RedisLink
@@ -112,7 +112,7 @@ class RedisStore:
         """Name the one listener for effects that concern sockets."""
         self._listener = listener
 
-    async def create(self, ttl: float, owner: str = "") -> tuple[Transfer, str]:
+    async def create(self, ttl: float, owner: str = "") -> tuple[Rendezvous, str]:
         """Open a transfer; see :class:`~p2pal.server.store.Store`."""
         rendezvous_id, secret = tokens.new_id(), tokens.new_secret()
         until = self._held_first(self.now() + ttl)
@@ -123,7 +123,7 @@ class RedisStore:
             raise Denied("unavailable")  # 128 random bits twice
         return transfer, tokens.assemble(rendezvous_id, SENDER, secret)
 
-    async def join(self, slot: int) -> tuple[Transfer, int, str]:
+    async def join(self, slot: int) -> tuple[Rendezvous, int, str]:
         """Open an attempt; see :class:`~p2pal.server.store.Store`."""
         rendezvous_id, secret = await self._places.find(slot), tokens.new_secret()
         if rendezvous_id is None:
@@ -131,7 +131,9 @@ class RedisStore:
         transfer = await self.execute(rendezvous_id, s.Join(tokens.digest(secret)))
         return transfer, transfer.joined, tokens.assemble(rendezvous_id, transfer.joined, secret)
 
-    async def meet(self, rendezvous_id: str, ttl: float, *, sender: bool, owner: str = "") -> tuple[Transfer, int, str]:
+    async def meet(
+        self, rendezvous_id: str, ttl: float, *, sender: bool, owner: str = ""
+    ) -> tuple[Rendezvous, int, str]:
         """Come to a meeting; see :class:`~p2pal.server.store.Store`."""
         secret = tokens.new_secret()
         async with self._turn(rendezvous_id):
@@ -146,14 +148,14 @@ class RedisStore:
         who = SENDER if sender else transfer.joined
         return transfer, who, tokens.assemble(rendezvous_id, who, secret)
 
-    async def authorise(self, token: str) -> tuple[Transfer, int]:
+    async def authorise(self, token: str) -> tuple[Rendezvous, int]:
         """Check a token; see :class:`~p2pal.server.store.Store`."""
         rendezvous_id, who, secret = tokens.parse(token)
         transfer = await self.load(rendezvous_id)
         tokens.verify(transfer, who, secret)
         return transfer, who
 
-    async def load(self, rendezvous_id: str) -> Transfer:
+    async def load(self, rendezvous_id: str) -> Rendezvous:
         """Return a transfer; see :class:`~p2pal.server.store.Store`."""
         known = await self._fetch(rendezvous_id)
         if known is None:
@@ -161,7 +163,7 @@ class RedisStore:
         self._fetched = (rendezvous_id, known)
         return self._advance(known.transfer, [])
 
-    async def execute(self, rendezvous_id: str, command: Command) -> Transfer:
+    async def execute(self, rendezvous_id: str, command: Command) -> Rendezvous:
         """Carry out a command; see :class:`~p2pal.server.store.Store`."""
         if isinstance(command, s.Attach):
             self._followed.setdefault(rendezvous_id, Following()).sockets[command.socket] = command.who
@@ -341,7 +343,7 @@ class RedisStore:
             else:
                 self._turns[rendezvous_id] = (lock, users - 1)
 
-    async def _step(self, rendezvous_id: str, command: Command | None) -> Transfer:
+    async def _step(self, rendezvous_id: str, command: Command | None) -> Rendezvous:
         """Carry out a command and what time has decided; None for that alone."""
         following = self._followed.get(rendezvous_id)
         known = following.current if following is not None else None
@@ -375,13 +377,13 @@ class RedisStore:
             fetched = True
         raise Denied("unavailable")
 
-    def _is_past_meeting(self, transfer: Transfer) -> bool:
+    def _is_past_meeting(self, transfer: Rendezvous) -> bool:
         try:
             return transfer.meeting and self._advance(transfer, []).over
         except Denied:
             return True
 
-    def _advance(self, transfer: Transfer, effects: list[Effect]) -> Transfer:
+    def _advance(self, transfer: Rendezvous, effects: list[Effect]) -> Rendezvous:
         """Carry out what time has decided, each at its time, and that sockets of dead instances are gone.
 
         Raises:
@@ -399,7 +401,7 @@ class RedisStore:
                 effects += more
         return transfer
 
-    async def _with_stored(self, transfer: Transfer, command: Command) -> Command:
+    async def _with_stored(self, transfer: Rendezvous, command: Command) -> Command:
         """Give a repeated append what is stored at its index."""
         if not isinstance(command, s.Append):
             return command
@@ -416,7 +418,7 @@ class RedisStore:
         version, state = await self._link.call("HMGET", self._key(rendezvous_id), "version", "state")
         return _known(rendezvous_id, version, state)
 
-    async def _commit(self, known: Known | None, transfer: Transfer, effects: list[Effect]) -> Known | None:
+    async def _commit(self, known: Known | None, transfer: Rendezvous, effects: list[Effect]) -> Known | None:
         """Write a step and say what follows from it.
 
         Returns:
@@ -461,7 +463,7 @@ class RedisStore:
             self._arm(transfer.id, following)
         return None
 
-    def _abroad(self, known: Known | None, transfer: Transfer, plan: Plan) -> dict[str, list[Told | Closed]]:
+    def _abroad(self, known: Known | None, transfer: Rendezvous, plan: Plan) -> dict[str, list[Told | Closed]]:
         """Return what each other instance that holds a socket, before or after, has to be told."""
         sockets = sockets_of(transfer) + (sockets_of(known.transfer) if known else [])
         instances = {instance_of(socket) for _, socket in sockets} - {self.instance}
@@ -498,7 +500,7 @@ class RedisStore:
         return expires_at + self._limits.rest + AFTERWARDS
 
     async def _hold_places(
-        self, known: Known | None, transfer: Transfer, until: float, following: Following | None
+        self, known: Known | None, transfer: Rendezvous, until: float, following: Following | None
     ) -> None:
         """Hold the transfer's slot, and its place among the open, for longer than it will live, before it does."""
         if known is None or transfer.over:
@@ -515,8 +517,8 @@ class RedisStore:
             following.held_until = held
 
     async def _with_room(
-        self, transfer: Transfer, effects: list[Effect], until: float, following: Following | None
-    ) -> Transfer:
+        self, transfer: Rendezvous, effects: list[Effect], until: float, following: Following | None
+    ) -> Rendezvous:
         """Take room for what a step adds to the logs, and return the transfer with it.
 
         Raises:
@@ -548,7 +550,7 @@ class RedisStore:
         """Return a time of the store as Redis' milliseconds."""
         return int((when - self._shift()) * 1000) + 1
 
-    def _lives_until(self, transfer: Transfer, now: float) -> float:
+    def _lives_until(self, transfer: Rendezvous, now: float) -> float:
         """Return when Redis may forget a transfer. While there are sockets, their instances put that off."""
         if transfer.forget_at is not None:
             return transfer.forget_at

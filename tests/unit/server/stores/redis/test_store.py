@@ -64,7 +64,7 @@ async def instances(
         yield made
 
 
-async def served(here: Instance, there: Instance) -> s.Transfer:
+async def served(here: Instance, there: Instance) -> s.Rendezvous:
     """A transfer whose sender is here and whose receiver is there."""
     transfer, _ = await here.store.create(60.0)
     await there.store.join(transfer.slot)
@@ -193,7 +193,7 @@ async def test_joins_and_steps_at_the_same_time_on_two_instances(redis: RedisSer
         assert [end.code for end in ends if isinstance(end, Denied)] == ["conflict"] * 5
         await both[0].until(lambda: len(messages(both[0], "A")) == 1)
         kept = int(messages(both[0], "A")[0][1])
-        assert isinstance(ends[kept], s.Transfer)
+        assert isinstance(ends[kept], s.Rendezvous)
 
 
 async def test_the_sockets_of_an_instance_that_died_count_as_closed(redis: RedisServer) -> None:
