@@ -299,13 +299,13 @@ class Sender:
             self._pinned = False
             self._events.append(events.Proven())
         elif self._pinned:
-            self._events.append(events.Unproven())
+            self._events.append(events.ProofMissing())
 
     def _is_expected(self, proof: bytes) -> bool:
         return bool(self._expected) and hmac.compare_digest(proof, self._expected)
 
     def admit(self, now: float) -> None:  # noqa: ARG002 - one shape for every input
-        """Let the one who proved nothing have the offer: what :class:`~p2pal.transfer.events.Unproven` asks for."""
+        """Let the one who proved nothing have the offer: what :class:`~p2pal.transfer.events.ProofMissing` asks for."""
         check_call(SENDER[self._state], "admit")
         self._pinned = False
 
