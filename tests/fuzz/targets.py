@@ -364,21 +364,21 @@ def _header(role: Literal["send", "receive"]) -> checkpoint_records.Header:
     return checkpoint_records.Header(checkpoint_records.VERSION, role, *many, target=target)
 
 
-def _file(*records: checkpoint_records.Record) -> bytes:
+def _file(*records: checkpoint_records.CheckpointRecord) -> bytes:
     return codec.MAGIC + b"".join(map(codec.encode, records))
 
 
 CHECKPOINTS: Final = [
     _file(
         _header("receive"),
-        checkpoint_records.Places([checkpoint_records.Place(b"top", b"top (1)", "NEW")]),
+        checkpoint_records.Places([checkpoint_records.PlaceRecord(b"top", b"top (1)", "NEW")]),
         checkpoint_records.SessionBegins(),
         checkpoint_records.Done([(0, 1)]),
         checkpoint_records.Declined([(1, 2)]),
     ),
     _file(
         _header("send"),
-        checkpoint_records.Tops([checkpoint_records.Top(b"top", b"/home/top", True)]),
+        checkpoint_records.Tops([checkpoint_records.TopRecord(b"top", b"/home/top", True)]),
         checkpoint_records.Leaves(0, 0, bytes(32), 5.0),
     ),
 ]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from p2pal.app.options import ReceiveOptions
 from p2pal.app.send_checkpoint import SHOWN, make_header
-from p2pal.checkpoint.records import Header, Place, Places, Record, Resume, Rooted, Target
+from p2pal.checkpoint.records import CheckpointRecord, Header, PlaceRecord, Places, Resume, Rooted, Target
 from p2pal.checkpoint.replay import ReceiveState
 from p2pal.crypto.keys import Role, checkpoint_id, resume_proof
 from p2pal.disk.checkpoints.journal import Journal
@@ -64,7 +64,7 @@ def remember(
         return None, tag, error.message
 
 
-def _places(places: list[Place]) -> Iterator[Record]:
+def _places(places: list[PlaceRecord]) -> Iterator[CheckpointRecord]:
     for first in range(0, len(places), PLACES):
         yield Places(places[first : first + PLACES])
 

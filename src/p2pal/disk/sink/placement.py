@@ -96,7 +96,7 @@ class Placement:
         cls,
         root: Path,
         identity: Identity,
-        places: Mapping[bytes, checkpoint_records.Place],
+        places: Mapping[bytes, checkpoint_records.PlaceRecord],
         consent_ns: int,
         *,
         anew: bool = False,
@@ -161,10 +161,10 @@ class Placement:
         claimed.add(name)
         return Place(name)
 
-    def records(self) -> list[checkpoint_records.Place]:
+    def records(self) -> list[checkpoint_records.PlaceRecord]:
         """Return the places as a checkpoint keeps them."""
         return [
-            checkpoint_records.Place(top, place.name, place.policy.name, place.replaces, place.ctime_ns)  # type: ignore[arg-type]
+            checkpoint_records.PlaceRecord(top, place.name, place.policy.name, place.replaces, place.ctime_ns)  # type: ignore[arg-type]
             for top, place in self._places.items()
         ]
 

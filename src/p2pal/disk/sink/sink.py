@@ -16,7 +16,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
-from p2pal.checkpoint.records import Dropped, Record
+from p2pal.checkpoint.records import CheckpointRecord, Dropped
 from p2pal.checkpoint.replay import ReceiveState
 from p2pal.disk.checkpoints.journal import Journal
 from p2pal.disk.fs.failures import FULL, TARGET_GONE, DiskFull, sink_failure
@@ -375,7 +375,7 @@ class Sink:
         if not self._keeps:
             return self.discard_all()
         results = self._finish_batches()
-        records: list[Record] = []
+        records: list[CheckpointRecord] = []
         for index in self._working.indices():
             records += self._working.suspend(index)
         self._claiming.record(*records, durable=True)

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.disk.disk import MTIME, digest_of, directory_entry, file_entry, link_entry, part_files, snapshot
 from tests.unit.disk.sessions import PIECE, TAG, Kept
 
-from p2pal.checkpoint.records import Done, Finishing, Finishings, Record, Resume
+from p2pal.checkpoint.records import CheckpointRecord, Done, Finishing, Finishings, Resume
 from p2pal.disk.checkpoints.journal import Journal
 from p2pal.disk.fs.posix import HandleDirectory
 from p2pal.disk.sink import survey, targets
@@ -596,7 +596,7 @@ def test_the_checkpoint_hears_of_a_batch_before_the_first_rename(
     log: list[str] = []
     write, rename = type(kept.journal).write, HandleDirectory.rename_new
 
-    def note(journal: Journal, *records: Record, durable: bool = False) -> bool:
+    def note(journal: Journal, *records: CheckpointRecord, durable: bool = False) -> bool:
         log.extend(f"{type(record).__name__}{' durable' * durable}" for record in records)
         return write(journal, *records, durable=durable)
 

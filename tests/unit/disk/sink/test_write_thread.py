@@ -18,7 +18,7 @@ from tests.unit.disk.disk import (
 from tests.unit.disk.loops import Runner
 from tests.unit.disk.sessions import Kept
 
-from p2pal.checkpoint.records import Claimed, Record
+from p2pal.checkpoint.records import CheckpointRecord, Claimed
 from p2pal.disk.fs import io
 from p2pal.disk.sink import part_file, write_thread
 from p2pal.disk.sink.write_thread import WritePump
@@ -328,7 +328,7 @@ def test_what_arrived_is_claimed_though_nothing_follows(
     claimed = threading.Event()
     write = kept.journal.write
 
-    def heard(*records: Record, durable: bool = False) -> bool:
+    def heard(*records: CheckpointRecord, durable: bool = False) -> bool:
         written = write(*records, durable=durable)
         if Claimed(0, 0, b"", 0, 1000) in records and durable:
             claimed.set()
