@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from typing import Final
 
-from p2pal.doctor.network_facts import place_of
+from p2pal.doctor.network_facts import probe_target
 from p2pal.hosts import connect_to, why_unreached
 from p2pal.lanes.interfaces import source_of
 from p2pal.unreached import Unreached
@@ -24,7 +24,7 @@ async def why_not_reached(url: str, timeout: float = TIMEOUT) -> Unreached | Non
         url: A TURN URL.
         timeout: Seconds.
     """
-    place = place_of(url)
+    place = probe_target(url)
     try:
         async with asyncio.timeout(timeout):
             if place.transport == "udp":

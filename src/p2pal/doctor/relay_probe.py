@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Final
 
 from p2pal.doctor import reach
-from p2pal.doctor.network_facts import Relaying, place_of
+from p2pal.doctor.network_facts import Relaying, probe_target
 from p2pal.doctor.reach import why_not_reached
 from p2pal.errors import ProtocolError
 from p2pal.hosts import is_loopback
@@ -135,7 +135,7 @@ async def _meet(
     started, ends = loop.time(), (_End(), _End())
     made: list[WebRtcConnection] = []
     # Both ends are ours, but what the relay's address is, the server says.
-    nearest = Zone.LOOPBACK if only_loopback or is_loopback(place_of(url).host) else Zone.LOCAL
+    nearest = Zone.LOOPBACK if only_loopback or is_loopback(probe_target(url).host) else Zone.LOCAL
     relayed, words, cut = None, "", False
     try:
         async with asyncio.timeout(seconds):

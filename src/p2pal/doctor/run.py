@@ -13,7 +13,7 @@ from p2pal.app.options import DEFAULT_STUN, ConnectOptions
 from p2pal.doctor.facts import Facts
 from p2pal.doctor.findings import Report
 from p2pal.doctor.judge import judge
-from p2pal.doctor.network_facts import Relaying, Survey, place_of
+from p2pal.doctor.network_facts import Relaying, Survey, probe_target
 from p2pal.doctor.server_facts import ServerFacts
 from p2pal.doctor.server_probe import check_server
 from p2pal.hosts import is_loopback
@@ -104,7 +104,7 @@ class _Servers:
         self._servers = {url: server for server in servers for url in server.urls}
         # The signaling server may hand out what is no URL of a server.
         known = [url for url in self._servers if is_stun_url(url) or is_turn_url(url)]
-        urls = [url for url in known if not connect.only_loopback or is_loopback(place_of(url).host)][:MAX_URLS]
+        urls = [url for url in known if not connect.only_loopback or is_loopback(probe_target(url).host)][:MAX_URLS]
         self.stun = tuple(url for url in urls if is_stun_url(url))
         self.turn = tuple(url for url in urls if is_turn_url(url))
         self.second = (SECOND_STUN,) if self.stun == (DEFAULT_STUN,) == connect.stun else ()
@@ -119,7 +119,7 @@ async def _survey(servers: _Servers, end: float) -> Survey:
     """Ask every STUN server, and those TURN servers that can be asked the same."""
     from p2pal.doctor.stun_probe import survey
 
-    relays = (url for url in servers.turn if place_of(url).transport == "udp")
+    relays = (url for url in servers.turn if probe_target(url).transport == "udp")
     return await survey([*servers.stun, *relays, *servers.second], end - asyncio.get_running_loop().time())
 
 

@@ -12,8 +12,8 @@ from tests.unit.server.kit import odd_server, serving
 
 from p2pal.app.options import DEFAULT_STUN, ConnectOptions
 from p2pal.doctor import run
-from p2pal.doctor.findings import Verdict
-from p2pal.doctor.network_facts import Silence
+from p2pal.doctor.findings import Rating
+from p2pal.doctor.network_facts import NoAnswer
 from p2pal.doctor.run import SECOND_STUN, examine, gather
 from p2pal.lanes.ice_servers import IceServerConfig
 from p2pal.server.config import ServerConfig
@@ -106,7 +106,7 @@ async def test_without_any_time_nothing_is_found(quiet: socket.socket, monkeypat
     assert report.exit_code == 0
     assert not report.complete
     checks = [finding for finding in report.findings if finding.check in ("stun", "turn", "udp", "nat")]
-    assert {finding.verdict for finding in checks} == {Verdict.NONE}
+    assert {finding.verdict for finding in checks} == {Rating.NONE}
 
 
 async def test_the_users_own_servers_do_not_wait_for_the_signaling_server(
@@ -130,4 +130,4 @@ async def test_the_users_own_servers_do_not_wait_for_the_signaling_server(
         asked.set()
         facts = await gathering
     assert facts.own_turn
-    assert {answer.silence for answer in facts.survey.answers} == {Silence.NO_ANSWER}
+    assert {answer.silence for answer in facts.survey.answers} == {NoAnswer.NO_ANSWER}
