@@ -28,14 +28,14 @@ from p2pal.lanes.candidates import MAX_COST, parse_candidate, with_relay_transpo
 from p2pal.lanes.destinations import Destinations, zone_of
 from p2pal.lanes.turn.stream import AnswerStream, Referral, opens_as_turn
 from p2pal.proxies import UnusableProxy, is_excepted, parse_proxy
-from p2pal.rendezvous.refusals import Answer, refusal
+from p2pal.rendezvous.refusals import HttpAnswer, refusal
 from p2pal.rendezvous.transport import retry_after
 from p2pal.server import addresses, tokens
 from p2pal.server.http import origins
 from p2pal.server.state import Denied
 from p2pal.units import parse_duration, parse_size
 from p2pal.wire import frames, rendezvous, signal, transfer
-from p2pal.wire.ice_urls import canonical, parse_stun_url, parse_turn_url
+from p2pal.wire.ice_urls import canonical_url, parse_stun_url, parse_turn_url
 
 SECRET: Final = SessionSecret(bytes(range(32)))
 ID: Final = "a" * 26
@@ -259,7 +259,7 @@ def _http(data: bytes) -> bool:
     kinds = (rendezvous.Created, rendezvous.Joined, rendezvous.Met, rendezvous.TransferInfo, rendezvous.ErrorBody)
     taken = [_json(msgspec.json.Decoder(kind))(data) for kind in kinds]
     for status in (200, 302, 400, 404, 407, 409, 410, 413, 429, 500, 503):
-        error = refusal(Answer(status, data))
+        error = refusal(HttpAnswer(status, data))
         assert isinstance(error, P2palError)
         assert "\n" not in safe(error.message)
     return any(taken)
@@ -304,7 +304,7 @@ def _ice_url(data: bytes) -> bool:
     for found in (parse_stun_url(url), parse_turn_url(url)):
         if found is not None:
             assert 0 < found.port < 65536
-            assert canonical(canonical(url)) == canonical(url)
+            assert canonical_url(canonical_url(url)) == canonical_url(url)
     zone_of(url)
     return True
 

@@ -17,7 +17,7 @@ from p2pal.server import rules
 from p2pal.server import state as s
 from p2pal.server.config import Limits
 from p2pal.server.state import SENDER, Denied
-from p2pal.server.ws.view import View
+from p2pal.server.ws.view import ClientView
 from p2pal.wire import rendezvous as wire
 
 LIMITS = Limits(silence=1e9)
@@ -31,7 +31,7 @@ class World:
         self.logs: dict[tuple[int, bool], list[bytes]] = {}
         self.sides = {SENDER: Delivery("send"), 1: Delivery("receive")}
         self.sockets = {SENDER: "", 1: ""}
-        self.views = {SENDER: View(), 1: View()}
+        self.views = {SENDER: ClientView(), 1: ClientView()}
         self.blinded: set[int] = set()
         self.missed: set[int] = set()
         self.down: dict[int, deque[wire.ServerMessage]] = {SENDER: deque(), 1: deque()}
@@ -91,7 +91,7 @@ class World:
         self.count += 1
         self.sockets[who] = f"s{self.count}"
         cursors = self.sides[who].connected()
-        self.views[who] = View()
+        self.views[who] = ClientView()
         self.views[who].begin(cursors)
         if who != SENDER:
             self.views[who].begin({who: cursors.get(who, 0)})

@@ -24,7 +24,7 @@ from p2pal.lanes.ice_servers import IceServerConfig
 from p2pal.proxies import UnusableProxy, proxy_for
 from p2pal.rate_limit import Allowance
 from p2pal.unreached import Unreached
-from p2pal.wire.ice_urls import canonical, parse_stun_url, parse_turn_url
+from p2pal.wire.ice_urls import canonical_url, parse_stun_url, parse_turn_url
 
 PATIENCE: Final = 2.0
 """Seconds that a connection waits for the names' addresses. It comes without those servers then; the next has them."""
@@ -133,7 +133,7 @@ class ServerAddresses:
         for address in self._addresses(parsed.host):
             host = f"[{address}]" if ":" in address else address
             made.append(f"{scheme}:{host}:{parsed.port}" + (f"?{query}" if query else ""))
-            self.names[canonical(made[-1])] = url
+            self.names[canonical_url(made[-1])] = url
         return made
 
     def _parse(self, url: str) -> _Way | None:

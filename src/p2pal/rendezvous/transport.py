@@ -29,7 +29,7 @@ _NEAR: Final = (
 )
 
 
-class Address:
+class ServerUrl:
     """A signaling server's URL: http or https, perhaps with a base path or user info.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import Final
 
 from p2pal.rate_limit import Rate
 from p2pal.server.state import DENIALS, Append, Command, Note, Rendezvous
-from p2pal.server.store import Listener, Store
+from p2pal.server.store import Store, StoreListener
 from p2pal.wire.rendezvous import CloseCode, State
 
 EVENTS: Final = ("created", "joined", "met", "knocked", "served", "accepted", "completed", "aborted", "expired")
@@ -139,7 +139,7 @@ class MeasuredStore:
         """The store's clock, in seconds."""
         return self._store.now()
 
-    def listen(self, listener: Listener) -> None:
+    def listen(self, listener: StoreListener) -> None:
         """Name the one listener."""
         self._store.listen(listener)
 

@@ -20,7 +20,7 @@ from p2pal.wire.rendezvous import State
 
 News = Tell | Close | Note | Missed
 
-Listener = Callable[[str, News], None]
+StoreListener = Callable[[str, News], None]
 """Called with the rendezvous id and one effect, in order, never blocking. Notes come to the instance that acted."""
 
 
@@ -33,7 +33,7 @@ class Store(Protocol):
     def now(self) -> float:
         """The store's clock, in seconds."""
 
-    def listen(self, listener: Listener) -> None:
+    def listen(self, listener: StoreListener) -> None:
         """Name the one listener for effects that concern sockets."""
 
     async def create(self, ttl: float, owner: str = "") -> tuple[Rendezvous, str]:

@@ -20,7 +20,7 @@ from p2pal.peer.events import ClosedByPeer, LinkBack, LinkSilent, MailboxFree, P
 from p2pal.peer.key_exchange import Guesses, Introduction, meet_receiver, meet_sender
 from p2pal.peer.peer import Peer
 from p2pal.peer.signaling import Meet, MeetingPlace
-from p2pal.rendezvous.client import Created, RendezvousClient
+from p2pal.rendezvous.client import CreatedRendezvous, RendezvousClient
 from p2pal.rendezvous.delivery import Role
 from p2pal.rendezvous.mailbox import Mailbox
 from p2pal.server.config import ServerConfig
@@ -35,7 +35,7 @@ CHOSEN = IceServerConfig(("stun:127.0.0.1:9",))
 class Rendezvous:
     """A sender's transfer at a real server, with its mailbox running; receivers join it."""
 
-    def __init__(self, kit: Kit, client: RendezvousClient, created: Created) -> None:
+    def __init__(self, kit: Kit, client: RendezvousClient, created: CreatedRendezvous) -> None:
         self.kit = kit
         self.created = created
         self.id = created.rendezvous_id

@@ -13,7 +13,7 @@ from p2pal.server import state as s
 from p2pal.server.config import ServerConfig
 from p2pal.server.http.app import Server
 from p2pal.server.state import Command, Denied, Rendezvous
-from p2pal.server.store import Listener, News
+from p2pal.server.store import News, StoreListener
 from p2pal.server.stores.memory import MemoryStore
 
 _REPEATABLE = s.Attach | s.Append | s.Accept | s.Release | s.Leave | s.Complete
@@ -42,10 +42,10 @@ class DeafStore(MemoryStore):
         self._sockets: dict[str, str] = {}
         self._said: set[str] = set()
         self._again: set[str] = set()
-        self._hub: Listener = lambda _id, _effect: None
+        self._hub: StoreListener = lambda _id, _effect: None
         self._changed = asyncio.Event()
 
-    def listen(self, listener: Listener) -> None:
+    def listen(self, listener: StoreListener) -> None:
         self._hub = listener
         super().listen(self._hear)
 

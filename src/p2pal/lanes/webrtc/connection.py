@@ -25,7 +25,7 @@ from p2pal.lanes.ice_servers import IceServerConfig, RelayUse
 from p2pal.lanes.paths import Path, find_path, on_one_machine
 from p2pal.lanes.webrtc.gathering import Gathering
 from p2pal.wire import signal
-from p2pal.wire.ice_urls import canonical, parse_turn_url
+from p2pal.wire.ice_urls import canonical_url, parse_turn_url
 
 MAX_MESSAGE: Final = 256 * 1024
 """What both ends of this engine accept (its SDP says ``a=max-message-size:262144``)."""
@@ -102,7 +102,7 @@ class WebRtcConnection:
         self._opened = False
         self._queued_at_most = 0
         self._relay = relay
-        self._names = {canonical(url): named for url, named in (names or {}).items()}
+        self._names = {canonical_url(url): named for url, named in (names or {}).items()}
         self.on_one_machine = False
         urls = dict.fromkeys(self._named(url) for server in ice_servers for url in server.urls)
         self.gathering = Gathering(tuple(urls))
@@ -122,7 +122,7 @@ class WebRtcConnection:
 
     def _named(self, url: str) -> str:
         """Return the URL by which a server was named that the engine knows by this one."""
-        return self._names.get(canonical(url), url)
+        return self._names.get(canonical_url(url), url)
 
     async def offer(self) -> str:
         """Return the SDP offer (RFC 8829), empty if the connection ended; candidates follow one by one (RFC 8838)."""
@@ -284,7 +284,7 @@ class WebRtcConnection:
 
     def _transport(self, url: str, seen: str) -> str:
         """Return how a relay is reached: ``seen`` is what the engine does, up to where we take over."""
-        named = parse_turn_url(self._names.get(canonical(url), ""))
+        named = parse_turn_url(self._names.get(canonical_url(url), ""))
         return seen if named is None else "tls" if named.tls else named.transport
 
     def _peers(self, stats: object) -> Candidate:

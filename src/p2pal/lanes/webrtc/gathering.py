@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from p2pal.lanes.candidates import Candidate
-from p2pal.wire.ice_urls import canonical
+from p2pal.wire.ice_urls import canonical_url
 
 MAX_CANDIDATES: Final = 256
 """Of each side; the peer sends as many as it likes."""
@@ -39,7 +39,7 @@ class Gathering:
 
     def __init__(self, urls: tuple[str, ...] = ()) -> None:
         self.urls = urls
-        self._names = {canonical(url): url for url in urls}  # the engine has forms of its own
+        self._names = {canonical_url(url): url for url in urls}  # the engine has forms of its own
         self.own: dict[tuple[str, int], Candidate] = {}
         self.remote: dict[tuple[str, int], Candidate] = {}
         self.answered: set[str] = set()
@@ -70,7 +70,7 @@ class Gathering:
             self.errors[url] = code
 
     def _name(self, url: str) -> str:
-        return self._names.get(canonical(url), url)
+        return self._names.get(canonical_url(url), url)
 
     @property
     def own_addresses(self) -> set[str]:

@@ -12,7 +12,7 @@ from p2pal.rate_limit import Rate, spend
 from p2pal.server import meetings, rules, tokens
 from p2pal.server.config import Limits
 from p2pal.server.state import SENDER, Append, Command, Denied, Drop, Effect, Join, Keep, Meet, Rendezvous, Replay, Tell
-from p2pal.server.store import Listener
+from p2pal.server.store import StoreListener
 from p2pal.server.stores.deadlines import Deadlines
 from p2pal.server.stores.slots import Slots
 from p2pal.wire import rendezvous as wire
@@ -81,13 +81,13 @@ class MemoryStore:
         self._slots = Slots()
         self._deadlines = Deadlines()
         self._allowances: OrderedDict[tuple[str, str], float] = OrderedDict()
-        self._listener: Listener = lambda _id, _effect: None
+        self._listener: StoreListener = lambda _id, _effect: None
 
     def now(self) -> float:
         """The store's clock, in seconds."""
         return self._clock()
 
-    def listen(self, listener: Listener) -> None:
+    def listen(self, listener: StoreListener) -> None:
         """Name the one listener for effects that concern sockets."""
         self._listener = listener
 

@@ -20,8 +20,8 @@ from p2pal.server.logs import log_failure, place_of
 from p2pal.server.metrics import Metrics
 from p2pal.server.state import SENDER, Denied
 from p2pal.server.store import Store
-from p2pal.server.ws.connection import Connection
-from p2pal.server.ws.view import View
+from p2pal.server.ws.connection import ClientConnection
+from p2pal.server.ws.view import ClientView
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import CloseCode
 
@@ -92,7 +92,7 @@ class Socket:
         ended: Callable[[Socket], None],
     ) -> None:
         self.id = name
-        self.connection = Connection(self, account, config.send_timeout)
+        self.connection = ClientConnection(self, account, config.send_timeout)
         self._store = store
         self._ice = ice
         self._config = config
@@ -101,7 +101,7 @@ class Socket:
         self._context: Context = copy_context()  # what is done later is logged under the request that began it
         self._inbox: list[bytes] = []  # empty it has a tenth of a deque's size
         self._worker: asyncio.Task[None] | None = None
-        self._view = View()
+        self._view = ClientView()
         self._turn = 0
         self._whose: tuple[str, int] | None = None  # the transfer, and who
         self._attached = False

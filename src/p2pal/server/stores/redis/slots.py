@@ -35,7 +35,7 @@ DRAWS: Final = 5
 _ANY: Final = 2**53
 
 
-class Places:
+class SlotCounts:
     """Slots, and counts of each owner's open transfers and of the room for their logs.
 
     Args:

@@ -26,7 +26,7 @@ from p2pal.server import state as s
 from p2pal.server.config import Limits
 from p2pal.server.logs import log_failure, short
 from p2pal.server.state import SENDER, Command, Denied, Effect, Rendezvous
-from p2pal.server.store import Listener
+from p2pal.server.store import StoreListener
 from p2pal.server.stores.deadlines import Deadlines
 from p2pal.server.stores.redis.connections import GRACE, RedisLink
 from p2pal.server.stores.redis.plan import Plan, message_name
@@ -43,7 +43,7 @@ from p2pal.server.stores.redis.replica import (
     update_decoder,
 )
 from p2pal.server.stores.redis.scripts import COMMIT, SETTLE, SPEND
-from p2pal.server.stores.redis.slots import AFTERWARDS, Places, units
+from p2pal.server.stores.redis.slots import AFTERWARDS, SlotCounts, units
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import CloseCode, State
 
@@ -69,7 +69,7 @@ class RedisStore:
         url: See :class:`~p2pal.server.stores.redis.connections.RedisLink`.
         limits: The bounds per transfer.
         max_open: Transfers of one owner that are not over; 0 for any number.
-        max_kept: Bytes of all logs of one owner, about; see :class:`~p2pal.server.stores.redis.slots.Places`.
+        max_kept: Bytes of all logs of one owner, about; see :class:`~p2pal.server.stores.redis.slots.SlotCounts`.
         prefix: What all names in Redis begin with.
         shift: Seconds to add to Redis' time, so that tests can let time pass.
 
@@ -92,8 +92,8 @@ class RedisStore:
         self._prefix = prefix
         self._shift = shift
         self._link = RedisLink(url, prefix, self.instance, self)
-        self._places = Places(self._link, prefix, self._ms, max_open=max_open, max_kept=max_kept)
-        self._listener: Listener = lambda _id, _effect: None
+        self._places = SlotCounts(self._link, prefix, self._ms, max_open=max_open, max_kept=max_kept)
+        self._listener: StoreListener = lambda _id, _effect: None
         self._followed: dict[str, Following] = {}
         self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
         self._deadlines = Deadlines()
@@ -108,7 +108,7 @@ class RedisStore:
         """The store's clock, in seconds: Redis' time."""
         return self._link.now() + self._shift()
 
-    def listen(self, listener: Listener) -> None:
+    def listen(self, listener: StoreListener) -> None:
         """Name the one listener for effects that concern sockets."""
         self._listener = listener
 
