@@ -44,7 +44,7 @@ class JoinCode:
         return f"{'-'.join(self.words)}-{self.slot}"
 
     def __repr__(self) -> str:
-        return f"Code(<{len(self.words)} words>, slot={self.slot})"
+        return f"JoinCode(<{len(self.words)} words>, slot={self.slot})"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
