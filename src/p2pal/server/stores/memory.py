@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import secrets
 import time
 from collections import Counter, OrderedDict
@@ -14,7 +15,6 @@ from p2pal.server.config import Limits
 from p2pal.server.state import SENDER, Append, Command, Denied, Drop, Effect, Join, Keep, Meet, Rendezvous, Replay, Tell
 from p2pal.server.store import StoreListener
 from p2pal.server.stores.deadlines import Deadlines
-from p2pal.server.stores.slots import Slots
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import State
 
@@ -23,6 +23,9 @@ _ADDRESSES: Final = 100_000
 
 _SHARE: Final = 8
 """One owner's logs may take this part of the room for all."""
+
+_POOL: Final = 16
+"""Slots of which one is drawn."""
 
 _MESSAGE: Final = 64
 """Bytes that a message takes beside its body."""
@@ -33,6 +36,36 @@ _LogKey = tuple[int, bool]
 def kept(body: bytes) -> int:
     """Return the bytes that a message in a log takes."""
     return len(body) + _MESSAGE
+
+
+class Slots:
+    """Hands out one of the 16 smallest free numbers at random, so that they stay short but have no order."""
+
+    __slots__ = ("_free", "_next", "_pool")
+
+    def __init__(self) -> None:
+        self._next = 1
+        self._free: list[int] = []
+        self._pool: list[int] = []
+
+    def take(self) -> int:
+        """Return a free number."""
+        while len(self._pool) < _POOL:
+            if self._free:
+                self._pool.append(heapq.heappop(self._free))
+            else:
+                self._pool.append(self._next)
+                self._next += 1
+        return self._pool.pop(secrets.randbelow(len(self._pool)))
+
+    def free(self, slot: int) -> None:
+        """Take a number back; the caller has let it rest for long enough."""
+        largest = max(self._pool, default=0)
+        if slot < largest:
+            self._pool.remove(largest)
+            self._pool.append(slot)
+            slot = largest
+        heapq.heappush(self._free, slot)
 
 
 class _Record:

@@ -7,7 +7,7 @@ import pytest
 from p2pal.server import state as s
 from p2pal.server.config import Limits
 from p2pal.server.state import SENDER, Denied
-from p2pal.server.stores.memory import MemoryStore
+from p2pal.server.stores.memory import MemoryStore, Slots
 
 LIMITS = Limits(rest=20.0)
 
@@ -73,3 +73,21 @@ async def test_slots_are_short_and_free_again_after_their_rest() -> None:
     clock.now += LIMITS.rest
     store.sweep()
     assert {(await store.create(60.0))[0].slot for _ in range(26)} & over
+
+
+def test_slots_are_small_distinct_and_in_no_order() -> None:
+    slots = Slots()
+    taken = [slots.take() for _ in range(200)]
+    assert len(set(taken)) == 200
+    assert max(taken) < 200 + 16
+    assert taken != sorted(taken)
+
+
+def test_freed_slots_come_back_before_larger_ones() -> None:
+    slots = Slots()
+    taken = [slots.take() for _ in range(100)]
+    for slot in taken:
+        slots.free(slot)
+    again = [slots.take() for _ in range(100)]
+    assert len(set(again)) == 100
+    assert max(again) <= 100 + 16
