@@ -16,7 +16,7 @@ from p2pal.cli.ui import jsonl
 from p2pal.cli.ui.prompts import agree, interactive
 from p2pal.cli.ui.table import Column, lay_out, terminal_width
 from p2pal.disk.checkpoints.store import Checkpoints, CheckpointSummary, Removed
-from p2pal.disk.fs.locking import IN_USE
+from p2pal.disk.fs.locks import IN_USE
 from p2pal.errors import CheckpointError, Refused, UsageError
 
 DIRECTIONS: Final = {"send": "sending", "receive": "receiving"}

@@ -15,7 +15,7 @@ from p2pal.checkpoint.durable import DurableCount
 from p2pal.checkpoint.records import CheckpointRecord
 from p2pal.disk.fs.directory import Directory, sync_file
 from p2pal.disk.fs.io import read_some, write_some
-from p2pal.disk.fs.locking import identity_of, remove_locked
+from p2pal.disk.fs.locks import identity_of, remove_locked
 from p2pal.disk.fs.rename import Identity
 
 MAX_PENDING: Final = 4 << 20

@@ -18,7 +18,7 @@ from p2pal.cli.main import main
 from p2pal.disk.checkpoints.cleanup import Cleaned
 from p2pal.disk.checkpoints.journal import Journal
 from p2pal.disk.checkpoints.store import Checkpoints, CheckpointSummary, Removed
-from p2pal.disk.fs.locking import IN_USE
+from p2pal.disk.fs.locks import IN_USE
 
 A, B = "k7x2m2qa" + "a" * 18, "zebra234" + "b" * 18
 NOW = 1_000_000_000.0

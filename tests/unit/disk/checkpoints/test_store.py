@@ -19,7 +19,7 @@ from p2pal.checkpoint.replay import ReceiveState, SendState
 from p2pal.disk.checkpoints import cleanup, journal, store
 from p2pal.disk.checkpoints.store import Checkpoints
 from p2pal.disk.fs.directory import Directory
-from p2pal.disk.fs.locking import open_locked
+from p2pal.disk.fs.locks import open_locked
 from p2pal.disk.fs.posix import HandleDirectory
 from p2pal.disk.fs.root import open_root
 from p2pal.disk.fs.windows_paths import PathDirectory
