@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from p2pal.server import life
+from p2pal.server import lifecycle
 from p2pal.server import state as s
 from p2pal.server.config import Limits
 from p2pal.server.state import Attempt, Denied, Effect, Rendezvous
@@ -40,7 +40,7 @@ def meet(transfer: Rendezvous, command: s.Meet, now: float, limits: Limits, effe
     if command.sender:
         return _meet_as_sender(transfer, command.token, now, limits, effects)
     for older in transfer.attempts:
-        transfer = life.release(transfer, older, "renewed", now, limits, effects)
+        transfer = lifecycle.release(transfer, older, "renewed", now, limits, effects)
     number = transfer.joined + 1
     attempt = Attempt(number=number, token=command.token, deadline=now + limits.join_grace)
     effects.append(s.Note("met", number))
@@ -50,12 +50,12 @@ def meet(transfer: Rendezvous, command: s.Meet, now: float, limits: Limits, effe
 def _meet_as_sender(
     transfer: Rendezvous, token: bytes, now: float, limits: Limits, effects: list[Effect]
 ) -> Rendezvous:
-    life.close(effects, transfer.socket, CloseCode.REPLACED)
+    lifecycle.close(effects, transfer.socket, CloseCode.REPLACED)
     transfer = replace(transfer, token=token, socket="", turn=0)
     effects.append(s.Note("met"))
     served = transfer.attempt(transfer.served)
     if served is not None and served.to_receiver.count:
-        return life.release(transfer, served, "renewed", now, limits, effects)
+        return lifecycle.release(transfer, served, "renewed", now, limits, effects)
     if served is not None:
-        life.tell(effects, served.socket, wire.Peer(online=False))
-    return life.idle(transfer, now)
+        lifecycle.tell(effects, served.socket, wire.Peer(online=False))
+    return lifecycle.idle(transfer, now)

@@ -35,7 +35,7 @@ from msgspec.structs import replace
 from p2pal.server import meetings
 from p2pal.server import state as s
 from p2pal.server.config import Limits
-from p2pal.server.life import (
+from p2pal.server.lifecycle import (
     close,
     end_transfer,
     idle,
