@@ -23,12 +23,12 @@ from p2pal.doctor.server_facts import Problem, ServerFacts
 from p2pal.errors import P2palError, ServerRefused, ServerUnreachable
 from p2pal.rendezvous import events
 from p2pal.rendezvous.client import CreatedRendezvous, RendezvousClient
+from p2pal.rendezvous.connect_errors import SPEAKS_TLS, trouble
 from p2pal.rendezvous.delivery import Role
 from p2pal.rendezvous.http import Redirected, open_session
 from p2pal.rendezvous.mailbox import Mailbox
 from p2pal.rendezvous.refusals import HttpAnswer, refusal
 from p2pal.rendezvous.transport import ServerUrl
-from p2pal.rendezvous.trouble import SPEAKS_TLS, trouble
 from p2pal.wire.rendezvous import IceServer, State
 
 HTTP_TIMEOUT: Final = 9.0

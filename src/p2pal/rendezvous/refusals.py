@@ -10,7 +10,7 @@ import msgspec
 
 from p2pal.errors import CodeExpired, CodeUnknown, P2palError, ServerRefused, VersionMismatch
 from p2pal.proxies import Proxy, advice
-from p2pal.rendezvous.trouble import SPEAKS_TLS
+from p2pal.rendezvous.connect_errors import SPEAKS_TLS
 from p2pal.units import duration
 from p2pal.unreached import Unreached
 from p2pal.wire import rendezvous as wire
