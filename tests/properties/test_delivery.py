@@ -151,7 +151,7 @@ class World:
             side.handle(self.down[who].popleft())
             events = side.events()
             self.told[who] += events
-            self.got[who] += [event.body for event in events if isinstance(event, e.Message)]
+            self.got[who] += [event.body for event in events if isinstance(event, e.PeerMessage)]
 
     def do(self, action: str, who: int) -> None:
         if action not in ("append", "say", "missay", "pass on", "stranger"):
@@ -209,7 +209,7 @@ def test_blind_instances_deliver_exactly_once_in_order(actions: list[tuple[str, 
 def deliver_all(actions: list[tuple[str, int]]) -> None:
     world = World()
     world.settle()
-    assert e.Served(1) in world.told[SENDER]
+    assert e.AttemptServed(1) in world.told[SENDER]
     sent: dict[int, list[bytes]] = {SENDER: [], 1: []}
     for action, who in actions:
         if action in ("append", "say", "missay"):
@@ -230,7 +230,7 @@ def deliver_all(actions: list[tuple[str, int]]) -> None:
     assert world.got[1] == sent[SENDER]
     assert world.sides[SENDER].settled
     assert world.sides[1].settled
-    assert world.told[SENDER].count(e.Served(1)) == 1
+    assert world.told[SENDER].count(e.AttemptServed(1)) == 1
     world.sides[SENDER].complete()
     world.settle()
     assert world.sides[SENDER].over == world.sides[1].over == "completed"
@@ -257,7 +257,7 @@ def test_a_knock_is_told_once_and_its_answer_arrives_whatever_is_lost(
     assert world.transfer.attempt(2) is None
     assert world.transfer.served == 1
     assert sender.settled
-    assert world.told[SENDER].count(e.Knock(2)) <= 1
+    assert world.told[SENDER].count(e.AttemptKnocked(2)) <= 1
 
 
 STRANGE = ["speaks", "speaks", "speaks unheard", "leaves", "leaves unheard", "pass on"]
@@ -311,13 +311,13 @@ def what_was_told(events: list[e.MailboxEvent]) -> tuple[int, dict[int, list[byt
     served = 0
     heard: dict[int, list[bytes]] = {}
     for event in events:
-        if isinstance(event, e.Served):
+        if isinstance(event, e.AttemptServed):
             assert not served, "the one before is over"
             served = event.attempt
-        elif isinstance(event, e.Released):
+        elif isinstance(event, e.AttemptReleased):
             assert event.attempt == served
             served = 0
-        elif isinstance(event, e.Message):
+        elif isinstance(event, e.PeerMessage):
             assert event.attempt == served
             heard.setdefault(served, []).append(event.body)
     return served, heard

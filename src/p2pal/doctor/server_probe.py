@@ -269,13 +269,13 @@ class _Meeting:
             joined = await self._client.join(self._created.slot)
             async with self._side("receive", joined.token) as receiver:
                 await welcome
-                served = await sender.until(events.Served)
+                served = await sender.until(events.AttemptServed)
                 sender.mailbox.accept(served.attempt)
                 for side in (sender, receiver):
-                    await side.until(events.State, State.ACTIVE)
+                    await side.until(events.StateReported, State.ACTIVE)
                     side.mailbox.ask_ice()
-                self.near = (await sender.until(events.IceServers)).servers
-                self.far = (await receiver.until(events.IceServers)).servers
+                self.near = (await sender.until(events.IceServersOffered)).servers
+                self.far = (await receiver.until(events.IceServersOffered)).servers
 
     @asynccontextmanager
     async def _welcome(self, side: _Side) -> AsyncIterator[asyncio.Task[None]]:
@@ -283,7 +283,7 @@ class _Meeting:
 
         async def wait() -> None:
             started = time.monotonic()
-            await side.until(events.State)
+            await side.until(events.StateReported)
             self.welcomed = time.monotonic() - started
             self.reached = side.mailbox.reached
 
