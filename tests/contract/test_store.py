@@ -34,7 +34,7 @@ async def log_of(made: Bench, rendezvous_id: str, who: int, start: int = 0) -> l
     def told() -> list[News]:
         return [effect for _, effect in made.heard if not isinstance(effect, s.Note) and effect.socket == sockets[0]]
 
-    await made.until(lambda: any(isinstance(effect, s.Close) for effect in told()))
+    await made.until(lambda: any(isinstance(effect, s.CloseSocket) for effect in told()))
     messages = [effect.message for effect in told() if isinstance(effect, s.Tell)]
     return [message.body for message in messages if isinstance(message, wire.Message)]
 
@@ -133,7 +133,7 @@ async def test_time_ends_a_transfer_and_frees_its_slot_later(made: Bench) -> Non
     transfer, token = await made.store.create(5.0)
     await made.store.execute(transfer.id, s.Attach(SENDER, made.socket("A")))
     await made.pass_time(5.0)
-    await made.hears(transfer.id, s.Close(made.socket("A"), wire.CloseCode.EXPIRED))
+    await made.hears(transfer.id, s.CloseSocket(made.socket("A"), wire.CloseCode.EXPIRED))
     assert await denial(made.store.join(transfer.slot)) == "expired"
     assert (await made.store.authorise(token))[0].expired
     await made.pass_time(LIMITS.rest)
@@ -253,7 +253,7 @@ async def test_a_log_goes_with_its_attempt(made: Bench) -> None:
     after = await made.store.execute(transfer.id, s.Release(SENDER, 1, "wrong-code"))
     assert (after.served, after.state) == (2, State.READY)
     await made.hears(transfer.id, s.Tell(made.socket("A"), wire.Released(1, "wrong-code")))
-    await made.hears(transfer.id, s.Close(made.socket("B"), wire.CloseCode.RELEASED))
+    await made.hears(transfer.id, s.CloseSocket(made.socket("B"), wire.CloseCode.RELEASED))
     await made.hears(transfer.id, s.Tell(made.socket("A"), wire.Served(2)))
     assert await denial(made.store.execute(transfer.id, s.Append(1, 1, 1, b"late"))) == "released"
     assert await log_of(made, transfer.id, 1) == []
@@ -267,12 +267,12 @@ async def test_what_is_said_comes_in_the_order_of_the_steps(made: Bench) -> None
     for n in range(LIMITS.messages):
         await made.store.execute(transfer.id, s.Append(SENDER, 1, n, b"%d" % n))
     await made.store.execute(transfer.id, s.Delete(SENDER))
-    await made.hears(transfer.id, s.Close(made.socket("B"), wire.CloseCode.OVER))
+    await made.hears(transfer.id, s.CloseSocket(made.socket("B"), wire.CloseCode.OVER))
     told = [effect for _, effect in made.heard if not isinstance(effect, s.Note) and effect.socket == made.socket("B")]
     messages = [effect.message for effect in told if isinstance(effect, s.Tell)]
     assert [m.index for m in messages if isinstance(m, wire.Message)] == list(range(LIMITS.messages))
     assert isinstance(messages[0], wire.Welcome)
-    assert told[-1] == s.Close(made.socket("B"), wire.CloseCode.OVER)
+    assert told[-1] == s.CloseSocket(made.socket("B"), wire.CloseCode.OVER)
 
 
 @on_bench
@@ -306,10 +306,10 @@ async def test_a_socket_that_may_have_missed_something_is_told_everything(made: 
     assert isinstance(told[0], wire.Welcome)  # for the socket: the client is passed on no second one
     assert any(isinstance(message, wire.StateChanged) for message in told)
     assert wire.Appended(1, 0) in told
-    assert not any(isinstance(effect, s.Close) for _, effect in made.heard)
+    assert not any(isinstance(effect, s.CloseSocket) for _, effect in made.heard)
     await made.store.execute(transfer.id, s.Attach(1, made.socket("later")))
     await made.store.execute(transfer.id, s.Attach(1, made.socket("B"), {1: 1}, again=True))
-    await made.hears(transfer.id, s.Close(made.socket("B"), wire.CloseCode.REPLACED))
+    await made.hears(transfer.id, s.CloseSocket(made.socket("B"), wire.CloseCode.REPLACED))
     assert (await made.store.load(transfer.id)).attempts[0].socket == made.socket("later")
 
 

@@ -106,7 +106,7 @@ class RendezvousMachine(RuleBasedStateMachine):
             elif isinstance(effect, s.Drop):
                 self.logs.pop((effect.attempt, True), None)
                 self.logs.pop((effect.attempt, False), None)
-            elif isinstance(effect, s.Close):
+            elif isinstance(effect, s.CloseSocket):
                 assert effect.socket in self.open
                 self.open.discard(effect.socket)
             elif isinstance(effect, s.Tell | s.Replay):
@@ -144,8 +144,8 @@ class RendezvousMachine(RuleBasedStateMachine):
         again, effects = rules.handle(self.transfer, command, self.now, LIMITS)
         assert again == self.transfer
         for effect in effects:
-            assert isinstance(effect, s.Tell | s.Replay | s.Close), "nothing is stored, dropped or counted twice"
-            if isinstance(effect, s.Close):
+            assert isinstance(effect, s.Tell | s.Replay | s.CloseSocket), "nothing is stored, dropped or counted twice"
+            if isinstance(effect, s.CloseSocket):
                 assert isinstance(command, s.Attach)
                 assert effect.socket == command.socket
             else:

@@ -169,7 +169,7 @@ class Delivery:
             self._handle_notice(message)
 
     def _handle_notice(
-        self, message: wire.Served | wire.Knock | wire.Released | wire.StateChanged | wire.Peer | wire.Ice
+        self, message: wire.Served | wire.Knock | wire.Released | wire.StateChanged | wire.PeerPresence | wire.Ice
     ) -> None:
         match message:
             case wire.Served():
@@ -180,7 +180,7 @@ class Delivery:
                 self._handle_released(message)
             case wire.StateChanged():
                 self._handle_state(message)
-            case wire.Peer():
+            case wire.PeerPresence():
                 self._events.append(e.PeerOnline(message.online))
             case wire.Ice():
                 self._wants_ice = False

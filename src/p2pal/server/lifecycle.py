@@ -47,8 +47,8 @@ def serve(transfer: Rendezvous, now: float, limits: Limits, effects: list[Effect
     effects.append(s.Note("served", attempt.number))
     tell(effects, transfer.socket, wire.Served(attempt.number))
     tell_state(effects, transfer, now)
-    tell(effects, transfer.socket, wire.Peer(online=True))
-    tell(effects, attempt.socket, wire.Peer(online=True))
+    tell(effects, transfer.socket, wire.PeerPresence(online=True))
+    tell(effects, attempt.socket, wire.PeerPresence(online=True))
     return transfer
 
 
@@ -126,4 +126,4 @@ def tell(effects: list[Effect], socket: str, message: wire.ServerMessage) -> Non
 def close(effects: list[Effect], socket: str, code: CloseCode) -> None:
     """Close a socket, if there is one."""
     if socket:
-        effects.append(s.Close(socket, code))
+        effects.append(s.CloseSocket(socket, code))

@@ -57,5 +57,5 @@ def _meet_as_sender(
     if served is not None and served.to_receiver.count:
         return lifecycle.release(transfer, served, "renewed", now, limits, effects)
     if served is not None:
-        lifecycle.tell(effects, served.socket, wire.Peer(online=False))
+        lifecycle.tell(effects, served.socket, wire.PeerPresence(online=False))
     return lifecycle.idle(transfer, now)

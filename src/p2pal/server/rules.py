@@ -166,20 +166,20 @@ def _attach(transfer: Rendezvous, command: s.Attach, now: float, limits: Limits,
     own = transfer.attempt(number)
     holder: Rendezvous | Attempt | None = transfer if who == SENDER else own
     if holder is not None and _comes_late(holder, command):
-        effects.append(s.Close(socket, CloseCode.REPLACED))
+        effects.append(s.CloseSocket(socket, CloseCode.REPLACED))
         return transfer
     replay = _replay(own, command) if own is not None else None
     tell(effects, socket, wire.Welcome(transfer.state, transfer.expires_in(now), number))
     if command.again:
         tell(effects, socket, state_of(transfer, now))
     if transfer.over:
-        effects.append(s.Close(socket, over_code(transfer)))
+        effects.append(s.CloseSocket(socket, over_code(transfer)))
         return transfer
     if who == SENDER:
         transfer = _attach_sender(transfer, command, now, limits, effects)
     elif own is None:
         tell(effects, socket, wire.Released(who, past_reason(transfer, who)))
-        effects.append(s.Close(socket, CloseCode.RELEASED))
+        effects.append(s.CloseSocket(socket, CloseCode.RELEASED))
         return transfer
     else:
         transfer = _attach_receiver(transfer, own, command, now, limits, effects)
@@ -227,8 +227,8 @@ def _attach_sender(
     if served is not None:
         if served.number not in command.cursors:
             tell(effects, socket, wire.Served(served.number))
-        tell(effects, socket, wire.Peer(bool(served.socket)))
-        tell(effects, served.socket, wire.Peer(online=True))
+        tell(effects, socket, wire.PeerPresence(bool(served.socket)))
+        tell(effects, served.socket, wire.PeerPresence(online=True))
         if transfer.state is State.READY and served.to_sender.count == 0 and not transfer.meeting:
             transfer = replace(transfer, silent_at=now + limits.silence)
     for attempt in transfer.attempts:
@@ -245,8 +245,8 @@ def _attach_receiver(
         close(effects, own.socket, CloseCode.REPLACED)
     own = replace(own, socket=socket, turn=command.turn, deadline=None)
     if own.number == transfer.served:
-        tell(effects, socket, wire.Peer(bool(transfer.socket)))
-        tell(effects, transfer.socket, wire.Peer(online=True))
+        tell(effects, socket, wire.PeerPresence(bool(transfer.socket)))
+        tell(effects, transfer.socket, wire.PeerPresence(online=True))
     elif transfer.state is State.ACTIVE and own.knock_ends is None:
         own = replace(own, knock_ends=now + limits.knock)
         effects.append(s.Note("knocked", own.number))
@@ -263,14 +263,14 @@ def _detach(transfer: Rendezvous, command: s.Detach, now: float, limits: Limits,
         transfer = replace(transfer, socket="", silent_at=None)
         served = transfer.attempt(transfer.served)
         if served is not None:
-            tell(effects, served.socket, wire.Peer(online=False))
+            tell(effects, served.socket, wire.PeerPresence(online=False))
         return idle(transfer, now)
     attempt = transfer.attempt(command.who)
     if attempt is None or attempt.socket != command.socket:
         return transfer
     if attempt.number == transfer.served:
         transfer = with_attempt(transfer, replace(attempt, socket=""))
-        tell(effects, transfer.socket, wire.Peer(online=False))
+        tell(effects, transfer.socket, wire.PeerPresence(online=False))
         return idle(transfer, now)
     return idle(with_attempt(transfer, replace(attempt, socket="", deadline=now + limits.offline_grace)), now)
 

@@ -284,7 +284,7 @@ class Tell:
 
 
 @dataclass(frozen=True, slots=True)
-class Close:
+class CloseSocket:
     """Close that socket once all before was sent."""
 
     socket: str
@@ -333,4 +333,4 @@ class Note:
     reason: str = ""
 
 
-Effect = Tell | Close | Keep | Replay | Drop | Note
+Effect = Tell | CloseSocket | Keep | Replay | Drop | Note

@@ -15,10 +15,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 from p2pal.rate_limit import Rate
-from p2pal.server.state import Close, Command, Missed, Note, Rendezvous, Tell
+from p2pal.server.state import CloseSocket, Command, Missed, Note, Rendezvous, Tell
 from p2pal.wire.rendezvous import State
 
-News = Tell | Close | Note | Missed
+News = Tell | CloseSocket | Note | Missed
 
 StoreListener = Callable[[str, News], None]
 """Called with the rendezvous id and one effect, in order, never blocking. Notes come to the instance that acted."""

@@ -120,7 +120,7 @@ async def test_the_connections_to_redis_do_not_grow_with_the_transfers(redis: Re
         for n, each in enumerate(created):
             joined = await visitors[n % 2].join(each.slot)
             sockets.append(await visitors[n % 2].hello(joined.token))
-            await sockets[-1].expect(wire.Peer)
+            await sockets[-1].expect(wire.PeerPresence)
         assert redis.connections().keys() == before.keys()
         assert sorted(client.pubsub_channels()) == sorted(channels)
         await talk.end()

@@ -126,7 +126,7 @@ async def test_a_newer_socket_replaces_one_on_another_instance(redis: RedisServe
         joined = await visitors[0].join(created.slot)
         receiver = await visitors[0].hello(joined.token)
         assert (await second.expect(wire.Served)).attempt == 1  # the end of the first one was no end of this one
-        await receiver.expect(wire.Peer)
+        await receiver.expect(wire.PeerPresence)
 
 
 async def test_a_hello_that_comes_late_replaces_nothing(redis: RedisServer, start: Start) -> None:
@@ -150,7 +150,7 @@ async def test_a_hello_that_comes_late_replaces_nothing(redis: RedisServer, star
         joined = await visitors[0].join(created.slot)
         receiver = await visitors[0].hello(joined.token)
         assert (await sender.expect(wire.Served)).attempt == 1
-        await receiver.expect(wire.Peer)
+        await receiver.expect(wire.PeerPresence)
 
 
 async def test_a_meeting_on_two_instances(redis: RedisServer, start: Start) -> None:
@@ -320,4 +320,4 @@ async def test_a_key_that_is_no_transfer_harms_no_other(redis: RedisServer, star
         joined = await visitors[0].join(fine.slot)
         receiver = await visitors[0].hello(joined.token)
         assert (await waiting.expect(wire.Served)).attempt == 1
-        await receiver.expect(wire.Peer)
+        await receiver.expect(wire.PeerPresence)

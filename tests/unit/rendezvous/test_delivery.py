@@ -120,7 +120,7 @@ def test_what_a_server_may_not_say(message: wire.ServerMessage) -> None:
 
 
 def test_what_may_not_come_before_the_welcome() -> None:
-    for message in (wire.Served(1), wire.Error("released"), wire.Peer(online=True)):
+    for message in (wire.Served(1), wire.Error("released"), wire.PeerPresence(online=True)):
         with pytest.raises(ServerRefused):
             Delivery("send").handle(message)
     with pytest.raises(ServerRefused):

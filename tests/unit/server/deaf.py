@@ -50,7 +50,7 @@ class DeafStore(MemoryStore):
         super().listen(self._hear)
 
     def _hear(self, rendezvous_id: str, effect: News) -> None:
-        if self.deaf and isinstance(effect, s.Tell | s.Close):
+        if self.deaf and isinstance(effect, s.Tell | s.CloseSocket):
             self.lost += 1
             self._changed.set()
         else:

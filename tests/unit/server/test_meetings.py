@@ -59,7 +59,7 @@ def test_a_sender_that_meets_again_replaces_its_token() -> None:
     table.do(s.Append(1, 1, 0, b"b"))
     table.do(s.Meet(sender=True, token=b"new", ttl=300.0))
     assert table.closed("A") == [CloseCode.REPLACED]
-    assert table.told("B") == [wire.Peer(online=False)]
+    assert table.told("B") == [wire.PeerPresence(online=False)]
     assert table.transfer.token == b"new"
     table.do(s.Detach(SENDER, "A"), s.Attach(SENDER, "A2"))
     assert wire.Served(1) in table.told("A2"), "nothing was said to this attempt: it goes on"

@@ -42,7 +42,7 @@ class Table:
         return [e.message for e in self.effects if isinstance(e, s.Tell) and e.socket == socket]
 
     def closed(self, socket: str) -> list[CloseCode]:
-        return [e.code for e in self.effects if isinstance(e, s.Close) and e.socket == socket]
+        return [e.code for e in self.effects if isinstance(e, s.CloseSocket) and e.socket == socket]
 
     def denied(self, command: s.Command) -> str:
         with pytest.raises(Denied) as caught:
@@ -73,7 +73,7 @@ def test_an_attempt_is_served_once_both_have_sockets() -> None:
     table.do(s.Attach(SENDER, "A"))
     assert table.transfer.served == 1
     assert wire.Served(1) in table.told("A")
-    assert wire.Peer(online=True) in table.told("B")
+    assert wire.PeerPresence(online=True) in table.told("B")
 
 
 def test_attempts_are_served_one_at_a_time_in_order() -> None:
@@ -369,8 +369,8 @@ def test_who_is_attached_again_is_told_where_everything_stands() -> None:
     assert table.effects == [
         s.Tell("A", wire.Welcome(State.READY, 300.0, 1)),
         s.Tell("A", wire.StateChanged(State.READY, 300.0, 1)),
-        s.Tell("A", wire.Peer(online=True)),
-        s.Tell("B", wire.Peer(online=True)),
+        s.Tell("A", wire.PeerPresence(online=True)),
+        s.Tell("B", wire.PeerPresence(online=True)),
         s.Tell("A", wire.Appended(1, 0)),
         s.Tell("A", wire.Appended(1, 1)),
         s.Replay("A", 1, by_sender=False, start=0),
@@ -406,7 +406,7 @@ def test_a_socket_is_not_attached_again_over_a_newer_one() -> None:
     table.do(s.Attach(SENDER, "A2", {1: 0}), s.Attach(1, "B2"))
     before = table.transfer
     for who, stale in ((SENDER, "A"), (1, "B")):
-        assert table.do(s.Attach(who, stale, {1: 0}, again=True)) == [s.Close(stale, CloseCode.REPLACED)]
+        assert table.do(s.Attach(who, stale, {1: 0}, again=True)) == [s.CloseSocket(stale, CloseCode.REPLACED)]
     assert table.transfer == before
 
 
@@ -415,9 +415,9 @@ def test_a_socket_that_was_given_up_for_gone_is_there_again() -> None:
     table.do(s.Append(1, 1, 0, b"c"), s.Detach(SENDER, "A"), s.Detach(1, "B"))
     table.do(s.Attach(SENDER, "A", {1: 0}, again=True))
     assert table.transfer.socket == "A"
-    assert wire.Peer(online=False) in table.told("A")
+    assert wire.PeerPresence(online=False) in table.told("A")
     table.do(s.Attach(1, "B", {1: 0}, again=True))
-    assert table.told("A") == [wire.Peer(online=True)]
+    assert table.told("A") == [wire.PeerPresence(online=True)]
 
 
 def test_whoever_is_attached_again_too_late_hears_that_it_is_over() -> None:

@@ -19,7 +19,7 @@ import webrtc
 from p2pal.errors import ProtocolError
 from p2pal.hosts import is_loopback
 from p2pal.lanes.base import BUFFER_LIMIT, CandidateFound, ConnectionListener, PathChanged
-from p2pal.lanes.candidates import Candidate, parse_candidate, with_relay_transport
+from p2pal.lanes.candidates import IceCandidate, parse_candidate, with_relay_transport
 from p2pal.lanes.destinations import Destinations, Quota, Remote, Zone
 from p2pal.lanes.ice_servers import IceServerConfig, RelayUse
 from p2pal.lanes.paths import Path, find_path, on_one_machine
@@ -271,7 +271,7 @@ class WebRtcConnection:
         self.on_one_machine = on_one_machine(*ends, self.gathering.own_addresses)
         return find_path(*ends)
 
-    def _own(self, stats: object) -> Candidate:
+    def _own(self, stats: object) -> IceCandidate:
         """Return our end of the path."""
         seen = _seen(stats)
         through = _text(stats, "relay_protocol")
@@ -287,7 +287,7 @@ class WebRtcConnection:
         named = parse_turn_url(self._names.get(canonical_url(url), ""))
         return seen if named is None else "tls" if named.tls else named.transport
 
-    def _peers(self, stats: object) -> Candidate:
+    def _peers(self, stats: object) -> IceCandidate:
         """Return the other end."""
         found = self.gathering.recognise_remote(_seen(stats))
         if self._only_loopback and found.kind == "prflx":
@@ -393,9 +393,9 @@ def _is_usable(server: webrtc.RTCIceServer) -> bool:
     return True
 
 
-def _seen(stats: object) -> Candidate:
+def _seen(stats: object) -> IceCandidate:
     """Return a candidate as the engine's statistics have it."""
-    return Candidate(
+    return IceCandidate(
         kind=_text(stats, "candidate_type"),
         protocol=_text(stats, "protocol") or "udp",
         address=_text(stats, "address"),

@@ -6,7 +6,7 @@ from p2pal.wire.rendezvous import State
 
 WELCOME = wire.Welcome(State.PENDING, 60.0)
 STATE = wire.StateChanged(State.READY, 60.0, 1)
-PEER = wire.Peer(online=True)
+PEER = wire.PeerPresence(online=True)
 
 
 def message(index: int, attempt: int = 1) -> wire.Message:

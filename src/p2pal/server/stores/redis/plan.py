@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from p2pal.server import state as s
 from p2pal.server.state import Attempt, Effect, Rendezvous
-from p2pal.server.stores.redis.replica import Closed, Told, instance_of
+from p2pal.server.stores.redis.replica import SocketClosed, Told, instance_of
 from p2pal.wire import rendezvous as wire
 
 
@@ -41,14 +41,14 @@ class Plan:
             elif isinstance(effect, s.Replay):
                 self.gets += _names(attempts[effect.attempt], effect.by_sender, effect.start)
 
-    def news(self, instance: str, bodies: Sequence[bytes] = ()) -> list[Told | Closed]:
+    def news(self, instance: str, bodies: Sequence[bytes] = ()) -> list[Told | SocketClosed]:
         """Return what is said to the sockets of an instance; ``bodies`` are what was read for :attr:`gets`."""
-        news: list[Told | Closed] = []
+        news: list[Told | SocketClosed] = []
         for effect in self._effects:
             if isinstance(effect, s.Tell) and instance_of(effect.socket) == instance:
                 news.append(Told(effect.socket, effect.message))
-            elif isinstance(effect, s.Close) and instance_of(effect.socket) == instance:
-                news.append(Closed(effect.socket, effect.code))
+            elif isinstance(effect, s.CloseSocket) and instance_of(effect.socket) == instance:
+                news.append(SocketClosed(effect.socket, effect.code))
             elif isinstance(effect, s.Replay):
                 messages = (wire.Message(effect.attempt, n, body) for n, body in enumerate(bodies, effect.start))
                 news += (Told(effect.socket, message) for message in messages)

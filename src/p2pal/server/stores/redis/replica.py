@@ -28,7 +28,7 @@ class Told(msgspec.Struct, frozen=True, array_like=True, tag="t"):
     message: wire.ServerMessage
 
 
-class Closed(msgspec.Struct, frozen=True, array_like=True, tag="c"):
+class SocketClosed(msgspec.Struct, frozen=True, array_like=True, tag="c"):
     """A socket of another instance is closed with this code."""
 
     socket: str
@@ -42,7 +42,7 @@ class Update(msgspec.Struct, frozen=True, array_like=True):
     id: str
     version: int
     transfer: Rendezvous
-    news: list[Told | Closed]
+    news: list[Told | SocketClosed]
 
 
 encoder: Final = msgspec.msgpack.Encoder()
@@ -123,7 +123,7 @@ class Following:
         """Return sockets that these steps of others took for closed: this instance was given up for dead, and lives."""
         if self.current is None:
             return []
-        closed = {each.socket for update in updates for each in update.news if isinstance(each, Closed)}
+        closed = {each.socket for update in updates for each in update.news if isinstance(each, SocketClosed)}
         attached = {socket for _, socket in sockets_of(self.current.transfer)}
         return [socket for socket in self.sockets if socket not in attached and socket not in closed]
 

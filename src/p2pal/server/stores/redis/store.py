@@ -31,9 +31,9 @@ from p2pal.server.stores.deadlines import Deadlines
 from p2pal.server.stores.redis.connections import GRACE, RedisLink
 from p2pal.server.stores.redis.plan import Plan, message_name
 from p2pal.server.stores.redis.replica import (
-    Closed,
     Following,
     Known,
+    SocketClosed,
     Told,
     Update,
     encoder,
@@ -240,7 +240,7 @@ class RedisStore:
                 return
             following.miss()
             for socket in list(following.sockets):  # Redis has lost it, or it is forgotten
-                self._listener(rendezvous_id, s.Close(socket, CloseCode.UNAUTHORISED))
+                self._listener(rendezvous_id, s.CloseSocket(socket, CloseCode.UNAUTHORISED))
             return
         self._arm(rendezvous_id, following)
 
@@ -463,7 +463,7 @@ class RedisStore:
             self._arm(transfer.id, following)
         return None
 
-    def _abroad(self, known: Known | None, transfer: Rendezvous, plan: Plan) -> dict[str, list[Told | Closed]]:
+    def _abroad(self, known: Known | None, transfer: Rendezvous, plan: Plan) -> dict[str, list[Told | SocketClosed]]:
         """Return what each other instance that holds a socket, before or after, has to be told."""
         sockets = sockets_of(transfer) + (sockets_of(known.transfer) if known else [])
         instances = {instance_of(socket) for _, socket in sockets} - {self.instance}
@@ -475,9 +475,9 @@ class RedisStore:
                 if isinstance(each, Told):
                     self._listener(update.id, s.Tell(each.socket, each.message))
                 elif each.code in _CODES:  # another instance may be newer
-                    self._listener(update.id, s.Close(each.socket, CloseCode(each.code)))
+                    self._listener(update.id, s.CloseSocket(each.socket, CloseCode(each.code)))
                 else:
-                    self._listener(update.id, s.Close(each.socket, CloseCode.TRY_AGAIN))
+                    self._listener(update.id, s.CloseSocket(each.socket, CloseCode.TRY_AGAIN))
 
     def _arm(self, rendezvous_id: str, following: Following) -> None:
         """Note when something is due: by the rules, to keep Redis from forgetting, or because a step is missing."""

@@ -108,7 +108,7 @@ async def test_what_is_said_reaches_the_other_instance_in_order(redis: RedisServ
         assert messages(there, "B") == [(n, b"0:%d" % n) for n in range(100)]
         assert not here.missed("A")
         assert not there.missed("B")
-        sockets = {effect.socket for _, effect in here.heard if isinstance(effect, s.Tell | s.Close)}
+        sockets = {effect.socket for _, effect in here.heard if isinstance(effect, s.Tell | s.CloseSocket)}
         assert sockets == {here.socket("A")}
 
 
@@ -207,7 +207,7 @@ async def test_the_sockets_of_an_instance_that_died_count_as_closed(redis: Redis
 
 def peers(instance: Instance) -> list[tuple[str, bool]]:
     told = [effect for _, effect in instance.heard if isinstance(effect, s.Tell)]
-    return [(each.socket, each.message.online) for each in told if isinstance(each.message, wire.Peer)]
+    return [(each.socket, each.message.online) for each in told if isinstance(each.message, wire.PeerPresence)]
 
 
 async def test_everything_is_gone_in_the_end(redis: RedisServer) -> None:
@@ -274,9 +274,9 @@ async def test_a_full_redis_ends_no_living_transfer_and_what_ends_can_end(redis:
             with pytest.raises(Denied, match="full"):
                 await here.store.execute(transfer.id, append)
             await asyncio.sleep(4.0)  # its key has to be renewed several times
-            assert not [effect for _, effect in here.heard + there.heard if isinstance(effect, s.Close)]
+            assert not [effect for _, effect in here.heard + there.heard if isinstance(effect, s.CloseSocket)]
             assert (await here.store.load(transfer.id)).state is State.ACTIVE
             await here.store.execute(transfer.id, s.Complete(SENDER))
-            await there.hears(transfer.id, s.Close(there.socket("B"), wire.CloseCode.OVER))
+            await there.hears(transfer.id, s.CloseSocket(there.socket("B"), wire.CloseCode.OVER))
         finally:
             redis.client.config_set("maxmemory", "0")
