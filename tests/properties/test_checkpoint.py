@@ -18,11 +18,11 @@ from tests.unit.transfer.records import ID, MIB, checkpoint, entries_of, header,
 
 from p2pal.checkpoint.codec import MAGIC, MAX_RECORD, decode, encode, scan
 from p2pal.checkpoint.records import (
+    Arrived,
     Begun,
     CheckpointRecord,
     Claimed,
     Declined,
-    Delivered,
     Done,
     Dropped,
     Finishing,
@@ -70,7 +70,7 @@ records: st.SearchStrategy[CheckpointRecord] = st.one_of(
     st.builds(Tops, st.lists(st.builds(TopRecord, names, names, st.booleans()), max_size=2)),
     st.integers(0, 3).map(lambda count: listing(0, entries_of(count))),
     st.builds(Leaves, indices, st.integers(0, 6), leaf_runs, st.floats(0, 1e9)),
-    st.builds(Delivered, sizes, indices),
+    st.builds(Arrived, sizes, indices),
 )
 histories = st.lists(records, max_size=25)
 

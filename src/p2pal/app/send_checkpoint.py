@@ -12,9 +12,9 @@ from typing import Final
 from p2pal.app.events import Saved, resume_command
 from p2pal.checkpoint.records import (
     VERSION,
+    Arrived,
     CheckpointRecord,
     Declined,
-    Delivered,
     Header,
     Leaves,
     Listing,
@@ -198,7 +198,7 @@ class SendLog:
         self._runs.clear()
         if (done, files) != self._moved:
             self._moved = (done, files)
-            records.append(Delivered(done, files))
+            records.append(Arrived(done, files))
         if records:
             journal.write(*records)
         if journal.failed:

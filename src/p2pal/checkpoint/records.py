@@ -252,7 +252,7 @@ class Leaves(msgspec.Struct, frozen=True, array_like=True, tag=20, gc=False):
     at: float
 
 
-class Delivered(msgspec.Struct, frozen=True, array_like=True, tag=21, gc=False):
+class Arrived(msgspec.Struct, frozen=True, array_like=True, tag=21, gc=False):
     """Sender: so many bytes and files are known to be at the receiver; for the list only."""
 
     done: _Size
@@ -261,7 +261,7 @@ class Delivered(msgspec.Struct, frozen=True, array_like=True, tag=21, gc=False):
 
 CheckpointRecord = (
     Header | Places | Tops | Listing | SessionBegins | Rooted | Begun | Claimed | Finishings | Done | Dropped | Declined
-    | Made | Stopped | Unclaimed | Named | Leaves | Delivered
+    | Made | Stopped | Unclaimed | Named | Leaves | Arrived
 )  # fmt: skip
 
 

@@ -12,12 +12,12 @@ from typing import Final
 
 from p2pal.checkpoint.placed import Placed, PlacedFiles
 from p2pal.checkpoint.records import (
+    Arrived,
     Begun,
     CheckpointRecord,
     Claim,
     Claimed,
     Declined,
-    Delivered,
     Done,
     Dropped,
     Finishing,
@@ -308,7 +308,7 @@ class SendState:
                     self.declined.add(start, stop)
             case Leaves():
                 self._add(record)
-            case Delivered():
+            case Arrived():
                 self.done, self.files = record.done, record.files
             case Tops():
                 self.tops += record.tops[: MAX_TOPS - len(self.tops)]

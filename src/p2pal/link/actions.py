@@ -119,4 +119,4 @@ class GaveUp:
     connected_before: bool
 
 
-LinkEvent = LinkUp | Retrying | WaitingFor | GaveUp
+NegotiatorEvent = LinkUp | Retrying | WaitingFor | GaveUp

@@ -39,7 +39,7 @@ from enum import Enum, auto
 from typing import Final
 
 from p2pal.errors import ProtocolError
-from p2pal.link.actions import Action, LinkEvent
+from p2pal.link.actions import Action, NegotiatorEvent
 from p2pal.link.deadlines import earliest, passed
 from p2pal.link.generations import Generations
 from p2pal.link.path_upgrade import Improvement
@@ -391,7 +391,7 @@ class Negotiator:
         while actions:
             yield actions.popleft()
 
-    def events(self) -> Iterator[LinkEvent]:
+    def events(self) -> Iterator[NegotiatorEvent]:
         """Drain what happened."""
         events = self._repair.events
         while events:

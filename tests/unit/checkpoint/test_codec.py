@@ -31,10 +31,10 @@ from p2pal.checkpoint.codec import (
     scan,
 )
 from p2pal.checkpoint.records import (
+    Arrived,
     CheckpointRecord,
     Claimed,
     Declined,
-    Delivered,
     Done,
     Dropped,
     Finishings,
@@ -64,7 +64,7 @@ EVERY: list[CheckpointRecord] = [
     Made(b"top", (6, 7)),
     Stopped(1, (7, 70), MIB, 1, -1),
     Leaves(1, 4, leaves(9), 1000.25),
-    Delivered(10, 2),
+    Arrived(10, 2),
 ]
 
 

@@ -7,12 +7,12 @@ from tests.unit.transfer.records import MIB, begun, finishing, header, leaf, lea
 
 from p2pal.checkpoint import replay
 from p2pal.checkpoint.records import (
+    Arrived,
     Begun,
     CheckpointRecord,
     Claim,
     Claimed,
     Declined,
-    Delivered,
     Done,
     Dropped,
     Finishings,
@@ -187,7 +187,7 @@ def test_the_sender_knows_leaves_and_since_when() -> None:
 
 def test_the_sender_knows_what_it_was_given_and_how_far_it_is() -> None:
     tops = [TopRecord(b"a", b"/a", False), TopRecord(b"b", b"/b", True)]
-    state = sent(Tops(tops[:1]), Tops(tops[1:]), Delivered(5, 1), Delivered(9, 2))
+    state = sent(Tops(tops[:1]), Tops(tops[1:]), Arrived(5, 1), Arrived(9, 2))
     assert state.tops == tops
     assert (state.done, state.files) == (9, 2)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pal.checkpoint.records import Delivered, Header, Role, Target, TopRecord, Tops
+from p2pal.checkpoint.records import Arrived, Header, Role, Target, TopRecord, Tops
 from p2pal.cli.commands import checkpoint_run
 from p2pal.cli.commands.checkpoint_run import question, report, table
 from p2pal.cli.main import main
@@ -56,7 +56,7 @@ def make(home: Path, each: str, role: Role, *, ttl: float = 604_800.0) -> Journa
     )  # fmt: skip
     journal = Checkpoints(home).create(header)
     if role == "send":
-        journal.write(Tops([TopRecord(b"photos", b"/home/ann/photos", True)]), Delivered(500, 1), durable=True)
+        journal.write(Tops([TopRecord(b"photos", b"/home/ann/photos", True)]), Arrived(500, 1), durable=True)
     return journal
 
 

@@ -14,7 +14,7 @@ import pytest
 from tests.unit.disk.kept import Kept
 from tests.unit.transfer.records import ID, OTHER, TRANSFER, begun, entries_of, header, leaves, listing
 
-from p2pal.checkpoint.records import CheckpointRecord, Delivered, Done, Dropped, Leaves, TopRecord, Tops
+from p2pal.checkpoint.records import Arrived, CheckpointRecord, Done, Dropped, Leaves, TopRecord, Tops
 from p2pal.checkpoint.replay import ReceiveState, SendState
 from p2pal.disk.checkpoints import cleanup, journal, store
 from p2pal.disk.checkpoints.store import Checkpoints
@@ -80,7 +80,7 @@ def test_the_senders_listing_is_read_from_the_file(kept: Kept) -> None:
     tops = [TopRecord(b"top", b"/somewhere/top", True)]
     records: list[CheckpointRecord] = [Tops(tops), listing(0, entries[:70]), listing(70, entries[70:])]
     journal = kept.create(*records, role="send")
-    journal.write(Leaves(1, 0, leaves(1), 5.0), Delivered(10, 1))
+    journal.write(Leaves(1, 0, leaves(1), 5.0), Arrived(10, 1))
     journal.close()
     opened = kept.store.open(ID, "send")
     assert isinstance(opened.state, SendState)
