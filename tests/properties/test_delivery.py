@@ -136,13 +136,13 @@ class World:
         if isinstance(message, wire.Append):
             log = self.logs.get((message.attempt, who == SENDER), [])
             stored = log[message.index] if message.index < len(log) else None
-            return s.Append(who, message.attempt, message.index, message.body, stored)
+            return s.AppendMessage(who, message.attempt, message.index, message.body, stored)
         if isinstance(message, wire.Accept):
-            return s.Accept(who, message.attempt)
+            return s.AcceptAttempt(who, message.attempt)
         if isinstance(message, wire.Release):
-            return s.Release(who, message.attempt, message.reason)
+            return s.ReleaseAttempt(who, message.attempt, message.reason)
         assert isinstance(message, wire.Complete)
-        return s.Complete(who)
+        return s.CompleteTransfer(who)
 
     def hear(self, who: int) -> None:
         """That side takes one message of the server."""
@@ -302,7 +302,7 @@ def deal_with_strangers(world: World, action: str) -> None:
             world.blind(SENDER)
         log = world.logs.get((served, False), [])
         leaves = action.startswith("leaves")
-        world.execute(s.Leave(served) if leaves else s.Append(served, served, len(log), b"%d" % len(log)))
+        world.execute(s.LeaveAttempt(served) if leaves else s.AppendMessage(served, served, len(log), b"%d" % len(log)))
         world.see(SENDER)
 
 

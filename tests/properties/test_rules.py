@@ -27,20 +27,20 @@ def expected_denial(t: Rendezvous, c: s.Command) -> str | None:
     if isinstance(c, s.Attach):
         return _cursor_denial(t, c)
     if t.over:
-        repeats = (s.Complete, State.COMPLETED), (s.Delete, State.ABORTED)
+        repeats = (s.CompleteTransfer, State.COMPLETED), (s.Delete, State.ABORTED)
         for kind, state in repeats:
             if isinstance(c, kind) and t.state is state:
                 return "forbidden" if c.who != SENDER else None
         return "expired" if t.expired else "over"
     if isinstance(c, s.Join):
         return "queue-full" if len([a for a in t.attempts if a.number != t.served]) >= LIMITS.attempts else None
-    if isinstance(c, s.Meet):
+    if isinstance(c, s.JoinMeeting):
         return None if t.meeting else "unknown"
-    if isinstance(c, s.Append):
+    if isinstance(c, s.AppendMessage):
         if c.who not in (SENDER, c.attempt):
             return "forbidden"
         return _attempt_denial(t, c.attempt) or _append_denial(t, c)
-    if (c.who == SENDER) == isinstance(c, s.Leave):
+    if (c.who == SENDER) == isinstance(c, s.LeaveAttempt):
         return "forbidden"
     return _decision_denial(t, c)
 
@@ -55,12 +55,12 @@ def _cursor_denial(t: Rendezvous, c: s.Attach) -> str | None:
 
 
 def _decision_denial(t: Rendezvous, c: s.Command) -> str | None:
-    if isinstance(c, s.Accept):
+    if isinstance(c, s.AcceptAttempt):
         return _attempt_denial(t, c.attempt)
-    if isinstance(c, s.Release | s.Leave):
-        number = c.attempt if isinstance(c, s.Release) else c.who
+    if isinstance(c, s.ReleaseAttempt | s.LeaveAttempt):
+        number = c.attempt if isinstance(c, s.ReleaseAttempt) else c.who
         return None if number <= t.joined else "unknown-attempt"
-    if isinstance(c, s.Complete):
+    if isinstance(c, s.CompleteTransfer):
         return None if t.state is State.ACTIVE or t.meeting else "wrong-state"
     return None
 
@@ -71,7 +71,7 @@ def _attempt_denial(t: Rendezvous, number: int) -> str | None:
     return None if number == t.served else "not-served"
 
 
-def _append_denial(t: Rendezvous, c: s.Append) -> str | None:
+def _append_denial(t: Rendezvous, c: s.AppendMessage) -> str | None:
     attempt = t.attempt(c.attempt)
     assert attempt is not None
     log = attempt.to_receiver if c.who == SENDER else attempt.to_sender
@@ -129,18 +129,18 @@ class RendezvousMachine(RuleBasedStateMachine):
             denied = None
         assert denied == expected
         self.carry_out(effects)
-        if denied is None and not isinstance(command, s.Join | s.Meet):
+        if denied is None and not isinstance(command, s.Join | s.JoinMeeting):
             self.repeat(command)
-        if isinstance(command, s.Join | s.Meet) or command.who != SENDER:
+        if isinstance(command, s.Join | s.JoinMeeting) or command.who != SENDER:
             assert not (before.state is not State.ACTIVE and self.transfer.state is State.ACTIVE)
             assert before.over or not self.transfer.over
 
     def repeat(self, command: s.Command) -> None:
         """Nobody knows whether it was carried out, and so it is carried out a second time."""
-        if isinstance(command, s.Append):
+        if isinstance(command, s.AppendMessage):
             stored = self.logs.get((command.attempt, command.who == SENDER), [])
             body = stored[command.index] if command.index < len(stored) else None
-            command = s.Append(command.who, command.attempt, command.index, command.body, body)
+            command = s.AppendMessage(command.who, command.attempt, command.index, command.body, body)
         again, effects = rules.handle(self.transfer, command, self.now, LIMITS)
         assert again == self.transfer
         for effect in effects:
@@ -184,7 +184,7 @@ class RendezvousMachine(RuleBasedStateMachine):
 
     @rule(sender=st.booleans(), token=st.binary(min_size=2, max_size=2))
     def meet(self, *, sender: bool, token: bytes) -> None:
-        self.do(s.Meet(sender, token, 60.0))
+        self.do(s.JoinMeeting(sender, token, 60.0))
 
     @rule(who=WHO, cursors=CURSORS)
     def attach(self, who: int, cursors: dict[int, int]) -> None:
@@ -250,7 +250,7 @@ class RendezvousMachine(RuleBasedStateMachine):
     @rule(who=WHO, attempt=ATTEMPT, index=st.integers(0, 4), body=st.binary(max_size=5))
     def append(self, who: int, attempt: int, index: int, body: bytes) -> None:
         log = self.logs.get((attempt, who == SENDER), [])
-        self.do(s.Append(who, attempt, index, body, log[index] if index < len(log) else None))
+        self.do(s.AppendMessage(who, attempt, index, body, log[index] if index < len(log) else None))
 
     @rule(first=st.booleans(), body=st.binary(max_size=4))
     def append_next(self, first: bool, body: bytes) -> None:
@@ -267,23 +267,23 @@ class RendezvousMachine(RuleBasedStateMachine):
 
     @rule(who=WHO, attempt=ATTEMPT)
     def accept(self, who: int, attempt: int) -> None:
-        self.do(s.Accept(who, attempt))
+        self.do(s.AcceptAttempt(who, attempt))
 
     @rule()
     def accept_served(self) -> None:
-        self.do(s.Accept(SENDER, self.transfer.served or 1))
+        self.do(s.AcceptAttempt(SENDER, self.transfer.served or 1))
 
     @rule(who=WHO, attempt=ATTEMPT)
     def release(self, who: int, attempt: int) -> None:
-        self.do(s.Release(who, attempt, "x"))
+        self.do(s.ReleaseAttempt(who, attempt, "x"))
 
     @rule(who=WHO)
     def leave(self, who: int) -> None:
-        self.do(s.Leave(who))
+        self.do(s.LeaveAttempt(who))
 
     @rule(who=WHO)
     def complete(self, who: int) -> None:
-        self.do(s.Complete(who))
+        self.do(s.CompleteTransfer(who))
 
     @rule(who=st.integers(0, 200))
     def delete(self, who: int) -> None:

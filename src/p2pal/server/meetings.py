@@ -13,7 +13,7 @@ from p2pal.wire.rendezvous import CloseCode
 
 
 def create(rendezvous_id: str, ttl: float, now: float, owner: str = "") -> Rendezvous:
-    """Return a new meeting without anyone; the first :class:`~p2pal.server.state.Meet` follows."""
+    """Return a new meeting without anyone; the first :class:`~p2pal.server.state.JoinMeeting` follows."""
     return Rendezvous(
         id=rendezvous_id,
         slot=0,
@@ -26,7 +26,7 @@ def create(rendezvous_id: str, ttl: float, now: float, owner: str = "") -> Rende
     )
 
 
-def meet(transfer: Rendezvous, command: s.Meet, now: float, limits: Limits, effects: list[Effect]) -> Rendezvous:
+def meet(transfer: Rendezvous, command: s.JoinMeeting, now: float, limits: Limits, effects: list[Effect]) -> Rendezvous:
     """One of the two peers comes, perhaps again.
 
     Raises:

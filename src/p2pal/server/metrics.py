@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Final
 
 from p2pal.rate_limit import Rate
-from p2pal.server.state import DENIALS, Append, Command, Note, Rendezvous
+from p2pal.server.state import DENIALS, AppendMessage, Command, Note, Rendezvous
 from p2pal.server.store import Store, StoreListener
 from p2pal.wire.rendezvous import CloseCode, State
 
@@ -176,7 +176,7 @@ class MeasuredStore:
         """Carry out a command; see :class:`~p2pal.server.store.Store`."""
         with Watch(self._steps["execute"]):
             transfer = await self._store.execute(rendezvous_id, command)
-        if isinstance(command, Append):
+        if isinstance(command, AppendMessage):
             self._metrics.stored += 1
             self._metrics.stored_bytes += len(command.body)
         return transfer

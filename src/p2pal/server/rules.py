@@ -107,7 +107,14 @@ def handle(transfer: Rendezvous, command: s.Command, now: float, limits: Limits)
 
 def _handle_live(
     transfer: Rendezvous,
-    command: s.Join | s.Meet | s.Append | s.Accept | s.Release | s.Leave | s.Complete | s.Delete,
+    command: s.Join
+    | s.JoinMeeting
+    | s.AppendMessage
+    | s.AcceptAttempt
+    | s.ReleaseAttempt
+    | s.LeaveAttempt
+    | s.CompleteTransfer
+    | s.Delete,
     now: float,
     limits: Limits,
     effects: list[Effect],
@@ -115,20 +122,20 @@ def _handle_live(
     match command:
         case s.Join():
             return _join(transfer, command, now, limits, effects)
-        case s.Meet():
+        case s.JoinMeeting():
             return meetings.meet(transfer, command, now, limits, effects)
-        case s.Append():
+        case s.AppendMessage():
             return _append(transfer, command, limits, effects)
-        case s.Accept():
+        case s.AcceptAttempt():
             return _accept(transfer, command, now, limits, effects)
-        case s.Release():
+        case s.ReleaseAttempt():
             _only_sender(command.who)
             return _end_attempt(transfer, command.attempt, command.reason, now, limits, effects)
-        case s.Leave():
+        case s.LeaveAttempt():
             if command.who == SENDER:
                 raise Denied("forbidden")
             return _end_attempt(transfer, command.who, "left", now, limits, effects)
-        case s.Complete():
+        case s.CompleteTransfer():
             _only_sender(command.who)
             if transfer.state is not State.ACTIVE and not transfer.meeting:
                 raise Denied("wrong-state")
@@ -142,10 +149,10 @@ def _handle_live(
 
 def _handle_over(transfer: Rendezvous, command: s.Command) -> Rendezvous:
     """Only repeating what ended it is still allowed; whoever did so was told with the end."""
-    repeated = (isinstance(command, s.Complete) and transfer.state is State.COMPLETED) or (
+    repeated = (isinstance(command, s.CompleteTransfer) and transfer.state is State.COMPLETED) or (
         isinstance(command, s.Delete) and transfer.state is State.ABORTED
     )
-    if repeated and isinstance(command, s.Complete | s.Delete):
+    if repeated and isinstance(command, s.CompleteTransfer | s.Delete):
         _only_sender(command.who)
         return transfer
     raise Denied("expired" if transfer.expired else "over")
@@ -275,7 +282,7 @@ def _detach(transfer: Rendezvous, command: s.Detach, now: float, limits: Limits,
     return idle(with_attempt(transfer, replace(attempt, socket="", deadline=now + limits.offline_grace)), now)
 
 
-def _append(transfer: Rendezvous, command: s.Append, limits: Limits, effects: list[Effect]) -> Rendezvous:
+def _append(transfer: Rendezvous, command: s.AppendMessage, limits: Limits, effects: list[Effect]) -> Rendezvous:
     if command.who not in (SENDER, command.attempt):
         raise Denied("forbidden")
     attempt = _live(transfer, command.attempt)
@@ -304,7 +311,9 @@ def _append(transfer: Rendezvous, command: s.Append, limits: Limits, effects: li
     return replace(with_attempt(transfer, replace(attempt, to_sender=log)), silent_at=None)
 
 
-def _accept(transfer: Rendezvous, command: s.Accept, now: float, limits: Limits, effects: list[Effect]) -> Rendezvous:
+def _accept(
+    transfer: Rendezvous, command: s.AcceptAttempt, now: float, limits: Limits, effects: list[Effect]
+) -> Rendezvous:
     _only_sender(command.who)
     attempt = _live(transfer, command.attempt)
     if attempt.number != transfer.served:

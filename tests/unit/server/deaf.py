@@ -16,7 +16,7 @@ from p2pal.server.state import Command, Denied, Rendezvous
 from p2pal.server.store import News, StoreListener
 from p2pal.server.stores.memory import MemoryStore
 
-_REPEATABLE = s.Attach | s.Append | s.Accept | s.Release | s.Leave | s.Complete
+_REPEATABLE = s.Attach | s.AppendMessage | s.AcceptAttempt | s.ReleaseAttempt | s.LeaveAttempt | s.CompleteTransfer
 
 
 class DeafStore(MemoryStore):

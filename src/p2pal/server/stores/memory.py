@@ -12,7 +12,20 @@ from typing import Final
 from p2pal.rate_limit import Rate, spend
 from p2pal.server import meetings, rules, tokens
 from p2pal.server.config import Limits
-from p2pal.server.state import SENDER, Append, Command, Denied, Drop, Effect, Join, Keep, Meet, Rendezvous, Replay, Tell
+from p2pal.server.state import (
+    SENDER,
+    AppendMessage,
+    Command,
+    Denied,
+    Drop,
+    Effect,
+    Join,
+    JoinMeeting,
+    Keep,
+    Rendezvous,
+    Replay,
+    Tell,
+)
 from p2pal.server.store import StoreListener
 from p2pal.server.stores.deadlines import Deadlines
 from p2pal.wire import rendezvous as wire
@@ -157,7 +170,7 @@ class MemoryStore:
             self._check_room(owner)
             self._begin(meetings.create(rendezvous_id, ttl, self._clock(), owner))
         secret = tokens.new_secret()
-        transfer = await self.execute(rendezvous_id, Meet(sender, tokens.digest(secret), ttl))
+        transfer = await self.execute(rendezvous_id, JoinMeeting(sender, tokens.digest(secret), ttl))
         who = SENDER if sender else transfer.joined
         return transfer, who, tokens.assemble(rendezvous_id, who, secret)
 
@@ -175,10 +188,10 @@ class MemoryStore:
     async def execute(self, rendezvous_id: str, command: Command) -> Rendezvous:
         """Carry out a command; see :class:`~p2pal.server.store.Store`."""
         record = self._current(rendezvous_id)
-        if isinstance(command, Append):
+        if isinstance(command, AppendMessage):
             log = record.logs.get((command.attempt, command.who == SENDER), [])
             if 0 <= command.index < len(log):
-                command = Append(command.who, command.attempt, command.index, command.body, log[command.index])
+                command = AppendMessage(command.who, command.attempt, command.index, command.body, log[command.index])
             elif not self._has_room(record.transfer.owner, kept(command.body)):
                 raise Denied("log-full")
         self._commit(record, *rules.handle(record.transfer, command, self._clock(), self._limits))

@@ -317,15 +317,15 @@ class Socket:
         match message:
             case wire.Append():
                 attempt = message.attempt or who
-                command = s.Append(who, attempt, message.index, message.body)
+                command = s.AppendMessage(who, attempt, message.index, message.body)
             case wire.Accept():
-                command = s.Accept(who, message.attempt)
+                command = s.AcceptAttempt(who, message.attempt)
             case wire.Release():
-                command = s.Release(who, message.attempt, message.reason)
+                command = s.ReleaseAttempt(who, message.attempt, message.reason)
             case wire.Complete():
-                command = s.Complete(who)
+                command = s.CompleteTransfer(who)
             case wire.Leave():
-                command = s.Leave(who)
+                command = s.LeaveAttempt(who)
             case wire.AskIce():
                 await self._answer_ice(rendezvous_id, who)
                 return

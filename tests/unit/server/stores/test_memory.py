@@ -35,12 +35,12 @@ async def test_the_bytes_of_all_logs_are_bounded() -> None:
     store = made(clock)
     transfer = await served(store)
     for n in range(3):
-        await store.execute(transfer.id, s.Append(1, 1, n, bytes(60_000)))
+        await store.execute(transfer.id, s.AppendMessage(1, 1, n, bytes(60_000)))
     with pytest.raises(Denied, match="log is full"):
-        await store.execute(transfer.id, s.Append(1, 1, 3, bytes(60_000)))
-    await store.execute(transfer.id, s.Release(SENDER, 1))
+        await store.execute(transfer.id, s.AppendMessage(1, 1, 3, bytes(60_000)))
+    await store.execute(transfer.id, s.ReleaseAttempt(SENDER, 1))
     transfer = await served(store)
-    await store.execute(transfer.id, s.Append(1, 1, 0, bytes(60_000)))
+    await store.execute(transfer.id, s.AppendMessage(1, 1, 0, bytes(60_000)))
 
 
 async def test_the_number_of_transfers_is_bounded() -> None:

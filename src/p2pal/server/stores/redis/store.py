@@ -144,7 +144,7 @@ class RedisStore:
                 old = known.transfer.attempts if known is not None else ()
                 # If somebody else was first, that is as good.
                 await self._commit(known, fresh, [s.Drop(attempt.number) for attempt in old])
-            transfer = await self._step(rendezvous_id, s.Meet(sender, tokens.digest(secret), ttl))
+            transfer = await self._step(rendezvous_id, s.JoinMeeting(sender, tokens.digest(secret), ttl))
         who = SENDER if sender else transfer.joined
         return transfer, who, tokens.assemble(rendezvous_id, who, secret)
 
@@ -403,7 +403,7 @@ class RedisStore:
 
     async def _with_stored(self, transfer: Rendezvous, command: Command) -> Command:
         """Give a repeated append what is stored at its index."""
-        if not isinstance(command, s.Append):
+        if not isinstance(command, s.AppendMessage):
             return command
         by_sender = command.who == SENDER
         attempt = transfer.attempt(command.attempt)
@@ -412,7 +412,7 @@ class RedisStore:
             return command
         field = message_name(command.attempt, by_sender, command.index)
         stored = await self._link.call("HGET", self._key(transfer.id), field)
-        return s.Append(command.who, command.attempt, command.index, command.body, stored)
+        return s.AppendMessage(command.who, command.attempt, command.index, command.body, stored)
 
     async def _fetch(self, rendezvous_id: str) -> Known | None:
         version, state = await self._link.call("HMGET", self._key(rendezvous_id), "version", "state")
