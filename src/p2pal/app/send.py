@@ -36,7 +36,7 @@ from p2pal.app.transfer import Transfer
 from p2pal.checkpoint.records import Header
 from p2pal.checkpoint.replay import SendState
 from p2pal.crypto import codes
-from p2pal.crypto.keys import Role, resume_proof
+from p2pal.crypto.keys import TransferEnd, resume_proof
 from p2pal.disk.checkpoints.store import Checkpoints
 from p2pal.disk.source.relist import GONE
 from p2pal.disk.source.source import Source
@@ -421,8 +421,8 @@ class _Send(Shell):
         """Say to the other side which transfer goes on, if one does."""
         if self._resume_key:
             transcript = met.secret.master().transcript()
-            ours = resume_proof(self._resume_key, Role.SENDER, transcript)
-            machine.prove(ours, resume_proof(self._resume_key, Role.RECEIVER, transcript))
+            ours = resume_proof(self._resume_key, TransferEnd.SENDER, transcript)
+            machine.prove(ours, resume_proof(self._resume_key, TransferEnd.RECEIVER, transcript))
 
     async def _lobby(
         self, mailbox: Mailbox, password: bytes, client: RendezvousClient, created: CreatedRendezvous

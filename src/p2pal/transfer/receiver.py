@@ -25,7 +25,7 @@ from p2pal.transfer.incoming_file import ArrivingFile
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.missing import Lacking, Part
 from p2pal.transfer.offer import OfferReader
-from p2pal.transfer.packer import Buffer
+from p2pal.transfer.packer import BlockData
 from p2pal.transfer.states import RECEIVER, ReceiverState, check_call, check_record
 from p2pal.transfer.tally import Tally
 from p2pal.transfer.verdicts import Replies
@@ -112,7 +112,7 @@ class Receiver:
         while self._events:
             yield self._events.popleft()
 
-    def outputs(self) -> Iterator[list[Buffer]]:
+    def outputs(self) -> Iterator[list[BlockData]]:
         """Yield payloads for the session, each a list of buffers to be joined; draw only while it takes them."""
         while (payload := self._out.take()) is not None:
             yield payload

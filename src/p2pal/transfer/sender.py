@@ -21,7 +21,7 @@ from p2pal.errors import ProtocolError, UsageError
 from p2pal.transfer import events, ops
 from p2pal.transfer.events import TransferEvent
 from p2pal.transfer.manifest import Manifest
-from p2pal.transfer.packer import Buffer, PayloadQueue
+from p2pal.transfer.packer import BlockData, PayloadQueue
 from p2pal.transfer.read_queue import BEGUN, CLOSED, FAILED, JUDGED, KIND, WANTED, Flight, Reading
 from p2pal.transfer.states import SENDER, SenderState, check_call, check_record
 from p2pal.transfer.tally import Tally
@@ -125,7 +125,7 @@ class Sender:
         while self._reading.ready:
             yield self._reading.ready.popleft()
 
-    def outputs(self) -> Iterator[list[Buffer]]:
+    def outputs(self) -> Iterator[list[BlockData]]:
         """Yield payloads for the session, each a list of buffers to be joined; draw only while it takes them."""
         while True:
             if self._state is _State.OFFERING and not self._pinned and not self._out.backlog:

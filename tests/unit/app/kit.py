@@ -21,7 +21,7 @@ from p2pal.app.options import Decision
 from p2pal.app.receive import _Receive
 from p2pal.app.transfer import Transfer
 from p2pal.checkpoint.records import Role
-from p2pal.crypto.keys import Role as Side
+from p2pal.crypto.keys import TransferEnd as Side
 from p2pal.crypto.keys import resume_proof
 from p2pal.disk.checkpoints.store import Checkpoints, CheckpointSummary
 from p2pal.disk.source.read_thread import ReadPump
