@@ -27,9 +27,9 @@ from urllib.request import getproxies, getproxies_environment, proxy_bypass
 from p2pal.hosts import NotReached, is_loopback, why_unreached
 from p2pal.unreached import Unreached
 
-Kind = Literal["http", "https", "socks4", "socks5"]
+ProxyKind = Literal["http", "https", "socks4", "socks5"]
 
-_KINDS: Final[dict[str, Kind]] = {
+_KINDS: Final[dict[str, ProxyKind]] = {
     "http": "http",
     "https": "https",
     "socks": "socks5",
@@ -74,7 +74,7 @@ class Proxy:
     variable: str = ""
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> ProxyKind:
         """The protocol that is spoken with it."""
         return _KINDS[self.scheme]
 

@@ -14,8 +14,8 @@ import pytest
 from tests.contract.benches import LIMITS, MAX_KEPT, MAX_OPEN, PATIENCE, STORES, Bench
 from tests.redis_kit import Servers
 
+from p2pal.rate_limit import Rate
 from p2pal.server import state as s
-from p2pal.server.config import Rate
 from p2pal.server.state import SENDER, Denied
 from p2pal.server.store import News
 from p2pal.server.stores.redis.slots import FREE
@@ -34,7 +34,7 @@ async def log_of(made: Bench, rendezvous_id: str, who: int, start: int = 0) -> l
     def told() -> list[News]:
         return [effect for _, effect in made.heard if not isinstance(effect, s.Note) and effect.socket == sockets[0]]
 
-    await made.until(lambda: any(isinstance(effect, s.Close) for effect in told()))
+    await made.until(lambda: any(isinstance(effect, s.CloseSocket) for effect in told()))
     messages = [effect.message for effect in told() if isinstance(effect, s.Tell)]
     return [message.body for message in messages if isinstance(message, wire.Message)]
 
@@ -78,7 +78,7 @@ async def eventually(attempt: Callable[[], Awaitable[object]]) -> None:
                 return
 
 
-async def served(made: Bench) -> tuple[s.Transfer, str, str]:
+async def served(made: Bench) -> tuple[s.Rendezvous, str, str]:
     store = made.store
     transfer, token = await store.create(60.0)
     _, number, receiver = await store.join(transfer.slot)
@@ -92,15 +92,15 @@ async def test_the_life_of_a_transfer(made: Bench) -> None:
     assert transfer.state is State.READY
     assert (await made.store.authorise(token))[1] == SENDER
     assert (await made.store.authorise(receiver))[1] == 1
-    await made.store.execute(transfer.id, s.Append(SENDER, 1, 0, b"a"))
-    await made.store.execute(transfer.id, s.Append(SENDER, 1, 1, b"b"))
-    await made.store.execute(transfer.id, s.Append(1, 1, 0, b"c"))
+    await made.store.execute(transfer.id, s.AppendMessage(SENDER, 1, 0, b"a"))
+    await made.store.execute(transfer.id, s.AppendMessage(SENDER, 1, 1, b"b"))
+    await made.store.execute(transfer.id, s.AppendMessage(1, 1, 0, b"c"))
     await made.hears(transfer.id, s.Tell(made.socket("B"), wire.Message(1, 1, b"b")))
     assert await log_of(made, transfer.id, 1) == [b"a", b"b"]
     assert await log_of(made, transfer.id, 1, 1) == [b"b"]
     assert await log_of(made, transfer.id, SENDER) == [b"c"]
-    await made.store.execute(transfer.id, s.Accept(SENDER, 1))
-    done = await made.store.execute(transfer.id, s.Complete(SENDER))
+    await made.store.execute(transfer.id, s.AcceptAttempt(SENDER, 1))
+    done = await made.store.execute(transfer.id, s.CompleteTransfer(SENDER))
     assert done.state is State.COMPLETED
     assert (await made.store.load(transfer.id)) == done
     assert await log_of(made, transfer.id, 1) == []
@@ -109,10 +109,10 @@ async def test_the_life_of_a_transfer(made: Bench) -> None:
 @on_bench
 async def test_duplicates_are_dropped_by_their_bytes(made: Bench) -> None:
     transfer, _, _ = await served(made)
-    await made.store.execute(transfer.id, s.Append(1, 1, 0, b"x"))
-    await made.store.execute(transfer.id, s.Append(1, 1, 0, b"x"))
-    assert await denial(made.store.execute(transfer.id, s.Append(1, 1, 0, b"y"))) == "conflict"
-    assert await denial(made.store.execute(transfer.id, s.Append(1, 1, 2, b"z"))) == "gap"
+    await made.store.execute(transfer.id, s.AppendMessage(1, 1, 0, b"x"))
+    await made.store.execute(transfer.id, s.AppendMessage(1, 1, 0, b"x"))
+    assert await denial(made.store.execute(transfer.id, s.AppendMessage(1, 1, 0, b"y"))) == "conflict"
+    assert await denial(made.store.execute(transfer.id, s.AppendMessage(1, 1, 2, b"z"))) == "gap"
     assert await log_of(made, transfer.id, SENDER) == [b"x"]
 
 
@@ -133,7 +133,7 @@ async def test_time_ends_a_transfer_and_frees_its_slot_later(made: Bench) -> Non
     transfer, token = await made.store.create(5.0)
     await made.store.execute(transfer.id, s.Attach(SENDER, made.socket("A")))
     await made.pass_time(5.0)
-    await made.hears(transfer.id, s.Close(made.socket("A"), wire.CloseCode.EXPIRED))
+    await made.hears(transfer.id, s.CloseSocket(made.socket("A"), wire.CloseCode.EXPIRED))
     assert await denial(made.store.join(transfer.slot)) == "expired"
     assert (await made.store.authorise(token))[0].expired
     await made.pass_time(LIMITS.rest)
@@ -160,7 +160,7 @@ async def test_a_slot_is_not_given_out_again_while_it_rests(made: Bench) -> None
 @on_bench
 async def test_a_slot_stays_with_a_transfer_that_lives_longer_than_it_was_to(made: Bench) -> None:
     transfer, _, _ = await served(made)
-    await made.store.execute(transfer.id, s.Accept(SENDER, 1))
+    await made.store.execute(transfer.id, s.AcceptAttempt(SENDER, 1))
     for _ in range(10):  # sockets are there all the while
         await made.pass_time(30.0)
     joined, number, _ = await made.store.join(transfer.slot)
@@ -199,7 +199,7 @@ async def test_the_life_of_a_meeting(made: Bench) -> None:
     assert await denial(made.store.authorise(first)) == "unauthorised"
     assert (await made.store.authorise(second))[1] == SENDER
     await made.store.execute(MEETING, s.Attach(SENDER, made.socket("A")))
-    await made.store.execute(MEETING, s.Append(SENDER, 1, 0, b"a"))
+    await made.store.execute(MEETING, s.AppendMessage(SENDER, 1, 0, b"a"))
     assert await log_of(made, MEETING, 1) == [b"a"]
     await made.store.meet(MEETING, 60.0, sender=True)
     assert await log_of(made, MEETING, 1) == []
@@ -235,9 +235,9 @@ async def test_meetings_take_no_slots(made: Bench) -> None:
 async def test_a_log_is_bounded(made: Bench) -> None:
     transfer, _, _ = await served(made)
     for n in range(LIMITS.messages):
-        await made.store.execute(transfer.id, s.Append(1, 1, n, b"x"))
-    assert await denial(made.store.execute(transfer.id, s.Append(1, 1, LIMITS.messages, b"x"))) == "log-full"
-    too_large = s.Append(SENDER, 1, 0, bytes(LIMITS.message_bytes + 1))
+        await made.store.execute(transfer.id, s.AppendMessage(1, 1, n, b"x"))
+    assert await denial(made.store.execute(transfer.id, s.AppendMessage(1, 1, LIMITS.messages, b"x"))) == "log-full"
+    too_large = s.AppendMessage(SENDER, 1, 0, bytes(LIMITS.message_bytes + 1))
     assert await denial(made.store.execute(transfer.id, too_large)) == "too-large"
     assert await log_of(made, transfer.id, SENDER) == [b"x"] * LIMITS.messages
     assert await log_of(made, transfer.id, 1) == []
@@ -248,16 +248,16 @@ async def test_a_log_goes_with_its_attempt(made: Bench) -> None:
     transfer, _, _ = await served(made)
     await made.store.join(transfer.slot)
     await made.store.execute(transfer.id, s.Attach(2, made.socket("C")))
-    await made.store.execute(transfer.id, s.Append(SENDER, 1, 0, b"to the first"))
-    await made.store.execute(transfer.id, s.Append(1, 1, 0, b"from the first"))
-    after = await made.store.execute(transfer.id, s.Release(SENDER, 1, "wrong-code"))
+    await made.store.execute(transfer.id, s.AppendMessage(SENDER, 1, 0, b"to the first"))
+    await made.store.execute(transfer.id, s.AppendMessage(1, 1, 0, b"from the first"))
+    after = await made.store.execute(transfer.id, s.ReleaseAttempt(SENDER, 1, "wrong-code"))
     assert (after.served, after.state) == (2, State.READY)
     await made.hears(transfer.id, s.Tell(made.socket("A"), wire.Released(1, "wrong-code")))
-    await made.hears(transfer.id, s.Close(made.socket("B"), wire.CloseCode.RELEASED))
+    await made.hears(transfer.id, s.CloseSocket(made.socket("B"), wire.CloseCode.RELEASED))
     await made.hears(transfer.id, s.Tell(made.socket("A"), wire.Served(2)))
-    assert await denial(made.store.execute(transfer.id, s.Append(1, 1, 1, b"late"))) == "released"
+    assert await denial(made.store.execute(transfer.id, s.AppendMessage(1, 1, 1, b"late"))) == "released"
     assert await log_of(made, transfer.id, 1) == []
-    await made.store.execute(transfer.id, s.Append(SENDER, 2, 0, b"to the second"))
+    await made.store.execute(transfer.id, s.AppendMessage(SENDER, 2, 0, b"to the second"))
     assert await log_of(made, transfer.id, 2) == [b"to the second"]
 
 
@@ -265,14 +265,14 @@ async def test_a_log_goes_with_its_attempt(made: Bench) -> None:
 async def test_what_is_said_comes_in_the_order_of_the_steps(made: Bench) -> None:
     transfer, _, _ = await served(made)
     for n in range(LIMITS.messages):
-        await made.store.execute(transfer.id, s.Append(SENDER, 1, n, b"%d" % n))
+        await made.store.execute(transfer.id, s.AppendMessage(SENDER, 1, n, b"%d" % n))
     await made.store.execute(transfer.id, s.Delete(SENDER))
-    await made.hears(transfer.id, s.Close(made.socket("B"), wire.CloseCode.OVER))
+    await made.hears(transfer.id, s.CloseSocket(made.socket("B"), wire.CloseCode.OVER))
     told = [effect for _, effect in made.heard if not isinstance(effect, s.Note) and effect.socket == made.socket("B")]
     messages = [effect.message for effect in told if isinstance(effect, s.Tell)]
     assert [m.index for m in messages if isinstance(m, wire.Message)] == list(range(LIMITS.messages))
     assert isinstance(messages[0], wire.Welcome)
-    assert told[-1] == s.Close(made.socket("B"), wire.CloseCode.OVER)
+    assert told[-1] == s.CloseSocket(made.socket("B"), wire.CloseCode.OVER)
 
 
 @on_bench
@@ -283,19 +283,19 @@ async def test_commands_at_the_same_time_are_carried_out_one_after_the_other(mad
     assert await denial(made.store.join(transfer.slot)) == "queue-full"
     await made.store.execute(transfer.id, s.Attach(SENDER, made.socket("A")))
     await made.store.execute(transfer.id, s.Attach(1, made.socket("B")))
-    appends = (made.store.execute(transfer.id, s.Append(1, 1, 0, b"%d" % n)) for n in range(5))
+    appends = (made.store.execute(transfer.id, s.AppendMessage(1, 1, 0, b"%d" % n)) for n in range(5))
     ends = await asyncio.gather(*appends, return_exceptions=True)
     assert sorted(end.code for end in ends if isinstance(end, Denied)) == ["conflict"] * 4
     log = await log_of(made, transfer.id, SENDER)
     assert len(log) == 1
-    assert isinstance(ends[int(log[0])], s.Transfer)
+    assert isinstance(ends[int(log[0])], s.Rendezvous)
 
 
 @on_bench
 async def test_a_socket_that_may_have_missed_something_is_told_everything(made: Bench) -> None:
     transfer, _, _ = await served(made)
-    await made.store.execute(transfer.id, s.Append(1, 1, 0, b"to the sender"))
-    await made.store.execute(transfer.id, s.Append(SENDER, 1, 0, b"to the receiver"))
+    await made.store.execute(transfer.id, s.AppendMessage(1, 1, 0, b"to the sender"))
+    await made.store.execute(transfer.id, s.AppendMessage(SENDER, 1, 0, b"to the receiver"))
     await made.hears(transfer.id, s.Tell(made.socket("B"), wire.Message(1, 0, b"to the receiver")))
     made.heard.clear()
     await made.store.execute(transfer.id, s.Attach(SENDER, made.socket("A"), {1: 0}, again=True))
@@ -306,10 +306,10 @@ async def test_a_socket_that_may_have_missed_something_is_told_everything(made: 
     assert isinstance(told[0], wire.Welcome)  # for the socket: the client is passed on no second one
     assert any(isinstance(message, wire.StateChanged) for message in told)
     assert wire.Appended(1, 0) in told
-    assert not any(isinstance(effect, s.Close) for _, effect in made.heard)
+    assert not any(isinstance(effect, s.CloseSocket) for _, effect in made.heard)
     await made.store.execute(transfer.id, s.Attach(1, made.socket("later")))
     await made.store.execute(transfer.id, s.Attach(1, made.socket("B"), {1: 1}, again=True))
-    await made.hears(transfer.id, s.Close(made.socket("B"), wire.CloseCode.REPLACED))
+    await made.hears(transfer.id, s.CloseSocket(made.socket("B"), wire.CloseCode.REPLACED))
     assert (await made.store.load(transfer.id)).attempts[0].socket == made.socket("later")
 
 
@@ -349,7 +349,7 @@ async def test_an_address_has_so_many_open_transfers(made: Bench) -> None:
 
 @on_bench
 async def test_the_logs_of_one_owner_are_bounded_together(made: Bench) -> None:
-    async def fill(owner: str) -> tuple[list[s.Transfer], int]:
+    async def fill(owner: str) -> tuple[list[s.Rendezvous], int]:
         """Open transfers and fill their logs with messages of 64 KiB, until the owner has no more room."""
         filled, count = [], 0
         for _ in range(MAX_OPEN):
@@ -360,7 +360,7 @@ async def test_the_logs_of_one_owner_are_bounded_together(made: Bench) -> None:
             await made.store.execute(transfer.id, s.Attach(1, made.socket(f"{transfer.id}-r")))
             with contextlib.suppress(Denied):
                 for n in range(LIMITS.messages):
-                    await made.store.execute(transfer.id, s.Append(1, 1, n, bytes(1 << 16)))
+                    await made.store.execute(transfer.id, s.AppendMessage(1, 1, n, bytes(1 << 16)))
                     count += 1
         return filled, count
 
@@ -371,9 +371,9 @@ async def test_the_logs_of_one_owner_are_bounded_together(made: Bench) -> None:
     await made.store.execute(other.id, s.Attach(SENDER, made.socket("b-s")))
     await made.store.execute(other.id, s.Attach(1, made.socket("b-r")))
     for n in range(4):
-        await made.store.execute(other.id, s.Append(1, 1, n, bytes(1 << 16)))
+        await made.store.execute(other.id, s.AppendMessage(1, 1, n, bytes(1 << 16)))
     last = filled[-1].id
-    more = s.Append(1, 1, (await made.store.load(last)).attempts[0].to_sender.count, bytes(1 << 16))
+    more = s.AppendMessage(1, 1, (await made.store.load(last)).attempts[0].to_sender.count, bytes(1 << 16))
     assert await denial(made.store.execute(last, more)) == "log-full"
     for transfer in filled[:-1]:
         await made.store.execute(transfer.id, s.Delete(SENDER))
@@ -407,7 +407,7 @@ async def test_the_census_counts_transfers_whose_sender_is_here(made: Bench) -> 
     await made.store.execute(waiting.id, s.Attach(SENDER, made.socket("W")))
     transfer, _, _ = await served(made)
     assert made.store.census() == {State.PENDING: 1, State.READY: 1}
-    await made.store.execute(transfer.id, s.Accept(SENDER, 1))
+    await made.store.execute(transfer.id, s.AcceptAttempt(SENDER, 1))
     assert made.store.census() == {State.PENDING: 1, State.ACTIVE: 1}
     await made.store.execute(waiting.id, s.Detach(SENDER, made.socket("W")))
     assert made.store.census() == {State.ACTIVE: 1}

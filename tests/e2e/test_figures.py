@@ -12,7 +12,7 @@ from tests.e2e.kit import Command, Commands, Gate, until
 from tests.e2e.test_resume import Two
 from tests.e2e.trees import MIB, content, write
 
-from p2pal.cli import units
+from p2pal import units
 from p2pal.disk.checkpoints.store import Checkpoints
 
 

@@ -18,7 +18,7 @@ import pytest
 from tests.e2e.kit import Command, Commands, Gate, environment, until
 from tests.e2e.misfortunes import SOURCE, TARGET, Place
 
-from p2pal.disk.checkpoints.store import Checkpoints, Summary
+from p2pal.disk.checkpoints.store import Checkpoints, CheckpointSummary
 
 ROUNDS: Final = max(60, int(os.environ.get("P2PAL_SOAK", "0")))
 """Sessions in which something goes wrong."""
@@ -51,7 +51,7 @@ class Saga:
         self.sent: Command | None = None
         self.received: Command | None = None
 
-    def kept(self, side: str) -> list[Summary]:
+    def kept(self, side: str) -> list[CheckpointSummary]:
         """The checkpoints of one side."""
         return Checkpoints(self.homes[side]).list()
 

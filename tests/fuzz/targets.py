@@ -18,7 +18,6 @@ from p2pal.checkpoint import codec
 from p2pal.checkpoint import records as checkpoint_records
 from p2pal.checkpoint.replay import ReceiveState, SendState
 from p2pal.cli.text import balanced, json_ascii, safe
-from p2pal.cli.units import parse_duration, parse_size
 from p2pal.crypto import codes
 from p2pal.crypto.keys import Direction, SessionSecret
 from p2pal.crypto.pake import ReceiverPake, SenderPake
@@ -29,13 +28,14 @@ from p2pal.lanes.candidates import MAX_COST, parse_candidate, with_relay_transpo
 from p2pal.lanes.destinations import Destinations, zone_of
 from p2pal.lanes.turn.stream import AnswerStream, Referral, opens_as_turn
 from p2pal.proxies import UnusableProxy, is_excepted, parse_proxy
-from p2pal.rendezvous.refusals import Answer, refusal
+from p2pal.rendezvous.refusals import HttpAnswer, refusal
 from p2pal.rendezvous.transport import retry_after
 from p2pal.server import addresses, tokens
 from p2pal.server.http import origins
 from p2pal.server.state import Denied
+from p2pal.units import parse_duration, parse_size
 from p2pal.wire import frames, rendezvous, signal, transfer
-from p2pal.wire.ice_urls import canonical, parse_stun_url, parse_turn_url
+from p2pal.wire.ice_urls import canonical_url, parse_stun_url, parse_turn_url
 
 SECRET: Final = SessionSecret(bytes(range(32)))
 ID: Final = "a" * 26
@@ -259,7 +259,7 @@ def _http(data: bytes) -> bool:
     kinds = (rendezvous.Created, rendezvous.Joined, rendezvous.Met, rendezvous.TransferInfo, rendezvous.ErrorBody)
     taken = [_json(msgspec.json.Decoder(kind))(data) for kind in kinds]
     for status in (200, 302, 400, 404, 407, 409, 410, 413, 429, 500, 503):
-        error = refusal(Answer(status, data))
+        error = refusal(HttpAnswer(status, data))
         assert isinstance(error, P2palError)
         assert "\n" not in safe(error.message)
     return any(taken)
@@ -304,7 +304,7 @@ def _ice_url(data: bytes) -> bool:
     for found in (parse_stun_url(url), parse_turn_url(url)):
         if found is not None:
             assert 0 < found.port < 65536
-            assert canonical(canonical(url)) == canonical(url)
+            assert canonical_url(canonical_url(url)) == canonical_url(url)
     zone_of(url)
     return True
 
@@ -364,21 +364,21 @@ def _header(role: Literal["send", "receive"]) -> checkpoint_records.Header:
     return checkpoint_records.Header(checkpoint_records.VERSION, role, *many, target=target)
 
 
-def _file(*records: checkpoint_records.Record) -> bytes:
+def _file(*records: checkpoint_records.CheckpointRecord) -> bytes:
     return codec.MAGIC + b"".join(map(codec.encode, records))
 
 
 CHECKPOINTS: Final = [
     _file(
         _header("receive"),
-        checkpoint_records.Places([checkpoint_records.Place(b"top", b"top (1)", "NEW")]),
+        checkpoint_records.Places([checkpoint_records.PlaceRecord(b"top", b"top (1)", "NEW")]),
         checkpoint_records.SessionBegins(),
         checkpoint_records.Done([(0, 1)]),
         checkpoint_records.Declined([(1, 2)]),
     ),
     _file(
         _header("send"),
-        checkpoint_records.Tops([checkpoint_records.Top(b"top", b"/home/top", True)]),
+        checkpoint_records.Tops([checkpoint_records.TopRecord(b"top", b"/home/top", True)]),
         checkpoint_records.Leaves(0, 0, bytes(32), 5.0),
     ),
 ]

@@ -20,7 +20,7 @@ from tests.network.wiring import PORT
 
 from p2pal.server.config import ServerConfig
 from p2pal.server.ice import IceServers, make_credential
-from p2pal.server.state import SENDER, Attempt, Transfer
+from p2pal.server.state import SENDER, Attempt, Rendezvous
 from p2pal.wire.rendezvous import State
 
 MIB: Final = 1 << 20
@@ -40,7 +40,7 @@ def relay(tmp_path: Path) -> Iterator[Coturn]:
 def test_what_the_server_hands_out_is_good_at_the_relay(relay: Coturn) -> None:
     servers = IceServers(ServerConfig(turn=(relay.url,), turn_secret=SECRET, turn_ttl=60.0))
     attempts = (Attempt(1, b"", "socket"),)
-    transfer = Transfer("t" * 16, 47, b"", 60.0, None, State.ACTIVE, accepted=True, attempts=attempts, served=1)
+    transfer = Rendezvous("t" * 16, 47, b"", 60.0, None, State.ACTIVE, accepted=True, attempts=attempts, served=1)
     (offered,) = servers.for_peer(transfer, SENDER)
     assert relay.relays(offered.username, offered.credential)
     assert set(relay.allocations) == {offered.username}

@@ -18,7 +18,9 @@ from tests.unit.transfer.records import ID, MIB, checkpoint, entries_of, header,
 
 from p2pal.checkpoint.codec import MAGIC, MAX_RECORD, decode, encode, scan
 from p2pal.checkpoint.records import (
+    Arrived,
     Begun,
+    CheckpointRecord,
     Claimed,
     Declined,
     Done,
@@ -28,13 +30,11 @@ from p2pal.checkpoint.records import (
     Header,
     Leaves,
     Made,
-    Moved,
-    Place,
+    PlaceRecord,
     Places,
-    Record,
     SessionBegins,
     Stopped,
-    Top,
+    TopRecord,
     Tops,
     Unclaimed,
 )
@@ -55,7 +55,7 @@ names = st.sampled_from([b"top", b"other", b".."])
 finishings = st.builds(Finishing, indices, identities, digests, st.none() | identities)
 leaf_runs = st.lists(digests, max_size=4).map(b"".join) | st.binary(max_size=5)
 
-records: st.SearchStrategy[Record] = st.one_of(
+records: st.SearchStrategy[CheckpointRecord] = st.one_of(
     st.builds(Begun, indices, identities, sizes, st.integers(0, 9), st.sampled_from([b"top/a", b"top", b"../x"])),
     st.builds(Claimed, indices, st.integers(0, 6), leaf_runs, st.integers(0, 6), sizes),
     st.builds(Finishings, st.lists(finishings, max_size=3)),
@@ -65,17 +65,17 @@ records: st.SearchStrategy[Record] = st.one_of(
     st.builds(Stopped, indices, identities, sizes, st.integers(0, 9), st.integers(0, 9)),
     st.builds(Unclaimed, indices, st.integers(0, 6), st.integers(0, 7)),
     st.just(SessionBegins()),
-    st.builds(Places, st.lists(st.builds(Place, names, names, st.sampled_from(["NEW", "MERGE"])), max_size=2)),
+    st.builds(Places, st.lists(st.builds(PlaceRecord, names, names, st.sampled_from(["NEW", "MERGE"])), max_size=2)),
     st.builds(Made, names, identities),
-    st.builds(Tops, st.lists(st.builds(Top, names, names, st.booleans()), max_size=2)),
+    st.builds(Tops, st.lists(st.builds(TopRecord, names, names, st.booleans()), max_size=2)),
     st.integers(0, 3).map(lambda count: listing(0, entries_of(count))),
     st.builds(Leaves, indices, st.integers(0, 6), leaf_runs, st.floats(0, 1e9)),
-    st.builds(Moved, sizes, indices),
+    st.builds(Arrived, sizes, indices),
 )
 histories = st.lists(records, max_size=25)
 
 
-def picture(first: Header, told: list[Record]) -> list[object]:
+def picture(first: Header, told: list[CheckpointRecord]) -> list[object]:
     """Return all that follows from these records, in a form that can be compared."""
     state: ReceiveState | SendState = ReceiveState(first) if first.role == "receive" else SendState(first)
     for record in told:
@@ -97,7 +97,7 @@ roles = st.sampled_from(["receive", "send"])
 
 @settings(max_examples=150, deadline=None)
 @given(histories, st.data())
-def test_any_cut_leaves_the_records_before_it(told: list[Record], data: st.DataObject) -> None:
+def test_any_cut_leaves_the_records_before_it(told: list[CheckpointRecord], data: st.DataObject) -> None:
     first = header(entries=ENTRIES)
     whole = checkpoint(first, *told)
     ends = list(itertools.accumulate(map(len, map(encode, [first, *told])), initial=len(MAGIC)))[1:]
@@ -112,7 +112,7 @@ def test_any_cut_leaves_the_records_before_it(told: list[Record], data: st.DataO
 
 @settings(max_examples=150, deadline=None)
 @given(histories, st.data())
-def test_any_damage_leaves_the_records_before_it(told: list[Record], data: st.DataObject) -> None:
+def test_any_damage_leaves_the_records_before_it(told: list[CheckpointRecord], data: st.DataObject) -> None:
     first = header(entries=ENTRIES)
     damaged = bytearray(checkpoint(first, *told))
     where = data.draw(st.integers(0, len(damaged) - 1))
@@ -148,7 +148,7 @@ def test_nothing_but_its_own_error_comes_out_of_any_bytes(rubbish: bytes, magic:
 
 @settings(max_examples=100, deadline=None)
 @given(histories)
-def test_a_fold_never_says_more_than_was_written(told: list[Record]) -> None:
+def test_a_fold_never_says_more_than_was_written(told: list[CheckpointRecord]) -> None:
     state = ReceiveState(header(entries=ENTRIES))
     for record in told:
         state.apply(record)
@@ -178,7 +178,7 @@ def fresh() -> Iterator[Kept]:
 @settings(max_examples=60, deadline=None)
 @given(histories, roles, st.data())
 def test_a_damaged_file_opens_with_less_or_not_at_all_and_can_go_on(
-    told: list[Record], role: str, data: st.DataObject
+    told: list[CheckpointRecord], role: str, data: st.DataObject
 ) -> None:
     with fresh() as kept:
         first = kept.header("send" if role == "send" else "receive", entries=ENTRIES)
@@ -273,7 +273,7 @@ def test_after_a_power_cut_a_prefix_is_there_with_all_that_was_called_durable(
         medium = Medium(journal.path)
         patch.setattr(journals, "write_some", medium.write)
         patch.setattr(journals, "_sync_data", medium.sync)
-        told: list[Record] = []
+        told: list[CheckpointRecord] = []
         promised = 0
         for step, value, durable in script:
             if step == "write":

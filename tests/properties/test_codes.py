@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2pal.crypto.codes import MAX_SLOT, Code, complete, edit_distance, make, parse
+from p2pal.crypto.codes import MAX_SLOT, JoinCode, complete, edit_distance, make, parse
 from p2pal.crypto.words import WORDS
 from p2pal.errors import MistypedCode
 
-codes = st.builds(Code, st.lists(st.sampled_from(WORDS), min_size=2, max_size=8).map(tuple), st.integers(1, MAX_SLOT))
+codes = st.builds(
+    JoinCode, st.lists(st.sampled_from(WORDS), min_size=2, max_size=8).map(tuple), st.integers(1, MAX_SLOT)
+)
 separators = st.text(" -_.\u2013\u2014\u00a0\u3000,/", min_size=1, max_size=3)
 common = settings(max_examples=150, deadline=None)
 
@@ -37,7 +39,7 @@ def typos(draw: st.DrawFn, word: str) -> str:
 
 @common
 @given(codes)
-def test_what_is_written_is_read(code: Code) -> None:
+def test_what_is_written_is_read(code: JoinCode) -> None:
     parsed = parse(str(code))
     assert parsed.code == code
     assert parsed.corrections == ()
@@ -53,7 +55,7 @@ def test_what_is_drawn_is_read(slot: int, count: int, seed: int) -> None:
 
 @common
 @given(codes, separators, st.randoms(use_true_random=False))
-def test_letter_case_and_separators_do_not_matter(code: Code, separator: str, random: Random) -> None:
+def test_letter_case_and_separators_do_not_matter(code: JoinCode, separator: str, random: Random) -> None:
     written = separator.join((*code.words, str(code.slot)))
     typed = "".join(random.choice((char.upper(), char)) for char in written)
     assert parse(typed).code == code
@@ -61,7 +63,7 @@ def test_letter_case_and_separators_do_not_matter(code: Code, separator: str, ra
 
 @common
 @given(codes, st.data())
-def test_a_slip_is_never_taken_for_another_word(code: Code, data: st.DataObject) -> None:
+def test_a_slip_is_never_taken_for_another_word(code: JoinCode, data: st.DataObject) -> None:
     position = data.draw(st.integers(0, len(code.words) - 1))
     right = code.words[position]
     typed = data.draw(typos(right))
@@ -102,6 +104,6 @@ def test_completions_extend_what_was_typed(prefix: str) -> None:
 
 @common
 @given(codes, st.integers(1, 8))
-def test_the_right_code_is_among_the_completions(code: Code, size: int) -> None:
+def test_the_right_code_is_among_the_completions(code: JoinCode, size: int) -> None:
     assert f"{code.words[0]}-" in complete(code.words[0][:size])
     assert "-".join((*code.words, "")) in complete("-".join((*code.words[:-1], code.words[-1][:size])))

@@ -154,7 +154,7 @@ class Driver:
             match result:
                 case ops.EntryDone():
                     self.done.add(result.index)
-                case ops.EntryFailed():
+                case ops.WriteFailed():
                     self.failed[result.index] = result.reason
                 case ops.PieceBad():
                     self.repairs += 1

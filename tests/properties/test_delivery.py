@@ -17,7 +17,7 @@ from p2pal.server import rules
 from p2pal.server import state as s
 from p2pal.server.config import Limits
 from p2pal.server.state import SENDER, Denied
-from p2pal.server.ws.view import View
+from p2pal.server.ws.view import ClientView
 from p2pal.wire import rendezvous as wire
 
 LIMITS = Limits(silence=1e9)
@@ -31,7 +31,7 @@ class World:
         self.logs: dict[tuple[int, bool], list[bytes]] = {}
         self.sides = {SENDER: Delivery("send"), 1: Delivery("receive")}
         self.sockets = {SENDER: "", 1: ""}
-        self.views = {SENDER: View(), 1: View()}
+        self.views = {SENDER: ClientView(), 1: ClientView()}
         self.blinded: set[int] = set()
         self.missed: set[int] = set()
         self.down: dict[int, deque[wire.ServerMessage]] = {SENDER: deque(), 1: deque()}
@@ -91,7 +91,7 @@ class World:
         self.count += 1
         self.sockets[who] = f"s{self.count}"
         cursors = self.sides[who].connected()
-        self.views[who] = View()
+        self.views[who] = ClientView()
         self.views[who].begin(cursors)
         if who != SENDER:
             self.views[who].begin({who: cursors.get(who, 0)})
@@ -136,13 +136,13 @@ class World:
         if isinstance(message, wire.Append):
             log = self.logs.get((message.attempt, who == SENDER), [])
             stored = log[message.index] if message.index < len(log) else None
-            return s.Append(who, message.attempt, message.index, message.body, stored)
+            return s.AppendMessage(who, message.attempt, message.index, message.body, stored)
         if isinstance(message, wire.Accept):
-            return s.Accept(who, message.attempt)
+            return s.AcceptAttempt(who, message.attempt)
         if isinstance(message, wire.Release):
-            return s.Release(who, message.attempt, message.reason)
+            return s.ReleaseAttempt(who, message.attempt, message.reason)
         assert isinstance(message, wire.Complete)
-        return s.Complete(who)
+        return s.CompleteTransfer(who)
 
     def hear(self, who: int) -> None:
         """That side takes one message of the server."""
@@ -151,7 +151,7 @@ class World:
             side.handle(self.down[who].popleft())
             events = side.events()
             self.told[who] += events
-            self.got[who] += [event.body for event in events if isinstance(event, e.Message)]
+            self.got[who] += [event.body for event in events if isinstance(event, e.PeerMessage)]
 
     def do(self, action: str, who: int) -> None:
         if action not in ("append", "say", "missay", "pass on", "stranger"):
@@ -209,7 +209,7 @@ def test_blind_instances_deliver_exactly_once_in_order(actions: list[tuple[str, 
 def deliver_all(actions: list[tuple[str, int]]) -> None:
     world = World()
     world.settle()
-    assert e.Served(1) in world.told[SENDER]
+    assert e.AttemptServed(1) in world.told[SENDER]
     sent: dict[int, list[bytes]] = {SENDER: [], 1: []}
     for action, who in actions:
         if action in ("append", "say", "missay"):
@@ -230,7 +230,7 @@ def deliver_all(actions: list[tuple[str, int]]) -> None:
     assert world.got[1] == sent[SENDER]
     assert world.sides[SENDER].settled
     assert world.sides[1].settled
-    assert world.told[SENDER].count(e.Served(1)) == 1
+    assert world.told[SENDER].count(e.AttemptServed(1)) == 1
     world.sides[SENDER].complete()
     world.settle()
     assert world.sides[SENDER].over == world.sides[1].over == "completed"
@@ -257,7 +257,7 @@ def test_a_knock_is_told_once_and_its_answer_arrives_whatever_is_lost(
     assert world.transfer.attempt(2) is None
     assert world.transfer.served == 1
     assert sender.settled
-    assert world.told[SENDER].count(e.Knock(2)) <= 1
+    assert world.told[SENDER].count(e.AttemptKnocked(2)) <= 1
 
 
 STRANGE = ["speaks", "speaks", "speaks unheard", "leaves", "leaves unheard", "pass on"]
@@ -302,7 +302,7 @@ def deal_with_strangers(world: World, action: str) -> None:
             world.blind(SENDER)
         log = world.logs.get((served, False), [])
         leaves = action.startswith("leaves")
-        world.execute(s.Leave(served) if leaves else s.Append(served, served, len(log), b"%d" % len(log)))
+        world.execute(s.LeaveAttempt(served) if leaves else s.AppendMessage(served, served, len(log), b"%d" % len(log)))
         world.see(SENDER)
 
 
@@ -311,13 +311,13 @@ def what_was_told(events: list[e.MailboxEvent]) -> tuple[int, dict[int, list[byt
     served = 0
     heard: dict[int, list[bytes]] = {}
     for event in events:
-        if isinstance(event, e.Served):
+        if isinstance(event, e.AttemptServed):
             assert not served, "the one before is over"
             served = event.attempt
-        elif isinstance(event, e.Released):
+        elif isinstance(event, e.AttemptReleased):
             assert event.attempt == served
             served = 0
-        elif isinstance(event, e.Message):
+        elif isinstance(event, e.PeerMessage):
             assert event.attempt == served
             heard.setdefault(served, []).append(event.body)
     return served, heard

@@ -7,10 +7,9 @@ from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from p2pal.rate_limit import Rate, spend
 from p2pal.server.addresses import client_address, group
-from p2pal.server.config import Rate
 from p2pal.server.http.origins import allowed
-from p2pal.server.limits import spend
 
 TRUSTED: tuple[IPv4Network, ...] = (IPv4Network("10.0.0.0/8"), IPv4Network("172.16.0.0/12"))
 

@@ -22,7 +22,7 @@ from p2pal.link.actions import (
     WaitingFor,
 )
 from p2pal.link.backoff import MIN_PATIENCE
-from p2pal.link.negotiator import Negotiator, State
+from p2pal.link.negotiator import LinkState, Negotiator
 from p2pal.wire.signal import BETTER, SILENT, Answer, Candidate, Offer, Retry, SignalMessage
 
 RETRIES = 3
@@ -67,15 +67,15 @@ class Side:
         self.generations.append(self.link.generation)
         assert self.gave_up <= 1
         state = self.link.state
-        assert (state is State.DEAD) == (self.gave_up == 1)
+        assert (state is LinkState.DEAD) == (self.gave_up == 1)
         assert self.link.in_use <= self.link.generation
-        if state is not State.DEAD:
+        if state is not LinkState.DEAD:
             wanted = {generation for generation in (self.link.in_use, self.link.generation) if generation}
             dropped = {action.generation for action in self.actions if isinstance(action, DropConnection)}
             assert len(self.connections - dropped) <= 2, "one in use and one that is tried"
             assert self.connections - dropped <= wanted
             assert {g for g in self.opened if self.link.is_open(g)} <= self.connections - dropped
-        if state in (State.CONNECTING, State.WAITING):
+        if state in (LinkState.CONNECTING, LinkState.WAITING):
             assert self.link.next_timeout() is not None  # nothing waits for ever
 
 
@@ -175,7 +175,7 @@ class World:
 
     def progress(self, leads: bool) -> None:
         side = self.side(leads)
-        if side.link.state is State.UP:
+        if side.link.state is LinkState.UP:
             side.link.handle_progress()
 
     def silence(self, leads: bool) -> None:
@@ -297,7 +297,7 @@ def test_whatever_happened_a_calm_end_connects_or_gives_up(script: list[tuple[st
     world = play(script, allowed)
     world.calm_down()
     began = world.now
-    states: set[State] = set()
+    states: set[LinkState] = set()
     for _ in range(600):
         for leads in (True, False):
             for name in ("deliver", "act", "open"):
@@ -311,7 +311,9 @@ def test_whatever_happened_a_calm_end_connects_or_gives_up(script: list[tuple[st
         if any(side.mail or side.actions for side in world.sides):
             continue
         agreed = world.leader.link.in_use == world.follower.link.in_use
-        if State.DEAD in states or (states == {State.UP} and agreed and world.leader.link.next_timeout() is None):
+        if LinkState.DEAD in states or (
+            states == {LinkState.UP} and agreed and world.leader.link.next_timeout() is None
+        ):
             break
         due = [time for side in world.sides if (time := side.link.next_timeout()) is not None]
         assert due, "nothing waits for ever"
@@ -323,8 +325,8 @@ def test_whatever_happened_a_calm_end_connects_or_gives_up(script: list[tuple[st
     # A link that stands on one side stands on the other, in the same generation, unless a side gave up.
     for side in world.sides:
         waits = side.link.next_timeout() is not None  # for a try that the other side has dropped
-        assert State.DEAD in states or side.connections == {side.link.in_use} or waits
-    assert states == {State.UP} or State.DEAD in states
+        assert LinkState.DEAD in states or side.connections == {side.link.in_use} or waits
+    assert states == {LinkState.UP} or LinkState.DEAD in states
     assert world.now - began < MIN_PATIENCE
 
 
@@ -353,7 +355,7 @@ def test_where_nothing_connects_any_more_both_sides_end(
         for side in world.sides:
             side.link.handle_timeout(world.now)
         world.settle()
-    assert [side.link.state for side in world.sides] == [State.DEAD, State.DEAD]
+    assert [side.link.state for side in world.sides] == [LinkState.DEAD, LinkState.DEAD]
     assert world.now - began < MIN_PATIENCE + WAIT + 200.0
 
 

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from p2pal.server import meetings, rules
 from p2pal.server import state as s
 from p2pal.server.config import Limits
-from p2pal.server.state import SENDER, Denied, Transfer
+from p2pal.server.state import SENDER, Denied, Rendezvous
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import State
 
@@ -20,32 +20,32 @@ ATTEMPT = st.integers(1, 5)
 CURSORS = st.dictionaries(ATTEMPT, st.sampled_from([0, 0, 0, 1, 2, 4]), max_size=2)
 
 
-def expected_denial(t: Transfer, c: s.Command) -> str | None:
+def expected_denial(t: Rendezvous, c: s.Command) -> str | None:
     """The table of docs/protocol.md: why a command is refused."""
     if isinstance(c, s.Detach):
         return None
     if isinstance(c, s.Attach):
         return _cursor_denial(t, c)
     if t.over:
-        repeats = (s.Complete, State.COMPLETED), (s.Delete, State.ABORTED)
+        repeats = (s.CompleteTransfer, State.COMPLETED), (s.Delete, State.ABORTED)
         for kind, state in repeats:
             if isinstance(c, kind) and t.state is state:
                 return "forbidden" if c.who != SENDER else None
         return "expired" if t.expired else "over"
     if isinstance(c, s.Join):
         return "queue-full" if len([a for a in t.attempts if a.number != t.served]) >= LIMITS.attempts else None
-    if isinstance(c, s.Meet):
+    if isinstance(c, s.JoinMeeting):
         return None if t.meeting else "unknown"
-    if isinstance(c, s.Append):
+    if isinstance(c, s.AppendMessage):
         if c.who not in (SENDER, c.attempt):
             return "forbidden"
         return _attempt_denial(t, c.attempt) or _append_denial(t, c)
-    if (c.who == SENDER) == isinstance(c, s.Leave):
+    if (c.who == SENDER) == isinstance(c, s.LeaveAttempt):
         return "forbidden"
     return _decision_denial(t, c)
 
 
-def _cursor_denial(t: Transfer, c: s.Attach) -> str | None:
+def _cursor_denial(t: Rendezvous, c: s.Attach) -> str | None:
     own = t.attempt(t.served if c.who == SENDER else c.who)
     older = t.socket if c.who == SENDER else own.socket if own is not None else ""
     if own is None or (c.again and older not in ("", c.socket)):
@@ -54,24 +54,24 @@ def _cursor_denial(t: Transfer, c: s.Attach) -> str | None:
     return "cursor" if c.cursors.get(own.number, 0) > log.count else None
 
 
-def _decision_denial(t: Transfer, c: s.Command) -> str | None:
-    if isinstance(c, s.Accept):
+def _decision_denial(t: Rendezvous, c: s.Command) -> str | None:
+    if isinstance(c, s.AcceptAttempt):
         return _attempt_denial(t, c.attempt)
-    if isinstance(c, s.Release | s.Leave):
-        number = c.attempt if isinstance(c, s.Release) else c.who
+    if isinstance(c, s.ReleaseAttempt | s.LeaveAttempt):
+        number = c.attempt if isinstance(c, s.ReleaseAttempt) else c.who
         return None if number <= t.joined else "unknown-attempt"
-    if isinstance(c, s.Complete):
+    if isinstance(c, s.CompleteTransfer):
         return None if t.state is State.ACTIVE or t.meeting else "wrong-state"
     return None
 
 
-def _attempt_denial(t: Transfer, number: int) -> str | None:
+def _attempt_denial(t: Rendezvous, number: int) -> str | None:
     if t.attempt(number) is None:
         return "released" if number <= t.joined else "unknown-attempt"
     return None if number == t.served else "not-served"
 
 
-def _append_denial(t: Transfer, c: s.Append) -> str | None:
+def _append_denial(t: Rendezvous, c: s.AppendMessage) -> str | None:
     attempt = t.attempt(c.attempt)
     assert attempt is not None
     log = attempt.to_receiver if c.who == SENDER else attempt.to_sender
@@ -86,7 +86,7 @@ def _append_denial(t: Transfer, c: s.Append) -> str | None:
     return None
 
 
-class Rendezvous(RuleBasedStateMachine):
+class RendezvousMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
@@ -96,7 +96,7 @@ class Rendezvous(RuleBasedStateMachine):
         self.sockets = 0
         self.owners: dict[str, int] = {}
 
-    def begin(self) -> Transfer:
+    def begin(self) -> Rendezvous:
         return rules.create("r" * 32, 1, b"s", 60.0, self.now)
 
     def carry_out(self, effects: list[s.Effect]) -> None:
@@ -106,7 +106,7 @@ class Rendezvous(RuleBasedStateMachine):
             elif isinstance(effect, s.Drop):
                 self.logs.pop((effect.attempt, True), None)
                 self.logs.pop((effect.attempt, False), None)
-            elif isinstance(effect, s.Close):
+            elif isinstance(effect, s.CloseSocket):
                 assert effect.socket in self.open
                 self.open.discard(effect.socket)
             elif isinstance(effect, s.Tell | s.Replay):
@@ -129,23 +129,23 @@ class Rendezvous(RuleBasedStateMachine):
             denied = None
         assert denied == expected
         self.carry_out(effects)
-        if denied is None and not isinstance(command, s.Join | s.Meet):
+        if denied is None and not isinstance(command, s.Join | s.JoinMeeting):
             self.repeat(command)
-        if isinstance(command, s.Join | s.Meet) or command.who != SENDER:
+        if isinstance(command, s.Join | s.JoinMeeting) or command.who != SENDER:
             assert not (before.state is not State.ACTIVE and self.transfer.state is State.ACTIVE)
             assert before.over or not self.transfer.over
 
     def repeat(self, command: s.Command) -> None:
         """Nobody knows whether it was carried out, and so it is carried out a second time."""
-        if isinstance(command, s.Append):
+        if isinstance(command, s.AppendMessage):
             stored = self.logs.get((command.attempt, command.who == SENDER), [])
             body = stored[command.index] if command.index < len(stored) else None
-            command = s.Append(command.who, command.attempt, command.index, command.body, body)
+            command = s.AppendMessage(command.who, command.attempt, command.index, command.body, body)
         again, effects = rules.handle(self.transfer, command, self.now, LIMITS)
         assert again == self.transfer
         for effect in effects:
-            assert isinstance(effect, s.Tell | s.Replay | s.Close), "nothing is stored, dropped or counted twice"
-            if isinstance(effect, s.Close):
+            assert isinstance(effect, s.Tell | s.Replay | s.CloseSocket), "nothing is stored, dropped or counted twice"
+            if isinstance(effect, s.CloseSocket):
                 assert isinstance(command, s.Attach)
                 assert effect.socket == command.socket
             else:
@@ -184,7 +184,7 @@ class Rendezvous(RuleBasedStateMachine):
 
     @rule(sender=st.booleans(), token=st.binary(min_size=2, max_size=2))
     def meet(self, *, sender: bool, token: bytes) -> None:
-        self.do(s.Meet(sender, token, 60.0))
+        self.do(s.JoinMeeting(sender, token, 60.0))
 
     @rule(who=WHO, cursors=CURSORS)
     def attach(self, who: int, cursors: dict[int, int]) -> None:
@@ -250,7 +250,7 @@ class Rendezvous(RuleBasedStateMachine):
     @rule(who=WHO, attempt=ATTEMPT, index=st.integers(0, 4), body=st.binary(max_size=5))
     def append(self, who: int, attempt: int, index: int, body: bytes) -> None:
         log = self.logs.get((attempt, who == SENDER), [])
-        self.do(s.Append(who, attempt, index, body, log[index] if index < len(log) else None))
+        self.do(s.AppendMessage(who, attempt, index, body, log[index] if index < len(log) else None))
 
     @rule(first=st.booleans(), body=st.binary(max_size=4))
     def append_next(self, first: bool, body: bytes) -> None:
@@ -267,23 +267,23 @@ class Rendezvous(RuleBasedStateMachine):
 
     @rule(who=WHO, attempt=ATTEMPT)
     def accept(self, who: int, attempt: int) -> None:
-        self.do(s.Accept(who, attempt))
+        self.do(s.AcceptAttempt(who, attempt))
 
     @rule()
     def accept_served(self) -> None:
-        self.do(s.Accept(SENDER, self.transfer.served or 1))
+        self.do(s.AcceptAttempt(SENDER, self.transfer.served or 1))
 
     @rule(who=WHO, attempt=ATTEMPT)
     def release(self, who: int, attempt: int) -> None:
-        self.do(s.Release(who, attempt, "x"))
+        self.do(s.ReleaseAttempt(who, attempt, "x"))
 
     @rule(who=WHO)
     def leave(self, who: int) -> None:
-        self.do(s.Leave(who))
+        self.do(s.LeaveAttempt(who))
 
     @rule(who=WHO)
     def complete(self, who: int) -> None:
-        self.do(s.Complete(who))
+        self.do(s.CompleteTransfer(who))
 
     @rule(who=st.integers(0, 200))
     def delete(self, who: int) -> None:
@@ -301,7 +301,7 @@ class Rendezvous(RuleBasedStateMachine):
             assert due is None or due <= self.now + max(60.0, LIMITS.offline_grace)
         self.compare_with_steps(start)
 
-    def compare_with_steps(self, stepped: Transfer) -> None:
+    def compare_with_steps(self, stepped: Rendezvous) -> None:
         """A store that is late ends the same transfers as one that is in time, and releases no more."""
         steps = 0
         while not stepped.over and (due := rules.next_timeout(stepped)) is not None and due <= self.now:
@@ -375,7 +375,7 @@ class Rendezvous(RuleBasedStateMachine):
     @invariant()
     def a_store_can_keep_it(self) -> None:
         packed = msgspec.msgpack.encode(self.transfer)
-        assert msgspec.msgpack.decode(packed, type=Transfer) == self.transfer
+        assert msgspec.msgpack.decode(packed, type=Rendezvous) == self.transfer
         assert len(packed) <= 600
 
     @invariant()
@@ -385,12 +385,12 @@ class Rendezvous(RuleBasedStateMachine):
             assert not socket or (socket in self.open and self.owners[socket] == who)
 
 
-class Meeting(Rendezvous):
-    def begin(self) -> Transfer:
+class Meeting(RendezvousMachine):
+    def begin(self) -> Rendezvous:
         return meetings.create("m" * 26, 60.0, self.now)
 
 
-TestRendezvous = Rendezvous.TestCase
+TestRendezvous = RendezvousMachine.TestCase
 TestRendezvous.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestMeeting = Meeting.TestCase
 TestMeeting.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)

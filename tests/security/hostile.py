@@ -30,7 +30,7 @@ from p2pal.wire.transfer import Entry
 PATIENCE = 25.0
 """Seconds within which an honest side must have ended. What it is tested for would last minutes, or for ever."""
 
-WORDS = codes.Code(("zebra", "luna"), 1)
+WORDS = codes.JoinCode(("zebra", "luna"), 1)
 
 
 def connect(url: str, *, max_retries: int = 3) -> ConnectOptions:
@@ -136,7 +136,7 @@ async def hostile_sender(
         created = await client.create(60)
         mailbox = client.mailbox("send", created.token)
         tender = asyncio.create_task(mailbox.run())
-        code = codes.Code(WORDS.words, created.slot)
+        code = codes.JoinCode(WORDS.words, created.slot)
         honest = Watched(receive(code, options=options or ReceiveOptions(out=out), connect=connect(kit.server.url)))
         hostile = Hostile(consume=consume)
         try:

@@ -16,14 +16,14 @@ from tests.unit.transfer.records import ID, OTHER, TRANSFER, begun, checkpoint, 
 from p2pal.checkpoint.codec import MAGIC, encode
 from p2pal.checkpoint.records import (
     Begun,
+    CheckpointRecord,
     Claimed,
     Declined,
     Done,
     Dropped,
     Finishings,
-    Place,
+    PlaceRecord,
     Places,
-    Record,
     Stopped,
     Target,
 )
@@ -203,7 +203,7 @@ def test_huge_counts_and_deep_nests_end_what_is_read(kept: Kept, body: bytes) ->
 
 
 def test_records_in_any_order_claim_nothing_that_was_not_begun(kept: Kept) -> None:
-    told: list[Record] = [
+    told: list[CheckpointRecord] = [
         Stopped(1, (7, 70), 1, 1, 1),
         Claimed(1, 0, leaves(1)),
         begun(1),
@@ -228,7 +228,7 @@ def test_a_path_that_cannot_be_is_not_followed_when_cleaning(kept: Kept, outside
     victim = outside / f".p2pal-{ID[:8]}-0.part"
     before = snapshot(outside)
     top = path.split(b"/")[0] or b"top"
-    kept.closed(Places([Place(top, b"top", "NEW")]), Begun(0, identity(victim), 10, 0, path))
+    kept.closed(Places([PlaceRecord(top, b"top", "NEW")]), Begun(0, identity(victim), 10, 0, path))
     (removed,) = kept.store.remove(ID)
     assert removed.removed
     assert removed.cleaned.parts == 0
@@ -244,7 +244,7 @@ def test_a_place_that_cannot_be_is_not_gone_to_when_cleaning(
     victim = outside / f".p2pal-{ID[:8]}-0.part"
     (kept.path / victim.name).hardlink_to(victim)
     before = snapshot(outside)
-    kept.closed(Places([Place(b"top", name, "NEW")]), Begun(0, identity(victim), 10, 0, path))
+    kept.closed(Places([PlaceRecord(b"top", name, "NEW")]), Begun(0, identity(victim), 10, 0, path))
     (removed,) = kept.store.remove(ID)
     assert removed.cleaned.parts == 0
     assert len(removed.cleaned.left) == 1

@@ -128,8 +128,8 @@ class Background:
             self._loop.close()
 
 
-def other_words(code: codes.Code) -> str:
-    return str(codes.Code(tuple(word for word in WORDS if word not in code.words)[:2], code.slot))
+def other_words(code: codes.JoinCode) -> str:
+    return str(codes.JoinCode(tuple(word for word in WORDS if word not in code.words)[:2], code.slot))
 
 
 @pytest.mark.e2e

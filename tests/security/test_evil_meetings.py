@@ -221,9 +221,9 @@ async def visit(evil: EvilServer, name: str, role: Role, bodies: list[bytes]) ->
                     mailbox.append(attempt, body)
                 while True:
                     match await mailbox.get():
-                        case e.Message(_, _, body):
+                        case e.PeerMessage(_, _, body):
                             got.append(body)
-                        case e.Served(number):
+                        case e.AttemptServed(number):
                             for body in bodies:
                                 mailbox.append(number, body)
         await mailbox.close()

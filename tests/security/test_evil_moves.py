@@ -61,7 +61,7 @@ def receiving(evil: EvilServer, code: str, out: Path) -> Watched:
     return Watched(receive(code, options=ReceiveOptions(out=out), connect=connect(evil.url, max_retries=0)))
 
 
-async def code_of(sent: Watched) -> codes.Code:
+async def code_of(sent: Watched) -> codes.JoinCode:
     told = await sent.until(events.Code)
     assert isinstance(told, events.Code)
     return codes.parse(told.code).code
@@ -104,7 +104,7 @@ async def test_a_join_is_answered_with_another_transfer(
     other = tmp_path / "other"
     other.write_bytes(OTHER)
     if words:
-        monkeypatch.setattr(codes, "make", lambda slot, **_: codes.Code(("zebra", "luna"), slot))
+        monkeypatch.setattr(codes, "make", lambda slot, **_: codes.JoinCode(("zebra", "luna"), slot))
 
     async with evil_server() as evil:
         names: list[str] = []
@@ -142,7 +142,7 @@ async def test_a_third_with_clients_of_its_own_stands_between(
         code = await code_of(sent)
         its_sender = sending(evil, bait)
         its_code = await code_of(its_sender)
-        guess = codes.Code(its_code.words, code.slot)
+        guess = codes.JoinCode(its_code.words, code.slot)
         for n in range(1, MAX_GUESSES + 1):
             # The real receiver is led to its sender; its own receiver guesses at the real one.
             evil.ask = lambda path, body: body | {"slot": its_code.slot} if path == "join" else body

@@ -22,7 +22,7 @@ from p2pal.app import events
 from p2pal.app.events import Event
 from p2pal.app.transfer import Transfer
 from p2pal.crypto import codes
-from p2pal.crypto.codes import Code
+from p2pal.crypto.codes import JoinCode
 from p2pal.crypto.seal import MailboxSealer
 from p2pal.errors import ProtocolError
 from p2pal.wire.signal import decode_pake
@@ -168,7 +168,7 @@ async def test_the_reader_finds_what_is_there() -> None:
 def test_of_a_transfer_that_is_stopped_resumed_and_reconnected_it_learns_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(codes, "make", lambda slot, **_: Code(WORDS, slot))
+    monkeypatch.setattr(codes, "make", lambda slot, **_: JoinCode(WORDS, slot))
     overheard = Overheard(monkeypatch)
     payload, out = Payload(tmp_path), tmp_path / "out"
     out.mkdir()

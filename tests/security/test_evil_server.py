@@ -26,7 +26,7 @@ from p2pal.app.receive import receive
 from p2pal.app.send import send
 from p2pal.crypto import codes
 from p2pal.crypto import pake as pake_module
-from p2pal.crypto.codes import Code
+from p2pal.crypto.codes import JoinCode
 from p2pal.crypto.pake import ReceiverPake, SenderPake
 from p2pal.crypto.words import WORDS
 from p2pal.errors import CodeExpired, P2palError, ProtocolError, WrongCode
@@ -67,7 +67,7 @@ async def test_it_learns_nothing(source: Path, tmp_path: Path, monkeypatch: pyte
     # Words that the protocol does not use itself, as it does "confirm" or "complete".
     words = ("hospital", "biology", "lollipop", "theorem", "wearable", "journey", "bandage", "raffle")
     assert set(words) <= set(WORDS)
-    monkeypatch.setattr(codes, "make", lambda slot, **_: Code(words, slot))
+    monkeypatch.setattr(codes, "make", lambda slot, **_: JoinCode(words, slot))
     out = tmp_path / "out"
     out.mkdir()
     async with evil_server() as evil:

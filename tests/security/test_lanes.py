@@ -13,32 +13,32 @@ from tests.security.hostile import hostile_sender
 
 from p2pal.cli.exit import describe
 from p2pal.errors import ProtocolError
-from p2pal.lanes.ice_servers import IceServer
+from p2pal.lanes.ice_servers import IceServerConfig
 from p2pal.lanes.webrtc.connection import WebRtcConnection, allow_loopback
 from p2pal.wire.rendezvous import IceServer as Offered
 from p2pal.wire.rendezvous import usable_ice_servers
 from p2pal.wire.signal import Candidate, Offer, SignalMessage
 
 NONSENSE = [
-    IceServer(("stun:[[[",)),
-    IceServer(("stun:%%%",)),
-    IceServer(("stun::::::",)),
-    IceServer(("stun:a:99999",)),
-    IceServer(("turn:no.credentials",)),
-    IceServer(("turn:a:b?transport=udp",), "user", "password"),
+    IceServerConfig(("stun:[[[",)),
+    IceServerConfig(("stun:%%%",)),
+    IceServerConfig(("stun::::::",)),
+    IceServerConfig(("stun:a:99999",)),
+    IceServerConfig(("turn:no.credentials",)),
+    IceServerConfig(("turn:a:b?transport=udp",), "user", "password"),
 ]
 
 
-def make(*servers: IceServer) -> WebRtcConnection:
+def make(*servers: IceServerConfig) -> WebRtcConnection:
     allow_loopback()
     return WebRtcConnection(1, 1, Signaling(Ear()), servers, only_loopback=True)
 
 
 @pytest.mark.parametrize("server", NONSENSE, ids=lambda server: server.urls[0])
-async def test_an_ice_server_that_the_engine_refuses_is_passed_over(server: IceServer) -> None:
+async def test_an_ice_server_that_the_engine_refuses_is_passed_over(server: IceServerConfig) -> None:
     offered = usable_ice_servers([Offered(list(server.urls), server.username, server.credential)])
     assert offered, "the engine, not our own check, is asked here"
-    connection = make(server, IceServer(("stun:127.0.0.1:9",)))
+    connection = make(server, IceServerConfig(("stun:127.0.0.1:9",)))
     assert "webrtc-datachannel" in await connection.offer()
     connection.close()
 

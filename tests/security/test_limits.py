@@ -13,7 +13,8 @@ import aiohttp
 import pytest
 from tests.unit.server.kit import Kit, serving
 
-from p2pal.server.config import AddressLimits, Rate, ServerConfig
+from p2pal.rate_limit import Rate
+from p2pal.server.config import AddressLimits, ServerConfig
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import CloseCode, State
 
@@ -139,7 +140,7 @@ async def test_one_that_floods_and_goes_is_not_waited_for() -> None:
             for n in range(100):
                 await sender.send(wire.Append(n, b"flood", 1))
             assert [(await receiver.expect(wire.Message)).index for _ in range(2)] == [0, 1]
-        while (await receiver.expect(wire.Peer)).online:
+        while (await receiver.expect(wire.PeerPresence)).online:
             pass
         again = await kit.socket_in_time()
         await again.send(wire.Hello(created.token))

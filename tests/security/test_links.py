@@ -277,7 +277,7 @@ def test_a_directory_swapped_for_a_link_between_two_sessions_is_not_followed(tmp
     resume, starts_over = kept.look()
     assert not resume.claims
     assert [index for index, _ in starts_over] == [1]
-    assert kept.do(ops.MakeDirectory(0, kept.entries[0])) == [ops.EntryNamed(0, b"top (1)")]
+    assert kept.do(ops.MakeDirectory(0, kept.entries[0])) == [ops.EntryRenamed(0, b"top (1)")]
     kept.begin(1)
     assert [os.path.dirname(part) for part in part_files(kept.out)] == [b"top (1)"]
     kept.sink.discard_all()
@@ -300,7 +300,7 @@ def test_a_part_file_swapped_for_a_link_while_going_on_is_not_written_through(tm
         part.rename(tmp_path / "moved")
         make(part)
         (failed,) = kept.begin(1, resume.claims[1])
-        assert isinstance(failed, ops.EntryFailed)
+        assert isinstance(failed, ops.WriteFailed)
         part.unlink()
         (tmp_path / "moved").rename(part)
         kept.stop()
@@ -314,12 +314,12 @@ def test_what_an_empty_directory_hides_is_not_adopted(tmp_path: Path) -> None:
     kept.stop()
     kept.look()
     (kept.out / "top").symlink_to(tmp_path / "empty")
-    assert kept.do(ops.MakeDirectory(0, kept.entries[0])) == [ops.EntryNamed(0, b"top (1)")]
+    assert kept.do(ops.MakeDirectory(0, kept.entries[0])) == [ops.EntryRenamed(0, b"top (1)")]
     kept.stop()
     kept.look()
     assert kept.do(ops.MakeDirectory(0, kept.entries[0])) == []  # the one of before
     (kept.out / "top (1)" / "d").symlink_to(tmp_path / "empty")
-    assert kept.do(ops.MakeDirectory(1, kept.entries[1])) == [ops.EntryNamed(1, b"d (1)")]
+    assert kept.do(ops.MakeDirectory(1, kept.entries[1])) == [ops.EntryRenamed(1, b"d (1)")]
     kept.stop()
     assert snapshot(tmp_path / "empty") == {}
     assert (kept.out / "top (1)" / "d (1)").is_dir()

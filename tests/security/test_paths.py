@@ -10,7 +10,7 @@ import pytest
 from tests.unit.disk.disk import Disk, digest_of, directory_entry, file_entry, link_entry, part_files, snapshot
 from tests.unit.disk.sessions import ID, Kept
 
-from p2pal.checkpoint.records import Begun, Claimed, Finishing, Finishings, Place
+from p2pal.checkpoint.records import Begun, Claimed, Finishing, Finishings, PlaceRecord
 from p2pal.disk.fs.names import check_path
 from p2pal.disk.sink.placement import Placement
 from p2pal.errors import CheckpointError, ProtocolError
@@ -52,7 +52,7 @@ def test_a_path_that_escapes_fails_for_its_name(tmp_path: Path, path: bytes, kin
         else:
             disk.do(ops.MakeLink(0, link_entry(path, b"x")))
         result = offered(disk)
-        assert isinstance(result, ops.EntryFailed)
+        assert isinstance(result, ops.WriteFailed)
         assert result.reason is Reason.NAME
     assert snapshot(tmp_path) == before
 
@@ -174,7 +174,7 @@ def test_a_part_file_that_stands_there_already_is_not_taken_over(tmp_path: Path)
 def test_a_forged_checkpoint_gives_no_name_that_escapes(tmp_path: Path, name: bytes) -> None:
     found = tmp_path.stat()
     with pytest.raises(CheckpointError):
-        Placement.restored(tmp_path, (found.st_dev, found.st_ino), {b"x": Place(b"x", name, "NEW")}, 0)
+        Placement.restored(tmp_path, (found.st_dev, found.st_ino), {b"x": PlaceRecord(b"x", name, "NEW")}, 0)
 
 
 @pytest.mark.parametrize("path", [b"../secret", b"top/../../secret", b"/secret", b"never offered"])

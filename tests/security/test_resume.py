@@ -21,7 +21,7 @@ from p2pal.app.receive_checkpoint import UNKNOWN
 from p2pal.checkpoint.records import Begun, Claimed, Header, Places, Role
 from p2pal.checkpoint.replay import ReceiveState
 from p2pal.crypto import codes
-from p2pal.crypto.keys import Role as Side
+from p2pal.crypto.keys import TransferEnd as Side
 from p2pal.crypto.keys import resume_proof
 from p2pal.disk.checkpoints.store import Checkpoints
 from p2pal.errors import CheckpointError, CodeUnknown, DiskError, P2palError, PeerError

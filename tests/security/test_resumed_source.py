@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.unit.disk.disk import data_of, digest_of, job_for, walk_of
 
-from p2pal.checkpoint.records import Top
+from p2pal.checkpoint.records import TopRecord
 from p2pal.disk.source.source import Source
 from p2pal.errors import CheckpointError
 from p2pal.transfer import ops
@@ -38,7 +38,7 @@ def top(tmp_path: Path) -> Path:
     return path
 
 
-def listed(top: Path) -> tuple[list[Top], list[tuple[Entry, tuple[int, int, int]]]]:
+def listed(top: Path) -> tuple[list[TopRecord], list[tuple[Entry, tuple[int, int, int]]]]:
     source = Source([top], recursive=True)
     entries, _ = walk_of(source)
     tops = [each for record in source.tops_records() for each in record.tops]

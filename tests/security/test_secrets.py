@@ -25,8 +25,8 @@ from p2pal.crypto.keys import Direction
 from p2pal.crypto.pake import ReceiverPake, SenderPake
 from p2pal.crypto.seal import LaneOpener, LaneSealer
 from p2pal.crypto.words import WORDS
-from p2pal.lanes.ice_servers import IceServer
-from p2pal.rendezvous.client import Created, Joined, RendezvousClient
+from p2pal.lanes.ice_servers import IceServerConfig
+from p2pal.rendezvous.client import CreatedRendezvous, JoinedAttempt, RendezvousClient
 from p2pal.wire import rendezvous as wire
 
 
@@ -69,12 +69,12 @@ def tokens(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     create, join = RendezvousClient.create, RendezvousClient.join
 
-    async def creating(self: RendezvousClient, ttl: float) -> Created:
+    async def creating(self: RendezvousClient, ttl: float) -> CreatedRendezvous:
         created = await create(self, ttl)
         found.append(created.token)
         return created
 
-    async def joining(self: RendezvousClient, slot: int) -> Joined:
+    async def joining(self: RendezvousClient, slot: int) -> JoinedAttempt:
         joined = await join(self, slot)
         found.append(joined.token)
         return joined
@@ -161,16 +161,16 @@ def test_debug_output_of_real_commands_holds_no_code(tmp_path: Path) -> None:
 
 def test_no_repr_shows_a_secret() -> None:
     secret = "s3cr3t"
-    code = codes.Code((WORDS[1], WORDS[2]), 7)
+    code = codes.JoinCode((WORDS[1], WORDS[2]), 7)
     key = bytes(range(32))
     shown = [
         code,
         codes.parse(str(code)),
         ConnectOptions(turn_pass=secret),
-        IceServer(("turn:h",), "user", secret),
+        IceServerConfig(("turn:h",), "user", secret),
         wire.IceServer(["turn:h"], "user", secret),
-        Created("id", 7, secret, 1.0, ()),
-        Joined("id", 1, secret, 1.0, ()),
+        CreatedRendezvous("id", 7, secret, 1.0, ()),
+        JoinedAttempt("id", 1, secret, 1.0, ()),
         wire.Hello(secret, {}),
         SenderPake(secret.encode(), "id", 1),
         ReceiverPake(secret.encode(), "id", 1),

@@ -52,8 +52,8 @@ async def test_an_oversized_mailbox_message_closes_the_socket_and_is_not_stored(
         await receiver.send(wire.Append(0, bytes(wire.MAX_BODY + 1)))
         assert (await receiver.expect(wire.Error)).code == "too-large"
         assert await receiver.close_code() == CloseCode.TOO_LARGE
-        assert await sender.expect(wire.Peer) == wire.Peer(online=True)
-        assert not (await sender.expect(wire.Peer)).online
+        assert await sender.expect(wire.PeerPresence) == wire.PeerPresence(online=True)
+        assert not (await sender.expect(wire.PeerPresence)).online
 
 
 async def test_a_log_has_an_end() -> None:
@@ -119,7 +119,7 @@ async def test_a_wrong_joiner_is_released_and_the_right_one_is_served() -> None:
         await sender.send(wire.Release(1, "wrong-code"))
         assert await wrong.close_code() == CloseCode.RELEASED
         assert (await sender.expect(wire.Served)).attempt == 2
-        await right.expect(wire.Peer)
+        await right.expect(wire.PeerPresence)
 
 
 async def test_a_released_token_reads_and_writes_nothing() -> None:
@@ -204,8 +204,8 @@ async def test_a_client_that_does_not_read_is_cut_and_loses_nothing() -> None:
         bodies = [bytes([n]) * wire.MAX_BODY for n in range(Limits().log_bytes // wire.MAX_BODY)]
         for n, body in enumerate(bodies):
             await sender.send(wire.Append(n, body, 1))
-        assert (await sender.expect(wire.Peer)).online
-        assert not (await sender.expect(wire.Peer)).online  # cut; the sender's own socket never waited for it
+        assert (await sender.expect(wire.PeerPresence)).online
+        assert not (await sender.expect(wire.PeerPresence)).online  # cut; the sender's own socket never waited for it
         deaf.close()
         again = await kit.hello(joined.token, {1: 0})
         for n, body in enumerate(bodies):

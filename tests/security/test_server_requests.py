@@ -18,8 +18,9 @@ from aiohttp.http_parser import DeflateBuffer
 from tests.certificates import write_certificate
 from tests.unit.server.kit import Kit, serving
 
+from p2pal.rate_limit import Rate
 from p2pal.server import protocol
-from p2pal.server.config import AddressLimits, Rate, ServerConfig
+from p2pal.server.config import AddressLimits, ServerConfig
 from p2pal.server.http import listener
 
 HOUR = 3600.0

@@ -19,8 +19,8 @@ from p2pal.cli.streams import Writer
 from p2pal.cli.ui.plain import Plain
 from p2pal.cli.ui.views import MAX_FAILURES, JsonView, QuietView, ReceiverView, SenderView, View, present
 from p2pal.errors import P2palError
+from p2pal.rate_limit import Throttle
 from p2pal.server import logs
-from p2pal.throttle import Throttle
 
 FLOOD = 20_000
 """Times that a stranger says each thing."""

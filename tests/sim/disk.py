@@ -168,7 +168,7 @@ class FakeSink:
         self._check_parent(op.entry)
         if path in self.failing:
             self._ended.add(index)
-            return [ops.EntryFailed(index, self.failing[path], "no")]
+            return [ops.WriteFailed(index, self.failing[path], "no")]
         self.open[index] = PartFile(op, earlier)
         return []
 
@@ -196,7 +196,7 @@ class FakeSink:
         self._ended.add(index)
         if file.entry.path in self.fail_at_finish:
             self.kept[index] = file
-            return [ops.EntryFailed(index, self.fail_at_finish[file.entry.path], "no")]
+            return [ops.WriteFailed(index, self.fail_at_finish[file.entry.path], "no")]
         self.tree[file.entry.path] = file.whole()
         return [ops.EntryDone(index)]
 
@@ -208,7 +208,7 @@ class FakeSink:
         self._check_parent(entry)
         result: ops.SinkResult
         if entry.path in self.failing:
-            result = ops.EntryFailed(index, self.failing[entry.path], "no")
+            result = ops.WriteFailed(index, self.failing[entry.path], "no")
         else:
             self.tree[entry.path] = Link(entry.target) if entry.kind is Kind.LINK else None
             result = ops.EntryDone(index)

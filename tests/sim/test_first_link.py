@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from p2pal.link.actions import CreateAnswer, CreateOffer, GaveUp, Retrying, TakeAnswer
 from p2pal.link.first_link import FIRST_LINK, FIRST_LINK_MOST, FIRST_SLACK, FIRST_TRY, PROMPT
-from p2pal.link.negotiator import Negotiator, State
+from p2pal.link.negotiator import LinkState, Negotiator
 from p2pal.wire.signal import Answer, Candidate, Offer, Retry
 
 END = 120.0
@@ -105,7 +105,7 @@ class Pair:
             self.at(delay, lambda text=text: self._found(side, generation, text))  # type: ignore[misc]
 
     def _found(self, side: Negotiator, generation: int, text: str) -> None:
-        if text and generation == 1 and side.generation == 1 and side.state is not State.DEAD:
+        if text and generation == 1 and side.generation == 1 and side.state is not LinkState.DEAD:
             self.last_candidate = self.now + self.net.mail + self.net.skew
         side.handle_local_candidate(Candidate(generation, text), self.now)
 
@@ -118,7 +118,7 @@ class Pair:
 
     @property
     def up(self) -> bool:
-        return self.leader.state is self.follower.state is State.UP
+        return self.leader.state is self.follower.state is LinkState.UP
 
 
 def test_no_path_on_a_fast_network_is_soon_known() -> None:

@@ -475,7 +475,7 @@ def test_a_full_disk_is_heard_of_at_the_other_end() -> None:
 def test_a_stranger_gets_what_a_person_admits_from_the_start() -> None:
     transfer = Transfer(TREE, pinned=True)
     transfer.run()
-    assert transfer.sender_events == [events.Unproven()]
+    assert transfer.sender_events == [events.ProofMissing()]
     assert transfer.receiver_events == [events.ProofWanted()]
     assert len(transfer.payloads) == 1
     assert list(wire.decode_payload(transfer.payloads[0])) == [wire.OfferBegin(TRANSFER_ID, False, SENDER_PROOF)]

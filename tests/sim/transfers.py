@@ -107,7 +107,7 @@ class FakeSource:
             now = self.tree[path]
             assert isinstance(now, bytes)
             said, pieces = pieces, [now[start : start + job.piece_size] for start in range(0, len(now), job.piece_size)]
-            yield from [ops.Comparing(job.index)] * count
+            yield from [ops.PieceReread(job.index)] * count
             for piece in range(count):
                 if pieces[piece] != said[piece]:
                     yield ops.PieceRead(job.index, piece, leaf(pieces[piece]))

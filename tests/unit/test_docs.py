@@ -23,7 +23,7 @@ from p2pal.cli.commands.checkpoint_run import json_line
 from p2pal.cli.exit import EXIT_CODES
 from p2pal.cli.main import COMMANDS
 from p2pal.crypto import keys
-from p2pal.disk.checkpoints.store import Summary
+from p2pal.disk.checkpoints.store import CheckpointSummary
 from p2pal.server.state import DENIALS
 from p2pal.transfer.states import RECEIVER, SENDER
 from p2pal.wire import rendezvous, signal, transfer
@@ -232,7 +232,7 @@ def test_every_checkpoint_command_is_in_the_readme() -> None:
 
 def test_every_key_of_the_list_of_checkpoints_is_told() -> None:
     told = codes(section(README, "Scripting").partition("`checkpoint list --json` has")[2])
-    assert set(told) == {*json.loads(json_line(Summary("a" * 26, "send"))), "send", "receive"}
+    assert set(told) == {*json.loads(json_line(CheckpointSummary("a" * 26, "send"))), "send", "receive"}
 
 
 def test_every_kind_of_event_is_told() -> None:
@@ -408,7 +408,7 @@ def test_records_and_reasons_are_those_of_the_code() -> None:
 
 def test_checkpoint_records_are_those_of_the_code() -> None:
     told = {int(number): codes(name)[0] for number, name, *_ in rows(section(DESIGN, "The checkpoint's file"), "tag")}
-    assert told == {kind.__struct_config__.tag: kind.__name__ for kind in records.Record.__args__}
+    assert told == {kind.__struct_config__.tag: kind.__name__ for kind in records.CheckpointRecord.__args__}
 
 
 def test_states_are_those_of_the_code() -> None:

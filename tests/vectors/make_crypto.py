@@ -21,7 +21,7 @@ from spake2.ed25519_basic import L, bytes_to_element
 from spake2.parameters.ed25519 import ParamsEd25519
 
 from p2pal.crypto import codes
-from p2pal.crypto.keys import Direction, Role, SessionSecret, join_parts, resume_proof
+from p2pal.crypto.keys import Direction, SessionSecret, TransferEnd, join_parts, resume_proof
 from p2pal.crypto.pake import ReceiverPake, SenderPake, identity
 from p2pal.crypto.seal import LaneSealer, MailboxSealer
 from p2pal.crypto.words import WORDS
@@ -58,7 +58,7 @@ def pake_case(words: str, rendezvous_id: str, attempt: int) -> dict[str, Any]:
     password = words.encode("ascii")
     entropy = stream(f"pake {words} {rendezvous_id} {attempt}")
     entropy_a, entropy_b = entropy(64), entropy(64)
-    id_a, id_b = (identity(rendezvous_id, attempt, role) for role in (Role.SENDER, Role.RECEIVER))
+    id_a, id_b = (identity(rendezvous_id, attempt, role) for role in (TransferEnd.SENDER, TransferEnd.RECEIVER))
 
     x, y, w = scalar(entropy_a), scalar(entropy_b), PARAMETERS.group.password_to_scalar(password)
     base, m, n = PARAMETERS.group.Base, PARAMETERS.M, PARAMETERS.N
@@ -124,7 +124,8 @@ def keys(secret: SessionSecret, attempt: int, nonce: bytes) -> dict[str, Any]:
         ],
         "resume_key": master.resume_key().hex(),
         "resume_proofs": {
-            role.name.lower(): resume_proof(master.resume_key(), role, master.transcript()).hex() for role in Role
+            role.name.lower(): resume_proof(master.resume_key(), role, master.transcript()).hex()
+            for role in TransferEnd
         },
     }
 

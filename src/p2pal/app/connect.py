@@ -8,7 +8,7 @@ import functools
 import threading
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
-from typing import Final, Literal, Protocol, TypeVar
+from typing import Final, Literal, TypeVar
 
 from p2pal.app.events import AnyEvent, Connected, PeerJoined, Waiting
 from p2pal.app.options import DEFAULT_STUN, ConnectOptions
@@ -16,7 +16,7 @@ from p2pal.app.stream import Stream
 from p2pal.app.transfer import Transfer
 from p2pal.errors import CodeExpired, P2palError, ServerRefused
 from p2pal.lanes.destinations import zone_reached
-from p2pal.lanes.ice_servers import IceServer
+from p2pal.lanes.ice_servers import IceServerConfig
 from p2pal.lanes.webrtc.factory import WebRtcFactory
 from p2pal.peer.config import PeerConfig
 from p2pal.peer.key_exchange import Introduction
@@ -24,6 +24,7 @@ from p2pal.peer.signaling import Meet, MeetingPlace
 from p2pal.rendezvous.client import RendezvousClient
 from p2pal.rendezvous.delivery import Role
 from p2pal.rendezvous.mailbox import Mailbox
+from p2pal.wire.rendezvous import IceServer
 
 TTL_SLACK: Final = 30.0
 """Seconds after the end of the code's time in which the server should have said so; a hostile one never does."""
@@ -38,22 +39,6 @@ _OPEN: Final[tuple[tuple[str, ...], ...]] = ((), (DEFAULT_STUN,))
 """What leaves the choice of STUN servers to the signaling server."""
 
 _T = TypeVar("_T")
-
-
-class IceServerLike(Protocol):
-    """An ICE server as the rendezvous hands it out."""
-
-    @property
-    def urls(self) -> list[str]:
-        """STUN or TURN URLs."""
-
-    @property
-    def username(self) -> str:
-        """For TURN."""
-
-    @property
-    def credential(self) -> str:
-        """For TURN."""
 
 
 class Shell(Transfer):
@@ -210,32 +195,32 @@ async def load_engine(*, loopback: bool) -> None:
     await asyncio.to_thread(load)
 
 
-def ice_servers(connect: ConnectOptions, offered: Iterable[IceServerLike]) -> list[IceServer]:
+def ice_servers(connect: ConnectOptions, offered: Iterable[IceServer]) -> list[IceServerConfig]:
     """Return the STUN and TURN servers to use: the caller's own, and of each kind that it left open the server's.
 
     The default STUN server is used where the server offers none. ``connect.stun`` of None switches STUN off.
     """
-    stun = [] if connect.stun is None else [IceServer((url,)) for url in connect.stun]
-    turn = [IceServer(connect.turn, connect.turn_user, connect.turn_pass)] if connect.turn else []
+    stun = [] if connect.stun is None else [IceServerConfig((url,)) for url in connect.stun]
+    turn = [IceServerConfig(connect.turn, connect.turn_user, connect.turn_pass)] if connect.turn else []
     offered = list(offered)
     if connect.stun in _OPEN:
         stun = _of_kind(offered, "stun") or stun
     return stun + (turn or _of_kind(offered, "turn"))
 
 
-def _of_kind(offered: Iterable[IceServerLike], kind: Literal["stun", "turn"]) -> list[IceServer]:
+def _of_kind(offered: Iterable[IceServer], kind: Literal["stun", "turn"]) -> list[IceServerConfig]:
     """Return the STUN or the TURN URLs that the server offers, with what they need."""
-    found: list[IceServer] = []
+    found: list[IceServerConfig] = []
     for server in offered:
         urls = tuple(url for url in server.urls if url.startswith((f"{kind}:", f"{kind}s:")))
         if urls:
             secret = (server.username, server.credential) if kind == "turn" else ("", "")
-            found.append(IceServer(urls, *secret, offered=True))
+            found.append(IceServerConfig(urls, *secret, offered=True))
     return found
 
 
 def peer_config(
-    connect: ConnectOptions, offered: Iterable[IceServerLike], *, reached: str, sender: bool, max_payload: int
+    connect: ConnectOptions, offered: Iterable[IceServer], *, reached: str, sender: bool, max_payload: int
 ) -> PeerConfig:
     """Return how the peer connects.
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from p2pal.app import events
 from p2pal.app.events import AnyEvent
-from p2pal.throttle import Throttle
+from p2pal.rate_limit import Throttle
 
 BURST: Final = 10
 INTERVAL: Final = 30.0

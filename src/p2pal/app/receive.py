@@ -21,7 +21,7 @@ from p2pal.app.send_checkpoint import UNWRITABLE, saved
 from p2pal.app.transfer import Transfer
 from p2pal.checkpoint.records import Header
 from p2pal.crypto import codes
-from p2pal.crypto.codes import Code
+from p2pal.crypto.codes import JoinCode
 from p2pal.disk.checkpoints.journal import Journal
 from p2pal.disk.sink.placement import Placement, plan
 from p2pal.disk.sink.preflight import check_destination
@@ -47,7 +47,7 @@ _KINDS: Final = {Kind.FILE: "file", Kind.DIRECTORY: "directory", Kind.LINK: "lin
 
 
 def receive(
-    code: str | Code,
+    code: str | JoinCode,
     *,
     options: ReceiveOptions | None = None,
     connect: ConnectOptions | None = None,
@@ -73,7 +73,7 @@ def receive(
 
 
 class _Receive(Shell):
-    def __init__(self, code: Code, options: ReceiveOptions, connect: ConnectOptions, decide: Decide | None) -> None:
+    def __init__(self, code: JoinCode, options: ReceiveOptions, connect: ConnectOptions, decide: Decide | None) -> None:
         super().__init__(connect)
         self._code = code
         self._options = options

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from p2pal.app.options import ReceiveOptions
 from p2pal.app.send_checkpoint import SHOWN, make_header
-from p2pal.checkpoint.records import Header, Place, Places, Record, Resume, Rooted, Target
+from p2pal.checkpoint.records import CheckpointRecord, Header, PlaceRecord, Places, Resume, Rooted, Target
 from p2pal.checkpoint.replay import ReceiveState
-from p2pal.crypto.keys import Role, checkpoint_id, resume_proof
+from p2pal.crypto.keys import TransferEnd, checkpoint_id, resume_proof
 from p2pal.disk.checkpoints.journal import Journal
 from p2pal.disk.checkpoints.store import Checkpoints, Opened
 from p2pal.disk.fs.names import TAG
@@ -64,7 +64,7 @@ def remember(
         return None, tag, error.message
 
 
-def _places(places: list[Place]) -> Iterator[Record]:
+def _places(places: list[PlaceRecord]) -> Iterator[CheckpointRecord]:
     for first in range(0, len(places), PLACES):
         yield Places(places[first : first + PLACES])
 
@@ -124,8 +124,8 @@ def find(machine: Receiver, transcript: bytes, options: ReceiveOptions) -> tuple
         options: Where checkpoints are kept.
     """
     for header in Checkpoints(options.home).offered(machine.transfer_id):
-        if hmac.compare_digest(resume_proof(header.resume_key, Role.SENDER, transcript), machine.offered_proof):
-            return header, resume_proof(header.resume_key, Role.RECEIVER, transcript)
+        if hmac.compare_digest(resume_proof(header.resume_key, TransferEnd.SENDER, transcript), machine.offered_proof):
+            return header, resume_proof(header.resume_key, TransferEnd.RECEIVER, transcript)
     return None
 
 

@@ -36,7 +36,7 @@ from p2pal.app.transfer import Transfer
 from p2pal.checkpoint.records import Header
 from p2pal.checkpoint.replay import SendState
 from p2pal.crypto import codes
-from p2pal.crypto.keys import Role, resume_proof
+from p2pal.crypto.keys import TransferEnd, resume_proof
 from p2pal.disk.checkpoints.store import Checkpoints
 from p2pal.disk.source.relist import GONE
 from p2pal.disk.source.source import Source
@@ -44,7 +44,7 @@ from p2pal.disk.source.walk import WalkFailed
 from p2pal.errors import CheckpointError, CodeUnknown, DiskError, P2palError, Refused, ServerRefused, UsageError
 from p2pal.peer.key_exchange import Guesses, GuessReason, Introduction, meet_receiver
 from p2pal.peer.peer import Peer
-from p2pal.rendezvous.client import Created, RendezvousClient
+from p2pal.rendezvous.client import CreatedRendezvous, RendezvousClient
 from p2pal.rendezvous.mailbox import Mailbox
 from p2pal.transfer.events import Started
 from p2pal.transfer.manifest import Manifest
@@ -55,7 +55,7 @@ from p2pal.wire.transfer import CHUNK_OVERHEAD, Entry, name_text
 Confirm = Callable[[Listed], Awaitable[bool]]
 Admit = Callable[[], Awaitable[bool]]
 GiveUp = Callable[[Missing], Awaitable[bool]]
-Path = str | os.PathLike[str]
+PathLike = str | os.PathLike[str]
 
 WALK_BATCH: Final = 500
 
@@ -78,7 +78,7 @@ REFUSAL: Final = 3.0
 
 
 def send(
-    paths: Sequence[Path] = (),
+    paths: Sequence[PathLike] = (),
     *,
     options: SendOptions | None = None,
     connect: ConnectOptions | None = None,
@@ -113,7 +113,7 @@ def send(
 class _Send(Shell):
     def __init__(
         self,
-        paths: Sequence[Path],
+        paths: Sequence[PathLike],
         options: SendOptions,
         connect: ConnectOptions,
         confirm: Confirm | None,
@@ -232,7 +232,9 @@ class _Send(Shell):
         stream.listen(self._started, self._code_free.set)
         return stream
 
-    def _peer(self, met: Introduction, stream: SendStream, client: RendezvousClient, created: Created) -> Peer:
+    def _peer(
+        self, met: Introduction, stream: SendStream, client: RendezvousClient, created: CreatedRendezvous
+    ) -> Peer:
         config = peer_config(
             self._connect,
             created.ice_servers,
@@ -347,7 +349,7 @@ class _Send(Shell):
                 self._check_alive()
                 await self._run_streams(met, mailbox, password, client, created)
 
-    async def _reception(self, mailbox: Mailbox, password: bytes, created: Created) -> Introduction:
+    async def _reception(self, mailbox: Mailbox, password: bytes, created: CreatedRendezvous) -> Introduction:
         return await meet_receiver(mailbox, password, created.rendezvous_id, self._guesses, self._guess_failed)
 
     async def _tend(self, mailbox: Mailbox) -> None:
@@ -357,7 +359,7 @@ class _Send(Shell):
             message = "the signaling server does not know this transfer any more"
             raise ServerRefused(message, hint="send again to get a new code") from error
 
-    def _announce(self, code: str, created: Created) -> None:
+    def _announce(self, code: str, created: CreatedRendezvous) -> None:
         server = self._connect.shown_server
         command = recv_command(code, server)
         ttl = created.expires_in
@@ -366,7 +368,7 @@ class _Send(Shell):
     def _guess_failed(self, reason: GuessReason, left: int) -> None:
         self._emit(WrongGuess(left=left, reason=reason))
 
-    async def _last_word(self, client: RendezvousClient, created: Created, mailbox: Mailbox) -> None:
+    async def _last_word(self, client: RendezvousClient, created: CreatedRendezvous, mailbox: Mailbox) -> None:
         """Whoever comes later with the code learns that the transfer is over."""
         if self._current is not None and self._current.peer is not None and not self._code_free.is_set():
             mailbox.complete()
@@ -379,7 +381,7 @@ class _Send(Shell):
     # One stream after another
 
     async def _run_streams(
-        self, met: Introduction, mailbox: Mailbox, password: bytes, client: RendezvousClient, created: Created
+        self, met: Introduction, mailbox: Mailbox, password: bytes, client: RendezvousClient, created: CreatedRendezvous
     ) -> None:
         """Run the stream that counts; where its receiver is lost, another one may take its place."""
         stream = self._current
@@ -419,10 +421,12 @@ class _Send(Shell):
         """Say to the other side which transfer goes on, if one does."""
         if self._resume_key:
             transcript = met.secret.master().transcript()
-            ours = resume_proof(self._resume_key, Role.SENDER, transcript)
-            machine.prove(ours, resume_proof(self._resume_key, Role.RECEIVER, transcript))
+            ours = resume_proof(self._resume_key, TransferEnd.SENDER, transcript)
+            machine.prove(ours, resume_proof(self._resume_key, TransferEnd.RECEIVER, transcript))
 
-    async def _lobby(self, mailbox: Mailbox, password: bytes, client: RendezvousClient, created: Created) -> None:
+    async def _lobby(
+        self, mailbox: Mailbox, password: bytes, client: RendezvousClient, created: CreatedRendezvous
+    ) -> None:
         """Serve whoever joins again once the receiver was lost; to the end.
 
         The words alone do not do: they may have been overheard. Who proves to have had the session before takes its
@@ -438,7 +442,7 @@ class _Send(Shell):
                     self._code_free.set()
         await asyncio.Event().wait()
 
-    async def _admit(self, met: Introduction, client: RendezvousClient, created: Created) -> bool:
+    async def _admit(self, met: Introduction, client: RendezvousClient, created: CreatedRendezvous) -> bool:
         """Let the one who joined take the receiver's place, if that is right."""
         current = self._current
         if current is None or current.finished or not current.machine.listed:

@@ -10,7 +10,17 @@ from pathlib import Path
 from typing import Final
 
 from p2pal.app.events import Saved, resume_command
-from p2pal.checkpoint.records import VERSION, Declined, Header, Leaves, Listing, Moved, Record, Role, Target
+from p2pal.checkpoint.records import (
+    VERSION,
+    Arrived,
+    CheckpointRecord,
+    Declined,
+    Header,
+    Leaves,
+    Listing,
+    Role,
+    Target,
+)
 from p2pal.crypto.keys import checkpoint_id
 from p2pal.disk.checkpoints.journal import Journal
 from p2pal.disk.checkpoints.store import Checkpoints
@@ -136,7 +146,7 @@ class SendLog:
     ) -> None:
         loop = asyncio.get_running_loop()
 
-        def records() -> Iterator[Record]:
+        def records() -> Iterator[CheckpointRecord]:
             yield from source.tops_records()
             # The manifest's store is the loop's: each slice of it is read there, between other work.
             listing = source.listing_records(manifest)
@@ -182,11 +192,13 @@ class SendLog:
         if journal is None or (now < self._due and not final):
             return
         self._due = now + FLUSH_SECONDS
-        records: list[Record] = [Leaves(run.index, run.first, bytes(run.leaves), run.at) for run in self._runs]
+        records: list[CheckpointRecord] = [
+            Leaves(run.index, run.first, bytes(run.leaves), run.at) for run in self._runs
+        ]
         self._runs.clear()
         if (done, files) != self._moved:
             self._moved = (done, files)
-            records.append(Moved(done, files))
+            records.append(Arrived(done, files))
         if records:
             journal.write(*records)
         if journal.failed:

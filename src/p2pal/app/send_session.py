@@ -14,7 +14,7 @@ from p2pal.app.stream import Stream
 from p2pal.disk.source.read_thread import ReadPump
 from p2pal.disk.source.source import Source
 from p2pal.peer.peer import Peer
-from p2pal.transfer.events import EntryFailed, EntryFinished, Held, Proven, Started, Unproven
+from p2pal.transfer.events import EntryFailed, EntryFinished, Held, ProofMissing, Proven, Started
 from p2pal.transfer.sender import Sender
 from p2pal.wire.transfer import Reason
 
@@ -155,7 +155,7 @@ class SendStream(Stream):
                     self._on_started(event)
             case Proven():
                 self.decided.set()
-            case Unproven():
+            case ProofMissing():
                 self.unproven = True
                 self.decided.set()
             case Held():

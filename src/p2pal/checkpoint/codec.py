@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from p2pal.checkpoint.records import VERSION, Header, Leaves, Listing, Record
+from p2pal.checkpoint.records import VERSION, CheckpointRecord, Header, Leaves, Listing
 from p2pal.errors import CheckpointError
 
 MAGIC: Final = b"p2pal-cp"
@@ -23,7 +23,7 @@ MAX_LISTED: Final = 65_536
 """Entries in one :class:`Listing`: they are decoded together."""
 
 _encoder: Final = msgspec.msgpack.Encoder()
-_decoder: Final[msgspec.msgpack.Decoder[Record]] = msgspec.msgpack.Decoder(Record)
+_decoder: Final[msgspec.msgpack.Decoder[CheckpointRecord]] = msgspec.msgpack.Decoder(CheckpointRecord)
 _frame: Final = struct.Struct("!II")
 _MAX_SECONDS: Final = 2.0**40
 _AHEAD: Final = 256 << 10
@@ -53,7 +53,7 @@ class _Version(msgspec.Struct, array_like=True, tag=1):
     version: int
 
 
-def encode(record: Record) -> bytes:
+def encode(record: CheckpointRecord) -> bytes:
     """Return the record as it stands in the file.
 
     Raises:
@@ -65,7 +65,7 @@ def encode(record: Record) -> bytes:
     return _frame.pack(len(body), zlib.crc32(body)) + body
 
 
-def decode(data: bytes | memoryview) -> Iterator[Record]:
+def decode(data: bytes | memoryview) -> Iterator[CheckpointRecord]:
     """Yield the records of a checkpoint, the :class:`Header` first. A torn or damaged tail is left out.
 
     Raises:
@@ -79,7 +79,7 @@ def decode(data: bytes | memoryview) -> Iterator[Record]:
 
 def scan(
     read_at: ReadAt, *, skip: frozenset[int] = frozenset(), unchecked: bool = False
-) -> Iterator[tuple[int, Record | None]]:
+) -> Iterator[tuple[int, CheckpointRecord | None]]:
     """Yield each good record with the offset of its end, the :class:`Header` first. Stops before the first bad one.
 
     Args:
@@ -99,7 +99,7 @@ def scan(
         start = end + _frame.size
         opening = window.read(_frame.size, end)
         length, check = _frame.unpack(opening) if len(opening) == _frame.size else (0, 0)
-        record: Record | None = None
+        record: CheckpointRecord | None = None
         good = 0 < length <= MAX_RECORD
         if good:
             skipped = not header and bool(skip) and _tag(window.read(min(length, 4), start)) in skip
@@ -125,7 +125,7 @@ def _tag(opening: bytes | memoryview) -> int:
     return -1
 
 
-def _decode(body: bytes | memoryview) -> Record | None:
+def _decode(body: bytes | memoryview) -> CheckpointRecord | None:
     """Return a record that is not the first; None if it is none."""
     try:
         record = _decoder.decode(body)

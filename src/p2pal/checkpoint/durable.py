@@ -7,7 +7,7 @@ goes on from.
 
 from __future__ import annotations
 
-from p2pal.checkpoint.records import Begun, Claimed, Done, Dropped, Record, Unclaimed
+from p2pal.checkpoint.records import Begun, CheckpointRecord, Claimed, Done, Dropped, Unclaimed
 from p2pal.checkpoint.replay import ReceiveState
 from p2pal.ranges import RangeSet
 from p2pal.wire.pieces import LEAF_BYTES, piece_count, piece_size
@@ -86,7 +86,7 @@ class DurableCount:
                 for piece in sorted(claim.leaves):
                     part.pieces.add(piece, piece + 1)
 
-    def apply(self, record: Record) -> None:
+    def apply(self, record: CheckpointRecord) -> None:
         """Count one more record; those of which nothing follows are passed over."""
         match record:
             case Begun():

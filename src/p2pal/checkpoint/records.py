@@ -33,7 +33,7 @@ _Id = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 _Digest = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 _Path = Annotated[bytes, msgspec.Meta(min_length=1, max_length=MAX_PATH)]
 
-Identity = tuple[_U64, _U64]
+StoredIdentity = tuple[_U64, _U64]
 """Device and inode."""
 
 
@@ -47,7 +47,7 @@ class Target(msgspec.Struct, frozen=True, array_like=True):
     """
 
     root: _Path
-    identity: Identity
+    identity: StoredIdentity
     consent_ns: _Time = 0
 
 
@@ -91,23 +91,23 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag=1):
         return f"<Header of {self.id[:8]}>"
 
 
-class Place(msgspec.Struct, frozen=True, array_like=True):
+class PlaceRecord(msgspec.Struct, frozen=True, array_like=True):
     """Receiver: where one top-level entry goes; as :class:`p2pal.disk.sink.placement.Place`, ``policy`` by its name."""
 
     top: _Path
     name: _Path
     policy: Literal["NEW", "REPLACE", "MERGE"]
-    replaces: Identity | None = None
+    replaces: StoredIdentity | None = None
     ctime_ns: _Time = 0
 
 
 class Places(msgspec.Struct, frozen=True, array_like=True, tag=2):
     """Receiver: some of the places; together they name every top-level entry."""
 
-    places: list[Place]
+    places: list[PlaceRecord]
 
 
-class Top(msgspec.Struct, frozen=True, array_like=True):
+class TopRecord(msgspec.Struct, frozen=True, array_like=True):
     """Sender: one argument of the command line; ``path`` is absolute."""
 
     name: _Path
@@ -118,7 +118,7 @@ class Top(msgspec.Struct, frozen=True, array_like=True):
 class Tops(msgspec.Struct, frozen=True, array_like=True, tag=3):
     """Sender: some of the arguments."""
 
-    tops: list[Top]
+    tops: list[TopRecord]
 
 
 class Listing(msgspec.Struct, frozen=True, array_like=True, tag=4):
@@ -139,14 +139,14 @@ class SessionBegins(msgspec.Struct, frozen=True, array_like=True, tag=5):
 class Rooted(msgspec.Struct, frozen=True, array_like=True, tag=6):
     """Receiver: the directory that is written into was made anew, under the same path; this is it from here on."""
 
-    identity: Identity
+    identity: StoredIdentity
 
 
 class Begun(msgspec.Struct, frozen=True, array_like=True, tag=10, gc=False):
     """Receiver: this file has a part file. ``size`` and ``mtime_ns`` are the entry's, ``path`` as offered."""
 
     index: _Index
-    part: Identity
+    part: StoredIdentity
     size: _Size
     mtime_ns: _Time
     path: _Path
@@ -176,9 +176,9 @@ class Finishing(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """
 
     index: _Index
-    part: Identity
+    part: StoredIdentity
     digest: _Digest
-    replaces: Identity | None = None
+    replaces: StoredIdentity | None = None
 
 
 class Finishings(msgspec.Struct, frozen=True, array_like=True, tag=12):
@@ -209,7 +209,7 @@ class Made(msgspec.Struct, frozen=True, array_like=True, tag=16, gc=False):
     """Receiver: this top-level directory is ours: we made it."""
 
     top: _Path
-    identity: Identity
+    identity: StoredIdentity
 
 
 class Named(msgspec.Struct, frozen=True, array_like=True, tag=19, gc=False):
@@ -226,7 +226,7 @@ class Stopped(msgspec.Struct, frozen=True, array_like=True, tag=17, gc=False):
     """Receiver: a clean stop; nobody has touched the part file as long as all of this is still true of it."""
 
     index: _Index
-    part: Identity
+    part: StoredIdentity
     size: _Size
     mtime_ns: _Time
     ctime_ns: _Time
@@ -252,16 +252,16 @@ class Leaves(msgspec.Struct, frozen=True, array_like=True, tag=20, gc=False):
     at: float
 
 
-class Moved(msgspec.Struct, frozen=True, array_like=True, tag=21, gc=False):
+class Arrived(msgspec.Struct, frozen=True, array_like=True, tag=21, gc=False):
     """Sender: so many bytes and files are known to be at the receiver; for the list only."""
 
     done: _Size
     files: _Index
 
 
-Record = (
+CheckpointRecord = (
     Header | Places | Tops | Listing | SessionBegins | Rooted | Begun | Claimed | Finishings | Done | Dropped | Declined
-    | Made | Stopped | Unclaimed | Named | Leaves | Moved
+    | Made | Stopped | Unclaimed | Named | Leaves | Arrived
 )  # fmt: skip
 
 

@@ -12,7 +12,9 @@ from typing import Final
 
 from p2pal.checkpoint.placed import Placed, PlacedFiles
 from p2pal.checkpoint.records import (
+    Arrived,
     Begun,
+    CheckpointRecord,
     Claim,
     Claimed,
     Declined,
@@ -21,18 +23,16 @@ from p2pal.checkpoint.records import (
     Finishing,
     Finishings,
     Header,
-    Identity,
     Leaves,
     Made,
-    Moved,
     Named,
-    Place,
+    PlaceRecord,
     Places,
-    Record,
     Rooted,
     SessionBegins,
     Stopped,
-    Top,
+    StoredIdentity,
+    TopRecord,
     Tops,
     Unclaimed,
 )
@@ -105,14 +105,14 @@ class ReceiveState:
 
     def __init__(self, header: Header) -> None:
         self.header = header
-        self.places: dict[bytes, Place] = {}
+        self.places: dict[bytes, PlaceRecord] = {}
         self.done = RangeSet()
         self.declined = RangeSet()
         self.finishing: dict[int, Finishing] = {}
-        self.made: dict[bytes, Identity] = {}
+        self.made: dict[bytes, StoredIdentity] = {}
         self.stopped: dict[int, Stopped] = {}
         self.names: dict[bytes, bytes] = {}
-        self.root: Identity | None = None if header.target is None else header.target.identity
+        self.root: StoredIdentity | None = None if header.target is None else header.target.identity
         self.placed = PlacedFiles()
         self.done_files = 0
         self.done_bytes = 0
@@ -138,7 +138,7 @@ class ReceiveState:
         """How many bytes of unfinished files are there; for the list."""
         return sum(file.bytes for file in self._files.values() if file.leaves or file.head)
 
-    def apply(self, record: Record) -> None:
+    def apply(self, record: CheckpointRecord) -> None:
         """Fold one more record in; the sender's are passed over."""
         match record:
             case Begun():
@@ -162,7 +162,7 @@ class ReceiveState:
             case _:
                 self._apply_other(record)
 
-    def _apply_other(self, record: Record) -> None:
+    def _apply_other(self, record: CheckpointRecord) -> None:
         """Fold in a record that is not about the contents of files."""
         match record:
             case SessionBegins():
@@ -188,7 +188,7 @@ class ReceiveState:
         """Give an entry another name; at the top that is another place, where nothing may be replaced."""
         if b"/" not in record.path:
             if record.path in self.places:
-                self.places[record.path] = Place(record.path, record.name, "NEW")
+                self.places[record.path] = PlaceRecord(record.path, record.name, "NEW")
         elif len(self.names) < MAX_NAMES or record.path in self.names:
             self.names[record.path] = record.name
 
@@ -292,7 +292,7 @@ class SendState:
 
     def __init__(self, header: Header) -> None:
         self.header = header
-        self.tops: list[Top] = []
+        self.tops: list[TopRecord] = []
         self.leaves: dict[int, dict[int, bytes]] = {}
         self.leaves_at: dict[int, float] = {}
         self.done = 0
@@ -300,7 +300,7 @@ class SendState:
         self.declined = RangeSet()
         self._leaves = 0
 
-    def apply(self, record: Record) -> None:
+    def apply(self, record: CheckpointRecord) -> None:
         """Fold one more record in; the receiver's, and listings, are passed over."""
         match record:
             case Declined():
@@ -308,7 +308,7 @@ class SendState:
                     self.declined.add(start, stop)
             case Leaves():
                 self._add(record)
-            case Moved():
+            case Arrived():
                 self.done, self.files = record.done, record.files
             case Tops():
                 self.tops += record.tops[: MAX_TOPS - len(self.tops)]

@@ -34,7 +34,7 @@ class Wish(Enum):
     INSIST = "the user does not want to wait any longer"
 
 
-class Patience:
+class StopRequests:
     """Tells the second signal from the first one that came twice.
 
     Args:
@@ -71,7 +71,7 @@ class Interrupts:
     """
 
     def __init__(self) -> None:
-        self.patience = Patience()
+        self.patience = StopRequests()
         self.ending = False
 
     def handle(self, _number: int, _frame: FrameType | None) -> None:

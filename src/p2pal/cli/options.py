@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from p2pal.cli import units
+from p2pal import units
 from p2pal.cli.exit import EXIT_CODES
 from p2pal.cli.streams import write_results
 from p2pal.cli.text import safe

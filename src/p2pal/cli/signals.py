@@ -22,7 +22,7 @@ from types import FrameType
 from typing import Any, Final, NoReturn, ParamSpec, TypeVar
 
 from p2pal.cli import interrupts
-from p2pal.cli.interrupts import Patience, Wish
+from p2pal.cli.interrupts import StopRequests, Wish
 from p2pal.errors import Interrupted
 
 P = ParamSpec("P")
@@ -45,8 +45,8 @@ class Stop:
         patience: Tells which signal is the second one.
     """
 
-    def __init__(self, patience: Patience | None = None) -> None:
-        self._patience = patience or Patience()
+    def __init__(self, patience: StopRequests | None = None) -> None:
+        self._patience = patience or StopRequests()
         self._asked = asyncio.Event()
         self._first: list[Callable[[], None]] = []
         self._second: list[Callable[[], None]] = []

@@ -34,7 +34,7 @@ _SUGGESTIONS: Final = 3
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Code:
+class JoinCode:
     """A join code. ``str()`` writes it out; ``repr()`` keeps the words out of logs and tracebacks."""
 
     words: tuple[str, ...]
@@ -44,21 +44,21 @@ class Code:
         return f"{'-'.join(self.words)}-{self.slot}"
 
     def __repr__(self) -> str:
-        return f"Code(<{len(self.words)} words>, slot={self.slot})"
+        return f"JoinCode(<{len(self.words)} words>, slot={self.slot})"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Parsed:
     """A code that was read, and the words that were corrected: pairs of what was typed and what is used."""
 
-    code: Code
+    code: JoinCode
     corrections: tuple[tuple[str, str], ...] = ()
 
     def __repr__(self) -> str:
         return f"Parsed({self.code!r}, <{len(self.corrections)} corrections>)"
 
 
-def make(slot: int, *, count: int = 2, randbelow: Callable[[int], int]) -> Code:
+def make(slot: int, *, count: int = 2, randbelow: Callable[[int], int]) -> JoinCode:
     """Draw a new code.
 
     Args:
@@ -74,7 +74,7 @@ def make(slot: int, *, count: int = 2, randbelow: Callable[[int], int]) -> Code:
     if not MIN_WORDS <= count <= MAX_WORDS:
         message = f"a code has {MIN_WORDS} to {MAX_WORDS} words"
         raise ValueError(message)
-    return Code(tuple(WORDS[randbelow(len(WORDS))] for _ in range(count)), slot)
+    return JoinCode(tuple(WORDS[randbelow(len(WORDS))] for _ in range(count)), slot)
 
 
 def parse(text: str) -> Parsed:
@@ -94,7 +94,7 @@ def parse(text: str) -> Parsed:
         if word != token:
             corrections.append((token, word))
         words.append(word)
-    return Parsed(Code(tuple(words), slot), tuple(corrections))
+    return Parsed(JoinCode(tuple(words), slot), tuple(corrections))
 
 
 def complete(prefix: str) -> list[str]:
@@ -111,7 +111,7 @@ def complete(prefix: str) -> list[str]:
     return ["-".join((*tokens, word, "")) for word in WORDS if word.startswith(begun)]
 
 
-def password(code: Code) -> bytes:
+def password(code: JoinCode) -> bytes:
     """Return the password of the key exchange: the words, without the slot, which is public."""
     return "-".join(code.words).encode("ascii")
 

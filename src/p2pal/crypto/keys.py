@@ -38,7 +38,7 @@ KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 16
 
 
-class Role(Enum):
+class TransferEnd(Enum):
     """Which end of the transfer: the sender of the files leads."""
 
     SENDER = b"sender"
@@ -97,7 +97,7 @@ class SessionSecret(MailboxSecret):
 
     __slots__ = ()
 
-    def confirmation(self, role: Role) -> bytes:
+    def confirmation(self, role: TransferEnd) -> bytes:
         """Return the 32 bytes by which that role proves that it has this key."""
         return _derive(self._key, b"confirm", role.value)
 
@@ -163,7 +163,7 @@ def _name(derived: bytes) -> str:
     return b32encode(derived[:16]).decode("ascii").rstrip("=").lower()
 
 
-def resume_proof(resume_key: bytes, role: Role, transcript: bytes) -> bytes:
+def resume_proof(resume_key: bytes, role: TransferEnd, transcript: bytes) -> bytes:
     """Return HMAC-SHA256 by which a role proves, in a new session, that it holds an earlier one's resume key.
 
     Args:

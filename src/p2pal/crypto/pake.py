@@ -23,7 +23,7 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from p2pal.crypto.keys import PROTOCOL, Role, SessionSecret, join_parts
+from p2pal.crypto.keys import PROTOCOL, SessionSecret, TransferEnd, join_parts
 from p2pal.errors import WrongCode
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class SenderPake:
             raise RuntimeError("an attempt is finished once")
         spake, self._spake = self._spake, None
         secret = _finish(spake, element, b"B")
-        if not hmac.compare_digest(confirmation, secret.confirmation(Role.RECEIVER)):
+        if not hmac.compare_digest(confirmation, secret.confirmation(TransferEnd.RECEIVER)):
             raise _wrong_code()
         self._secret = secret
         return secret
@@ -83,7 +83,7 @@ class SenderPake:
         """
         if self._secret is None:
             raise RuntimeError("the receiver has not proved that it knows the words")
-        return self._secret.confirmation(Role.SENDER)
+        return self._secret.confirmation(TransferEnd.SENDER)
 
 
 class ReceiverPake:
@@ -112,7 +112,7 @@ class ReceiverPake:
         spake, self._spake = self._spake, None
         own: bytes = spake.start()
         self._secret = _finish(spake, element, b"A")
-        return own, self._secret.confirmation(Role.RECEIVER)
+        return own, self._secret.confirmation(TransferEnd.RECEIVER)
 
     def verify(self, confirmation: bytes) -> SessionSecret:
         """Take the sender's confirmation, once.
@@ -124,20 +124,20 @@ class ReceiverPake:
         if self._secret is None:
             raise RuntimeError("an attempt is verified once, after the answer")
         secret, self._secret = self._secret, None
-        if not hmac.compare_digest(confirmation, secret.confirmation(Role.SENDER)):
+        if not hmac.compare_digest(confirmation, secret.confirmation(TransferEnd.SENDER)):
             raise _wrong_code()
         return secret
 
 
-def identity(rendezvous_id: str, attempt: int, role: Role) -> bytes:
+def identity(rendezvous_id: str, attempt: int, role: TransferEnd) -> bytes:
     """Return what names one side in the exchange (idA, idB)."""
     return join_parts(PROTOCOL, rendezvous_id.encode(), struct.pack(">I", attempt), role.value)
 
 
 def _arguments(rendezvous_id: str, attempt: int, entropy: Entropy | None) -> dict[str, object]:
     arguments: dict[str, object] = {
-        "idA": identity(rendezvous_id, attempt, Role.SENDER),
-        "idB": identity(rendezvous_id, attempt, Role.RECEIVER),
+        "idA": identity(rendezvous_id, attempt, TransferEnd.SENDER),
+        "idB": identity(rendezvous_id, attempt, TransferEnd.RECEIVER),
     }
     return arguments if entropy is None else {**arguments, "entropy_f": entropy}
 

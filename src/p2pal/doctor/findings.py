@@ -11,7 +11,7 @@ from p2pal.errors import EXIT_OK, ConnectionImpossible
 NO_PATH: Final = ConnectionImpossible.exit_code
 
 
-class Verdict(IntEnum):
+class Rating(IntEnum):
     """How good it is; more is worse."""
 
     NONE = 0
@@ -29,7 +29,7 @@ class Verdict(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """One line of the table.
 
     Attributes:
@@ -43,7 +43,7 @@ class Finding:
     """
 
     check: str
-    verdict: Verdict
+    verdict: Rating
     detail: str
     advice: str = ""
     target: str = ""
@@ -61,22 +61,22 @@ class Report:
         near_only: Whether transfers are possible within one network only.
     """
 
-    findings: tuple[Finding, ...]
+    findings: tuple[CheckResult, ...]
     complete: bool = True
     near_only: bool = False
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> Rating:
         """The worst of all."""
-        return max((finding.verdict for finding in self.findings), default=Verdict.NONE)
+        return max((finding.verdict for finding in self.findings), default=Rating.NONE)
 
     @property
     def exit_code(self) -> int:
         """That of the first check that failed; 0 if none did."""
-        failed = (finding.exit_code for finding in self.findings if finding.verdict is Verdict.FAIL)
+        failed = (finding.exit_code for finding in self.findings if finding.verdict is Rating.FAIL)
         return next(failed, EXIT_OK)
 
-    def count(self, verdict: Verdict) -> int:
+    def count(self, verdict: Rating) -> int:
         """How many checks came out so."""
         return sum(finding.verdict is verdict for finding in self.findings)
 

@@ -30,7 +30,7 @@ class Endpoint(NamedTuple):
         return f"[{self.address}]:{self.port}" if self.ipv6 else f"{self.address}:{self.port}"
 
 
-class Place(NamedTuple):
+class ProbeTarget(NamedTuple):
     """Where a STUN or TURN URL leads (RFC 7064, RFC 7065), as the engine takes it."""
 
     host: str
@@ -38,7 +38,7 @@ class Place(NamedTuple):
     transport: Transport
 
 
-def place_of(url: str) -> Place:
+def probe_target(url: str) -> ProbeTarget:
     """Return where a URL leads.
 
     The engine asks a ``stuns:`` server over UDP all the same, and a ``turns:`` server over TLS and TCP whatever
@@ -49,13 +49,13 @@ def place_of(url: str) -> Place:
     """
     stun, turn = parse_stun_url(url), parse_turn_url(url)
     if stun is not None:
-        return Place(stun.host, stun.port, "udp")
+        return ProbeTarget(stun.host, stun.port, "udp")
     if turn is None:
         raise ValueError("no STUN or TURN URL")
-    return Place(turn.host, turn.port, "tls" if turn.tls else "tcp" if turn.transport == "tcp" else "udp")
+    return ProbeTarget(turn.host, turn.port, "tls" if turn.tls else "tcp" if turn.transport == "tcp" else "udp")
 
 
-class Silence(Enum):
+class NoAnswer(Enum):
     """Why there is no answer to a STUN request."""
 
     UNRESOLVED = Unreached.NOT_RESOLVED.value
@@ -83,7 +83,7 @@ class StunAnswer:
     local: Endpoint | None = None
     mapped: Endpoint | None = None
     seconds: float = 0.0
-    silence: Silence | None = None
+    silence: NoAnswer | None = None
     error: int = 0
 
     @property
@@ -146,4 +146,4 @@ class Relaying:
     @property
     def transport(self) -> Transport:
         """How it is reached."""
-        return place_of(self.url).transport
+        return probe_target(self.url).transport

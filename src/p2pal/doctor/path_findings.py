@@ -9,8 +9,8 @@ from enum import Enum
 from typing import Final
 
 from p2pal.doctor.facts import Facts
-from p2pal.doctor.findings import Finding, Verdict, milliseconds
-from p2pal.doctor.network_facts import Endpoint, Filtering, Relaying, Silence, StunAnswer, place_of
+from p2pal.doctor.findings import CheckResult, Rating, milliseconds
+from p2pal.doctor.network_facts import Endpoint, Filtering, NoAnswer, Relaying, StunAnswer, probe_target
 from p2pal.lanes.webrtc.gathering import UNREACHED
 from p2pal.unreached import Unreached
 
@@ -67,7 +67,7 @@ def _comparable(answers: Iterable[StunAnswer]) -> list[tuple[Endpoint, Endpoint,
     return max(ways.items(), key=lambda way: (way[0][0], len(way[1])), default=(None, []))[1]
 
 
-def judge_paths(facts: Facts) -> list[Finding]:
+def judge_paths(facts: Facts) -> list[CheckResult]:
     """Return the findings about STUN, TURN, UDP and the NAT."""
     return [*_stun(facts), *_turn(facts), _udp(facts), _nat(facts)]
 
@@ -82,9 +82,9 @@ def _relayed(facts: Facts) -> list[Relaying]:
     return [relay for relay in _tried(facts).values() if relay.relayed is not None]
 
 
-def _worst(facts: Facts) -> Verdict:
+def _worst(facts: Facts) -> Rating:
     """Return how bad it may be called that something does not work: what was not checked may work."""
-    return Verdict.WARN if _relayed(facts) or facts.hurried else Verdict.FAIL
+    return Rating.WARN if _relayed(facts) or facts.hurried else Rating.FAIL
 
 
 def _silent(relay: Relaying) -> bool:
@@ -103,14 +103,14 @@ def _over_udp(facts: Facts) -> bool:
 
 def _lacking(facts: Facts, url: str) -> tuple[str, str] | None:
     """Return what to say, and to do, of a server whose addresses are all of an IP version that this machine lacks."""
-    host = place_of(url).host
+    host = probe_target(url).host
     try:
         versions = {ipaddress.ip_address(host).version}
     except ValueError:
         versions = {
             6 if answer.asked.ipv6 else 4
             for answer in facts.survey.answers
-            if answer.asked is not None and place_of(answer.url).host == host
+            if answer.asked is not None and probe_target(answer.url).host == host
         }
     if len(versions) != 1 or not facts.lacks(version := versions.pop()):
         return None
@@ -119,22 +119,22 @@ def _lacking(facts: Facts, url: str) -> tuple[str, str] | None:
     return why, f"this machine has IPv{other} alone: name a server that has an IPv{other} address"
 
 
-def _not_checked(check: str, url: str) -> Finding:
-    return Finding(check, Verdict.NONE, f"{url}: {_NO_TIME}", target=url)
+def _not_checked(check: str, url: str) -> CheckResult:
+    return CheckResult(check, Rating.NONE, f"{url}: {_NO_TIME}", target=url)
 
 
 # STUN.
 
 
-def _stun(facts: Facts) -> list[Finding]:
+def _stun(facts: Facts) -> list[CheckResult]:
     if not facts.stun and facts.near_only and not facts.turn:
-        return [Finding("stun", Verdict.WARN, _NEAR_ONLY, f"name a STUN server with -stun; or {GIVE_TURN}")]
+        return [CheckResult("stun", Rating.WARN, _NEAR_ONLY, f"name a STUN server with -stun; or {GIVE_TURN}")]
     if not facts.stun:
-        return [Finding("stun", Verdict.NONE, "no STUN server: no address behind a NAT is found")]
+        return [CheckResult("stun", Rating.NONE, "no STUN server: no address behind a NAT is found")]
     return [_one_stun(facts, url) for url in facts.stun]
 
 
-def _one_stun(facts: Facts, url: str) -> Finding:
+def _one_stun(facts: Facts, url: str) -> CheckResult:
     answers = [answer for answer in facts.survey.answers if answer.url == url]
     if not answers:
         return _not_checked("stun", url)
@@ -142,48 +142,48 @@ def _one_stun(facts: Facts, url: str) -> Finding:
     if good:
         first = good[0]
         detail = f"{url} answers in {milliseconds(first.seconds)}, sees us as {first.mapped}"
-        return Finding("stun", Verdict.OK, detail, target=url, seconds=first.seconds)
+        return CheckResult("stun", Rating.OK, detail, target=url, seconds=first.seconds)
     refused = next((answer.error for answer in answers if answer.error), 0)
     silences = [answer.silence for answer in answers if answer.silence is not None]
     # Of the addresses of one name those to which there is no route tell the least.
-    why = next((silence for silence in silences if silence is not Silence.NO_ROUTE), Silence.NO_ROUTE)
-    if why is Silence.NO_ROUTE and (lacking := _lacking(facts, url)):
-        return Finding("stun", Verdict.WARN, f"{url}: {lacking[0]}", lacking[1], url)
+    why = next((silence for silence in silences if silence is not NoAnswer.NO_ROUTE), NoAnswer.NO_ROUTE)
+    if why is NoAnswer.NO_ROUTE and (lacking := _lacking(facts, url)):
+        return CheckResult("stun", Rating.WARN, f"{url}: {lacking[0]}", lacking[1], url)
     detail = f"{url}: refused with error {refused}" if refused else f"{url}: {why.value}"
-    return Finding("stun", Verdict.WARN, detail, _stun_advice(facts, url, why, refused), url)
+    return CheckResult("stun", Rating.WARN, detail, _stun_advice(facts, url, why, refused), url)
 
 
-def _stun_advice(facts: Facts, url: str, why: Silence, refused: int) -> str:
-    if refused or why is Silence.ODD:
+def _stun_advice(facts: Facts, url: str, why: NoAnswer, refused: int) -> str:
+    if refused or why is NoAnswer.ODD:
         return f"{url} is no STUN server that can be used: name another one with -stun"
     if facts.offline:
         return ""  # that of the network is enough
-    if why is Silence.UNRESOLVED:
+    if why is NoAnswer.UNRESOLVED:
         return f"check the name in {url}, and this machine's DNS"
-    if why is Silence.NO_ROUTE:
+    if why is NoAnswer.NO_ROUTE:
         return f"this machine has no route to {url}: check its network"
     if _over_udp(facts):
-        return f"{url} does not run, or its port {place_of(url).port}/udp is closed: name another one with -stun"
+        return f"{url} does not run, or its port {probe_target(url).port}/udp is closed: name another one with -stun"
     return ""  # that of UDP itself is enough
 
 
 # TURN.
 
 
-def _turn(facts: Facts) -> list[Finding]:
+def _turn(facts: Facts) -> list[CheckResult]:
     if not facts.turn and facts.unasked:
-        return [Finding("turn", Verdict.NONE, "not known: there was no time to ask the server for TURN servers")]
+        return [CheckResult("turn", Rating.NONE, "not known: there was no time to ask the server for TURN servers")]
     if not facts.turn:
-        return [Finding("turn", Verdict.NONE, "no TURN server: where no direct path is possible, transfers fail")]
+        return [CheckResult("turn", Rating.NONE, "no TURN server: where no direct path is possible, transfers fail")]
     tried = _tried(facts)
     return [_one_turn(facts, tried[url]) if url in tried else _not_checked("turn", url) for url in facts.turn]
 
 
-def _one_turn(facts: Facts, relay: Relaying) -> Finding:
+def _one_turn(facts: Facts, relay: Relaying) -> CheckResult:
     url = relay.url
     if relay.relayed is not None:
         detail = f"{url} relays, connected in {milliseconds(relay.relayed)}"
-        return Finding("turn", Verdict.OK, detail, target=url, seconds=relay.relayed)
+        return CheckResult("turn", Rating.OK, detail, target=url, seconds=relay.relayed)
     heard = any(answer.url == url and answer.answered for answer in facts.survey.answers)
     why, advice = _why_not(relay, own=facts.own_turn, heard=heard)
     if relay.cause is Unreached.NO_ROUTE:
@@ -191,14 +191,14 @@ def _one_turn(facts: Facts, relay: Relaying) -> Finding:
     elif _silent(relay) and not _over_udp(facts):
         advice = ""  # that of UDP itself is enough
     elif _silent(relay) and not heard:
-        place = place_of(url)
+        place = probe_target(url)
         advice = (
             f"check that the TURN server runs, and that no firewall keeps back UDP to {place.host} port {place.port}"
         )
         advice += "; or add it with ?transport=tcp, or as turns:"
     if facts.offline:
         advice = ""  # that of the network is enough
-    return Finding("turn", _worst(facts), f"{url}: {why}", advice, url)
+    return CheckResult("turn", _worst(facts), f"{url}: {why}", advice, url)
 
 
 def _why_not(relay: Relaying, *, own: bool, heard: bool) -> tuple[str, str]:
@@ -236,7 +236,7 @@ def _why_not(relay: Relaying, *, own: bool, heard: bool) -> tuple[str, str]:
 
 
 def _unreached(relay: Relaying, *, heard: bool) -> tuple[str, str]:
-    place, cause = place_of(relay.url), relay.cause
+    place, cause = probe_target(relay.url), relay.cause
     where = f"{place.host} port {place.port}"
     if cause is not None and (advice := _ADVICE.get(cause)):
         return cause.words, advice.format(where=where, host=place.host)
@@ -246,7 +246,7 @@ def _unreached(relay: Relaying, *, heard: bool) -> tuple[str, str]:
         advice = f"allow UDP to {where}, or add the same server with ?transport=tcp, or as turns:"
     else:
         advice = f"check that the TURN server listens on {where}/tcp, and that no firewall keeps it back"
-    return Silence.NO_ANSWER.value if cause is None else cause.words, advice
+    return NoAnswer.NO_ANSWER.value if cause is None else cause.words, advice
 
 
 _NAME: Final = "check the name of the TURN server, and this machine's DNS"
@@ -280,30 +280,30 @@ _ADVICE: Final = {
 # UDP and the NAT.
 
 
-def _udp(facts: Facts) -> Finding:
+def _udp(facts: Facts) -> CheckResult:
     if _over_udp(facts):
-        return Finding("udp", Verdict.OK, "goes out, and answers come in")
+        return CheckResult("udp", Rating.OK, "goes out, and answers come in")
     if facts.offline:
-        return Finding("udp", Verdict.NONE, "not checked: no route out")
+        return CheckResult("udp", Rating.NONE, "not checked: no route out")
     # A server without an address, or without a route to it, was not asked.
-    unasked = (Silence.UNRESOLVED, Silence.NO_ROUTE)
+    unasked = (NoAnswer.UNRESOLVED, NoAnswer.NO_ROUTE)
     asked = {answer.url for answer in facts.survey.answers if answer.silence not in unasked} | {
         relay.url for relay in _tried(facts).values() if _silent(relay)
     }
     if not asked and facts.hurried:
-        return Finding("udp", Verdict.NONE, _NO_TIME)
+        return CheckResult("udp", Rating.NONE, _NO_TIME)
     if not asked:
-        return Finding("udp", Verdict.NONE, "not checked: no STUN or TURN server that can be asked over it")
+        return CheckResult("udp", Rating.NONE, "not checked: no STUN or TURN server that can be asked over it")
     detail = "blocked: no server answers" if len(asked) > 1 else "blocked, or the only server asked does not run"
-    ports = ", ".join(map(str, sorted({place_of(url).port for url in asked})))
+    ports = ", ".join(map(str, sorted({probe_target(url).port for url in asked})))
     allow = f"allow UDP, to port {ports} at least, and its answers"
     relays = _relayed(facts)
     if relays:
         detail = f"{detail}; transfers go through the relay, over {relays[0].transport.upper()}"
-        return Finding("udp", Verdict.WARN, detail, f"{allow}: direct paths are faster")
+        return CheckResult("udp", Rating.WARN, detail, f"{allow}: direct paths are faster")
     if facts.hurried:
         detail = "no answer so far, but there was no time to ask every server"
-    return Finding(
+    return CheckResult(
         "udp", _worst(facts), detail, f"{allow}; or use a TURN server over TCP or TLS (-turn turns:HOST:443)"
     )
 
@@ -319,27 +319,27 @@ _FILTERS: Final = {
 _NAME_SECOND: Final = "name a second STUN server (-stun again) to learn its kind"
 
 
-def _nat(facts: Facts) -> Finding:
+def _nat(facts: Facts) -> CheckResult:
     kind = nat_of((*facts.survey.answers, *facts.survey.others))
     filters = _FILTERS[facts.survey.filtering]
     match kind:
         case Nat.UNKNOWN:
-            return Finding("nat", Verdict.NONE, _unseen(facts))
+            return CheckResult("nat", Rating.NONE, _unseen(facts))
         case Nat.NONE:
-            return Finding("nat", Verdict.OK, f"none: servers see this machine's own address{filters}")
+            return CheckResult("nat", Rating.OK, f"none: servers see this machine's own address{filters}")
         case Nat.ONE_SERVER:
             more = "its kind was " + _NO_TIME if facts.hurried else _NAME_SECOND
             detail = f"there is one; {more}"
-            return Finding("nat", Verdict.NONE, detail + filters)
+            return CheckResult("nat", Rating.NONE, detail + filters)
         case Nat.INDEPENDENT:
-            return Finding("nat", Verdict.OK, f"{kind.value}: hole punching works{filters}")
+            return CheckResult("nat", Rating.OK, f"{kind.value}: hole punching works{filters}")
     needs = f"{kind.value} (symmetric): needs a relay with most others"
     detail = f"{needs}{filters}"
     if _relayed(facts):
-        return Finding("nat", Verdict.OK, f"{needs}, and has one{filters}")
+        return CheckResult("nat", Rating.OK, f"{needs}, and has one{filters}")
     if facts.hurried:
-        return Finding("nat", Verdict.NONE, f"{detail}; whether there is one was {_NO_TIME}")
-    return Finding("nat", Verdict.FAIL, detail, GIVE_TURN)
+        return CheckResult("nat", Rating.NONE, f"{detail}; whether there is one was {_NO_TIME}")
+    return CheckResult("nat", Rating.FAIL, detail, GIVE_TURN)
 
 
 def _unseen(facts: Facts) -> str:

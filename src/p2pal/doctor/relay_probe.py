@@ -9,19 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from p2pal.doctor import reach
-from p2pal.doctor.network_facts import Relaying, place_of
-from p2pal.doctor.reach import why_not_reached
+from p2pal.doctor.network_facts import Relaying, probe_target
 from p2pal.errors import ProtocolError
-from p2pal.hosts import is_loopback
+from p2pal.hosts import connect_to, is_loopback, why_unreached
 from p2pal.lanes.base import CandidateFound, Connection, Lane, PathChanged
 from p2pal.lanes.candidates import parse_candidate
 from p2pal.lanes.destinations import Destinations, Zone
-from p2pal.lanes.ice_servers import IceServer, RelayUse
+from p2pal.lanes.ice_servers import IceServerConfig, RelayUse
+from p2pal.lanes.interfaces import source_of
 from p2pal.lanes.turn.tunnel import Tunnels
 from p2pal.lanes.webrtc.connection import WebRtcConnection
 from p2pal.unreached import Unreached
@@ -29,6 +29,8 @@ from p2pal.wire.signal import Candidate
 
 TIMEOUT: Final = 5.0
 """Seconds; the engine itself asks a silent server for nearly ten."""
+REACH_TIMEOUT: Final = 2.5
+"""Seconds for the connection to the server itself and its TLS handshake."""
 MAX_CANDIDATES: Final = 64
 _GREETING: Final = 16
 
@@ -80,8 +82,8 @@ class _End:
 
 
 async def try_relay(
-    near: IceServer,
-    far: Sequence[IceServer],
+    near: IceServerConfig,
+    far: Sequence[IceServerConfig],
     *,
     only_loopback: bool = False,
     timeout: float = TIMEOUT,  # noqa: ASYNC109
@@ -108,7 +110,7 @@ async def try_relay(
             return Relaying(url, cause=tunnels.trouble.get(url))
         (through,) = led
         if through.urls == near.urls:  # else it is a port of ours that leads there, and knows why it does not
-            probing = asyncio.create_task(why_not_reached(url, min(timeout, reach.TIMEOUT)))
+            probing = asyncio.create_task(why_not_reached(url, min(timeout, REACH_TIMEOUT)))
         found = await _meet(url, through, others, tunnels.names, only_loopback=only_loopback, seconds=timeout)
         if found.allocated is not None:
             return found
@@ -123,8 +125,8 @@ async def try_relay(
 
 async def _meet(
     url: str,
-    near: IceServer,
-    far: Sequence[IceServer],
+    near: IceServerConfig,
+    far: Sequence[IceServerConfig],
     names: Mapping[str, str],
     *,
     only_loopback: bool,
@@ -135,7 +137,7 @@ async def _meet(
     started, ends = loop.time(), (_End(), _End())
     made: list[WebRtcConnection] = []
     # Both ends are ours, but what the relay's address is, the server says.
-    nearest = Zone.LOOPBACK if only_loopback or is_loopback(place_of(url).host) else Zone.LOCAL
+    nearest = Zone.LOOPBACK if only_loopback or is_loopback(probe_target(url).host) else Zone.LOCAL
     relayed, words, cut = None, "", False
     try:
         async with asyncio.timeout(seconds):
@@ -200,3 +202,30 @@ async def _talk(a: WebRtcConnection, b: WebRtcConnection, ends: tuple[_End, _End
 async def _pass(end: _End, other: WebRtcConnection) -> None:
     while True:
         await other.add_candidate(await end.candidates.get())
+
+
+async def why_not_reached(url: str, timeout: float = REACH_TIMEOUT) -> Unreached | None:  # noqa: ASYNC109
+    """Connect to a server directly, as the engine does; return why that does not work, None if it does.
+
+    That is as far as it shows without speaking TURN to it.
+
+    Over UDP nothing is sent: only its name is looked up, and whether there is a route to one of its addresses.
+
+    Args:
+        url: A TURN URL.
+        timeout: Seconds.
+    """
+    place = probe_target(url)
+    try:
+        async with asyncio.timeout(timeout):
+            if place.transport == "udp":
+                found = await asyncio.get_running_loop().getaddrinfo(place.host, place.port)
+                return None if any(source_of(str(entry[4][0])) for entry in found) else Unreached.NO_ROUTE
+            context = await asyncio.to_thread(ssl.create_default_context) if place.transport == "tls" else None
+            _, writer = await connect_to(place.host, place.port, context=context)
+            writer.transport.abort()
+    except TimeoutError:
+        return Unreached.NOT_RESOLVED if place.transport == "udp" else Unreached.NO_ANSWER
+    except (OSError, ValueError) as error:
+        return why_unreached(error)
+    return None

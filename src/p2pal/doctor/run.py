@@ -13,13 +13,13 @@ from p2pal.app.options import DEFAULT_STUN, ConnectOptions
 from p2pal.doctor.facts import Facts
 from p2pal.doctor.findings import Report
 from p2pal.doctor.judge import judge
-from p2pal.doctor.network_facts import Relaying, Survey, place_of
+from p2pal.doctor.network_facts import Relaying, Survey, probe_target
 from p2pal.doctor.server_facts import ServerFacts
 from p2pal.doctor.server_probe import check_server
 from p2pal.hosts import is_loopback
 from p2pal.lanes import interfaces
 from p2pal.lanes.destinations import zone_reached
-from p2pal.lanes.ice_servers import IceServer
+from p2pal.lanes.ice_servers import IceServerConfig
 from p2pal.lanes.own_addresses import Interfaces
 from p2pal.lanes.server_addresses import ServerAddresses
 from p2pal.unreached import Unreached
@@ -100,16 +100,16 @@ async def _within(seconds: float, work: Awaitable[_T], otherwise: _T) -> _T:
 class _Servers:
     """The STUN and TURN servers of one end of a transfer."""
 
-    def __init__(self, servers: Iterable[IceServer], connect: ConnectOptions) -> None:
+    def __init__(self, servers: Iterable[IceServerConfig], connect: ConnectOptions) -> None:
         self._servers = {url: server for server in servers for url in server.urls}
         # The signaling server may hand out what is no URL of a server.
         known = [url for url in self._servers if is_stun_url(url) or is_turn_url(url)]
-        urls = [url for url in known if not connect.only_loopback or is_loopback(place_of(url).host)][:MAX_URLS]
+        urls = [url for url in known if not connect.only_loopback or is_loopback(probe_target(url).host)][:MAX_URLS]
         self.stun = tuple(url for url in urls if is_stun_url(url))
         self.turn = tuple(url for url in urls if is_turn_url(url))
         self.second = (SECOND_STUN,) if self.stun == (DEFAULT_STUN,) == connect.stun else ()
 
-    def server(self, url: str) -> IceServer:
+    def server(self, url: str) -> IceServerConfig:
         """Return a server with this URL alone."""
         server = self._servers[url]
         return replace(server, urls=(url,))
@@ -119,7 +119,7 @@ async def _survey(servers: _Servers, end: float) -> Survey:
     """Ask every STUN server, and those TURN servers that can be asked the same."""
     from p2pal.doctor.stun_probe import survey
 
-    relays = (url for url in servers.turn if place_of(url).transport == "udp")
+    relays = (url for url in servers.turn if probe_target(url).transport == "udp")
     return await survey([*servers.stun, *relays, *servers.second], end - asyncio.get_running_loop().time())
 
 

@@ -22,13 +22,13 @@ from yarl import URL
 from p2pal.doctor.server_facts import Problem, ServerFacts
 from p2pal.errors import P2palError, ServerRefused, ServerUnreachable
 from p2pal.rendezvous import events
-from p2pal.rendezvous.client import Created, RendezvousClient
+from p2pal.rendezvous.client import CreatedRendezvous, RendezvousClient
+from p2pal.rendezvous.connect_errors import SPEAKS_TLS, trouble
 from p2pal.rendezvous.delivery import Role
 from p2pal.rendezvous.http import Redirected, open_session
 from p2pal.rendezvous.mailbox import Mailbox
-from p2pal.rendezvous.refusals import Answer, refusal
-from p2pal.rendezvous.transport import Address
-from p2pal.rendezvous.trouble import SPEAKS_TLS, trouble
+from p2pal.rendezvous.refusals import HttpAnswer, refusal
+from p2pal.rendezvous.transport import ServerUrl
 from p2pal.wire.rendezvous import IceServer, State
 
 HTTP_TIMEOUT: Final = 9.0
@@ -49,7 +49,7 @@ _REMOVE: Final = 2.0
 _STEPS: Final = 4
 """Connections that are opened one after the other, with some room."""
 _MAX_BODY: Final = 4096
-_NO_SERVER: Final = tuple(refusal(Answer(status, b"")).message for status in (404, 501))
+_NO_SERVER: Final = tuple(refusal(HttpAnswer(status, b"")).message for status in (404, 501))
 """What other web servers make us say: that there is nothing, or no POST."""
 _E = TypeVar("_E", bound=events.MailboxEvent)
 
@@ -70,7 +70,7 @@ async def check_server(
         UsageError: If the URL is none.
     """
     end = asyncio.get_running_loop().time() + timeout
-    address = Address(url)
+    address = ServerUrl(url)
     proxy = address.proxy()
     base = address.http().parent
     facts = ServerFacts(str(address), proxy=str(proxy or ""))
@@ -112,7 +112,7 @@ async def _connects(address: str, port: int) -> bool:
     return True
 
 
-async def _over_http(address: Address, base: URL, facts: ServerFacts) -> tuple[ServerFacts, bool]:
+async def _over_http(address: ServerUrl, base: URL, facts: ServerFacts) -> tuple[ServerFacts, bool]:
     """Ask what needs no transfer; return also whether the server would rather be asked over TLS."""
     to_tls = False
     async with open_session(address.proxy(), HTTP_TIMEOUT) as session:
@@ -137,7 +137,7 @@ def _answered(facts: ServerFacts, headers: Mapping[str, str], seconds: float) ->
     return replace(facts, answered=seconds, clock=_clock(headers.get("Date", ""), seconds))
 
 
-async def _why(address: Address, error: BaseException) -> Problem:
+async def _why(address: ServerUrl, error: BaseException) -> Problem:
     better = await address.wants_tls(error)
     if better is not None:
         return _problem(better, address)
@@ -154,7 +154,7 @@ def _clock(date: str, delay: float) -> float | None:
     return theirs + 0.5 - (time.time() - delay / 2)
 
 
-def _problem(error: P2palError, address: Address) -> Problem:
+def _problem(error: P2palError, address: ServerUrl) -> Problem:
     """Return an error without the address, which stands beside it."""
     if error.message in _NO_SERVER:
         hint = error.hint if error.message == _NO_SERVER[0] else "check the -server address"
@@ -198,7 +198,7 @@ def _nobody(_facts: ServerFacts) -> None:
 
 async def _through_mailbox(url: str, facts: ServerFacts, end: float, met: Callable[[ServerFacts], None]) -> ServerFacts:
     """Let a sender and a receiver meet, and remove what was opened for it, until ``end`` by the loop's clock."""
-    address = Address(url)
+    address = ServerUrl(url)
     loop = asyncio.get_running_loop()
     answered = facts.answered or 0.0
     removing = max(_REMOVE, 2 * answered)
@@ -238,7 +238,7 @@ async def _through_mailbox(url: str, facts: ServerFacts, end: float, met: Callab
     return replace(facts, left=left)
 
 
-async def _remove(client: RendezvousClient, created: Created, seconds: float) -> bool:
+async def _remove(client: RendezvousClient, created: CreatedRendezvous, seconds: float) -> bool:
     """Remove the transfer, also when the check is cancelled; return whether that went well."""
     removing = asyncio.create_task(client.delete(created.rendezvous_id, created.token))
     await asyncio.wait((removing,), timeout=seconds)
@@ -251,7 +251,7 @@ async def _remove(client: RendezvousClient, created: Created, seconds: float) ->
 class _Meeting:
     """A sender and a receiver who meet on a server."""
 
-    def __init__(self, client: RendezvousClient, created: Created, address: Address) -> None:
+    def __init__(self, client: RendezvousClient, created: CreatedRendezvous, address: ServerUrl) -> None:
         self._client, self._created = client, created
         self.welcomed: float | None = None
         self.reached = address.literal
@@ -269,13 +269,13 @@ class _Meeting:
             joined = await self._client.join(self._created.slot)
             async with self._side("receive", joined.token) as receiver:
                 await welcome
-                served = await sender.until(events.Served)
+                served = await sender.until(events.AttemptServed)
                 sender.mailbox.accept(served.attempt)
                 for side in (sender, receiver):
-                    await side.until(events.State, State.ACTIVE)
+                    await side.until(events.StateReported, State.ACTIVE)
                     side.mailbox.ask_ice()
-                self.near = (await sender.until(events.IceServers)).servers
-                self.far = (await receiver.until(events.IceServers)).servers
+                self.near = (await sender.until(events.IceServersOffered)).servers
+                self.far = (await receiver.until(events.IceServersOffered)).servers
 
     @asynccontextmanager
     async def _welcome(self, side: _Side) -> AsyncIterator[asyncio.Task[None]]:
@@ -283,7 +283,7 @@ class _Meeting:
 
         async def wait() -> None:
             started = time.monotonic()
-            await side.until(events.State)
+            await side.until(events.StateReported)
             self.welcomed = time.monotonic() - started
             self.reached = side.mailbox.reached
 

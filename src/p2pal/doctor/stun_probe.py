@@ -17,7 +17,7 @@ from typing import Any, Final, cast
 
 from aioice import stun
 
-from p2pal.doctor.network_facts import Endpoint, Filtering, Silence, StunAnswer, Survey, place_of
+from p2pal.doctor.network_facts import Endpoint, Filtering, NoAnswer, StunAnswer, Survey, probe_target
 from p2pal.lanes.interfaces import source_of
 
 TIMEOUT: Final = 3.0
@@ -184,21 +184,21 @@ class _Surveyor:
         """Ask one address."""
         source = source_of(where.address)
         if source is None:
-            return StunAnswer(url, where, silence=Silence.NO_ROUTE)
+            return StunAnswer(url, where, silence=NoAnswer.NO_ROUTE)
         local = Endpoint(source.partition("%")[0], self._port.local_port)
         try:
             message, _, seconds = await self._port.ask(where)
         except TimeoutError:
-            return StunAnswer(url, where, local, silence=Silence.NO_ANSWER)
+            return StunAnswer(url, where, local, silence=NoAnswer.NO_ANSWER)
         except OSError:
-            return StunAnswer(url, where, local, silence=Silence.NO_ROUTE)
+            return StunAnswer(url, where, local, silence=NoAnswer.NO_ROUTE)
         if message is not None and message.message_class is stun.Class.ERROR:
             return StunAnswer(
                 url, where, local, seconds=seconds, error=message.attributes.get("ERROR-CODE", (500, ""))[0]
             )
         mapped = None if message is None else _endpoint(message, "XOR-MAPPED-ADDRESS", "MAPPED-ADDRESS")
         if message is None or mapped is None:
-            return StunAnswer(url, where, local, silence=Silence.ODD)
+            return StunAnswer(url, where, local, silence=NoAnswer.ODD)
         other = _endpoint(message, "OTHER-ADDRESS", "CHANGED-ADDRESS")
         if other is not None and other != where and may_ask(where, other):
             self.further.append((where, other))
@@ -265,7 +265,7 @@ async def survey(urls: Sequence[str], timeout: float | None = None) -> Survey:  
     Raises:
         ValueError: If one is none.
     """
-    places = [place_of(url) for url in urls]
+    places = [probe_target(url) for url in urls]
     found = _Found()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(timeout):
@@ -273,7 +273,7 @@ async def survey(urls: Sequence[str], timeout: float | None = None) -> Survey:  
             for url, addresses in zip(urls, resolved, strict=True):
                 found.targets += [(url, where) for where in addresses]
                 if not addresses:
-                    found.answers.append(StunAnswer(url, silence=Silence.UNRESOLVED))
+                    found.answers.append(StunAnswer(url, silence=NoAnswer.UNRESOLVED))
             await asyncio.gather(_of_family(found, ipv6=False), _of_family(found, ipv6=True))
     return found.survey(urls)
 
@@ -282,7 +282,7 @@ async def _of_family(found: _Found, *, ipv6: bool) -> None:
     chosen = [(url, where) for url, where in found.targets if where.ipv6 == ipv6]
     port = await _open(socket.AF_INET6 if ipv6 else socket.AF_INET) if chosen else None
     if port is None:
-        found.answers += [StunAnswer(url, where, silence=Silence.NO_ROUTE) for url, where in chosen]
+        found.answers += [StunAnswer(url, where, silence=NoAnswer.NO_ROUTE) for url, where in chosen]
         return
     surveyor = _Surveyor(port)
 

@@ -28,7 +28,7 @@ _RELAY_TRANSPORT: Final = "relay-transport"
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class IceCandidate:
     """An address that one side can be reached at.
 
     Attributes:
@@ -55,7 +55,7 @@ class Candidate:
         return ":" in self.address and self.address != "::1"
 
 
-def parse_candidate(line: str) -> Candidate | None:
+def parse_candidate(line: str) -> IceCandidate | None:
     """Return what a candidate's line says, None if it is not to be used.
 
     What is returned is all that an engine finds in it, because nothing but printable ASCII and single spaces is let
@@ -73,7 +73,7 @@ def parse_candidate(line: str) -> Candidate | None:
     more = dict(zip(rest[::2], rest[1::2], strict=True))
     cost = more.get("network-cost", "")
     transport = more.get(_RELAY_TRANSPORT, "")
-    return Candidate(
+    return IceCandidate(
         kind=found["kind"],
         protocol=protocol,
         address=found["address"],

@@ -13,8 +13,8 @@ from collections.abc import Container
 from enum import IntEnum
 from typing import Final
 
-from p2pal.lanes.candidates import Candidate
-from p2pal.link.allowance import Allowance
+from p2pal.lanes.candidates import IceCandidate
+from p2pal.rate_limit import Allowance
 
 FIRST_PORT: Final = 1024
 """Ports below are those of services. No engine binds one, and NATs keep apart what is above (RFC 4787, REQ-3)."""
@@ -132,7 +132,7 @@ class Destinations:
         """
         return Remote(self, broadcast)
 
-    def afford(self, candidate: Candidate, now: float) -> bool:
+    def afford(self, candidate: IceCandidate, now: float) -> bool:
         """Whether the session has one more destination left; it is used up then."""
         known = candidate.address in self._known
         if not (known or self._hosts.may(now)) or not self._every.may(now):
@@ -156,16 +156,16 @@ class Quota:
         self._used = dict.fromkeys(MOST, 0)
         self._hosts: set[str] = set()
 
-    def has(self, candidate: Candidate) -> bool:
+    def has(self, candidate: IceCandidate) -> bool:
         """Whether this one was told before."""
         return _place(candidate) in self._taken
 
-    def may(self, candidate: Candidate) -> bool:
+    def may(self, candidate: IceCandidate) -> bool:
         """Whether there is room for it."""
         room = self._used[_kind(candidate)] < MOST[_kind(candidate)]
         return room and (candidate.address in self._hosts or len(self._hosts) < MOST_HOSTS)
 
-    def take(self, candidate: Candidate) -> bool:
+    def take(self, candidate: IceCandidate) -> bool:
         """Take it, if there is room."""
         if self.has(candidate):
             return True
@@ -191,7 +191,7 @@ class Remote:
         self._broadcast = broadcast
         self._quota = Quota()
 
-    def takes(self, candidate: Candidate, now: float) -> bool:
+    def takes(self, candidate: IceCandidate, now: float) -> bool:
         """Whether this one may be used."""
         zone = zone_of(candidate.address)
         if zone is None or not self._session.nearest <= zone <= self._session.farthest:
@@ -209,11 +209,11 @@ class Remote:
         return self._session.afford(candidate, now) and self._quota.take(candidate)
 
 
-def _place(candidate: Candidate) -> tuple[str, str, int]:
+def _place(candidate: IceCandidate) -> tuple[str, str, int]:
     return candidate.protocol, candidate.address, candidate.port
 
 
-def _kind(candidate: Candidate) -> str:
+def _kind(candidate: IceCandidate) -> str:
     if candidate.protocol == "tcp":
         return "active"
     return "srflx" if candidate.kind == "prflx" else candidate.kind

@@ -27,8 +27,8 @@ class RelayUse(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class IceServer:
-    """A STUN or TURN server (RFC 8489, RFC 8656).
+class IceServerConfig:
+    """A STUN or TURN server as a connection is configured with it (RFC 8489, RFC 8656).
 
     Attributes:
         urls: Its URLs.
@@ -48,7 +48,7 @@ class IceServer:
         return any(url.startswith("turn") for url in self.urls)
 
 
-def servers_for(servers: Iterable[IceServer], relay: RelayUse) -> list[IceServer]:
+def servers_for(servers: Iterable[IceServerConfig], relay: RelayUse) -> list[IceServerConfig]:
     """Return those of the servers that may be asked.
 
     Where only relays are used a STUN server would learn this side's address for nothing.
@@ -56,23 +56,23 @@ def servers_for(servers: Iterable[IceServer], relay: RelayUse) -> list[IceServer
     return [server for server in servers if relay is RelayUse.ALLOWED or server.relays == (relay is RelayUse.ONLY)]
 
 
-def servers_without_relays(servers: Iterable[IceServer]) -> list[IceServer]:
+def servers_without_relays(servers: Iterable[IceServerConfig]) -> list[IceServerConfig]:
     """Return the servers that tell a connection without relays its address from outside.
 
     A TURN server over UDP does so, too (RFC 8656, section 3), and may be the only one there is.
     """
-    found: dict[str, IceServer] = {}
+    found: dict[str, IceServerConfig] = {}
     for url, offered in ((url, server.offered) for server in servers for url in server.urls):
         if not url.startswith("turn"):
-            found.setdefault(url, IceServer((url,), offered=offered))
+            found.setdefault(url, IceServerConfig((url,), offered=offered))
         elif (turn := parse_turn_url(url)) is not None and turn.transport == "udp":
-            found.setdefault(stun := f"stun:{turn.place}", IceServer((stun,), offered=offered))
+            found.setdefault(stun := f"stun:{turn.place}", IceServerConfig((stun,), offered=offered))
     return list(found.values())[:_MOST_WITHOUT_RELAYS]
 
 
 async def known_servers(
-    known: Callable[[], list[IceServer]], learn: Callable[[], Awaitable[None]], *, needed: bool
-) -> list[IceServer]:
+    known: Callable[[], list[IceServerConfig]], learn: Callable[[], Awaitable[None]], *, needed: bool
+) -> list[IceServerConfig]:
     """Return the servers that are known after a moment.
 
     Args:

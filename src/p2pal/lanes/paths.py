@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
-from p2pal.lanes.candidates import Candidate
+from p2pal.lanes.candidates import IceCandidate
 from p2pal.lanes.destinations import Zone, zone_of
 
 _TRANSPORTS: Final = {"udp": 0, "tcp": 1, "tls": 2}
@@ -68,7 +68,7 @@ class Path:
         return relayed, _TRANSPORTS.get(self.transport, 0), self.cost
 
 
-def find_path(local: Candidate, remote: Candidate) -> Path:
+def find_path(local: IceCandidate, remote: IceCandidate) -> Path:
     """Return the path between two candidates that ICE selected."""
     cost = local.cost + remote.cost
     if "relay" in (local.kind, remote.kind):
@@ -79,7 +79,7 @@ def find_path(local: Candidate, remote: Candidate) -> Path:
     return Path(kind, local.protocol or "udp", ipv6, cost, certain=remote.kind != "prflx")
 
 
-def on_one_machine(local: Candidate, remote: Candidate, own: Container[str]) -> bool:
+def on_one_machine(local: IceCandidate, remote: IceCandidate, own: Container[str]) -> bool:
     """Whether both ends of the path are on this machine.
 
     A relay's address says nothing: the server may be on this machine, and its user anywhere.

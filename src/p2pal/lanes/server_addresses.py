@@ -20,11 +20,11 @@ from time import monotonic
 from typing import Final, NamedTuple
 
 from p2pal.lanes.destinations import Zone, zone_of
-from p2pal.lanes.ice_servers import IceServer
-from p2pal.link.allowance import Allowance
+from p2pal.lanes.ice_servers import IceServerConfig
 from p2pal.proxies import UnusableProxy, proxy_for
+from p2pal.rate_limit import Allowance
 from p2pal.unreached import Unreached
-from p2pal.wire.ice_urls import canonical, parse_stun_url, parse_turn_url
+from p2pal.wire.ice_urls import canonical_url, parse_stun_url, parse_turn_url
 
 PATIENCE: Final = 2.0
 """Seconds that a connection waits for the names' addresses. It comes without those servers then; the next has them."""
@@ -90,7 +90,7 @@ class ServerAddresses:
         first = {":" in address: address for address in reversed(usable)}
         return tuple(sorted(first.values(), key=lambda each: ":" in each))
 
-    async def allowed(self, servers: Iterable[IceServer]) -> list[IceServer]:
+    async def allowed(self, servers: Iterable[IceServerConfig]) -> list[IceServerConfig]:
         """Return the servers that may be asked, as they are named."""
         every = list(servers)
         offered = [self._parse(url) for server in every if server.offered for url in server.urls]
@@ -98,7 +98,7 @@ class ServerAddresses:
         await self._look_up(names)
         return _with_urls(every, lambda url: [url] if self._may(url) else [])
 
-    async def usable(self, servers: Iterable[IceServer], *, hide: bool = False) -> list[IceServer]:
+    async def usable(self, servers: Iterable[IceServerConfig], *, hide: bool = False) -> list[IceServerConfig]:
         """Return the servers that may be asked, by their addresses where the engine would look for them itself.
 
         Args:
@@ -133,7 +133,7 @@ class ServerAddresses:
         for address in self._addresses(parsed.host):
             host = f"[{address}]" if ":" in address else address
             made.append(f"{scheme}:{host}:{parsed.port}" + (f"?{query}" if query else ""))
-            self.names[canonical(made[-1])] = url
+            self.names[canonical_url(made[-1])] = url
         return made
 
     def _parse(self, url: str) -> _Way | None:
@@ -200,7 +200,7 @@ class _Way(NamedTuple):
     by_proxy: bool
 
 
-def _with_urls(servers: Iterable[IceServer], urls: Callable[[str], list[str]]) -> list[IceServer]:
+def _with_urls(servers: Iterable[IceServerConfig], urls: Callable[[str], list[str]]) -> list[IceServerConfig]:
     """Return the servers with other URLs for those that were offered, and without those that have none left."""
     made = [
         replace(server, urls=tuple(new for url in server.urls for new in urls(url))) if server.offered else server

@@ -119,4 +119,4 @@ class GaveUp:
     connected_before: bool
 
 
-Event = LinkUp | Retrying | WaitingFor | GaveUp
+NegotiatorEvent = LinkUp | Retrying | WaitingFor | GaveUp

@@ -39,7 +39,7 @@ from enum import Enum, auto
 from typing import Final
 
 from p2pal.errors import ProtocolError
-from p2pal.link.actions import Action, Event
+from p2pal.link.actions import Action, NegotiatorEvent
 from p2pal.link.deadlines import earliest, passed
 from p2pal.link.generations import Generations
 from p2pal.link.path_upgrade import Improvement
@@ -50,7 +50,7 @@ from p2pal.wire.signal import BETTER, SILENT, Answer, Candidate, Offer, Retry, S
 DEFAULT_WAIT: Final = 600.0
 
 
-class State(Enum):
+class LinkState(Enum):
     """Where the link is."""
 
     IDLE = auto()
@@ -90,15 +90,15 @@ class Negotiator:
         self._live = Generations(leader=leader)
 
     @property
-    def state(self) -> State:
+    def state(self) -> LinkState:
         """Where the link is."""
         if self._dead:
-            return State.DEAD
+            return LinkState.DEAD
         if not self._started:
-            return State.IDLE
+            return LinkState.IDLE
         if self._live.used:
-            return State.UP
-        return State.CONNECTING if self._live.trying else State.WAITING
+            return LinkState.UP
+        return LinkState.CONNECTING if self._live.trying else LinkState.WAITING
 
     @property
     def generation(self) -> int:
@@ -190,7 +190,7 @@ class Negotiator:
         elif retry.reason != SILENT and retry.generation == self._live.used:
             self._live.drop_used()
             self._lane_lost(now)
-        elif retry.generation == self.generation and self.state is State.UP:
+        elif retry.generation == self.generation and self.state is LinkState.UP:
             # Here the lane is heard; there it is not, and only what is new can tell who is right.
             self._repair.challenge(now)
 
@@ -391,7 +391,7 @@ class Negotiator:
         while actions:
             yield actions.popleft()
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Iterator[NegotiatorEvent]:
         """Drain what happened."""
         events = self._repair.events
         while events:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from p2pal.errors import ProtocolError
-from p2pal.link.allowance import Allowance
+from p2pal.rate_limit import Allowance
 from p2pal.wire.signal import Answer, Candidate, Offer, Retry, SignalMessage
 
 MAX_CANDIDATES: Final = 128

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from p2pal.link.allowance import Allowance
+from p2pal.rate_limit import Allowance
 
 FIRST_LOOK: Final = 10.0
 """Seconds on a relayed path before a direct one is looked for again; doubles each time."""

@@ -23,7 +23,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from p2pal.link.actions import Event, GaveUp, LinkUp, Retrying, WaitingFor
+from p2pal.link.actions import GaveUp, LinkUp, NegotiatorEvent, Retrying, WaitingFor
 from p2pal.link.backoff import MAX_BACKOFF, Patience
 from p2pal.link.deadlines import earliest, passed
 from p2pal.link.first_link import FIRST_LINK, FIRST_LINK_MOST, FIRST_SLACK, Beginning, FirstTry
@@ -71,7 +71,7 @@ class Repair:
         self._certain_at: float | None = None
         self._told = False  # that the link is tried again, since it was last up
         self.due: float | None = None
-        self.events: deque[Event] = deque()
+        self.events: deque[NegotiatorEvent] = deque()
 
     @property
     def linked(self) -> bool:

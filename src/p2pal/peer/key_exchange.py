@@ -16,7 +16,7 @@ from p2pal.crypto.keys import Direction, SessionSecret
 from p2pal.crypto.pake import ReceiverPake, SenderPake
 from p2pal.crypto.seal import MailboxOpener, MailboxSealer
 from p2pal.errors import CodeExpired, CodeUnknown, P2palError, PeerLost, ProtocolError, VersionMismatch, WrongCode
-from p2pal.rendezvous.events import Message, Released, Served, State
+from p2pal.rendezvous.events import AttemptReleased, AttemptServed, PeerMessage, StateReported
 from p2pal.rendezvous.mailbox import Mailbox
 from p2pal.wire.signal import PakeAnswer, PakeConfirm, PakeElement, PakeReject, decode_pake, encode
 
@@ -91,15 +91,15 @@ async def meet_receiver(
     attempt = 0
     while True:
         event = await mailbox.get()
-        if isinstance(event, Served):
+        if isinstance(event, AttemptServed):
             attempt = event.attempt
             pake = SenderPake(password, rendezvous_id, attempt)
             mailbox.append(attempt, encode(PakeElement(pake.element)))
-        elif isinstance(event, Released) and event.attempt == attempt:
+        elif isinstance(event, AttemptReleased) and event.attempt == attempt:
             pake = None
-        elif isinstance(event, State) and event.state == "completed":
+        elif isinstance(event, StateReported) and event.state == "completed":
             raise CodeExpired("the transfer is over")
-        elif isinstance(event, Message) and event.attempt == attempt and pake is not None and event.index == 0:
+        elif isinstance(event, PeerMessage) and event.attempt == attempt and pake is not None and event.index == 0:
             tried, pake = pake, None
             secret = _check_answer(tried, event.body, mailbox, attempt, guesses, on_failed)
             if secret is None:
@@ -158,11 +158,11 @@ async def meet_sender(mailbox: Mailbox, password: bytes, rendezvous_id: str, att
     answered = False
     while True:
         event = await mailbox.get()
-        if isinstance(event, Released):
+        if isinstance(event, AttemptReleased):
             raise _let_go(event.reason)
-        if isinstance(event, State) and event.state == "completed":
+        if isinstance(event, StateReported) and event.state == "completed":
             raise CodeExpired("the transfer is over")
-        if not isinstance(event, Message):
+        if not isinstance(event, PeerMessage):
             continue
         try:
             message = decode_pake(event.body)

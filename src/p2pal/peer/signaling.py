@@ -27,7 +27,16 @@ from p2pal.errors import P2palError, ServerRefused
 from p2pal.peer.events import HomeLeft, MailboxLost, Moved, Online, Said, SignalingEvent, SignalingFailed
 from p2pal.peer.key_exchange import Introduction
 from p2pal.peer.sealed_logs import MEETING, Conversation
-from p2pal.rendezvous.events import IceServers, Knock, MailboxEvent, Message, Offline, PeerOnline, Released, Served
+from p2pal.rendezvous.events import (
+    AttemptKnocked,
+    AttemptReleased,
+    AttemptServed,
+    IceServersOffered,
+    MailboxEvent,
+    PeerMessage,
+    PeerOnline,
+    ServerOffline,
+)
 from p2pal.rendezvous.mailbox import Mailbox
 from p2pal.wire.rendezvous import IceServer
 from p2pal.wire.signal import SignalMessage
@@ -259,7 +268,7 @@ class Signaling:
                 if not self._link.stood:
                     self._happened(MailboxLost(released=False))
                 return good
-            if not isinstance(event, Offline):
+            if not isinstance(event, ServerOffline):
                 self._heard_at = monotonic()
             if not self._handle(mailbox, event):
                 return good
@@ -268,20 +277,20 @@ class Signaling:
     def _handle(self, mailbox: Mailbox, event: MailboxEvent) -> bool:
         """Take one event; return whether this mailbox is still of use."""
         stays = True
-        self._here = not isinstance(event, Offline) or (self._renewing and self._here)
+        self._here = not isinstance(event, ServerOffline) or (self._renewing and self._here)
         self._renewing = False
         match event:
-            case Served(attempt) if not self.at_home:
+            case AttemptServed(attempt) if not self.at_home:
                 self._begin(attempt)
-            case Message(attempt, index, body):
+            case PeerMessage(attempt, index, body):
                 stays = self._hear(mailbox, attempt, index, body)
             case PeerOnline(online):
                 self._peer_online = online
-            case Released(attempt):
+            case AttemptReleased(attempt):
                 stays = self._released(attempt)
-            case Knock(attempt):
+            case AttemptKnocked(attempt):
                 stays = self._knocked(mailbox, attempt)
-            case IceServers(servers):
+            case IceServersOffered(servers):
                 self._offered(servers)
                 self._ice_at = monotonic()
                 self._ice_known.set()

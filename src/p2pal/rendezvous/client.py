@@ -13,12 +13,12 @@ import msgspec
 from yarl import URL
 
 from p2pal.errors import CodeUnknown, P2palError, ServerUnreachable
+from p2pal.rendezvous.connect_errors import proxy_answered
 from p2pal.rendezvous.delivery import Role
 from p2pal.rendezvous.http import Redirected, open_session
 from p2pal.rendezvous.mailbox import DEFAULT_PATIENCE, Mailbox
-from p2pal.rendezvous.refusals import Answer, nonsense, refusal
-from p2pal.rendezvous.transport import Address, pause, retry_after
-from p2pal.rendezvous.trouble import proxy_answered
+from p2pal.rendezvous.refusals import HttpAnswer, nonsense, refusal
+from p2pal.rendezvous.transport import ServerUrl, pause, retry_after
 from p2pal.wire import rendezvous as wire
 
 MAX_ANSWER: Final = 64 * 1024
@@ -37,7 +37,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
-class Created:
+class CreatedRendezvous:
     """A new transfer, as its sender knows it. ``expires_in`` is in seconds."""
 
     rendezvous_id: str
@@ -48,7 +48,7 @@ class Created:
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
+class JoinedAttempt:
     """An attempt, as its receiver knows it. ``expires_in`` is in seconds."""
 
     rendezvous_id: str
@@ -59,7 +59,7 @@ class Joined:
 
 
 @dataclass(frozen=True, slots=True)
-class Met:
+class Meeting:
     """A meeting, as one side knows it: ``attempt`` is 0 for the sender. ``expires_in`` is in seconds."""
 
     attempt: int
@@ -88,7 +88,7 @@ class RendezvousClient:
     def __init__(
         self, url: str, *, not_ready: float = NOT_READY, waiting: Callable[[float], None] | None = None
     ) -> None:
-        self._address = Address(url)
+        self._address = ServerUrl(url)
         self._not_ready = not_ready
         self._waiting = waiting
         self._not_before = 0.0  # the loop's time until which the server wants to be left alone
@@ -105,7 +105,7 @@ class RendezvousClient:
         if session is not None:
             await session.close()
 
-    async def create(self, ttl: float) -> Created:
+    async def create(self, ttl: float) -> CreatedRendezvous:
         """Open a transfer whose code waits ``ttl`` seconds.
 
         Raises:
@@ -115,9 +115,9 @@ class RendezvousClient:
         """
         made = await self._post("transfer", wire.CreateRequest(ttl), wire.Created, self._not_ready)
         ice = wire.usable_ice_servers(made.ice_servers)
-        return Created(made.rendezvous_id, made.slot, made.token, made.expires_in, ice)
+        return CreatedRendezvous(made.rendezvous_id, made.slot, made.token, made.expires_in, ice)
 
-    async def join(self, slot: int) -> Joined:
+    async def join(self, slot: int) -> JoinedAttempt:
         """Open an attempt on a slot.
 
         Raises:
@@ -131,9 +131,9 @@ class RendezvousClient:
             raise CodeUnknown("no transfer has such a number")
         made = await self._post("join", wire.JoinRequest(slot), wire.Joined, self._not_ready)
         ice = wire.usable_ice_servers(made.ice_servers)
-        return Joined(made.rendezvous_id, made.attempt, made.token, made.expires_in, ice)
+        return JoinedAttempt(made.rendezvous_id, made.attempt, made.token, made.expires_in, ice)
 
-    async def meet(self, rendezvous_id: str, role: Role, ttl: float = 900.0) -> Met:
+    async def meet(self, rendezvous_id: str, role: Role, ttl: float = 900.0) -> Meeting:
         """Create or join a rendezvous that only the two peers can name; no code is involved.
 
         Every earlier token of this side for it is void afterwards. So a call that failed can be repeated. One that
@@ -154,7 +154,7 @@ class RendezvousClient:
         if (made.attempt == 0) != (role == "send"):
             raise nonsense()
         ice = wire.usable_ice_servers(made.ice_servers)
-        return Met(made.attempt, made.token, made.expires_in, ice)
+        return Meeting(made.attempt, made.token, made.expires_in, ice)
 
     async def delete(self, rendezvous_id: str, token: str) -> None:
         """Give up a transfer; one that is over or unknown already is fine.
@@ -228,13 +228,15 @@ class RendezvousClient:
             await asyncio.sleep(seconds)
             backoff = min(_MAX_BACKOFF, backoff * 2)
 
-    def _refusal(self, answer: Answer, waited: float = 0.0) -> P2palError:
+    def _refusal(self, answer: HttpAnswer, waited: float = 0.0) -> P2palError:
         proxy = self._address.plain_proxy()
         if proxy is not None and answer.status == 407:
             return self._address.in_trouble(proxy_answered(answer.status, proxy))
         return refusal(answer, waited, proxy)
 
-    async def _request(self, method: str, url: URL, *, headers: dict[str, str], data: bytes | None = None) -> Answer:
+    async def _request(
+        self, method: str, url: URL, *, headers: dict[str, str], data: bytes | None = None
+    ) -> HttpAnswer:
         try:
             async with self._opened.request(method, url, data=data, headers=headers) as response:
                 body = bytearray()
@@ -243,7 +245,7 @@ class RendezvousClient:
                     if len(body) > MAX_ANSWER:
                         response.close()
                         raise nonsense()
-                return Answer(response.status, bytes(body), retry_after(response.headers))
+                return HttpAnswer(response.status, bytes(body), retry_after(response.headers))
         except Redirected as error:
             raise self._address.redirects(error.status, error.headers) from error
         except aiohttp.ClientHttpProxyError as error:

@@ -169,7 +169,7 @@ class Delivery:
             self._handle_notice(message)
 
     def _handle_notice(
-        self, message: wire.Served | wire.Knock | wire.Released | wire.StateChanged | wire.Peer | wire.Ice
+        self, message: wire.Served | wire.Knock | wire.Released | wire.StateChanged | wire.PeerPresence | wire.Ice
     ) -> None:
         match message:
             case wire.Served():
@@ -180,11 +180,11 @@ class Delivery:
                 self._handle_released(message)
             case wire.StateChanged():
                 self._handle_state(message)
-            case wire.Peer():
+            case wire.PeerPresence():
                 self._events.append(e.PeerOnline(message.online))
             case wire.Ice():
                 self._wants_ice = False
-                self._events.append(e.IceServers(wire.usable_ice_servers(message.servers)))
+                self._events.append(e.IceServersOffered(wire.usable_ice_servers(message.servers)))
 
     def _handle_welcome(self, message: wire.Welcome) -> None:
         if self._welcomed:
@@ -205,7 +205,7 @@ class Delivery:
         self._knocks.discard(attempt)
         self._attempt = attempt
         self._cursor = 0
-        self._events.append(e.Served(attempt))
+        self._events.append(e.AttemptServed(attempt))
 
     def _handle_knock(self, attempt: int) -> None:
         """A knock is repeated on every new socket; the owner hears of it once."""
@@ -216,7 +216,7 @@ class Delivery:
         if len(self._knocks) >= _MAX_KNOCKS:  # their ends were missed
             self._knocks.discard(min(self._knocks))
         self._knocks.add(attempt)
-        self._events.append(e.Knock(attempt))
+        self._events.append(e.AttemptKnocked(attempt))
 
     def _handle_message(self, message: wire.Message) -> None:
         if message.attempt != self._attempt:
@@ -228,7 +228,7 @@ class Delivery:
         if message.index > self._cursor:
             raise nonsense()
         self._cursor += 1
-        self._events.append(e.Message(message.attempt, message.index, message.body))
+        self._events.append(e.PeerMessage(message.attempt, message.index, message.body))
 
     def _handle_appended(self, message: wire.Appended) -> None:
         count, _ = self._log_sizes.get(message.attempt, (0, 0))
@@ -242,14 +242,14 @@ class Delivery:
         elif message.attempt in self._knocks:
             self._knocks.discard(message.attempt)
             self._note_end(message.attempt)
-            self._events.append(e.Released(message.attempt, message.reason))
+            self._events.append(e.AttemptReleased(message.attempt, message.reason))
         self._drop_attempt(message.attempt)
 
     def _end_attempt(self, attempt: int, reason: str) -> None:
         self._attempt = 0
         self._note_end(attempt)
         self._drop_attempt(attempt)
-        self._events.append(e.Released(attempt, reason))
+        self._events.append(e.AttemptReleased(attempt, reason))
         if self._role == "receive":
             self.over = "released"
             self._pending.clear()
@@ -268,7 +268,7 @@ class Delivery:
 
     def _handle_state(self, message: wire.Welcome | wire.StateChanged) -> None:
         state = message.state
-        self._events.append(e.State(state, message.expires_in))
+        self._events.append(e.StateReported(state, message.expires_in))
         if state is State.ACTIVE:
             self._settle(lambda c: isinstance(c, wire.Accept) and c.attempt == message.attempt)
         elif state is State.COMPLETED or state is State.ABORTED:

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from p2pal.wire.rendezvous import IceServer
-from p2pal.wire.rendezvous import State as TransferState
+from p2pal.wire.rendezvous import IceServer, State
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class AttemptServed:
     """Sender: this attempt is being served now."""
 
     attempt: int
 
 
 @dataclass(frozen=True, slots=True)
-class Knock:
+class AttemptKnocked:
     """Sender: this attempt waits while another is active; to be answered with a release of either, within seconds."""
 
     attempt: int
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class PeerMessage:
     """The other side's message; per attempt the indices are 0, 1, 2 and so on, each exactly once."""
 
     attempt: int
@@ -32,7 +31,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Released:
+class AttemptReleased:
     """An attempt is over, the served one or one that knocked.
 
     ``silent``, ``gone``, ``left``, ``busy``, ``renewed``, ``over``, or the sender's own reason.
@@ -43,10 +42,10 @@ class Released:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class StateReported:
     """The transfer's state changed, or was told again after a reconnect. ``expires_in`` is in seconds."""
 
-    state: TransferState
+    state: State
     expires_in: float
 
 
@@ -58,22 +57,32 @@ class PeerOnline:
 
 
 @dataclass(frozen=True, slots=True)
-class IceServers:
+class IceServersOffered:
     """The answer to ``ask_ice()``."""
 
     servers: tuple[IceServer, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Offline:
+class ServerOffline:
     """The server has not been reached for ``seconds``; the mailbox keeps trying."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class Online:
+class ServerOnline:
     """The server is back; nothing was lost."""
 
 
-MailboxEvent = Served | Knock | Message | Released | State | PeerOnline | IceServers | Offline | Online
+MailboxEvent = (
+    AttemptServed
+    | AttemptKnocked
+    | PeerMessage
+    | AttemptReleased
+    | StateReported
+    | PeerOnline
+    | IceServersOffered
+    | ServerOffline
+    | ServerOnline
+)

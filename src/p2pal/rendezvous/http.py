@@ -15,7 +15,7 @@ from yarl import URL
 
 from p2pal.hosts import NotReached
 from p2pal.proxies import Proxy, connect_through
-from p2pal.rendezvous.trouble import ProxyFailed
+from p2pal.rendezvous.connect_errors import ProxyFailed
 
 if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler

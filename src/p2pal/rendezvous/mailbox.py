@@ -13,11 +13,11 @@ import aiohttp
 import msgspec
 
 from p2pal.errors import CodeExpired, CodeUnknown, P2palError, ServerRefused, ServerUnreachable
+from p2pal.rendezvous.connect_errors import LOST, NO_ANSWER, Trouble, proxy_answered, trouble
 from p2pal.rendezvous.delivery import Delivery, Role, nonsense
-from p2pal.rendezvous.events import MailboxEvent, Offline, Online
+from p2pal.rendezvous.events import MailboxEvent, ServerOffline, ServerOnline
 from p2pal.rendezvous.http import Redirected, connect_timeout
-from p2pal.rendezvous.transport import Address, pause, retry_after
-from p2pal.rendezvous.trouble import LOST, NO_ANSWER, Trouble, proxy_answered, trouble
+from p2pal.rendezvous.transport import ServerUrl, pause, retry_after
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import CloseCode
 
@@ -51,7 +51,7 @@ class Mailbox:
     def __init__(
         self,
         session: aiohttp.ClientSession,
-        address: Address,
+        address: ServerUrl,
         role: Role,
         token: str,
         *,
@@ -242,7 +242,7 @@ class Mailbox:
             message = f"lost the signaling server at {self._address}: {self._trouble.cause}"
             raise ServerUnreachable(message, hint=self._trouble.hint)
         self._told_offline = True
-        await self._put(Offline(seconds))
+        await self._put(ServerOffline(seconds))
         return math.inf if self._patience is None else self._patience - seconds
 
     async def _one_socket(self) -> bool:
@@ -337,7 +337,7 @@ class Mailbox:
             self._waiting(0.0)
         if self._told_offline:
             self._told_offline = False
-            self._untold.append(Online())
+            self._untold.append(ServerOnline())
 
     async def _tell_events(self) -> None:
         self._wake.set()

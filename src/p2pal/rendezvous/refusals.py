@@ -8,10 +8,10 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from p2pal.amounts import duration
 from p2pal.errors import CodeExpired, CodeUnknown, P2palError, ServerRefused, VersionMismatch
 from p2pal.proxies import Proxy, advice
-from p2pal.rendezvous.trouble import SPEAKS_TLS
+from p2pal.rendezvous.connect_errors import SPEAKS_TLS
+from p2pal.units import duration
 from p2pal.unreached import Unreached
 from p2pal.wire import rendezvous as wire
 
@@ -31,7 +31,7 @@ _WANTS_TLS: Final = re.compile(
 """What nginx, Caddy (and all that is written in Go) and Apache say to plain HTTP where they speak TLS."""
 
 
-class Answer(NamedTuple):
+class HttpAnswer(NamedTuple):
     """An HTTP answer; ``retry_after`` is in seconds, see :func:`p2pal.rendezvous.transport.retry_after`."""
 
     status: int
@@ -65,7 +65,7 @@ def nonsense(proxy: Proxy | None = None) -> ServerRefused:
     return ServerRefused("what answers at the server's address is no p2pal signaling server", hint=hint)
 
 
-def refusal(answer: Answer, waited: float = 0.0, proxy: Proxy | None = None) -> P2palError:
+def refusal(answer: HttpAnswer, waited: float = 0.0, proxy: Proxy | None = None) -> P2palError:
     """Return the error for an answer.
 
     Args:
@@ -95,7 +95,7 @@ def refusal(answer: Answer, waited: float = 0.0, proxy: Proxy | None = None) -> 
     return nonsense()
 
 
-def _through_proxy(answer: Answer, waited: float, proxy: Proxy) -> P2palError:
+def _through_proxy(answer: HttpAnswer, waited: float, proxy: Proxy) -> P2palError:
     """Return the error for an answer that has nothing of this protocol: nobody can tell whose it is."""
     if answer.status in _GATEWAY:
         tried = f" after {waited:.0f} s" if waited >= 1.0 else ""
@@ -112,7 +112,7 @@ def _ttl(detail: wire.ErrorDetail) -> ServerRefused:
     return ServerRefused(f"the signaling server allows a -ttl {allowed}", hint="choose another -ttl")
 
 
-def _later(answer: Answer, code: str, waited: float) -> ServerRefused:
+def _later(answer: HttpAnswer, code: str, waited: float) -> ServerRefused:
     hint = _when(answer.retry_after)
     if code == "too-many-open":  # they may stay open for as long as their codes wait
         hint = "end one of them, or try again later"

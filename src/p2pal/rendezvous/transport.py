@@ -14,7 +14,7 @@ from yarl import URL
 from p2pal.errors import ServerRefused, ServerUnreachable, UsageError
 from p2pal.hosts import is_loopback
 from p2pal.proxies import Proxy, UnusableProxy, proxy_for
-from p2pal.rendezvous.trouble import SPEAKS_TLS, Trouble, speaks_tls, trouble, was_cut
+from p2pal.rendezvous.connect_errors import SPEAKS_TLS, Trouble, speaks_tls, trouble, was_cut
 
 MAX_RETRY_AFTER: Final = 86_400.0
 """Seconds, the longest time that a limit of this server counts in. A server that asks for more asks for nothing."""
@@ -29,7 +29,7 @@ _NEAR: Final = (
 )
 
 
-class Address:
+class ServerUrl:
     """A signaling server's URL: http or https, perhaps with a base path or user info.
 
     Raises:

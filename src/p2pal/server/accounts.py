@@ -10,7 +10,7 @@ from collections import OrderedDict
 from itertools import islice
 from typing import Final
 
-from p2pal.server import limits
+from p2pal.rate_limit import reserve, spend
 from p2pal.server.config import AddressLimits
 
 _REMEMBERED: Final = 16_384
@@ -57,14 +57,14 @@ class Account:
         """
         if self._bounds.requests is None:
             return 0.0
-        self._requests_at, wait = limits.spend(self._requests_at, now, self._bounds.requests)
+        self._requests_at, wait = spend(self._requests_at, now, self._bounds.requests)
         return wait
 
     def frames(self, now: float, count: int) -> float:
         """Take so many frames in any case, and return the seconds to wait before more are read."""
         if self._bounds.frames is None:
             return 0.0
-        self._frames_at, wait = limits.reserve(self._frames_at, now, self._bounds.frames, count)
+        self._frames_at, wait = reserve(self._frames_at, now, self._bounds.frames, count)
         return wait
 
     def buffer(self, change: int) -> bool:

@@ -7,6 +7,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Final, Literal
 
 from p2pal.errors import UsageError
+from p2pal.rate_limit import Rate
 from p2pal.wire import rendezvous as wire
 
 EXTRA: Final = "p2pal[server]"
@@ -61,14 +62,6 @@ class Limits:
     knock: float = 15.0
     rest: float = 300.0
     remembered: int = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """So many in a time: all at once after a pause, evenly spread in the long run. ``seconds`` is the time for all."""
-
-    count: int
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Final
 
 from p2pal.server.config import ServerConfig
-from p2pal.server.state import SENDER, Transfer
+from p2pal.server.state import SENDER, Rendezvous
 from p2pal.wire.ice_urls import is_stun_url, is_turn_url
 from p2pal.wire.rendezvous import MAX_ICE_URLS, IceServer, State
 
@@ -68,7 +68,7 @@ def make_credential(secret: str, name: str, expires_at: int) -> tuple[str, str]:
     return username, base64.b64encode(digest).decode()
 
 
-def may_relay(transfer: Transfer, who: int) -> bool:
+def may_relay(transfer: Rendezvous, who: int) -> bool:
     """Whether that side gets TURN: it and another one are there, and the sender agreed to the other.
 
     Who comes to a meeting has agreed by coming: its name is a secret of the two.
@@ -111,7 +111,7 @@ class IceServers:
         """Return the STUN servers."""
         return self._stun
 
-    def for_peer(self, transfer: Transfer, who: int) -> list[IceServer]:
+    def for_peer(self, transfer: Rendezvous, who: int) -> list[IceServer]:
         """Return what this side of a transfer may use as it stands now.
 
         Args:

@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from math import inf
 from typing import Final, Literal, TextIO
 
-from p2pal.throttle import Throttle
+from p2pal.rate_limit import Throttle
 
 LOGGER: Final = logging.getLogger("p2pal.server")
 

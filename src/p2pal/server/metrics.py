@@ -11,9 +11,9 @@ from collections import Counter
 from time import perf_counter
 from typing import Final
 
-from p2pal.server.config import Rate
-from p2pal.server.state import DENIALS, Append, Command, Note, Transfer
-from p2pal.server.store import Listener, Store
+from p2pal.rate_limit import Rate
+from p2pal.server.state import DENIALS, AppendMessage, Command, Note, Rendezvous
+from p2pal.server.store import Store, StoreListener
 from p2pal.wire.rendezvous import CloseCode, State
 
 EVENTS: Final = ("created", "joined", "met", "knocked", "served", "accepted", "completed", "aborted", "expired")
@@ -140,42 +140,44 @@ class MeasuredStore:
         """The store's clock, in seconds."""
         return self._store.now()
 
-    def listen(self, listener: Listener) -> None:
+    def listen(self, listener: StoreListener) -> None:
         """Name the one listener."""
         self._store.listen(listener)
 
-    async def create(self, ttl: float, owner: str = "") -> tuple[Transfer, str]:
+    async def create(self, ttl: float, owner: str = "") -> tuple[Rendezvous, str]:
         """Open a transfer; see :class:`~p2pal.server.store.Store`."""
         with Watch(self._steps["create"]):
             created = await self._store.create(ttl, owner)
         self._metrics.events["created"] += 1
         return created
 
-    async def join(self, slot: int) -> tuple[Transfer, int, str]:
+    async def join(self, slot: int) -> tuple[Rendezvous, int, str]:
         """Open an attempt; see :class:`~p2pal.server.store.Store`."""
         with Watch(self._steps["join"]):
             return await self._store.join(slot)
 
-    async def meet(self, rendezvous_id: str, ttl: float, *, sender: bool, owner: str = "") -> tuple[Transfer, int, str]:
+    async def meet(
+        self, rendezvous_id: str, ttl: float, *, sender: bool, owner: str = ""
+    ) -> tuple[Rendezvous, int, str]:
         """Come to a meeting; see :class:`~p2pal.server.store.Store`."""
         with Watch(self._steps["meet"]):
             return await self._store.meet(rendezvous_id, ttl, sender=sender, owner=owner)
 
-    async def authorise(self, token: str) -> tuple[Transfer, int]:
+    async def authorise(self, token: str) -> tuple[Rendezvous, int]:
         """Check a token; see :class:`~p2pal.server.store.Store`."""
         with Watch(self._steps["authorise"]):
             return await self._store.authorise(token)
 
-    async def load(self, rendezvous_id: str) -> Transfer:
+    async def load(self, rendezvous_id: str) -> Rendezvous:
         """Return a transfer; see :class:`~p2pal.server.store.Store`."""
         with Watch(self._steps["load"]):
             return await self._store.load(rendezvous_id)
 
-    async def execute(self, rendezvous_id: str, command: Command) -> Transfer:
+    async def execute(self, rendezvous_id: str, command: Command) -> Rendezvous:
         """Carry out a command; see :class:`~p2pal.server.store.Store`."""
         with Watch(self._steps["execute"]):
             transfer = await self._store.execute(rendezvous_id, command)
-        if isinstance(command, Append):
+        if isinstance(command, AppendMessage):
             self._metrics.stored += 1
             self._metrics.stored_bytes += len(command.body)
         return transfer

@@ -14,8 +14,8 @@ from typing import Any, Final, Protocol, cast
 from aiohttp import web
 
 from p2pal.server.accounts import Account
-from p2pal.server.answers import refusal
 from p2pal.server.logs import REQUEST_ID, choose_request_id
+from p2pal.server.responses import refusal
 from p2pal.server.state import Denied
 
 MAX_HEAD: Final = 16 * 1024

@@ -35,7 +35,7 @@ from msgspec.structs import replace
 from p2pal.server import meetings
 from p2pal.server import state as s
 from p2pal.server.config import Limits
-from p2pal.server.life import (
+from p2pal.server.lifecycle import (
     close,
     end_transfer,
     idle,
@@ -48,19 +48,19 @@ from p2pal.server.life import (
     tell_state,
     with_attempt,
 )
-from p2pal.server.state import SENDER, Attempt, Denied, Effect, Transfer
+from p2pal.server.state import SENDER, Attempt, Denied, Effect, Rendezvous
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import CloseCode, State
 
-Step = tuple[Transfer, list[Effect]]
+Step = tuple[Rendezvous, list[Effect]]
 
 
-def create(rendezvous_id: str, slot: int, token: bytes, ttl: float, now: float, owner: str = "") -> Transfer:
+def create(rendezvous_id: str, slot: int, token: bytes, ttl: float, now: float, owner: str = "") -> Rendezvous:
     """Return a new transfer that waits ``ttl`` seconds."""
-    return Transfer(id=rendezvous_id, slot=slot, token=token, ttl=ttl, expires_at=now + ttl, owner=owner)
+    return Rendezvous(id=rendezvous_id, slot=slot, token=token, ttl=ttl, expires_at=now + ttl, owner=owner)
 
 
-def next_timeout(transfer: Transfer) -> float | None:
+def next_timeout(transfer: Rendezvous) -> float | None:
     """When :func:`handle_timeout` has something to do, or the transfer is to be forgotten."""
     if transfer.over:
         return transfer.forget_at
@@ -69,7 +69,7 @@ def next_timeout(transfer: Transfer) -> float | None:
     return min((time for time in times if time is not None), default=None)
 
 
-def handle_timeout(transfer: Transfer, now: float, limits: Limits) -> Step:
+def handle_timeout(transfer: Rendezvous, now: float, limits: Limits) -> Step:
     """Carry out what time has decided."""
     effects: list[Effect] = []
     if transfer.over:
@@ -89,7 +89,7 @@ def handle_timeout(transfer: Transfer, now: float, limits: Limits) -> Step:
     return transfer, effects
 
 
-def handle(transfer: Transfer, command: s.Command, now: float, limits: Limits) -> Step:
+def handle(transfer: Rendezvous, command: s.Command, now: float, limits: Limits) -> Step:
     """Carry out one command. Call :func:`handle_timeout` first when it is due.
 
     Raises:
@@ -106,29 +106,36 @@ def handle(transfer: Transfer, command: s.Command, now: float, limits: Limits) -
 
 
 def _handle_live(
-    transfer: Transfer,
-    command: s.Join | s.Meet | s.Append | s.Accept | s.Release | s.Leave | s.Complete | s.Delete,
+    transfer: Rendezvous,
+    command: s.Join
+    | s.JoinMeeting
+    | s.AppendMessage
+    | s.AcceptAttempt
+    | s.ReleaseAttempt
+    | s.LeaveAttempt
+    | s.CompleteTransfer
+    | s.Delete,
     now: float,
     limits: Limits,
     effects: list[Effect],
-) -> Transfer:
+) -> Rendezvous:
     match command:
         case s.Join():
             return _join(transfer, command, now, limits, effects)
-        case s.Meet():
+        case s.JoinMeeting():
             return meetings.meet(transfer, command, now, limits, effects)
-        case s.Append():
+        case s.AppendMessage():
             return _append(transfer, command, limits, effects)
-        case s.Accept():
+        case s.AcceptAttempt():
             return _accept(transfer, command, now, limits, effects)
-        case s.Release():
+        case s.ReleaseAttempt():
             _only_sender(command.who)
             return _end_attempt(transfer, command.attempt, command.reason, now, limits, effects)
-        case s.Leave():
+        case s.LeaveAttempt():
             if command.who == SENDER:
                 raise Denied("forbidden")
             return _end_attempt(transfer, command.who, "left", now, limits, effects)
-        case s.Complete():
+        case s.CompleteTransfer():
             _only_sender(command.who)
             if transfer.state is not State.ACTIVE and not transfer.meeting:
                 raise Denied("wrong-state")
@@ -140,18 +147,18 @@ def _handle_live(
             assert_never(command)
 
 
-def _handle_over(transfer: Transfer, command: s.Command) -> Transfer:
+def _handle_over(transfer: Rendezvous, command: s.Command) -> Rendezvous:
     """Only repeating what ended it is still allowed; whoever did so was told with the end."""
-    repeated = (isinstance(command, s.Complete) and transfer.state is State.COMPLETED) or (
+    repeated = (isinstance(command, s.CompleteTransfer) and transfer.state is State.COMPLETED) or (
         isinstance(command, s.Delete) and transfer.state is State.ABORTED
     )
-    if repeated and isinstance(command, s.Complete | s.Delete):
+    if repeated and isinstance(command, s.CompleteTransfer | s.Delete):
         _only_sender(command.who)
         return transfer
     raise Denied("expired" if transfer.expired else "over")
 
 
-def _join(transfer: Transfer, command: s.Join, now: float, limits: Limits, effects: list[Effect]) -> Transfer:
+def _join(transfer: Rendezvous, command: s.Join, now: float, limits: Limits, effects: list[Effect]) -> Rendezvous:
     if sum(attempt.number != transfer.served for attempt in transfer.attempts) >= limits.attempts:
         raise Denied("queue-full")
     number = transfer.joined + 1
@@ -160,26 +167,26 @@ def _join(transfer: Transfer, command: s.Join, now: float, limits: Limits, effec
     return replace(transfer, joined=number, attempts=(*transfer.attempts, attempt))
 
 
-def _attach(transfer: Transfer, command: s.Attach, now: float, limits: Limits, effects: list[Effect]) -> Transfer:
+def _attach(transfer: Rendezvous, command: s.Attach, now: float, limits: Limits, effects: list[Effect]) -> Rendezvous:
     who, socket = command.who, command.socket
     number = transfer.served if who == SENDER else who
     own = transfer.attempt(number)
-    holder: Transfer | Attempt | None = transfer if who == SENDER else own
+    holder: Rendezvous | Attempt | None = transfer if who == SENDER else own
     if holder is not None and _comes_late(holder, command):
-        effects.append(s.Close(socket, CloseCode.REPLACED))
+        effects.append(s.CloseSocket(socket, CloseCode.REPLACED))
         return transfer
     replay = _replay(own, command) if own is not None else None
     tell(effects, socket, wire.Welcome(transfer.state, transfer.expires_in(now), number))
     if command.again:
         tell(effects, socket, state_of(transfer, now))
     if transfer.over:
-        effects.append(s.Close(socket, over_code(transfer)))
+        effects.append(s.CloseSocket(socket, over_code(transfer)))
         return transfer
     if who == SENDER:
         transfer = _attach_sender(transfer, command, now, limits, effects)
     elif own is None:
         tell(effects, socket, wire.Released(who, past_reason(transfer, who)))
-        effects.append(s.Close(socket, CloseCode.RELEASED))
+        effects.append(s.CloseSocket(socket, CloseCode.RELEASED))
         return transfer
     else:
         transfer = _attach_receiver(transfer, own, command, now, limits, effects)
@@ -192,7 +199,7 @@ def _attach(transfer: Transfer, command: s.Attach, now: float, limits: Limits, e
     return transfer
 
 
-def _comes_late(holder: Transfer | Attempt, command: s.Attach) -> bool:
+def _comes_late(holder: Rendezvous | Attempt, command: s.Attach) -> bool:
     """Whether a newer socket of the same token was here before."""
     return command.turn < holder.turn or (command.again and holder.socket not in ("", command.socket))
 
@@ -211,8 +218,8 @@ def _replay(own: Attempt, command: s.Attach) -> s.Replay:
 
 
 def _attach_sender(
-    transfer: Transfer, command: s.Attach, now: float, limits: Limits, effects: list[Effect]
-) -> Transfer:
+    transfer: Rendezvous, command: s.Attach, now: float, limits: Limits, effects: list[Effect]
+) -> Rendezvous:
     socket = command.socket
     if transfer.socket != socket:
         close(effects, transfer.socket, CloseCode.REPLACED)
@@ -227,8 +234,8 @@ def _attach_sender(
     if served is not None:
         if served.number not in command.cursors:
             tell(effects, socket, wire.Served(served.number))
-        tell(effects, socket, wire.Peer(bool(served.socket)))
-        tell(effects, served.socket, wire.Peer(online=True))
+        tell(effects, socket, wire.PeerPresence(bool(served.socket)))
+        tell(effects, served.socket, wire.PeerPresence(online=True))
         if transfer.state is State.READY and served.to_sender.count == 0 and not transfer.meeting:
             transfer = replace(transfer, silent_at=now + limits.silence)
     for attempt in transfer.attempts:
@@ -238,15 +245,15 @@ def _attach_sender(
 
 
 def _attach_receiver(
-    transfer: Transfer, own: Attempt, command: s.Attach, now: float, limits: Limits, effects: list[Effect]
-) -> Transfer:
+    transfer: Rendezvous, own: Attempt, command: s.Attach, now: float, limits: Limits, effects: list[Effect]
+) -> Rendezvous:
     socket = command.socket
     if own.socket != socket:
         close(effects, own.socket, CloseCode.REPLACED)
     own = replace(own, socket=socket, turn=command.turn, deadline=None)
     if own.number == transfer.served:
-        tell(effects, socket, wire.Peer(bool(transfer.socket)))
-        tell(effects, transfer.socket, wire.Peer(online=True))
+        tell(effects, socket, wire.PeerPresence(bool(transfer.socket)))
+        tell(effects, transfer.socket, wire.PeerPresence(online=True))
     elif transfer.state is State.ACTIVE and own.knock_ends is None:
         own = replace(own, knock_ends=now + limits.knock)
         effects.append(s.Note("knocked", own.number))
@@ -254,7 +261,7 @@ def _attach_receiver(
     return with_attempt(transfer, own)
 
 
-def _detach(transfer: Transfer, command: s.Detach, now: float, limits: Limits, effects: list[Effect]) -> Transfer:
+def _detach(transfer: Rendezvous, command: s.Detach, now: float, limits: Limits, effects: list[Effect]) -> Rendezvous:
     if transfer.over:
         return transfer
     if command.who == SENDER:
@@ -263,19 +270,19 @@ def _detach(transfer: Transfer, command: s.Detach, now: float, limits: Limits, e
         transfer = replace(transfer, socket="", silent_at=None)
         served = transfer.attempt(transfer.served)
         if served is not None:
-            tell(effects, served.socket, wire.Peer(online=False))
+            tell(effects, served.socket, wire.PeerPresence(online=False))
         return idle(transfer, now)
     attempt = transfer.attempt(command.who)
     if attempt is None or attempt.socket != command.socket:
         return transfer
     if attempt.number == transfer.served:
         transfer = with_attempt(transfer, replace(attempt, socket=""))
-        tell(effects, transfer.socket, wire.Peer(online=False))
+        tell(effects, transfer.socket, wire.PeerPresence(online=False))
         return idle(transfer, now)
     return idle(with_attempt(transfer, replace(attempt, socket="", deadline=now + limits.offline_grace)), now)
 
 
-def _append(transfer: Transfer, command: s.Append, limits: Limits, effects: list[Effect]) -> Transfer:
+def _append(transfer: Rendezvous, command: s.AppendMessage, limits: Limits, effects: list[Effect]) -> Rendezvous:
     if command.who not in (SENDER, command.attempt):
         raise Denied("forbidden")
     attempt = _live(transfer, command.attempt)
@@ -304,7 +311,9 @@ def _append(transfer: Transfer, command: s.Append, limits: Limits, effects: list
     return replace(with_attempt(transfer, replace(attempt, to_sender=log)), silent_at=None)
 
 
-def _accept(transfer: Transfer, command: s.Accept, now: float, limits: Limits, effects: list[Effect]) -> Transfer:
+def _accept(
+    transfer: Rendezvous, command: s.AcceptAttempt, now: float, limits: Limits, effects: list[Effect]
+) -> Rendezvous:
     _only_sender(command.who)
     attempt = _live(transfer, command.attempt)
     if attempt.number != transfer.served:
@@ -323,8 +332,8 @@ def _accept(transfer: Transfer, command: s.Accept, now: float, limits: Limits, e
 
 
 def _end_attempt(
-    transfer: Transfer, number: int, reason: str, now: float, limits: Limits, effects: list[Effect]
-) -> Transfer:
+    transfer: Rendezvous, number: int, reason: str, now: float, limits: Limits, effects: list[Effect]
+) -> Rendezvous:
     attempt = transfer.attempt(number)
     if attempt is not None:
         return release(transfer, attempt, reason, now, limits, effects)
@@ -334,7 +343,7 @@ def _end_attempt(
     return transfer
 
 
-def _live(transfer: Transfer, number: int) -> Attempt:
+def _live(transfer: Rendezvous, number: int) -> Attempt:
     attempt = transfer.attempt(number)
     if attempt is None:
         raise Denied("released" if 1 <= number <= transfer.joined else "unknown-attempt")

@@ -1,6 +1,6 @@
 """One transfer as the server sees it, what can happen to it, and what the shell has to do then.
 
-Plain values: a store can keep a :class:`Transfer` anywhere (it encodes with msgspec) and hand effects to whichever
+Plain values: a store can keep a :class:`Rendezvous` anywhere (it encodes with msgspec) and hand effects to whichever
 server instance holds the socket they name.
 """
 
@@ -110,7 +110,7 @@ class Past(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
-class Transfer(msgspec.Struct, frozen=True):
+class Rendezvous(msgspec.Struct, frozen=True):
     """One transfer.
 
     Attributes:
@@ -185,7 +185,7 @@ class Join:
 
 
 @dataclass(frozen=True, slots=True)
-class Meet:
+class JoinMeeting:
     """A peer comes to a meeting. ``token`` is the SHA-256 of the token that it gets, ``ttl`` the new idle time."""
 
     sender: bool
@@ -221,7 +221,7 @@ class Detach:
 
 
 @dataclass(frozen=True, slots=True)
-class Append:
+class AppendMessage:
     """A message for the other side. ``stored`` is what the store holds at that index already, if anything."""
 
     who: int
@@ -232,7 +232,7 @@ class Append:
 
 
 @dataclass(frozen=True, slots=True)
-class Accept:
+class AcceptAttempt:
     """The attempt knows the words."""
 
     who: int
@@ -240,7 +240,7 @@ class Accept:
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
+class ReleaseAttempt:
     """The sender is done with the attempt."""
 
     who: int
@@ -249,14 +249,14 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
-class Leave:
+class LeaveAttempt:
     """The receiver is done with its attempt."""
 
     who: int
 
 
 @dataclass(frozen=True, slots=True)
-class Complete:
+class CompleteTransfer:
     """The transfer went through."""
 
     who: int
@@ -269,7 +269,18 @@ class Delete:
     who: int
 
 
-Command = Join | Meet | Attach | Detach | Append | Accept | Release | Leave | Complete | Delete
+Command = (
+    Join
+    | JoinMeeting
+    | Attach
+    | Detach
+    | AppendMessage
+    | AcceptAttempt
+    | ReleaseAttempt
+    | LeaveAttempt
+    | CompleteTransfer
+    | Delete
+)
 
 
 # Effects, to be carried out in order.
@@ -284,7 +295,7 @@ class Tell:
 
 
 @dataclass(frozen=True, slots=True)
-class Close:
+class CloseSocket:
     """Close that socket once all before was sent."""
 
     socket: str
@@ -333,4 +344,4 @@ class Note:
     reason: str = ""
 
 
-Effect = Tell | Close | Keep | Replay | Drop | Note
+Effect = Tell | CloseSocket | Keep | Replay | Drop | Note

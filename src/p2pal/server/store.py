@@ -14,13 +14,13 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
-from p2pal.server.config import Rate
-from p2pal.server.state import Close, Command, Missed, Note, Tell, Transfer
+from p2pal.rate_limit import Rate
+from p2pal.server.state import CloseSocket, Command, Missed, Note, Rendezvous, Tell
 from p2pal.wire.rendezvous import State
 
-News = Tell | Close | Note | Missed
+News = Tell | CloseSocket | Note | Missed
 
-Listener = Callable[[str, News], None]
+StoreListener = Callable[[str, News], None]
 """Called with the rendezvous id and one effect, in order, never blocking. Notes come to the instance that acted."""
 
 
@@ -33,10 +33,10 @@ class Store(Protocol):
     def now(self) -> float:
         """The store's clock, in seconds."""
 
-    def listen(self, listener: Listener) -> None:
+    def listen(self, listener: StoreListener) -> None:
         """Name the one listener for effects that concern sockets."""
 
-    async def create(self, ttl: float, owner: str = "") -> tuple[Transfer, str]:
+    async def create(self, ttl: float, owner: str = "") -> tuple[Rendezvous, str]:
         """Open a transfer and return it with its sender's token.
 
         Args:
@@ -47,14 +47,16 @@ class Store(Protocol):
             Denied: ``full``, ``too-many-open``.
         """
 
-    async def join(self, slot: int) -> tuple[Transfer, int, str]:
+    async def join(self, slot: int) -> tuple[Rendezvous, int, str]:
         """Open an attempt; return the transfer, the attempt's number and its token.
 
         Raises:
             Denied: ``unknown``, ``expired``, ``over``, ``queue-full``.
         """
 
-    async def meet(self, rendezvous_id: str, ttl: float, *, sender: bool, owner: str = "") -> tuple[Transfer, int, str]:
+    async def meet(
+        self, rendezvous_id: str, ttl: float, *, sender: bool, owner: str = ""
+    ) -> tuple[Rendezvous, int, str]:
         """Come to a meeting, which begins anew if it is unknown or over.
 
         Returns:
@@ -64,21 +66,21 @@ class Store(Protocol):
             Denied: ``full``, ``too-many-open``; ``unknown`` if the id is that of a transfer with a slot.
         """
 
-    async def authorise(self, token: str) -> tuple[Transfer, int]:
+    async def authorise(self, token: str) -> tuple[Rendezvous, int]:
         """Return the transfer that the token is for, and whose token it is.
 
         Raises:
             Denied: ``unauthorised``, ``unknown``.
         """
 
-    async def load(self, rendezvous_id: str) -> Transfer:
+    async def load(self, rendezvous_id: str) -> Rendezvous:
         """Return a transfer as it stands.
 
         Raises:
             Denied: ``unknown``.
         """
 
-    async def execute(self, rendezvous_id: str, command: Command) -> Transfer:
+    async def execute(self, rendezvous_id: str, command: Command) -> Rendezvous:
         """Carry out a command, atomically.
 
         Raises:

@@ -12,7 +12,7 @@ import re
 import secrets
 from typing import Final
 
-from p2pal.server.state import SENDER, Denied, Transfer
+from p2pal.server.state import SENDER, Denied, Rendezvous
 
 _TOKEN: Final = re.compile(r"([0-9a-f]{32}|[a-z2-7]{26})\.([0-9]{1,10})\.([A-Za-z0-9_-]{32})")
 
@@ -49,7 +49,7 @@ def parse(token: str) -> tuple[str, int, str]:
     return match[1], int(match[2]), match[3]
 
 
-def verify(transfer: Transfer, who: int, secret: str) -> None:
+def verify(transfer: Rendezvous, who: int, secret: str) -> None:
     """Check that the secret is that of ``who``; released attempts count while they are remembered.
 
     Raises:

@@ -10,7 +10,7 @@ import msgspec
 from p2pal.wire.transfer import Kind, Reason
 
 
-class Top(msgspec.Struct, frozen=True):
+class TopEntry(msgspec.Struct, frozen=True):
     """One top-level entry of an offer: its path, what it is, and the files and bytes in it."""
 
     path: bytes
@@ -34,7 +34,7 @@ class OfferComplete(msgspec.Struct, frozen=True):
     entries: int
     files: int
     total: int
-    tops: list[Top]
+    tops: list[TopEntry]
     more: int
     left_out: int
 
@@ -63,7 +63,7 @@ class Proven(msgspec.Struct, frozen=True):
     """Sender: the receiver proved that it had the earlier transfer, too. Whether it goes on, its consent says."""
 
 
-class Unproven(msgspec.Struct, frozen=True):
+class ProofMissing(msgspec.Struct, frozen=True):
     """Sender: who joined is not the one from before. It hears no name until someone admits or refuses it."""
 
 
@@ -164,6 +164,6 @@ class Finished(msgspec.Struct, frozen=True):
 
 
 TransferEvent = (
-    ProofWanted | OfferComplete | Proven | Unproven | Started | EntryStarted | EntryCompared | BytesMoved
+    ProofWanted | OfferComplete | Proven | ProofMissing | Started | EntryStarted | EntryCompared | BytesMoved
     | EntryFinished | EntryNamed | EntryFailed | Held | Durable | Aborted | Finished
 )  # fmt: skip

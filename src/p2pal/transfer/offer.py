@@ -15,7 +15,7 @@ from array import array
 from typing import Final
 
 from p2pal.errors import ProtocolError
-from p2pal.transfer.events import OfferComplete, Top
+from p2pal.transfer.events import OfferComplete, TopEntry
 from p2pal.transfer.manifest import Manifest
 from p2pal.wire.transfer import Entry, Kind, OfferEnd, OfferPart
 
@@ -105,7 +105,7 @@ class OfferReader:
         for bucket in self._paths:
             if len(set(bucket)) != len(bucket):
                 raise ProtocolError("the other side offered one path twice")
-        tops = [Top(path, Kind(kind), files, size) for path, (kind, files, size) in self._tops.items()]
+        tops = [TopEntry(path, Kind(kind), files, size) for path, (kind, files, size) in self._tops.items()]
         return OfferComplete(
             len(manifest), manifest.files, manifest.total, tops, self._top_count - len(tops), end.left_out
         )

@@ -45,7 +45,7 @@ class BlockRead:
 
 @dataclass(frozen=True, slots=True)
 class PieceRead:
-    """Source: every block of this piece was given out, and this is the piece's leaf; or see :class:`Comparing`."""
+    """Source: every block of this piece was given out, and this is the piece's leaf; or see :class:`PieceReread`."""
 
     index: int
     piece: int
@@ -53,7 +53,7 @@ class PieceRead:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparing:
+class PieceReread:
     """Source: the file may have changed since it was read; a piece of it is about to be read again, and compared.
 
     Each piece that turns out to be another has a second :class:`PieceRead`, without blocks, in ascending order, before
@@ -84,7 +84,7 @@ class ReadFailed:
     text: str
 
 
-SourceResult = BlockRead | PieceRead | Comparing | FileRead | ReadFailed
+SourceResult = BlockRead | PieceRead | PieceReread | FileRead | ReadFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +210,7 @@ class EntryDone:
 
 
 @dataclass(frozen=True, slots=True)
-class EntryNamed:
+class EntryRenamed:
     """Sink: this entry stands under ``name``: its own was taken, and what stands there may not be replaced.
 
     Comes before its :class:`EntryDone`, and for a directory before anything in it.
@@ -221,7 +221,7 @@ class EntryNamed:
 
 
 @dataclass(frozen=True, slots=True)
-class EntryFailed:
+class WriteFailed:
     """Sink: this entry failed. ``Reason.DISK`` means no later one can succeed.
 
     Its part file stays where a checkpoint is kept and a later session can go on with it; otherwise it is gone.
@@ -244,4 +244,4 @@ class Sealed:
     """Sink: the answer to :class:`Seal`."""
 
 
-SinkResult = PieceBad | DigestBad | EntryDone | EntryNamed | EntryFailed | Sealed
+SinkResult = PieceBad | DigestBad | EntryDone | EntryRenamed | WriteFailed | Sealed

@@ -8,7 +8,7 @@ from typing import Final
 
 from p2pal.wire.transfer import CHUNK_OVERHEAD, MIN_PAYLOAD, Record, chunk_header, encode_record
 
-Buffer = bytes | memoryview
+BlockData = bytes | memoryview
 
 _MIN_SPLIT: Final = 4096
 """A block is not cut for less room than this: a chunk's fixed cost would outweigh the room it fills."""
@@ -19,7 +19,7 @@ class _Block:
 
     __slots__ = ("again", "data", "index", "offset")
 
-    def __init__(self, index: int, offset: int, data: Buffer, again: bool) -> None:
+    def __init__(self, index: int, offset: int, data: BlockData, again: bool) -> None:
         self.index = index
         self.offset = offset
         self.data = data
@@ -58,7 +58,7 @@ class PayloadQueue:
         self._queue.append(record)
         self.backlog += len(record)
 
-    def add_block(self, index: int, offset: int, data: Buffer, again: bool) -> None:
+    def add_block(self, index: int, offset: int, data: BlockData, again: bool) -> None:
         """Queue bytes of entry ``index``; they leave as one or more chunks. ``again`` marks a repair."""
         self._queue.append(_Block(index, offset, data, again))
         self.backlog += len(data)
@@ -68,7 +68,7 @@ class PayloadQueue:
         self._queue.clear()
         self.backlog = 0
 
-    def take(self, muted: Container[int] = ()) -> tuple[list[Buffer], list[tuple[int, int]]] | None:
+    def take(self, muted: Container[int] = ()) -> tuple[list[BlockData], list[tuple[int, int]]] | None:
         """Return the next payload, as full as it gets, or None if nothing waits.
 
         Args:
@@ -78,7 +78,7 @@ class PayloadQueue:
             The buffers to be joined, and for progress (entry, bytes) of the blocks that left for the first time.
         """
         queue, space = self._queue, self.limit
-        payload: list[Buffer] = []
+        payload: list[BlockData] = []
         moved: list[tuple[int, int]] = []
         while queue:
             item = queue[0]
@@ -100,7 +100,7 @@ class PayloadQueue:
                 if payload and room < _MIN_SPLIT:
                     break
                 view = memoryview(item.data)
-                data: Buffer = view[:room]
+                data: BlockData = view[:room]
                 item.data = view[room:]
                 count = room
             else:

@@ -25,7 +25,7 @@ from p2pal.transfer.incoming_file import ArrivingFile
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.missing import Lacking, Part
 from p2pal.transfer.offer import OfferReader
-from p2pal.transfer.packer import Buffer
+from p2pal.transfer.packer import BlockData
 from p2pal.transfer.states import RECEIVER, ReceiverState, check_call, check_record
 from p2pal.transfer.tally import Tally
 from p2pal.transfer.verdicts import Replies
@@ -112,7 +112,7 @@ class Receiver:
         while self._events:
             yield self._events.popleft()
 
-    def outputs(self) -> Iterator[list[Buffer]]:
+    def outputs(self) -> Iterator[list[BlockData]]:
         """Yield payloads for the session, each a list of buffers to be joined; draw only while it takes them."""
         while (payload := self._out.take()) is not None:
             yield payload
@@ -383,9 +383,9 @@ class Receiver:
                 return
             if isinstance(result, sink.EntryDone):
                 self._on_entry_done(result.index)
-            elif isinstance(result, sink.EntryFailed):
+            elif isinstance(result, sink.WriteFailed):
                 self._on_entry_failed(result, now)
-            elif isinstance(result, sink.EntryNamed):
+            elif isinstance(result, sink.EntryRenamed):
                 self._events.append(events.EntryNamed(result.index, result.name))
             elif isinstance(result, sink.Sealed):
                 self._on_sealed(now)
@@ -409,7 +409,7 @@ class Receiver:
         del self._files[index]
         self._judge(index, digest=file.digest or b"")
 
-    def _on_entry_failed(self, failed: sink.EntryFailed, now: float) -> None:
+    def _on_entry_failed(self, failed: sink.WriteFailed, now: float) -> None:
         if self._status[failed.index] & KIND != Kind.FILE:
             self._answered += 1
             self._judge(failed.index, failed.reason, failed.text)

@@ -21,7 +21,7 @@ from p2pal.errors import ProtocolError, UsageError
 from p2pal.transfer import events, ops
 from p2pal.transfer.events import TransferEvent
 from p2pal.transfer.manifest import Manifest
-from p2pal.transfer.packer import Buffer, PayloadQueue
+from p2pal.transfer.packer import BlockData, PayloadQueue
 from p2pal.transfer.read_queue import BEGUN, CLOSED, FAILED, JUDGED, KIND, WANTED, Flight, Reading
 from p2pal.transfer.states import SENDER, SenderState, check_call, check_record
 from p2pal.transfer.tally import Tally
@@ -125,7 +125,7 @@ class Sender:
         while self._reading.ready:
             yield self._reading.ready.popleft()
 
-    def outputs(self) -> Iterator[list[Buffer]]:
+    def outputs(self) -> Iterator[list[BlockData]]:
         """Yield payloads for the session, each a list of buffers to be joined; draw only while it takes them."""
         while True:
             if self._state is _State.OFFERING and not self._pinned and not self._out.backlog:
@@ -299,13 +299,13 @@ class Sender:
             self._pinned = False
             self._events.append(events.Proven())
         elif self._pinned:
-            self._events.append(events.Unproven())
+            self._events.append(events.ProofMissing())
 
     def _is_expected(self, proof: bytes) -> bool:
         return bool(self._expected) and hmac.compare_digest(proof, self._expected)
 
     def admit(self, now: float) -> None:  # noqa: ARG002 - one shape for every input
-        """Let the one who proved nothing have the offer: what :class:`~p2pal.transfer.events.Unproven` asks for."""
+        """Let the one who proved nothing have the offer: what :class:`~p2pal.transfer.events.ProofMissing` asks for."""
         check_call(SENDER[self._state], "admit")
         self._pinned = False
 
@@ -393,7 +393,7 @@ class Sender:
                 self._on_piece(flight, result)
             elif isinstance(result, ops.FileRead):
                 self._on_file(flight, result)
-            elif isinstance(result, ops.Comparing):
+            elif isinstance(result, ops.PieceReread):
                 self._on_comparing(flight)
             else:
                 self._on_failed(flight, result, now)

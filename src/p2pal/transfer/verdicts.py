@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from p2pal.transfer.packer import Buffer, PayloadQueue
+from p2pal.transfer.packer import BlockData, PayloadQueue
 from p2pal.wire import transfer as wire
 from p2pal.wire.transfer import Reason, Verdict
 
@@ -37,7 +37,7 @@ class Replies:
         """How many ranges of pieces one file may be asked for with."""
         return min(wire.MAX_RANGES, (self._room - _PIECES_BYTES) // _RANGE_BYTES)
 
-    def take(self) -> list[Buffer] | None:
+    def take(self) -> list[BlockData] | None:
         """Return the next payload, or None."""
         taken = self._out.take()
         return None if taken is None else taken[0]

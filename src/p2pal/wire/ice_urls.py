@@ -53,7 +53,7 @@ def parse_turn_url(url: str) -> IceUrl | None:
     return _parse(_TURN, url)
 
 
-def canonical(url: str) -> str:
+def canonical_url(url: str) -> str:
     """Return the URL with everything that may be left out, so that two that mean the same are the same.
 
     What is no URL of these servers is returned as it is.

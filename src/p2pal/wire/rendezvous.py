@@ -36,7 +36,7 @@ Id = Annotated[str, msgspec.Meta(min_length=16, max_length=64, pattern=r"^[A-Za-
 MeetingId = Annotated[str, msgspec.Meta(pattern=r"^[a-z2-7]{26}\Z")]
 """The name of a meeting: 128 bits in base32 that only the two peers can derive."""
 Token = Annotated[str, msgspec.Meta(min_length=16, max_length=200)]
-Reason = Annotated[str, msgspec.Meta(max_length=40, pattern=r"^[a-z0-9-]*\Z")]
+ReasonWord = Annotated[str, msgspec.Meta(max_length=40, pattern=r"^[a-z0-9-]*\Z")]
 _Text = Annotated[str, msgspec.Meta(max_length=300)]
 
 
@@ -201,7 +201,7 @@ class Release(msgspec.Struct, frozen=True, tag_field="type", tag="release"):
     """Sender: this attempt is over; serve the next."""
 
     attempt: AttemptNumber
-    reason: Reason = ""
+    reason: ReasonWord = ""
 
 
 class Complete(msgspec.Struct, frozen=True, tag_field="type", tag="complete"):
@@ -255,7 +255,7 @@ class Released(msgspec.Struct, frozen=True, tag_field="type", tag="released"):
     """This attempt is over: ``silent``, ``gone``, ``left``, ``busy``, ``renewed``, or the sender's reason."""
 
     attempt: AttemptNumber
-    reason: Reason = ""
+    reason: ReasonWord = ""
 
 
 class StateChanged(msgspec.Struct, frozen=True, tag_field="type", tag="state"):
@@ -266,7 +266,7 @@ class StateChanged(msgspec.Struct, frozen=True, tag_field="type", tag="state"):
     attempt: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] = 0
 
 
-class Peer(msgspec.Struct, frozen=True, tag_field="type", tag="peer"):
+class PeerPresence(msgspec.Struct, frozen=True, tag_field="type", tag="peer"):
     """Whether the other side of the served attempt has a socket."""
 
     online: bool
@@ -287,7 +287,7 @@ class Error(msgspec.Struct, frozen=True, tag_field="type", tag="error"):
 
 
 ClientMessage = Hello | Append | Accept | Release | Complete | Leave | AskIce
-ServerMessage = Welcome | Served | Knock | Message | Appended | Released | StateChanged | Peer | Ice | Error
+ServerMessage = Welcome | Served | Knock | Message | Appended | Released | StateChanged | PeerPresence | Ice | Error
 
 encoder: Final = msgspec.json.Encoder()
 client_decoder: Final[msgspec.json.Decoder[ClientMessage]] = msgspec.json.Decoder(ClientMessage)

@@ -196,7 +196,7 @@ class Hopper:
                 self.delivery.handle(wire.server_decoder.decode(received.data))
                 events = self.delivery.events()
                 self.told += events
-                self.got += [event.body for event in events if isinstance(event, e.Message)]
+                self.got += [event.body for event in events if isinstance(event, e.PeerMessage)]
                 await self.flush()
                 self._changed.set()
             self.closed = received.data if received.type is aiohttp.WSMsgType.CLOSE else None
@@ -232,7 +232,7 @@ class Talk:
         self.sent = {self.sender: [], self.receiver: []}
         await self.sender.hop(self.visitors[sender_at])
         await self.receiver.hop(self.visitors[receiver_at])
-        await self.sender.hears(e.Served(1))
+        await self.sender.hears(e.AttemptServed(1))
         await self.receiver.until(lambda: bool(self.receiver.told))
         return self
 
@@ -294,7 +294,7 @@ class Client:
     @property
     def active(self) -> bool:
         """It was told that the attempt is accepted."""
-        return any(isinstance(event, e.State) and event.state is wire.State.ACTIVE for event in self.told)
+        return any(isinstance(event, e.StateReported) and event.state is wire.State.ACTIVE for event in self.told)
 
     async def close(self) -> None:
         await self.mailbox.close()
@@ -314,7 +314,7 @@ class Client:
             while True:
                 event = await self.mailbox.get()
                 self.told.append(event)
-                if isinstance(event, e.Message):
+                if isinstance(event, e.PeerMessage):
                     self.got.append(event.body)
                 self._changed.set()
 
@@ -327,7 +327,7 @@ async def clients(url: str) -> AsyncIterator[tuple[Client, Client]]:
         joined = await server.join(created.slot)
         pair = Client(server.mailbox("send", created.token)), Client(server.mailbox("receive", joined.token))
         try:
-            await pair[0].hears(e.Served(1))
+            await pair[0].hears(e.AttemptServed(1))
             await pair[1].until(lambda: bool(pair[1].told))
             yield pair
         finally:

@@ -31,15 +31,17 @@ async def test_the_two_sides_of_a_transfer_on_two_instances(redis: RedisServer, 
         await talk.settle()
         sender.delivery.accept(1)
         await sender.flush()
-        await receiver.until(lambda: any(isinstance(x, e.State) and x.state is State.ACTIVE for x in receiver.told))
+        await receiver.until(
+            lambda: any(isinstance(x, e.StateReported) and x.state is State.ACTIVE for x in receiver.told)
+        )
 
         third = await visitors[1].join(talk.created.slot)
         knocking = Hopper("receive", third.token)
         await knocking.hop(visitors[1])
-        await sender.hears(e.Knock(2))
+        await sender.hears(e.AttemptKnocked(2))
         sender.delivery.release(2, "busy")
         await sender.flush()
-        await knocking.hears(e.Released(2, "busy"))
+        await knocking.hears(e.AttemptReleased(2, "busy"))
         await knocking.until(lambda: knocking.closed == CloseCode.RELEASED)
 
         await receiver.leave()
@@ -65,16 +67,16 @@ async def test_a_release_on_one_instance_serves_the_next_on_another(redis: Redis
         await waiting.until(lambda: bool(waiting.told))
         talk.sender.delivery.release(1, "wrong-code")
         await talk.sender.flush()
-        await talk.receiver.hears(e.Released(1, "wrong-code"))
+        await talk.receiver.hears(e.AttemptReleased(1, "wrong-code"))
         await talk.receiver.until(lambda: talk.receiver.closed == CloseCode.RELEASED)
-        await talk.sender.hears(e.Served(2))
+        await talk.sender.hears(e.AttemptServed(2))
         await talk.sender.append(b"to the second", 2)
         await waiting.until(lambda: waiting.got == [b"to the second"])
         await waiting.append(b"from the second", 2)
         await talk.sender.until(lambda: talk.sender.got == [b"from the second"])
         waiting.delivery.leave()
         await waiting.flush()
-        await talk.sender.hears(e.Released(2, "left"))
+        await talk.sender.hears(e.AttemptReleased(2, "left"))
         await talk.end()
         await waiting.end()
 
@@ -108,8 +110,8 @@ async def test_time_ends_a_transfer_on_every_instance(redis: RedisServer, start:
 async def test_a_silent_receiver_is_released_from_the_other_instance(redis: RedisServer, start: Start) -> None:
     async with visiting(start(redis, 2)) as visitors:
         talk = await Talk(visitors).start()
-        await talk.sender.hears(e.Released(1, "silent"))
-        await talk.receiver.hears(e.Released(1, "silent"))
+        await talk.sender.hears(e.AttemptReleased(1, "silent"))
+        await talk.receiver.hears(e.AttemptReleased(1, "silent"))
         await talk.end()
 
 
@@ -124,7 +126,7 @@ async def test_a_newer_socket_replaces_one_on_another_instance(redis: RedisServe
         joined = await visitors[0].join(created.slot)
         receiver = await visitors[0].hello(joined.token)
         assert (await second.expect(wire.Served)).attempt == 1  # the end of the first one was no end of this one
-        await receiver.expect(wire.Peer)
+        await receiver.expect(wire.PeerPresence)
 
 
 async def test_a_hello_that_comes_late_replaces_nothing(redis: RedisServer, start: Start) -> None:
@@ -148,7 +150,7 @@ async def test_a_hello_that_comes_late_replaces_nothing(redis: RedisServer, star
         joined = await visitors[0].join(created.slot)
         receiver = await visitors[0].hello(joined.token)
         assert (await sender.expect(wire.Served)).attempt == 1
-        await receiver.expect(wire.Peer)
+        await receiver.expect(wire.PeerPresence)
 
 
 async def test_a_meeting_on_two_instances(redis: RedisServer, start: Start) -> None:
@@ -191,8 +193,8 @@ async def test_hopping_loses_and_repeats_nothing(redis: RedisServer, start: Star
         for side in (talk.sender, talk.receiver):
             await side.hop(talk.chance.choice(visitors))
         await talk.settle()
-        assert talk.sender.told.count(e.Served(1)) == 1
-        assert not any(isinstance(event, e.Released) for event in talk.sender.told + talk.receiver.told)
+        assert talk.sender.told.count(e.AttemptServed(1)) == 1
+        assert not any(isinstance(event, e.AttemptReleased) for event in talk.sender.told + talk.receiver.told)
         await talk.end()
 
 
@@ -242,7 +244,7 @@ async def test_a_killed_instance_holds_no_place_in_the_queue(redis: RedisServer,
         instances.kill(1)
         talk.sender.delivery.release(1, "moved")
         await talk.sender.flush()
-        await talk.sender.hears(e.Released(2, "silent"), 60.0)
+        await talk.sender.hears(e.AttemptReleased(2, "silent"), 60.0)
         await talk.end()
 
 
@@ -280,7 +282,7 @@ async def test_an_instance_that_stands_still_for_a_while_harms_nobody(
         sender, receiver = Hopper("send", created.token), Hopper("receive", joined.token)
         await sender.hop(visitors[0])
         await receiver.hop(visitors[1])
-        await sender.hears(e.Served(1))
+        await sender.hears(e.AttemptServed(1))
         await receiver.append(b"there")  # or it would be released for its silence
         await sender.until(lambda: sender.got == [b"there"])
         instances[frozen].signal(signal.SIGSTOP)
@@ -318,4 +320,4 @@ async def test_a_key_that_is_no_transfer_harms_no_other(redis: RedisServer, star
         joined = await visitors[0].join(fine.slot)
         receiver = await visitors[0].hello(joined.token)
         assert (await waiting.expect(wire.Served)).attempt == 1
-        await receiver.expect(wire.Peer)
+        await receiver.expect(wire.PeerPresence)

@@ -117,14 +117,14 @@ async def test_ten_seconds_without_redis(
                 await client.gets(len(everything))
                 assert client.got == everything
                 await client.until(lambda client=client: client.active)  # type: ignore[misc]
-                assert e.Released not in said(client)
+                assert e.AttemptReleased not in said(client)
 
             # Who had nothing to say kept its socket, and its transfer.
-            assert e.Offline not in said(sitting)
+            assert e.ServerOffline not in said(sitting)
             await server.join(waiting.slot)
             joined = await server.join(waiting.slot)
             late = Client(server.mailbox("receive", joined.token))
-            await sitting.until(lambda: e.Served in said(sitting))
+            await sitting.until(lambda: e.AttemptServed in said(sitting))
             sender.mailbox.complete()
             await receiver.until(lambda: receiver.over)
             await sitting.close()

@@ -88,6 +88,6 @@ async def test_nothing_is_lost_in_a_storm(lasting_redis: RedisServer, start: Sta
             for client, other in (pair, pair[::-1]):
                 await client.gets(len(sent[other]), 60.0)
                 assert client.got == sent[other]
-                assert not any(isinstance(event, e.Released) for event in client.told)
+                assert not any(isinstance(event, e.AttemptReleased) for event in client.told)
             pair[0].mailbox.accept(1)
             await pair[1].until(lambda: pair[1].active)

@@ -21,9 +21,9 @@ from p2pal.app.options import Decision
 from p2pal.app.receive import _Receive
 from p2pal.app.transfer import Transfer
 from p2pal.checkpoint.records import Role
-from p2pal.crypto.keys import Role as Side
+from p2pal.crypto.keys import TransferEnd as Side
 from p2pal.crypto.keys import resume_proof
-from p2pal.disk.checkpoints.store import Checkpoints, Summary
+from p2pal.disk.checkpoints.store import Checkpoints, CheckpointSummary
 from p2pal.disk.source.read_thread import ReadPump
 from p2pal.peer.peer import Peer
 from p2pal.transfer.manifest import Manifest
@@ -146,11 +146,11 @@ class Place:
         options = p2pal.ReceiveOptions(out=out, overwrite=overwrite, verify=verify, home=home or self.homes["receive"])
         return p2pal.receive(code, options=options, connect=self.connect, decide=decide)
 
-    def checkpoints(self, role: Role) -> list[Summary]:
+    def checkpoints(self, role: Role) -> list[CheckpointSummary]:
         """Return what one side keeps."""
         return Checkpoints(self.homes[role]).list()
 
-    def kept(self) -> tuple[list[Summary], list[Summary]]:
+    def kept(self) -> tuple[list[CheckpointSummary], list[CheckpointSummary]]:
         """Return what both sides keep: the sender's, the receiver's."""
         return self.checkpoints("send"), self.checkpoints("receive")
 

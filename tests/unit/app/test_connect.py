@@ -15,17 +15,17 @@ from p2pal.app.connect import ice_servers, in_thread, peer_config
 from p2pal.app.options import DEFAULT_STUN, ConnectOptions, Decision, ReceiveOptions
 from p2pal.app.receive import _Receive
 from p2pal.crypto.codes import parse
-from p2pal.lanes.ice_servers import IceServer
+from p2pal.lanes.ice_servers import IceServerConfig
 from p2pal.lanes.webrtc.factory import WebRtcFactory
 from p2pal.rendezvous import mailbox as mailbox_module
-from p2pal.wire.rendezvous import IceServer as Offered
+from p2pal.wire.rendezvous import IceServer
 
-OFFERED = [Offered(["stun:offered:1"]), Offered(["turn:offered:2"], "user", "pass")]
+OFFERED = [IceServer(["stun:offered:1"]), IceServer(["turn:offered:2"], "user", "pass")]
 
 
-OWN_TURN = IceServer(("turn:own:2",), "me", "secret")
-OFFERED_STUN = IceServer(("stun:offered:1",), offered=True)
-OFFERED_TURN = IceServer(("turn:offered:2",), "user", "pass", offered=True)
+OWN_TURN = IceServerConfig(("turn:own:2",), "me", "secret")
+OFFERED_STUN = IceServerConfig(("stun:offered:1",), offered=True)
+OFFERED_TURN = IceServerConfig(("turn:offered:2",), "user", "pass", offered=True)
 
 
 def options(stun: tuple[str, ...] | None = (DEFAULT_STUN,), *, own_turn: bool = False) -> ConnectOptions:
@@ -40,13 +40,13 @@ def test_without_settings_what_the_server_offers_is_used() -> None:
 
 
 def test_the_default_stun_server_is_for_servers_that_offer_none() -> None:
-    assert ice_servers(options(), []) == [IceServer((DEFAULT_STUN,))]
-    assert ice_servers(options(), OFFERED[1:]) == [IceServer((DEFAULT_STUN,)), OFFERED_TURN]
+    assert ice_servers(options(), []) == [IceServerConfig((DEFAULT_STUN,))]
+    assert ice_servers(options(), OFFERED[1:]) == [IceServerConfig((DEFAULT_STUN,)), OFFERED_TURN]
     assert ice_servers(options(()), []) == []
 
 
 def test_own_stun_replaces_the_offered_stun_and_leaves_turn() -> None:
-    assert ice_servers(options(("stun:own:1",)), OFFERED) == [IceServer(("stun:own:1",)), OFFERED_TURN]
+    assert ice_servers(options(("stun:own:1",)), OFFERED) == [IceServerConfig(("stun:own:1",)), OFFERED_TURN]
     assert ice_servers(options(None), OFFERED) == [OFFERED_TURN]
 
 
@@ -55,7 +55,7 @@ def test_own_turn_replaces_the_offered_turn_and_leaves_stun() -> None:
 
 
 def test_with_own_stun_and_turn_nothing_of_the_server_is_used() -> None:
-    assert ice_servers(options(("stun:own:1",), own_turn=True), OFFERED) == [IceServer(("stun:own:1",)), OWN_TURN]
+    assert ice_servers(options(("stun:own:1",), own_turn=True), OFFERED) == [IceServerConfig(("stun:own:1",)), OWN_TURN]
     assert ice_servers(options(None, own_turn=True), OFFERED) == [OWN_TURN]
 
 
@@ -76,9 +76,9 @@ def test_the_server_is_asked_while_something_is_left_open(
 
 
 def test_an_entry_of_both_kinds_is_taken_apart() -> None:
-    mixed = [Offered(["stun:o:1", "turns:o:2", "stuns:o:3", "turn:o:4?transport=tcp"], "user", "pass")]
-    stun = IceServer(("stun:o:1", "stuns:o:3"), offered=True)
-    turn = IceServer(("turns:o:2", "turn:o:4?transport=tcp"), "user", "pass", offered=True)
+    mixed = [IceServer(["stun:o:1", "turns:o:2", "stuns:o:3", "turn:o:4?transport=tcp"], "user", "pass")]
+    stun = IceServerConfig(("stun:o:1", "stuns:o:3"), offered=True)
+    turn = IceServerConfig(("turns:o:2", "turn:o:4?transport=tcp"), "user", "pass", offered=True)
     assert ice_servers(options(), mixed) == [stun, turn]
     assert ice_servers(options(None), mixed) == [turn]
     assert ice_servers(options(own_turn=True), mixed) == [stun, OWN_TURN]

@@ -35,7 +35,7 @@ from p2pal.app.receive_checkpoint import OTHER_OFFER, UNKNOWN, Recalled, find, r
 from p2pal.app.send import _Send
 from p2pal.app.transfer import Transfer
 from p2pal.checkpoint.records import Begun, Claimed, Done, Finishing, Finishings, Role
-from p2pal.crypto.keys import Role as Side
+from p2pal.crypto.keys import TransferEnd as Side
 from p2pal.crypto.keys import checkpoint_id, resume_proof
 from p2pal.disk.checkpoints.store import Checkpoints
 from p2pal.disk.sink.placement import plan

@@ -31,6 +31,8 @@ from p2pal.checkpoint.codec import (
     scan,
 )
 from p2pal.checkpoint.records import (
+    Arrived,
+    CheckpointRecord,
     Claimed,
     Declined,
     Done,
@@ -39,20 +41,18 @@ from p2pal.checkpoint.records import (
     Leaves,
     Listing,
     Made,
-    Moved,
-    Place,
+    PlaceRecord,
     Places,
-    Record,
     SessionBegins,
     Stopped,
-    Top,
+    TopRecord,
     Tops,
 )
 from p2pal.errors import CheckpointError
 
-EVERY: list[Record] = [
-    Places([Place(b"top", b"top (1)", "MERGE"), Place(b"a", b"a", "REPLACE", (2**64 - 1, 3), -5)]),
-    Tops([Top(b"top", b"/home/top", True)]),
+EVERY: list[CheckpointRecord] = [
+    Places([PlaceRecord(b"top", b"top (1)", "MERGE"), PlaceRecord(b"a", b"a", "REPLACE", (2**64 - 1, 3), -5)]),
+    Tops([TopRecord(b"top", b"/home/top", True)]),
     listing(0, entries_of(3)),
     SessionBegins(),
     begun(1),
@@ -64,7 +64,7 @@ EVERY: list[Record] = [
     Made(b"top", (6, 7)),
     Stopped(1, (7, 70), MIB, 1, -1),
     Leaves(1, 4, leaves(9), 1000.25),
-    Moved(10, 2),
+    Arrived(10, 2),
 ]
 
 
@@ -139,7 +139,7 @@ def test_a_header_that_says_what_cannot_be_is_damaged(change: dict[str, object])
         Finishings([msgspec.structs.replace(finishing(1), digest=b"short")]),
     ],
 )
-def test_what_follows_a_bad_record_is_left_out(bad: Record) -> None:
+def test_what_follows_a_bad_record_is_left_out(bad: CheckpointRecord) -> None:
     data = checkpoint(header(), Dropped(1), bad, Dropped(2))
     assert list(decode(data)) == [header(), Dropped(1)]
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from tests.unit.transfer.records import MIB, header
 
 from p2pal.checkpoint.durable import DurableCount
-from p2pal.checkpoint.records import Begun, Claimed, Done, Dropped, Finishing, Finishings, Record, Unclaimed
+from p2pal.checkpoint.records import Begun, CheckpointRecord, Claimed, Done, Dropped, Finishing, Finishings, Unclaimed
 from p2pal.checkpoint.replay import ReceiveState
 
 ENTRIES = 4
@@ -18,10 +18,10 @@ def figures(state: ReceiveState) -> tuple[int, int]:
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> list[Record]:
+def histories(draw: st.DrawFn) -> list[CheckpointRecord]:
     """Records as a receiver writes them: of files that have begun, and of pieces that they have."""
     begun: dict[int, Begun] = {}
-    found: list[Record] = []
+    found: list[CheckpointRecord] = []
     for _ in range(draw(st.integers(0, 25))):
         index = draw(st.integers(0, ENTRIES - 1))
         file = begun.get(index)
@@ -55,7 +55,7 @@ def histories(draw: st.DrawFn) -> list[Record]:
     return found
 
 
-def once(records: list[Record]) -> list[Record]:
+def once(records: list[CheckpointRecord]) -> list[CheckpointRecord]:
     """Without files that begin again after they were done: that takes another session."""
     done: set[int] = set()
     found = []
@@ -70,7 +70,7 @@ def once(records: list[Record]) -> list[Record]:
 
 @given(histories(), st.integers(0, 30))
 @settings(max_examples=200, deadline=None)
-def test_it_counts_what_the_list_shows_whenever_the_session_began(records: list[Record], cut: int) -> None:
+def test_it_counts_what_the_list_shows_whenever_the_session_began(records: list[CheckpointRecord], cut: int) -> None:
     """As they are written, and after a resume at any record."""
     earlier, later = records[:cut], once(records[cut:])
     state = ReceiveState(header(entries=ENTRIES))

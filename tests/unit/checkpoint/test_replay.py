@@ -7,7 +7,9 @@ from tests.unit.transfer.records import MIB, begun, finishing, header, leaf, lea
 
 from p2pal.checkpoint import replay
 from p2pal.checkpoint.records import (
+    Arrived,
     Begun,
+    CheckpointRecord,
     Claim,
     Claimed,
     Declined,
@@ -17,13 +19,11 @@ from p2pal.checkpoint.records import (
     Header,
     Leaves,
     Made,
-    Moved,
-    Place,
+    PlaceRecord,
     Places,
-    Record,
     SessionBegins,
     Stopped,
-    Top,
+    TopRecord,
     Tops,
     Unclaimed,
 )
@@ -34,14 +34,14 @@ PART = (7, 70)
 STOPPED = Stopped(1, PART, MIB, 1, 1)
 
 
-def received(*records: Record, first: Header | None = None) -> ReceiveState:
+def received(*records: CheckpointRecord, first: Header | None = None) -> ReceiveState:
     state = ReceiveState(first or header())
     for record in records:
         state.apply(record)
     return state
 
 
-def sent(*records: Record) -> SendState:
+def sent(*records: CheckpointRecord) -> SendState:
     state = SendState(header("send"))
     for record in records:
         state.apply(record)
@@ -56,7 +56,7 @@ def test_claims_of_a_file_add_up_and_the_last_head_counts() -> None:
 
 
 def test_a_claim_is_trusted_after_a_clean_stop_only() -> None:
-    claimed: list[Record] = [begun(1), Claimed(1, 0, leaves(1))]
+    claimed: list[CheckpointRecord] = [begun(1), Claimed(1, 0, leaves(1))]
     assert received(*claimed, STOPPED).claims[1].trusted
     assert not received(*claimed, Stopped(1, (7, 71), MIB, 1, 1)).claims[1].trusted
     assert not received(*claimed, STOPPED, SessionBegins()).claims[1].trusted
@@ -99,7 +99,7 @@ def test_another_part_file_makes_old_claims_void() -> None:
 
 
 def test_the_same_part_file_keeps_what_a_new_size_leaves_true() -> None:
-    before: list[Record] = [begun(1, size=2 * MIB + 5), Claimed(1, 0, leaves(1, 2, 3))]
+    before: list[CheckpointRecord] = [begun(1, size=2 * MIB + 5), Claimed(1, 0, leaves(1, 2, 3))]
     assert received(*before, begun(1, size=4 * MIB)).claims[1].leaves == {0: leaf(1), 1: leaf(2)}
     assert received(*before, begun(1, size=MIB)).claims == {}  # of one piece
     assert received(*before, begun(1, size=MIB + 5)).claims[1].leaves == {0: leaf(1)}
@@ -108,7 +108,7 @@ def test_the_same_part_file_keeps_what_a_new_size_leaves_true() -> None:
 
 
 def test_a_claim_that_is_taken_back_is_none_and_nothing_is_trusted_then() -> None:
-    claimed: list[Record] = [begun(1), Claimed(1, 0, leaves(1, 2), 2, 5)]
+    claimed: list[CheckpointRecord] = [begun(1), Claimed(1, 0, leaves(1, 2), 2, 5)]
     state = received(*claimed, STOPPED, Unclaimed(1, 1, 2))
     assert state.claims == {1: Claim(PART, {0: leaf(1)}, 2, 5)}
     assert received(*claimed, Unclaimed(1, 0, 2**62), Claimed(1, 1, leaves(3))).claims == {1: Claim(PART, {1: leaf(3)})}
@@ -153,7 +153,7 @@ def test_no_entry_beyond_the_last_is_believed() -> None:
 
 
 def test_the_rest_is_kept_as_it_is_said() -> None:
-    places = [Place(b"a", b"a", "NEW"), Place(b"b", b"b (1)", "NEW")]
+    places = [PlaceRecord(b"a", b"a", "NEW"), PlaceRecord(b"b", b"b (1)", "NEW")]
     state = received(Places(places[:1]), Places(places[1:]), Made(b"a", (1, 2)))
     assert state.places == {b"a": places[0], b"b": places[1]}
     assert state.made == {b"a": (1, 2)}
@@ -186,14 +186,14 @@ def test_the_sender_knows_leaves_and_since_when() -> None:
 
 
 def test_the_sender_knows_what_it_was_given_and_how_far_it_is() -> None:
-    tops = [Top(b"a", b"/a", False), Top(b"b", b"/b", True)]
-    state = sent(Tops(tops[:1]), Tops(tops[1:]), Moved(5, 1), Moved(9, 2))
+    tops = [TopRecord(b"a", b"/a", False), TopRecord(b"b", b"/b", True)]
+    state = sent(Tops(tops[:1]), Tops(tops[1:]), Arrived(5, 1), Arrived(9, 2))
     assert state.tops == tops
     assert (state.done, state.files) == (9, 2)
 
 
 def test_many_files_done_at_once_and_one_by_one_are_the_same() -> None:
-    begin: list[Record] = [Begun(n, (1, n), 10, 0, b"top/%d" % n) for n in range(50)]
+    begin: list[CheckpointRecord] = [Begun(n, (1, n), 10, 0, b"top/%d" % n) for n in range(50)]
     finish = Finishings([finishing(n, part=(1, n)) for n in range(50)])
     at_once = received(*begin, finish, Done([(0, 50)]))
     one_by_one = received(*begin, finish, *[Done([(n, n + 1)]) for n in reversed(range(50))])

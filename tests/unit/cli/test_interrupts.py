@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from p2pal.cli import interrupts
-from p2pal.cli.interrupts import SAME_WISH, Interrupts, Patience, Wish, heard
+from p2pal.cli.interrupts import SAME_WISH, Interrupts, StopRequests, Wish, heard
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
@@ -43,7 +43,7 @@ def handlers() -> list[Any]:
 )
 def test_only_what_comes_a_while_later_is_impatience(times: list[float], said: list[Wish]) -> None:
     moments = iter(times)
-    patience = Patience(lambda: next(moments))
+    patience = StopRequests(lambda: next(moments))
     assert [patience.hear() for _ in times] == said
 
 

@@ -106,7 +106,7 @@ async def test_what_follows_at_once_is_the_same_wish(
     first: signal.Signals, second: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = _Clock()
-    stop = signals.Stop(interrupts.Patience(clock))
+    stop = signals.Stop(interrupts.StopRequests(clock))
     left: list[str] = []
     asked: list[str] = []
     stop.on_request(lambda: asked.append("asked"))

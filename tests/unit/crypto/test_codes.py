@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
-from p2pal.crypto.codes import MAX_SLOT, Code, Parsed, complete, edit_distance, make, parse, password
+from p2pal.crypto.codes import MAX_SLOT, JoinCode, Parsed, complete, edit_distance, make, parse, password
 from p2pal.crypto.words import WORDS
 from p2pal.errors import CodeError, MistypedCode
 
-CODE = Code(("zebra", "luna"), 47)
+CODE = JoinCode(("zebra", "luna"), 47)
 
 
 def draws(*words: str) -> Callable[[int], int]:
@@ -52,7 +52,7 @@ def test_make_refuses_what_parse_would(slot: int, count: int) -> None:
 
 
 def test_the_password_is_the_words_without_the_slot() -> None:
-    assert password(CODE) == b"zebra-luna" == password(Code(CODE.words, 48))
+    assert password(CODE) == b"zebra-luna" == password(JoinCode(CODE.words, 48))
 
 
 @pytest.mark.parametrize(
@@ -90,12 +90,12 @@ def test_a_typo_is_corrected_and_reported(typed: str) -> None:
 
 
 def test_a_typo_that_looks_like_a_pasted_label_is_still_a_typo() -> None:
-    assert parse("join-code-zebra-47") == Parsed(Code(("join", "node", "zebra"), 47), (("code", "node"),))
+    assert parse("join-code-zebra-47") == Parsed(JoinCode(("join", "node", "zebra"), 47), (("code", "node"),))
 
 
 def test_every_word_is_corrected_on_its_own() -> None:
     parsed = parse("Zebar-LUNAA-zebra-47")
-    assert parsed.code == Code(("zebra", "luna", "zebra"), 47)
+    assert parsed.code == JoinCode(("zebra", "luna", "zebra"), 47)
     assert parsed.corrections == (("zebar", "zebra"), ("lunaa", "luna"))
 
 
@@ -154,7 +154,7 @@ def test_a_slot_out_of_range_is_refused(slot: str) -> None:
 
 
 def test_the_largest_slot_and_the_most_words_are_read() -> None:
-    assert parse("-".join(["luna"] * 8) + f"-{MAX_SLOT}").code == Code(("luna",) * 8, MAX_SLOT)
+    assert parse("-".join(["luna"] * 8) + f"-{MAX_SLOT}").code == JoinCode(("luna",) * 8, MAX_SLOT)
 
 
 def test_what_was_typed_is_shown_only_as_a_few_plain_letters() -> None:

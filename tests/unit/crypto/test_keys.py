@@ -5,7 +5,7 @@ import hmac
 
 import pytest
 
-from p2pal.crypto.keys import Direction, MailboxSecret, Master, Role, SessionSecret, join_parts, resume_proof
+from p2pal.crypto.keys import Direction, MailboxSecret, Master, SessionSecret, TransferEnd, join_parts, resume_proof
 
 KEY = bytes(range(32))
 SECRET = SessionSecret(KEY)
@@ -22,7 +22,7 @@ def hkdf(key: bytes, info: bytes) -> bytes:
 def every_key() -> list[bytes]:
     ways = list(Direction)
     return [
-        *(SECRET.confirmation(role) for role in Role),
+        *(SECRET.confirmation(role) for role in TransferEnd),
         *(SECRET.mailbox_key(attempt, way) for attempt in (1, 2) for way in ways),
         *(MASTER.lane_key(lane, way, NONCE) for lane in (1, 2) for way in ways),
         MASTER.lane_key(1, Direction.TO_SENDER, b"\x01" + NONCE[1:]),
@@ -36,7 +36,7 @@ def every_key() -> list[bytes]:
 
 
 def test_every_derivation_is_the_documented_hkdf() -> None:
-    assert SECRET.confirmation(Role.SENDER) == hkdf(KEY, b"\x00\x07p2pal/1\x00\x07confirm\x00\x06sender")
+    assert SECRET.confirmation(TransferEnd.SENDER) == hkdf(KEY, b"\x00\x07p2pal/1\x00\x07confirm\x00\x06sender")
     assert SECRET.mailbox_key(258, Direction.TO_SENDER) == hkdf(
         KEY, b"\x00\x07p2pal/1\x00\x07mailbox\x00\x04\x00\x00\x01\x02\x00\x01\x01"
     )
@@ -60,7 +60,7 @@ def test_no_two_keys_are_the_same() -> None:
 def test_another_secret_gives_other_keys() -> None:
     other = SessionSecret(KEY[::-1])
     assert other.master()._key != MASTER._key
-    assert other.confirmation(Role.SENDER) != SECRET.confirmation(Role.SENDER)
+    assert other.confirmation(TransferEnd.SENDER) != SECRET.confirmation(TransferEnd.SENDER)
 
 
 def test_rendezvous_ids_are_short_names() -> None:
@@ -99,10 +99,10 @@ def test_joined_parts_tell_every_list_apart() -> None:
 def test_a_resume_proof_binds_key_role_and_session() -> None:
     key, name = MASTER.resume_key(), MASTER.transcript()
     proofs = [
-        resume_proof(key, Role.SENDER, name),
-        resume_proof(key, Role.RECEIVER, name),
-        resume_proof(key, Role.SENDER, bytes(32)),
-        resume_proof(bytes(32), Role.SENDER, name),
+        resume_proof(key, TransferEnd.SENDER, name),
+        resume_proof(key, TransferEnd.RECEIVER, name),
+        resume_proof(key, TransferEnd.SENDER, bytes(32)),
+        resume_proof(bytes(32), TransferEnd.SENDER, name),
     ]
     assert len(set(proofs)) == len(proofs)
     message = b"\x00\x07p2pal/1\x00\x0cresume-proof\x00\x06sender\x00\x20" + name

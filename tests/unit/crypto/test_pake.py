@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pal.crypto.keys import Role
+from p2pal.crypto.keys import TransferEnd
 from p2pal.crypto.pake import ReceiverPake, SenderPake, identity
 from p2pal.errors import WrongCode
 
@@ -87,7 +87,7 @@ def test_identities_differ_in_every_part() -> None:
         identity(rendezvous, attempt, role)
         for rendezvous in ("r", "r1", "r\x001", "", "r\x00\x00\x00\x01")
         for attempt in (1, 11, 256)
-        for role in Role
+        for role in TransferEnd
     ]
     assert len(set(listed)) == len(listed)
     assert listed[0] == b"\x00\x07p2pal/1\x00\x01r\x00\x04\x00\x00\x00\x01\x00\x06sender"

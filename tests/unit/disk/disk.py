@@ -112,11 +112,11 @@ class Disk:
     @property
     def named(self) -> dict[int, bytes]:
         """What stands under another name than was meant."""
-        return {result.index: result.name for result in self.results if isinstance(result, ops.EntryNamed)}
+        return {result.index: result.name for result in self.results if isinstance(result, ops.EntryRenamed)}
 
     @property
     def failed(self) -> dict[int, Reason]:
-        return {result.index: result.reason for result in self.results if isinstance(result, ops.EntryFailed)}
+        return {result.index: result.reason for result in self.results if isinstance(result, ops.WriteFailed)}
 
 
 def snapshot(root: Path) -> dict[bytes, bytes | None]:

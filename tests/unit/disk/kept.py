@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.unit.transfer.records import ID, header
 
-from p2pal.checkpoint.records import Begun, Header, Identity, Place, Places, Record, Role, Target
+from p2pal.checkpoint.records import Begun, CheckpointRecord, Header, PlaceRecord, Places, Role, StoredIdentity, Target
 from p2pal.disk.checkpoints.journal import Journal
 from p2pal.disk.checkpoints.store import Checkpoints
 
@@ -33,11 +33,11 @@ class Kept:
     def header(self, role: Role = "receive", ident: str = ID, entries: int = 100) -> Header:
         return header(role, ident=ident, entries=entries, target=self.target if role == "receive" else None)
 
-    def create(self, *records: Record, role: Role = "receive", ident: str = ID) -> Journal:
-        places: list[Record] = [Places([Place(b"top", b"top", "NEW")])] if role == "receive" else []
+    def create(self, *records: CheckpointRecord, role: Role = "receive", ident: str = ID) -> Journal:
+        places: list[CheckpointRecord] = [Places([PlaceRecord(b"top", b"top", "NEW")])] if role == "receive" else []
         return self.store.create(self.header(role, ident), [*places, *records])
 
-    def closed(self, *records: Record, role: Role = "receive", ident: str = ID) -> Path:
+    def closed(self, *records: CheckpointRecord, role: Role = "receive", ident: str = ID) -> Path:
         """Make a checkpoint, and let go of it; return its file."""
         journal = self.create(*records, role=role, ident=ident)
         journal.close()
@@ -57,6 +57,6 @@ class Kept:
         return sorted(os.listdir(self.store.path))
 
 
-def identity(path: Path) -> Identity:
+def identity(path: Path) -> StoredIdentity:
     found = os.lstat(path)
     return found.st_dev, found.st_ino

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from p2pal.doctor.facts import Facts
-from p2pal.doctor.network_facts import Endpoint, Relaying, Silence, StunAnswer, Survey
+from p2pal.doctor.network_facts import Endpoint, NoAnswer, Relaying, StunAnswer, Survey
 from p2pal.doctor.server_facts import ServerFacts
 from p2pal.lanes.own_addresses import Interfaces
 
@@ -31,7 +31,7 @@ def answer(asked: Endpoint = ONE, port: int = 6000, url: str = STUN, local: Endp
     return StunAnswer(url, asked, local, mapped, 0.02)
 
 
-def silence(url: str = STUN, why: Silence = Silence.NO_ANSWER) -> StunAnswer:
+def silence(url: str = STUN, why: NoAnswer = NoAnswer.NO_ANSWER) -> StunAnswer:
     """No answer."""
     return StunAnswer(url, ONE, LOCAL, silence=why)
 

@@ -23,18 +23,18 @@ from tests.unit.doctor.kit import (
 )  # fmt: skip
 
 from p2pal.doctor.facts import Facts
-from p2pal.doctor.findings import Finding, Report, Verdict
+from p2pal.doctor.findings import CheckResult, Rating, Report
 from p2pal.doctor.judge import judge
-from p2pal.doctor.network_facts import Filtering, Relaying, Silence
+from p2pal.doctor.network_facts import Filtering, NoAnswer, Relaying
 from p2pal.doctor.server_facts import Problem
 from p2pal.errors import VersionMismatch
 from p2pal.lanes.own_addresses import Interfaces
 from p2pal.unreached import Unreached
 
-OK, WARN, FAIL, NONE = Verdict.OK, Verdict.WARN, Verdict.FAIL, Verdict.NONE
+OK, WARN, FAIL, NONE = Rating.OK, Rating.WARN, Rating.FAIL, Rating.NONE
 
 
-def of(report: Report, check: str) -> Finding:
+def of(report: Report, check: str) -> CheckResult:
     """The one finding of a check."""
     (found,) = (finding for finding in report.findings if finding.check == check)
     return found
@@ -107,7 +107,7 @@ def test_a_server_with_a_weakness(more: dict[str, Any]) -> None:
         (-1e6, WARN, "12 days ahead of the server's"),
     ],
 )
-def test_clocks(ahead: float | None, verdict: Verdict, words: str) -> None:
+def test_clocks(ahead: float | None, verdict: Rating, words: str) -> None:
     found = of(judge(facts(server=server(clock=ahead))), "clock")
     assert (found.verdict, found.detail, bool(found.advice)) == (verdict, words, verdict is WARN)
 
@@ -125,7 +125,7 @@ NO_ROUTE = Problem(Unreached.NO_ROUTE.words)
 
 
 def test_no_way_out_is_the_networks_fault() -> None:
-    seen = survey(silence(why=Silence.NO_ROUTE), silence(TURN, Silence.NO_ROUTE))
+    seen = survey(silence(why=NoAnswer.NO_ROUTE), silence(TURN, NoAnswer.NO_ROUTE))
     lost = facts(
         server=server(answered=None, problem=NO_ROUTE),
         interfaces=Interfaces(("192.168.1.5",)),
@@ -154,7 +154,7 @@ def test_addresses_of_a_version_that_this_machine_lacks(own: str, address: str, 
         interfaces=Interfaces((own,), ipv4_route=version == 6, ipv6_route=version == 4),
         stun=(stun,),
         turn=(turn,),
-        survey=survey(silence(stun, Silence.NO_ROUTE)),
+        survey=survey(silence(stun, NoAnswer.NO_ROUTE)),
         relays=(Relaying(turn, cause=Unreached.NO_ROUTE),),
     )
     report = judge(found)
@@ -167,7 +167,7 @@ def test_addresses_of_a_version_that_this_machine_lacks(own: str, address: str, 
 
 def test_a_name_with_addresses_of_a_version_that_this_machine_lacks() -> None:
     alone = Interfaces(("2606:4700::5",), ipv6_route=True)
-    found = of(judge(facts(interfaces=alone, survey=survey(silence(why=Silence.NO_ROUTE)))), "stun")
+    found = of(judge(facts(interfaces=alone, survey=survey(silence(why=NoAnswer.NO_ROUTE)))), "stun")
     assert found.detail == f"{STUN}: it has IPv4 alone, and there is no IPv4 here"
 
 
@@ -215,7 +215,7 @@ GLOBAL = "2606:4700::5"
         ((GLOBAL,), True, {"survey": survey(answer(), answer(SIX))}, OK, "STUN answers"),
     ],
 )
-def test_ipv6(addresses: tuple[str, ...], route: bool, more: dict[str, Any], verdict: Verdict, words: str) -> None:
+def test_ipv6(addresses: tuple[str, ...], route: bool, more: dict[str, Any], verdict: Rating, words: str) -> None:
     own = Interfaces(("192.168.1.5", *addresses), ipv4_route=True, ipv6_route=route)
     found = of(judge(facts(interfaces=own, **more)), "ipv6")
     assert found.verdict is verdict
@@ -226,7 +226,7 @@ def test_ipv6(addresses: tuple[str, ...], route: bool, more: dict[str, Any], ver
 ANSWERS = st.lists(
     st.sampled_from([
         answer(ONE), answer(ONE, 6001), answer(OTHER), answer(OTHER, 7000), answer(SIX), silence(),
-        silence(why=Silence.UNRESOLVED), silence(why=Silence.NO_ROUTE), silence(TURN), answer(url=TURN),
+        silence(why=NoAnswer.UNRESOLVED), silence(why=NoAnswer.NO_ROUTE), silence(TURN), answer(url=TURN),
     ]),
     max_size=5,
 )  # fmt: skip
@@ -279,7 +279,7 @@ def test_every_finding_can_be_acted_on(found: Facts) -> None:
         assert "\n" not in finding.detail + finding.advice
     assert (report.exit_code == 0) == (report.verdict is not FAIL)
     assert report.exit_code in (0, 3, 4, 5)
-    assert sum(map(report.count, Verdict)) == len(report.findings)
+    assert sum(map(report.count, Rating)) == len(report.findings)
 
 
 @given(ALL)

@@ -22,19 +22,19 @@ from tests.unit.doctor.kit import (
 )  # fmt: skip
 
 from p2pal.doctor.facts import Facts
-from p2pal.doctor.findings import Finding, Verdict
-from p2pal.doctor.network_facts import Endpoint, Filtering, Relaying, Silence, StunAnswer
+from p2pal.doctor.findings import CheckResult, Rating
+from p2pal.doctor.network_facts import Endpoint, Filtering, NoAnswer, Relaying, StunAnswer
 from p2pal.doctor.path_findings import Nat, judge_paths, nat_of
 from p2pal.lanes.own_addresses import Interfaces
 from p2pal.unreached import Unreached
 
-OK, WARN, FAIL, NONE = Verdict.OK, Verdict.WARN, Verdict.FAIL, Verdict.NONE
+OK, WARN, FAIL, NONE = Rating.OK, Rating.WARN, Rating.FAIL, Rating.NONE
 ALTERNATE = Endpoint(ONE.address, 3479)
 OTHER_ALTERNATE = Endpoint(OTHER.address, 3479)
 OWN = Endpoint(PUBLIC, 6000)
 
 
-def of(found: Facts, check: str) -> list[Finding]:
+def of(found: Facts, check: str) -> list[CheckResult]:
     """The findings of one check."""
     return [finding for finding in judge_paths(found) if finding.check == check]
 
@@ -102,12 +102,12 @@ def test_filtering_is_told_where_it_is_known(kind: Filtering) -> None:
 @pytest.mark.parametrize(
     ("why", "words", "advice"),
     [
-        (Silence.UNRESOLVED, "its name does not resolve", "DNS"),
-        (Silence.NO_ROUTE, "no network route to it", "route"),
-        (Silence.ODD, "its answer is not STUN", "another one"),
+        (NoAnswer.UNRESOLVED, "its name does not resolve", "DNS"),
+        (NoAnswer.NO_ROUTE, "no network route to it", "route"),
+        (NoAnswer.ODD, "its answer is not STUN", "another one"),
     ],
 )
-def test_a_stun_server_that_does_not_answer(why: Silence, words: str, advice: str) -> None:
+def test_a_stun_server_that_does_not_answer(why: NoAnswer, words: str, advice: str) -> None:
     (found,) = of(facts(survey=survey(silence(why=why)), relays=(), turn=()), "stun")
     assert (found.verdict, found.detail) == (WARN, f"{STUN}: {words}")
     assert advice in found.advice
@@ -221,7 +221,7 @@ def test_udp() -> None:
         WARN, "blocked: no server answers; transfers go through the relay, over TLS",
     )  # fmt: skip
     assert of(facts(survey=survey(), stun=(), turn=(), relays=()), "udp")[0].verdict is NONE
-    lost = of(facts(survey=survey(silence(why=Silence.UNRESOLVED)), turn=(), relays=()), "udp")[0]
+    lost = of(facts(survey=survey(silence(why=NoAnswer.UNRESOLVED)), turn=(), relays=()), "udp")[0]
     assert lost.verdict is NONE, "a name that does not resolve tells nothing of UDP"
 
 

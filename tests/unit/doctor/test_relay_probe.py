@@ -11,8 +11,8 @@ import pytest
 
 from p2pal.doctor import relay_probe
 from p2pal.doctor.network_facts import Relaying
-from p2pal.doctor.relay_probe import try_relay
-from p2pal.lanes.ice_servers import IceServer
+from p2pal.doctor.relay_probe import try_relay, why_not_reached
+from p2pal.lanes.ice_servers import IceServerConfig
 from p2pal.lanes.turn.tunnel import Tunnels
 from p2pal.lanes.webrtc.connection import WebRtcConnection, allow_loopback
 from p2pal.unreached import Unreached
@@ -20,7 +20,7 @@ from p2pal.unreached import Unreached
 
 async def attempt(url: str, seconds: float) -> Relaying:
     allow_loopback()
-    server = IceServer((url,), "user", "secret")
+    server = IceServerConfig((url,), "user", "secret")
     return await try_relay(server, [server], only_loopback=True, timeout=seconds)
 
 
@@ -101,7 +101,7 @@ async def test_whatever_fails_while_it_begins_nothing_is_left(monkeypatch: pytes
             super().close()
 
     class Leading(Tunnels):
-        async def lead_to(self, servers: Iterable[IceServer], *, hide: bool = False) -> list[IceServer]:
+        async def lead_to(self, servers: Iterable[IceServerConfig], *, hide: bool = False) -> list[IceServerConfig]:
             if which == 2:
                 await asyncio.Event().wait()
             return await super().lead_to(servers, hide=hide)
@@ -120,3 +120,39 @@ async def test_whatever_fails_while_it_begins_nothing_is_left(monkeypatch: pytes
         assert (found.allocated, found.relayed, found.error) == (None, None, 0)
     assert closed[:-1] == made
     assert isinstance(closed[-1], Leading)
+
+
+@pytest.mark.parametrize(
+    ("url", "cause"),
+    [
+        ("turn:nobody.invalid", Unreached.NOT_RESOLVED),
+        ("turns:nobody.invalid", Unreached.NOT_RESOLVED),
+        ("turn:127.0.0.1:1?transport=tcp", Unreached.REFUSED),
+        ("turns:127.0.0.1:1", Unreached.REFUSED),
+        ("turn:127.0.0.1:1", None),
+    ],
+)
+def test_without_a_server(url: str, cause: Unreached | None) -> None:
+    assert asyncio.run(why_not_reached(url)) is cause
+
+
+def test_without_a_route(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay_probe, "source_of", lambda _address: None)
+    assert asyncio.run(why_not_reached("turn:127.0.0.1:1")) is Unreached.NO_ROUTE
+
+
+async def test_a_server_that_speaks_no_tls_or_says_nothing() -> None:
+    async def babble(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 \x1b[2J mail.example ESMTP\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(babble, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        assert await why_not_reached(f"turns:127.0.0.1:{port}", 20) is Unreached.NO_TLS
+        assert await why_not_reached(f"turn:127.0.0.1:{port}?transport=tcp", 20) is None
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        port = silent.getsockname()[1]
+        assert await why_not_reached(f"turns:127.0.0.1:{port}", 0.3) is Unreached.NO_ANSWER

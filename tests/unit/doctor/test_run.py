@@ -12,10 +12,10 @@ from tests.unit.server.kit import odd_server, serving
 
 from p2pal.app.options import DEFAULT_STUN, ConnectOptions
 from p2pal.doctor import run
-from p2pal.doctor.findings import Verdict
-from p2pal.doctor.network_facts import Silence
+from p2pal.doctor.findings import Rating
+from p2pal.doctor.network_facts import NoAnswer
 from p2pal.doctor.run import SECOND_STUN, examine, gather
-from p2pal.lanes.ice_servers import IceServer
+from p2pal.lanes.ice_servers import IceServerConfig
 from p2pal.server.config import ServerConfig
 
 STUN, TURN = "stun:127.0.0.1:3478", "turn:127.0.0.1:3478"
@@ -36,29 +36,29 @@ def quiet() -> Iterator[socket.socket]:
 
 def test_a_second_stun_server_is_asked_where_the_default_is_the_only_one() -> None:
     usual = ConnectOptions()
-    default = [IceServer((DEFAULT_STUN,))]
+    default = [IceServerConfig((DEFAULT_STUN,))]
     assert run._Servers(default, usual).second == (SECOND_STUN,)
-    assert run._Servers([*default, IceServer((STUN,))], usual).second == ()
-    assert run._Servers([IceServer((STUN,))], usual).second == (), "the signaling server named its own"
+    assert run._Servers([*default, IceServerConfig((STUN,))], usual).second == ()
+    assert run._Servers([IceServerConfig((STUN,))], usual).second == (), "the signaling server named its own"
     assert run._Servers([], ConnectOptions(stun=None)).second == ()
 
 
 def test_nothing_leaves_the_machine_where_nothing_shall() -> None:
-    outside = [IceServer((DEFAULT_STUN, "stun:localhost:1", "stun:192.0.2.1", "stun:[::1]:1"))]
+    outside = [IceServerConfig((DEFAULT_STUN, "stun:localhost:1", "stun:192.0.2.1", "stun:[::1]:1"))]
     chosen = run._Servers(outside, connecting())
     assert chosen.stun == ("stun:localhost:1", "stun:[::1]:1")
     assert chosen.second == ()
 
 
 def test_what_is_no_url_is_passed_over() -> None:
-    odd = [IceServer(("stun:a:b", "turn:x:99999", "http://x", STUN, "turn:[::zz]", TURN), "user", "secret")]
+    odd = [IceServerConfig(("stun:a:b", "turn:x:99999", "http://x", STUN, "turn:[::zz]", TURN), "user", "secret")]
     chosen = run._Servers(odd, connecting())
     assert (chosen.stun, chosen.turn) == ((STUN,), (TURN,))
-    assert chosen.server(TURN) == IceServer((TURN,), "user", "secret")
+    assert chosen.server(TURN) == IceServerConfig((TURN,), "user", "secret")
 
 
 def test_no_more_servers_than_can_be_tried() -> None:
-    many = [IceServer(tuple(f"stun:127.0.0.1:{port}" for port in range(1, 100)))]
+    many = [IceServerConfig(tuple(f"stun:127.0.0.1:{port}" for port in range(1, 100)))]
     assert len(run._Servers(many, connecting()).stun) == run.MAX_URLS
 
 
@@ -106,7 +106,7 @@ async def test_without_any_time_nothing_is_found(quiet: socket.socket, monkeypat
     assert report.exit_code == 0
     assert not report.complete
     checks = [finding for finding in report.findings if finding.check in ("stun", "turn", "udp", "nat")]
-    assert {finding.verdict for finding in checks} == {Verdict.NONE}
+    assert {finding.verdict for finding in checks} == {Rating.NONE}
 
 
 async def test_the_users_own_servers_do_not_wait_for_the_signaling_server(
@@ -130,4 +130,4 @@ async def test_the_users_own_servers_do_not_wait_for_the_signaling_server(
         asked.set()
         facts = await gathering
     assert facts.own_turn
-    assert {answer.silence for answer in facts.survey.answers} == {Silence.NO_ANSWER}
+    assert {answer.silence for answer in facts.survey.answers} == {NoAnswer.NO_ANSWER}

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pal.doctor import stun_probe
-from p2pal.doctor.network_facts import Endpoint, Filtering, Silence, StunAnswer, Survey
+from p2pal.doctor.network_facts import Endpoint, Filtering, NoAnswer, StunAnswer, Survey
 from p2pal.doctor.stun_probe import may_ask, resolve, survey
 
 Address = tuple[str, int]
@@ -112,7 +112,7 @@ async def test_a_lost_question_is_asked_again(monkeypatch: pytest.MonkeyPatch) -
 async def test_silence() -> None:
     async with serving(silent) as server:
         found = await survey([server.url, "stun:nobody.invalid"])
-    assert [answer.silence for answer in found.answers] == [Silence.NO_ANSWER, Silence.UNRESOLVED]
+    assert [answer.silence for answer in found.answers] == [NoAnswer.NO_ANSWER, NoAnswer.UNRESOLVED]
     assert not any(answer.answered for answer in found.answers)
     assert len(server.asked) == 3
 
@@ -154,7 +154,7 @@ def test_an_odd_answer(answer: Answer) -> None:
     async def ask() -> None:
         async with serving(answer) as server:
             (found,) = (await look(server)).answers
-        assert (found.silence, found.mapped) == (Silence.ODD, None)
+        assert (found.silence, found.mapped) == (NoAnswer.ODD, None)
 
     asyncio.run(ask())
 
@@ -180,7 +180,7 @@ async def test_what_nobody_asked_for_is_passed_over() -> None:
 
     async with serving(silent) as stranger, serving(guess) as server:
         (answer,) = (await look(server)).answers
-    assert answer.silence is Silence.NO_ANSWER
+    assert answer.silence is NoAnswer.NO_ANSWER
 
 
 async def test_the_other_address_of_a_server_is_asked_too() -> None:
@@ -300,11 +300,11 @@ def test_the_silence_of_one_address_tells_nothing_while_another_is_asked() -> No
     found = stun_probe._Found()
     four, six = Endpoint("192.0.2.1", 3478), Endpoint("2001:db8::1", 3478)
     found.targets = [("stun:a", four), ("stun:a", six), ("stun:b", four), ("stun:b", six)]
-    lost = StunAnswer("stun:a", six, silence=Silence.NO_ROUTE)
+    lost = StunAnswer("stun:a", six, silence=NoAnswer.NO_ROUTE)
     good_ = StunAnswer("stun:b", six, mapped=six)
     found.answers = [lost, good_]
     assert found.survey(["stun:a", "stun:b"]).answers == (good_,)
-    found.answers.append(StunAnswer("stun:a", four, silence=Silence.NO_ANSWER))
+    found.answers.append(StunAnswer("stun:a", four, silence=NoAnswer.NO_ANSWER))
     assert found.survey(["stun:a", "stun:b"]).answers == (found.answers[2], lost, good_)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pal.lanes.candidates import MAX_COST, Candidate, parse_candidate, with_relay_transport
+from p2pal.lanes.candidates import MAX_COST, IceCandidate, parse_candidate, with_relay_transport
 
 HOST = "candidate:1 1 udp 2122260223 192.0.2.1 41000 typ host generation 0 ufrag abcd network-id 1"
 RELAY = (
@@ -19,32 +19,32 @@ TCP = "candidate:3 1 TCP 1518214911 2001:db8::1 9 typ host tcptype active genera
 @pytest.mark.parametrize(
     ("line", "candidate"),
     [
-        (HOST, Candidate("host", "udp", "192.0.2.1", 41000)),
-        (RELAY, Candidate("relay", "udp", "198.51.100.1", 50000, cost=10)),
-        (TCP, Candidate("host", "tcp", "2001:db8::1", 9)),
-        (TCP.replace("active", "passive"), Candidate("host", "tcp", "2001:db8::1", 9, dialled=True)),
+        (HOST, IceCandidate("host", "udp", "192.0.2.1", 41000)),
+        (RELAY, IceCandidate("relay", "udp", "198.51.100.1", 50000, cost=10)),
+        (TCP, IceCandidate("host", "tcp", "2001:db8::1", 9)),
+        (TCP.replace("active", "passive"), IceCandidate("host", "tcp", "2001:db8::1", 9, dialled=True)),
         # Where the engine does not look for the type, it finds none, and dials.
         (
             TCP.replace("tcptype active generation 0", "generation 0 tcptype active"),
-            Candidate("host", "tcp", "2001:db8::1", 9, dialled=True),
+            IceCandidate("host", "tcp", "2001:db8::1", 9, dialled=True),
         ),
         (
             TCP.replace("host", "srflx raddr 192.0.2.1 rport 9"),
-            Candidate("srflx", "tcp", "2001:db8::1", 9),
+            IceCandidate("srflx", "tcp", "2001:db8::1", 9),
         ),
-        (TCP.replace("active", "activeX"), Candidate("host", "tcp", "2001:db8::1", 9, dialled=True)),
-        (with_relay_transport(RELAY, "tls"), Candidate("relay", "udp", "198.51.100.1", 50000, 10, "tls")),
-        (with_relay_transport(RELAY, "pigeon"), Candidate("relay", "udp", "198.51.100.1", 50000, cost=10)),
-        (HOST + " network-cost 4000000000", Candidate("host", "udp", "192.0.2.1", 41000, cost=MAX_COST)),
-        (HOST + " network-cost -1", Candidate("host", "udp", "192.0.2.1", 41000)),
+        (TCP.replace("active", "activeX"), IceCandidate("host", "tcp", "2001:db8::1", 9, dialled=True)),
+        (with_relay_transport(RELAY, "tls"), IceCandidate("relay", "udp", "198.51.100.1", 50000, 10, "tls")),
+        (with_relay_transport(RELAY, "pigeon"), IceCandidate("relay", "udp", "198.51.100.1", 50000, cost=10)),
+        (HOST + " network-cost 4000000000", IceCandidate("host", "udp", "192.0.2.1", 41000, cost=MAX_COST)),
+        (HOST + " network-cost -1", IceCandidate("host", "udp", "192.0.2.1", 41000)),
     ],
 )
-def test_a_line_is_read(line: str, candidate: Candidate) -> None:
+def test_a_line_is_read(line: str, candidate: IceCandidate) -> None:
     assert parse_candidate(line) == candidate
 
 
 def test_the_family_of_an_address() -> None:
-    assert [Candidate("host", "udp", address, 1).ipv6 for address in ("2001:db8::1", "192.0.2.1", "::1")] == [
+    assert [IceCandidate("host", "udp", address, 1).ipv6 for address in ("2001:db8::1", "192.0.2.1", "::1")] == [
         True,
         False,
         False,

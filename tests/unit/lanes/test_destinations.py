@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2pal.lanes.candidates import Candidate
+from p2pal.lanes.candidates import IceCandidate
 from p2pal.lanes.destinations import (
     MOST,
     MOST_HOSTS,
@@ -22,7 +22,7 @@ from p2pal.lanes.destinations import (
 )
 from p2pal.link.offer_answer import MAX_CANDIDATES
 
-HOST = Candidate("host", "udp", "192.0.2.1", 40_000)
+HOST = IceCandidate("host", "udp", "192.0.2.1", 40_000)
 NOBODY = [
     "0.0.0.0",
     "0.1.2.3",
@@ -133,16 +133,18 @@ def test_a_broadcast_address_of_a_network_of_ours() -> None:
     assert remote.takes(HOST, 0.0)
 
 
-def many(kind: str, count: int, protocol: str = "udp") -> list[Candidate]:
+def many(kind: str, count: int, protocol: str = "udp") -> list[IceCandidate]:
     """Candidates of as many hosts."""
-    return [Candidate(kind, protocol, f"10.0.{number // 250}.{number % 250 + 1}", 40_000) for number in range(count)]
+    return [IceCandidate(kind, protocol, f"10.0.{number // 250}.{number % 250 + 1}", 40_000) for number in range(count)]
 
 
 def test_a_machine_with_many_networks_is_reached_at_all_of_them() -> None:
     """32 networks with IPv4, a public address with 16 ports, 8 relays: what one side tells the other one takes."""
     hosts = many("host", MOST["host"])
-    reflexive = [Candidate("srflx", "udp", "8.8.8.8", 40_000 + number) for number in range(MOST["srflx"])]
-    relayed = [Candidate("relay", "udp", f"8.8.4.{number % 4 + 1}", 50_000 + number) for number in range(MOST["relay"])]
+    reflexive = [IceCandidate("srflx", "udp", "8.8.8.8", 40_000 + number) for number in range(MOST["srflx"])]
+    relayed = [
+        IceCandidate("relay", "udp", f"8.8.4.{number % 4 + 1}", 50_000 + number) for number in range(MOST["relay"])
+    ]
     active = [replace(each, protocol="tcp", port=9) for each in hosts[: MOST["active"]]]
     every = [*hosts, *reflexive, *relayed, *active]
     assert len(every) < MAX_CANDIDATES
@@ -191,7 +193,7 @@ def test_whatever_is_told_what_is_taken_is_bounded(data: st.DataObject) -> None:
         remote = session.generation()
         told = set()
         for _ in range(data.draw(st.integers(0, 60))):
-            candidate = Candidate(
+            candidate = IceCandidate(
                 data.draw(st.sampled_from(["host", "srflx", "prflx", "relay"])),
                 "udp",
                 f"10.0.0.{data.draw(st.integers(1, 254))}",

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pal.lanes.candidates import Candidate
+from p2pal.lanes.candidates import IceCandidate
 from p2pal.lanes.paths import Path, PathKind, find_path, on_one_machine
 
-HOST = Candidate("host", "udp", "192.0.2.1", 1000)
-HOST6 = Candidate("host", "udp", "2001:db8::1", 1000)
-TCP = Candidate("host", "tcp", "192.0.2.1", 1000)
-TCP6 = Candidate("host", "tcp", "2001:db8::1", 1000)
-PUNCHED = Candidate("srflx", "udp", "192.0.2.2", 1000)
-SEEN = Candidate("prflx", "udp", "192.0.2.3", 1000)
-RELAY = Candidate("relay", "udp", "192.0.2.4", 1000, relay_transport="tcp")
+HOST = IceCandidate("host", "udp", "192.0.2.1", 1000)
+HOST6 = IceCandidate("host", "udp", "2001:db8::1", 1000)
+TCP = IceCandidate("host", "tcp", "192.0.2.1", 1000)
+TCP6 = IceCandidate("host", "tcp", "2001:db8::1", 1000)
+PUNCHED = IceCandidate("srflx", "udp", "192.0.2.2", 1000)
+SEEN = IceCandidate("prflx", "udp", "192.0.2.3", 1000)
+RELAY = IceCandidate("relay", "udp", "192.0.2.4", 1000, relay_transport="tcp")
 TLS_RELAY = replace(RELAY, relay_transport="tls")
 SILENT_RELAY = replace(RELAY, relay_transport="")
 
@@ -40,7 +40,7 @@ SILENT_RELAY = replace(RELAY, relay_transport="")
         (SEEN, SILENT_RELAY, "relayed, turn"),
     ],
 )
-def test_a_pair_of_candidates_has_words(local: Candidate, remote: Candidate, words: str) -> None:
+def test_a_pair_of_candidates_has_words(local: IceCandidate, remote: IceCandidate, words: str) -> None:
     assert find_path(local, remote).words == words
 
 
@@ -76,7 +76,7 @@ def test_better_is_an_order(one: Path, other: Path, third: Path) -> None:
         assert one.better_than(third)
 
 
-LOOPBACK = Candidate("host", "udp", "127.0.0.1", 1000)
+LOOPBACK = IceCandidate("host", "udp", "127.0.0.1", 1000)
 ON_LOOPBACK = replace(LOOPBACK, kind="relay")
 
 
@@ -97,5 +97,5 @@ ON_LOOPBACK = replace(LOOPBACK, kind="relay")
         (ON_LOOPBACK, replace(HOST, address="192.0.2.9"), False),
     ],
 )
-def test_both_ends_on_one_machine(local: Candidate, remote: Candidate, ours: bool) -> None:
+def test_both_ends_on_one_machine(local: IceCandidate, remote: IceCandidate, ours: bool) -> None:
     assert on_one_machine(local, remote, {HOST.address, HOST6.address, "127.0.0.1"}) is ours

@@ -9,7 +9,7 @@ import pytest
 
 from p2pal.lanes import server_addresses
 from p2pal.lanes.destinations import Zone
-from p2pal.lanes.ice_servers import IceServer
+from p2pal.lanes.ice_servers import IceServerConfig
 from p2pal.lanes.server_addresses import ServerAddresses, resolve
 from p2pal.unreached import Unreached
 
@@ -42,8 +42,8 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def offered(*urls: str) -> IceServer:
-    return IceServer(urls, "user", "password", offered=True)
+def offered(*urls: str) -> IceServerConfig:
+    return IceServerConfig(urls, "user", "password", offered=True)
 
 
 async def given(nearest: Zone, *urls: str) -> tuple[str, ...]:
@@ -88,7 +88,7 @@ async def test_a_server_names_nothing_that_is_nearer_than_itself(
 
 async def test_what_the_user_named_is_asked_wherever_it_is() -> None:
     book = Book()
-    named = IceServer(("stun:here.test", "turn:127.0.0.1"), "user", "password")
+    named = IceServerConfig(("stun:here.test", "turn:127.0.0.1"), "user", "password")
     assert await ServerAddresses(nearest=Zone.PUBLIC, resolve=book).usable([named]) == [named]
     assert book.asked == []
 

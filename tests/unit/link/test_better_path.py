@@ -10,7 +10,7 @@ from tests.unit.link.test_negotiator import drain, fire, following, leading, mak
 from p2pal.link.actions import CreateAnswer, CreateOffer, DropConnection, Judge, LinkUp, Retrying
 from p2pal.link.backoff import MAX_BACKOFF
 from p2pal.link.generations import ATTEMPT_TIMEOUT, FOLLOWER_SLACK, IMPROVEMENT_TIMEOUT
-from p2pal.link.negotiator import Negotiator, State
+from p2pal.link.negotiator import LinkState, Negotiator
 from p2pal.link.path_upgrade import DISTANCE, FIRST_LOOK, KEPT, SETTLED
 from p2pal.wire.signal import BETTER, SILENT, Answer, Candidate, Offer, Retry
 
@@ -56,7 +56,7 @@ def test_on_a_relayed_path_the_leader_tries_a_direct_one_beside_it() -> None:
     link.handle_local_candidate(Candidate(2, "early"), 12.0)
     link.handle_local_offer(2, "offer", 12.0)
     assert drain(link)[0] == [Offer(2, 2, "offer", beside=1), Candidate(2, "early")]
-    assert (link.state, link.in_use) == (State.UP, 1)
+    assert (link.state, link.in_use) == (LinkState.UP, 1)
 
 
 def test_the_follower_answers_beside_the_lane_in_use() -> None:
@@ -273,7 +273,7 @@ def test_of_two_open_lanes_the_one_that_works_is_kept(leader: bool, how: str) ->
             link.handle_lane_closed(ending, 14.0)
         link.handle_alive(14.0, ending)
         assert drain(link)[2] in ([], [LinkUp(kept)])
-        assert (link.in_use, link.is_open(ending), link.state) == (kept, False, State.UP)
+        assert (link.in_use, link.is_open(ending), link.state) == (kept, False, LinkState.UP)
 
 
 def test_a_follower_that_misses_its_lane_passes_the_offer_over_and_asks() -> None:
@@ -321,4 +321,4 @@ def test_a_first_offer_beside_nothing_leads_nowhere_and_ends() -> None:
     link.handle_message(Offer(1, 1, "offer", 5), 1.0)
     assert drain(link) == ([], [], [])
     fire(link)
-    assert link.state is State.DEAD
+    assert link.state is LinkState.DEAD

@@ -17,7 +17,7 @@ from p2pal.link.actions import (
 from p2pal.link.backoff import MAX_BACKOFF, MIN_PATIENCE, PROVEN
 from p2pal.link.first_link import FIRST_ABSENCE, FIRST_LINK, FIRST_LINK_MOST, FIRST_SLACK, FIRST_TRY, PROMPT
 from p2pal.link.generations import ATTEMPT_TIMEOUT
-from p2pal.link.negotiator import Negotiator, State
+from p2pal.link.negotiator import LinkState, Negotiator
 from p2pal.link.offer_answer import MAX_CANDIDATES, MAX_OFFERS, OFFER_PAUSE
 from p2pal.link.presence import FLAP
 from p2pal.link.retry import CERTAIN
@@ -88,14 +88,14 @@ def test_the_leader_offers_and_takes_the_answer() -> None:
     assert drain(link) == ([], [TakeAnswer(1, "answer"), TakeCandidate(Candidate(1, "theirs"))], [])
     link.handle_lane_open(1, 0.3)
     assert drain(link) == ([], [], [LinkUp(1)])
-    assert link.state is State.UP
+    assert link.state is LinkState.UP
     assert link.next_timeout() is None
 
 
 def test_the_follower_answers() -> None:
     link = make(leader=False)
     link.start(0.0)
-    assert link.state is State.WAITING
+    assert link.state is LinkState.WAITING
     link.handle_message(Offer(1, 1, "offer"), 0.1)
     assert drain(link) == ([], [CreateAnswer(1, 1, "offer")], [])
     link.handle_local_answer(1, "answer", 0.2)
@@ -133,7 +133,7 @@ def test_an_attempt_that_takes_too_long_fails() -> None:
     link.handle_timeout(20.0)
     drain(link)
     link.handle_timeout(20.0 + ATTEMPT_TIMEOUT - 0.1)
-    assert link.state is State.CONNECTING
+    assert link.state is LinkState.CONNECTING
     link.handle_timeout(20.0 + ATTEMPT_TIMEOUT)
     assert drain(link) == ([], [DropConnection(2)], [Retrying(2, 3, 2.0)])
     link.handle_timeout(22.0 + ATTEMPT_TIMEOUT)
@@ -164,7 +164,7 @@ def test_a_link_that_does_not_come_is_given_up_soon(retries: int) -> None:
     ):
         assert fire(link) == seconds
         assert drain(link)[2] == [GaveUp(False)]
-        assert link.state is State.DEAD
+        assert link.state is LinkState.DEAD
 
 
 def test_a_first_attempt_that_fails_early_is_followed_by_others() -> None:
@@ -242,7 +242,7 @@ def test_but_not_for_ever() -> None:
     link = leading(max_retries=100)
     link.handle_online(False, True, 10.0)
     ended = 0.0
-    while link.state is not State.DEAD:
+    while link.state is not LinkState.DEAD:
         ended = fire(link)
     assert ended == 10.0 + FIRST_ABSENCE
 
@@ -252,7 +252,7 @@ def test_without_a_limit_the_first_link_is_tried_for_ever(leader: bool) -> None:
     link = leading(max_retries=None) if leader else started(max_retries=None)
     for _ in range(1000):
         fire(link)
-    assert link.state is not State.DEAD
+    assert link.state is not LinkState.DEAD
     drain(link)
 
 
@@ -261,9 +261,9 @@ def test_a_link_that_never_stood_gives_up_after_so_many_retries(retries: int) ->
     link = leading(max_retries=retries)
     for _ in range(retries + 1):
         link.handle_lane_closed(link.generation, 2.0)
-        if link.state is State.WAITING:
+        if link.state is LinkState.WAITING:
             fire(link)
-    assert link.state is State.DEAD
+    assert link.state is LinkState.DEAD
     assert link.next_timeout() is None
     assert drain(link)[2][-1] == GaveUp(False)
 
@@ -274,7 +274,7 @@ def test_a_link_that_stood_gets_its_retries_and_some_time(leader: bool) -> None:
     link.handle_lane_closed(1, 5.0)
     retries = [event for event in drain(link)[2] if isinstance(event, Retrying)]
     ended = 0.0
-    while link.state is not State.DEAD:
+    while link.state is not LinkState.DEAD:
         ended = fire(link)
         retries += [event for event in drain(link)[2] if isinstance(event, Retrying)]
     assert ended >= 5.0 + MIN_PATIENCE
@@ -289,13 +289,13 @@ def test_without_a_limit_it_never_ends() -> None:
     link.handle_lane_closed(1, 5.0)
     for _ in range(3000):  # beyond what a float can double
         fire(link)
-    assert link.state is not State.DEAD
+    assert link.state is not LinkState.DEAD
     link.handle_online(False, True, 1e6)
     while (due := link.next_timeout()) is not None:
         link.handle_timeout(due)
     events = drain(link)[2]
     assert WaitingFor("network", float("inf")) in events
-    assert link.state is State.WAITING
+    assert link.state is LinkState.WAITING
 
 
 @pytest.mark.parametrize("leader", [True, False])
@@ -345,11 +345,11 @@ def test_lanes_that_open_and_are_lost_at_once_come_to_an_end() -> None:
     link, now = up(leading()), 1.0
     for _ in range(40):
         link.handle_lane_closed(link.generation, now + 1.0)
-        if link.state is State.DEAD:
+        if link.state is LinkState.DEAD:
             break
         now = fire(link)
         link.handle_lane_open(link.generation, now)
-    assert link.state is State.DEAD
+    assert link.state is LinkState.DEAD
     assert MIN_PATIENCE < now < 2 * MIN_PATIENCE
 
 
@@ -408,7 +408,7 @@ def test_the_leader_challenges_a_silent_lane_and_the_new_one_replaces_it() -> No
     assert fire(link) == 20.0
     link.handle_silence(25.0)  # said again
     assert drain(link) == ([], [CreateOffer(2, 2)], [])
-    assert (link.state, link.in_use, link.generation) == (State.UP, 1, 2)
+    assert (link.state, link.in_use, link.generation) == (LinkState.UP, 1, 2)
     link.handle_local_offer(2, "offer", 20.1)
     link.handle_message(Answer(2, "answer"), 20.2)
     link.handle_message(Candidate(2, "c"), 20.2)
@@ -444,7 +444,7 @@ def test_the_old_lane_may_close_while_its_challenger_is_tried() -> None:
             link.handle_message(Offer(2, 2, "offer"), 20.0)
         drain(link)
         link.handle_lane_closed(1, 22.0)
-        assert (link.state, drain(link)) == (State.CONNECTING, ([], [], []))
+        assert (link.state, drain(link)) == (LinkState.CONNECTING, ([], [], []))
         link.handle_lane_open(2, 23.0)
         assert drain(link)[1:] == ([], [LinkUp(2)])
 
@@ -536,7 +536,7 @@ def test_a_challenger_that_the_leader_drops_is_not_told_of() -> None:
     link.handle_message(Offer(2, 2, "challenger"), 20.0)
     link.handle_lane_closed(2, 20.5)
     assert drain(link)[2] == []
-    assert (link.state, link.in_use) == (State.UP, 1)
+    assert (link.state, link.in_use) == (LinkState.UP, 1)
 
 
 def test_a_newer_offer_replaces_what_is_tried_but_not_what_stands() -> None:
@@ -588,7 +588,7 @@ def test_waiting_comes_to_an_end() -> None:
     link.handle_timeout(410.0 + FLAP)
     drain(link)
     ended = 0.0
-    while link.state is not State.DEAD:
+    while link.state is not LinkState.DEAD:
         ended = fire(link)
     assert ended == 410.0 + FLAP + WAIT - (380.0 - FLAP)
     assert drain(link)[2][-1] == GaveUp(True)
@@ -608,7 +608,7 @@ def test_attempts_without_the_network_do_not_count() -> None:
         now = fire(link)
     link.handle_online(False, True, now + 1.0)
     link.handle_timeout(now + ATTEMPT_TIMEOUT)
-    assert link.state is State.WAITING
+    assert link.state is LinkState.WAITING
 
 
 def test_a_socket_that_is_replaced_changes_nothing() -> None:
@@ -692,7 +692,7 @@ def test_what_the_engine_says_of_an_older_generation_is_dropped() -> None:
     link.handle_lane_open(1, 3.0)
     link.handle_lane_closed(1, 3.0)
     assert drain(link) == ([], [], [])
-    assert link.state is State.CONNECTING
+    assert link.state is LinkState.CONNECTING
 
 
 def test_messages_of_the_wrong_role_are_protocol_errors() -> None:
@@ -760,7 +760,7 @@ def test_who_passes_an_offer_over_does_not_wait_for_ever() -> None:
     for number in range(2, 100):
         link.handle_message(Offer(number, number, "offer"), 10.0)
     drain(link)
-    assert link.state is State.WAITING
+    assert link.state is LinkState.WAITING
     assert fire(link) == 10.0 + MAX_BACKOFF + ATTEMPT_TIMEOUT
     assert drain(link)[0] == [Retry(99)]
 

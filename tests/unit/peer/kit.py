@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from tests.unit.server.kit import Kit, serving
 
 from p2pal.lanes.base import Connection
-from p2pal.lanes.ice_servers import IceServer, RelayUse
+from p2pal.lanes.ice_servers import IceServerConfig, RelayUse
 from p2pal.lanes.webrtc.connection import allow_loopback
 from p2pal.lanes.webrtc.factory import WebRtcFactory
 from p2pal.link.actions import Retrying, WaitingFor
@@ -20,7 +20,7 @@ from p2pal.peer.events import ClosedByPeer, LinkBack, LinkSilent, MailboxFree, P
 from p2pal.peer.key_exchange import Guesses, Introduction, meet_receiver, meet_sender
 from p2pal.peer.peer import Peer
 from p2pal.peer.signaling import Meet, MeetingPlace
-from p2pal.rendezvous.client import Created, RendezvousClient
+from p2pal.rendezvous.client import CreatedRendezvous, RendezvousClient
 from p2pal.rendezvous.delivery import Role
 from p2pal.rendezvous.mailbox import Mailbox
 from p2pal.server.config import ServerConfig
@@ -28,14 +28,14 @@ from p2pal.wire import rendezvous as wire
 
 WORDS = b"zebra luna"
 PATIENCE = 30.0
-CHOSEN = IceServer(("stun:127.0.0.1:9",))
+CHOSEN = IceServerConfig(("stun:127.0.0.1:9",))
 """What a side uses whatever it is offered."""
 
 
 class Rendezvous:
     """A sender's transfer at a real server, with its mailbox running; receivers join it."""
 
-    def __init__(self, kit: Kit, client: RendezvousClient, created: Created) -> None:
+    def __init__(self, kit: Kit, client: RendezvousClient, created: CreatedRendezvous) -> None:
         self.kit = kit
         self.created = created
         self.id = created.rendezvous_id
@@ -122,7 +122,7 @@ class Owner:
         *,
         consume: bool = True,
         relay: RelayUse = RelayUse.ALLOWED,
-        chosen: Sequence[IceServer] = (CHOSEN,),
+        chosen: Sequence[IceServerConfig] = (CHOSEN,),
     ) -> None:
         self.peer: Peer
         self.relay, self.chosen = relay, chosen
@@ -141,7 +141,7 @@ class Owner:
         self.on_payload: Callable[[], None] = lambda: None
         self._changed = asyncio.Event()
 
-    def choose_ice(self, offered: Sequence[wire.IceServer]) -> Sequence[IceServer]:
+    def choose_ice(self, offered: Sequence[wire.IceServer]) -> Sequence[IceServerConfig]:
         self.offered += offered
         return self.chosen
 

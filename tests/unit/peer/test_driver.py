@@ -13,7 +13,7 @@ from p2pal.crypto.keys import SessionSecret
 from p2pal.crypto.seal import MAX_FRAMES
 from p2pal.errors import PeerLost
 from p2pal.lanes.base import ConnectionListener, PathChanged
-from p2pal.lanes.ice_servers import IceServer, RelayUse
+from p2pal.lanes.ice_servers import IceServerConfig, RelayUse
 from p2pal.lanes.networks import NetworkWatch
 from p2pal.lanes.webrtc.connection import WebRtcConnection
 from p2pal.lanes.webrtc.factory import WebRtcFactory
@@ -102,7 +102,7 @@ async def test_a_lane_that_is_heard_again_stays() -> None:
 async def test_the_first_connection_has_what_the_server_offers_after_the_accept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    used: list[tuple[IceServer, ...]] = []
+    used: list[tuple[IceServerConfig, ...]] = []
 
     class Recorded(WebRtcConnection):
         def __init__(
@@ -110,7 +110,7 @@ async def test_the_first_connection_has_what_the_server_offers_after_the_accept(
             lane_id: int,
             generation: int,
             listener: ConnectionListener,
-            ice_servers: Sequence[IceServer] = (),
+            ice_servers: Sequence[IceServerConfig] = (),
             **more: Any,
         ) -> None:
             used.append(tuple(ice_servers))

@@ -22,7 +22,7 @@ from p2pal.errors import (
     WrongCode,
 )
 from p2pal.peer.key_exchange import MAX_GUESSES, Guesses, meet_sender
-from p2pal.rendezvous.events import Message, Served
+from p2pal.rendezvous.events import AttemptServed, PeerMessage
 from p2pal.rendezvous.mailbox import Mailbox
 from p2pal.wire.signal import PakeAnswer, PakeConfirm, PakeElement, PakeReject, decode_pake, encode
 
@@ -47,7 +47,7 @@ async def test_sealed_messages_travel_through_the_same_mailbox() -> None:
         for one, other in ((sender, receiver), (receiver, sender)):
             index, sealed = one.sealer.seal(b"hello")
             assert one.mailbox.append(one.attempt, sealed) == index
-            while not isinstance(event := await other.mailbox.get(), Message):
+            while not isinstance(event := await other.mailbox.get(), PeerMessage):
                 pass
             assert other.opener.open(event.index, event.body) == b"hello"
 
@@ -105,8 +105,8 @@ async def test_the_sender_says_nothing_that_helps_to_guess() -> None:
             await message(mailbox)
 
 
-async def message(mailbox: Mailbox) -> Message:
-    while not isinstance(event := await mailbox.get(), Message):
+async def message(mailbox: Mailbox) -> PeerMessage:
+    while not isinstance(event := await mailbox.get(), PeerMessage):
         pass
     return event
 
@@ -175,7 +175,7 @@ async def against(act: Acting) -> P2palError:
     async with rendezvous() as place:
         mailbox, attempt = await place.join()
         meeting = asyncio.create_task(meet_sender(mailbox, WORDS, place.id, attempt))
-        while not isinstance(await place.sender.get(), Served):
+        while not isinstance(await place.sender.get(), AttemptServed):
             pass
         await act(place, attempt)
         with pytest.raises(P2palError) as caught:
@@ -243,7 +243,7 @@ async def test_a_transfer_that_is_completed_meanwhile() -> None:
     async with rendezvous() as place:
         mailbox, attempt = await place.join()
         meeting = asyncio.create_task(meet_sender(mailbox, WORDS, place.id, attempt))
-        while not isinstance(await place.sender.get(), Served):
+        while not isinstance(await place.sender.get(), AttemptServed):
             pass
         place.sender.accept(attempt)
         place.sender.complete()

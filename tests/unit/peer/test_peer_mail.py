@@ -13,7 +13,7 @@ from tests.unit.peer.test_signaling import HostileMailbox, nowhere
 from p2pal.crypto.keys import NONCE_BYTES, Direction, SessionSecret
 from p2pal.crypto.seal import MailboxOpener, MailboxSealer
 from p2pal.errors import ConnectionImpossible, NoRelay, P2palError, PeerLost, ProtocolError
-from p2pal.lanes.ice_servers import IceServer, RelayUse
+from p2pal.lanes.ice_servers import IceServerConfig, RelayUse
 from p2pal.lanes.webrtc.factory import WebRtcFactory
 from p2pal.link.actions import GaveUp
 from p2pal.peer.config import PeerConfig
@@ -23,8 +23,8 @@ from p2pal.peer.peer import Peer
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.signal import Answer, Bye, Candidate, Fresh, Hello, Offer, SignalMessage
 
-RELAY = IceServer(("turn:127.0.0.1:9",), "user", "pass")
-STUN = IceServer(("stun:127.0.0.1:9",))
+RELAY = IceServerConfig(("turn:127.0.0.1:9",), "user", "pass")
+STUN = IceServerConfig(("stun:127.0.0.1:9",))
 HELLO = Hello(max_frame=65_536, window=1 << 20)
 
 
@@ -32,7 +32,7 @@ class Side:
     """A peer that does not run, and hears what the test has the other side say."""
 
     def __init__(
-        self, *, sender: bool = True, relay: RelayUse = RelayUse.ALLOWED, servers: Sequence[IceServer] = ()
+        self, *, sender: bool = True, relay: RelayUse = RelayUse.ALLOWED, servers: Sequence[IceServerConfig] = ()
     ) -> None:
         self.owner = Owner()
         self.connections = WebRtcFactory(servers, lambda offered: (STUN,), only_loopback=True)
@@ -90,7 +90,7 @@ async def test_wishes_that_leave_no_path_are_the_end(ours: RelayUse, theirs: Rel
 
 
 @pytest.mark.parametrize(("servers", "anew"), [((RELAY,), True), ((STUN,), False)])
-async def test_a_side_that_takes_no_relay_is_met_without_one(servers: Sequence[IceServer], anew: bool) -> None:
+async def test_a_side_that_takes_no_relay_is_met_without_one(servers: Sequence[IceServerConfig], anew: bool) -> None:
     side = Side(servers=servers)
     side.hear(Hello(max_frame=65_536, window=1 << 20, relay=RelayUse.NEVER.value))
     assert side.peer.link.relay is RelayUse.NEVER

@@ -14,7 +14,7 @@ from tests.network.needs import need_coturn
 from tests.unit.peer.kit import Owner, pair
 
 from p2pal.errors import ConnectionImpossible
-from p2pal.lanes.ice_servers import IceServer, RelayUse
+from p2pal.lanes.ice_servers import IceServerConfig, RelayUse
 from p2pal.server.ice import make_credential
 from p2pal.wire.signal import Answer, Candidate, Offer, SignalMessage
 
@@ -34,8 +34,8 @@ def relay(tmp_path: Path) -> Iterator[Coturn]:
         yield running
 
 
-def turn(relay: Coturn, name: str) -> IceServer:
-    return IceServer((relay.url,), *make_credential(SECRET, name, int(time.time()) + 600))
+def turn(relay: Coturn, name: str) -> IceServerConfig:
+    return IceServerConfig((relay.url,), *make_credential(SECRET, name, int(time.time()) + 600))
 
 
 def allocated(relay: Coturn, name: str) -> bool:
@@ -113,7 +113,7 @@ async def test_a_side_without_relays_has_the_other_do_without(relay: Coturn, sen
 @pytest.mark.parametrize("sender", [True, False])
 async def test_who_insists_on_a_relay_and_who_refuses_one_do_not_meet(sender: bool) -> None:
     wishes = (RelayUse.ONLY, RelayUse.NEVER) if sender else (RelayUse.NEVER, RelayUse.ONLY)
-    relays = (IceServer(("turn:127.0.0.1:9",), "name", "secret"),)
+    relays = (IceServerConfig(("turn:127.0.0.1:9",), "name", "secret"),)
     left, right = (Owner(relay=wish, chosen=relays) for wish in wishes)
     async with pair(left, right) as (running, _):
         for ended in await running.end():

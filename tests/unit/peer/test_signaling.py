@@ -18,7 +18,7 @@ from p2pal.peer import signaling as under_test
 from p2pal.peer.events import HomeLeft, Online, SignalingEvent
 from p2pal.peer.key_exchange import Introduction
 from p2pal.peer.signaling import MOST_KNOCKS, MeetingPlace, Signaling
-from p2pal.rendezvous.events import IceServers, Knock, MailboxEvent, Served
+from p2pal.rendezvous.events import AttemptKnocked, AttemptServed, IceServersOffered, MailboxEvent
 from p2pal.rendezvous.mailbox import Mailbox
 from p2pal.server.config import ServerConfig
 from p2pal.server.http.app import Server
@@ -103,7 +103,7 @@ async def test_an_attempt_that_is_let_go_leaves_the_code_to_others() -> None:
         await both_met(left, right)
         assert (left.moved, right.moved) == (1, 0)
         await place.join()
-        while not isinstance(event := await place.sender.get(), Served):
+        while not isinstance(event := await place.sender.get(), AttemptServed):
             pass
         assert event.attempt == 2
         cut(left)
@@ -230,7 +230,7 @@ class HostileMailbox(Mailbox):
     def ask_ice(self) -> None:
         self.asked += 1
         if self.answers:
-            self.says.put_nowait(IceServers((IceServer([f"stun:{self.asked}"]),)))
+            self.says.put_nowait(IceServersOffered((IceServer([f"stun:{self.asked}"]),)))
 
     def renew(self) -> None:
         self.renewed += 1
@@ -296,14 +296,14 @@ async def until(mailbox: HostileMailbox, *, released: int = 0, asked: int = 0, r
 async def test_many_knocks_wait_for_one_answer() -> None:
     async with hostile_server() as (_, mailbox, owner):
         for attempt in range(2, 102):
-            mailbox.says.put_nowait(Knock(attempt))
+            mailbox.says.put_nowait(AttemptKnocked(attempt))
         await until(mailbox, released=100 - MOST_KNOCKS)
         assert [attempt for attempt, _ in mailbox.released] == list(range(2 + MOST_KNOCKS, 102))
         assert owner.probes == 1
         await until(mailbox, released=100)
         assert sorted(mailbox.released) == [(attempt, "busy") for attempt in range(2, 102)]
         assert owner.probes < 5
-        mailbox.says.put_nowait(Knock(102))
+        mailbox.says.put_nowait(AttemptKnocked(102))
         await until(mailbox, released=101)
 
 
@@ -312,7 +312,7 @@ async def test_all_who_knock_are_let_in_when_nothing_is_heard(monkeypatch: pytes
     async with hostile_server() as (_, mailbox, owner):
         owner.answers = False
         for attempt in (2, 3, 4):
-            mailbox.says.put_nowait(Knock(attempt))
+            mailbox.says.put_nowait(AttemptKnocked(attempt))
         await until(mailbox, released=1)
         assert mailbox.released == [(1, "moved")], "the server serves the next"
 
@@ -320,7 +320,7 @@ async def test_all_who_knock_are_let_in_when_nothing_is_heard(monkeypatch: pytes
 async def test_who_knocks_while_the_lane_is_silent_is_let_in_at_once() -> None:
     async with hostile_server() as (_, mailbox, owner):
         owner.alive = False
-        mailbox.says.put_nowait(Knock(2))
+        mailbox.says.put_nowait(AttemptKnocked(2))
         await until(mailbox, released=1)
         assert (mailbox.released, owner.probes) == ([(1, "moved")], 0)
 
@@ -370,7 +370,7 @@ async def test_a_connection_waits_for_what_the_server_offers(monkeypatch: pytest
         waiting = asyncio.create_task(signaling.ice_known())
         await asyncio.sleep(0.05)
         assert not waiting.done()
-        mailbox.says.put_nowait(IceServers((IceServer(["turn:late"]),)))
+        mailbox.says.put_nowait(IceServersOffered((IceServer(["turn:late"]),)))
         await waiting
         assert owner.ice == ["turn:late"]
         await signaling.ice_known()

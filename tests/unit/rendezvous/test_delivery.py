@@ -50,7 +50,7 @@ def test_repeats_are_dropped_and_the_cursor_moves() -> None:
     delivery.handle(wire.Message(1, 0, b"a"))
     delivery.handle(wire.Message(1, 0, b"a"))
     delivery.handle(wire.Message(1, 1, b"b"))
-    assert delivery.events() == [e.Message(1, 0, b"a"), e.Message(1, 1, b"b")]
+    assert delivery.events() == [e.PeerMessage(1, 0, b"a"), e.PeerMessage(1, 1, b"b")]
     assert delivery.connected() == {1: 2}
 
 
@@ -60,13 +60,13 @@ def test_a_release_clears_what_waits_for_that_attempt() -> None:
     delivery.release(1, "wrong-code")
     delivery.handle(wire.Released(1, "wrong-code"))
     delivery.handle(wire.Released(1, "wrong-code"))
-    assert delivery.events() == [e.Released(1, "wrong-code")]
+    assert delivery.events() == [e.AttemptReleased(1, "wrong-code")]
     assert delivery.settled
     delivery.append(1, b"late")
     assert delivery.settled
     delivery.handle(wire.Message(1, 0, b"late too"))
     delivery.handle(wire.Served(2))
-    assert delivery.events() == [e.Served(2)]
+    assert delivery.events() == [e.AttemptServed(2)]
 
 
 def test_what_was_for_ended_attempts_does_not_pile_up_while_the_server_reads_nothing() -> None:
@@ -120,7 +120,7 @@ def test_what_a_server_may_not_say(message: wire.ServerMessage) -> None:
 
 
 def test_what_may_not_come_before_the_welcome() -> None:
-    for message in (wire.Served(1), wire.Error("released"), wire.Peer(online=True)):
+    for message in (wire.Served(1), wire.Error("released"), wire.PeerPresence(online=True)):
         with pytest.raises(ServerRefused):
             Delivery("send").handle(message)
     with pytest.raises(ServerRefused):
@@ -154,7 +154,7 @@ def test_only_usable_ice_servers_are_reported() -> None:
     delivery = welcomed("send")
     delivery.ask_ice()
     delivery.handle(wire.Ice([wire.IceServer(["stun:h", "http://x"])]))
-    assert delivery.events() == [e.IceServers((wire.IceServer(["stun:h"]),))]
+    assert delivery.events() == [e.IceServersOffered((wire.IceServer(["stun:h"]),))]
 
 
 def active() -> Delivery:
@@ -172,13 +172,13 @@ def test_a_knock_is_told_once_and_can_be_refused() -> None:
     delivery.connected()
     delivery.handle(wire.Welcome(State.ACTIVE, 60.0, 1))
     delivery.handle(wire.Knock(2))
-    assert [event for event in delivery.events() if isinstance(event, e.Knock)] == [e.Knock(2)]
+    assert [event for event in delivery.events() if isinstance(event, e.AttemptKnocked)] == [e.AttemptKnocked(2)]
     delivery.release(2, "busy")
     assert delivery.outputs() == [wire.Release(2, "busy")]
     assert not delivery.settled
     delivery.handle(wire.Released(2, "busy"))
     assert delivery.settled
-    assert delivery.events() == [e.Released(2, "busy")]
+    assert delivery.events() == [e.AttemptReleased(2, "busy")]
     assert delivery.connected() == {1: 0}
 
 
@@ -188,9 +188,9 @@ def test_a_knock_is_let_in_by_releasing_the_active_attempt() -> None:
     delivery.release(1, "moved")
     for message in (wire.Released(1, "moved"), wire.StateChanged(State.PENDING, 60.0), wire.Served(2)):
         delivery.handle(message)
-    assert [event for event in delivery.events() if isinstance(event, e.Served | e.Released)] == [
-        e.Released(1, "moved"),
-        e.Served(2),
+    assert [event for event in delivery.events() if isinstance(event, e.AttemptServed | e.AttemptReleased)] == [
+        e.AttemptReleased(1, "moved"),
+        e.AttemptServed(2),
     ]
 
 
@@ -216,7 +216,7 @@ def test_an_attempt_that_ended_never_comes_back_however_many_ended_since() -> No
         with pytest.raises(ServerRefused):
             delivery.handle(wire.Served(attempt))
         delivery.handle(wire.Knock(attempt))
-    assert not any(isinstance(event, e.Knock) for event in delivery.events())
+    assert not any(isinstance(event, e.AttemptKnocked) for event in delivery.events())
 
 
 @pytest.mark.parametrize("role", ["send", "receive"])

@@ -68,7 +68,7 @@ async def test_everything_goes_through_the_proxy(monkeypatch: pytest.MonkeyPatch
             joined = await client.join(created.slot)
             sides = client.mailbox("send", created.token), client.mailbox("receive", joined.token)
             runs = [asyncio.create_task(side.run()) for side in sides]
-            await expect(sides[0], e.Served)
+            await expect(sides[0], e.AttemptServed)
             for side, run in zip(sides, runs, strict=True):
                 await side.close()
                 await run
@@ -110,7 +110,7 @@ async def test_tls_through_socks_is_checked_as_ever(monkeypatch: pytest.MonkeyPa
             created = await client.create(60)
             box = client.mailbox("send", created.token)
             run = asyncio.create_task(box.run())
-            await expect(box, e.State)
+            await expect(box, e.StateReported)
             await box.close()
             await run
         async with RendezvousClient(f"https://other.test:{server.port}") as client:
@@ -243,7 +243,7 @@ async def test_a_server_at_an_ipv6_address() -> None:
             created = await client.create(60)
             box = client.mailbox("send", created.token)
             run = asyncio.create_task(box.run())
-            await expect(box, e.State)
+            await expect(box, e.StateReported)
             await box.close()
             await run
 

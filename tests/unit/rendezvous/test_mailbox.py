@@ -52,7 +52,7 @@ async def pair(patience: float | None = 120.0) -> AsyncIterator[Pair]:
         receiver = client.mailbox("receive", joined.token, patience=patience)
         runs = asyncio.create_task(sender.run()), asyncio.create_task(receiver.run())
         try:
-            assert await expect(sender, e.Served) == e.Served(1)
+            assert await expect(sender, e.AttemptServed) == e.AttemptServed(1)
             yield Pair(kit, proxy, created, sender, receiver, *runs)
         finally:
             await sender.close()
@@ -65,19 +65,19 @@ async def pair(patience: float | None = 120.0) -> AsyncIterator[Pair]:
 async def test_messages_accept_ice_and_completion() -> None:
     async with pair() as p:
         assert p.sender.append(1, b"a0") == 0
-        assert await expect(p.receiver, e.Message) == e.Message(1, 0, b"a0")
+        assert await expect(p.receiver, e.PeerMessage) == e.PeerMessage(1, 0, b"a0")
         assert p.receiver.append(1, b"b0") == 0
-        assert await expect(p.sender, e.Message) == e.Message(1, 0, b"b0")
+        assert await expect(p.sender, e.PeerMessage) == e.PeerMessage(1, 0, b"b0")
         p.sender.ask_ice()
-        assert await expect(p.sender, e.IceServers) == e.IceServers(())
+        assert await expect(p.sender, e.IceServersOffered) == e.IceServersOffered(())
         p.sender.accept(1)
-        while (await expect(p.receiver, e.State)).state is not State.ACTIVE:
+        while (await expect(p.receiver, e.StateReported)).state is not State.ACTIVE:
             pass
         p.sender.complete()
         await p.sender_run
         await p.receiver_run
         with pytest.raises(errors.ServerRefused):
-            await expect(p.receiver, e.Offline)
+            await expect(p.receiver, e.ServerOffline)
 
 
 async def test_cuts_lose_and_repeat_nothing() -> None:
@@ -88,8 +88,8 @@ async def test_cuts_lose_and_repeat_nothing() -> None:
             p.receiver.append(1, body)
             if n % 20 == 10:
                 p.proxy.cut()
-                await expect(p.sender, e.Online)
-        got = [await expect(p.receiver, e.Message) for _ in sent]
+                await expect(p.sender, e.ServerOnline)
+        got = [await expect(p.receiver, e.PeerMessage) for _ in sent]
         assert [(message.index, message.body) for message in got] == list(enumerate(sent))
 
 
@@ -107,11 +107,11 @@ async def test_offline_then_online() -> None:
     async with pair() as p:
         p.proxy.refusing = True
         p.proxy.cut()
-        assert (await expect(p.sender, e.Offline)).seconds == 0
+        assert (await expect(p.sender, e.ServerOffline)).seconds == 0
         p.sender.append(1, b"meanwhile")
         p.proxy.refusing = False
-        await expect(p.sender, e.Online)
-        assert (await expect(p.receiver, e.Message)).body == b"meanwhile"
+        await expect(p.sender, e.ServerOnline)
+        assert (await expect(p.receiver, e.PeerMessage)).body == b"meanwhile"
 
 
 async def test_who_waits_is_told_of_an_outage_that_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,9 +120,9 @@ async def test_who_waits_is_told_of_an_outage_that_lasts(monkeypatch: pytest.Mon
         created = await kit.create()
         mailbox = client.mailbox("send", created.token, waiting=told.put_nowait)
         run = asyncio.create_task(mailbox.run())
-        await expect(mailbox, e.State)
+        await expect(mailbox, e.StateReported)
         proxy.cut()  # over in a moment
-        await expect(mailbox, e.Online)
+        await expect(mailbox, e.ServerOnline)
         monkeypatch.setattr(mailbox_module, "TOLD_AFTER", 0.3)
         proxy.refusing = True
         proxy.cut()
@@ -132,7 +132,7 @@ async def test_who_waits_is_told_of_an_outage_that_lasts(monkeypatch: pytest.Mon
             assert await told.get() == 0.0
         proxy.refusing = True
         proxy.cut()
-        await expect(mailbox, e.Offline)
+        await expect(mailbox, e.ServerOffline)
         await mailbox.close()
         await run
         assert told.empty()
@@ -143,9 +143,9 @@ async def test_without_a_limit_the_mailbox_does_not_give_up() -> None:
         p.proxy.refusing = True
         p.proxy.cut()
         for _ in range(3):
-            await expect(p.sender, e.Offline)
+            await expect(p.sender, e.ServerOffline)
         p.proxy.refusing = False
-        await expect(p.sender, e.Online)
+        await expect(p.sender, e.ServerOnline)
 
 
 async def test_renewing_loses_and_repeats_nothing() -> None:
@@ -157,8 +157,8 @@ async def test_renewing_loses_and_repeats_nothing() -> None:
             if n % 10 == 5:
                 p.sender.renew()
                 p.receiver.renew()
-                await expect(p.sender, e.Online)
-        got = [await expect(p.receiver, e.Message) for _ in sent]
+                await expect(p.sender, e.ServerOnline)
+        got = [await expect(p.receiver, e.PeerMessage) for _ in sent]
         assert [(message.index, message.body) for message in got] == list(enumerate(sent))
 
 
@@ -168,9 +168,9 @@ async def test_renewing_does_not_wait_for_a_server_that_is_silent() -> None:
         p.sender.append(1, b"before")
         p.proxy.forget()
         p.sender.renew()
-        await expect(p.sender, e.Online)
+        await expect(p.sender, e.ServerOnline)
         p.receiver.renew()
-        assert (await expect(p.receiver, e.Message)).body == b"before"
+        assert (await expect(p.receiver, e.PeerMessage)).body == b"before"
 
 
 async def test_renewing_ends_the_wait_before_the_next_try() -> None:
@@ -178,10 +178,10 @@ async def test_renewing_ends_the_wait_before_the_next_try() -> None:
         p.proxy.refusing = True
         p.proxy.cut()
         for _ in range(4):
-            await expect(p.sender, e.Offline)
+            await expect(p.sender, e.ServerOffline)
         p.proxy.refusing = False
         p.sender.renew()
-        await expect(p.sender, e.Online)
+        await expect(p.sender, e.ServerOnline)
 
 
 async def test_a_socket_that_is_silently_dead_is_noticed_on_both_ends(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,15 +197,15 @@ async def test_a_socket_that_is_silently_dead_is_noticed_on_both_ends(monkeypatc
         observer = direct.mailbox("receive", joined.token)
         sender = client.mailbox("send", created.token)
         runs = asyncio.create_task(sender.run()), asyncio.create_task(observer.run())
-        await expect(sender, e.Served)
+        await expect(sender, e.AttemptServed)
         assert (await expect(observer, e.PeerOnline)).online
         proxy.frozen = True
-        await expect(sender, e.Offline)
+        await expect(sender, e.ServerOffline)
         while (await expect(observer, e.PeerOnline)).online:
             pass
         proxy.forget()
         sender.renew()
-        await expect(sender, e.Online)
+        await expect(sender, e.ServerOnline)
         while not (await expect(observer, e.PeerOnline)).online:
             pass
         await sender.close()
@@ -220,17 +220,17 @@ async def test_the_mailboxes_of_a_meeting() -> None:
         sender = client.mailbox("send", sent.token, patience=None)
         first = client.mailbox("receive", received.token, patience=None)
         runs = [asyncio.create_task(mailbox.run()) for mailbox in (sender, first)]
-        assert await expect(sender, e.Served) == e.Served(1)
+        assert await expect(sender, e.AttemptServed) == e.AttemptServed(1)
         first.append(1, b"from the receiver")
-        assert (await expect(sender, e.Message)).body == b"from the receiver"
+        assert (await expect(sender, e.PeerMessage)).body == b"from the receiver"
         sender.append(1, b"from the sender")
-        assert (await expect(first, e.Message)).body == b"from the sender"
+        assert (await expect(first, e.PeerMessage)).body == b"from the sender"
         received = await client.meet(meeting, "receive")
-        assert await expect(first, e.Released) == e.Released(1, "renewed")
+        assert await expect(first, e.AttemptReleased) == e.AttemptReleased(1, "renewed")
         second = client.mailbox("receive", received.token, patience=None)
         runs.append(asyncio.create_task(second.run()))
-        assert await expect(sender, e.Released) == e.Released(1, "renewed")
-        assert await expect(sender, e.Served) == e.Served(2)
+        assert await expect(sender, e.AttemptReleased) == e.AttemptReleased(1, "renewed")
+        assert await expect(sender, e.AttemptServed) == e.AttemptServed(2)
         sender.complete()
         await asyncio.gather(*runs)
 
@@ -240,8 +240,8 @@ async def test_close_flushes_what_is_queued() -> None:
         p.sender.append(1, b"wrong")
         p.sender.release(1, "wrong-code")
         await p.sender.close()
-        assert (await expect(p.receiver, e.Message)).body == b"wrong"
-        assert await expect(p.receiver, e.Released) == e.Released(1, "wrong-code")
+        assert (await expect(p.receiver, e.PeerMessage)).body == b"wrong"
+        assert await expect(p.receiver, e.AttemptReleased) == e.AttemptReleased(1, "wrong-code")
         await p.receiver_run
         await p.sender_run
 
@@ -249,7 +249,7 @@ async def test_close_flushes_what_is_queued() -> None:
 async def test_a_receiver_leaves() -> None:
     async with pair() as p:
         p.receiver.leave()
-        assert await expect(p.sender, e.Released) == e.Released(1, "left")
+        assert await expect(p.sender, e.AttemptReleased) == e.AttemptReleased(1, "left")
         await p.receiver_run
 
 
@@ -284,7 +284,7 @@ async def test_close_without_a_server_or_a_run_returns() -> None:
         await mailbox.close()
         mailbox = client.mailbox("send", created.token)
         run = asyncio.create_task(mailbox.run())
-        await expect(mailbox, e.Offline)
+        await expect(mailbox, e.ServerOffline)
         mailbox.complete()
         await mailbox.close()
         await run
@@ -352,7 +352,7 @@ async def test_a_refused_socket_is_tried_again_no_sooner_than_the_server_wants(s
     async with odd_server(keeper.handle) as url, RendezvousClient(url) as client:
         mailbox = client.mailbox("send", "t" * 32)
         running = asyncio.create_task(mailbox.run())
-        await expect(mailbox, e.Online)
+        await expect(mailbox, e.ServerOnline)
         await mailbox.close()
         await running
     assert keeper.asked[1] - keeper.asked[0] >= 1.0
@@ -364,7 +364,7 @@ async def test_an_odd_wish_changes_nothing(after: str) -> None:
     async with asyncio.timeout(10), odd_server(keeper.handle) as url, RendezvousClient(url) as client:
         mailbox = client.mailbox("send", "t" * 32)
         running = asyncio.create_task(mailbox.run())
-        await expect(mailbox, e.Online)
+        await expect(mailbox, e.ServerOnline)
         await mailbox.close()
         await running
 

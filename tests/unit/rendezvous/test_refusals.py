@@ -3,12 +3,12 @@ from __future__ import annotations
 import pytest
 
 from p2pal import errors
-from p2pal.rendezvous.refusals import Answer, refusal
+from p2pal.rendezvous.refusals import HttpAnswer, refusal
 from p2pal.server.state import DENIALS
 
 
-def answer(status: int, code: str, after: float | None = None) -> Answer:
-    return Answer(status, f'{{"error":{{"code":"{code}","message":"\\u001b[2J"}}}}'.encode(), after)
+def answer(status: int, code: str, after: float | None = None) -> HttpAnswer:
+    return HttpAnswer(status, f'{{"error":{{"code":"{code}","message":"\\u001b[2J"}}}}'.encode(), after)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_what_goes_by_is_told_with_the_time(status: int, code: str, after: float
 
 
 def test_how_long_it_was_tried() -> None:
-    error = refusal(Answer(502, b"<html>Bad Gateway"), waited=30.2)
+    error = refusal(HttpAnswer(502, b"<html>Bad Gateway"), waited=30.2)
     assert error.message == "the signaling server was not ready for 30 s (HTTP 502)"
 
 
@@ -50,16 +50,16 @@ def test_how_long_it_was_tried() -> None:
         (answer(503, "unavailable"), False),
         (answer(503, "stopping"), False),
         (answer(503, "of-tomorrow"), False),
-        (Answer(502, b""), False),
-        (Answer(503, b"\xff"), False),
-        (Answer(504, b"<html>"), False),
+        (HttpAnswer(502, b""), False),
+        (HttpAnswer(503, b"\xff"), False),
+        (HttpAnswer(504, b"<html>"), False),
         (answer(503, "full"), True),
         (answer(500, "internal"), True),
         (answer(429, "too-often"), True),
-        (Answer(201, b"{}"), True),
+        (HttpAnswer(201, b"{}"), True),
     ],
 )
-def test_who_is_asked_again(said: Answer, ready: bool) -> None:
+def test_who_is_asked_again(said: HttpAnswer, ready: bool) -> None:
     assert said.not_ready is not ready
 
 
@@ -77,7 +77,7 @@ def test_who_is_asked_again(said: Answer, ready: bool) -> None:
     ],
 )
 def test_which_ttl_is_allowed(limits: str, told: str) -> None:
-    error = refusal(Answer(400, f'{{"error":{{"code":"ttl",{limits}}}}}'.encode()))
+    error = refusal(HttpAnswer(400, f'{{"error":{{"code":"ttl",{limits}}}}}'.encode()))
     assert type(error) is errors.ServerRefused
     assert str(error) == told
 
@@ -86,7 +86,7 @@ def test_which_ttl_is_allowed(limits: str, told: str) -> None:
     "limits", ['"min":-1,"max":5', '"min":1,"max":1e300', '"min":"1","max":"\\u001b[2J"', '"max":[]']
 )
 def test_limits_that_are_none_are_not_told(limits: str) -> None:
-    error = refusal(Answer(400, f'{{"error":{{"code":"ttl",{limits}}}}}'.encode()))
+    error = refusal(HttpAnswer(400, f'{{"error":{{"code":"ttl",{limits}}}}}'.encode()))
     assert type(error) is errors.ServerRefused
     assert "-ttl" not in str(error)
 
@@ -101,8 +101,8 @@ def test_limits_that_are_none_are_not_told(limits: str) -> None:
 )
 def test_a_proxy_that_wants_tls(said: bytes) -> None:
     told = "what answers at the server's address speaks TLS; write https:// in the -server address"
-    assert str(refusal(Answer(400, said))) == told
-    assert "TLS" not in str(refusal(Answer(404, said)))
+    assert str(refusal(HttpAnswer(400, said))) == told
+    assert "TLS" not in str(refusal(HttpAnswer(404, said)))
 
 
 @pytest.mark.parametrize("code", DENIALS)

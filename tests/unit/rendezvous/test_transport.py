@@ -3,22 +3,22 @@ from __future__ import annotations
 import pytest
 
 from p2pal.errors import UsageError
-from p2pal.rendezvous.transport import MAX_PAUSE, Address, pause, retry_after
+from p2pal.rendezvous.transport import MAX_PAUSE, ServerUrl, pause, retry_after
 
 
 def test_urls_follow_the_base_path_and_scheme() -> None:
-    address = Address("https://user:secret@example.org/base/?q=1#f")
+    address = ServerUrl("https://user:secret@example.org/base/?q=1#f")
     assert str(address) == "https://example.org/base"
     assert str(address.http("join")) == "https://user:secret@example.org/base/api/join"
     assert str(address.http("transfer", "id", bare=True)) == "https://example.org/base/api/transfer/id"
     assert str(address.websocket()) == "https://user:secret@example.org/base/api/ws"
-    assert str(Address("http://h:81").websocket()) == "http://h:81/api/ws"
+    assert str(ServerUrl("http://h:81").websocket()) == "http://h:81/api/ws"
 
 
 @pytest.mark.parametrize("url", ["", "example.org", "ftp://h", "http://", "http://h:99999", "http://[::1", "http:///x"])
 def test_what_is_no_server(url: str) -> None:
     with pytest.raises(UsageError):
-        Address(url)
+        ServerUrl(url)
 
 
 @pytest.mark.parametrize(
@@ -26,11 +26,11 @@ def test_what_is_no_server(url: str) -> None:
     [("http://localhost:1", True), ("http://127.0.0.9", True), ("http://[::1]:5", True), ("http://10.0.0.1", False)],
 )
 def test_loopback_is_known(url: str, local: bool) -> None:
-    assert Address(url).local is local
+    assert ServerUrl(url).local is local
 
 
 def test_credentials_are_not_in_the_error() -> None:
-    error = Address("http://user:secret@h").unreachable(ConnectionRefusedError("secret"))
+    error = ServerUrl("http://user:secret@h").unreachable(ConnectionRefusedError("secret"))
     assert str(error).startswith("cannot reach the signaling server at http://h: connection refused")
     assert "secret" not in str(error)
 
@@ -44,18 +44,18 @@ def proxied(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def test_the_environment_names_the_proxy(proxied: pytest.MonkeyPatch) -> None:
-    assert Address("https://example.org").proxy() is None
+    assert ServerUrl("https://example.org").proxy() is None
     proxied.setenv("https_proxy", "http://proxy.example:3128")
-    assert str(Address("https://example.org").proxy()) == "http://proxy.example:3128"
-    assert Address("http://example.org").proxy() is None
+    assert str(ServerUrl("https://example.org").proxy()) == "http://proxy.example:3128"
+    assert ServerUrl("http://example.org").proxy() is None
     proxied.setenv("no_proxy", "example.org")
-    assert Address("https://example.org").proxy() is None
+    assert ServerUrl("https://example.org").proxy() is None
 
 
 @pytest.mark.parametrize("url", ["http://localhost:8080", "http://127.0.0.1:8080", "http://[::1]:8080"])
 def test_a_server_on_this_machine_is_reached_without_a_proxy(proxied: pytest.MonkeyPatch, url: str) -> None:
     proxied.setenv("http_proxy", "http://proxy.example:3128")
-    assert Address(url).proxy() is None
+    assert ServerUrl(url).proxy() is None
 
 
 @pytest.mark.parametrize(
@@ -64,16 +64,16 @@ def test_a_server_on_this_machine_is_reached_without_a_proxy(proxied: pytest.Mon
 def test_a_proxy_that_cannot_be_used_is_an_error_and_not_passed_over(proxied: pytest.MonkeyPatch, named: str) -> None:
     proxied.setenv("ALL_PROXY", named)
     with pytest.raises(UsageError, match=r"the proxy of \$ALL_PROXY cannot be used") as caught:
-        Address("http://example.org").proxy()
+        ServerUrl("http://example.org").proxy()
     assert "secret" not in str(caught.value)
-    assert Address("http://127.0.0.1:1").proxy() is None
+    assert ServerUrl("http://127.0.0.1:1").proxy() is None
 
 
 @pytest.mark.parametrize("scheme", ["socks5h", "http"])
 def test_what_reads_a_request_in_clear_may_answer_it(proxied: pytest.MonkeyPatch, scheme: str) -> None:
     proxied.setenv("ALL_PROXY", f"{scheme}://proxy.example:1")
-    assert (Address("http://example.org").plain_proxy() is not None) == (scheme == "http")
-    assert Address("https://example.org").plain_proxy() is None
+    assert (ServerUrl("http://example.org").plain_proxy() is not None) == (scheme == "http")
+    assert ServerUrl("https://example.org").plain_proxy() is None
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_what_reads_a_request_in_clear_may_answer_it(proxied: pytest.MonkeyPatch
     ],
 )
 def test_schemes_prefixes_slashes_and_ipv6(url: str, shown: str, asked: str) -> None:
-    address = Address(url)
+    address = ServerUrl(url)
     assert str(address) == shown
     assert str(address.http("join")) == asked
 
@@ -107,11 +107,11 @@ def test_schemes_prefixes_slashes_and_ipv6(url: str, shown: str, asked: str) -> 
     ],
 )
 def test_where_a_redirect_leads_to(location: str, to_tls: bool) -> None:
-    error = Address("http://example.org").redirects(301, {"Location": location})
+    error = ServerUrl("http://example.org").redirects(301, {"Location": location})
     assert ("redirects to https://" in str(error)) is to_tls
     assert "127.0.0.1" not in str(error)
     assert "elsewhere" not in str(error)
-    assert not Address("https://example.org").leads_to_tls({"Location": location})
+    assert not ServerUrl("https://example.org").leads_to_tls({"Location": location})
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_where_a_redirect_leads_to(location: str, to_tls: bool) -> None:
     ],
 )
 def test_a_wrong_address_of_the_senders_says_to_try_the_next(proxied: pytest.MonkeyPatch, url: str, near: bool) -> None:
-    error = Address(url).unreachable(TimeoutError())
+    error = ServerUrl(url).unreachable(TimeoutError())
     assert ("try the next one" in str(error)) is near
 
 

@@ -12,11 +12,11 @@ from tests.unit.server.kit import Kit
 from p2pal.server import state as s
 from p2pal.server.config import ServerConfig
 from p2pal.server.http.app import Server
-from p2pal.server.state import Command, Denied, Transfer
-from p2pal.server.store import Listener, News
+from p2pal.server.state import Command, Denied, Rendezvous
+from p2pal.server.store import News, StoreListener
 from p2pal.server.stores.memory import MemoryStore
 
-_REPEATABLE = s.Attach | s.Append | s.Accept | s.Release | s.Leave | s.Complete
+_REPEATABLE = s.Attach | s.AppendMessage | s.AcceptAttempt | s.ReleaseAttempt | s.LeaveAttempt | s.CompleteTransfer
 
 
 class DeafStore(MemoryStore):
@@ -42,15 +42,15 @@ class DeafStore(MemoryStore):
         self._sockets: dict[str, str] = {}
         self._said: set[str] = set()
         self._again: set[str] = set()
-        self._hub: Listener = lambda _id, _effect: None
+        self._hub: StoreListener = lambda _id, _effect: None
         self._changed = asyncio.Event()
 
-    def listen(self, listener: Listener) -> None:
+    def listen(self, listener: StoreListener) -> None:
         self._hub = listener
         super().listen(self._hear)
 
     def _hear(self, rendezvous_id: str, effect: News) -> None:
-        if self.deaf and isinstance(effect, s.Tell | s.Close):
+        if self.deaf and isinstance(effect, s.Tell | s.CloseSocket):
             self.lost += 1
             self._changed.set()
         else:
@@ -68,7 +68,7 @@ class DeafStore(MemoryStore):
                 self._changed.clear()
                 await self._changed.wait()
 
-    async def execute(self, rendezvous_id: str, command: Command) -> Transfer:
+    async def execute(self, rendezvous_id: str, command: Command) -> Rendezvous:
         if isinstance(command, s.Attach):
             self._sockets[command.socket] = rendezvous_id
             if command.again:
@@ -79,7 +79,7 @@ class DeafStore(MemoryStore):
             raise Denied("unavailable")
         return await super().execute(rendezvous_id, command)
 
-    async def _attach_again(self, rendezvous_id: str, command: s.Attach) -> Transfer:
+    async def _attach_again(self, rendezvous_id: str, command: s.Attach) -> Rendezvous:
         if self.slow is not None:
             self.waiting += 1
             self._changed.set()

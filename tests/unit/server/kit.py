@@ -102,7 +102,7 @@ class Visitor:
         joined = await self.join(created.slot)
         sender, receiver = await self.hello(created.token), await self.hello(joined.token)
         assert (await sender.expect(wire.Served)).attempt == 1
-        await receiver.expect(wire.Peer)
+        await receiver.expect(wire.PeerPresence)
         return created, sender, receiver
 
 

@@ -3,9 +3,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from p2pal.rate_limit import Rate
 from p2pal.server import accounts
 from p2pal.server.accounts import Account, Accounts
-from p2pal.server.config import AddressLimits, Rate
+from p2pal.server.config import AddressLimits
 
 
 def test_connections_are_those_of_websockets_and_some_beside_them() -> None:

@@ -13,7 +13,7 @@ from tests.unit.server.kit import Kit, Raw, serving
 from p2pal.server import ice
 from p2pal.server.config import ServerConfig
 from p2pal.server.ice import RENEWAL, IceServers, check_stun, check_turn, make_credential, may_relay
-from p2pal.server.state import SENDER, Attempt, Transfer
+from p2pal.server.state import SENDER, Attempt, Rendezvous
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import IceServer, State
 
@@ -34,8 +34,8 @@ class Clock:
         return self.now
 
 
-def transfer(state: State, served: int = 1, *, meeting: bool = False, name: str = "a-transfer") -> Transfer:
-    return Transfer(
+def transfer(state: State, served: int = 1, *, meeting: bool = False, name: str = "a-transfer") -> Rendezvous:
+    return Rendezvous(
         name, 0 if meeting else 47, b"", 60.0, None, state, accepted=True, meeting=meeting, attempts=ATTEMPTS,
         served=served,
     )  # fmt: skip

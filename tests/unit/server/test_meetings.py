@@ -16,8 +16,8 @@ def meeting(*commands: s.Command) -> Table:
     return table
 
 
-SEND = s.Meet(sender=True, token=b"sender", ttl=300.0)
-RECEIVE = s.Meet(sender=False, token=b"receiver", ttl=300.0)
+SEND = s.JoinMeeting(sender=True, token=b"sender", ttl=300.0)
+RECEIVE = s.JoinMeeting(sender=False, token=b"receiver", ttl=300.0)
 
 
 @pytest.mark.parametrize("sender_first", [True, False])
@@ -26,7 +26,7 @@ def test_a_meeting_serves_whoever_comes_first(*, sender_first: bool) -> None:
     table = meeting(*ours, *theirs) if sender_first else meeting(*theirs, *ours)
     assert table.transfer.state is State.READY
     assert wire.Served(1) in table.told("A")
-    table.do(s.Append(SENDER, 1, 0, b"a"), s.Append(1, 1, 0, b"b"))
+    table.do(s.AppendMessage(SENDER, 1, 0, b"a"), s.AppendMessage(1, 1, 0, b"b"))
     assert s.Tell("B", wire.Message(1, 0, b"a")) in table.effects
 
 
@@ -56,17 +56,17 @@ def test_a_retried_meet_of_a_receiver_does_no_harm() -> None:
 
 def test_a_sender_that_meets_again_replaces_its_token() -> None:
     table = meeting(SEND, s.Attach(SENDER, "A"), RECEIVE, s.Attach(1, "B"))
-    table.do(s.Append(1, 1, 0, b"b"))
-    table.do(s.Meet(sender=True, token=b"new", ttl=300.0))
+    table.do(s.AppendMessage(1, 1, 0, b"b"))
+    table.do(s.JoinMeeting(sender=True, token=b"new", ttl=300.0))
     assert table.closed("A") == [CloseCode.REPLACED]
-    assert table.told("B") == [wire.Peer(online=False)]
+    assert table.told("B") == [wire.PeerPresence(online=False)]
     assert table.transfer.token == b"new"
     table.do(s.Detach(SENDER, "A"), s.Attach(SENDER, "A2"))
     assert wire.Served(1) in table.told("A2"), "nothing was said to this attempt: it goes on"
 
 
 def test_an_attempt_that_was_spoken_to_cannot_go_on_with_a_new_sender() -> None:
-    table = meeting(SEND, s.Attach(SENDER, "A"), RECEIVE, s.Attach(1, "B"), s.Append(SENDER, 1, 0, b"a"))
+    table = meeting(SEND, s.Attach(SENDER, "A"), RECEIVE, s.Attach(1, "B"), s.AppendMessage(SENDER, 1, 0, b"a"))
     table.do(SEND)
     assert table.told("B") == [wire.Released(1, "renewed")]
     assert table.transfer.attempts == ()
@@ -80,7 +80,7 @@ def test_a_meeting_lives_while_anyone_is_there() -> None:
     assert not table.transfer.over
     table.do(s.Detach(1, "B"))
     table.wait(299)
-    table.do(s.Meet(sender=True, token=b"sender", ttl=400.0))
+    table.do(s.JoinMeeting(sender=True, token=b"sender", ttl=400.0))
     table.wait(399)
     assert not table.transfer.over
     table.wait(1)
@@ -89,8 +89,8 @@ def test_a_meeting_lives_while_anyone_is_there() -> None:
 
 def test_a_meeting_can_be_completed_by_its_sender_alone() -> None:
     table = meeting(SEND, s.Attach(SENDER, "A"), RECEIVE, s.Attach(1, "B"))
-    assert table.denied(s.Complete(1)) == "forbidden"
-    table.do(s.Complete(SENDER))
+    assert table.denied(s.CompleteTransfer(1)) == "forbidden"
+    table.do(s.CompleteTransfer(SENDER))
     assert table.transfer.state is State.COMPLETED
     assert table.denied(SEND) == "over"
 

@@ -4,7 +4,7 @@ import pytest
 
 from p2pal.server.config import ServerConfig
 from p2pal.server.metrics import BUCKETS, EVENTS, REASONS, Histogram, MeasuredStore, Metrics, Watch
-from p2pal.server.state import SENDER, Append, Attach, Denied, Note
+from p2pal.server.state import SENDER, AppendMessage, Attach, Denied, Note
 from p2pal.server.stores.memory import MemoryStore
 from p2pal.wire.rendezvous import CloseCode
 
@@ -50,7 +50,7 @@ async def test_every_step_of_the_store_is_measured() -> None:
     await store.meet("a2" * 13, 60.0, sender=True)
     await store.execute(transfer.id, Attach(SENDER, "socket-1"))
     await store.execute(transfer.id, Attach(attempt, "socket-2"))
-    await store.execute(transfer.id, Append(SENDER, attempt, 0, b"12345"))
+    await store.execute(transfer.id, AppendMessage(SENDER, attempt, 0, b"12345"))
     rate = ServerConfig().addresses.creates
     assert rate is not None
     assert await store.spend("create", "address", rate) == 0.0
@@ -64,6 +64,6 @@ async def test_every_step_of_the_store_is_measured() -> None:
     }  # fmt: skip
     assert (metrics.events["created"], metrics.stored, metrics.stored_bytes) == (1, 1, 5)
     with pytest.raises(Denied, match="the index is not the next one"):
-        await store.execute(transfer.id, Append(SENDER, attempt, 7, b"12345"))
+        await store.execute(transfer.id, AppendMessage(SENDER, attempt, 7, b"12345"))
     assert metrics.stored == 1
     assert sum(metrics.steps["execute"].counts) == 4

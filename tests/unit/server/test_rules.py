@@ -5,7 +5,7 @@ import pytest
 from p2pal.server import rules
 from p2pal.server import state as s
 from p2pal.server.config import Limits
-from p2pal.server.state import SENDER, Denied, Effect, Transfer
+from p2pal.server.state import SENDER, Denied, Effect, Rendezvous
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import CloseCode, State
 
@@ -15,9 +15,9 @@ LIMITS = Limits()
 class Table:
     """A transfer at a moment; each step keeps the effects."""
 
-    def __init__(self, ttl: float = 300.0, transfer: Transfer | None = None) -> None:
+    def __init__(self, ttl: float = 300.0, transfer: Rendezvous | None = None) -> None:
         self.now = 1000.0
-        self.transfer: Transfer = transfer or rules.create("r" * 32, 7, b"sender", ttl, self.now)
+        self.transfer: Rendezvous = transfer or rules.create("r" * 32, 7, b"sender", ttl, self.now)
         self.effects: list[Effect] = []
 
     def do(self, *commands: s.Command) -> list[Effect]:
@@ -42,7 +42,7 @@ class Table:
         return [e.message for e in self.effects if isinstance(e, s.Tell) and e.socket == socket]
 
     def closed(self, socket: str) -> list[CloseCode]:
-        return [e.code for e in self.effects if isinstance(e, s.Close) and e.socket == socket]
+        return [e.code for e in self.effects if isinstance(e, s.CloseSocket) and e.socket == socket]
 
     def denied(self, command: s.Command) -> str:
         with pytest.raises(Denied) as caught:
@@ -59,7 +59,7 @@ def ready() -> Table:
 
 def active() -> Table:
     table = ready()
-    table.do(s.Append(SENDER, 1, 0, b"a"), s.Append(1, 1, 0, b"b"), s.Accept(SENDER, 1))
+    table.do(s.AppendMessage(SENDER, 1, 0, b"a"), s.AppendMessage(1, 1, 0, b"b"), s.AcceptAttempt(SENDER, 1))
     assert table.transfer.state is State.ACTIVE
     return table
 
@@ -73,19 +73,19 @@ def test_an_attempt_is_served_once_both_have_sockets() -> None:
     table.do(s.Attach(SENDER, "A"))
     assert table.transfer.served == 1
     assert wire.Served(1) in table.told("A")
-    assert wire.Peer(online=True) in table.told("B")
+    assert wire.PeerPresence(online=True) in table.told("B")
 
 
 def test_attempts_are_served_one_at_a_time_in_order() -> None:
     table = ready()
     table.do(s.Join(b"two"), s.Attach(2, "C"), s.Join(b"three"), s.Attach(3, "D"))
     assert table.transfer.served == 1
-    table.do(s.Release(SENDER, 1, "wrong-code"))
+    table.do(s.ReleaseAttempt(SENDER, 1, "wrong-code"))
     assert table.transfer.served == 2
     assert table.told("B") == [wire.Released(1, "wrong-code")]
     assert table.closed("B") == [CloseCode.RELEASED]
     assert wire.Served(2) in table.told("A")
-    table.do(s.Leave(2))
+    table.do(s.LeaveAttempt(2))
     assert table.transfer.served == 3
 
 
@@ -96,7 +96,7 @@ def test_a_silent_receiver_is_released_and_the_next_is_served() -> None:
     assert table.transfer.served == 1
     table.wait(1)
     assert table.transfer.served == 2
-    table.do(s.Append(2, 2, 0, b"speaks"))
+    table.do(s.AppendMessage(2, 2, 0, b"speaks"))
     table.wait(100)
     assert table.transfer.served == 2
 
@@ -123,7 +123,7 @@ def test_joiners_without_a_socket_do_not_keep_their_place() -> None:
 
 def test_a_waiting_receiver_may_come_back_in_time() -> None:
     table = ready()
-    table.do(s.Append(1, 1, 0, b"b"), s.Join(b"two"), s.Attach(2, "C"), s.Detach(2, "C"))
+    table.do(s.AppendMessage(1, 1, 0, b"b"), s.Join(b"two"), s.Attach(2, "C"), s.Detach(2, "C"))
     table.wait(LIMITS.offline_grace - 1)
     table.do(s.Attach(2, "C2"))
     table.wait(60)
@@ -136,70 +136,70 @@ def test_a_waiting_receiver_may_come_back_in_time() -> None:
 def test_the_accept_pins_and_sends_the_others_away() -> None:
     table = ready()
     table.do(s.Join(b"two"), s.Attach(2, "C"))
-    table.do(s.Accept(SENDER, 1))
+    table.do(s.AcceptAttempt(SENDER, 1))
     assert table.told("C") == [wire.Released(2, "busy")]
     assert table.closed("C") == [CloseCode.RELEASED]
     assert wire.StateChanged(State.ACTIVE, 300.0, 1) in table.told("B")
-    table.do(s.Accept(SENDER, 1))
+    table.do(s.AcceptAttempt(SENDER, 1))
     assert table.told("A") == [wire.StateChanged(State.ACTIVE, 300.0, 1)]
 
 
 def test_release_of_the_active_attempt_opens_the_slot_again() -> None:
     table = active()
-    table.do(s.Release(SENDER, 1, "lost"), s.Join(b"two"), s.Attach(2, "C"))
+    table.do(s.ReleaseAttempt(SENDER, 1, "lost"), s.Join(b"two"), s.Attach(2, "C"))
     assert table.transfer.served == 2
     assert table.transfer.state is State.READY
 
 
 def test_only_the_sender_decides() -> None:
     table = ready()
-    for command in (s.Accept(1, 1), s.Release(1, 1), s.Complete(1), s.Delete(1)):
+    for command in (s.AcceptAttempt(1, 1), s.ReleaseAttempt(1, 1), s.CompleteTransfer(1), s.Delete(1)):
         assert table.denied(command) == "forbidden"
-    assert table.denied(s.Leave(SENDER)) == "forbidden"
+    assert table.denied(s.LeaveAttempt(SENDER)) == "forbidden"
 
 
 def test_appends_are_acknowledged_forwarded_and_repeatable() -> None:
     table = ready()
-    table.do(s.Append(SENDER, 1, 0, b"a"))
+    table.do(s.AppendMessage(SENDER, 1, 0, b"a"))
     assert table.effects == [
         s.Keep(1, True, b"a"),
         s.Tell("A", wire.Appended(1, 0)),
         s.Tell("B", wire.Message(1, 0, b"a")),
     ]
-    table.do(s.Append(SENDER, 1, 0, b"a", stored=b"a"))
+    table.do(s.AppendMessage(SENDER, 1, 0, b"a", stored=b"a"))
     assert table.effects == [s.Tell("A", wire.Appended(1, 0))]
-    assert table.denied(s.Append(SENDER, 1, 0, b"other", stored=b"a")) == "conflict"
-    assert table.denied(s.Append(SENDER, 1, 2, b"c")) == "gap"
+    assert table.denied(s.AppendMessage(SENDER, 1, 0, b"other", stored=b"a")) == "conflict"
+    assert table.denied(s.AppendMessage(SENDER, 1, 2, b"c")) == "gap"
 
 
 def test_logs_are_bounded() -> None:
     table = ready()
-    assert table.denied(s.Append(1, 1, 0, bytes(LIMITS.message_bytes + 1))) == "too-large"
+    assert table.denied(s.AppendMessage(1, 1, 0, bytes(LIMITS.message_bytes + 1))) == "too-large"
     full = LIMITS.log_bytes // LIMITS.message_bytes
     for n in range(full):
-        table.do(s.Append(1, 1, n, bytes(LIMITS.message_bytes)))
-    assert table.denied(s.Append(1, 1, full, b"x")) == "log-full"
+        table.do(s.AppendMessage(1, 1, n, bytes(LIMITS.message_bytes)))
+    assert table.denied(s.AppendMessage(1, 1, full, b"x")) == "log-full"
     for n in range(LIMITS.messages):
-        table.do(s.Append(SENDER, 1, n, b""))
-    assert table.denied(s.Append(SENDER, 1, LIMITS.messages, b"")) == "log-full"
+        table.do(s.AppendMessage(SENDER, 1, n, b""))
+    assert table.denied(s.AppendMessage(SENDER, 1, LIMITS.messages, b"")) == "log-full"
 
 
 def test_who_may_write_where() -> None:
     table = ready()
     table.do(s.Join(b"two"), s.Attach(2, "C"))
-    assert table.denied(s.Append(2, 1, 0, b"x")) == "forbidden"
-    assert table.denied(s.Append(2, 2, 0, b"x")) == "not-served"
-    assert table.denied(s.Append(SENDER, 2, 0, b"x")) == "not-served"
-    assert table.denied(s.Append(SENDER, 9, 0, b"x")) == "unknown-attempt"
-    table.do(s.Release(SENDER, 1))
-    assert table.denied(s.Append(SENDER, 1, 0, b"x")) == "released"
+    assert table.denied(s.AppendMessage(2, 1, 0, b"x")) == "forbidden"
+    assert table.denied(s.AppendMessage(2, 2, 0, b"x")) == "not-served"
+    assert table.denied(s.AppendMessage(SENDER, 2, 0, b"x")) == "not-served"
+    assert table.denied(s.AppendMessage(SENDER, 9, 0, b"x")) == "unknown-attempt"
+    table.do(s.ReleaseAttempt(SENDER, 1))
+    assert table.denied(s.AppendMessage(SENDER, 1, 0, b"x")) == "released"
 
 
 def test_the_first_ttl_is_absolute() -> None:
     table = Table(ttl=60)
     table.do(s.Attach(SENDER, "A"))
     table.wait(30)
-    table.do(s.Join(b"one"), s.Attach(1, "B"), s.Append(1, 1, 0, b"b"))
+    table.do(s.Join(b"one"), s.Attach(1, "B"), s.AppendMessage(1, 1, 0, b"b"))
     table.wait(29)
     assert not table.transfer.over
     table.wait(1)
@@ -224,27 +224,27 @@ def test_after_the_accept_only_loneliness_counts() -> None:
 
 def test_a_waiting_stranger_does_not_keep_a_transfer_alive() -> None:
     table = active()
-    table.do(s.Release(SENDER, 1), s.Detach(SENDER, "A"), s.Join(b"two"), s.Attach(2, "C"))
+    table.do(s.ReleaseAttempt(SENDER, 1), s.Detach(SENDER, "A"), s.Join(b"two"), s.Attach(2, "C"))
     table.wait(300)
     assert table.transfer.expired
 
 
 def test_completion_ends_everything_and_can_be_repeated() -> None:
     table = active()
-    table.do(s.Complete(SENDER))
+    table.do(s.CompleteTransfer(SENDER))
     assert table.closed("A") == table.closed("B") == [CloseCode.OVER]
     assert s.Drop(1) in table.effects
     assert table.denied(s.Delete(SENDER)) == "over"
-    table.do(s.Complete(SENDER))
+    table.do(s.CompleteTransfer(SENDER))
     assert table.effects == [], "its socket was told and closed"
-    table.do(s.Detach(SENDER, "A"), s.Complete(SENDER), s.Attach(SENDER, "A2"))
+    table.do(s.Detach(SENDER, "A"), s.CompleteTransfer(SENDER), s.Attach(SENDER, "A2"))
     assert table.told("A2") == [wire.Welcome(State.COMPLETED, 0.0, 0)]
     assert table.closed("A2") == [CloseCode.OVER]
     assert rules.next_timeout(table.transfer) == table.now + LIMITS.rest
 
 
 def test_completion_needs_an_accept() -> None:
-    assert ready().denied(s.Complete(SENDER)) == "wrong-state"
+    assert ready().denied(s.CompleteTransfer(SENDER)) == "wrong-state"
 
 
 def test_a_newer_socket_replaces_the_older() -> None:
@@ -273,7 +273,7 @@ def test_a_hello_that_comes_late_replaces_nothing() -> None:
 
 def test_a_sender_that_comes_back_hears_what_it_missed() -> None:
     table = ready()
-    table.do(s.Detach(SENDER, "A"), s.Leave(1), s.Join(b"two"), s.Attach(2, "C"))
+    table.do(s.Detach(SENDER, "A"), s.LeaveAttempt(1), s.Join(b"two"), s.Attach(2, "C"))
     table.do(s.Attach(SENDER, "A2", {1: 0}))
     told = table.told("A2")
     assert told.index(wire.Released(1, "left")) < told.index(wire.Served(2))
@@ -281,7 +281,7 @@ def test_a_sender_that_comes_back_hears_what_it_missed() -> None:
 
 def test_a_released_receiver_that_comes_back_is_told() -> None:
     table = ready()
-    table.do(s.Detach(1, "B"), s.Release(SENDER, 1, "wrong-code"))
+    table.do(s.Detach(1, "B"), s.ReleaseAttempt(SENDER, 1, "wrong-code"))
     table.do(s.Attach(1, "B2"))
     assert table.told("B2") == [wire.Welcome(State.PENDING, 300.0, 1), wire.Released(1, "wrong-code")]
     assert table.closed("B2") == [CloseCode.RELEASED]
@@ -289,9 +289,9 @@ def test_a_released_receiver_that_comes_back_is_told() -> None:
 
 def test_release_can_be_repeated_but_not_invented() -> None:
     table = ready()
-    table.do(s.Release(SENDER, 1, "x"), s.Release(SENDER, 1, "y"))
+    table.do(s.ReleaseAttempt(SENDER, 1, "x"), s.ReleaseAttempt(SENDER, 1, "y"))
     assert table.told("A")[-1] == wire.Released(1, "x")
-    assert table.denied(s.Release(SENDER, 5)) == "unknown-attempt"
+    assert table.denied(s.ReleaseAttempt(SENDER, 5)) == "unknown-attempt"
 
 
 # Knocking at an active transfer.
@@ -321,7 +321,7 @@ def test_a_sender_that_comes_back_hears_the_knocks_again() -> None:
 
 def test_a_knock_is_answered_busy() -> None:
     table = knocking()
-    table.do(s.Release(SENDER, 2, "busy"))
+    table.do(s.ReleaseAttempt(SENDER, 2, "busy"))
     assert table.told("A") == [wire.Released(2, "busy")]
     assert table.told("C") == [wire.Released(2, "busy")]
     assert table.closed("C") == [CloseCode.RELEASED]
@@ -330,14 +330,14 @@ def test_a_knock_is_answered_busy() -> None:
 
 def test_a_knock_is_answered_by_letting_the_active_one_go() -> None:
     table = knocking()
-    table.do(s.Join(b"three"), s.Attach(3, "D"), s.Release(SENDER, 1, "moved"))
+    table.do(s.Join(b"three"), s.Attach(3, "D"), s.ReleaseAttempt(SENDER, 1, "moved"))
     assert table.told("B") == [wire.Released(1, "moved")]
     assert wire.Served(2) in table.told("A")
     assert table.transfer.state is State.READY
-    table.do(s.Append(2, 2, 0, b"speaks"))
+    table.do(s.AppendMessage(2, 2, 0, b"speaks"))
     table.wait(100)
     assert [a.number for a in table.transfer.attempts] == [2, 3], "who waits for its turn need not knock any more"
-    table.do(s.Accept(SENDER, 2))
+    table.do(s.AcceptAttempt(SENDER, 2))
     assert table.told("D") == [wire.Released(3, "busy")]
 
 
@@ -363,14 +363,14 @@ def test_only_so_many_may_knock() -> None:
 
 def test_who_is_attached_again_is_told_where_everything_stands() -> None:
     table = ready()
-    table.do(s.Append(SENDER, 1, 0, b"a"), s.Append(SENDER, 1, 1, b"b"), s.Append(1, 1, 0, b"c"))
+    table.do(s.AppendMessage(SENDER, 1, 0, b"a"), s.AppendMessage(SENDER, 1, 1, b"b"), s.AppendMessage(1, 1, 0, b"c"))
     before = table.transfer
     table.do(s.Attach(SENDER, "A", {1: 0}, again=True))
     assert table.effects == [
         s.Tell("A", wire.Welcome(State.READY, 300.0, 1)),
         s.Tell("A", wire.StateChanged(State.READY, 300.0, 1)),
-        s.Tell("A", wire.Peer(online=True)),
-        s.Tell("B", wire.Peer(online=True)),
+        s.Tell("A", wire.PeerPresence(online=True)),
+        s.Tell("B", wire.PeerPresence(online=True)),
         s.Tell("A", wire.Appended(1, 0)),
         s.Tell("A", wire.Appended(1, 1)),
         s.Replay("A", 1, by_sender=False, start=0),
@@ -385,7 +385,7 @@ def test_who_is_attached_again_is_told_where_everything_stands() -> None:
 
 def test_a_sender_that_is_attached_again_hears_whom_it_serves_and_who_is_gone() -> None:
     table = ready()
-    table.do(s.Join(b"two"), s.Attach(2, "C"), s.Release(SENDER, 1, "wrong-code"))
+    table.do(s.Join(b"two"), s.Attach(2, "C"), s.ReleaseAttempt(SENDER, 1, "wrong-code"))
     table.do(s.Attach(SENDER, "A", {1: 1}, again=True))
     told = table.told("A")
     assert told.index(wire.Released(1, "wrong-code")) < told.index(wire.Served(2))
@@ -395,7 +395,7 @@ def test_a_sender_that_is_attached_again_hears_whom_it_serves_and_who_is_gone() 
 
 def test_a_sender_that_is_attached_again_hears_of_knocks_and_of_those_that_ended() -> None:
     table = knocking()
-    table.do(s.Join(b"three"), s.Attach(3, "D"), s.Release(SENDER, 2, "busy"))
+    table.do(s.Join(b"three"), s.Attach(3, "D"), s.ReleaseAttempt(SENDER, 2, "busy"))
     table.do(s.Attach(SENDER, "A", {1: 0}, again=True))
     assert wire.Released(2, "busy") in table.told("A")
     assert wire.Knock(3) in table.told("A")
@@ -406,23 +406,23 @@ def test_a_socket_is_not_attached_again_over_a_newer_one() -> None:
     table.do(s.Attach(SENDER, "A2", {1: 0}), s.Attach(1, "B2"))
     before = table.transfer
     for who, stale in ((SENDER, "A"), (1, "B")):
-        assert table.do(s.Attach(who, stale, {1: 0}, again=True)) == [s.Close(stale, CloseCode.REPLACED)]
+        assert table.do(s.Attach(who, stale, {1: 0}, again=True)) == [s.CloseSocket(stale, CloseCode.REPLACED)]
     assert table.transfer == before
 
 
 def test_a_socket_that_was_given_up_for_gone_is_there_again() -> None:
     table = ready()
-    table.do(s.Append(1, 1, 0, b"c"), s.Detach(SENDER, "A"), s.Detach(1, "B"))
+    table.do(s.AppendMessage(1, 1, 0, b"c"), s.Detach(SENDER, "A"), s.Detach(1, "B"))
     table.do(s.Attach(SENDER, "A", {1: 0}, again=True))
     assert table.transfer.socket == "A"
-    assert wire.Peer(online=False) in table.told("A")
+    assert wire.PeerPresence(online=False) in table.told("A")
     table.do(s.Attach(1, "B", {1: 0}, again=True))
-    assert table.told("A") == [wire.Peer(online=True)]
+    assert table.told("A") == [wire.PeerPresence(online=True)]
 
 
 def test_whoever_is_attached_again_too_late_hears_that_it_is_over() -> None:
     table = active()
-    table.do(s.Release(SENDER, 1, "moved"))
+    table.do(s.ReleaseAttempt(SENDER, 1, "moved"))
     table.do(s.Attach(1, "B", {1: 1}, again=True))
     assert table.told("B")[-1] == wire.Released(1, "moved")
     assert table.closed("B") == [CloseCode.RELEASED]

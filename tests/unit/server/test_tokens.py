@@ -29,7 +29,7 @@ def test_what_is_no_token(text: str) -> None:
 def test_each_owner_has_its_own_secret_even_after_its_release() -> None:
     transfer = rules.create("r" * 32, 1, tokens.digest("sender"), 60.0, 0.0)
     transfer, _ = rules.handle(transfer, s.Join(tokens.digest("one")), 0.0, Limits())
-    transfer, _ = rules.handle(transfer, s.Release(SENDER, 1), 0.0, Limits())
+    transfer, _ = rules.handle(transfer, s.ReleaseAttempt(SENDER, 1), 0.0, Limits())
     tokens.verify(transfer, SENDER, "sender")
     tokens.verify(transfer, 1, "one")
     for who, secret in ((SENDER, "one"), (1, "sender"), (2, "one"), (2, "")):

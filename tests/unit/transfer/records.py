@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import msgspec
 
 from p2pal.checkpoint.codec import MAGIC, encode
-from p2pal.checkpoint.records import Begun, Finishing, Header, Identity, Listing, Record, Role, Target
+from p2pal.checkpoint.records import Begun, CheckpointRecord, Finishing, Header, Listing, Role, StoredIdentity, Target
 from p2pal.wire.transfer import Entry, Kind
 
 ID = "abcdefgh234567abcdefgh2345"
@@ -41,11 +41,11 @@ def header(role: Role = "receive", *, entries: int = 100, ident: str = ID, targe
     )
 
 
-def begun(index: int, size: int = 3 * MIB, part: Identity = (7, 70), path: bytes = b"top/file") -> Begun:
+def begun(index: int, size: int = 3 * MIB, part: StoredIdentity = (7, 70), path: bytes = b"top/file") -> Begun:
     return Begun(index, part, size, 5, path)
 
 
-def finishing(index: int, part: Identity = (7, 70), replaces: Identity | None = None) -> Finishing:
+def finishing(index: int, part: StoredIdentity = (7, 70), replaces: StoredIdentity | None = None) -> Finishing:
     return Finishing(index, part, bytes((index % 256,)) * 32, replaces)
 
 
@@ -57,7 +57,7 @@ def leaf(number: int) -> bytes:
     return bytes((number,)) * 32
 
 
-def checkpoint(*records: Record) -> bytes:
+def checkpoint(*records: CheckpointRecord) -> bytes:
     return MAGIC + b"".join(map(encode, records))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pal.errors import ProtocolError
-from p2pal.transfer.events import OfferComplete, Top
+from p2pal.transfer.events import OfferComplete, TopEntry
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.offer import MAX_TOPS, OfferReader
 from p2pal.wire.transfer import Entry, Kind, OfferEnd, OfferPart
@@ -26,7 +26,7 @@ def test_the_summary_is_by_top_level_entry() -> None:
         Entry(b"b", Kind.FILE, 5), DIRECTORY, Entry(b"d/x", Kind.FILE, 7), Entry(b"d/e", Kind.DIRECTORY),
         Entry(b"d/e/y", Kind.FILE, 8), Entry(b"l", Kind.LINK, target=b"b"), Entry(b"d/e/l", Kind.LINK, target=b"y"),
     )  # fmt: skip
-    tops = [Top(b"b", Kind.FILE, 1, 5), Top(b"d", Kind.DIRECTORY, 2, 15), Top(b"l", Kind.LINK, 0, 0)]
+    tops = [TopEntry(b"b", Kind.FILE, 1, 5), TopEntry(b"d", Kind.DIRECTORY, 2, 15), TopEntry(b"l", Kind.LINK, 0, 0)]
     assert complete == OfferComplete(7, 3, 20, tops, 0, 3)
 
 
@@ -38,7 +38,7 @@ def test_only_so_many_top_level_entries_are_described() -> None:
 def test_hidden_names_are_described_behind_any_number_of_others() -> None:
     others = [Entry(b"%d" % number, Kind.FILE, 1) for number in range(MAX_TOPS + 7)]
     complete = read(*others, Entry(b".ssh", Kind.DIRECTORY), Entry(b".ssh/authorized_keys", Kind.FILE, 9))
-    assert complete.tops[-1] == Top(b".ssh", Kind.DIRECTORY, 1, 9)
+    assert complete.tops[-1] == TopEntry(b".ssh", Kind.DIRECTORY, 1, 9)
     assert (len(complete.tops), complete.more) == (MAX_TOPS + 1, 7)
 
 

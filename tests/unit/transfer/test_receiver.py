@@ -156,7 +156,7 @@ def test_a_file_of_one_piece_comes_again_once() -> None:
 def test_what_still_comes_of_a_failed_file_is_dropped() -> None:
     receiver = receiver_in(ReceiverState.RECEIVING, LONG, skip_errors=True)
     take(receiver, *piece(0))
-    answer(receiver, ops.EntryDone(0), ops.EntryFailed(1, Reason.EXISTS, "there"))
+    answer(receiver, ops.EntryDone(0), ops.WriteFailed(1, Reason.EXISTS, "there"))
     assert take(receiver, *piece(1), wire.FileDone(1, DIGEST)) == []
     assert take(receiver, wire.AllSent()) == [ops.Seal(settled=False)]
     with pytest.raises(ProtocolError):
@@ -166,7 +166,7 @@ def test_what_still_comes_of_a_failed_file_is_dropped() -> None:
 def test_a_file_that_both_sides_fail_at_once_is_judged_once() -> None:
     receiver = receiver_in(ReceiverState.RECEIVING, LONG, skip_errors=True)
     take(receiver, *piece(0))
-    answer(receiver, ops.EntryFailed(1, Reason.EXISTS, "there"))
+    answer(receiver, ops.WriteFailed(1, Reason.EXISTS, "there"))
     assert take(receiver, wire.FileFailed(1, Reason.READ), wire.FileFailed(1, Reason.READ), wire.AllSent(2)) == [
         ops.Seal(settled=False)
     ]
@@ -201,7 +201,7 @@ def test_a_failure_stops_the_batch_without_skip_errors() -> None:
     receiver = receiver_in(ReceiverState.RECEIVING, entries)
     take(receiver, wire.Chunk(1, 0, DATA), wire.FileDone(1, DIGEST), wire.Chunk(2, 0, DATA), wire.FileDone(2, DIGEST))
     take(receiver, wire.Chunk(3, 0, DATA[:2]))
-    assert answer(receiver, ops.EntryDone(0), ops.EntryFailed(1, Reason.PERMISSION, "")) == [ops.Suspend(3)]
+    assert answer(receiver, ops.EntryDone(0), ops.WriteFailed(1, Reason.PERMISSION, "")) == [ops.Suspend(3)]
     assert receiver.state is ReceiverState.STOPPED
     assert wire.Abort(Reason.BATCH) in records_of(receiver)
     assert take(receiver, wire.Chunk(3, 2, DATA[:2]), wire.FileDone(3, DIGEST), wire.AllSent()) == []
@@ -257,7 +257,7 @@ def test_while_sealing_it_is_too_late_to_stop() -> None:
     receiver.cancel(Reason.CANCELLED, "", 3)
     receiver.handle_payload(payload(wire.Abort(Reason.CANCELLED)), 3)
     assert receiver.state is ReceiverState.SEALING
-    answer(receiver, ops.EntryFailed(2, Reason.NAME, ""), ops.Sealed())
+    answer(receiver, ops.WriteFailed(2, Reason.NAME, ""), ops.Sealed())
     assert records_of(receiver)[-1] == wire.Complete(2, 1)
 
 

@@ -404,7 +404,7 @@ def test_who_proves_nothing_waits_for_a_person_and_then_begins_anew(proof: bytes
     sender = offering_sender(ENTRIES, pinned=True)
     list(sender.outputs())
     sender.handle_payload(payload(wire.Proof(proof)), 1)
-    assert list(sender.events()) == [events.Unproven()]
+    assert list(sender.events()) == [events.ProofMissing()]
     assert not sender.proven
     assert records_of(sender) == []
     sender.admit(2)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pal.wire.ice_urls import canonical, is_stun_url, is_turn_url, parse_turn_url
+from p2pal.wire.ice_urls import canonical_url, is_stun_url, is_turn_url, parse_turn_url
 
 LONG = "x" * 63
 
@@ -61,4 +61,8 @@ def test_turns_is_tcp_whatever_it_asks_for() -> None:
     parsed = parse_turn_url("turns:h:443?transport=udp")
     assert parsed is not None
     assert (parsed.tls, parsed.transport) == (True, "tcp")
-    assert canonical("turns:h?transport=udp") == canonical("turns:h:5349?transport=tcp") == canonical("turns:H")
+    assert (
+        canonical_url("turns:h?transport=udp")
+        == canonical_url("turns:h:5349?transport=tcp")
+        == canonical_url("turns:H")
+    )

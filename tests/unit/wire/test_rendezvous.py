@@ -21,7 +21,7 @@ SERVER: list[wire.ServerMessage] = [
     wire.Appended(1, 0),
     wire.Released(1, "silent"),
     wire.StateChanged(wire.State.ACTIVE, 60.0, 1),
-    wire.Peer(online=True),
+    wire.PeerPresence(online=True),
     wire.Ice([wire.IceServer(["turn:h:1"], "u", "p")]),
     wire.Error("gap", "text", 1),
 ]

@@ -7,15 +7,16 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from p2pal.cli import config, units
+from p2pal import units
+from p2pal.cli import config
 from p2pal.cli.commands.checkpoint_ids import SHOWN, shortened
 from p2pal.cli.streams import Writer, write_results
 from p2pal.cli.text import broken, names, safe
 from p2pal.cli.ui import jsonl
 from p2pal.cli.ui.prompts import agree, interactive
 from p2pal.cli.ui.table import Column, lay_out, terminal_width
-from p2pal.disk.checkpoints.store import Checkpoints, Removed, Summary
-from p2pal.disk.fs.locking import IN_USE
+from p2pal.disk.checkpoints.store import Checkpoints, CheckpointSummary, Removed
+from p2pal.disk.fs.locks import IN_USE
 from p2pal.errors import CheckpointError, Refused, UsageError
 
 DIRECTIONS: Final = {"send": "sending", "receive": "receiving"}
@@ -38,7 +39,7 @@ def run_list(*, as_json: bool) -> None:
     write_results(map(json_line, found) if as_json else table(found, time.time(), terminal_width()))
 
 
-def json_line(summary: Summary) -> str:
+def json_line(summary: CheckpointSummary) -> str:
     """Return one checkpoint as a line of JSON."""
     fields = (
         "id", "role", "names", "more", "files", "files_done", "total", "done", "created", "used", "expires_at", "where",
@@ -47,7 +48,7 @@ def json_line(summary: Summary) -> str:
     return jsonl.encode({name: getattr(summary, name) for name in fields})
 
 
-def table(found: Sequence[Summary], now: float, width: int | None) -> list[str]:
+def table(found: Sequence[CheckpointSummary], now: float, width: int | None) -> list[str]:
     """Return the checkpoints as people read them; those that cannot be used come last, with the reason.
 
     Args:
@@ -74,7 +75,7 @@ def _wrapped(line: str, width: int) -> list[str]:
     return list(broken(textwrap.wrap(line, width, subsequent_indent="  ", break_on_hyphens=False)))
 
 
-def _columns(found: Sequence[Summary], short: dict[str, str], now: float) -> list[Column]:
+def _columns(found: Sequence[CheckpointSummary], short: dict[str, str], now: float) -> list[Column]:
     return [
         Column("ID", [short[each.id] for each in found]),
         Column("DIRECTION", [DIRECTIONS[each.role] for each in found]),
@@ -88,7 +89,7 @@ def _columns(found: Sequence[Summary], short: dict[str, str], now: float) -> lis
     ]
 
 
-def _expires(summary: Summary, now: float) -> str:
+def _expires(summary: CheckpointSummary, now: float) -> str:
     if summary.in_use:
         return "in use"
     left = summary.expires_at - now
@@ -144,7 +145,7 @@ def run_clean_all(*, yes: bool) -> None:
     _settled(report(checkpoints.clean_all()))
 
 
-def question(found: Sequence[Summary]) -> str:
+def question(found: Sequence[CheckpointSummary]) -> str:
     """Return what is asked before all of these are removed."""
     busy = sum(summary.in_use for summary in found)
     count = units.plural(len(found) - busy, "checkpoint")

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import click
 
-from p2pal.amounts import plural
 from p2pal.app import events
 from p2pal.app.options import DEFAULT_STUN, ConnectOptions
 from p2pal.cli import config, logs, signals
@@ -22,14 +21,15 @@ from p2pal.cli.streams import Writer, write_results
 from p2pal.cli.text import safe
 from p2pal.cli.ui import jsonl
 from p2pal.cli.ui.table import GAP, terminal_width
-from p2pal.doctor.findings import Finding, Report, Verdict
+from p2pal.doctor.findings import CheckResult, Rating, Report
 from p2pal.errors import Interrupted, ServerError, UsageError, VersionMismatch
+from p2pal.units import plural
 
 DETAIL: Final = 600
 LEAST_DETAIL: Final = 20
 """Columns that the last column has at least."""
 
-_COLOURS: Final = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "red"}
+_COLOURS: Final = {Rating.OK: "green", Rating.WARN: "yellow", Rating.FAIL: "red"}
 _HEADINGS: Final = ("CHECK", "RESULT", "DETAIL")
 _NO_SERVER: Final = (ServerError.exit_code, VersionMismatch.exit_code)
 
@@ -140,7 +140,7 @@ def as_lines(report: Report) -> Iterator[str]:
                 "ms": None if finding.seconds is None else round(finding.seconds * 1000, 1),
             }
         )
-    counts = {verdict.word: report.count(verdict) for verdict in (Verdict.OK, Verdict.WARN, Verdict.FAIL)}
+    counts = {verdict.word: report.count(verdict) for verdict in (Rating.OK, Rating.WARN, Rating.FAIL)}
     yield jsonl.encode({"event": "summary", "result": report.verdict.word, **counts, "exit_code": report.exit_code})
 
 
@@ -174,8 +174,8 @@ def as_table(report: Report, width: int | None, *, colour: bool = False) -> Iter
     yield from _folded(summary(report), width, 0)
 
 
-def _result(finding: Finding, cells: int, *, colour: bool) -> str:
-    word = "-" if finding.verdict is Verdict.NONE else finding.verdict.word
+def _result(finding: CheckResult, cells: int, *, colour: bool) -> str:
+    word = "-" if finding.verdict is Rating.NONE else finding.verdict.word
     shown = click.style(word, fg=_COLOURS[finding.verdict]) if colour and finding.verdict in _COLOURS else word
     return shown + " " * (cells - len(word))
 
@@ -189,7 +189,7 @@ def _folded(text: str, width: int | None, indent: int) -> list[str]:
 
 def summary(report: Report) -> str:
     """Return what it all comes to."""
-    failed, warnings = report.count(Verdict.FAIL), report.count(Verdict.WARN)
+    failed, warnings = report.count(Rating.FAIL), report.count(Rating.WARN)
     warned = f"{plural(warnings, 'warning')}" if warnings else ""
     if not failed:
         works = "Transfers should work" + (" within one network" if report.near_only else "")

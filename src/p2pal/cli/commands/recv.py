@@ -31,7 +31,7 @@ def complete_code(_ctx: click.Context, _param: click.Parameter, incomplete: str)
     return [CompletionItem(word) for word in complete(incomplete)]
 
 
-class Target(click.Path):
+class OutPath(click.Path):
     """What ``-out`` names. A slash at its end promises a directory, which a path object would forget."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -48,7 +48,7 @@ class Target(click.Path):
     "-out",
     dest="out",
     metavar="PATH",
-    type=Target(path_type=Path),
+    type=OutPath(path_type=Path),
     help="Directory to write into, or the path that the file or tree shall have [current directory, or where a "
     "transfer that goes on was written].",
 )

@@ -16,7 +16,7 @@ from p2pal.cli.streams import Writer
 from p2pal.cli.text import names, safe, safe_path
 from p2pal.cli.ui.prompts import Prompter, ask_line, interactive
 from p2pal.cli.ui.views import JsonView, QuietView, ReceiverView, View, absolute, hide_code, offer_lines
-from p2pal.crypto.codes import Code, parse
+from p2pal.crypto.codes import JoinCode, parse
 from p2pal.disk.sink.preflight import check_destination
 from p2pal.errors import MistypedCode, UsageError
 
@@ -103,7 +103,7 @@ def _list_all(prompter: Prompter, existing: Sequence[str]) -> None:
             prompter.say(f"  {safe(name, 100)}")
 
 
-def read_code(text: str | None, *, quiet: bool) -> Code:
+def read_code(text: str | None, *, quiet: bool) -> JoinCode:
     """Return the join code: from the command line, else from the person, else from standard input.
 
     Raises:
@@ -129,7 +129,7 @@ def read_code(text: str | None, *, quiet: bool) -> Code:
     raise AssertionError("unreachable")
 
 
-def _parsed(text: str, *, quiet: bool) -> Code:
+def _parsed(text: str, *, quiet: bool) -> JoinCode:
     hide_code(text.strip())
     parsed = parse(text)
     hide_code(str(parsed.code))

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from p2pal.app import events
 from p2pal.app.options import SendOptions
 from p2pal.cli import config, signals
-from p2pal.cli.commands.serve import Served, for_later, for_the_other_machine, parse_address, serving
+from p2pal.cli.commands.serve import RunningServer, for_later, for_the_other_machine, parse_address, serving
 from p2pal.cli.commands.transfer_run import deadline, drive, make_board, reporting, tell_of_proxy
 from p2pal.cli.streams import Writer
 from p2pal.cli.ui import phrases
@@ -64,7 +64,7 @@ def run_send(files: tuple[Path, ...], flags: dict[str, Any], *, as_json: bool, q
             return await prompter.confirm("Leave these out for good?", default=False)
 
         async with AsyncExitStack() as stack:
-            served: Served | None = None
+            served: RunningServer | None = None
             reach = connect
             if address is not None:
                 served = await stack.enter_async_context(serving(address))

@@ -22,14 +22,14 @@ LOOPBACK: Final = "127.0.0.1"
 _ANY: Final = {EVERYWHERE, "0.0.0.0", "::"}  # noqa: S104 - compared
 
 
-class Address(NamedTuple):
+class ListenAddress(NamedTuple):
     """Where to listen; port 0 lets the system choose."""
 
     host: str
     port: int
 
 
-class Served(NamedTuple):
+class RunningServer(NamedTuple):
     """A running rendezvous.
 
     Attributes:
@@ -43,7 +43,7 @@ class Served(NamedTuple):
     alone: bool = False
 
 
-def parse_address(text: str, *, only_loopback: bool) -> Address:
+def parse_address(text: str, *, only_loopback: bool) -> ListenAddress:
     """Return where ``--serve`` listens: ``HOST:PORT``, ``[IPv6]:PORT``, ``:PORT``, or nothing (anywhere, any port).
 
     Raises:
@@ -52,12 +52,12 @@ def parse_address(text: str, *, only_loopback: bool) -> Address:
     everywhere = LOOPBACK if only_loopback else EVERYWHERE
     host, colon, port = text.rpartition(":")
     if not text:
-        return Address(everywhere, 0)
+        return ListenAddress(everywhere, 0)
     if not (colon and port.isascii() and port.isdecimal() and len(port) <= 5 and int(port) <= 65535):
         hint = "write --serve, --serve=:9000 or --serve=192.0.2.5:9000"
         raise UsageError(f"--serve takes HOST:PORT, not {quoted(text)}", hint=hint)
     host = host.removeprefix("[").removesuffix("]")
-    return Address(everywhere if host in ("", "*") else host, int(port))
+    return ListenAddress(everywhere if host in ("", "*") else host, int(port))
 
 
 def url(host: str, port: int) -> str:
@@ -65,7 +65,7 @@ def url(host: str, port: int) -> str:
     return f"http://[{host.replace('%', '%25')}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def published(address: Address, port: int, families: Collection[int], own: Sequence[str]) -> Served:
+def published(address: ListenAddress, port: int, families: Collection[int], own: Sequence[str]) -> RunningServer:
     """Return the URLs of a server. Pure.
 
     Args:
@@ -76,15 +76,15 @@ def published(address: Address, port: int, families: Collection[int], own: Seque
     """
     if address.host not in _ANY:
         there = url(address.host, port)
-        return Served(there, (there,))
+        return RunningServer(there, (there,))
     local = url(LOOPBACK if socket.AF_INET in families else "::1", port)
     heard = {4: socket.AF_INET, 6: socket.AF_INET6}
     found = [each for each in own if heard[ipaddress.ip_address(each).version] in families]
-    return Served(local, tuple(url(each, port) for each in found) or (local,), alone=not found)
+    return RunningServer(local, tuple(url(each, port) for each in found) or (local,), alone=not found)
 
 
 @asynccontextmanager
-async def serving(address: Address) -> AsyncIterator[Served]:
+async def serving(address: ListenAddress) -> AsyncIterator[RunningServer]:
     """Run the rendezvous for the length of the block.
 
     Raises:
@@ -109,7 +109,7 @@ async def serving(address: Address) -> AsyncIterator[Served]:
         await server.stop()
 
 
-def cannot_listen(address: Address, error: UsageError, flags: str) -> ServerError | UsageError:
+def cannot_listen(address: ListenAddress, error: UsageError, flags: str) -> ServerError | UsageError:
     """Return what to tell about a server that could not start: exit 2 for an address that is not ours, else 3."""
     cause = error.__cause__
     number = cause.errno if isinstance(cause, OSError) and not isinstance(cause, socket.gaierror) else None
@@ -121,7 +121,7 @@ def cannot_listen(address: Address, error: UsageError, flags: str) -> ServerErro
     return UsageError(message, hint=f"choose another with {flags}")
 
 
-def for_the_other_machine(event: Code, served: Served) -> Code:
+def for_the_other_machine(event: Code, served: RunningServer) -> Code:
     """Return the event with the addresses that the other machine may reach: this one talks over loopback."""
     commands = tuple(recv_command(event.code, each) for each in served.public)
     return msgspec.structs.replace(

@@ -16,7 +16,8 @@ from urllib.parse import SplitResult, urlsplit
 from p2pal.cli import logs
 from p2pal.cli.options import quoted
 from p2pal.errors import UsageError
-from p2pal.server.config import AddressLimits, Limits, Rate, ServerConfig, no_redis
+from p2pal.rate_limit import Rate
+from p2pal.server.config import AddressLimits, Limits, ServerConfig, no_redis
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.ice_urls import is_stun_url, is_turn_url
 

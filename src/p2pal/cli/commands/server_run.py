@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from p2pal.cli import signals
-from p2pal.cli.commands.serve import Address, cannot_listen
+from p2pal.cli.commands.serve import ListenAddress, cannot_listen
 from p2pal.errors import UsageError
 from p2pal.server import logs
 from p2pal.server.config import ServerConfig
@@ -39,7 +39,7 @@ async def _serve(config: ServerConfig, stop: signals.Stop) -> None:
     except UsageError as error:
         if not isinstance(error.__cause__, OSError):
             raise
-        raise cannot_listen(Address(config.host, config.port), error, "--host and --port") from error
+        raise cannot_listen(ListenAddress(config.host, config.port), error, "--host and --port") from error
     try:
         await stop.wait()
     finally:

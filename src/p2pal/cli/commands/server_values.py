@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import click
 
-from p2pal.cli import units
+from p2pal import units
 from p2pal.cli.options import Duration, quoted
 from p2pal.errors import UsageError
-from p2pal.server.config import Rate
+from p2pal.rate_limit import Rate
 
 _MOST_COUNT: Final = 1_000_000
 _DAY: Final = 86_400.0

@@ -26,7 +26,7 @@ from p2pal.lanes.ice_servers import RelayUse
 from p2pal.proxies import veil
 
 
-class Transfer(Protocol):
+class RunningTransfer(Protocol):
     """What this floor needs of the app's transfer: entered, iterated over, and left; see :mod:`p2pal.app`."""
 
     async def __aenter__(self) -> Any:
@@ -96,7 +96,7 @@ def reporting(view: View) -> Iterator[None]:
 
 
 async def drive(
-    transfer: Transfer,
+    transfer: RunningTransfer,
     view: View,
     board: Board,
     stop: Stop,

@@ -17,8 +17,8 @@ from rich.progress_bar import ProgressBar
 from rich.segment import Segment
 from rich.text import Text
 
+from p2pal import units
 from p2pal.app.events import Progress
-from p2pal.cli import units
 from p2pal.cli.job_control import in_foreground
 from p2pal.cli.text import ELLIPSIS, balanced, safe
 from p2pal.cli.ui.plain import Notes, nothing

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from p2pal import units
 from p2pal.app import events
-from p2pal.cli import units
 from p2pal.cli.text import names, safe
 
 WIDTH: Final = 60

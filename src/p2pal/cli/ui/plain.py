@@ -8,8 +8,8 @@ from typing import Final, Protocol
 
 from msgspec import structs
 
+from p2pal import units
 from p2pal.app.events import Progress
-from p2pal.cli import units
 from p2pal.cli.streams import Writer
 
 INTERVAL: Final = 5.0

@@ -12,8 +12,9 @@ from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
+from p2pal import units
 from p2pal.app import events
-from p2pal.cli import logs, units
+from p2pal.cli import logs
 from p2pal.cli.streams import Writer
 from p2pal.cli.text import names, safe, safe_path
 from p2pal.cli.ui import jsonl, phrases

@@ -12,13 +12,13 @@ from typing import Final
 import msgspec
 
 from p2pal.checkpoint.codec import FINISHINGS, LEAVES, LISTING, scan
-from p2pal.checkpoint.records import Header, Listing, Record, Role, SessionBegins
+from p2pal.checkpoint.records import CheckpointRecord, Header, Listing, Role, SessionBegins
 from p2pal.checkpoint.replay import ReceiveState, SendState
 from p2pal.disk.checkpoints.ids import CHECKPOINT_FILE, SHOWN_IN_HINTS
 from p2pal.disk.checkpoints.journal import Journal, read_at
 from p2pal.disk.fs.directory import Directory
 from p2pal.disk.fs.failures import error_text
-from p2pal.disk.fs.locking import open_private
+from p2pal.disk.fs.locks import open_private
 from p2pal.errors import CheckpointError
 from p2pal.wire.transfer import Entry
 
@@ -116,7 +116,7 @@ def opened(directory: Directory, each: str, role: Role) -> Iterator[int]:
         os.close(fd)
 
 
-def _check_header(record: Record | None, each: str, role: Role) -> Header:
+def _check_header(record: CheckpointRecord | None, each: str, role: Role) -> Header:
     if not isinstance(record, Header):
         raise CheckpointError("it is damaged")
     if (record.id, record.role) != (each, role):

@@ -12,10 +12,10 @@ from typing import Final
 
 from p2pal.checkpoint.codec import encode
 from p2pal.checkpoint.durable import DurableCount
-from p2pal.checkpoint.records import Record
+from p2pal.checkpoint.records import CheckpointRecord
 from p2pal.disk.fs.directory import Directory, sync_file
 from p2pal.disk.fs.io import read_some, write_some
-from p2pal.disk.fs.locking import identity_of, remove_locked
+from p2pal.disk.fs.locks import identity_of, remove_locked
 from p2pal.disk.fs.rename import Identity
 
 MAX_PENDING: Final = 4 << 20
@@ -117,7 +117,7 @@ class Journal:
         """Bytes of the transfer that the records in the file say are durable; None of a sender's."""
         return self._durable
 
-    def write(self, *records: Record, durable: bool = False) -> bool:
+    def write(self, *records: CheckpointRecord, durable: bool = False) -> bool:
         """Add records, in one write.
 
         Args:

@@ -19,21 +19,21 @@ from typing import Final
 
 from p2pal.checkpoint.codec import MAGIC, decode, encode
 from p2pal.checkpoint.durable import DurableCount
-from p2pal.checkpoint.records import Header, Record, Role
+from p2pal.checkpoint.records import CheckpointRecord, Header, Role
 from p2pal.checkpoint.replay import ReceiveState
 from p2pal.disk.checkpoints.contents import Opened, checkpoint_files, file_name, fold, named, opened, read_header
 from p2pal.disk.checkpoints.ids import ID_PREFIX, SHOWN_IN_HINTS, usual_home
 from p2pal.disk.checkpoints.journal import Journal, write_records
 from p2pal.disk.checkpoints.removal import Removed, remove_each, sweep
-from p2pal.disk.checkpoints.summaries import Summary, summarize
+from p2pal.disk.checkpoints.summaries import CheckpointSummary, summarize
 from p2pal.disk.fs.directory import Directory, sync_file
 from p2pal.disk.fs.failures import error_text
-from p2pal.disk.fs.locking import IN_USE, IN_USE_HINT, NotOurs, check_directory, identity_of, open_locked, try_lock
+from p2pal.disk.fs.locks import IN_USE, IN_USE_HINT, NotOurs, check_directory, identity_of, open_locked, try_lock
 from p2pal.disk.fs.rename import Identity
 from p2pal.disk.fs.root import HAVE_HANDLES, open_root
 from p2pal.errors import CheckpointError
 
-__all__ = ["Checkpoints", "Opened", "Removed", "Summary"]
+__all__ = ["CheckpointSummary", "Checkpoints", "Opened", "Removed"]
 
 _TRIES: Final = 16
 
@@ -59,7 +59,7 @@ class Checkpoints:
 
     # --- one checkpoint ---------------------------------------------------------------------------------------------
 
-    def create(self, header: Header, records: Iterable[Record] = ()) -> Journal:
+    def create(self, header: Header, records: Iterable[CheckpointRecord] = ()) -> Journal:
         """Make a checkpoint of these records: durable, locked, whole or not at all. One of the same name is replaced.
 
         Raises:
@@ -209,7 +209,7 @@ class Checkpoints:
             sweep(directory, time.time())
             return remove_each(directory, checkpoint_files(directory))
 
-    def list(self) -> builtins.list[Summary]:
+    def list(self) -> builtins.list[CheckpointSummary]:
         """Return all checkpoints, the last used first."""
         with self._errors(), self._directory() as directory:
             if directory is None:

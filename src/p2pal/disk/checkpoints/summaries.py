@@ -9,13 +9,13 @@ from p2pal.checkpoint.replay import ReceiveState, SendState
 from p2pal.disk.checkpoints.contents import file_name, fold, opened
 from p2pal.disk.fs.directory import Directory
 from p2pal.disk.fs.failures import error_text
-from p2pal.disk.fs.locking import in_use
+from p2pal.disk.fs.locks import in_use
 from p2pal.errors import CheckpointError
 from p2pal.wire.transfer import name_text
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class CheckpointSummary:
     """One checkpoint, for the list.
 
     Attributes:
@@ -51,7 +51,7 @@ class Summary:
     problem: str = ""
 
 
-def summarize(directory: Directory, each: str, role: Role) -> Summary | None:
+def summarize(directory: Directory, each: str, role: Role) -> CheckpointSummary | None:
     """Look at one checkpoint, without reading what is large in it; None if it was removed meanwhile."""
     used, busy = 0.0, False
     try:
@@ -63,14 +63,14 @@ def summarize(directory: Directory, each: str, role: Role) -> Summary | None:
     except FileNotFoundError:
         return None
     except CheckpointError as error:
-        return Summary(each, role, used=used, in_use=busy, problem=error.message)
+        return CheckpointSummary(each, role, used=used, in_use=busy, problem=error.message)
     except OSError as error:
-        return Summary(each, role, used=used, in_use=busy, problem=error_text(error))
+        return CheckpointSummary(each, role, used=used, in_use=busy, problem=error_text(error))
     if isinstance(state, ReceiveState):
         files, done = state.done_files, state.done_bytes + state.claimed_bytes
     else:
         files, done = state.files, state.done
-    return Summary(
+    return CheckpointSummary(
         each,
         role,
         names=tuple(map(name_text, header.names)),

@@ -6,7 +6,7 @@ import time
 from typing import Final
 
 from p2pal.disk.fs.limits import batch_limit
-from p2pal.disk.sink.commit import Finished, Finisher
+from p2pal.disk.sink.commit import CompleteFile, Finisher
 from p2pal.transfer.ops import SinkResult
 
 BATCH_BYTES: Final = 32 << 20
@@ -25,12 +25,12 @@ class Batches:
 
     def __init__(self, finisher: Finisher) -> None:
         self._finisher = finisher
-        self._batch: list[Finished] = []
+        self._batch: list[CompleteFile] = []
         self._bytes = 0
         self._limit = batch_limit()
         self._due = 0.0
 
-    def add(self, file: Finished, unsynced: int) -> list[SinkResult]:
+    def add(self, file: CompleteFile, unsynced: int) -> list[SinkResult]:
         """Add a file, of which so many bytes were not synced yet; return what ended meanwhile."""
         if not self._batch:
             self._due = time.monotonic() + BATCH_SECONDS

@@ -12,7 +12,7 @@ import os
 import time
 from typing import Final
 
-from p2pal.checkpoint.records import Begun, Record, Stopped, Unclaimed
+from p2pal.checkpoint.records import Begun, CheckpointRecord, Stopped, Unclaimed
 from p2pal.disk.checkpoints.journal import Journal
 from p2pal.disk.fs.directory import sync_file
 from p2pal.disk.sink.commit import Finisher
@@ -43,7 +43,7 @@ class Claiming:
         self._waiting: dict[int, Arriving] = {}
         self._begins = not resumed or journal is None or journal.sync()
 
-    def record(self, *records: Record, durable: bool = False) -> None:
+    def record(self, *records: CheckpointRecord, durable: bool = False) -> None:
         """Tell the checkpoint, if there is one."""
         if self._journal is not None and records:
             self._journal.write(*records, durable=durable)
@@ -150,12 +150,12 @@ class Claiming:
         """Wait for nothing of this file any more."""
         self._waiting.pop(index, None)
 
-    def stop(self, file: Arriving) -> list[Record]:
+    def stop(self, file: Arriving) -> list[CheckpointRecord]:
         """Put what is here of a file on the medium; return what the checkpoint may then say, for the caller to write.
 
         Whether anything of it is claimed then, :attr:`Arriving.claims` says.
         """
-        records: list[Record] = []
+        records: list[CheckpointRecord] = []
         if not self.claims(file):
             return records
         with contextlib.suppress(OSError):

@@ -32,7 +32,7 @@ from p2pal.disk.fs.rename import Identity, identity_from
 from p2pal.disk.fs.syncfs import LEAST_FILES, sync_together
 from p2pal.disk.sink.part_file import Arriving
 from p2pal.ranges import RangeSet
-from p2pal.transfer.ops import EntryDone, EntryFailed, EntryNamed, SinkResult
+from p2pal.transfer.ops import EntryDone, EntryRenamed, SinkResult, WriteFailed
 from p2pal.wire.transfer import Reason
 
 SYNC_THREADS: Final = 8
@@ -90,7 +90,7 @@ def settle_name(directory: Directory, part: bytes, name: bytes, replaceable: Rep
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
 
 
-class Finished:
+class CompleteFile:
     """A file whose bytes are verified and written but not yet durable. Takes everything over from Arriving.
 
     Attributes:
@@ -190,7 +190,7 @@ class Finished:
         self.kept = keep
         if not keep:
             self.remove_part()
-        return EntryFailed(self.index, reason, text)
+        return WriteFailed(self.index, reason, text)
 
     def remove_part(self) -> None:
         """Remove the part file."""
@@ -215,7 +215,7 @@ class Finisher:
         self._pool = ThreadPoolExecutor(SYNC_THREADS, "p2pal-sync")
         self._thread = ThreadPoolExecutor(1, "p2pal-finish")
         self._batches: deque[Future[list[SinkResult]]] = deque()
-        self.kept: deque[Finished] = deque()
+        self.kept: deque[CompleteFile] = deque()
 
     @property
     def idle(self) -> bool:
@@ -227,7 +227,7 @@ class Finisher:
         """Whether :meth:`submit` would not wait."""
         return len(self._batches) < MAX_BATCHES or self._batches[0].done()
 
-    def submit(self, batch: list[Finished]) -> list[SinkResult]:
+    def submit(self, batch: list[CompleteFile]) -> list[SinkResult]:
         """Hand a batch over; waits while too many are under way. Returns what ended meanwhile."""
         results = []
         while len(self._batches) >= MAX_BATCHES:
@@ -298,7 +298,7 @@ class Finisher:
         for _ in self._pool.map(run, range(min(SYNC_THREADS, len(items)))):
             pass
 
-    def _finish(self, batch: list[Finished]) -> list[SinkResult]:
+    def _finish(self, batch: list[CompleteFile]) -> list[SinkResult]:
         try:
             announced = self._announce(batch)
             self._sync(batch)
@@ -310,7 +310,7 @@ class Finisher:
             for file in batch:
                 file.error = file.error or failures.get(file.directory.identity)
             results: list[SinkResult] = [
-                EntryNamed(file.index, file.name) for file in batch if file.named and file.error is None
+                EntryRenamed(file.index, file.name) for file in batch if file.named and file.error is None
             ]
             results += [file.result(keep=self._journal is not None) for file in batch]
             self._conclude(batch)
@@ -319,7 +319,7 @@ class Finisher:
             for file in batch:
                 file.directory.release()
 
-    def _announce(self, batch: list[Finished]) -> Future[bool] | None:
+    def _announce(self, batch: list[CompleteFile]) -> Future[bool] | None:
         """Tell the checkpoint, durably and beside the syncs, what gets its name next.
 
         If it cannot be made durable (its own disk may be full), the files are finished all the same. No later record
@@ -336,30 +336,30 @@ class Finisher:
         if self._journal is not None:
             self._journal.write(named, durable=True)
 
-    def _conclude(self, batch: list[Finished]) -> None:
+    def _conclude(self, batch: list[CompleteFile]) -> None:
         self.kept.extend(file for file in batch if file.kept)
         if self._journal is None:
             return
         done = RangeSet((file.index, file.index + 1) for file in batch if file.error is None)
         self._journal.write(*([Done(list(done))] if done else []))
 
-    def _sync(self, batch: list[Finished]) -> None:
+    def _sync(self, batch: list[CompleteFile]) -> None:
         """Make the files' bytes durable: many small ones on one file system with one call, else each by itself."""
-        small: dict[int, list[Finished]] = {}
+        small: dict[int, list[CompleteFile]] = {}
         for file in batch:
             if file.syncing is None:
                 small.setdefault(file.identity[0], []).append(file)
         together = {
             device for device, files in small.items() if len(files) >= LEAST_FILES and sync_together(files[0].fd)
         }
-        rest: list[Finished] = []
+        rest: list[CompleteFile] = []
         for file in batch:
             if file.syncing is None and file.identity[0] in together:
                 file.synced()
             else:
                 rest.append(file)
         if rest:
-            self._each(Finished.sync, rest)
+            self._each(CompleteFile.sync, rest)
 
     def close(self) -> None:
         """End the threads; what was handed over is finished first."""

@@ -20,7 +20,7 @@ from p2pal.disk.sink.commit import Finisher
 from p2pal.disk.sink.targets import Targets
 from p2pal.errors import ProtocolError
 from p2pal.transfer.manifest import Manifest
-from p2pal.transfer.ops import EntryDone, EntryFailed, EntryNamed, SinkResult
+from p2pal.transfer.ops import EntryDone, EntryRenamed, SinkResult, WriteFailed
 from p2pal.wire.pieces import LEAF_BYTES
 from p2pal.wire.transfer import Entry
 
@@ -123,7 +123,7 @@ class Sealing:
             made = self._targets.make_link(index, entry, self._name, self._announce)
             name = self._targets.other_name(entry.path)
             if name is not None:
-                named.append(EntryNamed(index, name))
+                named.append(EntryRenamed(index, name))
             return made
 
         for chunk in in_chunks(finish_entries(iter(self._links), make, self._finisher)):
@@ -159,7 +159,7 @@ def finish_entries(entries: Iterator[tuple[int, Entry]], touch: Touch, finisher:
         try:
             touched.append((index, touch(index, entry)))
         except OSError as error:
-            yield EntryFailed(index, *sink_failure(error))
+            yield WriteFailed(index, *sink_failure(error))
         if len(touched) >= CHUNK:
             yield from _sync(touched, finisher)
             touched = []
@@ -183,7 +183,7 @@ def _sync(touched: list[tuple[int, list[Directory]]], finisher: Finisher) -> Ite
         failures = finisher.sync_directories(directory for _, directories in touched for directory in directories)
         for index, directories in touched:
             failed = [failures[each.identity] for each in directories if each.identity in failures]
-            yield EntryFailed(index, *sink_failure(failed[0])) if failed else EntryDone(index)
+            yield WriteFailed(index, *sink_failure(failed[0])) if failed else EntryDone(index)
     finally:
         for _, directories in touched:
             release_all(directories)

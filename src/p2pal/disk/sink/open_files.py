@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from p2pal.checkpoint.records import Declined, Dropped, Record
+from p2pal.checkpoint.records import CheckpointRecord, Declined, Dropped
 from p2pal.disk.sink.claims import Claiming
 from p2pal.disk.sink.leftovers import Leftovers
 from p2pal.disk.sink.part_file import Arriving
@@ -93,7 +93,7 @@ class Working:
         elif self._left.remove(index):
             self._claiming.record(Dropped(index))
 
-    def suspend(self, index: int) -> list[Record]:
+    def suspend(self, index: int) -> list[CheckpointRecord]:
         """Close a file; return what the checkpoint may say of it: all is on the medium."""
         file = self._end(index)
         if file is None:

@@ -20,7 +20,6 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
-from p2pal.amounts import size
 from p2pal.checkpoint import records as checkpoint_records
 from p2pal.disk.fs.directory import Directory
 from p2pal.disk.fs.failures import error_text
@@ -29,6 +28,7 @@ from p2pal.disk.fs.rename import Identity, identity_from
 from p2pal.disk.fs.root import open_root
 from p2pal.disk.sink.preflight import check_parent, not_usable
 from p2pal.errors import CheckpointError, DiskError
+from p2pal.units import size
 from p2pal.wire.transfer import Kind, name_text
 
 _CLOCK_WAIT: Final = 0.05
@@ -96,7 +96,7 @@ class Placement:
         cls,
         root: Path,
         identity: Identity,
-        places: Mapping[bytes, checkpoint_records.Place],
+        places: Mapping[bytes, checkpoint_records.PlaceRecord],
         consent_ns: int,
         *,
         anew: bool = False,
@@ -161,10 +161,10 @@ class Placement:
         claimed.add(name)
         return Place(name)
 
-    def records(self) -> list[checkpoint_records.Place]:
+    def records(self) -> list[checkpoint_records.PlaceRecord]:
         """Return the places as a checkpoint keeps them."""
         return [
-            checkpoint_records.Place(top, place.name, place.policy.name, place.replaces, place.ctime_ns)  # type: ignore[arg-type]
+            checkpoint_records.PlaceRecord(top, place.name, place.policy.name, place.replaces, place.ctime_ns)  # type: ignore[arg-type]
             for top, place in self._places.items()
         ]
 

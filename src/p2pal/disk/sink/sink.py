@@ -16,7 +16,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
-from p2pal.checkpoint.records import Dropped, Record
+from p2pal.checkpoint.records import CheckpointRecord, Dropped
 from p2pal.checkpoint.replay import ReceiveState
 from p2pal.disk.checkpoints.journal import Journal
 from p2pal.disk.fs.failures import FULL, TARGET_GONE, DiskFull, sink_failure
@@ -24,7 +24,7 @@ from p2pal.disk.fs.limits import read_umask
 from p2pal.disk.fs.names import check_link
 from p2pal.disk.sink.batches import Batches
 from p2pal.disk.sink.claims import Claiming
-from p2pal.disk.sink.commit import Finished, Finisher
+from p2pal.disk.sink.commit import CompleteFile, Finisher
 from p2pal.disk.sink.finalize import Sealing
 from p2pal.disk.sink.leftovers import Leftovers, open_part
 from p2pal.disk.sink.open_files import Working
@@ -39,8 +39,7 @@ from p2pal.transfer.ops import (
     DigestBad,
     Discard,
     EntryDone,
-    EntryFailed,
-    EntryNamed,
+    EntryRenamed,
     Finish,
     MakeDirectory,
     MakeLink,
@@ -52,6 +51,7 @@ from p2pal.transfer.ops import (
     SinkResult,
     Suspend,
     Write,
+    WriteFailed,
 )
 from p2pal.wire.transfer import Reason
 
@@ -168,7 +168,7 @@ class Sink:
     def _fail(self, index: int, reason: Reason, text: str) -> list[SinkResult]:
         """End an entry; what is claimed of it stays."""
         self._working.fail(index)
-        return [EntryFailed(index, reason, text)]
+        return [WriteFailed(index, reason, text)]
 
     # Files
 
@@ -259,7 +259,7 @@ class Sink:
         except OSError as error:
             return self._fail(file.index, *sink_failure(error))
         self._working.complete(file)
-        finished = Finished(file, self._targets.replaceable(file.index, file.entry.path), digest)
+        finished = CompleteFile(file, self._targets.replaceable(file.index, file.entry.path), digest)
         return self._batches.add(finished, file.unsynced)
 
     # What happens by itself
@@ -309,7 +309,7 @@ class Sink:
                 self._targets.refuse(path, sink_failure(error)[0])
                 return results
             name = self._targets.other_name(path)
-            results = [] if name is None or not made else [EntryNamed(op.index, name)]
+            results = [] if name is None or not made else [EntryRenamed(op.index, name)]
             return results if made else [EntryDone(op.index)]
         self._targets.refuse(path, problem[0])
         return self._fail(op.index, *problem)
@@ -375,7 +375,7 @@ class Sink:
         if not self._keeps:
             return self.discard_all()
         results = self._finish_batches()
-        records: list[Record] = []
+        records: list[CheckpointRecord] = []
         for index in self._working.indices():
             records += self._working.suspend(index)
         self._claiming.record(*records, durable=True)

@@ -20,7 +20,7 @@ from typing import Final
 from p2pal.disk.fs.failures import error_text
 from p2pal.disk.fs.io import read_some
 from p2pal.disk.source.leaf_cache import FileLeaves, settled_at
-from p2pal.transfer.ops import BlockRead, Comparing, FileRead, PieceRead, ReadFailed, ReadJob, SourceResult
+from p2pal.transfer.ops import BlockRead, FileRead, PieceRead, PieceReread, ReadFailed, ReadJob, SourceResult
 from p2pal.wire.pieces import MAX_RESTATED, LeafHasher, file_digest, leaf, piece_count
 from p2pal.wire.transfer import Reason
 
@@ -192,7 +192,7 @@ def _differ(
     differ = False
     for piece in pieces:
         if tell:
-            yield Comparing(job.index)
+            yield PieceReread(job.index)
         found = yield from _read_piece(fd, job, piece, job.piece_size)
         if leaves.get(piece) != found:
             leaves.add(piece, found)

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from p2pal.checkpoint.records import Top
+from p2pal.checkpoint.records import TopRecord
 from p2pal.disk.fs.directory import Tree
 from p2pal.disk.fs.failures import error_text
 from p2pal.disk.fs.identities import PERMISSIONS, Identities, Identity3, in_range, version_of
@@ -56,7 +56,7 @@ class Relisting:
         self.changed: set[int] = set()
         self.vanished: dict[int, str] = {}
 
-    def walk(self, tops: Mapping[bytes, Top], tree: Tree, seen: Identities, store: LeafStore) -> Iterator[Entry]:
+    def walk(self, tops: Mapping[bytes, TopRecord], tree: Tree, seen: Identities, store: LeafStore) -> Iterator[Entry]:
         """Yield every entry; add each one's identity to ``seen`` and what is still true of its leaves to ``store``.
 
         Raises:
@@ -85,7 +85,7 @@ class Relisting:
                 yield Entry(entry.path, Kind.FILE, found.st_size, mode, in_range(found.st_mtime_ns))
         self._leaves, self._leaves_at = {}, {}  # the store has what is of use, in a fifth of the memory
 
-    def _look(self, path: bytes, tops: Mapping[bytes, Top], tree: Tree, index: int) -> os.stat_result | None:
+    def _look(self, path: bytes, tops: Mapping[bytes, TopRecord], tree: Tree, index: int) -> os.stat_result | None:
         """Return what the file is now; None if it is none any more."""
         parent, slash, name = path.rpartition(b"/")
         found: os.stat_result | None
@@ -112,13 +112,13 @@ class Relisting:
             store.restore(index, found.st_size, piece_size(found.st_size), leaves, at)
 
 
-def check_tops(tops: Iterable[Top]) -> dict[bytes, Top]:
+def check_tops(tops: Iterable[TopRecord]) -> dict[bytes, TopRecord]:
     """Return the arguments of an earlier session by their names.
 
     Raises:
         CheckpointError: If they cannot have been arguments.
     """
-    checked: dict[bytes, Top] = {}
+    checked: dict[bytes, TopRecord] = {}
     for top in tops:
         if top.name in checked or b"/" in top.name or b"\0" in top.path or not os.path.isabs(top.path):
             raise CheckpointError("the checkpoint's list of arguments is damaged")
@@ -128,7 +128,7 @@ def check_tops(tops: Iterable[Top]) -> dict[bytes, Top]:
     return checked
 
 
-def _check(path: bytes, tops: Mapping[bytes, Top]) -> None:
+def _check(path: bytes, tops: Mapping[bytes, TopRecord]) -> None:
     parts = path.split(b"/")
     if parts[0] not in tops or not _NO_PARTS.isdisjoint(parts) or any(each in path for each in _NO_CHARACTERS):
         raise CheckpointError("the checkpoint's list of files is damaged")

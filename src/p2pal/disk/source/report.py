@@ -24,7 +24,7 @@ class FindingKind(StrEnum):
 
 
 @dataclass(slots=True)
-class Finding:
+class SourceFinding:
     """What was found of one kind.
 
     Attributes:
@@ -44,16 +44,16 @@ class Findings:
     """All that one walk found, by kind."""
 
     def __init__(self) -> None:
-        self._found: dict[FindingKind, Finding] = {}
+        self._found: dict[FindingKind, SourceFinding] = {}
 
     def add(self, kind: FindingKind, path: bytes, *, left_out: bool = False) -> None:
         """Note one; of a kind either all are left out or none."""
-        found = self._found.setdefault(kind, Finding(kind, left_out))
+        found = self._found.setdefault(kind, SourceFinding(kind, left_out))
         found.count += 1
         if len(found.names) < MAX_NAMES:
             found.names.append(name_text(path))
 
-    def __iter__(self) -> Iterator[Finding]:
+    def __iter__(self) -> Iterator[SourceFinding]:
         """Yield what was found, in the order of the kinds."""
         for kind in FindingKind:
             if kind in self._found:

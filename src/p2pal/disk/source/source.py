@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final, Self
 
-from p2pal.checkpoint.records import Listing, Top, Tops
+from p2pal.checkpoint.records import Listing, TopRecord, Tops
 from p2pal.disk.fs.directory import OPEN_READ, Directory, Tree
 from p2pal.disk.fs.failures import error_text
 from p2pal.disk.fs.identities import Identities, Identity3, in_range, version_of
@@ -94,7 +94,7 @@ class Source:
     @classmethod
     def restored(
         cls,
-        tops: Iterable[Top],
+        tops: Iterable[TopRecord],
         listing: Iterable[tuple[Entry, Identity3]],
         leaves: Mapping[int, Mapping[int, bytes]],
         leaves_at: Mapping[int, float],
@@ -119,7 +119,7 @@ class Source:
         source._begin(check_tops(tops), Relisting(listing, leaves, leaves_at), clock)
         return source
 
-    def _begin(self, tops: dict[bytes, Top], earlier: Relisting | None, clock: Callable[[], float]) -> None:
+    def _begin(self, tops: dict[bytes, TopRecord], earlier: Relisting | None, clock: Callable[[], float]) -> None:
         self._tops = tops
         self._earlier = earlier
         self._clock = clock
@@ -170,10 +170,10 @@ class Source:
             key = b"/%d" % len(self._tops)  # no name that another argument could have
             text = error.message.removeprefix(f"{path}: ").removeprefix(f"{path} is ")
             self._failures[key] = WalkFailed(name_text(name), Reason.READ, text)
-            self._tops[key] = Top(key, b"", directory)
+            self._tops[key] = TopRecord(key, b"", directory)
             return error
         name = free_name(self._tops.__contains__, name, directory=directory)
-        self._tops[name] = Top(name, os.fsencode(os.path.abspath(path)), directory)
+        self._tops[name] = TopRecord(name, os.fsencode(os.path.abspath(path)), directory)
         return None
 
     def _open_top(self, name: bytes) -> Directory:

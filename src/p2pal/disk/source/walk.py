@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from p2pal.checkpoint.records import Top
+from p2pal.checkpoint.records import TopRecord
 from p2pal.disk.fs.directory import Tree
 from p2pal.disk.fs.failures import error_text
 from p2pal.disk.fs.identities import PERMISSIONS, Identities, in_range, version_of
@@ -64,7 +64,9 @@ class Walk:
         self._skip_errors = skip_errors
         self._stack: list[_Open] = []
 
-    def run(self, tops: Mapping[bytes, Top], failures: Mapping[bytes, WalkFailed]) -> Iterator[Entry | WalkFailed]:
+    def run(
+        self, tops: Mapping[bytes, TopRecord], failures: Mapping[bytes, WalkFailed]
+    ) -> Iterator[Entry | WalkFailed]:
         """Yield every entry, parents before children, a directory's children in the order of their bytes.
 
         Args:
@@ -80,14 +82,14 @@ class Walk:
             else:
                 yield self._named_file(top)
 
-    def _named_file(self, top: Top) -> Entry | WalkFailed:
+    def _named_file(self, top: TopRecord) -> Entry | WalkFailed:
         try:
             found = os.stat(top.path)
         except OSError as error:
             return WalkFailed(name_text(top.name), Reason.READ, error_text(error))
         return self._entry(top.name, found)
 
-    def _tree_of(self, top: Top) -> Iterator[Entry | WalkFailed]:
+    def _tree_of(self, top: TopRecord) -> Iterator[Entry | WalkFailed]:
         try:
             found = os.stat(top.path)
         except OSError as error:

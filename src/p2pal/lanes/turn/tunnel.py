@@ -28,7 +28,7 @@ from dataclasses import replace
 from typing import Final
 
 from p2pal.hosts import NotReached, connect_to, why_unreached
-from p2pal.lanes.ice_servers import IceServer
+from p2pal.lanes.ice_servers import IceServerConfig
 from p2pal.lanes.turn.stream import FIRST_BYTES, AnswerStream, Referral, opens_as_turn
 from p2pal.proxies import Proxy, UnusableProxy, connect_through, proxy_for
 from p2pal.unreached import Unreached
@@ -82,7 +82,7 @@ class Tunnels:
         self._context: ssl.SSLContext | None = None
         self._closed = False
 
-    async def lead_to(self, servers: Iterable[IceServer], *, hide: bool = False) -> list[IceServer]:
+    async def lead_to(self, servers: Iterable[IceServerConfig], *, hide: bool = False) -> list[IceServerConfig]:
         """Return the servers with the URLs that the engine is to use for them.
 
         Args:

@@ -19,13 +19,13 @@ import webrtc
 from p2pal.errors import ProtocolError
 from p2pal.hosts import is_loopback
 from p2pal.lanes.base import BUFFER_LIMIT, CandidateFound, ConnectionListener, PathChanged
-from p2pal.lanes.candidates import Candidate, parse_candidate, with_relay_transport
+from p2pal.lanes.candidates import IceCandidate, parse_candidate, with_relay_transport
 from p2pal.lanes.destinations import Destinations, Quota, Remote, Zone
-from p2pal.lanes.ice_servers import IceServer, RelayUse
+from p2pal.lanes.ice_servers import IceServerConfig, RelayUse
 from p2pal.lanes.paths import Path, find_path, on_one_machine
 from p2pal.lanes.webrtc.gathering import Gathering
 from p2pal.wire import signal
-from p2pal.wire.ice_urls import canonical, parse_turn_url
+from p2pal.wire.ice_urls import canonical_url, parse_turn_url
 
 MAX_MESSAGE: Final = 256 * 1024
 """What both ends of this engine accept (its SDP says ``a=max-message-size:262144``)."""
@@ -79,7 +79,7 @@ class WebRtcConnection:
         lane_id: int,
         generation: int,
         listener: ConnectionListener,
-        ice_servers: Sequence[IceServer] = (),
+        ice_servers: Sequence[IceServerConfig] = (),
         *,
         relay: RelayUse = RelayUse.ALLOWED,
         names: Mapping[str, str] | None = None,
@@ -102,7 +102,7 @@ class WebRtcConnection:
         self._opened = False
         self._queued_at_most = 0
         self._relay = relay
-        self._names = {canonical(url): named for url, named in (names or {}).items()}
+        self._names = {canonical_url(url): named for url, named in (names or {}).items()}
         self.on_one_machine = False
         urls = dict.fromkeys(self._named(url) for server in ice_servers for url in server.urls)
         self.gathering = Gathering(tuple(urls))
@@ -122,7 +122,7 @@ class WebRtcConnection:
 
     def _named(self, url: str) -> str:
         """Return the URL by which a server was named that the engine knows by this one."""
-        return self._names.get(canonical(url), url)
+        return self._names.get(canonical_url(url), url)
 
     async def offer(self) -> str:
         """Return the SDP offer (RFC 8829), empty if the connection ended; candidates follow one by one (RFC 8838)."""
@@ -271,7 +271,7 @@ class WebRtcConnection:
         self.on_one_machine = on_one_machine(*ends, self.gathering.own_addresses)
         return find_path(*ends)
 
-    def _own(self, stats: object) -> Candidate:
+    def _own(self, stats: object) -> IceCandidate:
         """Return our end of the path."""
         seen = _seen(stats)
         through = _text(stats, "relay_protocol")
@@ -284,10 +284,10 @@ class WebRtcConnection:
 
     def _transport(self, url: str, seen: str) -> str:
         """Return how a relay is reached: ``seen`` is what the engine does, up to where we take over."""
-        named = parse_turn_url(self._names.get(canonical(url), ""))
+        named = parse_turn_url(self._names.get(canonical_url(url), ""))
         return seen if named is None else "tls" if named.tls else named.transport
 
-    def _peers(self, stats: object) -> Candidate:
+    def _peers(self, stats: object) -> IceCandidate:
         """Return the other end."""
         found = self.gathering.recognise_remote(_seen(stats))
         if self._only_loopback and found.kind == "prflx":
@@ -371,7 +371,7 @@ class WebRtcConnection:
         self._listener.lane_closed(self, reason)
 
 
-def _connection(servers: Sequence[IceServer], *, only_relay: bool) -> webrtc.RTCPeerConnection:
+def _connection(servers: Sequence[IceServerConfig], *, only_relay: bool) -> webrtc.RTCPeerConnection:
     """Return a connection with all servers that the engine takes: the signaling server may hand out wrong ones."""
     policy = webrtc.RTCIceTransportPolicy.relay if only_relay else webrtc.RTCIceTransportPolicy.all
     every = [
@@ -393,9 +393,9 @@ def _is_usable(server: webrtc.RTCIceServer) -> bool:
     return True
 
 
-def _seen(stats: object) -> Candidate:
+def _seen(stats: object) -> IceCandidate:
     """Return a candidate as the engine's statistics have it."""
-    return Candidate(
+    return IceCandidate(
         kind=_text(stats, "candidate_type"),
         protocol=_text(stats, "protocol") or "udp",
         address=_text(stats, "address"),

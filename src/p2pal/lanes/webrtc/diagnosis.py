@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from p2pal.errors import ConnectionImpossible, NoRelay
-from p2pal.lanes.candidates import Candidate
+from p2pal.lanes.candidates import IceCandidate
 from p2pal.lanes.ice_servers import RelayUse
 from p2pal.lanes.webrtc.gathering import UNREACHED, Gathering
 from p2pal.unreached import Unreached
@@ -102,7 +102,7 @@ class _Search:
         return ways
 
     @staticmethod
-    def _relays(side: Iterable[Candidate]) -> bool:
+    def _relays(side: Iterable[IceCandidate]) -> bool:
         return any(candidate.kind == "relay" for candidate in side)
 
     @property
@@ -172,7 +172,7 @@ def _transport(url: str) -> str:
     return "" if found is None else "tls" if found.tls else found.transport
 
 
-def _family(candidate: Candidate) -> str:
+def _family(candidate: IceCandidate) -> str:
     return "IPv6" if candidate.ipv6 else "IPv4"
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from p2pal.errors import ConnectionImpossible
 from p2pal.lanes.base import ConnectionListener
 from p2pal.lanes.destinations import Destinations, Zone
-from p2pal.lanes.ice_servers import IceServer, RelayUse, known_servers, servers_for, servers_without_relays
+from p2pal.lanes.ice_servers import IceServerConfig, RelayUse, known_servers, servers_for, servers_without_relays
 from p2pal.lanes.interfaces import broadcasts
 from p2pal.lanes.server_addresses import ServerAddresses
 from p2pal.lanes.turn.tunnel import Tunnels
@@ -21,7 +21,7 @@ from p2pal.wire import rendezvous
 if TYPE_CHECKING:
     from p2pal.lanes.webrtc.connection import WebRtcConnection
 
-Choose = Callable[[Sequence[rendezvous.IceServer]], Sequence[IceServer]]
+Choose = Callable[[Sequence[rendezvous.IceServer]], Sequence[IceServerConfig]]
 """Returns the servers to use where the signaling server offers these."""
 
 _REMEMBERED: Final = 4
@@ -45,7 +45,7 @@ class WebRtcFactory:
 
     def __init__(
         self,
-        servers: Sequence[IceServer] = (),
+        servers: Sequence[IceServerConfig] = (),
         choose: Choose | None = None,
         *,
         server: Zone = Zone.PUBLIC,
@@ -110,7 +110,9 @@ class WebRtcFactory:
         self.gatherings.append(connection.gathering)
         return connection
 
-    async def _servers(self, relay: RelayUse, *, first: bool, learn: Callable[[], Awaitable[None]]) -> list[IceServer]:
+    async def _servers(
+        self, relay: RelayUse, *, first: bool, learn: Callable[[], Awaitable[None]]
+    ) -> list[IceServerConfig]:
         only = relay is RelayUse.ONLY
         learned = _nothing_to_learn if self._choose is None else learn
         servers = await known_servers(lambda: servers_for(self.servers, relay), learned, needed=only)

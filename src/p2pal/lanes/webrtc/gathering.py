@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from p2pal.lanes.candidates import Candidate
-from p2pal.wire.ice_urls import canonical
+from p2pal.lanes.candidates import IceCandidate
+from p2pal.wire.ice_urls import canonical_url
 
 MAX_CANDIDATES: Final = 256
 """Of each side; the peer sends as many as it likes."""
@@ -39,20 +39,20 @@ class Gathering:
 
     def __init__(self, urls: tuple[str, ...] = ()) -> None:
         self.urls = urls
-        self._names = {canonical(url): url for url in urls}  # the engine has forms of its own
-        self.own: dict[tuple[str, int], Candidate] = {}
-        self.remote: dict[tuple[str, int], Candidate] = {}
+        self._names = {canonical_url(url): url for url in urls}  # the engine has forms of its own
+        self.own: dict[tuple[str, int], IceCandidate] = {}
+        self.remote: dict[tuple[str, int], IceCandidate] = {}
         self.answered: set[str] = set()
         self.errors: dict[str, int] = {}
         self.complete = False
 
-    def add_own(self, candidate: Candidate, url: str = "") -> None:
+    def add_own(self, candidate: IceCandidate, url: str = "") -> None:
         """We have this candidate, from the server with this URL if it is not of our own making."""
         _add(self.own, candidate)
         if url:
             self.answered.add(self._name(url))
 
-    def add_remote(self, candidate: Candidate) -> None:
+    def add_remote(self, candidate: IceCandidate) -> None:
         """The other side told of this candidate."""
         _add(self.remote, candidate)
 
@@ -70,14 +70,14 @@ class Gathering:
             self.errors[url] = code
 
     def _name(self, url: str) -> str:
-        return self._names.get(canonical(url), url)
+        return self._names.get(canonical_url(url), url)
 
     @property
     def own_addresses(self) -> set[str]:
         """The addresses of this machine that are candidates."""
         return {candidate.address for candidate in self.own.values() if candidate.kind == "host"}
 
-    def recognise_own(self, seen: Candidate, base: tuple[str, int]) -> Candidate:
+    def recognise_own(self, seen: IceCandidate, base: tuple[str, int]) -> IceCandidate:
         """Return our end of a path, as the engine sees it, with what we know of it.
 
         Args:
@@ -90,7 +90,7 @@ class Gathering:
             return seen if known is None else replace(seen, kind="host", cost=known.cost)
         return replace(seen, cost=known.cost)
 
-    def recognise_remote(self, seen: Candidate) -> Candidate:
+    def recognise_remote(self, seen: IceCandidate) -> IceCandidate:
         """Return the other end, by what its owner calls it.
 
         A check may come in before its candidate does; ICE then takes its address for that of a NAT (RFC 8445, section
@@ -103,7 +103,7 @@ class Gathering:
         return seen if known is None else replace(known, protocol=seen.protocol)
 
 
-def _add(candidates: dict[tuple[str, int], Candidate], candidate: Candidate) -> None:
+def _add(candidates: dict[tuple[str, int], IceCandidate], candidate: IceCandidate) -> None:
     if len(candidates) < MAX_CANDIDATES:
         # A host's public address is found by STUN as well: it is the host's all the same.
         known = candidates.get((candidate.address, candidate.port))
@@ -111,7 +111,7 @@ def _add(candidates: dict[tuple[str, int], Candidate], candidate: Candidate) -> 
             candidates[candidate.address, candidate.port] = candidate
 
 
-def _of_tcp(seen: Candidate, candidates: dict[tuple[str, int], Candidate]) -> Candidate | None:
+def _of_tcp(seen: IceCandidate, candidates: dict[tuple[str, int], IceCandidate]) -> IceCandidate | None:
     """Return the host candidate of whoever opened this TCP connection: its port is another one (RFC 6544)."""
     if seen.protocol != "tcp" or seen.kind == "relay":
         return None

@@ -11,13 +11,13 @@ import msgspec
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
-from p2pal.server.answers import HEADERS, error_answer, json_answer, refusal
 from p2pal.server.config import ServerConfig
 from p2pal.server.http.gate import Gate
 from p2pal.server.ice import IceServers
 from p2pal.server.logs import REQUEST_ID, log, log_failure, place_of, request_id, short
 from p2pal.server.protocol import HttpConnection
-from p2pal.server.state import SENDER, Delete, Denied, Transfer
+from p2pal.server.responses import HEADERS, error_answer, json_answer, refusal
+from p2pal.server.state import SENDER, Delete, Denied, Rendezvous
 from p2pal.server.store import Store
 from p2pal.server.ws.connection import shake_hands
 from p2pal.server.ws.hub import Hub
@@ -122,7 +122,7 @@ class Api:
             data = await request.read()
         return msgspec.json.decode(data, type=kind)
 
-    async def _sender(self, request: web.Request) -> Transfer:
+    async def _sender(self, request: web.Request) -> Rendezvous:
         scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
         if scheme.lower() != "bearer":
             raise Denied("unauthorised")

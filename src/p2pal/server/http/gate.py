@@ -12,9 +12,10 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
+from p2pal.rate_limit import Rate
 from p2pal.server import addresses
 from p2pal.server.accounts import Account, Accounts
-from p2pal.server.config import Rate, ServerConfig
+from p2pal.server.config import ServerConfig
 from p2pal.server.logs import log_warning
 from p2pal.server.state import Denied
 from p2pal.server.store import Store

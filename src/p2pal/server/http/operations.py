@@ -12,11 +12,11 @@ import msgspec
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from p2pal.server.answers import HEADERS, error_answer, refusal
 from p2pal.server.config import EXTRA, ServerConfig, missing_package
 from p2pal.server.http.listener import LATE
 from p2pal.server.logs import REQUEST_ID, choose_request_id, log, log_detail, log_warning, request_id
 from p2pal.server.metrics import OTHER, Metrics
+from p2pal.server.responses import HEADERS, error_answer, refusal
 from p2pal.server.state import Denied
 from p2pal.server.store import Store
 from p2pal.server.ws.hub import Hub

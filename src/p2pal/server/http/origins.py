@@ -15,9 +15,9 @@ from typing import Final
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from p2pal.server.answers import HEADERS, refusal
 from p2pal.server.config import ServerConfig
 from p2pal.server.logs import REQUEST_ID
+from p2pal.server.responses import HEADERS, refusal
 from p2pal.server.state import Denied
 
 _ORIGIN: Final = re.compile(r"null|[a-z][a-z0-9+.-]{0,31}://[!-+\--.0-~]{1,255}", re.ASCII)  # no comma, slash or space

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import heapq
 import secrets
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Final
 
-from p2pal.server import limits as allowances
+from p2pal.rate_limit import Rate, spend
 from p2pal.server import meetings, rules, tokens
-from p2pal.server.config import Limits, Rate
-from p2pal.server.state import SENDER, Append, Command, Denied, Drop, Effect, Join, Keep, Meet, Replay, Tell, Transfer
-from p2pal.server.store import Listener
+from p2pal.server.config import Limits
+from p2pal.server.state import (
+    SENDER,
+    AppendMessage,
+    Command,
+    Denied,
+    Drop,
+    Effect,
+    Join,
+    JoinMeeting,
+    Keep,
+    Rendezvous,
+    Replay,
+    Tell,
+)
+from p2pal.server.store import StoreListener
 from p2pal.server.stores.deadlines import Deadlines
-from p2pal.server.stores.slots import Slots
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import State
 
@@ -23,6 +36,9 @@ _ADDRESSES: Final = 100_000
 
 _SHARE: Final = 8
 """One owner's logs may take this part of the room for all."""
+
+_POOL: Final = 16
+"""Slots of which one is drawn."""
 
 _MESSAGE: Final = 64
 """Bytes that a message takes beside its body."""
@@ -35,12 +51,42 @@ def kept(body: bytes) -> int:
     return len(body) + _MESSAGE
 
 
+class Slots:
+    """Hands out one of the 16 smallest free numbers at random, so that they stay short but have no order."""
+
+    __slots__ = ("_free", "_next", "_pool")
+
+    def __init__(self) -> None:
+        self._next = 1
+        self._free: list[int] = []
+        self._pool: list[int] = []
+
+    def take(self) -> int:
+        """Return a free number."""
+        while len(self._pool) < _POOL:
+            if self._free:
+                self._pool.append(heapq.heappop(self._free))
+            else:
+                self._pool.append(self._next)
+                self._next += 1
+        return self._pool.pop(secrets.randbelow(len(self._pool)))
+
+    def free(self, slot: int) -> None:
+        """Take a number back; the caller has let it rest for long enough."""
+        largest = max(self._pool, default=0)
+        if slot < largest:
+            self._pool.remove(largest)
+            self._pool.append(slot)
+            slot = largest
+        heapq.heappush(self._free, slot)
+
+
 class _Record:
     """A transfer and its logs."""
 
     __slots__ = ("logs", "transfer")
 
-    def __init__(self, transfer: Transfer) -> None:
+    def __init__(self, transfer: Rendezvous) -> None:
         self.transfer = transfer
         self.logs: dict[_LogKey, list[bytes]] = {}
 
@@ -81,17 +127,17 @@ class MemoryStore:
         self._slots = Slots()
         self._deadlines = Deadlines()
         self._allowances: OrderedDict[tuple[str, str], float] = OrderedDict()
-        self._listener: Listener = lambda _id, _effect: None
+        self._listener: StoreListener = lambda _id, _effect: None
 
     def now(self) -> float:
         """The store's clock, in seconds."""
         return self._clock()
 
-    def listen(self, listener: Listener) -> None:
+    def listen(self, listener: StoreListener) -> None:
         """Name the one listener for effects that concern sockets."""
         self._listener = listener
 
-    async def create(self, ttl: float, owner: str = "") -> tuple[Transfer, str]:
+    async def create(self, ttl: float, owner: str = "") -> tuple[Rendezvous, str]:
         """Open a transfer; see :class:`~p2pal.server.store.Store`."""
         self._check_room(owner)
         rendezvous_id, slot, secret = tokens.new_id(), self._slots.take(), tokens.new_secret()
@@ -100,7 +146,7 @@ class MemoryStore:
         self._begin(transfer)
         return transfer, tokens.assemble(rendezvous_id, SENDER, secret)
 
-    async def join(self, slot: int) -> tuple[Transfer, int, str]:
+    async def join(self, slot: int) -> tuple[Rendezvous, int, str]:
         """Open an attempt; see :class:`~p2pal.server.store.Store`."""
         rendezvous_id = self._by_slot.get(slot)
         if rendezvous_id is None:
@@ -110,7 +156,9 @@ class MemoryStore:
         number = transfer.joined
         return transfer, number, tokens.assemble(rendezvous_id, number, secret)
 
-    async def meet(self, rendezvous_id: str, ttl: float, *, sender: bool, owner: str = "") -> tuple[Transfer, int, str]:
+    async def meet(
+        self, rendezvous_id: str, ttl: float, *, sender: bool, owner: str = ""
+    ) -> tuple[Rendezvous, int, str]:
         """Come to a meeting; see :class:`~p2pal.server.store.Store`."""
         record = self._records.get(rendezvous_id)
         if record is not None:
@@ -122,28 +170,28 @@ class MemoryStore:
             self._check_room(owner)
             self._begin(meetings.create(rendezvous_id, ttl, self._clock(), owner))
         secret = tokens.new_secret()
-        transfer = await self.execute(rendezvous_id, Meet(sender, tokens.digest(secret), ttl))
+        transfer = await self.execute(rendezvous_id, JoinMeeting(sender, tokens.digest(secret), ttl))
         who = SENDER if sender else transfer.joined
         return transfer, who, tokens.assemble(rendezvous_id, who, secret)
 
-    async def authorise(self, token: str) -> tuple[Transfer, int]:
+    async def authorise(self, token: str) -> tuple[Rendezvous, int]:
         """Check a token; see :class:`~p2pal.server.store.Store`."""
         rendezvous_id, who, secret = tokens.parse(token)
         transfer = self._current(rendezvous_id).transfer
         tokens.verify(transfer, who, secret)
         return transfer, who
 
-    async def load(self, rendezvous_id: str) -> Transfer:
+    async def load(self, rendezvous_id: str) -> Rendezvous:
         """Return a transfer; see :class:`~p2pal.server.store.Store`."""
         return self._current(rendezvous_id).transfer
 
-    async def execute(self, rendezvous_id: str, command: Command) -> Transfer:
+    async def execute(self, rendezvous_id: str, command: Command) -> Rendezvous:
         """Carry out a command; see :class:`~p2pal.server.store.Store`."""
         record = self._current(rendezvous_id)
-        if isinstance(command, Append):
+        if isinstance(command, AppendMessage):
             log = record.logs.get((command.attempt, command.who == SENDER), [])
             if 0 <= command.index < len(log):
-                command = Append(command.who, command.attempt, command.index, command.body, log[command.index])
+                command = AppendMessage(command.who, command.attempt, command.index, command.body, log[command.index])
             elif not self._has_room(record.transfer.owner, kept(command.body)):
                 raise Denied("log-full")
         self._commit(record, *rules.handle(record.transfer, command, self._clock(), self._limits))
@@ -152,7 +200,7 @@ class MemoryStore:
     async def spend(self, purpose: str, address: str, rate: Rate) -> float:
         """Take one from an allowance; see :class:`~p2pal.server.store.Store`."""
         key = (purpose, address)
-        whole_at, wait = allowances.spend(self._allowances.get(key, 0.0), self._clock(), rate)
+        whole_at, wait = spend(self._allowances.get(key, 0.0), self._clock(), rate)
         self._allowances[key] = whole_at
         self._allowances.move_to_end(key)
         if len(self._allowances) > _ADDRESSES:
@@ -201,7 +249,7 @@ class MemoryStore:
             if not self._kept[owner]:
                 del self._kept[owner]
 
-    def _begin(self, transfer: Transfer) -> None:
+    def _begin(self, transfer: Rendezvous) -> None:
         self._records[transfer.id] = _Record(transfer)
         if transfer.owner:
             self._open[transfer.owner] += 1
@@ -232,7 +280,7 @@ class MemoryStore:
             del self._by_slot[transfer.slot]
             self._slots.free(transfer.slot)
 
-    def _commit(self, record: _Record, transfer: Transfer, effects: list[Effect]) -> None:
+    def _commit(self, record: _Record, transfer: Rendezvous, effects: list[Effect]) -> None:
         if transfer.over and not record.transfer.over and transfer.owner:
             self._open[transfer.owner] -= 1
             if not self._open[transfer.owner]:

@@ -73,7 +73,7 @@ class ConnectionOwner(Protocol):
         """The connection is gone; nothing more comes."""
 
 
-class Connection(asyncio.Protocol):
+class ClientConnection(asyncio.Protocol):
     """Frames to and from one client.
 
     Args:

@@ -11,17 +11,17 @@ from typing import Any, Final, TypeVar
 import msgspec
 from aiohttp import web
 
+from p2pal.rate_limit import spend
 from p2pal.server import state as s
 from p2pal.server.accounts import Account
 from p2pal.server.config import ServerConfig
 from p2pal.server.ice import IceServers
-from p2pal.server.limits import spend
 from p2pal.server.logs import log_failure, place_of
 from p2pal.server.metrics import Metrics
 from p2pal.server.state import SENDER, Denied
 from p2pal.server.store import Store
-from p2pal.server.ws.connection import Connection
-from p2pal.server.ws.view import View
+from p2pal.server.ws.connection import ClientConnection
+from p2pal.server.ws.view import ClientView
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import CloseCode
 
@@ -92,7 +92,7 @@ class Socket:
         ended: Callable[[Socket], None],
     ) -> None:
         self.id = name
-        self.connection = Connection(self, account, config.send_timeout)
+        self.connection = ClientConnection(self, account, config.send_timeout)
         self._store = store
         self._ice = ice
         self._config = config
@@ -101,7 +101,7 @@ class Socket:
         self._context: Context = copy_context()  # what is done later is logged under the request that began it
         self._inbox: list[bytes] = []  # empty it has a tenth of a deque's size
         self._worker: asyncio.Task[None] | None = None
-        self._view = View()
+        self._view = ClientView()
         self._turn = 0
         self._whose: tuple[str, int] | None = None  # the transfer, and who
         self._attached = False
@@ -317,15 +317,15 @@ class Socket:
         match message:
             case wire.Append():
                 attempt = message.attempt or who
-                command = s.Append(who, attempt, message.index, message.body)
+                command = s.AppendMessage(who, attempt, message.index, message.body)
             case wire.Accept():
-                command = s.Accept(who, message.attempt)
+                command = s.AcceptAttempt(who, message.attempt)
             case wire.Release():
-                command = s.Release(who, message.attempt, message.reason)
+                command = s.ReleaseAttempt(who, message.attempt, message.reason)
             case wire.Complete():
-                command = s.Complete(who)
+                command = s.CompleteTransfer(who)
             case wire.Leave():
-                command = s.Leave(who)
+                command = s.LeaveAttempt(who)
             case wire.AskIce():
                 await self._answer_ice(rendezvous_id, who)
                 return

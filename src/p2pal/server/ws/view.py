@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from p2pal.wire import rendezvous as wire
 
 
-class View:
+class ClientView:
     """Lets through what the client can take next, and remembers it."""
 
     __slots__ = ("_cursors", "_served", "_welcomed", "lost")

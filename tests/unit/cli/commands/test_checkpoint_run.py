@@ -11,30 +11,30 @@ from pathlib import Path
 
 import pytest
 
-from p2pal.checkpoint.records import Header, Moved, Role, Target, Top, Tops
+from p2pal.checkpoint.records import Arrived, Header, Role, Target, TopRecord, Tops
 from p2pal.cli.commands import checkpoint_run
 from p2pal.cli.commands.checkpoint_run import question, report, table
 from p2pal.cli.main import main
 from p2pal.disk.checkpoints.cleanup import Cleaned
 from p2pal.disk.checkpoints.journal import Journal
-from p2pal.disk.checkpoints.store import Checkpoints, Removed, Summary
-from p2pal.disk.fs.locking import IN_USE
+from p2pal.disk.checkpoints.store import Checkpoints, CheckpointSummary, Removed
+from p2pal.disk.fs.locks import IN_USE
 
 A, B = "k7x2m2qa" + "a" * 18, "zebra234" + "b" * 18
 NOW = 1_000_000_000.0
-SENDING = Summary(
+SENDING = CheckpointSummary(
     id=A, role="send", names=("photos", "report.pdf"), files=20, files_done=12, total=10_000_000_000,
     done=4_200_000_000, created=NOW - 7300, used=NOW, expires_at=NOW + 4.9 * 86400, where="/home/ann/photos",
 )  # fmt: skip
-RECEIVING = Summary(
+RECEIVING = CheckpointSummary(
     id=B, role="receive", names=("a", "b", "c"), more=40, files=43, files_done=0, total=999, done=0,
     created=NOW - 40 * 86400, used=NOW - 30 * 86400, expires_at=NOW - 1, where="/srv/" + "deep/" * 20 + "in",
 )  # fmt: skip
-BUSY = Summary(
+BUSY = CheckpointSummary(
     id="c" * 26, role="send", names=("\x1b[2J\u202e",), files=1, total=1, created=NOW, expires_at=NOW + 9,
     where="/\n", in_use=True,
 )  # fmt: skip
-DAMAGED = Summary(id="d" * 26, role="receive", problem="it is damaged")
+DAMAGED = CheckpointSummary(id="d" * 26, role="receive", problem="it is damaged")
 ALL = [SENDING, RECEIVING, BUSY, DAMAGED]
 
 
@@ -56,7 +56,7 @@ def make(home: Path, each: str, role: Role, *, ttl: float = 604_800.0) -> Journa
     )  # fmt: skip
     journal = Checkpoints(home).create(header)
     if role == "send":
-        journal.write(Tops([Top(b"photos", b"/home/ann/photos", True)]), Moved(500, 1), durable=True)
+        journal.write(Tops([TopRecord(b"photos", b"/home/ann/photos", True)]), Arrived(500, 1), durable=True)
     return journal
 
 

@@ -12,15 +12,17 @@ from p2pal.app.options import DEFAULT_STUN
 from p2pal.cli.commands.doctor import doctor
 from p2pal.cli.commands.doctor_run import as_lines, as_table, connect_options, summary
 from p2pal.cli.text import safe
-from p2pal.doctor.findings import Finding, Report, Verdict
+from p2pal.doctor.findings import CheckResult, Rating, Report
 from p2pal.errors import UsageError
 
-OK, WARN, FAIL, NONE = Verdict.OK, Verdict.WARN, Verdict.FAIL, Verdict.NONE
+OK, WARN, FAIL, NONE = Rating.OK, Rating.WARN, Rating.FAIL, Rating.NONE
 
-GOOD = Finding("server", OK, "https://p2pal.example.org answers in 34 ms", target="https://p2pal.example.org")
-BAD = Finding("turn", FAIL, "turn:turn.example.org: wrong user name or password (401)", "check -turn-user", "turn:x")
-ODD = Finding("clock", WARN, "2 hours behind the server's", "set the clock", seconds=0.01234)
-NOTHING = Finding("ipv6", NONE, "no address: transfers use IPv4")
+GOOD = CheckResult("server", OK, "https://p2pal.example.org answers in 34 ms", target="https://p2pal.example.org")
+BAD = CheckResult(
+    "turn", FAIL, "turn:turn.example.org: wrong user name or password (401)", "check -turn-user", "turn:x"
+)
+ODD = CheckResult("clock", WARN, "2 hours behind the server's", "set the clock", seconds=0.01234)
+NOTHING = CheckResult("ipv6", NONE, "no address: transfers use IPv4")
 REPORT = Report((GOOD, ODD, NOTHING, BAD))
 
 
@@ -73,7 +75,7 @@ def test_colours_change_no_place() -> None:
 
 @given(st.text(), st.text(), st.sampled_from([None, 30, 60]))
 def test_no_text_controls_the_terminal(detail: str, advice: str, width: int | None) -> None:
-    lines = list(as_table(Report((Finding("server", FAIL, detail, advice),)), width))
+    lines = list(as_table(Report((CheckResult("server", FAIL, detail, advice),)), width))
     assert all(safe(line, len(line)) == line for line in lines)
 
 
@@ -103,8 +105,8 @@ def test_json() -> None:
         ((FAIL, WARN), 5, "Transfers will not work, or not with everyone: 1 check failed, 1 warning."),
     ],
 )
-def test_the_summary(verdicts: tuple[Verdict, ...], code: int, words: str) -> None:
-    assert summary(Report(tuple(Finding("x", each, "y", exit_code=code) for each in verdicts))) == words
+def test_the_summary(verdicts: tuple[Rating, ...], code: int, words: str) -> None:
+    assert summary(Report(tuple(CheckResult("x", each, "y", exit_code=code) for each in verdicts))) == words
 
 
 def test_the_summary_of_what_there_was_no_time_for() -> None:

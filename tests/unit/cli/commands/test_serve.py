@@ -9,29 +9,29 @@ from tests.unit.cli.kit import CODE
 
 from p2pal.app.events import Saved
 from p2pal.cli.commands import serve
-from p2pal.cli.commands.serve import Address
+from p2pal.cli.commands.serve import ListenAddress
 from p2pal.errors import ServerError, UsageError
 
 
 @pytest.mark.parametrize(
     ("text", "address"),
     [
-        ("", Address("", 0)),
-        (":9000", Address("", 9000)),
-        ("*:9000", Address("", 9000)),
-        ("0.0.0.0:9000", Address("0.0.0.0", 9000)),
-        ("[::]:9000", Address("::", 9000)),
-        ("192.0.2.5:9000", Address("192.0.2.5", 9000)),
-        ("[::1]:0", Address("::1", 0)),
-        ("localhost:80", Address("localhost", 80)),
+        ("", ListenAddress("", 0)),
+        (":9000", ListenAddress("", 9000)),
+        ("*:9000", ListenAddress("", 9000)),
+        ("0.0.0.0:9000", ListenAddress("0.0.0.0", 9000)),
+        ("[::]:9000", ListenAddress("::", 9000)),
+        ("192.0.2.5:9000", ListenAddress("192.0.2.5", 9000)),
+        ("[::1]:0", ListenAddress("::1", 0)),
+        ("localhost:80", ListenAddress("localhost", 80)),
     ],
 )
-def test_addresses(text: str, address: Address) -> None:
+def test_addresses(text: str, address: ListenAddress) -> None:
     assert serve.parse_address(text, only_loopback=False) == address
 
 
 def test_only_loopback_listens_there() -> None:
-    assert serve.parse_address("", only_loopback=True) == Address("127.0.0.1", 0)
+    assert serve.parse_address("", only_loopback=True) == ListenAddress("127.0.0.1", 0)
 
 
 @pytest.mark.parametrize("text", ["9000", "host", "host:", "host:99999", "host:-1", "host:٣", "h:123456"])
@@ -47,32 +47,32 @@ OWN = ("192.168.77.4", "fd00:77::4", "10.5.0.2")
 @pytest.mark.parametrize(
     ("address", "families", "own", "local", "public"),
     [
-        (Address("127.0.0.1", 0), {socket.AF_INET}, (), "http://127.0.0.1:5", ["http://127.0.0.1:5"]),
-        (Address("::1", 0), {socket.AF_INET6}, (), "http://[::1]:5", ["http://[::1]:5"]),
-        (Address("fe80::1%eth0", 0), {socket.AF_INET6}, (), "http://[fe80::1%25eth0]:5", ["http://[fe80::1%25eth0]:5"]),
-        (Address("server.test", 0), BOTH, OWN, "http://server.test:5", ["http://server.test:5"]),
-        (Address("", 0), BOTH, OWN, "http://127.0.0.1:5",
+        (ListenAddress("127.0.0.1", 0), {socket.AF_INET}, (), "http://127.0.0.1:5", ["http://127.0.0.1:5"]),
+        (ListenAddress("::1", 0), {socket.AF_INET6}, (), "http://[::1]:5", ["http://[::1]:5"]),
+        (ListenAddress("fe80::1%eth0", 0), {socket.AF_INET6}, (), "http://[fe80::1%25eth0]:5", ["http://[fe80::1%25eth0]:5"]),
+        (ListenAddress("server.test", 0), BOTH, OWN, "http://server.test:5", ["http://server.test:5"]),
+        (ListenAddress("", 0), BOTH, OWN, "http://127.0.0.1:5",
          ["http://192.168.77.4:5", "http://[fd00:77::4]:5", "http://10.5.0.2:5"]),
-        (Address("", 0), {socket.AF_INET}, OWN, "http://127.0.0.1:5", ["http://192.168.77.4:5", "http://10.5.0.2:5"]),
-        (Address("", 0), {socket.AF_INET6}, OWN, "http://[::1]:5", ["http://[fd00:77::4]:5"]),
-        (Address("0.0.0.0", 0), {socket.AF_INET}, OWN, "http://127.0.0.1:5",
+        (ListenAddress("", 0), {socket.AF_INET}, OWN, "http://127.0.0.1:5", ["http://192.168.77.4:5", "http://10.5.0.2:5"]),
+        (ListenAddress("", 0), {socket.AF_INET6}, OWN, "http://[::1]:5", ["http://[fd00:77::4]:5"]),
+        (ListenAddress("0.0.0.0", 0), {socket.AF_INET}, OWN, "http://127.0.0.1:5",
          ["http://192.168.77.4:5", "http://10.5.0.2:5"]),
-        (Address("::", 0), {socket.AF_INET6}, OWN, "http://[::1]:5", ["http://[fd00:77::4]:5"]),
+        (ListenAddress("::", 0), {socket.AF_INET6}, OWN, "http://[::1]:5", ["http://[fd00:77::4]:5"]),
     ],
 )  # fmt: skip
-def test_urls(address: Address, families: set[int], own: tuple[str, ...], local: str, public: list[str]) -> None:
-    assert serve.published(address, 5, families, own) == serve.Served(local, tuple(public))
+def test_urls(address: ListenAddress, families: set[int], own: tuple[str, ...], local: str, public: list[str]) -> None:
+    assert serve.published(address, 5, families, own) == serve.RunningServer(local, tuple(public))
 
 
 def test_a_machine_on_no_network_is_told() -> None:
-    assert serve.published(Address("", 0), 5, BOTH, ()) == serve.Served(
+    assert serve.published(ListenAddress("", 0), 5, BOTH, ()) == serve.RunningServer(
         "http://127.0.0.1:5", ("http://127.0.0.1:5",), alone=True
     )
-    assert not serve.published(Address("127.0.0.1", 0), 5, {socket.AF_INET}, ()).alone, "who asks for it knows it"
+    assert not serve.published(ListenAddress("127.0.0.1", 0), 5, {socket.AF_INET}, ()).alone, "who asks for it knows it"
 
 
 def test_the_commands_for_the_other_machine() -> None:
-    served = serve.Served("http://127.0.0.1:5", ("http://192.0.2.1:5", "http://[fd00::1]:5"))
+    served = serve.RunningServer("http://127.0.0.1:5", ("http://192.0.2.1:5", "http://[fd00::1]:5"))
     changed = serve.for_the_other_machine(CODE, served)
     assert changed.command == "p2pal recv -server http://192.0.2.1:5 zebra-luna-47"
     assert changed.server == "http://192.0.2.1:5"
@@ -82,7 +82,7 @@ def test_the_commands_for_the_other_machine() -> None:
 
 
 async def test_every_address_of_this_machine_answers() -> None:
-    async with serve.serving(Address("", 0)) as served, aiohttp.ClientSession() as client:
+    async with serve.serving(ListenAddress("", 0)) as served, aiohttp.ClientSession() as client:
         port = served.local.rpartition(":")[2]
         loopback = [f"http://127.0.0.1:{port}"]
         with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as probe:
@@ -96,7 +96,7 @@ async def test_every_address_of_this_machine_answers() -> None:
 
 async def test_the_server_runs_for_the_length_of_the_block() -> None:
     async with (
-        serve.serving(Address("127.0.0.1", 0)) as served,
+        serve.serving(ListenAddress("127.0.0.1", 0)) as served,
         aiohttp.ClientSession() as client,
         client.get(served.local + "/healthz") as answer,
     ):
@@ -111,13 +111,13 @@ async def test_a_port_in_use_is_exit_3() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(ServerError, match=r"port \d+ is in use; choose another with --serve=HOST:PORT"):
-            async with serve.serving(Address("127.0.0.1", taken.getsockname()[1])):
+            async with serve.serving(ListenAddress("127.0.0.1", taken.getsockname()[1])):
                 pass
 
 
 async def test_an_address_of_another_machine_is_exit_2() -> None:
     with pytest.raises(UsageError, match=r"'192\.0\.2\.77' is no address of this machine"):
-        async with serve.serving(Address("192.0.2.77", 0)):
+        async with serve.serving(ListenAddress("192.0.2.77", 0)):
             pass
 
 

@@ -13,7 +13,8 @@ from p2pal.cli import logs
 from p2pal.cli.commands.server import EXAMPLES, EXIT_CODES, LAST_SECTION, SECTIONS, server
 from p2pal.cli.commands.server_config import Flags, networks, origins, redis_url, server_config
 from p2pal.errors import UsageError
-from p2pal.server.config import AddressLimits, Limits, Rate, ServerConfig
+from p2pal.rate_limit import Rate
+from p2pal.server.config import AddressLimits, Limits, ServerConfig
 from p2pal.wire import rendezvous as wire
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from p2pal.cli.commands.server_values import Allowance, Bounded, Bytes, Count
 from p2pal.errors import UsageError
-from p2pal.server.config import Rate
+from p2pal.rate_limit import Rate
 
 PARAM = click.Option(["--flag"])
 

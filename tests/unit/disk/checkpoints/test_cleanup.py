@@ -10,7 +10,7 @@ import pytest
 from tests.unit.disk.kept import Kept, identity
 from tests.unit.transfer.records import begun, finishing
 
-from p2pal.checkpoint.records import Begun, Finishings, Place, Places, Record
+from p2pal.checkpoint.records import Begun, CheckpointRecord, Finishings, PlaceRecord, Places
 from p2pal.checkpoint.replay import ReceiveState
 from p2pal.disk.checkpoints import cleanup
 from p2pal.disk.checkpoints.cleanup import Cleaned, remove_parts
@@ -22,7 +22,9 @@ def kept(tmp_path: Path) -> Kept:
     return Kept(tmp_path)
 
 
-def clean(kept: Kept, *records: Record, places: tuple[Place, ...] = (Place(b"top", b"top", "NEW"),)) -> Cleaned:
+def clean(
+    kept: Kept, *records: CheckpointRecord, places: tuple[PlaceRecord, ...] = (PlaceRecord(b"top", b"top", "NEW"),)
+) -> Cleaned:
     state = ReceiveState(kept.header())
     for record in (Places(list(places)), *records):
         state.apply(record)
@@ -43,7 +45,7 @@ def test_part_files_go_wherever_they_are(kept: Kept) -> None:
 
 def test_a_top_level_file_has_its_part_file_in_the_root(kept: Kept) -> None:
     part, record = kept.part(0, "single.bin")
-    cleaned = clean(kept, record, places=(Place(b"single.bin", b"single (1).bin", "NEW"),))
+    cleaned = clean(kept, record, places=(PlaceRecord(b"single.bin", b"single (1).bin", "NEW"),))
     assert cleaned.parts == 1
     assert not part.exists()
 
@@ -51,7 +53,7 @@ def test_a_top_level_file_has_its_part_file_in_the_root(kept: Kept) -> None:
 def test_a_top_level_directory_may_have_another_name_here(kept: Kept) -> None:
     part, found = kept.part(0, "top (1)/file")
     record = Begun(0, found.part, 100, 0, b"top/file")
-    assert clean(kept, record, places=(Place(b"top", b"top (1)", "NEW"),)).parts == 1
+    assert clean(kept, record, places=(PlaceRecord(b"top", b"top (1)", "NEW"),)).parts == 1
     assert not part.exists()
 
 
@@ -72,7 +74,7 @@ def test_without_part_files_the_directory_is_not_even_opened(kept: Kept) -> None
 def test_a_directory_that_is_gone_or_another_is_left_alone(kept: Kept) -> None:
     part, record = kept.part(0)
     header, state = kept.header(), ReceiveState(kept.header())
-    for each in (Places([Place(b"top", b"top", "NEW")]), record):
+    for each in (Places([PlaceRecord(b"top", b"top", "NEW")]), record):
         state.apply(each)
     moved = kept.path / "moved"
     kept.out.rename(moved)

@@ -9,7 +9,7 @@ from tests.unit.disk.kept import Kept
 from tests.unit.transfer.records import ID, MIB, begun, entries_of, header, leaves, listing
 
 from p2pal.checkpoint.codec import encode
-from p2pal.checkpoint.records import Claimed, Dropped, Listing, Record, Stopped
+from p2pal.checkpoint.records import CheckpointRecord, Claimed, Dropped, Listing, Stopped
 from p2pal.checkpoint.replay import ReceiveState
 from p2pal.disk.checkpoints.store import Opened
 from p2pal.errors import CheckpointError
@@ -55,7 +55,7 @@ ENTRIES = entries_of(100)
         [Listing(0, listing(0, ENTRIES).entries[:-1], [(1, 1, 1)] * 100)],
     ],
 )
-def test_a_listing_that_is_not_complete_is_an_error(kept: Kept, records: list[Record]) -> None:
+def test_a_listing_that_is_not_complete_is_an_error(kept: Kept, records: list[CheckpointRecord]) -> None:
     kept.closed(*records, role="send")
     opened = kept.store.open(ID, "send")
     with pytest.raises(CheckpointError, match="damaged"):

@@ -13,7 +13,7 @@ from tests.unit.disk.kept import Kept
 from tests.unit.transfer.records import ID, leaves
 
 from p2pal.checkpoint.codec import decode
-from p2pal.checkpoint.records import Dropped, Leaves, Record
+from p2pal.checkpoint.records import CheckpointRecord, Dropped, Leaves
 from p2pal.disk.checkpoints import journal as journals
 from p2pal.disk.checkpoints.journal import MAX_PENDING, Journal, read_at, write_at
 from p2pal.disk.fs import io
@@ -57,7 +57,7 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
     return Faults(monkeypatch)
 
 
-def on_disk(journal: Journal) -> list[Record]:
+def on_disk(journal: Journal) -> list[CheckpointRecord]:
     """Return what follows header and places."""
     return list(decode(journal.path.read_bytes()))[2:]
 

@@ -14,7 +14,7 @@ from p2pal.checkpoint.codec import MAGIC
 from p2pal.disk.checkpoints import removal
 from p2pal.disk.checkpoints.ids import DEFAULT_TTL
 from p2pal.disk.fs.directory import Directory
-from p2pal.disk.fs.locking import open_locked, try_lock
+from p2pal.disk.fs.locks import open_locked, try_lock
 
 TTL = 600.0
 

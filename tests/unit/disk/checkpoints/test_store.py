@@ -14,12 +14,12 @@ import pytest
 from tests.unit.disk.kept import Kept
 from tests.unit.transfer.records import ID, OTHER, TRANSFER, begun, entries_of, header, leaves, listing
 
-from p2pal.checkpoint.records import Done, Dropped, Leaves, Moved, Record, Top, Tops
+from p2pal.checkpoint.records import Arrived, CheckpointRecord, Done, Dropped, Leaves, TopRecord, Tops
 from p2pal.checkpoint.replay import ReceiveState, SendState
 from p2pal.disk.checkpoints import cleanup, journal, store
 from p2pal.disk.checkpoints.store import Checkpoints
 from p2pal.disk.fs.directory import Directory
-from p2pal.disk.fs.locking import open_locked
+from p2pal.disk.fs.locks import open_locked
 from p2pal.disk.fs.posix import HandleDirectory
 from p2pal.disk.fs.root import open_root
 from p2pal.disk.fs.windows_paths import PathDirectory
@@ -77,10 +77,10 @@ def test_what_was_written_is_there_when_it_is_opened(kept: Kept) -> None:
 
 def test_the_senders_listing_is_read_from_the_file(kept: Kept) -> None:
     entries = entries_of(100)
-    tops = [Top(b"top", b"/somewhere/top", True)]
-    records: list[Record] = [Tops(tops), listing(0, entries[:70]), listing(70, entries[70:])]
+    tops = [TopRecord(b"top", b"/somewhere/top", True)]
+    records: list[CheckpointRecord] = [Tops(tops), listing(0, entries[:70]), listing(70, entries[70:])]
     journal = kept.create(*records, role="send")
-    journal.write(Leaves(1, 0, leaves(1), 5.0), Moved(10, 1))
+    journal.write(Leaves(1, 0, leaves(1), 5.0), Arrived(10, 1))
     journal.close()
     opened = kept.store.open(ID, "send")
     assert isinstance(opened.state, SendState)
@@ -190,7 +190,7 @@ def test_a_checkpoint_that_cannot_be_made_leaves_nothing(
     kept: Kept, monkeypatch: pytest.MonkeyPatch, step: str, error: Exception
 ) -> None:
     kept.store.path.mkdir(parents=True, mode=0o700)
-    records: list[Record] = [begun(1)]
+    records: list[CheckpointRecord] = [begun(1)]
 
     def fail(*_: object, **__: object) -> None:
         raise error

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.disk.kept import Kept
 from tests.unit.transfer.records import ID, MIB, OTHER, begun, entries_of, finishing, leaves, listing
 
-from p2pal.checkpoint.records import Claimed, Done, Finishings, Leaves, Moved, Top, Tops
+from p2pal.checkpoint.records import Arrived, Claimed, Done, Finishings, Leaves, TopRecord, Tops
 from p2pal.disk.checkpoints import contents, store
 from p2pal.disk.checkpoints.journal import read_at
 
@@ -34,13 +34,16 @@ def test_a_receivers_shows_what_is_done_and_where(kept: Kept) -> None:
 
 def test_a_senders_shows_what_the_receiver_said(kept: Kept) -> None:
     journal = kept.create(
-        Tops([Top(b"top", b"/my/top", True)]), listing(0, entries_of(100)), Leaves(1, 0, leaves(1), 1.0), role="send"
+        Tops([TopRecord(b"top", b"/my/top", True)]),
+        listing(0, entries_of(100)),
+        Leaves(1, 0, leaves(1), 1.0),
+        role="send",
     )
-    journal.write(Moved(5 * MIB, 7))
+    journal.write(Arrived(5 * MIB, 7))
     (summary,) = kept.store.list()
     assert (summary.role, summary.where, summary.files_done, summary.done) == ("send", "/my/top", 7, 5 * MIB)
     assert summary.in_use
-    journal.write(Moved(2**60, 10**6))
+    journal.write(Arrived(2**60, 10**6))
     assert kept.store.list()[0].done == summary.total
     assert kept.store.list()[0].files_done == summary.files
 
@@ -69,7 +72,7 @@ def test_one_that_cannot_be_used_says_why(kept: Kept) -> None:
 
 def test_a_long_listing_is_not_read(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     records = [listing(first, entries_of(4096)) for first in range(0, 20 * 4096, 4096)]
-    path = kept.closed(*records, Moved(1, 1), role="send")
+    path = kept.closed(*records, Arrived(1, 1), role="send")
     read = 0
     real = read_at
 

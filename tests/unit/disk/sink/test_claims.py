@@ -8,7 +8,7 @@ from tests.unit.disk.disk import file_entry
 from tests.unit.disk.sessions import PIECE, Kept
 
 from p2pal.checkpoint.codec import decode
-from p2pal.checkpoint.records import Begun, Claimed, Record, Stopped, Unclaimed
+from p2pal.checkpoint.records import Begun, CheckpointRecord, Claimed, Stopped, Unclaimed
 from p2pal.disk.sink import claims
 from p2pal.transfer import ops
 from p2pal.wire.pieces import leaf
@@ -16,7 +16,7 @@ from p2pal.wire.pieces import leaf
 DATA = os.urandom(3 * PIECE)
 
 
-def told(kept: Kept) -> list[Record]:
+def told(kept: Kept) -> list[CheckpointRecord]:
     """Return what the checkpoint says after header and places."""
     return list(decode(kept.journal.path.read_bytes()))[2:]
 

@@ -13,9 +13,9 @@ from p2pal.disk.fs.directory import Directory, sync_file
 from p2pal.disk.fs.root import open_root
 from p2pal.disk.fs.syncfs import LEAST_FILES
 from p2pal.disk.sink import commit as finisher_module
-from p2pal.disk.sink.commit import Finished, Finisher, file_before, known_file, link_before
+from p2pal.disk.sink.commit import CompleteFile, Finisher, file_before, known_file, link_before
 from p2pal.disk.sink.part_file import Arriving
-from p2pal.transfer.ops import Begin, EntryDone, EntryFailed, EntryNamed
+from p2pal.transfer.ops import Begin, EntryDone, EntryRenamed, WriteFailed
 from p2pal.wire.transfer import Reason
 
 
@@ -33,9 +33,9 @@ def finisher() -> Iterator[Finisher]:
     made.close()
 
 
-def finished(directory: Directory, index: int, name: bytes) -> Finished:
+def finished(directory: Directory, index: int, name: bytes) -> CompleteFile:
     begin = Begin(index, file_entry(name), 1 << 20)
-    return Finished(Arriving(begin, directory, b"part-%d" % index, name), None)
+    return CompleteFile(Arriving(begin, directory, b"part-%d" % index, name), None)
 
 
 def test_a_batch_is_durable_before_it_is_told(
@@ -71,7 +71,7 @@ def test_one_failure_spares_the_others(directory: Directory, finisher: Finisher,
     finisher.submit(files)
     results = finisher.drain()
     assert results[0] == EntryDone(0)
-    assert isinstance(results[1], EntryFailed)
+    assert isinstance(results[1], WriteFailed)
     assert results[2] == EntryDone(2)
     assert sorted(os.listdir(tmp_path)) == ["a", "b"]
 
@@ -80,7 +80,7 @@ def test_a_name_that_is_taken_gets_a_number(directory: Directory, finisher: Fini
     for name in ("taken.txt", "taken (1).txt"):
         (tmp_path / name).write_bytes(b"old")
     finisher.submit([finished(directory, 0, b"a"), finished(directory, 1, b"taken.txt")])
-    assert finisher.drain() == [EntryNamed(1, b"taken (2).txt"), EntryDone(0), EntryDone(1)]
+    assert finisher.drain() == [EntryRenamed(1, b"taken (2).txt"), EntryDone(0), EntryDone(1)]
     assert sorted(os.listdir(tmp_path)) == ["a", "taken (1).txt", "taken (2).txt", "taken.txt"]
     assert (tmp_path / "taken.txt").read_bytes() == b"old"
 
@@ -94,7 +94,7 @@ def test_a_directory_that_cannot_be_synced_fails_its_files(
     monkeypatch.setattr(type(directory), "sync", broken)
     finisher.submit([finished(directory, 0, b"a")])
     (result,) = finisher.drain()
-    assert isinstance(result, EntryFailed)
+    assert isinstance(result, WriteFailed)
     assert result.reason is Reason.DISK
 
 
@@ -133,7 +133,7 @@ def test_a_fault_of_ours_is_not_swallowed(
     def bug(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(Finished, "rename", bug)
+    monkeypatch.setattr(CompleteFile, "rename", bug)
     finisher.submit([finished(directory, 0, b"a")])
     with pytest.raises(ZeroDivisionError):
         finisher.drain()
@@ -193,7 +193,7 @@ def test_what_failed_together_is_found_one_by_one(
     monkeypatch.setattr(finisher_module, "sync_file", sync)
     finisher.submit(batch)
     results = finisher.drain()
-    assert isinstance(results[5], EntryFailed)
+    assert isinstance(results[5], WriteFailed)
     assert [result for result in results if isinstance(result, EntryDone)] == [
         EntryDone(index) for index in range(LEAST_FILES) if index != 5
     ]
@@ -230,7 +230,7 @@ def test_where_a_file_must_be_closed_first_it_gets_mode_and_time_after_that(
         attributes(self, given, name, mode, mtime_ns)
 
     monkeypatch.setattr(type(directory), "set_file_attributes", set_attributes)
-    finisher.submit([Finished(file, None)])
+    finisher.submit([CompleteFile(file, None)])
     assert finisher.drain() == [EntryDone(0)]
     assert log == [-1]
     found = (tmp_path / "a").stat()

@@ -13,7 +13,7 @@ from p2pal.disk.sink.commit import Finisher
 from p2pal.disk.sink.finalize import Deferred, finish_entries
 from p2pal.errors import ProtocolError
 from p2pal.transfer.manifest import Manifest
-from p2pal.transfer.ops import EntryDone, EntryFailed
+from p2pal.transfer.ops import EntryDone, WriteFailed
 from p2pal.wire.transfer import Entry, Reason
 
 
@@ -65,7 +65,7 @@ def test_each_entry_is_told_how_it_ended(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(os.listdir("/proc/self/fd")) == before
     finisher.close()
     assert {result.index for result in results if isinstance(result, EntryDone)} == {0, 1, 2, 3, 6, 7}
-    assert [(result.index, result.reason) for result in results if isinstance(result, EntryFailed)] == [
+    assert [(result.index, result.reason) for result in results if isinstance(result, WriteFailed)] == [
         (4, Reason.PERMISSION),
         (5, Reason.DISK),
     ]

@@ -161,7 +161,7 @@ def test_a_parked_file_that_was_replaced_fails(tmp_path: Path) -> None:
         part.unlink()
         part.write_bytes(b"other")
         (result,) = disk.do(ops.Write(1, 0, b"right"))
-        assert isinstance(result, ops.EntryFailed)
+        assert isinstance(result, ops.WriteFailed)
     assert part.read_bytes() == b"other"
 
 
@@ -469,7 +469,7 @@ def test_a_full_disk_fails_the_file_and_removes_its_part(tmp_path: Path, monkeyp
     with Disk(tmp_path, ONE) as disk:
         index = disk.begin(file_entry(b"x", b"1"))
         monkeypatch.setattr("p2pal.disk.sink.part_file.write_some", full)
-        assert disk.do(ops.Write(index, 0, b"1")) == [ops.EntryFailed(index, Reason.DISK, DISK_FULL)]
+        assert disk.do(ops.Write(index, 0, b"1")) == [ops.WriteFailed(index, Reason.DISK, DISK_FULL)]
         assert snapshot(tmp_path) == {}
 
 
@@ -607,7 +607,7 @@ def test_nothing_is_claimed_after_a_failed_sync(
         kept.sink.execute(ops.CheckPiece(0, 0, leaf(BIG[:PIECE])))
         failed = kept.sink.poll(idle=True) if while_idle else []
         failed = failed or kept.sink.execute(ops.Write(0, PIECE + 1000, BIG[PIECE + 1000 : PIECE + 2000]))
-    assert failed == [ops.EntryFailed(0, *sink_failure(OSError(number, os.strerror(number))))]
+    assert failed == [ops.WriteFailed(0, *sink_failure(OSError(number, os.strerror(number))))]
     assert len(part_files(kept.out)) == 1
     kept.stop()
     claim = kept.look()[0].claims[0]
@@ -657,7 +657,7 @@ def test_a_target_that_is_gone_keeps_what_is_claimed(tmp_path: Path) -> None:
     kept.do(ops.Discard(2))
     (tmp_path / "top").rmdir()
     (failed,) = kept.do(ops.Begin(1, entries[1], PIECE))
-    assert failed == ops.EntryFailed(1, Reason.DISK, "the directory that is written to is gone")
+    assert failed == ops.WriteFailed(1, Reason.DISK, "the directory that is written to is gone")
     kept.stop()
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.disk.disk import MTIME, digest_of, directory_entry, file_entry, link_entry, part_files, snapshot
 from tests.unit.disk.sessions import PIECE, TAG, Kept
 
-from p2pal.checkpoint.records import Done, Finishing, Finishings, Record, Resume
+from p2pal.checkpoint.records import CheckpointRecord, Done, Finishing, Finishings, Resume
 from p2pal.disk.checkpoints.journal import Journal
 from p2pal.disk.fs.posix import HandleDirectory
 from p2pal.disk.sink import survey, targets
@@ -178,7 +178,7 @@ def test_a_part_file_that_is_replaced_after_the_look_fails(tmp_path: Path) -> No
     part.rename(tmp_path / "moved")
     part.write_bytes(DATA)
     (result,) = kept.begin(0, resume.claims[0])
-    assert result == ops.EntryFailed(0, Reason.OTHER, "the unfinished file was replaced")
+    assert result == ops.WriteFailed(0, Reason.OTHER, "the unfinished file was replaced")
     kept.stop()
     assert part.read_bytes() == DATA
 
@@ -328,7 +328,7 @@ def test_what_a_person_made_of_a_file_is_not_replaced(tmp_path: Path, edit: str,
         kept.file(1, sent)
         kept.seal()
         assert 1 in kept.done
-        assert ops.EntryNamed(1, b"a (1)") in kept.results
+        assert ops.EntryRenamed(1, b"a (1)") in kept.results
         before[b"top/a (1)"] = sent
     assert snapshot(kept.out) == before
     kept.stop()
@@ -536,7 +536,7 @@ def test_only_directories_of_ours_are_gone_on_with(tmp_path: Path, recorded: boo
     kept.look()
     (kept.out / "top" / "foreign").write_bytes(b"1")
     results = kept.do(ops.MakeDirectory(0, TREE[0]))
-    assert [type(result) for result in results] == ([] if recorded else [ops.EntryNamed])
+    assert [type(result) for result in results] == ([] if recorded else [ops.EntryRenamed])
     kept.stop()
     assert os.listdir(kept.out / ("top" if recorded else "top (1)")) == (["foreign"] if recorded else [])
 
@@ -596,7 +596,7 @@ def test_the_checkpoint_hears_of_a_batch_before_the_first_rename(
     log: list[str] = []
     write, rename = type(kept.journal).write, HandleDirectory.rename_new
 
-    def note(journal: Journal, *records: Record, durable: bool = False) -> bool:
+    def note(journal: Journal, *records: CheckpointRecord, durable: bool = False) -> bool:
         log.extend(f"{type(record).__name__}{' durable' * durable}" for record in records)
         return write(journal, *records, durable=durable)
 

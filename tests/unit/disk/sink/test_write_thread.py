@@ -18,7 +18,7 @@ from tests.unit.disk.disk import (
 from tests.unit.disk.loops import Runner
 from tests.unit.disk.sessions import Kept
 
-from p2pal.checkpoint.records import Claimed, Record
+from p2pal.checkpoint.records import CheckpointRecord, Claimed
 from p2pal.disk.fs import io
 from p2pal.disk.sink import part_file, write_thread
 from p2pal.disk.sink.write_thread import WritePump
@@ -139,7 +139,7 @@ def test_the_peers_fault_is_raised_after_the_results(tmp_path: Path, run: Runner
         await writing.until(2)
         with pytest.raises(ProtocolError):
             await writing.until(99)
-        assert all(isinstance(result, ops.EntryFailed) for result in writing.results)
+        assert all(isinstance(result, ops.WriteFailed) for result in writing.results)
         await writing.pump.close()
 
     run(main())
@@ -255,7 +255,7 @@ def test_who_waits_no_longer_hears_that_the_disk_is_full(
         writing = Writing(pump)
         await writing.until(1)
         (failed,) = writing.results
-        assert isinstance(failed, ops.EntryFailed)
+        assert isinstance(failed, ops.WriteFailed)
         assert failed.reason is Reason.DISK
         await pump.close()
         assert not pump.held
@@ -328,7 +328,7 @@ def test_what_arrived_is_claimed_though_nothing_follows(
     claimed = threading.Event()
     write = kept.journal.write
 
-    def heard(*records: Record, durable: bool = False) -> bool:
+    def heard(*records: CheckpointRecord, durable: bool = False) -> bool:
         written = write(*records, durable=durable)
         if Claimed(0, 0, b"", 0, 1000) in records and durable:
             claimed.set()

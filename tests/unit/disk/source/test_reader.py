@@ -108,7 +108,7 @@ def test_new_attributes_change_nothing(opened: Opened, change: str, wanted: tupl
     with_new_attributes(opened.path, change)
     got += results
     assert got[-1] == ops.FileRead(0, digest_of(data))
-    assert any(isinstance(result, ops.Comparing) for result in got)
+    assert any(isinstance(result, ops.PieceReread) for result in got)
     assert data_of(got) == (data if wanted is None else b"".join(data[a * PIECE : b * PIECE] for a, b in wanted))
     pieces = [result.piece for result in got if isinstance(result, ops.PieceRead)]
     assert len(pieces) == len(set(pieces)) == 4, "no leaf is taken back"
@@ -158,7 +158,7 @@ def test_a_file_that_is_written_to_all_the_time_is_never_a_mixture(opened: Opene
             file.flush()
             ticked(opened.path, opened.path.stat())
     assert results[-1] == ops.ReadFailed(0, Reason.CHANGED, reader.CHANGED)
-    compared = [result for result in results if isinstance(result, ops.Comparing)]
+    compared = [result for result in results if isinstance(result, ops.PieceReread)]
     assert len(compared) == 4 * reader.MAX_COMPARISONS
 
 
@@ -181,7 +181,7 @@ def test_another_size_is_noticed_at_any_time(opened: Opened, moment: str, size: 
         next(results)
     if moment == "compare":
         os.utime(opened.path)
-        while not isinstance(next(results), ops.Comparing):
+        while not isinstance(next(results), ops.PieceReread):
             pass
     os.truncate(opened.path, size)
     assert list(results)[-1] == ops.ReadFailed(0, Reason.CHANGED, reader.RESIZED)

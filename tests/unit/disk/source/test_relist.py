@@ -17,7 +17,7 @@ from tests.unit.disk.disk import (
     walk_of,
 )
 
-from p2pal.checkpoint.records import VERSION, Header, Leaves, Top
+from p2pal.checkpoint.records import VERSION, Header, Leaves, TopRecord
 from p2pal.checkpoint.replay import SendState
 from p2pal.disk.checkpoints.store import Checkpoints
 from p2pal.disk.fs.identities import Identity3
@@ -289,20 +289,20 @@ def test_leaves_of_unknown_age_are_not_trusted(top: Path) -> None:
     "tops",
     [
         [],
-        [Top(b"a", b"relative", False)],
-        [Top(b"a", b"/x\0y", False)],
-        [Top(b"a/b", b"/x", False)],
-        [Top(b"a", b"/x", False), Top(b"a", b"/y", False)],
+        [TopRecord(b"a", b"relative", False)],
+        [TopRecord(b"a", b"/x\0y", False)],
+        [TopRecord(b"a/b", b"/x", False)],
+        [TopRecord(b"a", b"/x", False), TopRecord(b"a", b"/y", False)],
     ],
 )
-def test_arguments_that_cannot_be_are_refused(tops: list[Top]) -> None:
+def test_arguments_that_cannot_be_are_refused(tops: list[TopRecord]) -> None:
     with pytest.raises(CheckpointError):
         check_tops(tops)
 
 
 @pytest.mark.parametrize("path", [b"other", b"top/../x", b"top/./x", b"top//x", b"/top", b"top/", b"top/x\0", b".."])
 def test_entries_that_no_walk_could_have_found_are_refused(tmp_path: Path, path: bytes) -> None:
-    top = Top(b"top", os.fsencode(tmp_path), True)
+    top = TopRecord(b"top", os.fsencode(tmp_path), True)
     source = Source.restored([top], [(file_entry(path, b"1"), (1, 2, 3))], {}, {})
     with pytest.raises(CheckpointError, match="damaged"):
         list(source.walk())

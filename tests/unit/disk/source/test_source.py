@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.unit.disk.disk import as_nobody, data_of, digest_of, job_for, public_directory, walk_of
 
-from p2pal.checkpoint.records import Top
+from p2pal.checkpoint.records import TopRecord
 from p2pal.disk.source.source import Source
 from p2pal.errors import UsageError
 from p2pal.transfer import ops
@@ -436,8 +436,8 @@ def test_a_checkpoint_gets_the_arguments_and_entries_that_were_walked(tmp_path: 
         manifest.append(entry)
     (tops,) = source.tops_records()
     assert tops.tops == [
-        Top(b"top", os.fsencode(tmp_path / "top"), True),
-        Top(b"x", os.fsencode(tmp_path / "top" / "d" / "x"), False),
+        TopRecord(b"top", os.fsencode(tmp_path / "top"), True),
+        TopRecord(b"x", os.fsencode(tmp_path / "top" / "d" / "x"), False),
     ]
     (listing,) = source.listing_records(manifest)
     assert (listing.first, listing.entries) == (0, manifest.encoded(0, 9, 1 << 20)[1])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tests.unit.disk.disk import as_nobody, public_directory, walk_of
 
-from p2pal.disk.source.report import MAX_NAMES, Finding, FindingKind, Findings
+from p2pal.disk.source.report import MAX_NAMES, FindingKind, Findings, SourceFinding
 from p2pal.disk.source.source import Source
 from p2pal.disk.source.walk import WalkFailed
 from p2pal.wire.transfer import MAX_MTIME_NS, Reason
@@ -14,7 +14,7 @@ from p2pal.wire.transfer import MAX_MTIME_NS, Reason
 FAR = 9_500_000_000  # the year 2271, in seconds
 
 
-def found_in(*paths: Path, skip_errors: bool = True) -> tuple[list[str], list[Finding], list[WalkFailed]]:
+def found_in(*paths: Path, skip_errors: bool = True) -> tuple[list[str], list[SourceFinding], list[WalkFailed]]:
     """Return the names that are offered, what a person is told, and what failed."""
     source = Source([*paths], recursive=True, skip_errors=skip_errors)
     entries, failures = walk_of(source)
@@ -42,7 +42,7 @@ def test_names_of_ours_are_left_out_and_counted(tmp_path: Path) -> None:
     assert names == ["top", "top/x"]
     assert failures == []
     assert findings == [
-        Finding(
+        SourceFinding(
             FindingKind.RESERVED_NAME,
             left_out=True,
             count=2,
@@ -59,7 +59,7 @@ def test_links_that_lead_out_are_told(tmp_path: Path) -> None:
     names, findings, _ = found_in(top)
     assert len(names) == 5
     assert findings == [
-        Finding(FindingKind.OUTWARD_LINK, count=3, names=["top/absolute", "top/detour", "top/up"]),
+        SourceFinding(FindingKind.OUTWARD_LINK, count=3, names=["top/absolute", "top/detour", "top/up"]),
     ]
 
 
@@ -77,7 +77,7 @@ def test_a_file_that_may_not_be_read_is_told_or_stops_the_batch(skip_errors: boo
     closed = ["top/closed", "top/owner's"]
     if skip_errors:
         assert names == ["top", "top/closed", "top/open", "top/owner's"]
-        assert findings == [Finding(FindingKind.UNREADABLE, count=2, names=closed)]
+        assert findings == [SourceFinding(FindingKind.UNREADABLE, count=2, names=closed)]
         assert failures == []
     else:
         assert names == ["top", "top/open"]
@@ -100,7 +100,7 @@ def test_dates_that_cannot_travel_are_told(tmp_path: Path) -> None:
         name: min(mtime_ns, MAX_MTIME_NS) for name, mtime_ns in kept.items()
     }
     beyond = [name for name, mtime_ns in kept.items() if mtime_ns > MAX_MTIME_NS]
-    assert list(source.findings) == ([Finding(FindingKind.DATE, count=1, names=beyond)] if beyond else [])
+    assert list(source.findings) == ([SourceFinding(FindingKind.DATE, count=1, names=beyond)] if beyond else [])
 
 
 def test_of_many_only_the_first_are_named() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from tests.certificates import write_certificate
 
-from p2pal.lanes.ice_servers import IceServer
+from p2pal.lanes.ice_servers import IceServerConfig
 from p2pal.lanes.turn import tunnel
 from p2pal.lanes.turn.tunnel import Tunnels
 from p2pal.proxies import parse_proxy
@@ -117,7 +117,7 @@ async def says_nothing(url: str) -> None:
 
 async def test_bytes_go_through_both_ways(certificate: ssl.SSLContext) -> None:
     async with echo(certificate) as url, tunnels() as made:
-        (server,) = await made.lead_to([IceServer((url,), "name", "secret")])
+        (server,) = await made.lead_to([IceServerConfig((url,), "name", "secret")])
         assert (server.username, server.credential) == ("name", "secret")
         assert set(made.names.values()) == {url}
         assert set(server.urls) == set(made.names)
@@ -130,7 +130,7 @@ async def test_bytes_go_through_both_ways(certificate: ssl.SSLContext) -> None:
 
 async def test_one_server_has_the_same_ports_for_every_connection(certificate: ssl.SSLContext) -> None:
     async with echo(certificate) as url, tunnels() as made:
-        servers = [IceServer((url,))]
+        servers = [IceServerConfig((url,))]
         assert await made.lead_to(servers) == await made.lead_to(servers)
 
 
@@ -139,7 +139,7 @@ async def test_one_server_has_the_same_ports_for_every_connection(certificate: s
 )
 async def test_the_rest_is_the_engines(url: str) -> None:
     async with tunnels() as made:
-        assert await made.lead_to([IceServer((url,))]) == [IceServer((url,))]
+        assert await made.lead_to([IceServerConfig((url,))]) == [IceServerConfig((url,))]
         assert made.names == {}
 
 
@@ -150,7 +150,7 @@ async def test_a_machine_without_ipv6_has_a_port_for_ipv4(
     without(monkeypatch, errno.EAFNOSUPPORT, socket.AF_INET6)
 
     async with echo(certificate) as url, tunnels() as made:
-        (server,) = await made.lead_to([IceServer((url,))])
+        (server,) = await made.lead_to([IceServerConfig((url,))])
         (local,) = server.urls
         reader, writer = await connect(local)
         await sees_again(reader, writer, b"through")
@@ -160,7 +160,7 @@ async def test_a_machine_without_ipv6_has_a_port_for_ipv4(
 async def test_a_machine_without_a_socket_left_says_so_and_leaves_the_server_to_the_engine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    servers = [IceServer(("turns:relay.test",))]
+    servers = [IceServerConfig(("turns:relay.test",))]
     async with tunnels() as made:
         with monkeypatch.context() as patch:
             without(patch, errno.EMFILE, socket.AF_INET, socket.AF_INET6)
@@ -194,10 +194,10 @@ class Sockets:
 async def test_no_more_servers_have_ports_than_should(certificate: ssl.SSLContext) -> None:
     async with tunnels() as made:
         urls = tuple(f"turns:relay.test:{port}" for port in range(1, 3 * tunnel.MAX_URLS))
-        (server,) = await made.lead_to([IceServer(urls)])
+        (server,) = await made.lead_to([IceServerConfig(urls)])
         assert set(made.names.values()) == set(urls[: tunnel.MAX_URLS])
         assert server.urls[-1] == urls[-1]
-        assert await made.lead_to([IceServer(urls)]) == [server]
+        assert await made.lead_to([IceServerConfig(urls)]) == [server]
 
 
 async def test_a_certificate_that_is_not_trusted_is_refused(
@@ -206,7 +206,7 @@ async def test_a_certificate_that_is_not_trusted_is_refused(
     monkeypatch.delenv("SSL_CERT_FILE")
 
     async with echo(certificate) as url, tunnels() as made:
-        (server,) = await made.lead_to([IceServer((url,))])
+        (server,) = await made.lead_to([IceServerConfig((url,))])
         await says_nothing(server.urls[0])
         assert made.trouble == {url: Unreached.UNTRUSTED}
 
@@ -228,7 +228,7 @@ def test_a_bad_file_of_certificates_is_a_cause_and_no_traceback(
 
     async def refused() -> None:
         async with echo(certificate) as url, tunnels() as made:
-            (server,) = await made.lead_to([IceServer((url,))])
+            (server,) = await made.lead_to([IceServerConfig((url,))])
             await says_nothing(server.urls[0])
             assert made.trouble == {url: Unreached.UNTRUSTED}
 
@@ -239,7 +239,7 @@ def test_a_bad_file_of_certificates_is_a_cause_and_no_traceback(
 async def test_a_server_without_tls_and_one_that_is_not_there(certificate: ssl.SSLContext) -> None:
     async with echo(None) as plain, tunnels() as made:
         closed = "turns:127.0.0.1:1"
-        servers = await made.lead_to([IceServer((plain, closed))])
+        servers = await made.lead_to([IceServerConfig((plain, closed))])
         for local in servers[0].urls:
             await says_nothing(local)
         assert made.trouble == {plain: Unreached.NO_HANDSHAKE, closed: Unreached.REFUSED}
@@ -250,7 +250,7 @@ async def test_turns_over_udp_is_tls_over_tcp_all_the_same(certificate: ssl.SSLC
 
     async with echo(certificate) as url, tunnels() as made:
         named = url.replace("=tcp", "=udp")
-        (server,) = await made.lead_to([IceServer((named,))])
+        (server,) = await made.lead_to([IceServerConfig((named,))])
         assert set(made.names.values()) == {named}
         reader, writer = await connect(server.urls[0])
         await sees_again(reader, writer, b"through")
@@ -304,7 +304,7 @@ async def test_where_a_proxy_is_the_only_way_out_it_is_taken(
     async with echo(context) as url, proxy(b"200 OK") as (address, asked), tunnels() as made:
         name(monkeypatch, address)
         named = url.replace("turns:127.0.0.1", f"{scheme}:127.0.0.1")
-        (server,) = await made.lead_to([IceServer((named,))])
+        (server,) = await made.lead_to([IceServerConfig((named,))])
         reader, writer = await connect(server.urls[0])
         await sees_again(reader, writer, b"through both")
         writer.close()
@@ -325,7 +325,7 @@ async def test_a_proxy_that_does_not_connect_us(certificate: ssl.SSLContext, mon
             name(monkeypatch, named)
             async with tunnels() as made:
                 url = "turn:127.0.0.1:1?transport=tcp"
-                (server,) = await made.lead_to([IceServer((url,))])
+                (server,) = await made.lead_to([IceServerConfig((url,))])
                 await says_nothing(server.urls[0])
                 assert made.trouble == {url: why}
 
@@ -349,7 +349,7 @@ async def test_an_http_proxy_that_is_of_no_use_is_gone_around(
         name(monkeypatch, address)
         url = await stack.enter_async_context(echo(certificate))
         made = await stack.enter_async_context(tunnels())
-        (server,) = await made.lead_to([IceServer((url,))])
+        (server,) = await made.lead_to([IceServerConfig((url,))])
         reader, writer = await connect(server.urls[0])
         await sees_again(reader, writer, b"around")
         assert made.trouble == {}
@@ -363,7 +363,7 @@ async def test_no_server_is_reached_without_a_proxy_that_nobody_understands(
     name(monkeypatch, named)
     async with tunnels() as made:
         url = "turn:127.0.0.1:1?transport=tcp"
-        assert await made.lead_to([IceServer((url,))]) == []
+        assert await made.lead_to([IceServerConfig((url,))]) == []
         assert made.trouble == {url: Unreached.PROXY_URL}
 
 
@@ -373,11 +373,11 @@ async def test_nothing_is_left_to_the_engine_where_a_socks_proxy_is_set(monkeypa
     name(monkeypatch, "socks5h://127.0.0.1:1")
     async with tunnels() as made:
         urls = [f"turn:turn.example:{port}?transport=tcp" for port in range(1, tunnel.MAX_URLS + 3)]
-        (server,) = await made.lead_to([IceServer(tuple(urls))])
+        (server,) = await made.lead_to([IceServerConfig(tuple(urls))])
         assert set(server.urls) == set(made.names)
         monkeypatch.setattr(sys, "platform", "win32")
     async with tunnels() as made:
-        assert await made.lead_to([IceServer(("turn:turn.example:1?transport=tcp",))]) == []
+        assert await made.lead_to([IceServerConfig(("turn:turn.example:1?transport=tcp",))]) == []
 
 
 async def test_who_hides_asks_nothing_over_udp_around_a_socks_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -391,7 +391,7 @@ async def test_who_hides_asks_nothing_over_udp_around_a_socks_proxy(monkeypatch:
     ):
         name(monkeypatch, named)
         async with tunnels() as made:
-            (server,) = await made.lead_to([IceServer((*over_udp, over_tcp))], hide=hide)
+            (server,) = await made.lead_to([IceServerConfig((*over_udp, over_tcp))], hide=hide)
             assert server.urls[: -len(made.names)] == left
             assert made.trouble == ({} if left else dict.fromkeys(over_udp, Unreached.PROXY_UDP))
 
@@ -407,7 +407,7 @@ async def test_nothing_goes_around_a_proxy_that_may_hide_this_machine(
 
     async with listening(serve) as port, tunnels() as made:
         name(monkeypatch, f"{scheme}://127.0.0.1:1")
-        (server,) = await made.lead_to([IceServer((f"turn:127.0.0.1:{port}?transport=tcp",))])
+        (server,) = await made.lead_to([IceServerConfig((f"turn:127.0.0.1:{port}?transport=tcp",))])
         await says_nothing(server.urls[0])
         assert reached == []
 
@@ -432,7 +432,7 @@ async def test_a_socks_proxy_resolves_the_name_itself(monkeypatch: pytest.Monkey
 
     async with listening(serve) as port, tunnels() as made:
         name(monkeypatch, f"{scheme}://127.0.0.1:{port}")
-        (server,) = await made.lead_to([IceServer(("turn:relay.test:443?transport=tcp",))])
+        (server,) = await made.lead_to([IceServerConfig(("turn:relay.test:443?transport=tcp",))])
         reader, writer = await connect(server.urls[0])
         await sees_again(reader, writer)
         writer.transport.abort()
@@ -443,7 +443,7 @@ async def test_it_has_no_more_connections_than_it_should(certificate: ssl.SSLCon
     """And those to one server leave room for others."""
 
     async with echo(certificate) as url, echo(certificate) as other, tunnels() as made:
-        server, second = await made.lead_to([IceServer((url,)), IceServer((other,))])
+        server, second = await made.lead_to([IceServerConfig((url,)), IceServerConfig((other,))])
         kept = []
         for _ in range(tunnel.MAX_CONNECTIONS):
             reader, writer = await connect(server.urls[0])
@@ -469,7 +469,7 @@ async def test_who_does_not_speak_turn_is_led_nowhere(monkeypatch: pytest.Monkey
 
     async with listening(serve) as port, tunnels() as made:
         name(monkeypatch, "http://127.0.0.1:1")
-        (server,) = await made.lead_to([IceServer((f"turn:127.0.0.1:{port}?transport=tcp",))])
+        (server,) = await made.lead_to([IceServerConfig((f"turn:127.0.0.1:{port}?transport=tcp",))])
         reader, writer = await connect(server.urls[0])
         writer.write(says)
         async with asyncio.timeout(10):
@@ -491,7 +491,7 @@ async def test_a_server_that_does_not_answer_is_given_up(
 
     async with listening(serve, certificate) as port, tunnels() as made:
         monkeypatch.setattr(tunnel, "CONNECT_TIMEOUT", 1)
-        (server,) = await made.lead_to([IceServer((f"turns:127.0.0.1:{port}",))])
+        (server,) = await made.lead_to([IceServerConfig((f"turns:127.0.0.1:{port}",))])
         await says_nothing(server.urls[0])
         assert asked in ([HELLO], [])  # none where the handshake took all of that second
 
@@ -508,14 +508,14 @@ async def test_a_server_that_refers_to_another_is_not_listened_to(certificate: s
 
     async with listening(serve, certificate) as port, tunnels() as made:
         url = f"turns:127.0.0.1:{port}"
-        (server,) = await made.lead_to([IceServer((url,))])
+        (server,) = await made.lead_to([IceServerConfig((url,))])
         await says_nothing(server.urls[0])
         assert made.trouble == {url: Unreached.REFERRED}
 
 
 async def test_closing_ends_what_is_open(certificate: ssl.SSLContext) -> None:
     async with echo(certificate) as url, tunnels() as made:
-        (server,) = await made.lead_to([IceServer((url,))])
+        (server,) = await made.lead_to([IceServerConfig((url,))])
         reader, writer = await connect(server.urls[0])
         await sees_again(reader, writer)
         async with asyncio.timeout(10):
@@ -569,7 +569,7 @@ async def test_a_port_that_is_being_opened_is_closed_as_well(certificate: ssl.SS
 
     for cancel in (True, False):
         async with tunnels() as made:
-            opening = asyncio.create_task(made.lead_to([IceServer(("turns:127.0.0.1:1",))]))
+            opening = asyncio.create_task(made.lead_to([IceServerConfig(("turns:127.0.0.1:1",))]))
             for _ in range(turns):
                 await asyncio.sleep(0)
             if cancel:

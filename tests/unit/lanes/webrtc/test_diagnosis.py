@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from p2pal.lanes.candidates import Candidate
+from p2pal.lanes.candidates import IceCandidate
 from p2pal.lanes.ice_servers import RelayUse
 from p2pal.lanes.webrtc.diagnosis import impossible, no_relay
 from p2pal.lanes.webrtc.gathering import UNREACHED, Gathering
 from p2pal.unreached import Unreached
 
-HOST = Candidate("host", "udp", "192.0.2.1", 1000)
-HOST6 = Candidate("host", "udp", "2001:db8::1", 1000)
-MAPPED = Candidate("srflx", "udp", "198.51.100.1", 2000)
-RELAYED = Candidate("relay", "udp", "203.0.113.1", 3000)
+HOST = IceCandidate("host", "udp", "192.0.2.1", 1000)
+HOST6 = IceCandidate("host", "udp", "2001:db8::1", 1000)
+MAPPED = IceCandidate("srflx", "udp", "198.51.100.1", 2000)
+RELAYED = IceCandidate("relay", "udp", "203.0.113.1", 3000)
 STUN, TURN, TLS = "stun:stun.test:3478", "turn:relay.test:3478", "turns:relay.test:443"
 START = "no network path to the other side was found: "
 DOCTOR = "'p2pal doctor' on both machines tells more"
 
 
-def gathering(own: list[Candidate], remote: list[Candidate], *urls: str, answered: tuple[str, ...] = ()) -> Gathering:
+def gathering(
+    own: list[IceCandidate], remote: list[IceCandidate], *urls: str, answered: tuple[str, ...] = ()
+) -> Gathering:
     made = Gathering(urls)
     for candidate in own:
         made.add_own(candidate)
@@ -45,7 +47,7 @@ def gathering(own: list[Candidate], remote: list[Candidate], *urls: str, answere
         ([RELAYED], [HOST], "tried this side's relay"),
     ],
 )
-def test_it_says_what_was_tried(own: list[Candidate], remote: list[Candidate], tried: str) -> None:
+def test_it_says_what_was_tried(own: list[IceCandidate], remote: list[IceCandidate], tried: str) -> None:
     assert impossible([gathering(own, remote)], {}).message == START + tried
 
 
@@ -93,7 +95,7 @@ def test_few_servers_are_named() -> None:
     assert impossible([gathering([HOST], [HOST], *urls)], {}).message.count("did not answer") == 3
 
 
-INSIDE = Candidate("host", "udp", "192.168.0.2", 1000)
+INSIDE = IceCandidate("host", "udp", "192.168.0.2", 1000)
 
 
 def test_servers_that_are_silent_over_udp_tell_of_a_firewall() -> None:
@@ -106,7 +108,7 @@ def test_servers_that_are_silent_over_udp_tell_of_a_firewall() -> None:
 
 
 def test_a_stun_server_that_tells_nothing_new_is_not_called_silent() -> None:
-    outside = Candidate("host", "udp", "8.8.8.8", 1000)
+    outside = IceCandidate("host", "udp", "8.8.8.8", 1000)
     assert "did not answer" not in impossible([gathering([outside], [HOST], STUN)], {}).message
     assert "did not answer" not in impossible([gathering([INSIDE, MAPPED], [HOST], STUN)], {}).message
 

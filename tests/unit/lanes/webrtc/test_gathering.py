@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from p2pal.lanes.candidates import Candidate
+from p2pal.lanes.candidates import IceCandidate
 from p2pal.lanes.webrtc.gathering import MAX_CANDIDATES, MAX_ERRORS, UNREACHED, Gathering
 
-HOST = Candidate("host", "udp", "192.0.2.1", 1000, cost=10)
-MAPPED = Candidate("srflx", "udp", "198.51.100.1", 2000, cost=10)
-PASSIVE = Candidate("host", "tcp", "192.0.2.1", 9, cost=10)
-RELAY = Candidate("relay", "udp", "203.0.113.1", 3000, relay_transport="tls")
+HOST = IceCandidate("host", "udp", "192.0.2.1", 1000, cost=10)
+MAPPED = IceCandidate("srflx", "udp", "198.51.100.1", 2000, cost=10)
+PASSIVE = IceCandidate("host", "tcp", "192.0.2.1", 9, cost=10)
+RELAY = IceCandidate("relay", "udp", "203.0.113.1", 3000, relay_transport="tls")
 NO_BASE = ("", 0)
 
 
-def seen_at(candidate: Candidate, port: int | None = None) -> Candidate:
+def seen_at(candidate: IceCandidate, port: int | None = None) -> IceCandidate:
     """What the engine makes of an address whose candidate it does not know."""
-    return Candidate("prflx", candidate.protocol, candidate.address, port or candidate.port)
+    return IceCandidate("prflx", candidate.protocol, candidate.address, port or candidate.port)
 
 
 def test_a_check_that_overtakes_its_candidate_came_from_there_all_the_same() -> None:
@@ -41,7 +41,7 @@ def test_a_port_of_its_own_is_a_nats_mapping_but_with_tcp() -> None:
 def test_a_relay_that_is_seen_at_another_address_is_one_by_its_port() -> None:
     gathering = Gathering()
     gathering.add_remote(RELAY)
-    inside = Candidate("prflx", "udp", "10.0.0.5", RELAY.port)
+    inside = IceCandidate("prflx", "udp", "10.0.0.5", RELAY.port)
     assert gathering.recognise_remote(inside) == RELAY
     assert gathering.recognise_remote(replace(inside, port=RELAY.port + 1)).kind == "prflx"
 

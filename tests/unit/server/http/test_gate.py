@@ -13,8 +13,9 @@ import pytest
 from aiohttp import web
 from tests.unit.server.kit import Kit, serving
 
+from p2pal.rate_limit import Rate
 from p2pal.server import logs
-from p2pal.server.config import AddressLimits, Rate, ServerConfig
+from p2pal.server.config import AddressLimits, ServerConfig
 from p2pal.server.http.app import create_app
 from p2pal.wire import rendezvous as wire
 

@@ -7,7 +7,8 @@ import msgspec
 import pytest
 from tests.unit.server.kit import Kit, serving
 
-from p2pal.server.config import AddressLimits, Limits, Rate, ServerConfig
+from p2pal.rate_limit import Rate
+from p2pal.server.config import AddressLimits, Limits, ServerConfig
 from p2pal.server.http.app import create_app
 from p2pal.server.http.openapi import document
 from p2pal.server.state import DENIALS

@@ -4,7 +4,8 @@ import aiohttp
 import pytest
 from tests.unit.server.kit import Kit, serving
 
-from p2pal.server.config import AddressLimits, Rate, ServerConfig
+from p2pal.rate_limit import Rate
+from p2pal.server.config import AddressLimits, ServerConfig
 from p2pal.server.http.origins import allowed
 
 PAGE = "https://files.example"

@@ -7,7 +7,7 @@ import pytest
 from p2pal.server import state as s
 from p2pal.server.config import Limits
 from p2pal.server.state import SENDER, Denied
-from p2pal.server.stores.memory import MemoryStore
+from p2pal.server.stores.memory import MemoryStore, Slots
 
 LIMITS = Limits(rest=20.0)
 
@@ -23,7 +23,7 @@ def made(clock: Clock) -> MemoryStore:
     return MemoryStore(LIMITS, max_transfers=40, max_bytes=200_000, clock=clock)
 
 
-async def served(store: MemoryStore) -> s.Transfer:
+async def served(store: MemoryStore) -> s.Rendezvous:
     transfer, _ = await store.create(60.0)
     await store.join(transfer.slot)
     await store.execute(transfer.id, s.Attach(SENDER, f"{store.instance}.A"))
@@ -35,12 +35,12 @@ async def test_the_bytes_of_all_logs_are_bounded() -> None:
     store = made(clock)
     transfer = await served(store)
     for n in range(3):
-        await store.execute(transfer.id, s.Append(1, 1, n, bytes(60_000)))
+        await store.execute(transfer.id, s.AppendMessage(1, 1, n, bytes(60_000)))
     with pytest.raises(Denied, match="log is full"):
-        await store.execute(transfer.id, s.Append(1, 1, 3, bytes(60_000)))
-    await store.execute(transfer.id, s.Release(SENDER, 1))
+        await store.execute(transfer.id, s.AppendMessage(1, 1, 3, bytes(60_000)))
+    await store.execute(transfer.id, s.ReleaseAttempt(SENDER, 1))
     transfer = await served(store)
-    await store.execute(transfer.id, s.Append(1, 1, 0, bytes(60_000)))
+    await store.execute(transfer.id, s.AppendMessage(1, 1, 0, bytes(60_000)))
 
 
 async def test_the_number_of_transfers_is_bounded() -> None:
@@ -73,3 +73,21 @@ async def test_slots_are_short_and_free_again_after_their_rest() -> None:
     clock.now += LIMITS.rest
     store.sweep()
     assert {(await store.create(60.0))[0].slot for _ in range(26)} & over
+
+
+def test_slots_are_small_distinct_and_in_no_order() -> None:
+    slots = Slots()
+    taken = [slots.take() for _ in range(200)]
+    assert len(set(taken)) == 200
+    assert max(taken) < 200 + 16
+    assert taken != sorted(taken)
+
+
+def test_freed_slots_come_back_before_larger_ones() -> None:
+    slots = Slots()
+    taken = [slots.take() for _ in range(100)]
+    for slot in taken:
+        slots.free(slot)
+    again = [slots.take() for _ in range(100)]
+    assert len(set(again)) == 100
+    assert max(again) <= 100 + 16

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.server.kit import Kit, serving
 
+from p2pal.rate_limit import Rate
 from p2pal.server.accounts import Account
-from p2pal.server.config import AddressLimits, Rate, ServerConfig
+from p2pal.server.config import AddressLimits, ServerConfig
 from p2pal.server.ws.connection import LOST
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import CloseCode

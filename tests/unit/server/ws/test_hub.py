@@ -35,9 +35,9 @@ async def test_many_sockets_are_closed_one_part_after_the_other(monkeypatch: pyt
         kit = Kit(server, session)
         _, sender, receiver = await kit.pair()
         stopping = asyncio.create_task(server.stop())
-        first, second = await sender.close_code(), asyncio.create_task(receiver.expect(wire.Peer))
+        first, second = await sender.close_code(), asyncio.create_task(receiver.expect(wire.PeerPresence))
         assert first == CloseCode.GOING_AWAY
-        assert await second == wire.Peer(online=False), "who is not closed yet is served"
+        assert await second == wire.PeerPresence(online=False), "who is not closed yet is served"
         assert await receiver.close_code() == CloseCode.GOING_AWAY
         await stopping
 

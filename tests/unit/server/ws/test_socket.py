@@ -31,8 +31,8 @@ async def test_the_log_is_read_from_the_cursor_on() -> None:
             await sender.send(wire.Append(n, b"%d" % n, 1))
         await receiver.expect(wire.Message)
         await receiver.ws.close()
-        assert await sender.expect(wire.Peer) == wire.Peer(online=True)
-        assert await sender.expect(wire.Peer) == wire.Peer(online=False)
+        assert await sender.expect(wire.PeerPresence) == wire.PeerPresence(online=True)
+        assert await sender.expect(wire.PeerPresence) == wire.PeerPresence(online=False)
         again = await kit.hello(joined.token, {1: 2})
         assert [(await again.expect(wire.Message)).index for _ in range(2)] == [2, 3]
         await sender.send(wire.Append(4, b"4", 1))

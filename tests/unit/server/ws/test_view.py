@@ -1,24 +1,24 @@
 from __future__ import annotations
 
-from p2pal.server.ws.view import View
+from p2pal.server.ws.view import ClientView
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import State
 
 WELCOME = wire.Welcome(State.PENDING, 60.0)
 STATE = wire.StateChanged(State.READY, 60.0, 1)
-PEER = wire.Peer(online=True)
+PEER = wire.PeerPresence(online=True)
 
 
 def message(index: int, attempt: int = 1) -> wire.Message:
     return wire.Message(attempt, index, b"%d" % index)
 
 
-def passed(view: View, *messages: wire.ServerMessage) -> list[wire.ServerMessage]:
+def passed(view: ClientView, *messages: wire.ServerMessage) -> list[wire.ServerMessage]:
     return [each for each in messages if view.passes(each)]
 
 
 def test_nothing_passes_before_the_welcome_but_the_sockets_own_answers() -> None:
-    view = View()
+    view = ClientView()
     own: list[wire.ServerMessage] = [wire.Error("cursor"), wire.Ice()]
     assert passed(view, STATE, PEER, wire.Served(1), message(0), *own) == own
     assert view.cursors == {}
@@ -26,7 +26,7 @@ def test_nothing_passes_before_the_welcome_but_the_sockets_own_answers() -> None
 
 
 def test_a_command_that_was_carried_out_twice_is_told_once() -> None:
-    view = View()
+    view = ClientView()
     told: list[wire.ServerMessage] = [WELCOME, wire.Served(1), STATE, message(0), message(1)]
     assert passed(view, *told) == told
     told[0] = wire.Welcome(State.READY, 60.0, 1)
@@ -35,7 +35,7 @@ def test_a_command_that_was_carried_out_twice_is_told_once() -> None:
 
 
 def test_it_goes_on_from_what_the_client_knows() -> None:
-    view = View()
+    view = ClientView()
     view.begin({1: 2})
     assert passed(view, WELCOME, message(1), message(2)) == [WELCOME, message(2)]
     assert not view.lost
@@ -43,7 +43,7 @@ def test_it_goes_on_from_what_the_client_knows() -> None:
 
 def test_a_gap_is_never_told_and_asks_for_the_rest() -> None:
     for missed in (message(2), message(0, attempt=2)):
-        view = View()
+        view = ClientView()
         view.begin({1: 0})
         assert passed(view, WELCOME, message(0), missed, message(1), PEER) == [WELCOME, message(0)]
         assert view.lost
@@ -51,7 +51,7 @@ def test_a_gap_is_never_told_and_asks_for_the_rest() -> None:
 
 
 def test_an_attempt_that_is_served_without_the_end_of_the_one_before_is_a_gap_too() -> None:
-    view = View()
+    view = ClientView()
     view.begin({1: 3})
     welcome = wire.Welcome(State.READY, 60.0, 1)
     assert passed(view, welcome, wire.Served(2), STATE) == [welcome]
@@ -61,7 +61,7 @@ def test_an_attempt_that_is_served_without_the_end_of_the_one_before_is_a_gap_to
 
 
 def test_cursors_that_nobody_should_have_do_no_harm() -> None:
-    view = View()
+    view = ClientView()
     view.begin({3: 0, 5: 2})
     told: list[wire.ServerMessage] = [
         wire.Welcome(State.READY, 60.0, 2),
@@ -75,7 +75,7 @@ def test_cursors_that_nobody_should_have_do_no_harm() -> None:
 
 
 def test_after_something_was_missed_all_is_held_back_until_the_socket_is_attached_again() -> None:
-    view = View()
+    view = ClientView()
     passed(view, WELCOME, wire.Served(1), message(0))
     view.lost = True
     # Attempt 1 was released meanwhile, which nobody heard.

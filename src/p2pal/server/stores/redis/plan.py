@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from p2pal.server import state as s
-from p2pal.server.state import Attempt, Effect, Transfer
-from p2pal.server.stores.redis.replica import Closed, Told, instance_of
+from p2pal.server.state import Attempt, Effect, Rendezvous
+from p2pal.server.stores.redis.replica import SocketClosed, Told, instance_of
 from p2pal.wire import rendezvous as wire
 
 
@@ -25,7 +25,7 @@ class Plan:
 
     __slots__ = ("_effects", "gets", "puts", "removes")
 
-    def __init__(self, before: Transfer | None, effects: list[Effect]) -> None:
+    def __init__(self, before: Rendezvous | None, effects: list[Effect]) -> None:
         self._effects = effects
         self.puts: list[str | bytes] = []
         self.removes: list[str] = []
@@ -41,14 +41,14 @@ class Plan:
             elif isinstance(effect, s.Replay):
                 self.gets += _names(attempts[effect.attempt], effect.by_sender, effect.start)
 
-    def news(self, instance: str, bodies: Sequence[bytes] = ()) -> list[Told | Closed]:
+    def news(self, instance: str, bodies: Sequence[bytes] = ()) -> list[Told | SocketClosed]:
         """Return what is said to the sockets of an instance; ``bodies`` are what was read for :attr:`gets`."""
-        news: list[Told | Closed] = []
+        news: list[Told | SocketClosed] = []
         for effect in self._effects:
             if isinstance(effect, s.Tell) and instance_of(effect.socket) == instance:
                 news.append(Told(effect.socket, effect.message))
-            elif isinstance(effect, s.Close) and instance_of(effect.socket) == instance:
-                news.append(Closed(effect.socket, effect.code))
+            elif isinstance(effect, s.CloseSocket) and instance_of(effect.socket) == instance:
+                news.append(SocketClosed(effect.socket, effect.code))
             elif isinstance(effect, s.Replay):
                 messages = (wire.Message(effect.attempt, n, body) for n, body in enumerate(bodies, effect.start))
                 news += (Told(effect.socket, message) for message in messages)

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from p2pal.server.state import Transfer
+from p2pal.server.state import Rendezvous
 from p2pal.wire import rendezvous as wire
 
 PATIENCE: Final = 1.0
@@ -28,7 +28,7 @@ class Told(msgspec.Struct, frozen=True, array_like=True, tag="t"):
     message: wire.ServerMessage
 
 
-class Closed(msgspec.Struct, frozen=True, array_like=True, tag="c"):
+class SocketClosed(msgspec.Struct, frozen=True, array_like=True, tag="c"):
     """A socket of another instance is closed with this code."""
 
     socket: str
@@ -41,13 +41,13 @@ class Update(msgspec.Struct, frozen=True, array_like=True):
     by: str
     id: str
     version: int
-    transfer: Transfer
-    news: list[Told | Closed]
+    transfer: Rendezvous
+    news: list[Told | SocketClosed]
 
 
 encoder: Final = msgspec.msgpack.Encoder()
 update_decoder: Final = msgspec.msgpack.Decoder(Update)
-state_decoder: Final = msgspec.msgpack.Decoder(Transfer)
+state_decoder: Final = msgspec.msgpack.Decoder(Rendezvous)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Known:
     """A transfer as it stood at a version."""
 
     version: int
-    transfer: Transfer
+    transfer: Rendezvous
 
 
 class Following:
@@ -123,7 +123,7 @@ class Following:
         """Return sockets that these steps of others took for closed: this instance was given up for dead, and lives."""
         if self.current is None:
             return []
-        closed = {each.socket for update in updates for each in update.news if isinstance(each, Closed)}
+        closed = {each.socket for update in updates for each in update.news if isinstance(each, SocketClosed)}
         attached = {socket for _, socket in sockets_of(self.current.transfer)}
         return [socket for socket in self.sockets if socket not in attached and socket not in closed]
 
@@ -133,7 +133,7 @@ class Following:
         return None if self._since is None else self._since + PATIENCE
 
 
-def sockets_of(transfer: Transfer) -> list[tuple[int, str]]:
+def sockets_of(transfer: Rendezvous) -> list[tuple[int, str]]:
     """Return all sockets of a transfer, with whose they are."""
     sockets = [(0, transfer.socket)] + [(attempt.number, attempt.socket) for attempt in transfer.attempts]
     return [(who, socket) for who, socket in sockets if socket]

@@ -87,7 +87,7 @@ return 1
 """)
 
 SPEND: Final = Script("""
--- Take one from an allowance; see limits.spend. KEYS: when it is whole. ARGV: the time for one and for all (us).
+-- Take one from an allowance; see rate_limit.spend. KEYS: when it is whole. ARGV: the time for one and for all (us).
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local whole = math.min(tonumber(redis.call('GET', KEYS[1]) or 0), now + ARGV[2])  -- the clock may have gone back

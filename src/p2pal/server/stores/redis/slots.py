@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable
 from typing import Final
 
-from p2pal.server.state import Denied, Transfer
+from p2pal.server.state import Denied, Rendezvous
 from p2pal.server.stores.redis.connections import RedisLink
 from p2pal.server.stores.redis.scripts import HOLD, OPEN
 
@@ -35,7 +35,7 @@ DRAWS: Final = 5
 _ANY: Final = 2**53
 
 
-class Places:
+class SlotCounts:
     """Slots, and counts of each owner's open transfers and of the room for their logs.
 
     Args:
@@ -85,7 +85,7 @@ class Places:
             if not await self._link.run_script(OPEN, self._open(owner), *args):
                 raise Denied("too-many-open")
 
-    async def grow(self, transfer: Transfer, units: int, until: float, now: float) -> None:
+    async def grow(self, transfer: Rendezvous, units: int, until: float, now: float) -> None:
         """Take room for a transfer's logs, up to so many units, until a time.
 
         Raises:
@@ -96,7 +96,7 @@ class Places:
             if not await self._link.run_script(OPEN, self._kept(transfer.owner), *args):
                 raise Denied("log-full")
 
-    async def hold(self, transfer: Transfer, until: float, rest: float, now: float) -> None:
+    async def hold(self, transfer: Rendezvous, until: float, rest: float, now: float) -> None:
         """Keep the slot of a transfer until a time, and its place among the open until ``rest`` seconds before."""
         if transfer.slot:
             await self._link.run_script(HOLD, self._slot(transfer.slot), transfer.id, self._ms(until))
@@ -107,7 +107,7 @@ class Places:
             args = (name, self._ms(until - rest), self._ms(now), _ANY)
             await self._link.run_script(OPEN, self._kept(transfer.owner), *args)
 
-    async def let_go(self, transfer: Transfer, until: float) -> None:
+    async def let_go(self, transfer: Rendezvous, until: float) -> None:
         """A transfer is over, and its slot rests until a time. Without Redis its places end by themselves."""
         with contextlib.suppress(Denied):
             if transfer.owner and self._max_open:
@@ -129,7 +129,7 @@ class Places:
         return f"{self._prefix}:kept:{owner}"
 
 
-def units(transfer: Transfer) -> int:
+def units(transfer: Rendezvous) -> int:
     """Return how many units of room the logs of a transfer need, of its owner's share."""
     logs = [log for attempt in transfer.attempts for log in (attempt.to_receiver, attempt.to_sender)]
     size = sum(log.size + MESSAGE * log.count for log in logs)

@@ -20,19 +20,20 @@ from typing import Final
 
 import msgspec
 
+from p2pal.rate_limit import Rate
 from p2pal.server import meetings, rules, tokens
 from p2pal.server import state as s
-from p2pal.server.config import Limits, Rate
+from p2pal.server.config import Limits
 from p2pal.server.logs import log_failure, short
-from p2pal.server.state import SENDER, Command, Denied, Effect, Transfer
-from p2pal.server.store import Listener
+from p2pal.server.state import SENDER, Command, Denied, Effect, Rendezvous
+from p2pal.server.store import StoreListener
 from p2pal.server.stores.deadlines import Deadlines
 from p2pal.server.stores.redis.connections import GRACE, RedisLink
 from p2pal.server.stores.redis.plan import Plan, message_name
 from p2pal.server.stores.redis.replica import (
-    Closed,
     Following,
     Known,
+    SocketClosed,
     Told,
     Update,
     encoder,
@@ -42,7 +43,7 @@ from p2pal.server.stores.redis.replica import (
     update_decoder,
 )
 from p2pal.server.stores.redis.scripts import COMMIT, SETTLE, SPEND
-from p2pal.server.stores.redis.slots import AFTERWARDS, Places, units
+from p2pal.server.stores.redis.slots import AFTERWARDS, SlotCounts, units
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import CloseCode, State
 
@@ -68,7 +69,7 @@ class RedisStore:
         url: See :class:`~p2pal.server.stores.redis.connections.RedisLink`.
         limits: The bounds per transfer.
         max_open: Transfers of one owner that are not over; 0 for any number.
-        max_kept: Bytes of all logs of one owner, about; see :class:`~p2pal.server.stores.redis.slots.Places`.
+        max_kept: Bytes of all logs of one owner, about; see :class:`~p2pal.server.stores.redis.slots.SlotCounts`.
         prefix: What all names in Redis begin with.
         shift: Seconds to add to Redis' time, so that tests can let time pass.
 
@@ -91,8 +92,8 @@ class RedisStore:
         self._prefix = prefix
         self._shift = shift
         self._link = RedisLink(url, prefix, self.instance, self)
-        self._places = Places(self._link, prefix, self._ms, max_open=max_open, max_kept=max_kept)
-        self._listener: Listener = lambda _id, _effect: None
+        self._places = SlotCounts(self._link, prefix, self._ms, max_open=max_open, max_kept=max_kept)
+        self._listener: StoreListener = lambda _id, _effect: None
         self._followed: dict[str, Following] = {}
         self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
         self._deadlines = Deadlines()
@@ -107,11 +108,11 @@ class RedisStore:
         """The store's clock, in seconds: Redis' time."""
         return self._link.now() + self._shift()
 
-    def listen(self, listener: Listener) -> None:
+    def listen(self, listener: StoreListener) -> None:
         """Name the one listener for effects that concern sockets."""
         self._listener = listener
 
-    async def create(self, ttl: float, owner: str = "") -> tuple[Transfer, str]:
+    async def create(self, ttl: float, owner: str = "") -> tuple[Rendezvous, str]:
         """Open a transfer; see :class:`~p2pal.server.store.Store`."""
         rendezvous_id, secret = tokens.new_id(), tokens.new_secret()
         until = self._held_first(self.now() + ttl)
@@ -122,7 +123,7 @@ class RedisStore:
             raise Denied("unavailable")  # 128 random bits twice
         return transfer, tokens.assemble(rendezvous_id, SENDER, secret)
 
-    async def join(self, slot: int) -> tuple[Transfer, int, str]:
+    async def join(self, slot: int) -> tuple[Rendezvous, int, str]:
         """Open an attempt; see :class:`~p2pal.server.store.Store`."""
         rendezvous_id, secret = await self._places.find(slot), tokens.new_secret()
         if rendezvous_id is None:
@@ -130,7 +131,9 @@ class RedisStore:
         transfer = await self.execute(rendezvous_id, s.Join(tokens.digest(secret)))
         return transfer, transfer.joined, tokens.assemble(rendezvous_id, transfer.joined, secret)
 
-    async def meet(self, rendezvous_id: str, ttl: float, *, sender: bool, owner: str = "") -> tuple[Transfer, int, str]:
+    async def meet(
+        self, rendezvous_id: str, ttl: float, *, sender: bool, owner: str = ""
+    ) -> tuple[Rendezvous, int, str]:
         """Come to a meeting; see :class:`~p2pal.server.store.Store`."""
         secret = tokens.new_secret()
         async with self._turn(rendezvous_id):
@@ -141,18 +144,18 @@ class RedisStore:
                 old = known.transfer.attempts if known is not None else ()
                 # If somebody else was first, that is as good.
                 await self._commit(known, fresh, [s.Drop(attempt.number) for attempt in old])
-            transfer = await self._step(rendezvous_id, s.Meet(sender, tokens.digest(secret), ttl))
+            transfer = await self._step(rendezvous_id, s.JoinMeeting(sender, tokens.digest(secret), ttl))
         who = SENDER if sender else transfer.joined
         return transfer, who, tokens.assemble(rendezvous_id, who, secret)
 
-    async def authorise(self, token: str) -> tuple[Transfer, int]:
+    async def authorise(self, token: str) -> tuple[Rendezvous, int]:
         """Check a token; see :class:`~p2pal.server.store.Store`."""
         rendezvous_id, who, secret = tokens.parse(token)
         transfer = await self.load(rendezvous_id)
         tokens.verify(transfer, who, secret)
         return transfer, who
 
-    async def load(self, rendezvous_id: str) -> Transfer:
+    async def load(self, rendezvous_id: str) -> Rendezvous:
         """Return a transfer; see :class:`~p2pal.server.store.Store`."""
         known = await self._fetch(rendezvous_id)
         if known is None:
@@ -160,7 +163,7 @@ class RedisStore:
         self._fetched = (rendezvous_id, known)
         return self._advance(known.transfer, [])
 
-    async def execute(self, rendezvous_id: str, command: Command) -> Transfer:
+    async def execute(self, rendezvous_id: str, command: Command) -> Rendezvous:
         """Carry out a command; see :class:`~p2pal.server.store.Store`."""
         if isinstance(command, s.Attach):
             self._followed.setdefault(rendezvous_id, Following()).sockets[command.socket] = command.who
@@ -237,7 +240,7 @@ class RedisStore:
                 return
             following.miss()
             for socket in list(following.sockets):  # Redis has lost it, or it is forgotten
-                self._listener(rendezvous_id, s.Close(socket, CloseCode.UNAUTHORISED))
+                self._listener(rendezvous_id, s.CloseSocket(socket, CloseCode.UNAUTHORISED))
             return
         self._arm(rendezvous_id, following)
 
@@ -340,7 +343,7 @@ class RedisStore:
             else:
                 self._turns[rendezvous_id] = (lock, users - 1)
 
-    async def _step(self, rendezvous_id: str, command: Command | None) -> Transfer:
+    async def _step(self, rendezvous_id: str, command: Command | None) -> Rendezvous:
         """Carry out a command and what time has decided; None for that alone."""
         following = self._followed.get(rendezvous_id)
         known = following.current if following is not None else None
@@ -374,13 +377,13 @@ class RedisStore:
             fetched = True
         raise Denied("unavailable")
 
-    def _is_past_meeting(self, transfer: Transfer) -> bool:
+    def _is_past_meeting(self, transfer: Rendezvous) -> bool:
         try:
             return transfer.meeting and self._advance(transfer, []).over
         except Denied:
             return True
 
-    def _advance(self, transfer: Transfer, effects: list[Effect]) -> Transfer:
+    def _advance(self, transfer: Rendezvous, effects: list[Effect]) -> Rendezvous:
         """Carry out what time has decided, each at its time, and that sockets of dead instances are gone.
 
         Raises:
@@ -398,9 +401,9 @@ class RedisStore:
                 effects += more
         return transfer
 
-    async def _with_stored(self, transfer: Transfer, command: Command) -> Command:
+    async def _with_stored(self, transfer: Rendezvous, command: Command) -> Command:
         """Give a repeated append what is stored at its index."""
-        if not isinstance(command, s.Append):
+        if not isinstance(command, s.AppendMessage):
             return command
         by_sender = command.who == SENDER
         attempt = transfer.attempt(command.attempt)
@@ -409,13 +412,13 @@ class RedisStore:
             return command
         field = message_name(command.attempt, by_sender, command.index)
         stored = await self._link.call("HGET", self._key(transfer.id), field)
-        return s.Append(command.who, command.attempt, command.index, command.body, stored)
+        return s.AppendMessage(command.who, command.attempt, command.index, command.body, stored)
 
     async def _fetch(self, rendezvous_id: str) -> Known | None:
         version, state = await self._link.call("HMGET", self._key(rendezvous_id), "version", "state")
         return _known(rendezvous_id, version, state)
 
-    async def _commit(self, known: Known | None, transfer: Transfer, effects: list[Effect]) -> Known | None:
+    async def _commit(self, known: Known | None, transfer: Rendezvous, effects: list[Effect]) -> Known | None:
         """Write a step and say what follows from it.
 
         Returns:
@@ -460,7 +463,7 @@ class RedisStore:
             self._arm(transfer.id, following)
         return None
 
-    def _abroad(self, known: Known | None, transfer: Transfer, plan: Plan) -> dict[str, list[Told | Closed]]:
+    def _abroad(self, known: Known | None, transfer: Rendezvous, plan: Plan) -> dict[str, list[Told | SocketClosed]]:
         """Return what each other instance that holds a socket, before or after, has to be told."""
         sockets = sockets_of(transfer) + (sockets_of(known.transfer) if known else [])
         instances = {instance_of(socket) for _, socket in sockets} - {self.instance}
@@ -472,9 +475,9 @@ class RedisStore:
                 if isinstance(each, Told):
                     self._listener(update.id, s.Tell(each.socket, each.message))
                 elif each.code in _CODES:  # another instance may be newer
-                    self._listener(update.id, s.Close(each.socket, CloseCode(each.code)))
+                    self._listener(update.id, s.CloseSocket(each.socket, CloseCode(each.code)))
                 else:
-                    self._listener(update.id, s.Close(each.socket, CloseCode.TRY_AGAIN))
+                    self._listener(update.id, s.CloseSocket(each.socket, CloseCode.TRY_AGAIN))
 
     def _arm(self, rendezvous_id: str, following: Following) -> None:
         """Note when something is due: by the rules, to keep Redis from forgetting, or because a step is missing."""
@@ -497,7 +500,7 @@ class RedisStore:
         return expires_at + self._limits.rest + AFTERWARDS
 
     async def _hold_places(
-        self, known: Known | None, transfer: Transfer, until: float, following: Following | None
+        self, known: Known | None, transfer: Rendezvous, until: float, following: Following | None
     ) -> None:
         """Hold the transfer's slot, and its place among the open, for longer than it will live, before it does."""
         if known is None or transfer.over:
@@ -514,8 +517,8 @@ class RedisStore:
             following.held_until = held
 
     async def _with_room(
-        self, transfer: Transfer, effects: list[Effect], until: float, following: Following | None
-    ) -> Transfer:
+        self, transfer: Rendezvous, effects: list[Effect], until: float, following: Following | None
+    ) -> Rendezvous:
         """Take room for what a step adds to the logs, and return the transfer with it.
 
         Raises:
@@ -547,7 +550,7 @@ class RedisStore:
         """Return a time of the store as Redis' milliseconds."""
         return int((when - self._shift()) * 1000) + 1
 
-    def _lives_until(self, transfer: Transfer, now: float) -> float:
+    def _lives_until(self, transfer: Rendezvous, now: float) -> float:
         """Return when Redis may forget a transfer. While there are sockets, their instances put that off."""
         if transfer.forget_at is not None:
             return transfer.forget_at

@@ -14,8 +14,9 @@ from tests.redis_kit import RedisServer
 from tests.redis_kit import running as running_redis
 
 from p2pal.errors import UsageError
+from p2pal.rate_limit import Rate
 from p2pal.server import state as s
-from p2pal.server.config import Limits, Rate
+from p2pal.server.config import Limits
 from p2pal.server.state import SENDER, Denied
 from p2pal.server.stores.redis import RedisStore
 from p2pal.server.stores.redis.connections import ALIVE
@@ -63,7 +64,7 @@ async def instances(
         yield made
 
 
-async def served(here: Instance, there: Instance) -> s.Transfer:
+async def served(here: Instance, there: Instance) -> s.Rendezvous:
     """A transfer whose sender is here and whose receiver is there."""
     transfer, _ = await here.store.create(60.0)
     await there.store.join(transfer.slot)
@@ -97,7 +98,7 @@ async def test_what_is_said_reaches_the_other_instance_in_order(redis: RedisServ
 
         async def say(instance: Instance, who: int) -> None:
             for n in range(100):
-                append = s.Append(who, 1, n, b"%d:%d" % (who, n))
+                append = s.AppendMessage(who, 1, n, b"%d:%d" % (who, n))
                 await patiently(partial(instance.store.execute, transfer.id, append))
 
         await asyncio.gather(say(here, SENDER), say(there, 1))
@@ -107,7 +108,7 @@ async def test_what_is_said_reaches_the_other_instance_in_order(redis: RedisServ
         assert messages(there, "B") == [(n, b"0:%d" % n) for n in range(100)]
         assert not here.missed("A")
         assert not there.missed("B")
-        sockets = {effect.socket for _, effect in here.heard if isinstance(effect, s.Tell | s.Close)}
+        sockets = {effect.socket for _, effect in here.heard if isinstance(effect, s.Tell | s.CloseSocket)}
         assert sockets == {here.socket("A")}
 
 
@@ -123,7 +124,7 @@ async def test_a_lost_publication_is_noticed(redis: RedisServer) -> None:
                 await instance.store.available()
         for instance, who, name in ((here, SENDER, "A"), (there, 1, "B")):
             await instance.store.execute(transfer.id, s.Attach(who, instance.socket(name), {1: 0}, again=True))
-        await here.store.execute(transfer.id, s.Append(SENDER, 1, 0, b"it goes on"))
+        await here.store.execute(transfer.id, s.AppendMessage(SENDER, 1, 0, b"it goes on"))
         await there.until(lambda: messages(there, "B") == [(0, b"it goes on")])
 
 
@@ -131,7 +132,7 @@ async def test_redis_may_forget_the_scripts(redis: RedisServer) -> None:
     async with instances(redis) as (here, there):
         transfer = await served(here, there)
         redis.client.script_flush()
-        await here.store.execute(transfer.id, s.Append(SENDER, 1, 0, b"it goes on"))
+        await here.store.execute(transfer.id, s.AppendMessage(SENDER, 1, 0, b"it goes on"))
         await there.until(lambda: messages(there, "B") == [(0, b"it goes on")])
 
 
@@ -187,18 +188,18 @@ async def test_joins_and_steps_at_the_same_time_on_two_instances(redis: RedisSer
         assert sorted(number for _, number, _ in joins) == list(range(1, 9))
         await both[0].store.execute(transfer.id, s.Attach(SENDER, both[0].socket("A")))
         await both[1].store.execute(transfer.id, s.Attach(1, both[1].socket("B")))
-        appends = [both[n % 2].store.execute(transfer.id, s.Append(1, 1, 0, b"%d" % n)) for n in range(6)]
+        appends = [both[n % 2].store.execute(transfer.id, s.AppendMessage(1, 1, 0, b"%d" % n)) for n in range(6)]
         ends = await asyncio.gather(*appends, return_exceptions=True)
         assert [end.code for end in ends if isinstance(end, Denied)] == ["conflict"] * 5
         await both[0].until(lambda: len(messages(both[0], "A")) == 1)
         kept = int(messages(both[0], "A")[0][1])
-        assert isinstance(ends[kept], s.Transfer)
+        assert isinstance(ends[kept], s.Rendezvous)
 
 
 async def test_the_sockets_of_an_instance_that_died_count_as_closed(redis: RedisServer) -> None:
     async with instances(redis) as (here, there):
         transfer = await served(here, there)
-        await there.store.execute(transfer.id, s.Append(1, 1, 0, b"so that it is not silent"))
+        await there.store.execute(transfer.id, s.AppendMessage(1, 1, 0, b"so that it is not silent"))
         await there.life.aclose()
         await here.until(lambda: (here.socket("A"), False) in peers(here), 3 * ALIVE)
         assert (await here.store.load(transfer.id)).attempts[0].socket == ""
@@ -206,7 +207,7 @@ async def test_the_sockets_of_an_instance_that_died_count_as_closed(redis: Redis
 
 def peers(instance: Instance) -> list[tuple[str, bool]]:
     told = [effect for _, effect in instance.heard if isinstance(effect, s.Tell)]
-    return [(each.socket, each.message.online) for each in told if isinstance(each.message, wire.Peer)]
+    return [(each.socket, each.message.online) for each in told if isinstance(each.message, wire.PeerPresence)]
 
 
 async def test_everything_is_gone_in_the_end(redis: RedisServer) -> None:
@@ -215,8 +216,8 @@ async def test_everything_is_gone_in_the_end(redis: RedisServer) -> None:
     limits = Limits(rest=0.5, join_grace=0.5, offline_grace=0.5)
     async with instances(redis, limits=limits) as (here, there):
         finished = await served(here, there)
-        await here.store.execute(finished.id, s.Accept(SENDER, 1))
-        await here.store.execute(finished.id, s.Complete(SENDER))
+        await here.store.execute(finished.id, s.AcceptAttempt(SENDER, 1))
+        await here.store.execute(finished.id, s.CompleteTransfer(SENDER))
         deleted = await served(here, there)
         await here.store.execute(deleted.id, s.Delete(SENDER))
         for owner in ("", "somebody"):
@@ -280,16 +281,16 @@ async def test_a_full_redis_ends_no_living_transfer_and_what_ends_can_end(redis:
         await there.store.join(transfer.slot)
         await here.store.execute(transfer.id, s.Attach(SENDER, here.socket("A")))
         await there.store.execute(transfer.id, s.Attach(1, there.socket("B")))
-        await here.store.execute(transfer.id, s.Accept(SENDER, 1))
+        await here.store.execute(transfer.id, s.AcceptAttempt(SENDER, 1))
         redis.client.config_set("maxmemory", "1")
         try:
-            append = s.Append(SENDER, 1, 0, b"no room")
+            append = s.AppendMessage(SENDER, 1, 0, b"no room")
             with pytest.raises(Denied, match="full"):
                 await here.store.execute(transfer.id, append)
             await renewed(redis, transfer.id, 5)
-            assert not [effect for _, effect in here.heard + there.heard if isinstance(effect, s.Close)]
+            assert not [effect for _, effect in here.heard + there.heard if isinstance(effect, s.CloseSocket)]
             assert (await here.store.load(transfer.id)).state is State.ACTIVE
-            await here.store.execute(transfer.id, s.Complete(SENDER))
-            await there.hears(transfer.id, s.Close(there.socket("B"), wire.CloseCode.OVER))
+            await here.store.execute(transfer.id, s.CompleteTransfer(SENDER))
+            await there.hears(transfer.id, s.CloseSocket(there.socket("B"), wire.CloseCode.OVER))
         finally:
             redis.client.config_set("maxmemory", "0")

@@ -14,9 +14,9 @@ from tests.unit.transfer.records import ID
 
 from p2pal.checkpoint.codec import decode
 from p2pal.checkpoint.records import Dropped
-from p2pal.disk.fs import locking
+from p2pal.disk.fs import locks
 from p2pal.disk.fs.directory import Directory
-from p2pal.disk.fs.locking import NotOurs, identity_of, in_use, open_locked, open_private, remove_locked, try_lock
+from p2pal.disk.fs.locks import NotOurs, identity_of, in_use, open_locked, open_private, remove_locked, try_lock
 from p2pal.disk.fs.root import open_root
 from p2pal.errors import CheckpointError
 
@@ -117,7 +117,7 @@ def test_a_file_replaced_between_opening_and_locking_is_opened_again(
             (tmp_path / "new").rename(tmp_path / "file")
         return try_lock(fd, shared=shared)
 
-    monkeypatch.setattr(locking, "try_lock", swap)
+    monkeypatch.setattr(locks, "try_lock", swap)
     fd = open_locked(directory, NAME)
     assert os.read(fd, 10) == b"second"
     assert identity_of(fd) == identity(tmp_path / "file")
@@ -132,7 +132,7 @@ def test_a_file_removed_between_opening_and_locking_is_gone(
         (tmp_path / "file").unlink(missing_ok=True)
         return try_lock(fd, shared=shared)
 
-    monkeypatch.setattr(locking, "try_lock", remove)
+    monkeypatch.setattr(locks, "try_lock", remove)
     with pytest.raises(FileNotFoundError):
         open_locked(directory, NAME)
 
@@ -146,7 +146,7 @@ def test_a_file_that_is_replaced_again_and_again_counts_as_in_use(
         (tmp_path / "new").rename(tmp_path / "file")
         return True
 
-    monkeypatch.setattr(locking, "try_lock", swap)
+    monkeypatch.setattr(locks, "try_lock", swap)
     with pytest.raises(CheckpointError, match="another p2pal process"):
         open_locked(directory, NAME)
 
@@ -165,7 +165,7 @@ def test_a_file_system_without_locks_is_an_error(directory: Directory, monkeypat
     def refuse(fd: int, *, shared: bool = False) -> bool:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(locking, "try_lock", refuse)
+    monkeypatch.setattr(locks, "try_lock", refuse)
     with pytest.raises(OSError, match="No locks"):
         open_locked(directory, NAME)
     look = open_private(directory, NAME)

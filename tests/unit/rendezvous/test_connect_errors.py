@@ -11,7 +11,7 @@ from tests.unit.server.test_tls import Files, running
 
 from p2pal.errors import ServerUnreachable
 from p2pal.rendezvous.client import RendezvousClient
-from p2pal.rendezvous.trouble import Trouble, speaks_tls, trouble, was_cut
+from p2pal.rendezvous.connect_errors import Trouble, speaks_tls, trouble, was_cut
 from p2pal.server.config import ServerConfig
 
 

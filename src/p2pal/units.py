@@ -1,4 +1,4 @@
-"""Sizes, rates, durations and counts: as people write them, and back.
+"""Sizes, rates, durations and counts: as people write them, and back. Pure.
 
 Sizes are decimal (1 MB = 1,000,000 bytes), as disks and networks count; binary units are read, never shown.
 """
@@ -9,22 +9,6 @@ import math
 import re
 from typing import Final
 
-from p2pal.amounts import duration, plural, size
-
-__all__ = [
-    "age",
-    "clock",
-    "duration",
-    "elapsed",
-    "parse_duration",
-    "parse_size",
-    "part",
-    "percent",
-    "plural",
-    "rate",
-    "size",
-]
-
 _FACTORS: Final = {
     "": 1, "b": 1,
     "k": 10**3, "kb": 10**3, "m": 10**6, "mb": 10**6, "g": 10**9, "gb": 10**9, "t": 10**12, "tb": 10**12,
@@ -34,6 +18,44 @@ _SIZE: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([a-zA-Z]{0,3})")
 
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)")
+
+_SIZE_UNITS: Final = ("kB", "MB", "GB", "TB", "PB", "EB")
+_SPANS: Final = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
+
+
+def size(count: float) -> str:
+    """Return bytes for people, in decimal units: ``999 bytes``, ``2.3 MB``."""
+    if count < 1000:
+        return plural(int(count), "byte")
+    value = float(count)
+    for unit in _SIZE_UNITS:
+        value /= 1000
+        # What would be rounded up to 1000.0 belongs to the next unit.
+        if value < 999.95 or unit == _SIZE_UNITS[-1]:
+            return f"{value:.1f} {unit}"
+    raise AssertionError("unreachable")
+
+
+def plural(count: int, noun: str) -> str:
+    """Return ``1 file``, ``1,204 files``."""
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count:,} {noun[:-1] + 'ies' if noun.endswith('y') else noun + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """Return a setting as it is written: ``5m``, ``1h30m``, ``1.5s``."""
+    if math.isinf(seconds):
+        return "inf"
+    if seconds < 60:
+        return f"{seconds:g}s"
+    parts: list[str] = []
+    rest = round(seconds)
+    for unit, length in _SPANS:
+        count, rest = divmod(rest, length)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts)
 
 
 def rate(bytes_per_second: float) -> str:

@@ -9,14 +9,14 @@ from msgspec.structs import replace
 
 from p2pal.server import state as s
 from p2pal.server.config import Limits
-from p2pal.server.state import Attempt, Effect, Transfer
+from p2pal.server.state import Attempt, Effect, Rendezvous
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import CloseCode, State
 
 
 def release(
-    transfer: Transfer, attempt: Attempt, reason: str, now: float, limits: Limits, effects: list[Effect]
-) -> Transfer:
+    transfer: Rendezvous, attempt: Attempt, reason: str, now: float, limits: Limits, effects: list[Effect]
+) -> Rendezvous:
     """Take the attempt out, and serve the next if it was the served one. The sender hears of it in any case."""
     number = attempt.number
     past = (*transfer.past, s.Past(number, attempt.token, reason))[-limits.remembered :]
@@ -33,7 +33,7 @@ def release(
     return serve(transfer, now, limits, effects)
 
 
-def serve(transfer: Transfer, now: float, limits: Limits, effects: list[Effect]) -> Transfer:
+def serve(transfer: Rendezvous, now: float, limits: Limits, effects: list[Effect]) -> Rendezvous:
     """Serve the first attempt that has a socket, if none is served and the sender can hear of it."""
     if transfer.state is not State.PENDING or not transfer.socket:
         return transfer
@@ -47,14 +47,14 @@ def serve(transfer: Transfer, now: float, limits: Limits, effects: list[Effect])
     effects.append(s.Note("served", attempt.number))
     tell(effects, transfer.socket, wire.Served(attempt.number))
     tell_state(effects, transfer, now)
-    tell(effects, transfer.socket, wire.Peer(online=True))
-    tell(effects, attempt.socket, wire.Peer(online=True))
+    tell(effects, transfer.socket, wire.PeerPresence(online=True))
+    tell(effects, attempt.socket, wire.PeerPresence(online=True))
     return transfer
 
 
 def end_transfer(
-    transfer: Transfer, state: State, now: float, limits: Limits, effects: list[Effect], *, expired: bool = False
-) -> Transfer:
+    transfer: Rendezvous, state: State, now: float, limits: Limits, effects: list[Effect], *, expired: bool = False
+) -> Rendezvous:
     """End the transfer for everyone; it is remembered for ``limits.rest`` seconds."""
     sockets = [transfer.socket, *(attempt.socket for attempt in transfer.attempts)]
     past = (*transfer.past, *(s.Past(a.number, a.token, "over") for a in transfer.attempts))
@@ -78,7 +78,7 @@ def end_transfer(
     return transfer
 
 
-def idle(transfer: Transfer, now: float) -> Transfer:
+def idle(transfer: Rendezvous, now: float) -> Rendezvous:
     """Start or stop the idle clock; before the first accept the TTL is absolute."""
     if not transfer.accepted:
         return transfer
@@ -89,27 +89,27 @@ def idle(transfer: Transfer, now: float) -> Transfer:
     return transfer
 
 
-def with_attempt(transfer: Transfer, changed: Attempt) -> Transfer:
+def with_attempt(transfer: Rendezvous, changed: Attempt) -> Rendezvous:
     """Put a changed attempt in the place of what it was."""
     return replace(transfer, attempts=tuple(changed if a.number == changed.number else a for a in transfer.attempts))
 
 
-def past_reason(transfer: Transfer, number: int) -> str:
+def past_reason(transfer: Rendezvous, number: int) -> str:
     """Return why an attempt that is over ended; ``over`` if that is forgotten."""
     return next((past.reason for past in transfer.past if past.number == number), "over")
 
 
-def over_code(transfer: Transfer) -> CloseCode:
+def over_code(transfer: Rendezvous) -> CloseCode:
     """Return the close code of a transfer that is over."""
     return CloseCode.EXPIRED if transfer.expired else CloseCode.OVER
 
 
-def state_of(transfer: Transfer, now: float) -> wire.StateChanged:
+def state_of(transfer: Rendezvous, now: float) -> wire.StateChanged:
     """Return the message that tells the state."""
     return wire.StateChanged(transfer.state, transfer.expires_in(now), transfer.served)
 
 
-def tell_state(effects: list[Effect], transfer: Transfer, now: float) -> None:
+def tell_state(effects: list[Effect], transfer: Rendezvous, now: float) -> None:
     """Tell the sender and the served attempt the state."""
     tell(effects, transfer.socket, state_of(transfer, now))
     served = transfer.attempt(transfer.served)
@@ -126,4 +126,4 @@ def tell(effects: list[Effect], socket: str, message: wire.ServerMessage) -> Non
 def close(effects: list[Effect], socket: str, code: CloseCode) -> None:
     """Close a socket, if there is one."""
     if socket:
-        effects.append(s.Close(socket, code))
+        effects.append(s.CloseSocket(socket, code))
