@@ -236,7 +236,7 @@ def test_a_disk_without_room_for_what_it_says(commands: Commands) -> None:
         )
     assert found.returncode == 1, found.stderr
     assert found.stderr.splitlines() == [
-        "p2pal: cannot write what was found: No space left on device; check where stdout goes"
+        "p2pal: cannot write to standard output: No space left on device; check where the output of p2pal goes"
     ]
 
 

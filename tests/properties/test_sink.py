@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import tempfile
@@ -135,6 +136,14 @@ def test_nothing_outside_changes_and_nothing_unfinished_stays(operations: list[o
             assert sorted(os.listdir(out / "top")) == ["a", "l"]
 
 
+def leads_in_a_circle(path: bytes) -> bool:
+    try:
+        os.stat(path)
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
+
+
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3), TARGETS), min_size=1, max_size=8))
 @settings(max_examples=100, deadline=None)
 def test_no_chain_of_links_leads_out_of_the_tree(links: list[tuple[int, int, bytes]]) -> None:
@@ -151,5 +160,8 @@ def test_no_chain_of_links_leads_out_of_the_tree(links: list[tuple[int, int, byt
                     os.symlink(target, os.path.join(root, link))
         for parent, directories, files in os.walk(os.fsencode(top)):
             for each in directories + files:
-                real = os.path.realpath(os.path.join(parent, each))
+                found = os.path.join(parent, each)
+                if leads_in_a_circle(found):
+                    continue  # nowhere, for the system; Python's realpath makes up an end
+                real = os.path.realpath(found)
                 assert real == os.fsencode(top.resolve()) or real.startswith(os.fsencode(top.resolve()) + b"/")

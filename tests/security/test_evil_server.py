@@ -215,7 +215,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not wait for a server that does not mean to answer."""
     monkeypatch.setattr("p2pal.rendezvous.mailbox._FIRST_BACKOFF", 0.0)
     monkeypatch.setattr("p2pal.rendezvous.mailbox._FLUSH", 0.01)
-    for module in ("generations", "repair"):
+    for module in ("generations", "retry"):
         monkeypatch.setattr(f"p2pal.link.{module}.ATTEMPT_TIMEOUT", 2.0)
     monkeypatch.setattr("p2pal.link.generations.FIRST_ATTEMPT", 2.0)
 

@@ -116,7 +116,7 @@ def _two_dashes(option: click.Option) -> str:
 
 def quoted(text: str) -> str:
     """Return what the user typed, safe and in quotes."""
-    return f"'{safe(text, 80)}'"
+    return f"'{safe(text, 80, isolate=False)}'"
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:

@@ -57,7 +57,7 @@ def take_stderr() -> None:
         if stream is None or sys.stderr is not stream or stream.fileno() != 2:
             return
         stream.flush()
-        nowhere = os.open(os.devnull, os.O_WRONLY)
+        nowhere = os.open(os.devnull, os.O_WRONLY | getattr(os, "O_BINARY", 0))
         own = os.dup(2)
         os.dup2(nowhere, 2, inheritable=True)
         os.close(nowhere)
