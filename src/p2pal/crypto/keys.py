@@ -11,6 +11,8 @@ label          from            parameters                         gives
 ``mailbox``    PAKE key        u32 attempt, u8 direction          AES-256-GCM key of one mailbox log
 ``master``     PAKE key                                           the session's master, never written to disk
 ``lane``       master          u32 lane, u8 direction, 16 bytes   AES-256-GCM key of one direction of one lane
+``datagram``   master          u32 lane, u8 direction, 16 bytes   the same, of what a datagram lane sends about itself
+``tag``        master          u32 lane, u8 direction, 16 bytes   the tag of its datagrams (8 of the 32 bytes)
 ``resume``     master                                             the resume key, kept beside both checkpoints
 ``rendezvous`` master          u32 n                              the id of the n-th rendezvous (16 of the 32 bytes)
 ``checkpoint`` resume key      16 bytes: the transfer id          the checkpoints' name (16 of the 32 bytes)
@@ -124,6 +126,23 @@ class Master(_Secret):
         """
         lane, way = struct.pack(">I", lane_id), struct.pack(">B", direction.value)
         return _derive(self._key, b"lane", lane, way, _nonce(nonce16))
+
+    def datagram_key(self, lane_id: int, direction: Direction, nonce16: bytes) -> tuple[bytes, int]:
+        """Return the key and the 64-bit tag of one direction of a datagram lane.
+
+        The key seals what the lane says about itself; the session's frames have their own (:meth:`lane_key`).
+
+        Args:
+            lane_id: The leader's number for the lane, 1 to 2^32 - 1; the peer accepts each once.
+            direction: Which half of the lane.
+            nonce16: 16 random bytes that the sealing side told beforehand, in a sealed message.
+
+        Raises:
+            ValueError: If ``nonce16`` is not 16 bytes long.
+        """
+        parameters = struct.pack(">I", lane_id), struct.pack(">B", direction.value), _nonce(nonce16)
+        tag = _derive(self._key, b"tag", *parameters)
+        return _derive(self._key, b"datagram", *parameters), int.from_bytes(tag[:8], "big")
 
     def resume_key(self) -> bytes:
         """Return the 32 bytes that both sides keep to prove later that they began this transfer together."""

@@ -26,6 +26,8 @@ def every_key() -> list[bytes]:
         *(SECRET.mailbox_key(attempt, way) for attempt in (1, 2) for way in ways),
         *(MASTER.lane_key(lane, way, NONCE) for lane in (1, 2) for way in ways),
         MASTER.lane_key(1, Direction.TO_SENDER, b"\x01" + NONCE[1:]),
+        *(MASTER.datagram_key(lane, way, NONCE)[0] for lane in (1, 2) for way in ways),
+        MASTER.datagram_key(1, Direction.TO_SENDER, b"\x01" + NONCE[1:])[0],
         *(MASTER.reconnect(n, NONCE).mailbox_key(1, Direction.TO_SENDER) for n in (1, 2)),
         MASTER.reconnect(1, b"\x01" + NONCE[1:]).mailbox_key(1, Direction.TO_SENDER),
         MASTER.resume_key(),
@@ -107,3 +109,17 @@ def test_a_resume_proof_binds_key_role_and_session() -> None:
     assert len(set(proofs)) == len(proofs)
     message = b"\x00\x07p2pal/1\x00\x0cresume-proof\x00\x06sender\x00\x20" + name
     assert proofs[0] == hmac.new(key, message, hashlib.sha256).digest()
+
+
+def test_the_tag_of_a_datagram_lane_is_of_that_lane_and_direction() -> None:
+    made = [
+        MASTER.datagram_key(lane, way, nonce)[1]
+        for lane in (1, 2)
+        for way in Direction
+        for nonce in (NONCE, b"\x01" + NONCE[1:])
+    ]
+    assert len(set(made)) == len(made)
+    assert all(0 <= tag < 2**64 for tag in made)
+    info = join_parts(b"p2pal/1", b"tag", (1).to_bytes(4, "big"), b"\x00", NONCE)
+    expected = int.from_bytes(hkdf(hkdf(KEY, join_parts(b"p2pal/1", b"master")), info)[:8], "big")
+    assert MASTER.datagram_key(1, Direction.TO_RECEIVER, NONCE)[1] == expected
