@@ -1,0 +1,62 @@
+"""What a datagram lane tells its owner."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+
+class PathInUse(NamedTuple):
+    """The path that the lane takes.
+
+    Attributes:
+        words: What the user reads: ``direct, udp`` or ``direct, punched udp``.
+        ip: The peer's address.
+        port: Its port.
+        local: The index of our socket.
+        rtt: The round trip when it was chosen, in seconds.
+        loopback: Whether it stays on this machine.
+    """
+
+    words: str
+    ip: str
+    port: int
+    local: int
+    rtt: float
+    loopback: bool
+
+
+class Opened(NamedTuple):
+    """The lane can carry messages now."""
+
+    path: PathInUse
+
+
+class PathChanged(NamedTuple):
+    """Another path is in use."""
+
+    path: PathInUse
+
+
+class Message(NamedTuple):
+    """One whole message arrived."""
+
+    data: bytes
+
+
+class Writable(NamedTuple):
+    """The lane takes messages again."""
+
+
+class Closed(NamedTuple):
+    """The lane is over.
+
+    Attributes:
+        reason: Why, for the log.
+        broken: Whether the other side, or somebody on the way, did what the protocol does not allow.
+    """
+
+    reason: str
+    broken: bool = False
+
+
+LaneEvent: TypeAlias = Opened | PathChanged | Message | Writable | Closed

@@ -1,0 +1,368 @@
+"""The datagrams of a lane as bytes: one kind in clear, DATA, and four that are sealed.
+
+All integers are unsigned and big-endian. Every datagram begins with the same 16 bytes, of which the first is the kind::
+
+    u8 kind | u56 number | u64 lane tag
+
+Kinds are 0xD0 to 0xD5: outside of what STUN, ZRTP, DTLS, TURN channels and RTP begin with (RFC 7983, RFC 9443), so that
+one socket serves them all. The lane tag is 64 bits that only the two peers know: what comes without it is passed over.
+
+**DATA** has its packet number as ``number``, then ``u64 offset`` in the stream of the lane, then payload. Its payload
+is made of frames that are sealed already. A batch of DATA that leaves with one system call has consecutive numbers and
+offsets, so that it is described by one header.
+
+**ACK**, **PROBE**, **ANSWER** and **CLOSE** are AES-256-GCM. ``number`` counts all of them in one direction and is the
+nonce, the 16 bytes are the associated data, and a :class:`ReplayWindow` takes each number once. Inside::
+
+    ACK     u64 received | u32 delay | u64 next | u8 P | u8 S | P x (u64 first | u64 end) | S x (u64 first | u64 end)
+    PROBE   16 bytes nonce | u8 flags | zeros, at least 18 and as many as the path is to be tried with
+    ANSWER  16 bytes nonce | u8 zero | 16 bytes address | u16 port
+    CLOSE   u8 reason
+
+``received`` is when the newest packet arrived and ``delay`` how long ago that is, both in microseconds and the former
+on the receiver's clock; P packet ranges and S stream ranges are half-open, ascending, and never touch; the stream
+ranges lie past ``next``, below which everything has arrived. An ANSWER tells the address that the PROBE came from, as
+IPv6 or IPv4-mapped. It is never longer than what it answers.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import struct
+from collections.abc import Sequence
+from enum import IntEnum
+from functools import lru_cache
+from typing import Final, NamedTuple, TypeAlias
+
+from p2pal.errors import ProtocolError
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+COMMON: Final = struct.Struct(">QQ")
+DATA_HEADER: Final = 24
+"""Bytes before the payload of DATA."""
+SEALED_OVERHEAD: Final = COMMON.size + 16
+"""Bytes around what is sealed: the common header and the tag of AES-GCM."""
+NONCE_BYTES: Final = 16
+PROBE_BYTES: Final = 35
+"""The least inside of a PROBE, and all of an ANSWER: an answer is never longer than what it answers."""
+MAX_DATAGRAM: Final = 65_507
+"""The longest payload of UDP over IPv4 (RFC 768)."""
+MAX_PACKETS: Final = 2**48
+"""Packet numbers, and numbers of sealed datagrams, end below it."""
+MAX_OFFSET: Final = 2**62
+MAX_RANGES: Final = 32
+"""Ranges of each sort in an ACK."""
+REPLAY_WINDOW: Final = 1024
+"""Numbers below the highest one that may still come."""
+MAX_SEGMENTS: Final = 64
+"""Datagrams of one batch: what Linux takes with UDP_SEGMENT."""
+
+_KIND_SHIFT: Final = 56
+_NUMBER_MASK: Final = (1 << _KIND_SHIFT) - 1
+_ACK: Final = struct.Struct(">QIQBB")
+_RANGE: Final = struct.Struct(">QQ")
+_PROBE: Final = struct.Struct(">16sB")
+_ANSWER: Final = struct.Struct(">16sB16sH")
+_MAPPED: Final = b"\x00" * 10 + b"\xff\xff"
+
+
+class BadPacket(ProtocolError):
+    """A datagram is not one that the peer may send: it is passed over, for anybody may have sent it."""
+
+
+class Kind(IntEnum):
+    """The first byte."""
+
+    DATA = 0xD0
+    ACK = 0xD1
+    PROBE = 0xD2
+    ANSWER = 0xD3
+    CLOSE = 0xD4
+
+
+_KINDS: Final = frozenset(Kind)
+
+
+class Header(NamedTuple):
+    """The first 16 bytes."""
+
+    kind: int
+    number: int
+    tag: int
+
+
+class AckFields(NamedTuple):
+    """The inside of an ACK.
+
+    Attributes:
+        received: When the newest packet arrived, in seconds on the receiver's clock.
+        delay: Seconds from then until the ACK was made.
+        next: Every byte of the stream below it has arrived.
+        packets: Packet numbers that arrived, the newest :data:`MAX_RANGES` ranges.
+        stream: Bytes past ``next`` that arrived, the first :data:`MAX_RANGES` ranges.
+    """
+
+    received: float
+    delay: float
+    next: int
+    packets: Sequence[tuple[int, int]]
+    stream: Sequence[tuple[int, int]]
+
+
+class ProbeFields(NamedTuple):
+    """The inside of a PROBE.
+
+    Attributes:
+        nonce: What the answer has to quote.
+        nominated: The sender of the files uses this path from now on.
+        troubled: What is sent over the path in use is not answered.
+    """
+
+    nonce: bytes
+    nominated: bool = False
+    troubled: bool = False
+
+
+class AnswerFields(NamedTuple):
+    """The inside of an ANSWER: the nonce of the PROBE, and the address that it came from."""
+
+    nonce: bytes
+    ip: str
+    port: int
+
+
+class Batch(NamedTuple):
+    """Datagrams that leave together.
+
+    Attributes:
+        ip: Where to.
+        port: Where to.
+        local: Which socket.
+        buffers: Headers and payloads in order, to be gathered.
+        segment: The size of every datagram but the last, in bytes; 0 if there is one datagram only.
+        size: All bytes.
+    """
+
+    ip: str
+    port: int
+    local: int
+    buffers: Sequence[Buffer]
+    segment: int
+    size: int
+
+    def datagrams(self) -> list[list[Buffer]]:
+        """Return the buffers of each datagram, for systems that take one at a time."""
+        if not self.segment:
+            return [list(self.buffers)]
+        found: list[list[Buffer]] = [[]]
+        room = self.segment
+        for buffer in self.buffers:
+            if not room:
+                found.append([])
+                room = self.segment
+            found[-1].append(buffer)
+            room -= len(buffer)
+        return found
+
+
+def read_header(data: Buffer) -> Header:
+    """Return the common header.
+
+    Raises:
+        BadPacket: If there is none.
+    """
+    if len(data) < COMMON.size:
+        raise BadPacket("a datagram is too short")
+    first, tag = COMMON.unpack_from(data)
+    if first >> _KIND_SHIFT not in _KINDS or first & _NUMBER_MASK >= MAX_PACKETS:
+        raise BadPacket("a datagram is of no kind that is known")
+    return Header(first >> _KIND_SHIFT, first & _NUMBER_MASK, tag)
+
+
+def first_word(kind: Kind, number: int) -> int:
+    """Return kind and number as they begin a datagram."""
+    return kind << _KIND_SHIFT | number
+
+
+@lru_cache(maxsize=256)
+def _headers(count: int) -> struct.Struct:
+    return struct.Struct(">" + "Q" * (3 * count))
+
+
+@lru_cache(maxsize=256)
+def _spaced(count: int, gap: int) -> struct.Struct:
+    return struct.Struct(">" + f"3Q{gap}x" * (count - 1) + "3Q")
+
+
+def data_headers(number: int, tag: int, offset: int, size: int, count: int) -> list[memoryview]:
+    """Return the headers of a batch of DATA.
+
+    Args:
+        number: The first packet's.
+        tag: The lane's.
+        offset: Of the first packet's payload in the stream.
+        size: Payload of every packet but the last, in bytes.
+        count: Packets.
+    """
+    word = Kind.DATA << _KIND_SHIFT | number
+    fields = [tag] * (3 * count)
+    fields[::3] = range(word, word + count)
+    fields[2::3] = range(offset, offset + size * count, size)
+    packed = memoryview(_headers(count).pack(*fields))
+    return [packed[at : at + DATA_HEADER] for at in range(0, DATA_HEADER * count, DATA_HEADER)]
+
+
+class Run(NamedTuple):
+    """Packets of DATA with consecutive numbers and offsets.
+
+    Attributes:
+        number: The first packet's.
+        packets: How many.
+        offset: Of the first payload in the stream.
+        payloads: As they follow each other.
+        size: All bytes of payload.
+    """
+
+    number: int
+    packets: int
+    offset: int
+    payloads: list[memoryview]
+    size: int
+
+
+def read_data(data: Buffer, segment: int, tag: int) -> list[Run]:
+    """Return what a datagram of DATA, or several that were received together, carry; what is not DATA is passed over.
+
+    Args:
+        data: The datagrams, one after another (UDP_GRO).
+        segment: The size of each but the last, in bytes; 0 if there is one only.
+        tag: What they must have.
+    """
+    view = memoryview(data)
+    total = len(view)
+    if not segment or segment >= total:
+        segment = total
+    if segment <= DATA_HEADER:
+        return []
+    count = -(-total // segment)
+    last = total - (count - 1) * segment - DATA_HEADER
+    if last <= 0:  # a last datagram without payload is none of ours
+        count -= 1
+        last = segment - DATA_HEADER
+        if not count:
+            return []
+    fields = _spaced(count, segment - DATA_HEADER).unpack_from(view)
+    size = segment - DATA_HEADER
+    word, _, offset = fields[:3]
+    number = word & _NUMBER_MASK
+    stop = count * segment
+    payloads = [view[at : at + size] for at in range(DATA_HEADER, stop, segment)]
+    if (
+        word >> _KIND_SHIFT == Kind.DATA
+        and number + count <= MAX_PACKETS
+        and offset + size * count <= MAX_OFFSET
+        and fields[1::3] == (tag,) * count
+        and fields[::3] == tuple(range(word, word + count))
+        and fields[2::3] == tuple(range(offset, offset + size * count, size))
+    ):
+        payloads[-1] = payloads[-1][:last]
+        return [Run(number, count, offset, payloads, size * (count - 1) + last)]
+    payloads[-1] = payloads[-1][:last]
+    return _runs_one_by_one(fields, payloads, tag)
+
+
+def _runs_one_by_one(fields: Sequence[int], payloads: list[memoryview], tag: int) -> list[Run]:
+    runs: list[Run] = []
+    for index, payload in enumerate(payloads):
+        word, found, offset = fields[3 * index : 3 * index + 3]
+        number = word & _NUMBER_MASK
+        size = len(payload)
+        if (
+            word >> _KIND_SHIFT != Kind.DATA
+            or found != tag
+            or number >= MAX_PACKETS
+            or offset + size > MAX_OFFSET
+            or not size
+        ):
+            continue
+        before = runs[-1] if runs else None
+        if before is not None and number == before.number + before.packets and offset == before.offset + before.size:
+            before.payloads.append(payload)
+            runs[-1] = before._replace(packets=before.packets + 1, size=before.size + size)
+        else:
+            runs.append(Run(number, 1, offset, [payload], size))
+    return runs
+
+
+def encode_ack(ack: AckFields) -> bytes:
+    """Return the inside of an ACK. Ranges beyond :data:`MAX_RANGES` are a mistake of the caller."""
+    received, delay = int(ack.received * 1e6), min(int(ack.delay * 1e6), 2**32 - 1)
+    flat = [edge for pair in (*ack.packets, *ack.stream) for edge in pair]
+    head = _ACK.pack(max(received, 0), max(delay, 0), ack.next, len(ack.packets), len(ack.stream))
+    return head + struct.pack(f">{len(flat)}Q", *flat)
+
+
+def decode_ack(inside: bytes) -> AckFields:
+    """Return what an ACK says.
+
+    Raises:
+        ProtocolError: If it cannot be true.
+    """
+    if len(inside) < _ACK.size:
+        raise ProtocolError("the other side sent an ACK that is too short")
+    received, delay, following, packets, stream = _ACK.unpack_from(inside)
+    if max(packets, stream) > MAX_RANGES or len(inside) != _ACK.size + _RANGE.size * (packets + stream):
+        raise ProtocolError("the other side sent an ACK of a wrong length")
+    every = list(_RANGE.iter_unpack(memoryview(inside)[_ACK.size :]))
+    ack = AckFields(received / 1e6, delay / 1e6, following, every[:packets], every[packets:])
+    _check_ranges(ack.packets, -1, MAX_PACKETS)
+    _check_ranges(ack.stream, following, MAX_OFFSET)
+    if following > MAX_OFFSET:
+        raise ProtocolError("the other side sent an ACK past the end of numbers")
+    return ack
+
+
+def _check_ranges(ranges: Sequence[tuple[int, int]], below: int, most: int) -> None:
+    for start, stop in ranges:
+        if not below < start < stop <= most:
+            raise ProtocolError("the other side sent ranges that are out of order")
+        below = stop
+
+
+def encode_probe(probe: ProbeFields, size: int = PROBE_BYTES) -> bytes:
+    """Return the inside of a PROBE, ``size`` bytes long."""
+    flags = probe.nominated | probe.troubled << 1
+    return _PROBE.pack(probe.nonce, flags) + bytes(size - _PROBE.size)
+
+
+def decode_probe(inside: bytes) -> ProbeFields:
+    """Return what a PROBE says; unknown flags are ignored.
+
+    Raises:
+        ProtocolError: If it is shorter than its answer.
+    """
+    if len(inside) < PROBE_BYTES:
+        raise ProtocolError("the other side sent a PROBE that is too short")
+    nonce, flags = _PROBE.unpack_from(inside)
+    return ProbeFields(nonce, bool(flags & 1), bool(flags & 2))
+
+
+def encode_answer(answer: AnswerFields) -> bytes:
+    """Return the inside of an ANSWER."""
+    address = ipaddress.ip_address(answer.ip)
+    packed = address.packed if address.version == 6 else _MAPPED + address.packed
+    return _ANSWER.pack(answer.nonce, 0, packed, answer.port)
+
+
+def decode_answer(inside: bytes) -> AnswerFields:
+    """Return what an ANSWER says.
+
+    Raises:
+        ProtocolError: If it has another length.
+    """
+    if len(inside) != _ANSWER.size:
+        raise ProtocolError("the other side sent an ANSWER of a wrong length")
+    nonce, _, packed, port = _ANSWER.unpack(inside)
+    ip = ipaddress.ip_address(packed[12:] if packed.startswith(_MAPPED) else packed)
+    return AnswerFields(nonce, str(ip), port)
