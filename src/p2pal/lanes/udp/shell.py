@@ -1,0 +1,248 @@
+"""A datagram lane on the event loop: its sockets, its timer, and its listener."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from math import inf
+from typing import Final, Protocol
+
+from p2pal.lanes.base import LaneListener
+from p2pal.lanes.udp.addresses import Address, Candidate, CandidateKind, plain
+from p2pal.lanes.udp.entropy import SEED_BYTES
+from p2pal.lanes.udp.events import Closed, Message, Opened, PathChanged, PathInUse, Writable
+from p2pal.lanes.udp.lane import DatagramLane
+from p2pal.lanes.udp.packet import Batch
+from p2pal.lanes.udp.ports import BatchPort, Port, SinglePort, open_socket
+from p2pal.lanes.udp.seal import LaneSecrets
+from p2pal.lanes.udp.stream import MAX_MESSAGE
+
+TURN: Final = 48
+"""Batches that leave in a row before anything else of the loop has its turn."""
+
+
+class UdpListener(LaneListener, Protocol):
+    """Who hears of a datagram lane."""
+
+    def path_changed(self, lane: UdpLane) -> None:
+        """Another path is in use; :attr:`UdpLane.path` tells which."""
+
+
+class UdpLane:
+    """One end of a datagram lane; implements :class:`p2pal.lanes.base.Lane`.
+
+    Everything happens on the event loop's thread. Bind sockets with :meth:`bind`, tell the peer what it returns, and
+    hand what the peer tells to :meth:`add_remote`; the lane opens when a path is found.
+
+    Args:
+        lane_id: The number that the leader gave the lane.
+        secrets: Its keys and tags.
+        listener: Who hears of it.
+        leads: Whether we nominate paths: the sender of the files does.
+        only_loopback: Whether nothing but loopback may be used.
+        batches: Whether datagrams may leave in batches where the system can; False for tests and comparisons.
+    """
+
+    max_message = MAX_MESSAGE
+
+    def __init__(
+        self,
+        lane_id: int,
+        secrets: LaneSecrets,
+        listener: LaneListener,
+        *,
+        leads: bool,
+        only_loopback: bool = False,
+        batches: bool = True,
+    ) -> None:
+        self.id = lane_id
+        self._listener = listener
+        self._batches = batches
+        self._loop = asyncio.get_running_loop()
+        seed = os.urandom(SEED_BYTES)
+        self._lane = DatagramLane(
+            lane_id, secrets, leads=leads, seed=seed, now=self._loop.time(), only_loopback=only_loopback
+        )
+        self._ports: dict[int, Port] = {}
+        self._held: Batch | None = None  # a socket was full
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = inf
+        self._soon = False
+        self._closed = False
+        self._pumping = False
+
+    @property
+    def path(self) -> PathInUse | None:
+        """The path in use, None before it opened."""
+        return self._lane.path
+
+    async def bind(self, ip: str) -> Candidate:
+        """Open a socket on one of this machine's addresses and return the candidate to tell the peer.
+
+        Raises:
+            OSError: If that is no address of this machine.
+            ValueError: If there are as many sockets as a lane has.
+        """
+        opened = open_socket(ip)
+        self._lane.sender.buffer = opened.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        index = max(self._ports, default=-1) + 1
+        port = opened.getsockname()[1]
+        try:
+            self._lane.add_local(index, ip, port, self._loop.time())
+        except ValueError:
+            opened.close()
+            raise
+        try:
+            if not hasattr(opened, "sendmsg"):
+                raise NotImplementedError
+            self._ports[index] = BatchPort(index, opened, self, self._loop, batches=self._batches)
+        except NotImplementedError:  # a loop that watches no sockets
+            self._ports[index] = await SinglePort.open(index, opened, self)
+        self._pump_soon()
+        return Candidate(CandidateKind.HOST, plain(ip), port)
+
+    def add_remote(self, candidate: Candidate) -> bool:
+        """The peer told a candidate; return whether it is used."""
+        used = self._lane.add_remote(candidate, self._loop.time())
+        self._pump_soon()
+        return used
+
+    # The lane
+
+    def send(self, message: bytes) -> None:
+        """Queue one message; dropped if the lane is not open."""
+        self._lane.send(message)
+        self._pump_soon()
+
+    def budget(self) -> int:
+        """Bytes it takes now."""
+        return self._lane.budget()
+
+    def close(self) -> None:
+        """End it: the peer is told, and the sockets are closed."""
+        self._lane.close()
+        self._end("closed here")
+        self._held = None
+        self._pump()
+
+    def _end(self, reason: str) -> None:
+        if not self._closed:
+            self._closed = True
+            self._listener.lane_closed(self, reason)
+
+    def limit_mtu(self, size: int) -> None:
+        """Never send datagrams of more bytes than this, whatever the path carries: for tests and comparisons."""
+        self._lane.sender.limit_mtu(size)
+
+    def figures(self) -> dict[str, float]:
+        """Return what the log may say of the lane: sizes in bytes, times in seconds, rates in bytes per second."""
+        return self._lane.sender.figures()
+
+    # What comes from the sockets
+
+    def port_received(self, index: int, data: bytes, ip: str, port: int, segment: int, received: float | None) -> None:
+        """Datagrams came."""
+        self._lane.receive_datagram(data, Address(ip, port, index), self._loop.time(), segment, received)
+        self._report()
+
+    def port_drained(self) -> None:
+        """What came together is through."""
+        self._pump()
+
+    def port_writable(self) -> None:
+        """A full socket takes datagrams again."""
+        held, self._held = self._held, None
+        if held is None or self._send(held):
+            self._pump()
+
+    def port_too_large(self, size: int) -> None:
+        """The system refused a datagram of this size."""
+        self._lane.on_too_large(size, self._loop.time())
+
+    # What goes to the sockets, and to the listener
+
+    def _pump_soon(self) -> None:
+        if not self._soon:
+            self._soon = True
+            self._loop.call_soon(self._pump_now)
+
+    def _pump_now(self) -> None:
+        self._soon = False
+        self._pump()
+
+    def _pump(self) -> None:
+        if self._pumping:
+            self._pump_soon()
+            return
+        self._pumping = True
+        try:
+            self._report()
+            if self._held is None:
+                self._send_due()
+            self._report()
+        finally:
+            self._pumping = False
+        if self._lane.over:
+            self._tear_down()
+        else:
+            self._arm()
+
+    def _send_due(self) -> None:
+        for sent, batch in enumerate(self._lane.datagrams(self._loop.time())):
+            if not self._send(batch):
+                return
+            if sent == TURN:
+                self._pump_soon()
+                return
+
+    def _send(self, batch: Batch) -> bool:
+        port = self._ports.get(batch.local)
+        if port is None or port.send(batch):
+            return True
+        self._held = batch
+        return False
+
+    def _report(self) -> None:
+        """Tell the listener what happened; whatever it does meanwhile, in order, and nothing after the end."""
+        for event in self._lane.events():
+            if self._closed:
+                continue
+            if isinstance(event, Message):
+                self._listener.lane_message(self, event.data)
+            elif isinstance(event, Writable):
+                self._listener.lane_writable(self)
+            elif isinstance(event, Opened):
+                self._listener.lane_opened(self)
+            elif isinstance(event, PathChanged):
+                changed = getattr(self._listener, "path_changed", None)
+                if changed is not None:
+                    changed(self)
+            elif isinstance(event, Closed):
+                self._end(event.reason)
+
+    def _arm(self) -> None:
+        at = self._lane.next_timeout()
+        if at is None or at == inf:
+            return
+        if self._held is not None:
+            at = max(at, self._loop.time() + 0.001)  # the socket wakes us before
+        if self._timer is None or at < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = at
+            self._timer = self._loop.call_at(at, self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        self._lane.handle_timeout(self._loop.time())
+        self._pump()
+
+    def _tear_down(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for port in self._ports.values():
+            port.close()
+        self._ports.clear()
+        self._end("the lane ended")
