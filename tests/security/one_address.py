@@ -27,6 +27,9 @@ SOCKETS: Final = 256
 BESIDE: Final = 64
 PAIRS: Final = SOCKETS // 2
 
+TINY: Final = 300
+"""Messages that are next to nothing, in one log."""
+
 TOIL: Final = 8.0
 """Seconds of work."""
 
@@ -109,14 +112,16 @@ class Attacker:
             await asyncio.gather(*(bearing(open_pair()) for _ in range(8)))
         half = len(pairs) // 2
         await asyncio.gather(
-            *(bearing(_fill(sender, b"x", 510)) for sender, _ in pairs[:half]),
+            *(bearing(_fill(sender, b"x", TINY)) for sender, _ in pairs[:half]),
             *(bearing(_fill(sender, bytes(wire.MAX_BODY), 8)) for sender, _ in pairs[half:]),
         )
         parts = frame(TEXT, b"{", fin=False) + frame(CONT, b" " * (wire.MAX_FRAME - 100), fin=False)
         await asyncio.gather(*(bearing(_begin(each, parts)) for pair in pairs for each in pair))
         heads = [bearing(self._send(HEAD)) for _ in range(BESIDE)]
         await asyncio.gather(*heads)
-        await asyncio.gather(*(bearing(self.socket(token, {1: 510})) for pair in self._tokens for token in pair))
+        for sender, receiver in self._tokens:
+            await bearing(self.socket(sender))
+            await bearing(self.socket(receiver, {1: TINY}))
         await asyncio.gather(*(bearing(self._send(HEAD[:2000])) for _ in range(SOCKETS)))
         if self._tls is not None:
             await asyncio.gather(*(bearing(self._send(b"\x16\x03\x01\x02\x00\x01", tls=False)) for _ in range(BESIDE)))

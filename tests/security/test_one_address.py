@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import sys
 import time
@@ -100,7 +101,8 @@ class Another:
         done = asyncio.create_task(attack.stdout.readline())
         before = self.served
         while not done.done():
-            await self.meet()
+            with contextlib.suppress(TimeoutError):  # the machine may be slow: what counts is who is served in the end
+                await self.meet()
             await asyncio.sleep(pause)
         assert await done == b"done\n"
         assert self.served >= before + 3

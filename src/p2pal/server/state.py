@@ -110,7 +110,7 @@ class Past(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
-class Rendezvous(msgspec.Struct, frozen=True):
+class Rendezvous(msgspec.Struct, frozen=True, omit_defaults=True):
     """One transfer.
 
     Attributes:
