@@ -26,7 +26,7 @@ async def linked(hostile: Hostile) -> None:
 async def test_a_list_too_long_for_the_disk_is_an_error_of_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("p2pal.app.entries.IN_MEMORY", 100)
+    monkeypatch.setattr("p2pal.app.manifest_file.IN_MEMORY", 100)
 
     async with hostile_sender(tmp_path) as (honest, hostile):
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "full"))

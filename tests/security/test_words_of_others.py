@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.isolation import need
 
 from p2pal.app import events
-from p2pal.app.moderation import BURST, LIMITED
+from p2pal.app.event_throttle import BURST, LIMITED
 from p2pal.app.transfer import Transfer
 from p2pal.cli.streams import Writer
 from p2pal.cli.ui.plain import Plain

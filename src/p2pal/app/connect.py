@@ -12,8 +12,8 @@ from typing import Final, Literal, TypeVar
 
 from p2pal.app.events import AnyEvent, Connected, PeerJoined, Waiting
 from p2pal.app.options import DEFAULT_STUN, ConnectOptions
-from p2pal.app.stream import Stream
 from p2pal.app.transfer import Transfer
+from p2pal.app.transfer_session import Stream
 from p2pal.errors import CodeExpired, P2palError, ServerRefused
 from p2pal.lanes.destinations import zone_reached
 from p2pal.lanes.ice_servers import IceServerConfig

@@ -7,7 +7,7 @@ from typing import Final
 
 from p2pal.app.events import AnyEvent, Comparing, FileDone, FileFailed, Progress, Role, SavedAs, Summary
 from p2pal.app.meter import Meter
-from p2pal.app.outcome import describe, outcome
+from p2pal.app.transfer_errors import describe, outcome
 from p2pal.errors import P2palError
 from p2pal.transfer.events import (
     Aborted,

@@ -11,8 +11,8 @@ from time import monotonic
 from typing import Final
 
 from p2pal.app.connect import Shell, in_thread, load_engine, meeting_place, peer_config
-from p2pal.app.entries import kept_manifest
 from p2pal.app.events import Accepted, Joining, Offered, Saved, StartingOver, Top, Unsaved
+from p2pal.app.manifest_file import kept_manifest
 from p2pal.app.options import ConnectOptions, Decision, ReceiveOptions
 from p2pal.app.progress import Tracker
 from p2pal.app.receive_checkpoint import UNKNOWN, Recalled, find, recall, remember

@@ -10,7 +10,7 @@ from typing import Final
 
 from p2pal.app.events import AnyEvent, Resuming, Waiting
 from p2pal.app.progress import Tracker
-from p2pal.app.stream import Stream
+from p2pal.app.transfer_session import Stream
 from p2pal.disk.sink.sink import Sink
 from p2pal.disk.sink.write_thread import WritePump
 from p2pal.peer.peer import Peer

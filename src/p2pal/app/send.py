@@ -12,7 +12,6 @@ from time import monotonic
 from typing import Final
 
 from p2pal.app.connect import Shell, load_engine, meeting_place, peer_config
-from p2pal.app.entries import kept_manifest
 from p2pal.app.events import (
     Accepted,
     Code,
@@ -27,12 +26,13 @@ from p2pal.app.events import (
     WrongGuess,
     recv_command,
 )
+from p2pal.app.manifest_file import kept_manifest
 from p2pal.app.options import ConnectOptions, SendOptions
 from p2pal.app.progress import Tracker
 from p2pal.app.send_checkpoint import SendLog, saved
 from p2pal.app.send_session import SendStream
-from p2pal.app.stream import keeping_the_list
 from p2pal.app.transfer import Transfer
+from p2pal.app.transfer_session import keeping_the_list
 from p2pal.checkpoint.records import Header
 from p2pal.checkpoint.replay import SendState
 from p2pal.crypto import codes

@@ -10,7 +10,7 @@ from typing import Final
 from p2pal.app.events import AnyEvent, Connected, Waiting
 from p2pal.app.progress import Tracker
 from p2pal.app.send_checkpoint import SendLog
-from p2pal.app.stream import Stream
+from p2pal.app.transfer_session import Stream
 from p2pal.disk.source.read_thread import ReadPump
 from p2pal.disk.source.source import Source
 from p2pal.peer.peer import Peer

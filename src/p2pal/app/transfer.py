@@ -19,8 +19,8 @@ from time import monotonic
 from types import TracebackType
 from typing import Self
 
+from p2pal.app.event_throttle import Moderation
 from p2pal.app.events import AnyEvent, Failure, Saved, Summary
-from p2pal.app.moderation import Moderation
 from p2pal.errors import CheckpointError, Interrupted, P2palError, first_error
 
 

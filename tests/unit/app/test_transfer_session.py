@@ -8,10 +8,10 @@ from typing import cast
 
 import pytest
 
-from p2pal.app import stream as stream_module
+from p2pal.app import transfer_session
 from p2pal.app.events import AnyEvent, Connected, Reconnected, Reconnecting, Silence, Waiting
 from p2pal.app.progress import Tracker
-from p2pal.app.stream import Stream, keeping_the_list
+from p2pal.app.transfer_session import Stream, keeping_the_list
 from p2pal.errors import DiskError, Interrupted, PeerLost
 from p2pal.link.actions import Retrying, WaitingFor
 from p2pal.peer.events import ClosedByPeer, LinkBack, LinkSilent, MailboxFree, PathFound, PeerEvent
@@ -212,7 +212,7 @@ async def test_stopping_tells_a_peer_that_can_hear_it(linked: bool, finished: bo
 
 @pytest.mark.parametrize("finished", [False, True])
 async def test_a_peer_that_does_not_end_is_left_in_the_end(finished: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream_module, "STOP_LIMIT", 0.01)
+    monkeypatch.setattr(transfer_session, "STOP_LIMIT", 0.01)
     stream, line = Bare(), Line()
     if finished:
         stream.tracker.handle(FINISHED)

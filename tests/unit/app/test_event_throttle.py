@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2pal.app import events
+from p2pal.app.event_throttle import BOUNDED_BY_THEMSELVES, BURST, INTERVAL, LIMITED, Moderation
 from p2pal.app.events import AnyEvent, Progress, Reconnected, Silence, Waiting
-from p2pal.app.moderation import BOUNDED_BY_THEMSELVES, BURST, INTERVAL, LIMITED, Moderation
 
 FULL, FREE = Waiting(what="peer-disk", seconds=1.0), Waiting(what="")
 PROGRESS = Progress(done=1, total=2, files_done=0, files_failed=0, files=1, rate=0.0, eta=None)

@@ -2,15 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from p2pal.app import entries
+from p2pal.app import manifest_file
 from p2pal.wire.transfer import Entry, Kind
 
 
-@pytest.mark.parametrize("in_memory", [100, entries.IN_MEMORY])
+@pytest.mark.parametrize("in_memory", [100, manifest_file.IN_MEMORY])
 def test_entries_are_kept_for_the_length_of_the_block(monkeypatch: pytest.MonkeyPatch, in_memory: int) -> None:
-    monkeypatch.setattr(entries, "IN_MEMORY", in_memory)
+    monkeypatch.setattr(manifest_file, "IN_MEMORY", in_memory)
     every = [Entry(b"file %d" % number, Kind.FILE, number) for number in range(50)]
-    with entries.kept_manifest() as manifest:
+    with manifest_file.kept_manifest() as manifest:
         for entry in every:
             manifest.append(entry)
         assert list(manifest) == every

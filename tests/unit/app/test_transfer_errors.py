@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from p2pal.app.events import Role
-from p2pal.app.outcome import describe, outcome
+from p2pal.app.transfer_errors import describe, outcome
 from p2pal.disk.fs import failures
 from p2pal.errors import (
     DiskError,
