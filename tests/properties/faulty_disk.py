@@ -22,7 +22,7 @@ import pytest
 
 from p2pal.disk.checkpoints import journal
 from p2pal.disk.fs import directory, posix, rename
-from p2pal.disk.sink import commit, part_file
+from p2pal.disk.sink import group_commit, part_file
 
 BLOCK: Final = 64 << 10
 
@@ -318,8 +318,8 @@ def on(disk: FaultyDisk) -> Iterator[None]:
         for module in (part_file, directory, posix, rename):
             patch.setattr(module, "os", files)
         patch.setattr(rename, "_rename_with_flags", disk.rename_with_flags)
-        patch.setattr(commit, "sync_together", disk.sync_together)
-        patch.setattr(commit, "LEAST_FILES", 3)
+        patch.setattr(group_commit, "sync_together", disk.sync_together)
+        patch.setattr(group_commit, "LEAST_FILES", 3)
         patch.setattr(journal, "os", kept)
         patch.setattr(journal, "write_some", disk.journal_pwrite)
         patch.setattr(part_file, "write_some", disk.pwrite)

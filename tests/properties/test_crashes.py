@@ -19,7 +19,7 @@ from tests.unit.disk.disk import digest_of, directory_entry, file_entry, link_en
 from p2pal.checkpoint.records import VERSION, Header, Places, Resume
 from p2pal.checkpoint.replay import ReceiveState
 from p2pal.disk.checkpoints.store import Checkpoints, Opened
-from p2pal.disk.fs.failures import DiskFull
+from p2pal.disk.fs.os_errors import DiskFull
 from p2pal.disk.sink import claims
 from p2pal.disk.sink.placement import Placement, plan
 from p2pal.disk.sink.sink import Sink

@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from typing import Final
 
 from p2pal.app.events import Role
-from p2pal.disk.fs import failures
+from p2pal.disk.fs import os_errors
 from p2pal.errors import (
     DiskError,
     Interrupted,
@@ -38,9 +38,9 @@ _WORDS: Final = {
 
 _PEER_DISK: Final = {
     "": "the other side's disk is full",
-    failures.DISK_FULL: "the other side's disk is full",
-    failures.TARGET_GONE: "the directory that the other side writes to is gone",
-    failures.READ_ONLY: "the other side's disk is read-only",
+    os_errors.DISK_FULL: "the other side's disk is full",
+    os_errors.TARGET_GONE: "the directory that the other side writes to is gone",
+    os_errors.READ_ONLY: "the other side's disk is read-only",
 }
 """By the peer's words, of which those that are ours are known, and no other is repeated."""
 
@@ -92,12 +92,12 @@ def _entries(count: int) -> str:
 
 def _own_disk(text: str) -> DiskError:
     match text:
-        case "" | failures.DISK_FULL:
+        case "" | os_errors.DISK_FULL:
             return DiskError("the disk is full; the transfer was stopped")
-        case failures.TARGET_GONE:
+        case os_errors.TARGET_GONE:
             message = "the directory that is written to is gone; the transfer was stopped"
             return DiskError(message, hint="mount its disk or make it again, then go on")
-        case failures.READ_ONLY:
+        case os_errors.READ_ONLY:
             return DiskError("the disk is read-only; the transfer was stopped", hint="make it writable, then go on")
         case _:
             return DiskError("the disk failed; the transfer was stopped", hint="the list above says how")

@@ -4,7 +4,7 @@ import pytest
 
 from p2pal.app.events import Role
 from p2pal.app.transfer_errors import describe, outcome
-from p2pal.disk.fs import failures
+from p2pal.disk.fs import os_errors
 from p2pal.errors import (
     DiskError,
     Interrupted,
@@ -98,10 +98,10 @@ def test_a_receiver_that_has_all_that_was_offered_is_told_who_knows_the_reasons(
     ("text", "here", "there"),
     [
         ("", "the disk is full", "the other side's disk is full"),
-        (failures.DISK_FULL, "the disk is full", "the other side's disk is full"),
-        (failures.READ_ONLY, "the disk is read-only", "the other side's disk is read-only"),
+        (os_errors.DISK_FULL, "the disk is full", "the other side's disk is full"),
+        (os_errors.READ_ONLY, "the disk is read-only", "the other side's disk is read-only"),
         (
-            failures.TARGET_GONE,
+            os_errors.TARGET_GONE,
             "the directory that is written to is gone",
             "the directory that the other side writes to is gone",
         ),

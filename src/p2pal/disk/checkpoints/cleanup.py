@@ -16,9 +16,9 @@ from typing import Final
 from p2pal.checkpoint.records import Begun, Finishing, Header
 from p2pal.checkpoint.replay import ReceiveState
 from p2pal.disk.fs.directory import Directory, release_all
-from p2pal.disk.fs.failures import error_text, sink_failure
 from p2pal.disk.fs.locator import Locator
 from p2pal.disk.fs.names import TAG, check_path, part_name
+from p2pal.disk.fs.os_errors import error_text, sink_failure
 from p2pal.disk.fs.part_files import find_part
 from p2pal.disk.fs.rename import Identity, identity_from
 from p2pal.disk.fs.root import open_root

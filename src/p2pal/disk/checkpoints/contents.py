@@ -17,8 +17,8 @@ from p2pal.checkpoint.replay import ReceiveState, SendState
 from p2pal.disk.checkpoints.ids import CHECKPOINT_FILE, SHOWN_IN_HINTS
 from p2pal.disk.checkpoints.journal import Journal, read_at
 from p2pal.disk.fs.directory import Directory
-from p2pal.disk.fs.failures import error_text
 from p2pal.disk.fs.locks import open_private
+from p2pal.disk.fs.os_errors import error_text
 from p2pal.errors import CheckpointError
 from p2pal.wire.transfer import Entry
 

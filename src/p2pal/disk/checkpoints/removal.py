@@ -15,8 +15,8 @@ from p2pal.disk.checkpoints.cleanup import Cleaned, remove_parts
 from p2pal.disk.checkpoints.contents import file_name, fold, opened, read_header
 from p2pal.disk.checkpoints.ids import CHECKPOINT_FILE, DEFAULT_TTL
 from p2pal.disk.fs.directory import Directory
-from p2pal.disk.fs.failures import error_text
 from p2pal.disk.fs.locks import NotOurs, open_locked, remove_locked
+from p2pal.disk.fs.os_errors import error_text
 from p2pal.errors import CheckpointError
 
 STALE: Final = 3600.0

@@ -27,8 +27,8 @@ from p2pal.disk.checkpoints.journal import Journal, write_records
 from p2pal.disk.checkpoints.removal import Removed, remove_each, sweep
 from p2pal.disk.checkpoints.summaries import CheckpointSummary, summarize
 from p2pal.disk.fs.directory import Directory, sync_file
-from p2pal.disk.fs.failures import error_text
 from p2pal.disk.fs.locks import IN_USE, IN_USE_HINT, NotOurs, check_directory, identity_of, open_locked, try_lock
+from p2pal.disk.fs.os_errors import error_text
 from p2pal.disk.fs.rename import Identity
 from p2pal.disk.fs.root import HAVE_HANDLES, open_root
 from p2pal.errors import CheckpointError

@@ -8,8 +8,8 @@ from p2pal.checkpoint.records import Header, Role
 from p2pal.checkpoint.replay import ReceiveState, SendState
 from p2pal.disk.checkpoints.contents import file_name, fold, opened
 from p2pal.disk.fs.directory import Directory
-from p2pal.disk.fs.failures import error_text
 from p2pal.disk.fs.locks import in_use
+from p2pal.disk.fs.os_errors import error_text
 from p2pal.errors import CheckpointError
 from p2pal.wire.transfer import name_text
 

@@ -7,8 +7,8 @@ import os
 import stat
 
 from p2pal.disk.fs.directory import Directory
-from p2pal.disk.fs.failures import REPLACED
 from p2pal.disk.fs.names import part_names
+from p2pal.disk.fs.os_errors import REPLACED
 from p2pal.disk.fs.rename import Identity, identity_from
 
 

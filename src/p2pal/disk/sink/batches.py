@@ -6,7 +6,7 @@ import time
 from typing import Final
 
 from p2pal.disk.fs.limits import batch_limit
-from p2pal.disk.sink.commit import CompleteFile, Finisher
+from p2pal.disk.sink.group_commit import CompleteFile, Finisher
 from p2pal.transfer.ops import SinkResult
 
 BATCH_BYTES: Final = 32 << 20

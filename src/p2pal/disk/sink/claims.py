@@ -15,7 +15,7 @@ from typing import Final
 from p2pal.checkpoint.records import Begun, CheckpointRecord, Stopped, Unclaimed
 from p2pal.disk.checkpoints.journal import Journal
 from p2pal.disk.fs.directory import sync_file
-from p2pal.disk.sink.commit import Finisher
+from p2pal.disk.sink.group_commit import Finisher
 from p2pal.disk.sink.part_file import Arriving
 
 SYNC_BYTES: Final = 16 << 20

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from p2pal.checkpoint.records import Begun
 from p2pal.checkpoint.replay import ReceiveState
 from p2pal.disk.fs.directory import Directory
-from p2pal.disk.fs.failures import REPLACED
 from p2pal.disk.fs.names import check_path, part_names
+from p2pal.disk.fs.os_errors import REPLACED
 from p2pal.disk.fs.part_files import find_part, is_own
 from p2pal.disk.fs.rename import Identity
 from p2pal.disk.sink.part_file import Arriving

@@ -13,8 +13,8 @@ from typing import Final
 
 from p2pal.checkpoint.records import Claim, Claimed, Unclaimed
 from p2pal.disk.fs.directory import Directory, sync_file
-from p2pal.disk.fs.failures import REPLACED
 from p2pal.disk.fs.io import write_some
+from p2pal.disk.fs.os_errors import REPLACED
 from p2pal.disk.fs.part_files import open_left, remove_own
 from p2pal.disk.fs.rename import Identity, identity_from
 from p2pal.disk.sink.rehash import Rehash, hash_range

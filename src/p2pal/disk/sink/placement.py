@@ -22,8 +22,8 @@ from typing import Final
 
 from p2pal.checkpoint import records as checkpoint_records
 from p2pal.disk.fs.directory import Directory
-from p2pal.disk.fs.failures import error_text
 from p2pal.disk.fs.names import check_path, free_name, part_name
+from p2pal.disk.fs.os_errors import error_text
 from p2pal.disk.fs.rename import Identity, identity_from
 from p2pal.disk.fs.root import open_root
 from p2pal.disk.sink.preflight import check_parent, not_usable

@@ -1,8 +1,8 @@
 """The receiver's disk: carries out what the receiving machine decides, and nothing outside of the chosen places.
 
 A file is written under a name of our own beside its target, verified, and only then given its name, durably
-(:mod:`p2pal.disk.sink.commit`). Every directory is reached by handles (:mod:`p2pal.disk.fs.directory`); every name is
-judged (:mod:`p2pal.disk.fs.names`); what may be replaced was decided with the person's consent
+(:mod:`p2pal.disk.sink.group_commit`). Every directory is reached by handles (:mod:`p2pal.disk.fs.directory`); every
+name is judged (:mod:`p2pal.disk.fs.names`); what may be replaced was decided with the person's consent
 (:mod:`p2pal.disk.sink.placement`).
 
 Where a checkpoint is kept, its journal never says more than the medium has. A part file is named in it as soon as it is
@@ -19,14 +19,14 @@ from collections.abc import Callable
 from p2pal.checkpoint.records import CheckpointRecord, Dropped
 from p2pal.checkpoint.replay import ReceiveState
 from p2pal.disk.checkpoints.journal import Journal
-from p2pal.disk.fs.failures import FULL, TARGET_GONE, DiskFull, sink_failure
 from p2pal.disk.fs.limits import read_umask
 from p2pal.disk.fs.names import check_link
+from p2pal.disk.fs.os_errors import FULL, TARGET_GONE, DiskFull, sink_failure
 from p2pal.disk.sink.batches import Batches
 from p2pal.disk.sink.claims import Claiming
-from p2pal.disk.sink.commit import CompleteFile, Finisher
-from p2pal.disk.sink.finalize import Sealing
+from p2pal.disk.sink.group_commit import CompleteFile, Finisher
 from p2pal.disk.sink.leftovers import Leftovers, open_part
+from p2pal.disk.sink.links_and_directories import Sealing
 from p2pal.disk.sink.open_files import Working
 from p2pal.disk.sink.part_file import Arriving
 from p2pal.disk.sink.placement import Placement

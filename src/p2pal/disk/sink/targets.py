@@ -12,12 +12,12 @@ from collections.abc import Callable
 
 from p2pal.checkpoint.replay import ReceiveState
 from p2pal.disk.fs.directory import Directory
-from p2pal.disk.fs.failures import STANDS_THERE
 from p2pal.disk.fs.free_names import Announce, own_name, place_beside
 from p2pal.disk.fs.locator import Locator
 from p2pal.disk.fs.names import check_path, part_name
+from p2pal.disk.fs.os_errors import STANDS_THERE
 from p2pal.disk.fs.rename import Identity, identity_from
-from p2pal.disk.sink.commit import Replaceable, file_before, known_file, link_before, settle_name, untouched_file
+from p2pal.disk.sink.group_commit import Replaceable, file_before, known_file, link_before, settle_name, untouched_file
 from p2pal.disk.sink.placement import Place, Placement, Policy
 from p2pal.errors import ProtocolError
 from p2pal.wire.transfer import Entry, Reason

@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Callable
 
-from p2pal.disk.fs.failures import REPLACED
+from p2pal.disk.fs.os_errors import REPLACED
 from p2pal.disk.fs.rename import identity_from
 from p2pal.disk.sink.part_file import Arriving
 from p2pal.disk.sink.rehash import Rehasher

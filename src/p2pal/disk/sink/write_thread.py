@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from p2pal.disk.fs.failures import DiskFull
-from p2pal.disk.fs.wakeup import Wake
+from p2pal.disk.fs.os_errors import DiskFull
+from p2pal.disk.loop_wakeup import Wake
 from p2pal.disk.sink.sink import Sink
 from p2pal.transfer.ops import SinkOp, SinkResult, Write
 

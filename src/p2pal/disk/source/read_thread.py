@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from typing import Final
 
-from p2pal.disk.fs.wakeup import Wake
+from p2pal.disk.loop_wakeup import Wake
 from p2pal.disk.source.source import Source
 from p2pal.transfer.ops import BlockRead, ReadJob, SourceResult
 

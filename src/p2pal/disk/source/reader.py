@@ -17,8 +17,8 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Final
 
-from p2pal.disk.fs.failures import error_text
 from p2pal.disk.fs.io import read_some
+from p2pal.disk.fs.os_errors import error_text
 from p2pal.disk.source.leaf_cache import FileLeaves, settled_at
 from p2pal.transfer.ops import BlockRead, FileRead, PieceRead, PieceReread, ReadFailed, ReadJob, SourceResult
 from p2pal.wire.pieces import MAX_RESTATED, LeafHasher, file_digest, leaf, piece_count

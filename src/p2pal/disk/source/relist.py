@@ -16,9 +16,9 @@ from typing import Final
 
 from p2pal.checkpoint.records import TopRecord
 from p2pal.disk.fs.directory import Tree
-from p2pal.disk.fs.failures import error_text
 from p2pal.disk.fs.identities import PERMISSIONS, Identities, Identity3, in_range, version_of
 from p2pal.disk.fs.names import ON_WINDOWS
+from p2pal.disk.fs.os_errors import error_text
 from p2pal.disk.source.leaf_cache import LeafStore, can_be_trusted
 from p2pal.errors import CheckpointError
 from p2pal.wire.pieces import piece_size

@@ -18,9 +18,9 @@ from typing import Final, Self
 
 from p2pal.checkpoint.records import Listing, TopRecord, Tops
 from p2pal.disk.fs.directory import OPEN_READ, Directory, Tree
-from p2pal.disk.fs.failures import error_text
 from p2pal.disk.fs.identities import Identities, Identity3, in_range, version_of
 from p2pal.disk.fs.names import free_name, is_part_name
+from p2pal.disk.fs.os_errors import error_text
 from p2pal.disk.fs.root import open_root
 from p2pal.disk.sink.preflight import check_current_directory
 from p2pal.disk.source.leaf_cache import FileLeaves, LeafStore, can_be_trusted

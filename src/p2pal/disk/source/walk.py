@@ -14,9 +14,9 @@ from typing import Final
 
 from p2pal.checkpoint.records import TopRecord
 from p2pal.disk.fs.directory import Tree
-from p2pal.disk.fs.failures import error_text
 from p2pal.disk.fs.identities import PERMISSIONS, Identities, in_range, version_of
 from p2pal.disk.fs.names import MAX_NAME, check_link, is_part_name
+from p2pal.disk.fs.os_errors import error_text
 from p2pal.disk.source.report import FindingKind, Findings
 from p2pal.wire.transfer import MAX_PATH, Entry, Kind, Reason, name_text
 

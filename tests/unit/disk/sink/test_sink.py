@@ -22,8 +22,8 @@ from tests.unit.disk.disk import (
 )
 from tests.unit.disk.sessions import Kept
 
-from p2pal.disk.fs.failures import DISK_FULL, sink_failure
 from p2pal.disk.fs.free_names import MOST_NUMBERS
+from p2pal.disk.fs.os_errors import DISK_FULL, sink_failure
 from p2pal.disk.sink import batches, claims
 from p2pal.disk.sink.open_files import MAX_OPEN
 from p2pal.disk.sink.placement import plan
@@ -477,7 +477,7 @@ def test_a_failed_sync_fails_the_file(tmp_path: Path, monkeypatch: pytest.Monkey
     def broken(_: int) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("p2pal.disk.sink.commit.sync_file", broken)
+    monkeypatch.setattr("p2pal.disk.sink.group_commit.sync_file", broken)
     with Disk(tmp_path, ONE) as disk:
         index = disk.file(b"x", b"1")
         disk.seal()
@@ -500,7 +500,7 @@ def test_big_files_are_synced_on_the_way_and_a_failure_there_counts(
         def broken(_: int) -> None:
             raise OSError(5, "Input/output error")
 
-        monkeypatch.setattr("p2pal.disk.sink.commit.sync_file", broken)
+        monkeypatch.setattr("p2pal.disk.sink.group_commit.sync_file", broken)
         index = disk.file(b"y", data)
         disk.seal()
         assert disk.failed == {index: Reason.DISK}
@@ -601,7 +601,7 @@ def test_nothing_is_claimed_after_a_failed_sync(
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
-        patch.setattr("p2pal.disk.sink.commit.sync_file", broken)
+        patch.setattr("p2pal.disk.sink.group_commit.sync_file", broken)
         kept.do(ops.Write(0, PIECE, BIG[PIECE : PIECE + 1000]))
         assert claim_all(kept) == []  # nobody has asked yet how it went
         kept.sink.execute(ops.CheckPiece(0, 0, leaf(BIG[:PIECE])))
@@ -662,7 +662,7 @@ def test_a_target_that_is_gone_keeps_what_is_claimed(tmp_path: Path) -> None:
 
 
 def test_many_links_are_told_in_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2pal.disk.sink.finalize.RESULTS", 2)
+    monkeypatch.setattr("p2pal.disk.sink.links_and_directories.RESULTS", 2)
     told: list[list[ops.SinkResult]] = []
     with Disk(tmp_path, TOP) as disk:
         disk.sink.set_listener(lambda: None, told.append)

@@ -12,8 +12,8 @@ from tests.unit.disk.disk import MTIME, file_entry
 from p2pal.disk.fs.directory import Directory, sync_file
 from p2pal.disk.fs.root import open_root
 from p2pal.disk.fs.syncfs import LEAST_FILES
-from p2pal.disk.sink import commit as finisher_module
-from p2pal.disk.sink.commit import CompleteFile, Finisher, file_before, known_file, link_before
+from p2pal.disk.sink import group_commit
+from p2pal.disk.sink.group_commit import CompleteFile, Finisher, file_before, known_file, link_before
 from p2pal.disk.sink.part_file import Arriving
 from p2pal.transfer.ops import Begin, EntryDone, EntryRenamed, WriteFailed
 from p2pal.wire.transfer import Reason
@@ -53,7 +53,7 @@ def test_a_batch_is_durable_before_it_is_told(
         log.append("rename")
         rename(self, source, target)
 
-    monkeypatch.setattr(finisher_module, "sync_file", log_file)
+    monkeypatch.setattr(group_commit, "sync_file", log_file)
     monkeypatch.setattr(type(directory), "rename_new", log_rename)
     monkeypatch.setattr(type(directory), "sync", lambda _: log.append("directory"))
     finisher.submit([finished(directory, index, b"%d" % index) for index in range(20)])
@@ -107,7 +107,7 @@ def test_the_writer_waits_when_two_batches_are_under_way(
         release.wait(60)
         sync_file(fd)
 
-    monkeypatch.setattr(finisher_module, "sync_file", slow)
+    monkeypatch.setattr(group_commit, "sync_file", slow)
     assert finisher.submit([finished(directory, 0, b"a")]) == []
     assert finisher.has_room
     assert finisher.submit([finished(directory, 1, b"b")]) == []
@@ -167,8 +167,8 @@ def test_many_small_files_are_synced_together_or_else_each(
         log.append("together")
         return together
 
-    monkeypatch.setattr(finisher_module, "sync_together", log_together)
-    monkeypatch.setattr(finisher_module, "sync_file", lambda _: log.append("file"))
+    monkeypatch.setattr(group_commit, "sync_together", log_together)
+    monkeypatch.setattr(group_commit, "sync_file", lambda _: log.append("file"))
     batch = [finished(directory, index, b"%d" % index) for index in range(LEAST_FILES)]
     fds = [file.fd for file in batch]
     finisher.submit(batch)
@@ -189,8 +189,8 @@ def test_what_failed_together_is_found_one_by_one(
         if fd == broken:
             raise OSError(errno.EIO, "broken")
 
-    monkeypatch.setattr(finisher_module, "sync_together", lambda _: False)
-    monkeypatch.setattr(finisher_module, "sync_file", sync)
+    monkeypatch.setattr(group_commit, "sync_together", lambda _: False)
+    monkeypatch.setattr(group_commit, "sync_file", sync)
     finisher.submit(batch)
     results = finisher.drain()
     assert isinstance(results[5], WriteFailed)
@@ -204,7 +204,7 @@ def test_a_few_files_are_synced_each(directory: Directory, finisher: Finisher, m
     def never(_: int) -> bool:
         raise AssertionError("not for so few")
 
-    monkeypatch.setattr(finisher_module, "sync_together", never)
+    monkeypatch.setattr(group_commit, "sync_together", never)
     finisher.submit([finished(directory, index, b"%d" % index) for index in range(LEAST_FILES - 1)])
     assert len(finisher.drain()) == LEAST_FILES - 1
 

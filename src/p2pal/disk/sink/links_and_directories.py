@@ -13,10 +13,10 @@ from typing import BinaryIO, Final, cast
 
 from p2pal.checkpoint.records import Done, Finishing, Finishings, Made, Named
 from p2pal.disk.fs.directory import Directory, release_all
-from p2pal.disk.fs.failures import sink_failure
+from p2pal.disk.fs.os_errors import sink_failure
 from p2pal.disk.fs.rename import Identity
 from p2pal.disk.sink.claims import Claiming
-from p2pal.disk.sink.commit import Finisher
+from p2pal.disk.sink.group_commit import Finisher
 from p2pal.disk.sink.targets import Targets
 from p2pal.errors import ProtocolError
 from p2pal.transfer.manifest import Manifest

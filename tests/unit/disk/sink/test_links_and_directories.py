@@ -8,9 +8,9 @@ from tests.unit.disk.disk import directory_entry
 
 from p2pal.disk.fs.directory import Directory
 from p2pal.disk.fs.root import open_root
-from p2pal.disk.sink import finalize
-from p2pal.disk.sink.commit import Finisher
-from p2pal.disk.sink.finalize import Deferred, finish_entries
+from p2pal.disk.sink import links_and_directories
+from p2pal.disk.sink.group_commit import Finisher
+from p2pal.disk.sink.links_and_directories import Deferred, finish_entries
 from p2pal.errors import ProtocolError
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.ops import EntryDone, WriteFailed
@@ -18,7 +18,7 @@ from p2pal.wire.transfer import Entry, Reason
 
 
 def test_deferred_entries_come_back_in_either_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finalize, "IN_MEMORY", 100)
+    monkeypatch.setattr(links_and_directories, "IN_MEMORY", 100)
     deferred = Deferred()
     entries = [(7 * number, directory_entry(b"d/%d" % number)) for number in range(500)]
     for index, entry in entries:
@@ -43,7 +43,7 @@ def test_too_many_are_the_peers_fault(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_each_entry_is_told_how_it_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finalize, "CHUNK", 3)
+    monkeypatch.setattr(links_and_directories, "CHUNK", 3)
     (tmp_path / "bad").mkdir()
     finisher = Finisher(lambda: None)
     before = len(os.listdir("/proc/self/fd"))

@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from p2pal.disk.fs.failures import error_text, sink_failure
+from p2pal.disk.fs.os_errors import error_text, sink_failure
 from p2pal.wire.transfer import Reason
 
 

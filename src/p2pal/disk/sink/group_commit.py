@@ -25,8 +25,8 @@ from p2pal.checkpoint.placed import Placed
 from p2pal.checkpoint.records import Claimed, Done, Finishing, Finishings, Named
 from p2pal.disk.checkpoints.journal import Journal
 from p2pal.disk.fs.directory import Directory, sync_file
-from p2pal.disk.fs.failures import REPLACED, TARGET_GONE, sink_failure
 from p2pal.disk.fs.free_names import Announce, own_name, place_beside
+from p2pal.disk.fs.os_errors import REPLACED, TARGET_GONE, sink_failure
 from p2pal.disk.fs.part_files import remove_own
 from p2pal.disk.fs.rename import Identity, identity_from
 from p2pal.disk.fs.syncfs import LEAST_FILES, sync_together
