@@ -28,7 +28,7 @@ from p2pal.lanes.candidates import MAX_COST, parse_candidate, with_relay_transpo
 from p2pal.lanes.destinations import Destinations, zone_of
 from p2pal.lanes.turn.stream import AnswerStream, Referral, opens_as_turn
 from p2pal.proxies import UnusableProxy, is_excepted, parse_proxy
-from p2pal.rendezvous.refusals import HttpAnswer, refusal
+from p2pal.rendezvous.http_errors import HttpAnswer, refusal
 from p2pal.rendezvous.transport import retry_after
 from p2pal.server import addresses, tokens
 from p2pal.server.http import origins

@@ -26,8 +26,8 @@ from p2pal.rendezvous.client import CreatedRendezvous, RendezvousClient
 from p2pal.rendezvous.connect_errors import SPEAKS_TLS, trouble
 from p2pal.rendezvous.delivery import Role
 from p2pal.rendezvous.http import Redirected, open_session
+from p2pal.rendezvous.http_errors import HttpAnswer, refusal
 from p2pal.rendezvous.mailbox import Mailbox
-from p2pal.rendezvous.refusals import HttpAnswer, refusal
 from p2pal.rendezvous.transport import ServerUrl
 from p2pal.wire.rendezvous import IceServer, State
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from p2pal import errors
-from p2pal.rendezvous.refusals import HttpAnswer, refusal
+from p2pal.rendezvous.http_errors import HttpAnswer, refusal
 from p2pal.server.state import DENIALS
 
 
