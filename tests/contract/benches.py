@@ -1,4 +1,4 @@
-"""The stores that keep the contract of :mod:`p2pal.server.store`, each on a bench where a test can move its time.
+"""The stores that keep the contract of :mod:`p2pal.server.stores.base`, each on a bench where a test can move its time.
 
 Add a store by adding an entry to :data:`STORES`: a function that opens a bench inside of the test's event loop.
 """
@@ -16,7 +16,7 @@ from typing import Final
 from tests.redis_kit import Kind, RedisServer, Servers
 
 from p2pal.server.config import Limits
-from p2pal.server.store import News, Store
+from p2pal.server.stores.base import News, Store
 from p2pal.server.stores.memory import MemoryStore
 from p2pal.server.stores.redis import RedisStore
 

@@ -17,8 +17,8 @@ from tests.redis_kit import Servers
 from p2pal.rate_limit import Rate
 from p2pal.server import state as s
 from p2pal.server.state import SENDER, Denied
-from p2pal.server.store import News
-from p2pal.server.stores.redis.slots import FREE
+from p2pal.server.stores.base import News
+from p2pal.server.stores.redis.reservations import FREE
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import State
 

@@ -19,7 +19,7 @@ from tests.certificates import write_certificate
 from tests.unit.server.kit import Kit, serving
 
 from p2pal.rate_limit import Rate
-from p2pal.server import protocol
+from p2pal.server import http_connection
 from p2pal.server.config import AddressLimits, ServerConfig
 from p2pal.server.http import listener
 
@@ -161,7 +161,7 @@ async def test_a_head_has_an_end(head: bytes) -> None:
     async with serving() as kit, connected(kit) as client:
         await client.say(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
         with contextlib.suppress(ConnectionError):
-            for _ in range(2 * protocol.MAX_HEAD // len(head) + 1):
+            for _ in range(2 * http_connection.MAX_HEAD // len(head) + 1):
                 await client.say(head)
         status, headers, body = await client.answer()
         assert status in (400, 431)

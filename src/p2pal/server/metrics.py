@@ -13,7 +13,7 @@ from typing import Final
 
 from p2pal.rate_limit import Rate
 from p2pal.server.state import DENIALS, AppendMessage, Command, Note, Rendezvous
-from p2pal.server.store import Store, StoreListener
+from p2pal.server.stores.base import Store, StoreListener
 from p2pal.wire.rendezvous import CloseCode, State
 
 EVENTS: Final = ("created", "joined", "met", "knocked", "served", "accepted", "completed", "aborted", "expired")
@@ -145,36 +145,36 @@ class MeasuredStore:
         self._store.listen(listener)
 
     async def create(self, ttl: float, owner: str = "") -> tuple[Rendezvous, str]:
-        """Open a transfer; see :class:`~p2pal.server.store.Store`."""
+        """Open a transfer; see :class:`~p2pal.server.stores.base.Store`."""
         with Watch(self._steps["create"]):
             created = await self._store.create(ttl, owner)
         self._metrics.events["created"] += 1
         return created
 
     async def join(self, slot: int) -> tuple[Rendezvous, int, str]:
-        """Open an attempt; see :class:`~p2pal.server.store.Store`."""
+        """Open an attempt; see :class:`~p2pal.server.stores.base.Store`."""
         with Watch(self._steps["join"]):
             return await self._store.join(slot)
 
     async def meet(
         self, rendezvous_id: str, ttl: float, *, sender: bool, owner: str = ""
     ) -> tuple[Rendezvous, int, str]:
-        """Come to a meeting; see :class:`~p2pal.server.store.Store`."""
+        """Come to a meeting; see :class:`~p2pal.server.stores.base.Store`."""
         with Watch(self._steps["meet"]):
             return await self._store.meet(rendezvous_id, ttl, sender=sender, owner=owner)
 
     async def authorise(self, token: str) -> tuple[Rendezvous, int]:
-        """Check a token; see :class:`~p2pal.server.store.Store`."""
+        """Check a token; see :class:`~p2pal.server.stores.base.Store`."""
         with Watch(self._steps["authorise"]):
             return await self._store.authorise(token)
 
     async def load(self, rendezvous_id: str) -> Rendezvous:
-        """Return a transfer; see :class:`~p2pal.server.store.Store`."""
+        """Return a transfer; see :class:`~p2pal.server.stores.base.Store`."""
         with Watch(self._steps["load"]):
             return await self._store.load(rendezvous_id)
 
     async def execute(self, rendezvous_id: str, command: Command) -> Rendezvous:
-        """Carry out a command; see :class:`~p2pal.server.store.Store`."""
+        """Carry out a command; see :class:`~p2pal.server.stores.base.Store`."""
         with Watch(self._steps["execute"]):
             transfer = await self._store.execute(rendezvous_id, command)
         if isinstance(command, AppendMessage):
@@ -183,7 +183,7 @@ class MeasuredStore:
         return transfer
 
     async def spend(self, purpose: str, address: str, rate: Rate) -> float:
-        """Take one from an allowance; see :class:`~p2pal.server.store.Store`."""
+        """Take one from an allowance; see :class:`~p2pal.server.stores.base.Store`."""
         with Watch(self._steps["spend"]):
             return await self._store.spend(purpose, address, rate)
 
@@ -196,7 +196,7 @@ class MeasuredStore:
         await self._store.available()
 
     def census(self) -> Counter[State]:
-        """Count transfers by state; see :class:`~p2pal.server.store.Store`."""
+        """Count transfers by state; see :class:`~p2pal.server.stores.base.Store`."""
         return self._store.census()
 
     async def run(self) -> None:

@@ -13,7 +13,7 @@ from p2pal.server import state as s
 from p2pal.server.config import ServerConfig
 from p2pal.server.http.app import Server
 from p2pal.server.state import Command, Denied, Rendezvous
-from p2pal.server.store import News, StoreListener
+from p2pal.server.stores.base import News, StoreListener
 from p2pal.server.stores.memory import MemoryStore
 
 _REPEATABLE = s.Attach | s.AppendMessage | s.AcceptAttempt | s.ReleaseAttempt | s.LeaveAttempt | s.CompleteTransfer

@@ -13,12 +13,12 @@ from aiohttp.typedefs import Middleware
 
 from p2pal.server.config import ServerConfig
 from p2pal.server.http.gate import Gate
+from p2pal.server.http_connection import HttpConnection
 from p2pal.server.ice import IceServers
 from p2pal.server.logs import REQUEST_ID, log, log_failure, place_of, request_id, short
-from p2pal.server.protocol import HttpConnection
 from p2pal.server.responses import HEADERS, error_answer, json_answer, refusal
 from p2pal.server.state import SENDER, Delete, Denied, Rendezvous
-from p2pal.server.store import Store
+from p2pal.server.stores.base import Store
 from p2pal.server.ws.connection import shake_hands
 from p2pal.server.ws.hub import Hub
 from p2pal.server.ws.socket import Socket

@@ -20,7 +20,7 @@ from p2pal.server.http.operations import Operations, Phase
 from p2pal.server.http.origins import guard
 from p2pal.server.logs import log, log_failure, place_of
 from p2pal.server.metrics import MeasuredStore, Metrics
-from p2pal.server.store import Store
+from p2pal.server.stores.base import Store
 from p2pal.server.stores.memory import MemoryStore
 from p2pal.server.tls import context_for
 from p2pal.server.ws.hub import Hub
@@ -34,7 +34,7 @@ MAX_LINE: Final = 8190
 MAX_HEADERS: Final = 64
 OPERATIONS: Final = web.AppKey("operations", Operations)
 GATE: Final = web.AppKey("gate", Gate)
-_silent: Final = logging.getLogger("p2pal.server.protocol")
+_silent: Final = logging.getLogger("p2pal.server.http_connection")
 _silent.disabled = True  # aiohttp logs raw requests there, tokens and all; errors() logs what matters
 
 

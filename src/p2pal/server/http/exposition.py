@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 from p2pal._version import __version__
 from p2pal.server.metrics import BUCKETS, Metrics
-from p2pal.server.store import Store
+from p2pal.server.stores.base import Store
 from p2pal.server.ws.hub import Hub
 from p2pal.wire.rendezvous import State
 

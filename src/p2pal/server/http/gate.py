@@ -18,7 +18,7 @@ from p2pal.server.accounts import Account, Accounts
 from p2pal.server.config import ServerConfig
 from p2pal.server.logs import log_warning
 from p2pal.server.state import Denied
-from p2pal.server.store import Store
+from p2pal.server.stores.base import Store
 
 _UNKNOWN: Final = "unknown"  # all peers without an address together: to have none is no way around a limit
 

@@ -15,10 +15,10 @@ from aiohttp import hdrs, web
 from p2pal.server.accounts import Account
 from p2pal.server.config import ServerConfig
 from p2pal.server.http.gate import Gate
-from p2pal.server.http.ports import bind
+from p2pal.server.http.listening_sockets import bind
+from p2pal.server.http_connection import LINGER, HttpConnection
 from p2pal.server.logs import REQUEST_ID, choose_request_id, log_failure
 from p2pal.server.metrics import Metrics
-from p2pal.server.protocol import LINGER, HttpConnection
 from p2pal.server.responses import refusal
 from p2pal.server.state import Denied
 

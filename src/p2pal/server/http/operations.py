@@ -18,7 +18,7 @@ from p2pal.server.logs import REQUEST_ID, choose_request_id, log, log_detail, lo
 from p2pal.server.metrics import OTHER, Metrics
 from p2pal.server.responses import HEADERS, error_answer, refusal
 from p2pal.server.state import Denied
-from p2pal.server.store import Store
+from p2pal.server.stores.base import Store
 from p2pal.server.ws.hub import Hub
 from p2pal.wire import rendezvous as wire
 

@@ -26,7 +26,7 @@ from p2pal.server.state import (
     Replay,
     Tell,
 )
-from p2pal.server.store import StoreListener
+from p2pal.server.stores.base import StoreListener
 from p2pal.server.stores.deadlines import Deadlines
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import State
@@ -138,7 +138,7 @@ class MemoryStore:
         self._listener = listener
 
     async def create(self, ttl: float, owner: str = "") -> tuple[Rendezvous, str]:
-        """Open a transfer; see :class:`~p2pal.server.store.Store`."""
+        """Open a transfer; see :class:`~p2pal.server.stores.base.Store`."""
         self._check_room(owner)
         rendezvous_id, slot, secret = tokens.new_id(), self._slots.take(), tokens.new_secret()
         transfer = rules.create(rendezvous_id, slot, tokens.digest(secret), ttl, self._clock(), owner)
@@ -147,7 +147,7 @@ class MemoryStore:
         return transfer, tokens.assemble(rendezvous_id, SENDER, secret)
 
     async def join(self, slot: int) -> tuple[Rendezvous, int, str]:
-        """Open an attempt; see :class:`~p2pal.server.store.Store`."""
+        """Open an attempt; see :class:`~p2pal.server.stores.base.Store`."""
         rendezvous_id = self._by_slot.get(slot)
         if rendezvous_id is None:
             raise Denied("unknown")
@@ -159,7 +159,7 @@ class MemoryStore:
     async def meet(
         self, rendezvous_id: str, ttl: float, *, sender: bool, owner: str = ""
     ) -> tuple[Rendezvous, int, str]:
-        """Come to a meeting; see :class:`~p2pal.server.store.Store`."""
+        """Come to a meeting; see :class:`~p2pal.server.stores.base.Store`."""
         record = self._records.get(rendezvous_id)
         if record is not None:
             self._advance(record, self._clock())
@@ -175,18 +175,18 @@ class MemoryStore:
         return transfer, who, tokens.assemble(rendezvous_id, who, secret)
 
     async def authorise(self, token: str) -> tuple[Rendezvous, int]:
-        """Check a token; see :class:`~p2pal.server.store.Store`."""
+        """Check a token; see :class:`~p2pal.server.stores.base.Store`."""
         rendezvous_id, who, secret = tokens.parse(token)
         transfer = self._current(rendezvous_id).transfer
         tokens.verify(transfer, who, secret)
         return transfer, who
 
     async def load(self, rendezvous_id: str) -> Rendezvous:
-        """Return a transfer; see :class:`~p2pal.server.store.Store`."""
+        """Return a transfer; see :class:`~p2pal.server.stores.base.Store`."""
         return self._current(rendezvous_id).transfer
 
     async def execute(self, rendezvous_id: str, command: Command) -> Rendezvous:
-        """Carry out a command; see :class:`~p2pal.server.store.Store`."""
+        """Carry out a command; see :class:`~p2pal.server.stores.base.Store`."""
         record = self._current(rendezvous_id)
         if isinstance(command, AppendMessage):
             log = record.logs.get((command.attempt, command.who == SENDER), [])
@@ -198,7 +198,7 @@ class MemoryStore:
         return record.transfer
 
     async def spend(self, purpose: str, address: str, rate: Rate) -> float:
-        """Take one from an allowance; see :class:`~p2pal.server.store.Store`."""
+        """Take one from an allowance; see :class:`~p2pal.server.stores.base.Store`."""
         key = (purpose, address)
         whole_at, wait = spend(self._allowances.get(key, 0.0), self._clock(), rate)
         self._allowances[key] = whole_at
@@ -214,7 +214,7 @@ class MemoryStore:
         """Memory is always there."""
 
     def census(self) -> Counter[State]:
-        """Count transfers by state; see :class:`~p2pal.server.store.Store`."""
+        """Count transfers by state; see :class:`~p2pal.server.stores.base.Store`."""
         return Counter(record.transfer.state for record in self._records.values() if record.transfer.socket)
 
     async def run(self) -> None:

@@ -21,7 +21,7 @@ from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
 from p2pal.server.accounts import Account
-from p2pal.server.protocol import HttpConnection
+from p2pal.server.http_connection import HttpConnection
 from p2pal.wire.rendezvous import MAX_FRAME, CloseCode
 
 CLOSE_TIMEOUT: Final = 2.0

@@ -11,7 +11,7 @@ from typing import Final
 from p2pal.server.logs import log, log_detail, short
 from p2pal.server.metrics import Metrics
 from p2pal.server.state import Missed, Note, Tell
-from p2pal.server.store import News
+from p2pal.server.stores.base import News
 from p2pal.server.ws.socket import Socket
 from p2pal.wire.rendezvous import CloseCode, Message
 

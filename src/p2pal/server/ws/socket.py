@@ -19,7 +19,7 @@ from p2pal.server.ice import IceServers
 from p2pal.server.logs import log_failure, place_of
 from p2pal.server.metrics import Metrics
 from p2pal.server.state import SENDER, Denied
-from p2pal.server.store import Store
+from p2pal.server.stores.base import Store
 from p2pal.server.ws.connection import ClientConnection
 from p2pal.server.ws.view import ClientView
 from p2pal.wire import rendezvous as wire

@@ -4,7 +4,8 @@ A transfer with its logs is one key, so that each step is atomic and Redis itsel
 loads it, applies the rules, and commits the result if nobody came between; else it begins again with what is there. The
 commit publishes what the step says to sockets of other instances, one channel for each. Instances that hold sockets of
 a transfer follow its steps (:mod:`p2pal.server.stores.redis.replica`), so that as a rule a step takes one round trip.
-Slots and counts stand beside it (:mod:`p2pal.server.stores.redis.slots`), and so do the instances that are alive.
+Slots and counts stand beside it (:mod:`p2pal.server.stores.redis.reservations`), and so do the instances that are
+alive.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from p2pal.server import state as s
 from p2pal.server.config import Limits
 from p2pal.server.logs import log_failure, short
 from p2pal.server.state import SENDER, Command, Denied, Effect, Rendezvous
-from p2pal.server.store import StoreListener
+from p2pal.server.stores.base import StoreListener
 from p2pal.server.stores.deadlines import Deadlines
 from p2pal.server.stores.redis.connections import GRACE, RedisLink
 from p2pal.server.stores.redis.plan import Plan, message_name
@@ -42,8 +43,8 @@ from p2pal.server.stores.redis.replica import (
     state_decoder,
     update_decoder,
 )
+from p2pal.server.stores.redis.reservations import AFTERWARDS, SlotCounts, units
 from p2pal.server.stores.redis.scripts import COMMIT, SETTLE, SPEND
-from p2pal.server.stores.redis.slots import AFTERWARDS, SlotCounts, units
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import CloseCode, State
 
@@ -69,7 +70,8 @@ class RedisStore:
         url: See :class:`~p2pal.server.stores.redis.connections.RedisLink`.
         limits: The bounds per transfer.
         max_open: Transfers of one owner that are not over; 0 for any number.
-        max_kept: Bytes of all logs of one owner, about; see :class:`~p2pal.server.stores.redis.slots.SlotCounts`.
+        max_kept: Bytes of all logs of one owner, about; see
+            :class:`~p2pal.server.stores.redis.reservations.SlotCounts`.
         prefix: What all names in Redis begin with.
         shift: Seconds to add to Redis' time, so that tests can let time pass.
 
@@ -113,7 +115,7 @@ class RedisStore:
         self._listener = listener
 
     async def create(self, ttl: float, owner: str = "") -> tuple[Rendezvous, str]:
-        """Open a transfer; see :class:`~p2pal.server.store.Store`."""
+        """Open a transfer; see :class:`~p2pal.server.stores.base.Store`."""
         rendezvous_id, secret = tokens.new_id(), tokens.new_secret()
         until = self._held_first(self.now() + ttl)
         await self._places.count(rendezvous_id, owner, until - self._limits.rest, self.now())
@@ -124,7 +126,7 @@ class RedisStore:
         return transfer, tokens.assemble(rendezvous_id, SENDER, secret)
 
     async def join(self, slot: int) -> tuple[Rendezvous, int, str]:
-        """Open an attempt; see :class:`~p2pal.server.store.Store`."""
+        """Open an attempt; see :class:`~p2pal.server.stores.base.Store`."""
         rendezvous_id, secret = await self._places.find(slot), tokens.new_secret()
         if rendezvous_id is None:
             raise Denied("unknown")
@@ -134,7 +136,7 @@ class RedisStore:
     async def meet(
         self, rendezvous_id: str, ttl: float, *, sender: bool, owner: str = ""
     ) -> tuple[Rendezvous, int, str]:
-        """Come to a meeting; see :class:`~p2pal.server.store.Store`."""
+        """Come to a meeting; see :class:`~p2pal.server.stores.base.Store`."""
         secret = tokens.new_secret()
         async with self._turn(rendezvous_id):
             known = await self._fetch(rendezvous_id)
@@ -149,14 +151,14 @@ class RedisStore:
         return transfer, who, tokens.assemble(rendezvous_id, who, secret)
 
     async def authorise(self, token: str) -> tuple[Rendezvous, int]:
-        """Check a token; see :class:`~p2pal.server.store.Store`."""
+        """Check a token; see :class:`~p2pal.server.stores.base.Store`."""
         rendezvous_id, who, secret = tokens.parse(token)
         transfer = await self.load(rendezvous_id)
         tokens.verify(transfer, who, secret)
         return transfer, who
 
     async def load(self, rendezvous_id: str) -> Rendezvous:
-        """Return a transfer; see :class:`~p2pal.server.store.Store`."""
+        """Return a transfer; see :class:`~p2pal.server.stores.base.Store`."""
         known = await self._fetch(rendezvous_id)
         if known is None:
             raise Denied("unknown")
@@ -164,7 +166,7 @@ class RedisStore:
         return self._advance(known.transfer, [])
 
     async def execute(self, rendezvous_id: str, command: Command) -> Rendezvous:
-        """Carry out a command; see :class:`~p2pal.server.store.Store`."""
+        """Carry out a command; see :class:`~p2pal.server.stores.base.Store`."""
         if isinstance(command, s.Attach):
             self._followed.setdefault(rendezvous_id, Following()).sockets[command.socket] = command.who
         try:
@@ -179,21 +181,21 @@ class RedisStore:
                 self._unfollow(rendezvous_id, command.socket)
 
     async def spend(self, purpose: str, address: str, rate: Rate) -> float:
-        """Take one from an allowance; see :class:`~p2pal.server.store.Store`."""
+        """Take one from an allowance; see :class:`~p2pal.server.stores.base.Store`."""
         window = int(rate.seconds * 1e6)
         key = f"{self._prefix}:rate:{purpose}:{address}"
         return int(await self._link.run_script(SPEND, key, window // rate.count, window)) / 1e6
 
     async def check(self) -> None:
-        """Ask Redis for a sign of life; see :class:`~p2pal.server.store.Store`."""
+        """Ask Redis for a sign of life; see :class:`~p2pal.server.stores.base.Store`."""
         await self._link.call("GET", f"{self._prefix}:check")
 
     async def available(self) -> None:
-        """Return once Redis can be reached; see :class:`~p2pal.server.store.Store`."""
+        """Return once Redis can be reached; see :class:`~p2pal.server.stores.base.Store`."""
         await self._link.wait_up()
 
     def census(self) -> Counter[State]:
-        """Count transfers by state; see :class:`~p2pal.server.store.Store`."""
+        """Count transfers by state; see :class:`~p2pal.server.stores.base.Store`."""
         return Counter(
             following.current.transfer.state
             for following in self._followed.values()

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from p2pal.server.http import ports
-from p2pal.server.http.ports import bind
+from p2pal.server.http import listening_sockets
+from p2pal.server.http.listening_sockets import bind
 
 
 @pytest.fixture
@@ -46,14 +46,14 @@ def test_hosts(bound: list[socket.socket], host: str) -> None:
 
 @pytest.mark.parametrize("lacks", [errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL])
 def test_a_machine_without_ipv6(monkeypatch: pytest.MonkeyPatch, bound: list[socket.socket], lacks: int) -> None:
-    real = ports._socket
+    real = listening_sockets._socket
 
     def make(family: socket.AddressFamily, place: tuple[object, ...]) -> socket.socket:
         if family == socket.AF_INET6:
             raise OSError(lacks, "none")
         return real(family, place)
 
-    monkeypatch.setattr(ports, "_socket", make)
+    monkeypatch.setattr(listening_sockets, "_socket", make)
     bound += bind("", 0)
     assert [each.family for each in bound] == [socket.AF_INET]
 
@@ -62,7 +62,7 @@ def test_a_machine_without_any(monkeypatch: pytest.MonkeyPatch) -> None:
     def make(_family: socket.AddressFamily, _place: tuple[object, ...]) -> socket.socket:
         raise OSError(errno.EAFNOSUPPORT, "none")
 
-    monkeypatch.setattr(ports, "_socket", make)
+    monkeypatch.setattr(listening_sockets, "_socket", make)
     with pytest.raises(OSError, match="none"):
         bind("", 0)
 
@@ -70,7 +70,7 @@ def test_a_machine_without_any(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_another_port_is_chosen_where_one_family_has_it_already(
     monkeypatch: pytest.MonkeyPatch, bound: list[socket.socket]
 ) -> None:
-    real, taken = ports._socket, [True, True, False]
+    real, taken = listening_sockets._socket, [True, True, False]
     made: list[socket.socket] = []
 
     def make(family: socket.AddressFamily, place: tuple[object, ...]) -> socket.socket:
@@ -80,7 +80,7 @@ def test_another_port_is_chosen_where_one_family_has_it_already(
         made.append(each)
         return each
 
-    monkeypatch.setattr(ports, "_socket", make)
+    monkeypatch.setattr(listening_sockets, "_socket", make)
     bound += bind("", 0)
     assert made[-2:] == bound
     assert all(each.fileno() == -1 for each in made[:-2]), "what was tried before is closed"
