@@ -36,6 +36,7 @@ from yarl import URL
 from p2pal.errors import UsageError, first_error
 from p2pal.server.logs import log, log_failure, log_warning
 from p2pal.server.state import Denied
+from p2pal.server.stores.redis.keys import Keys
 from p2pal.server.stores.redis.scripts import BEAT, Script
 
 GRACE: Final = 4.0
@@ -96,7 +97,7 @@ class RedisLink:
 
     Args:
         url: ``redis://``, ``rediss://`` or ``unix://``; with ``+cluster`` behind the scheme, a Redis Cluster.
-        prefix: What all names begin with.
+        keys: The names in Redis.
         instance: This instance's name.
         owner: Who hears.
 
@@ -104,8 +105,8 @@ class RedisLink:
         UsageError: If the URL is none.
     """
 
-    def __init__(self, url: str, prefix: str, instance: str, owner: LinkOwner) -> None:
-        self._prefix = prefix
+    def __init__(self, url: str, keys: Keys, instance: str, owner: LinkOwner) -> None:
+        self._keys = keys
         self._instance = instance
         self._owner = owner
         self._cluster: redis.RedisCluster | None = None
@@ -138,10 +139,6 @@ class RedisLink:
     def now(self) -> float:
         """Redis' time in seconds since 1970, as it was at the last sign of life and has gone on since."""
         return time.monotonic() + self._offset
-
-    def channel(self, instance: str) -> str:
-        """Return the channel of an instance."""
-        return f"{self._prefix}:to:{instance}"
 
     async def wait_up(self) -> None:
         """Wait until the link stands."""
@@ -219,7 +216,7 @@ class RedisLink:
         try:
             async with client.pubsub() as subscription:
                 async with asyncio.timeout(_TIMEOUT):
-                    await subscription.subscribe(self.channel(self._instance))
+                    await subscription.subscribe(self._keys.channel(self._instance))
                     while (await subscription.get_message(timeout=_TIMEOUT) or {}).get("type") != "subscribe":
                         pass
                 self._heard = self._since = time.monotonic()
@@ -262,7 +259,7 @@ class RedisLink:
 
     async def _beat(self) -> bool:
         """Give a sign of life; return whether Redis remembers the last one, and the others saw it in time."""
-        key, channel = f"{self._prefix}:instances", self.channel(self._instance)
+        key, channel = self._keys.instances, self._keys.channel(self._instance)
         before = time.monotonic()
         args = (key, self._instance, channel, int(GRACE * 1000), int(_REMEMBERED * 1000))
         try:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from p2pal.server import state as s
 from p2pal.server.state import Attempt, Effect, Rendezvous
+from p2pal.server.stores.redis.keys import message_field
 from p2pal.server.stores.redis.replica import SocketClosed, Told, instance_of
 from p2pal.wire import rendezvous as wire
 
@@ -18,9 +19,9 @@ class Plan:
         effects: What the rules want done.
 
     Attributes:
-        puts: Names and bodies of messages to store, in turn.
-        removes: Names of messages to remove.
-        gets: Names of messages to read, for the one socket that reads a log.
+        puts: Fields and bodies of messages to store, in turn.
+        removes: Fields of messages to remove.
+        gets: Fields of messages to read, for the one socket that reads a log.
     """
 
     __slots__ = ("_effects", "gets", "puts", "removes")
@@ -34,12 +35,12 @@ class Plan:
         for effect in effects:
             if isinstance(effect, s.Keep):
                 count = _log(attempts[effect.attempt], effect.by_sender).count
-                self.puts += (message_name(effect.attempt, effect.by_sender, count), effect.body)
+                self.puts += (message_field(effect.attempt, effect.by_sender, count), effect.body)
             elif isinstance(effect, s.Drop) and effect.attempt in attempts:
                 for by_sender in (True, False):
-                    self.removes += _names(attempts[effect.attempt], by_sender, 0)
+                    self.removes += _fields(attempts[effect.attempt], by_sender, 0)
             elif isinstance(effect, s.Replay):
-                self.gets += _names(attempts[effect.attempt], effect.by_sender, effect.start)
+                self.gets += _fields(attempts[effect.attempt], effect.by_sender, effect.start)
 
     def news(self, instance: str, bodies: Sequence[bytes] = ()) -> list[Told | SocketClosed]:
         """Return what is said to the sockets of an instance; ``bodies`` are what was read for :attr:`gets`."""
@@ -55,15 +56,10 @@ class Plan:
         return news
 
 
-def message_name(attempt: int, by_sender: bool, index: int) -> str:
-    """Return the field of a transfer's hash in which a message is stored."""
-    return f"{attempt}{'s' if by_sender else 'r'}{index}"
-
-
 def _log(attempt: Attempt, by_sender: bool) -> s.Log:
     return attempt.to_receiver if by_sender else attempt.to_sender
 
 
-def _names(attempt: Attempt, by_sender: bool, start: int) -> list[str]:
+def _fields(attempt: Attempt, by_sender: bool, start: int) -> list[str]:
     count = _log(attempt, by_sender).count
-    return [message_name(attempt.number, by_sender, index) for index in range(start, count)]
+    return [message_field(attempt.number, by_sender, index) for index in range(start, count)]

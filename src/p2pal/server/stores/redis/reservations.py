@@ -14,6 +14,7 @@ from typing import Final
 
 from p2pal.server.state import Denied, Rendezvous
 from p2pal.server.stores.redis.connections import RedisLink
+from p2pal.server.stores.redis.keys import Keys, log_unit
 from p2pal.server.stores.redis.scripts import HOLD, OPEN
 
 AFTERWARDS: Final = 5.0
@@ -35,29 +36,29 @@ DRAWS: Final = 5
 _ANY: Final = 2**53
 
 
-class SlotCounts:
+class Reservations:
     """Slots, and counts of each owner's open transfers and of the room for their logs.
 
     Args:
         link: The way to Redis.
-        prefix: What all names begin with.
+        keys: The names in Redis.
         milliseconds: Turns a time of the store into one of Redis.
         max_open: Transfers of one owner that are not over; 0 for any number.
         max_kept: Bytes of all logs of one owner. Half of them is given out in units; what nobody counts is the rest.
     """
 
     def __init__(
-        self, link: RedisLink, prefix: str, milliseconds: Callable[[float], int], *, max_open: int, max_kept: int
+        self, link: RedisLink, keys: Keys, milliseconds: Callable[[float], int], *, max_open: int, max_kept: int
     ) -> None:
         self._link = link
-        self._prefix = prefix
+        self._keys = keys
         self._ms = milliseconds
         self._max_open = max_open
         self._units = max(1, max_kept // 2 // UNIT)
 
     async def find(self, slot: int) -> str | None:
         """Return the id of the transfer that has a slot."""
-        holder = await self._link.call("GET", self._slot(slot))
+        holder = await self._link.call("GET", self._keys.slot(slot))
         return None if holder is None else holder.decode()
 
     async def reserve(self, rendezvous_id: str, until: float) -> int:
@@ -70,7 +71,7 @@ class SlotCounts:
         for width in WIDTHS:
             for _ in range(DRAWS):
                 slot = 1 + secrets.randbelow(width)
-                if await self._link.call("SET", self._slot(slot), rendezvous_id, "NX", "PXAT", end):
+                if await self._link.call("SET", self._keys.slot(slot), rendezvous_id, "NX", "PXAT", end):
                     return slot
         raise Denied("full")
 
@@ -82,7 +83,7 @@ class SlotCounts:
         """
         if owner and self._max_open:
             args = (rendezvous_id, self._ms(until), self._ms(now), self._max_open)
-            if not await self._link.run_script(OPEN, self._open(owner), *args):
+            if not await self._link.run_script(OPEN, self._keys.open(owner), *args):
                 raise Denied("too-many-open")
 
     async def grow(self, transfer: Rendezvous, units: int, until: float, now: float) -> None:
@@ -91,42 +92,33 @@ class SlotCounts:
         Raises:
             Denied: ``log-full``.
         """
-        for name in _grants(transfer.id, transfer.granted, units):
+        for name in _log_units(transfer.id, transfer.granted, units):
             args = (name, self._ms(until), self._ms(now), self._units)
-            if not await self._link.run_script(OPEN, self._kept(transfer.owner), *args):
+            if not await self._link.run_script(OPEN, self._keys.kept(transfer.owner), *args):
                 raise Denied("log-full")
 
     async def hold(self, transfer: Rendezvous, until: float, rest: float, now: float) -> None:
         """Keep the slot of a transfer until a time, and its place among the open until ``rest`` seconds before."""
         if transfer.slot:
-            await self._link.run_script(HOLD, self._slot(transfer.slot), transfer.id, self._ms(until))
+            await self._link.run_script(HOLD, self._keys.slot(transfer.slot), transfer.id, self._ms(until))
         if transfer.owner and self._max_open:
             args = (transfer.id, self._ms(until - rest), self._ms(now), _ANY)
-            await self._link.run_script(OPEN, self._open(transfer.owner), *args)
-        for name in _grants(transfer.id, 0, transfer.granted):
+            await self._link.run_script(OPEN, self._keys.open(transfer.owner), *args)
+        for name in _log_units(transfer.id, 0, transfer.granted):
             args = (name, self._ms(until - rest), self._ms(now), _ANY)
-            await self._link.run_script(OPEN, self._kept(transfer.owner), *args)
+            await self._link.run_script(OPEN, self._keys.kept(transfer.owner), *args)
 
     async def let_go(self, transfer: Rendezvous, until: float) -> None:
         """A transfer is over, and its slot rests until a time. Without Redis its places end by themselves."""
         with contextlib.suppress(Denied):
             if transfer.owner and self._max_open:
-                await self._link.call("ZREM", self._open(transfer.owner), transfer.id)
+                await self._link.call("ZREM", self._keys.open(transfer.owner), transfer.id)
             if transfer.granted:
-                names = _grants(transfer.id, 0, transfer.granted)
-                await self._link.call("ZREM", self._kept(transfer.owner), *names)
+                names = _log_units(transfer.id, 0, transfer.granted)
+                await self._link.call("ZREM", self._keys.kept(transfer.owner), *names)
             if transfer.slot:
-                key = self._slot(transfer.slot)
+                key = self._keys.slot(transfer.slot)
                 await self._link.run_script(HOLD, key, transfer.id, self._ms(until + AFTERWARDS))
-
-    def _slot(self, slot: int) -> str:
-        return f"{self._prefix}:slot:{slot}"
-
-    def _open(self, owner: str) -> str:
-        return f"{self._prefix}:open:{owner}"
-
-    def _kept(self, owner: str) -> str:
-        return f"{self._prefix}:kept:{owner}"
 
 
 def units(transfer: Rendezvous) -> int:
@@ -136,5 +128,5 @@ def units(transfer: Rendezvous) -> int:
     return max(0, -(-(size - FREE) // UNIT))
 
 
-def _grants(rendezvous_id: str, had: int, wanted: int) -> list[str]:
-    return [f"{rendezvous_id}:{number}" for number in range(had + 1, wanted + 1)]
+def _log_units(rendezvous_id: str, had: int, wanted: int) -> list[str]:
+    return [log_unit(rendezvous_id, number) for number in range(had + 1, wanted + 1)]

@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
+from p2pal.server.stores.redis.keys import STATE, VERSION
+
 
 class Script:
     """A Lua script and the name under which Redis remembers it."""
@@ -19,16 +21,17 @@ class Script:
         self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest()  # the name that Redis gives it
 
 
+_FIELDS: Final = f"\nlocal VERSION, STATE = '{VERSION}', '{STATE}'"
 _COMMIT: Final = """
 -- Compare and set. KEYS: the transfer. ARGV: the version it must have (0: there must be none), the next version, the
 -- new state, when it expires (ms), then each with its count: fields and values to store, fields to remove, fields to
 -- return; then channels and what to publish there. Returns {1, values...}, or {0, version, state} of what is there
 -- instead.
-local version = redis.call('HGET', KEYS[1], 'version') or '0'
+local version = redis.call('HGET', KEYS[1], VERSION) or '0'
 if version ~= ARGV[1] then
-    return {0, version, redis.call('HGET', KEYS[1], 'state') or ''}
+    return {0, version, redis.call('HGET', KEYS[1], STATE) or ''}
 end
-redis.call('HSET', KEYS[1], 'version', ARGV[2], 'state', ARGV[3])
+redis.call('HSET', KEYS[1], VERSION, ARGV[2], STATE, ARGV[3])
 local at = 5
 local function count()
     at = at + 1
@@ -56,8 +59,8 @@ return answer
 """
 _WITHOUT_MEMORY: Final = "#!lua flags=allow-oom"
 
-COMMIT: Final = Script(_COMMIT)
-SETTLE: Final = Script(_WITHOUT_MEMORY + _COMMIT)
+COMMIT: Final = Script(_FIELDS + _COMMIT)
+SETTLE: Final = Script(_WITHOUT_MEMORY + _FIELDS + _COMMIT)
 """The same for steps that add nothing: what ends can end when no memory is left."""
 
 HOLD: Final = Script(

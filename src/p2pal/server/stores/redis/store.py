@@ -30,7 +30,8 @@ from p2pal.server.state import SENDER, Command, Denied, Effect, Rendezvous
 from p2pal.server.stores.base import StoreListener
 from p2pal.server.stores.deadlines import Deadlines
 from p2pal.server.stores.redis.connections import GRACE, RedisLink
-from p2pal.server.stores.redis.plan import Plan, message_name
+from p2pal.server.stores.redis.keys import PREFIX, STATE, VERSION, Keys, message_field
+from p2pal.server.stores.redis.plan import Plan
 from p2pal.server.stores.redis.replica import (
     Following,
     Known,
@@ -43,7 +44,7 @@ from p2pal.server.stores.redis.replica import (
     state_decoder,
     update_decoder,
 )
-from p2pal.server.stores.redis.reservations import AFTERWARDS, SlotCounts, units
+from p2pal.server.stores.redis.reservations import AFTERWARDS, Reservations, units
 from p2pal.server.stores.redis.scripts import COMMIT, SETTLE, SPEND
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import CloseCode, State
@@ -71,7 +72,7 @@ class RedisStore:
         limits: The bounds per transfer.
         max_open: Transfers of one owner that are not over; 0 for any number.
         max_kept: Bytes of all logs of one owner, about; see
-            :class:`~p2pal.server.stores.redis.reservations.SlotCounts`.
+            :class:`~p2pal.server.stores.redis.reservations.Reservations`.
         prefix: What all names in Redis begin with.
         shift: Seconds to add to Redis' time, so that tests can let time pass.
 
@@ -86,15 +87,15 @@ class RedisStore:
         *,
         max_open: int = 0,
         max_kept: int = 8 << 20,
-        prefix: str = "p2pal",
+        prefix: str = PREFIX,
         shift: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.instance = secrets.token_hex(6)
         self._limits = limits or Limits()
-        self._prefix = prefix
+        self._keys = Keys(prefix)
         self._shift = shift
-        self._link = RedisLink(url, prefix, self.instance, self)
-        self._places = SlotCounts(self._link, prefix, self._ms, max_open=max_open, max_kept=max_kept)
+        self._link = RedisLink(url, self._keys, self.instance, self)
+        self._places = Reservations(self._link, self._keys, self._ms, max_open=max_open, max_kept=max_kept)
         self._listener: StoreListener = lambda _id, _effect: None
         self._followed: dict[str, Following] = {}
         self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
@@ -183,12 +184,12 @@ class RedisStore:
     async def spend(self, purpose: str, address: str, rate: Rate) -> float:
         """Take one from an allowance; see :class:`~p2pal.server.stores.base.Store`."""
         window = int(rate.seconds * 1e6)
-        key = f"{self._prefix}:rate:{purpose}:{address}"
+        key = self._keys.rate(purpose, address)
         return int(await self._link.run_script(SPEND, key, window // rate.count, window)) / 1e6
 
     async def check(self) -> None:
         """Ask Redis for a sign of life; see :class:`~p2pal.server.stores.base.Store`."""
-        await self._link.call("GET", f"{self._prefix}:check")
+        await self._link.call("GET", self._keys.check)
 
     async def available(self) -> None:
         """Return once Redis can be reached; see :class:`~p2pal.server.stores.base.Store`."""
@@ -253,7 +254,7 @@ class RedisStore:
             return
         until = self._lives_until(known.transfer, self.now())
         await self._hold_places(known, known.transfer, until, following)
-        prolonged = await self._link.call("PEXPIREAT", self._key(rendezvous_id), self._ms(until), "GT")
+        prolonged = await self._link.call("PEXPIREAT", self._keys.transfer(rendezvous_id), self._ms(until), "GT")
         if prolonged or await self._fetch(rendezvous_id) is not None:  # another instance may just have done it
             self._note_step(following)
         else:
@@ -412,12 +413,12 @@ class RedisStore:
         log = attempt and (attempt.to_receiver if by_sender else attempt.to_sender)
         if not log or command.index >= log.count:
             return command
-        field = message_name(command.attempt, by_sender, command.index)
-        stored = await self._link.call("HGET", self._key(transfer.id), field)
+        field = message_field(command.attempt, by_sender, command.index)
+        stored = await self._link.call("HGET", self._keys.transfer(transfer.id), field)
         return s.AppendMessage(command.who, command.attempt, command.index, command.body, stored)
 
     async def _fetch(self, rendezvous_id: str) -> Known | None:
-        version, state = await self._link.call("HMGET", self._key(rendezvous_id), "version", "state")
+        version, state = await self._link.call("HMGET", self._keys.transfer(rendezvous_id), VERSION, STATE)
         return _known(rendezvous_id, version, state)
 
     async def _commit(self, known: Known | None, transfer: Rendezvous, effects: list[Effect]) -> Known | None:
@@ -443,11 +444,11 @@ class RedisStore:
         command += [len(plan.puts) // 2, *plan.puts, len(plan.removes), *plan.removes, len(plan.gets), *plan.gets]
         for instance, news in self._abroad(known, transfer, plan).items():
             command += [
-                self._link.channel(instance),
+                self._keys.channel(instance),
                 encoder.encode(Update(self.instance, transfer.id, after, transfer, news)),
             ]
         grows = known is None or plan.puts or transfer.joined > known.transfer.joined
-        answer = await self._link.run_script(COMMIT if grows else SETTLE, self._key(transfer.id), *command)
+        answer = await self._link.run_script(COMMIT if grows else SETTLE, self._keys.transfer(transfer.id), *command)
         if answer[0] != 1:
             current = _known(transfer.id, answer[1], answer[2])
             if current is None:
@@ -543,10 +544,7 @@ class RedisStore:
                 del self._followed[rendezvous_id]
                 self._deadlines.forget(rendezvous_id)
 
-    # Names and times in Redis.
-
-    def _key(self, rendezvous_id: str) -> str:
-        return f"{self._prefix}:transfer:{{{rendezvous_id}}}"
+    # Times in Redis.
 
     def _ms(self, when: float) -> int:
         """Return a time of the store as Redis' milliseconds."""
