@@ -13,7 +13,7 @@ from typing import Final, Literal, TypeVar
 from p2pal.app.events import AnyEvent, Connected, PeerJoined, Waiting
 from p2pal.app.options import DEFAULT_STUN, ConnectOptions
 from p2pal.app.transfer import Transfer
-from p2pal.app.transfer_session import Stream
+from p2pal.app.transfer_session import TransferSession
 from p2pal.errors import CodeExpired, P2palError, ServerRefused
 from p2pal.lanes.destinations import zone_reached
 from p2pal.lanes.ice_servers import IceServerConfig
@@ -53,12 +53,12 @@ class Shell(Transfer):
 
     @property
     @abstractmethod
-    def _stream(self) -> Stream | None:
-        """The stream that counts, once there is one."""
+    def _session(self) -> TransferSession | None:
+        """The session that counts, once there is one."""
 
     def _stop(self) -> bool:
-        stream = self._stream
-        return stream is not None and stream.stop()
+        session = self._session
+        return session is not None and session.stop()
 
     # The mailbox
 
@@ -71,7 +71,7 @@ class Shell(Transfer):
 
     def _mailbox_waited_for(self, seconds: float) -> None:
         """The mailbox lost the server, or is back. A link that stood once does not need it."""
-        peer = None if self._stream is None else self._stream.peer
+        peer = None if self._session is None else self._session.peer
         if seconds and not self._parting and (peer is None or not peer.link.stood):
             self._mailbox_missed = True
             self._server_waited_for(seconds)
@@ -94,7 +94,7 @@ class Shell(Transfer):
             await mailbox.run()
         except P2palError:
             self._mailbox_failed = True
-            peer = None if self._stream is None else self._stream.peer
+            peer = None if self._session is None else self._session.peer
             if not self._parting and (peer is None or not peer.link.stood):
                 raise
 

@@ -16,7 +16,7 @@ from p2pal.app.manifest_file import kept_manifest
 from p2pal.app.options import ConnectOptions, Decision, ReceiveOptions
 from p2pal.app.progress import Tracker
 from p2pal.app.receive_checkpoint import UNKNOWN, Recalled, find, recall, remember
-from p2pal.app.receive_session import SUSPEND_LIMIT, ReceiveStream
+from p2pal.app.receive_session import SUSPEND_LIMIT, ReceiveSession
 from p2pal.app.send_checkpoint import UNWRITABLE, saved
 from p2pal.app.transfer import Transfer
 from p2pal.checkpoint.records import Header
@@ -78,7 +78,7 @@ class _Receive(Shell):
         self._code = code
         self._options = options
         self._decide = decide
-        self._current: ReceiveStream | None = None
+        self._current: ReceiveSession | None = None
         self._machine: Receiver
         self._finding: asyncio.Task[tuple[Header, bytes] | None] | None = None
         self._consenting: asyncio.Task[None] | None = None
@@ -89,7 +89,7 @@ class _Receive(Shell):
         self._disk_reason = Reason.PERMISSION  # what the sender hears if the disk refuses before the first byte
 
     @property
-    def _stream(self) -> ReceiveStream | None:
+    def _session(self) -> ReceiveSession | None:
         return self._current
 
     async def _work(self) -> P2palError | None:
@@ -98,21 +98,21 @@ class _Receive(Shell):
             now = monotonic()
             self._machine = Receiver(payload_limit=CONTROL_PAYLOAD, manifest=manifest, now=now)
             tracker = Tracker("receive", manifest, self._emit, now)
-            self._current = stream = ReceiveStream(
+            self._current = session = ReceiveSession(
                 self._machine, tracker, self._emit, self._proof_wanted, self._offered, wait=self._connect.wait
             )
             async with asyncio.TaskGroup() as tasks:
                 engine = tasks.create_task(load_engine(loopback=self._connect.on_this_machine))
-                await self._join(engine, stream)
+                await self._join(engine, session)
             # Within the block: the last report still names files.
-            return self._problem or tracker.conclude(stream.path)
+            return self._problem or tracker.conclude(session.path)
 
-    async def _join(self, engine: asyncio.Task[None], stream: ReceiveStream) -> None:
+    async def _join(self, engine: asyncio.Task[None], session: ReceiveSession) -> None:
         async with self._rendezvous() as client:
             joined = await client.join(self._code.slot)
             self._emit(Joining())
             mailbox = client.mailbox("receive", joined.token, waiting=self._mailbox_waited_for)
-            async with self._tended(mailbox, lambda: self._last_word(mailbox, stream)) as tender:
+            async with self._tended(mailbox, lambda: self._last_word(mailbox, session)) as tender:
                 try:
                     meeting = meet_sender(mailbox, codes.password(self._code), joined.rendezvous_id, joined.attempt)
                     met = await self._meet(meeting, tender, joined.expires_in)
@@ -124,17 +124,17 @@ class _Receive(Shell):
                         sender=False,
                         max_payload=CONTROL_PAYLOAD,
                     )
-                    peer = Peer(met, config, stream, meeting_place(client, "receive"))
-                    await stream.run(peer, stopped=self._cancelled)
+                    peer = Peer(met, config, session, meeting_place(client, "receive"))
+                    await session.run(peer, stopped=self._cancelled)
                 finally:
                     for task in (self._consenting, self._finding):
                         if task is not None:
                             task.cancel()
                             await asyncio.wait((task,))
 
-    async def _last_word(self, mailbox: Mailbox, stream: ReceiveStream) -> None:
+    async def _last_word(self, mailbox: Mailbox, session: ReceiveSession) -> None:
         # What ran to its end the sender completes; leaving would open the code for another receiver.
-        if not stream.finished:
+        if not session.finished:
             mailbox.leave()
 
     # Consent
@@ -143,15 +143,15 @@ class _Receive(Shell):
         if self._current is not None:
             self._consenting = self._current.spawn(self._consent(self._current, offer))
 
-    async def _consent(self, stream: ReceiveStream, offer: OfferComplete) -> None:
+    async def _consent(self, session: ReceiveSession, offer: OfferComplete) -> None:
         """Go on with an earlier transfer, or show the offer, ask, and prepare the disk; answer."""
         # Which way it came is said before anyone is asked, not in the middle of the question.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATH_WAIT):
-                await stream.path_known.wait()
+                await session.path_known.wait()
         try:
-            if not await self._go_on(stream, offer):
-                await self._begin(stream, offer)
+            if not await self._go_on(session, offer):
+                await self._begin(session, offer)
         except P2palError as error:
             # The disk, or the person's way out of the question; the sender hears of it, and the caller which it was.
             self._problem = error
@@ -167,19 +167,19 @@ class _Receive(Shell):
 
     async def _find(self) -> tuple[Header, bytes] | None:
         """Look whether the transfer that the sender goes on with is known here, and tell it."""
-        stream = self._current
-        assert stream is not None  # noqa: S101 - for the type checker
-        assert stream.peer is not None  # noqa: S101
+        session = self._current
+        assert session is not None  # noqa: S101 - for the type checker
+        assert session.peer is not None  # noqa: S101
         found = None
         try:
-            found = await asyncio.to_thread(find, self._machine, stream.peer.transcript, self._options)
+            found = await asyncio.to_thread(find, self._machine, session.peer.transcript, self._options)
         except DiskError as error:  # what cannot be read is not known
             self._emit(Unsaved(reason=error.message))
         self._machine.prove(b"" if found is None else found[1], monotonic())
-        stream.drain()
+        session.drain()
         return found
 
-    async def _go_on(self, stream: ReceiveStream, offer: OfferComplete) -> bool:
+    async def _go_on(self, session: ReceiveSession, offer: OfferComplete) -> bool:
         """Go on with the transfer that the sender proves to know; False if there is none."""
         if self._finding is None:
             return False
@@ -205,17 +205,17 @@ class _Receive(Shell):
         for name, reason in found.restarts:
             self._emit(StartingOver(reason=reason, name=name))
         sink = await in_thread(found.open_sink, undo=Sink.close)
-        if stream.begin_writing(sink):
-            stream.resumes, stream.where = found.header.id, str(found.root)
+        if session.begin_writing(sink):
+            session.resumes, session.where = found.header.id, str(found.root)
             self._machine.accept(monotonic(), resume=found.resume, proof=found.proof)
-            stream.drain()
+            session.drain()
             self._emit(Accepted(files=offer.files, total=offer.total, renamed=found.renamed))
         return True
 
     def _disk_full(self) -> None:
         self._disk_reason = Reason.DISK
 
-    async def _begin(self, stream: ReceiveStream, offer: OfferComplete) -> None:
+    async def _begin(self, session: ReceiveSession, offer: OfferComplete) -> None:
         offered = _described(offer)
         self._emit(offered)
         placement = await asyncio.to_thread(self._plan, offer)
@@ -226,15 +226,15 @@ class _Receive(Shell):
         if not decision.accept:
             self._refuse(Reason.DECLINED)
             return
-        prepare = partial(self._open_sink, stream, placement, decision.replace or replace)
+        prepare = partial(self._open_sink, session, placement, decision.replace or replace)
         sink, self._journal, problem = await in_thread(prepare, undo=_forget)
         self._total = offer.total
         if problem:
             self._emit(Unsaved(reason=problem))
-        if stream.begin_writing(sink):
+        if session.begin_writing(sink):
             self._emit(Accepted(files=offer.files, total=offer.total, renamed=placement.renamed))
             self._machine.accept(monotonic())
-            stream.drain()
+            session.drain()
 
     def _refuse(self, reason: Reason) -> None:
         if not self._machine.done and self._current is not None:
@@ -255,16 +255,16 @@ class _Receive(Shell):
         return [(entry.path, entry.kind) for entry in self._machine.manifest if b"/" not in entry.path]
 
     def _open_sink(
-        self, stream: ReceiveStream, placement: Placement, replace: bool
+        self, session: ReceiveSession, placement: Placement, replace: bool
     ) -> tuple[Sink, Journal | None, str]:
         """Fix the names, keep what a resume needs, durably, and open the disk: all before the sender hears yes.
 
         Returns:
             The disk; the checkpoint, or why there can be none.
         """
-        assert stream.peer is not None  # noqa: S101 - for the type checker
+        assert session.peer is not None  # noqa: S101 - for the type checker
         placement.resolve(overwrite=replace)
-        journal, tag, problem = remember(self._machine, placement, stream.peer.resume_key(), self._options)
+        journal, tag, problem = remember(self._machine, placement, session.peer.resume_key(), self._options)
         try:
             return Sink(placement, tag, journal=journal), journal, problem
         except BaseException:
@@ -276,13 +276,13 @@ class _Receive(Shell):
 
     async def _keep(self) -> Saved | None:
         """Give the checkpoint up, or keep it and return the event that tells how to go on."""
-        journal, stream = self._journal, self._current
-        if stream is not None:
-            await stream.end_writing(hasty=self._cancelled)
-        if journal is None or stream is None:
+        journal, session = self._journal, self._current
+        if session is not None:
+            await session.end_writing(hasty=self._cancelled)
+        if journal is None or session is None:
             return None
-        tracker = stream.tracker
-        fate = tracker.fate(told=stream.confirmed)
+        tracker = session.tracker
+        fate = tracker.fate(told=session.confirmed)
         if fate is not Fate.OPEN:
             # Until the sender is known to know, it may come again: then this says that all is here.
             await asyncio.to_thread(journal.remove if fate is Fate.SETTLED else journal.close)
@@ -293,7 +293,7 @@ class _Receive(Shell):
             self._emit(Unsaved(reason=UNWRITABLE))
             return None
         done = journal.durable or 0
-        if stream.started:
+        if session.started:
             tracker.settle(done)
         server = self._connect.shown_server
         return saved(journal, "receive", server, done, self._total, self._moved_to, failed=tracker.failed)

@@ -1,4 +1,4 @@
-"""The receiver's stream: what the peer sends is written, what the disk answers goes back."""
+"""The receiver's session: what the peer sends is written, what the disk answers goes back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 
 from p2pal.app.events import AnyEvent, Resuming, Waiting
 from p2pal.app.progress import Tracker
-from p2pal.app.transfer_session import Stream
+from p2pal.app.transfer_session import TransferSession
 from p2pal.disk.sink.sink import Sink
 from p2pal.disk.sink.write_thread import WritePump
 from p2pal.peer.peer import Peer
@@ -31,8 +31,8 @@ HASTY_SUSPEND_LIMIT: Final = 0.5
 """And as many when a person waits for the prompt."""
 
 
-class ReceiveStream(Stream):
-    """The one stream of a receiver.
+class ReceiveSession(TransferSession):
+    """The one session of a receiver.
 
     Args:
         machine: The machine.

@@ -26,13 +26,12 @@ from p2pal.app.events import (
     WrongGuess,
     recv_command,
 )
-from p2pal.app.manifest_file import kept_manifest
+from p2pal.app.manifest_file import keeping_the_list, kept_manifest
 from p2pal.app.options import ConnectOptions, SendOptions
 from p2pal.app.progress import Tracker
 from p2pal.app.send_checkpoint import SendLog, saved
-from p2pal.app.send_session import SendStream
+from p2pal.app.send_session import SendSession
 from p2pal.app.transfer import Transfer
-from p2pal.app.transfer_session import keeping_the_list
 from p2pal.checkpoint.records import Header
 from p2pal.checkpoint.replay import SendState
 from p2pal.crypto import codes
@@ -138,15 +137,15 @@ class _Send(Shell):
         self._done_before = 0  # bytes that were at the receiver when the checkpoint was opened
         self._agreed = False  # somebody did, under this code
         self._asked = 0  # times that somebody without a proof was asked about
-        # The stream that counts, and the next one once it has proved itself.
-        self._current: SendStream | None = None
-        self._successor: tuple[SendStream, asyncio.Task[None]] | None = None
+        # The session that counts, and the next one once it has proved itself.
+        self._current: SendSession | None = None
+        self._successor: tuple[SendSession, asyncio.Task[None]] | None = None
         self._admission: asyncio.Task[bool] | None = None  # somebody joined, and is being heard
         self._succession = asyncio.Event()
         self._code_free = asyncio.Event()
 
     @property
-    def _stream(self) -> SendStream | None:
+    def _session(self) -> SendSession | None:
         return self._current
 
     async def _work(self) -> P2palError | None:
@@ -155,7 +154,7 @@ class _Send(Shell):
         self._source = await asyncio.to_thread(self._open_source)
         try:
             with kept_manifest() as self._manifest:
-                self._current = self._new_stream(self._first_machine(), leading=True)
+                self._current = self._new_session(self._first_machine(), leading=True)
                 try:
                     async with asyncio.TaskGroup() as tasks:
                         engine = tasks.create_task(load_engine(loopback=self._connect.on_this_machine))
@@ -201,7 +200,7 @@ class _Send(Shell):
         source.given_up = state.declined
         return source
 
-    # Streams
+    # Sessions
 
     def _first_machine(self) -> Sender:
         return Sender(
@@ -221,19 +220,19 @@ class _Send(Shell):
     def _payload_limit(self) -> int:
         return self._options.chunk_kib * 1024 + CHUNK_OVERHEAD
 
-    def _new_stream(self, machine: Sender, *, leading: bool) -> SendStream:
+    def _new_session(self, machine: Sender, *, leading: bool) -> SendSession:
         def emit(event: object) -> None:
-            stream.emit(event)  # type: ignore[arg-type]
+            session.emit(event)  # type: ignore[arg-type]
 
         tracker = Tracker("send", self._manifest, emit, monotonic())
-        stream = SendStream(
+        session = SendSession(
             machine, tracker, self._emit, self._source, self._log, wait=self._connect.wait, leading=leading
         )
-        stream.listen(self._started, self._code_free.set)
-        return stream
+        session.listen(self._started, self._code_free.set)
+        return session
 
     def _peer(
-        self, met: Introduction, stream: SendStream, client: RendezvousClient, created: CreatedRendezvous
+        self, met: Introduction, session: SendSession, client: RendezvousClient, created: CreatedRendezvous
     ) -> Peer:
         config = peer_config(
             self._connect,
@@ -242,14 +241,14 @@ class _Send(Shell):
             sender=True,
             max_payload=self._payload_limit,
         )
-        return Peer(met, config, stream, meeting_place(client, "send"))
+        return Peer(met, config, session, meeting_place(client, "send"))
 
     def _started(self, started: Started) -> None:
-        """The receiver of the stream that counts has agreed: remember it, and report."""
+        """The receiver of the session that counts has agreed: remember it, and report."""
         self._agreed = True
-        stream, manifest = self._current, self._manifest
-        assert stream is not None  # noqa: S101 - for the type checker
-        assert stream.peer is not None  # noqa: S101
+        session, manifest = self._current, self._manifest
+        assert session is not None  # noqa: S101 - for the type checker
+        assert session.peer is not None  # noqa: S101
         if started.resumed:
             journal = self._log.journal
             changed = len(self._source.changed) + len(self._source.vanished)
@@ -258,7 +257,7 @@ class _Send(Shell):
             return
         if self._resume_key:
             self._emit(StartingOver(reason="the other side has nothing of this transfer"))
-        self._resume_key = stream.peer.resume_key()
+        self._resume_key = session.peer.resume_key()
         self._log.begin(
             self._source,
             manifest,
@@ -275,8 +274,8 @@ class _Send(Shell):
 
     async def _walk(self, source: Source) -> None:
         assert self._current is not None  # noqa: S101 - for the type checker
-        stream = self._current
-        machine = stream.machine
+        session = self._current
+        machine = session.machine
         walk = source.walk()
         while found := await asyncio.to_thread(lambda: list(islice(walk, WALK_BATCH))):
             now = monotonic()
@@ -285,19 +284,19 @@ class _Send(Shell):
             for failure in found:
                 if isinstance(failure, WalkFailed):
                     machine.add_failure(failure.name, failure.reason, failure.text, now)
-            stream.drain()
+            session.drain()
             if machine.done:
                 self._check_alive()
                 return
         machine.finish_offer(monotonic())
         self._emit(self._listing())
-        stream.drain()
+        session.drain()
 
     def _check_alive(self) -> None:
         """Raise why the batch stopped before there was anyone to tell: nobody need come for what will not be sent."""
-        stream = self._current
-        if stream is not None and stream.machine.done and stream.peer is None:
-            error = stream.tracker.conclude("")
+        session = self._current
+        if session is not None and session.machine.done and session.peer is None:
+            error = session.tracker.conclude("")
             if error is not None:
                 raise error
 
@@ -378,24 +377,24 @@ class _Send(Shell):
         # Nobody came, or the receiver left before we could say that it is done.
         await client.delete(created.rendezvous_id, created.token)
 
-    # One stream after another
+    # One session after another
 
     async def _run_streams(
         self, met: Introduction, mailbox: Mailbox, password: bytes, client: RendezvousClient, created: CreatedRendezvous
     ) -> None:
-        """Run the stream that counts; where its receiver is lost, another one may take its place."""
-        stream = self._current
-        assert stream is not None  # noqa: S101 - for the type checker
-        self._prove(stream.machine, met)
-        peer = self._peer(met, stream, client, created)
-        running = asyncio.create_task(stream.run(peer, stopped=self._cancelled))
+        """Run the session that counts; where its receiver is lost, another one may take its place."""
+        session = self._current
+        assert session is not None  # noqa: S101 - for the type checker
+        self._prove(session.machine, met)
+        peer = self._peer(met, session, client, created)
+        running = asyncio.create_task(session.run(peer, stopped=self._cancelled))
         lobby = asyncio.create_task(self._lobby(mailbox, password, client, created))
         try:
             while True:
                 succession = asyncio.create_task(self._succession.wait())
                 await asyncio.wait((running, succession, lobby), return_when=asyncio.FIRST_COMPLETED)
                 succession.cancel()
-                if self._successor is None and self._admission is not None and not stream.finished:
+                if self._successor is None and self._admission is not None and not session.finished:
                     # The receiver is lost for good, and somebody is just proving to be it.
                     await asyncio.wait((self._admission, lobby), return_when=asyncio.FIRST_COMPLETED)
                 if lobby.done():
@@ -404,14 +403,14 @@ class _Send(Shell):
                     await running
                     return
                 self._succession.clear()
-                if stream.finished:
+                if session.finished:
                     await _ended(self._successor[1])
                     await running
                     return
                 await _ended(running)
-                (stream, running), self._successor = self._successor, None
-                self._current = stream
-                stream.lead()
+                (session, running), self._successor = self._successor, None
+                self._current = session
+                session.lead()
         finally:
             await _ended(lobby)
             for task in (running, *(() if self._successor is None else (self._successor[1],))):
@@ -451,12 +450,12 @@ class _Send(Shell):
         pinned = self._agreed
         machine = current.machine.successor(monotonic(), pinned=pinned)
         self._prove(machine, met)
-        stream = self._new_stream(machine, leading=False)
-        task = asyncio.create_task(stream.run(self._peer(met, stream, client, created)))
-        admission = self._admission = asyncio.create_task(self._is_successor(stream, task, pinned=pinned))
+        session = self._new_session(machine, leading=False)
+        task = asyncio.create_task(session.run(self._peer(met, session, client, created)))
+        admission = self._admission = asyncio.create_task(self._is_successor(session, task, pinned=pinned))
         try:
             if await admission:
-                self._successor = (stream, task)
+                self._successor = (session, task)
                 self._succession.set()
                 return True
             await asyncio.wait((task,), timeout=REFUSAL)  # the refusal must get out
@@ -469,23 +468,23 @@ class _Send(Shell):
         await _ended(task)
         return False
 
-    async def _is_successor(self, stream: SendStream, task: asyncio.Task[None], *, pinned: bool) -> bool:
+    async def _is_successor(self, session: SendSession, task: asyncio.Task[None], *, pinned: bool) -> bool:
         """Hear the proof of the one who joined, or ask the user."""
         if not pinned:
             return True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PROOF):
-                await stream.decided.wait()
-        if stream.machine.proven:
+                await session.decided.wait()
+        if session.machine.proven:
             return True
-        if stream.unproven and not task.done():
+        if session.unproven and not task.done():
             if self._asked < MAX_ASKED:
                 self._asked += 1
                 self._emit(Unproven())
                 if await self._answer(task):
-                    stream.admit()
+                    session.admit()
                     return True
-            stream.turn_away()
+            session.turn_away()
         return False
 
     async def _answer(self, task: asyncio.Task[None]) -> bool:
@@ -503,16 +502,16 @@ class _Send(Shell):
 
     async def _keep(self) -> Saved | None:
         """Give the checkpoint up, or keep it and return the event that tells how to go on."""
-        log, stream = self._log, self._current
+        log, session = self._log, self._current
         journal = log.journal
-        if journal is None or stream is None:
+        if journal is None or session is None:
             return None
-        tracker = stream.tracker
+        tracker = session.tracker
         if tracker.fate() is Fate.SETTLED:
             await log.remove()
             return None
         done = self._done_before
-        if stream.started is not None:
+        if session.started is not None:
             done = tracker.durable
             tracker.settle(done)
             log.flush(monotonic(), done, tracker.files_done, final=True)

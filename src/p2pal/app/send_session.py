@@ -1,4 +1,4 @@
-"""The sender's stream: what the machine wants is read, what it says goes to the peer."""
+"""The sender's session: what the machine wants is read, what it says goes to the peer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 from p2pal.app.events import AnyEvent, Connected, Waiting
 from p2pal.app.progress import Tracker
 from p2pal.app.send_checkpoint import SendLog
-from p2pal.app.transfer_session import Stream
+from p2pal.app.transfer_session import TransferSession
 from p2pal.disk.source.read_thread import ReadPump
 from p2pal.disk.source.source import Source
 from p2pal.peer.peer import Peer
@@ -19,26 +19,26 @@ from p2pal.transfer.sender import Sender
 from p2pal.wire.transfer import Reason
 
 BACKLOG: Final = 4 << 20
-"""Bytes read from disk that may wait for the session."""
+"""Bytes read from disk that may wait for the link."""
 
 PUMP_END: Final = 5.0
-"""Seconds that a read under way may take when its stream is over."""
+"""Seconds that a read under way may take when its session is over."""
 
 
-class SendStream(Stream):
+class SendSession(TransferSession):
     """One receiver, from its offer on.
 
-    A stream that does not *lead* yet belongs to somebody who joined while another stream runs. It offers, and hears
+    A session that does not *lead* yet belongs to somebody who joined while another session runs. It offers, and hears
     the answer; nothing of it is shown and nothing is read before :meth:`lead`.
 
     Args:
         machine: The machine; its offer may still be collected.
-        tracker: Counts; it must emit through :meth:`emit` of this stream.
+        tracker: Counts; it must emit through :meth:`emit` of this session.
         emit: Takes events of the API.
         source: What is read.
         log: Where leaves are noted.
         wait: Seconds that the other side's full disk is waited for; to be shown.
-        leading: Whether this is the stream that counts from the start.
+        leading: Whether this is the session that counts from the start.
 
     Attributes:
         started: The receiver's consent, once it came.
@@ -75,7 +75,7 @@ class SendStream(Stream):
         self.unproven = False
 
     def emit(self, event: AnyEvent) -> None:
-        """Show an event, if this stream is the one that counts."""
+        """Show an event, if this session is the one that counts."""
         if self._leading:
             self._show(event)
 
@@ -85,7 +85,7 @@ class SendStream(Stream):
         return self._machine
 
     def listen(self, on_started: Callable[[Started], None], on_moved: Callable[[], None]) -> None:
-        """Say who hears of the consent (of the stream that leads) and that the code's mailbox is free."""
+        """Say who hears of the consent (of the session that leads) and that the code's mailbox is free."""
         self._on_started = on_started
         self._on_moved = on_moved
 
@@ -107,7 +107,7 @@ class SendStream(Stream):
                 await asyncio.to_thread(self._pump.join, PUMP_END)
 
     def lead(self) -> None:
-        """From now on this is the stream that counts."""
+        """From now on this is the session that counts."""
         self._leading = True
         if self.path:
             self.emit(Connected(path=self.path))

@@ -8,16 +8,16 @@ it happens on the event loop's thread.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from math import isfinite
 from time import monotonic
 from typing import Any, Final, Protocol
 
 from p2pal.app.events import AnyEvent, Connected, Reconnected, Reconnecting, Silence, Waiting
+from p2pal.app.manifest_file import keeping_the_list
 from p2pal.app.progress import Tracker
-from p2pal.errors import ConnectionImpossible, DiskError, Interrupted, PeerLost
+from p2pal.errors import ConnectionImpossible, Interrupted, PeerLost
 from p2pal.link.actions import Retrying, WaitingFor
 from p2pal.peer.events import ClosedByPeer, LinkBack, LinkSilent, MailboxFree, PathFound, PeerEvent
 from p2pal.peer.peer import Peer
@@ -50,7 +50,7 @@ class Machine(Protocol):
         """Stop."""
 
 
-class Stream(ABC):
+class TransferSession(ABC):
     """Carries a machine's payloads over a peer, and its events to the tracker and the API.
 
     Args:
@@ -211,17 +211,3 @@ class Stream(ABC):
 
     def _on_mailbox_free(self) -> None:  # noqa: B027 - a receiver has nothing to do then
         """The code's mailbox is free; only a sender's is used again."""
-
-
-@contextlib.contextmanager
-def keeping_the_list() -> Iterator[None]:
-    """Say what it means when the temporary file of a manifest fails.
-
-    Raises:
-        DiskError: Instead of OSError.
-    """
-    try:
-        yield
-    except OSError as error:
-        message = f"the list of files could not be kept: {error.strerror or 'the operation failed'}"
-        raise DiskError(message, hint="make room for temporary files, or set TMPDIR") from error

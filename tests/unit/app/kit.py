@@ -260,9 +260,9 @@ def gated(limit: int) -> Iterator[Gate]:
 def peer_of(transfer: Transfer) -> Peer:
     """The peer of a transfer that has one."""
     assert isinstance(transfer, Shell)
-    assert transfer._stream is not None
-    assert transfer._stream.peer is not None
-    return transfer._stream.peer
+    assert transfer._session is not None
+    assert transfer._session.peer is not None
+    return transfer._session.peer
 
 
 async def vanish(running: Running) -> None:

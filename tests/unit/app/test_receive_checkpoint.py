@@ -376,8 +376,8 @@ def test_a_receiver_that_does_not_know_that_the_sender_knows_keeps_its_checkpoin
         """The sender ends, as a kill ends it, in the moment in which all has arrived."""
         if isinstance(event, events.Accepted):
             assert isinstance(transfer, _Send)
-            stream = transfer._current
-            assert stream is not None
+            session = transfer._current
+            assert session is not None
 
             async def die(peer: object) -> None:
                 assert transfer._log.journal is not None
@@ -385,7 +385,7 @@ def test_a_receiver_that_does_not_know_that_the_sender_knows_keeps_its_checkpoin
                 peer_of(transfer)._signaling.send = lambda message: None  # type: ignore[method-assign]
                 peer_of(transfer).abandon(PeerLost("killed"))
 
-            stream._close = die  # type: ignore[method-assign]
+            session._close = die  # type: ignore[method-assign]
 
     async def dying(there: Place) -> None:
         _, received = await there.both(there.send(tree), lambda code: there.receive(code, out), on_sent=die_at_the_end)

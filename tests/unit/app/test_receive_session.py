@@ -1,4 +1,4 @@
-"""The receiver's stream and its disk: it takes no more than the disk can keep up with, and waits for no disk."""
+"""The receiver's session and its disk: it takes no more than the disk can keep up with, and waits for no disk."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.unit.app.kit import ENTRIES, hearing
 from p2pal.app import receive_session
 from p2pal.app.events import AnyEvent, Waiting
 from p2pal.app.progress import Tracker
-from p2pal.app.receive_session import ReceiveStream
+from p2pal.app.receive_session import ReceiveSession
 from p2pal.disk.sink.write_thread import WritePump
 from p2pal.errors import DiskError
 from p2pal.peer.peer import Peer
@@ -80,26 +80,26 @@ class Line:
 
 
 class Running:
-    """A stream that has agreed to an offer and writes."""
+    """A session that has agreed to an offer and writes."""
 
     def __init__(self) -> None:
         self.told: list[AnyEvent] = []
         self.machine = hearing(proof=b"")
         self.tracker = Tracker("receive", self.machine.manifest, self.told.append, 0.0)
-        self.stream = ReceiveStream(
+        self.session = ReceiveSession(
             self.machine, self.tracker, self.told.append, lambda: None, lambda offer: None, wait=WAIT
         )
         self.disk, self.line = Disk(), Line()
-        self.stream.peer = cast("Peer", self.line)
-        self.stream._pump = cast("WritePump", self.disk)
-        self.stream._writer = self.stream.spawn(self.stream._collect(cast("WritePump", self.disk)))
+        self.session.peer = cast("Peer", self.line)
+        self.session._pump = cast("WritePump", self.disk)
+        self.session._writer = self.session.spawn(self.session._collect(cast("WritePump", self.disk)))
         self.machine.accept(0.0)
-        self.stream.drain()
+        self.session.drain()
         self.disk.ops.clear()
 
     def say(self, *records: wire.Record) -> None:
-        self.stream.peer_payload(b"".join(bytes(part) for record in records for part in wire.encode_record(record)))
-        self.stream.peer_turn(())
+        self.session.peer_payload(b"".join(bytes(part) for record in records for part in wire.encode_record(record)))
+        self.session.peer_turn(())
 
 
 @asynccontextmanager
@@ -108,14 +108,14 @@ async def running() -> AsyncIterator[Running]:
     try:
         yield made
     finally:
-        assert made.stream._writer is not None
-        made.stream._writer.cancel()
-        await asyncio.wait((made.stream._writer,))
+        assert made.session._writer is not None
+        made.session._writer.cancel()
+        await asyncio.wait((made.session._writer,))
 
 
 async def test_a_payload_is_done_with_when_the_disk_is() -> None:
     async with running() as side:
-        await side.disk.told(([], side.stream._submitted))
+        await side.disk.told(([], side.session._submitted))
         side.line.credit = 0
         side.say(wire.Chunk(1, 0, b"ab"))
         first = len(side.disk.ops)
@@ -137,14 +137,14 @@ async def test_a_full_disk_is_told_to_both_sides_and_waited_for() -> None:
         assert isinstance(side.line.sent[-1], wire.Hold)
         assert side.line.sent[-1].held
         now = monotonic()
-        side.stream._look(now)
+        side.session._look(now)
         assert side.disk.given_up == 0
         side.disk.held = False
         await side.disk.told(([], 0))
         assert [event for event in side.told if isinstance(event, Waiting)][1:] == [Waiting(what="", seconds=0.0)]
         assert isinstance(side.line.sent[-1], wire.Hold)
         assert not side.line.sent[-1].held
-        side.stream._look(now + WAIT + 1)
+        side.session._look(now + WAIT + 1)
         assert side.disk.given_up == 0
 
 
@@ -153,7 +153,7 @@ async def test_a_disk_that_stays_full_is_given_up_once() -> None:
         side.disk.held = True
         await side.disk.told(([], 0))
         for later in (WAIT + 1, WAIT + 2, 9 * WAIT):
-            side.stream._look(monotonic() + later)
+            side.session._look(monotonic() + later)
         assert side.disk.given_up == 1
 
 
@@ -167,10 +167,10 @@ async def test_what_is_under_way_is_kept_if_there_may_be_another_session_and_no_
         if complete:
             side.tracker.handle(Finished(3, 0, 2, 0, 0, 1.0))
         async with asyncio.timeout(10):
-            await side.stream.end_writing(hasty=hasty)  # it does not end by itself
+            await side.session.end_writing(hasty=hasty)  # it does not end by itself
         assert side.disk.closed == [not complete]
         side.disk.ends.set()
-        await side.stream.end_writing(hasty=hasty)
+        await side.session.end_writing(hasty=hasty)
 
 
 async def test_a_disk_that_breaks_ends_the_session() -> None:
@@ -181,7 +181,7 @@ async def test_a_disk_that_breaks_ends_the_session() -> None:
 
 async def test_what_was_never_begun_has_nothing_to_end() -> None:
     async with running() as side:
-        side.stream._pump = None
-        await side.stream.end_writing(hasty=False)
+        side.session._pump = None
+        await side.session.end_writing(hasty=False)
         assert side.disk.closed == []
         assert len(ENTRIES) == len(side.machine.manifest)
