@@ -52,7 +52,7 @@ LIMITED: Final[frozenset[type[events.Event]]] = frozenset({
 })  # fmt: skip
 
 
-class Moderation:
+class EventThrottle:
     """Takes events and gives those that are told, in order. Times are seconds of any clock that only moves forward."""
 
     def __init__(self) -> None:

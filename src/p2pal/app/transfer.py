@@ -19,7 +19,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Self
 
-from p2pal.app.event_throttle import Moderation
+from p2pal.app.event_throttle import EventThrottle
 from p2pal.app.events import AnyEvent, Failure, Saved, Summary
 from p2pal.errors import CheckpointError, Interrupted, P2palError, first_error
 
@@ -34,7 +34,7 @@ class Transfer(ABC):
         self._cancelled = False
         self._ended = False
         self._loop: asyncio.AbstractEventLoop
-        self._moderation = Moderation()
+        self._throttle = EventThrottle()
         self._due: asyncio.TimerHandle | None = None
         self.summary: Summary | None = None
 
@@ -94,20 +94,20 @@ class Transfer(ABC):
     def _emit(self, event: AnyEvent) -> None:
         if isinstance(event, Summary):
             self.summary = event
-        self._tell(self._moderation.handle(event, monotonic()))
+        self._tell(self._throttle.handle(event, monotonic()))
 
     def _tell(self, told: Iterable[AnyEvent]) -> None:
         """Hand events to who iterates, and come back for those that are held back."""
         for event in told:
             self._events.put_nowait(event)
-        due = self._moderation.next_timeout()
+        due = self._throttle.next_timeout()
         if due is not None and self._due is None:
             self._due = asyncio.get_running_loop().call_later(max(0.0, due - monotonic()), self._tell_late)
 
     def _tell_late(self) -> None:
         self._due = None
         if not self._ended:
-            self._tell(self._moderation.handle_timeout(monotonic()))
+            self._tell(self._throttle.handle_timeout(monotonic()))
 
     async def _run(self) -> None:
         try:

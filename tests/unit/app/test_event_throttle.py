@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2pal.app import events
-from p2pal.app.event_throttle import BOUNDED_BY_THEMSELVES, BURST, INTERVAL, LIMITED, Moderation
+from p2pal.app.event_throttle import BOUNDED_BY_THEMSELVES, BURST, INTERVAL, LIMITED, EventThrottle
 from p2pal.app.events import AnyEvent, Progress, Reconnected, Silence, Waiting
 
 FULL, FREE = Waiting(what="peer-disk", seconds=1.0), Waiting(what="")
@@ -17,51 +17,51 @@ def test_every_kind_of_event_is_one_of_the_two() -> None:
     assert not BOUNDED_BY_THEMSELVES & LIMITED
 
 
-def toggled(moderation: Moderation, times: int, now: float) -> list[AnyEvent]:
-    return [told for n in range(times) for told in moderation.handle((FULL, FREE)[n % 2], now)]
+def toggled(throttle: EventThrottle, times: int, now: float) -> list[AnyEvent]:
+    return [told for n in range(times) for told in throttle.handle((FULL, FREE)[n % 2], now)]
 
 
 def test_what_was_said_last_is_told_in_its_time() -> None:
-    moderation = Moderation()
-    assert toggled(moderation, BURST, 5.0) == [FULL, FREE] * (BURST // 2)
-    assert toggled(moderation, 1001, 5.0) == []  # ends with FULL
-    due = moderation.next_timeout()
+    throttle = EventThrottle()
+    assert toggled(throttle, BURST, 5.0) == [FULL, FREE] * (BURST // 2)
+    assert toggled(throttle, 1001, 5.0) == []  # ends with FULL
+    due = throttle.next_timeout()
     assert due == 5.0 + INTERVAL
-    assert moderation.handle_timeout(due - 0.1) == []
-    assert moderation.handle_timeout(due) == [FULL]
-    assert moderation.next_timeout() is None
+    assert throttle.handle_timeout(due - 0.1) == []
+    assert throttle.handle_timeout(due) == [FULL]
+    assert throttle.next_timeout() is None
 
 
 def test_what_is_as_it_was_said_is_not_said_again() -> None:
-    moderation = Moderation()
-    toggled(moderation, BURST, 5.0)  # ends with FREE
-    assert toggled(moderation, 1000, 5.0) == []
-    assert moderation.next_timeout() is None
+    throttle = EventThrottle()
+    toggled(throttle, BURST, 5.0)  # ends with FREE
+    assert toggled(throttle, 1000, 5.0) == []
+    assert throttle.next_timeout() is None
 
 
 def test_kinds_are_held_back_by_themselves_and_the_rest_passes() -> None:
-    moderation = Moderation()
-    toggled(moderation, BURST + 1, 5.0)
-    assert moderation.handle(Silence(seconds=1.0), 5.0) == [Silence(seconds=1.0)]
-    assert moderation.handle(Reconnected(), 5.0) == [Reconnected()]
+    throttle = EventThrottle()
+    toggled(throttle, BURST + 1, 5.0)
+    assert throttle.handle(Silence(seconds=1.0), 5.0) == [Silence(seconds=1.0)]
+    assert throttle.handle(Reconnected(), 5.0) == [Reconnected()]
     for _ in range(1000):
-        assert moderation.handle(PROGRESS, 6.0) == [PROGRESS]
-    assert moderation.handle(PROGRESS, 5.0 + INTERVAL) == [FULL, PROGRESS]
+        assert throttle.handle(PROGRESS, 6.0) == [PROGRESS]
+    assert throttle.handle(PROGRESS, 5.0 + INTERVAL) == [FULL, PROGRESS]
 
 
 @given(st.lists(st.tuples(st.sampled_from([FULL, FREE, Silence(seconds=2.0), Silence(seconds=0.0), PROGRESS]),
                           st.floats(0, 5)), max_size=200))  # fmt: skip
 @settings(deadline=None, max_examples=60)
 def test_in_the_end_the_last_of_each_kind_was_told(script: list[tuple[AnyEvent, float]]) -> None:
-    moderation, now, told, last = Moderation(), 0.0, [], {}
+    throttle, now, told, last = EventThrottle(), 0.0, [], {}
     for event, step in script:
         now += step
         last[type(event)] = event
-        told += moderation.handle(event, now)
+        told += throttle.handle(event, now)
         waiting = sum(isinstance(each, Waiting) for each in told)
         assert waiting <= BURST + now / INTERVAL + 1e-6
-    while (due := moderation.next_timeout()) is not None:
+    while (due := throttle.next_timeout()) is not None:
         now = max(now, due)
-        told += moderation.handle_timeout(now)
+        told += throttle.handle_timeout(now)
     for kind, event in last.items():
         assert [each for each in told if type(each) is kind][-1] == event
