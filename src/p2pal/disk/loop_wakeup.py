@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 
 
-class Wake:
+class LoopWakeup:
     """A doorbell for the loop: rung from any thread any number of times, heard once."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Complete files gathered into batches, which the finisher makes durable together."""
+"""Complete files gathered into batches, which the commit makes durable together."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from typing import Final
 
 from p2pal.disk.fs.limits import batch_limit
-from p2pal.disk.sink.group_commit import CompleteFile, Finisher
+from p2pal.disk.sink.group_commit import CompleteFile, GroupCommit
 from p2pal.transfer.ops import SinkResult
 
 BATCH_BYTES: Final = 32 << 20
@@ -20,11 +20,11 @@ class Batches:
     """Gathers complete files. For the writer's thread.
 
     Args:
-        finisher: Takes them.
+        commit: Takes them.
     """
 
-    def __init__(self, finisher: Finisher) -> None:
-        self._finisher = finisher
+    def __init__(self, commit: GroupCommit) -> None:
+        self._commit = commit
         self._batch: list[CompleteFile] = []
         self._bytes = 0
         self._limit = batch_limit()
@@ -44,14 +44,14 @@ class Batches:
         """Hand the batch over if that is due, or nobody has other work; return what ended meanwhile."""
         if self._batch:
             due = time.monotonic() >= self._due
-            if (idle and self._finisher.idle) or (due and self._finisher.has_room):
+            if (idle and self._commit.idle) or (due and self._commit.has_room):
                 return self._hand_over()
         return []
 
     def drain(self) -> list[SinkResult]:
         """Finish everything; return how it ended."""
-        return [*self._hand_over(), *self._finisher.drain()]
+        return [*self._hand_over(), *self._commit.drain()]
 
     def _hand_over(self) -> list[SinkResult]:
         batch, self._batch, self._bytes = self._batch, [], 0
-        return self._finisher.submit(batch) if batch else []
+        return self._commit.submit(batch) if batch else []

@@ -15,7 +15,7 @@ from typing import Final
 from p2pal.checkpoint.records import Begun, CheckpointRecord, Stopped, Unclaimed
 from p2pal.disk.checkpoints.journal import Journal
 from p2pal.disk.fs.directory import sync_file
-from p2pal.disk.sink.group_commit import Finisher
+from p2pal.disk.sink.group_commit import GroupCommit
 from p2pal.disk.sink.part_file import Arriving
 
 SYNC_BYTES: Final = 16 << 20
@@ -33,13 +33,13 @@ class Claiming:
 
     Args:
         journal: The checkpoint; without one files are only synced as they grow.
-        finisher: Its threads sync.
+        commit: Its threads sync.
         resumed: Whether an earlier session left something.
     """
 
-    def __init__(self, journal: Journal | None, finisher: Finisher, *, resumed: bool) -> None:
+    def __init__(self, journal: Journal | None, commit: GroupCommit, *, resumed: bool) -> None:
         self._journal = journal
-        self._finisher = finisher
+        self._commit = commit
         self._waiting: dict[int, Arriving] = {}
         self._begins = not resumed or journal is None or journal.sync()
 
@@ -111,7 +111,7 @@ class Claiming:
             return
         file.settle()
         claims = file.claim() if self.claims(file) else []
-        file.syncing = self._finisher.sync_ahead(file.fd, drop=file.entry.size >= DROP_FROM, claims=claims)
+        file.syncing = self._commit.sync_ahead(file.fd, drop=file.entry.size >= DROP_FROM, claims=claims)
         file.unsynced = 0
         file.due = 0.0
         self._waiting.pop(file.index, None)

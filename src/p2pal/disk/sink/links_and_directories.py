@@ -16,7 +16,7 @@ from p2pal.disk.fs.directory import Directory, release_all
 from p2pal.disk.fs.os_errors import sink_failure
 from p2pal.disk.fs.rename import Identity
 from p2pal.disk.sink.claims import Claiming
-from p2pal.disk.sink.group_commit import Finisher
+from p2pal.disk.sink.group_commit import GroupCommit
 from p2pal.disk.sink.targets import Targets
 from p2pal.errors import ProtocolError
 from p2pal.transfer.manifest import Manifest
@@ -37,7 +37,7 @@ Touch = Callable[[int, Entry], list[Directory]]
 """Does what is left for one entry; returns the directories to be synced, for the caller to release."""
 
 
-class Deferred:
+class DeferredEntries:
     """Entries that wait for the end, in order, in memory that does not grow with them (12 bytes for each)."""
 
     def __init__(self) -> None:
@@ -75,21 +75,21 @@ class Deferred:
         self._store.close()
 
 
-class Sealing:
+class LinksAndDirectories:
     """Directories and links of one transfer: made at once, or at the end. For the writer's thread.
 
     Args:
         targets: Makes them.
-        finisher: Makes them durable.
+        commit: Makes them durable.
         claiming: Hears of them.
     """
 
-    def __init__(self, targets: Targets, finisher: Finisher, claiming: Claiming) -> None:
+    def __init__(self, targets: Targets, commit: GroupCommit, claiming: Claiming) -> None:
         self._targets = targets
-        self._finisher = finisher
+        self._commit = commit
         self._claiming = claiming
-        self._made = Deferred()
-        self._links = Deferred()
+        self._made = DeferredEntries()
+        self._links = DeferredEntries()
 
     def make_directory(self, index: int, entry: Entry) -> bool:
         """Make a directory now, its mode and times later; False if it was found, and stays as it is.
@@ -126,7 +126,7 @@ class Sealing:
                 named.append(EntryRenamed(index, name))
             return made
 
-        for chunk in in_chunks(finish_entries(iter(self._links), make, self._finisher)):
+        for chunk in in_chunks(finish_entries(iter(self._links), make, self._commit)):
             done = [(result.index, result.index + 1) for result in chunk if isinstance(result, EntryDone)]
             self._claiming.record(*([Done(done)] if done else []))
             settled = settled and len(done) == len(chunk)
@@ -136,7 +136,7 @@ class Sealing:
         def touch(_: int, entry: Entry) -> list[Directory]:
             return self._targets.finish_directory(entry, writable=not settled)
 
-        yield from in_chunks(finish_entries(reversed(self._made), touch, self._finisher))
+        yield from in_chunks(finish_entries(reversed(self._made), touch, self._commit))
 
     def _name(self, named: Named) -> None:
         """Tell the checkpoint of another name; like what follows it may fail."""
@@ -152,7 +152,7 @@ class Sealing:
         self._links.close()
 
 
-def finish_entries(entries: Iterator[tuple[int, Entry]], touch: Touch, finisher: Finisher) -> Iterator[SinkResult]:
+def finish_entries(entries: Iterator[tuple[int, Entry]], touch: Touch, commit: GroupCommit) -> Iterator[SinkResult]:
     """Touch each entry, sync what was touched, and yield how each ended."""
     touched: list[tuple[int, list[Directory]]] = []
     for index, entry in entries:
@@ -161,9 +161,9 @@ def finish_entries(entries: Iterator[tuple[int, Entry]], touch: Touch, finisher:
         except OSError as error:
             yield WriteFailed(index, *sink_failure(error))
         if len(touched) >= CHUNK:
-            yield from _sync(touched, finisher)
+            yield from _sync(touched, commit)
             touched = []
-    yield from _sync(touched, finisher)
+    yield from _sync(touched, commit)
 
 
 def in_chunks(results: Iterable[SinkResult]) -> Iterator[list[SinkResult]]:
@@ -178,9 +178,9 @@ def in_chunks(results: Iterable[SinkResult]) -> Iterator[list[SinkResult]]:
         yield chunk
 
 
-def _sync(touched: list[tuple[int, list[Directory]]], finisher: Finisher) -> Iterator[SinkResult]:
+def _sync(touched: list[tuple[int, list[Directory]]], commit: GroupCommit) -> Iterator[SinkResult]:
     try:
-        failures = finisher.sync_directories(directory for _, directories in touched for directory in directories)
+        failures = commit.sync_directories(directory for _, directories in touched for directory in directories)
         for index, directories in touched:
             failed = [failures[each.identity] for each in directories if each.identity in failures]
             yield WriteFailed(index, *sink_failure(failed[0])) if failed else EntryDone(index)

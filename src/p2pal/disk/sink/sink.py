@@ -24,9 +24,9 @@ from p2pal.disk.fs.names import check_link
 from p2pal.disk.fs.os_errors import FULL, TARGET_GONE, DiskFull, sink_failure
 from p2pal.disk.sink.batches import Batches
 from p2pal.disk.sink.claims import Claiming
-from p2pal.disk.sink.group_commit import CompleteFile, Finisher
+from p2pal.disk.sink.group_commit import CompleteFile, GroupCommit
 from p2pal.disk.sink.leftovers import Leftovers, open_part
-from p2pal.disk.sink.links_and_directories import Sealing
+from p2pal.disk.sink.links_and_directories import LinksAndDirectories
 from p2pal.disk.sink.open_files import Working
 from p2pal.disk.sink.part_file import Arriving
 from p2pal.disk.sink.placement import Placement
@@ -89,14 +89,14 @@ class Sink:
         self._umask = read_umask() if umask is None else umask
         self._targets = Targets(placement, tag, self._umask, resume)
         self._left = Leftovers(self._targets.locate, tag, resume)
-        self._finisher = Finisher(self._notify, journal)
-        self._claiming = Claiming(journal, self._finisher, resumed=resume is not None)
+        self._commit = GroupCommit(self._notify, journal)
+        self._claiming = Claiming(journal, self._commit, resumed=resume is not None)
         self._verifying = Verifying(self._notify)
-        self._sealing = Sealing(self._targets, self._finisher, self._claiming)
+        self._links_and_directories = LinksAndDirectories(self._targets, self._commit, self._claiming)
         self._keeps = journal is not None
         self._journal = journal
         self._working = Working(self._left, self._claiming, self._verifying)
-        self._batches = Batches(self._finisher)
+        self._batches = Batches(self._commit)
         self._late: list[SinkResult] = []
         self._listener: Callable[[], None] = lambda: None
         self._publish: Callable[[list[SinkResult]], None] | None = None
@@ -276,7 +276,7 @@ class Sink:
         Args:
             idle: Whether no operation waits: then files that are complete need not wait for others.
         """
-        results = [*self._late, *self._finisher.collect()]
+        results = [*self._late, *self._commit.collect()]
         self._late.clear()
         for file, error in self._claiming.sync_due():
             results += self._fail(file.index, *sink_failure(error))
@@ -303,7 +303,7 @@ class Sink:
         problem = self._targets.judge(path)
         if problem is None:
             try:
-                made = self._sealing.make_directory(op.index, op.entry)
+                made = self._links_and_directories.make_directory(op.index, op.entry)
             except OSError as error:
                 results = self._refuse(op.index, path, error)
                 self._targets.refuse(path, sink_failure(error)[0])
@@ -321,7 +321,7 @@ class Sink:
             problem = None if text is None else (Reason.NAME, text)
         if problem is not None:
             return self._fail(op.index, *problem)
-        self._sealing.defer_link(op.index, op.entry)
+        self._links_and_directories.defer_link(op.index, op.entry)
         return []
 
     def _seal(self, *, final: bool, settled: bool) -> list[SinkResult]:
@@ -334,7 +334,7 @@ class Sink:
             results += self._fail(index, Reason.OTHER, "the file was not completed")
         if not final and self._keeps:
             return [*results, Sealed()]
-        for chunk in self._sealing.finish(settled=settled or not self._keeps):
+        for chunk in self._links_and_directories.finish(settled=settled or not self._keeps):
             self._tell(chunk, results)
         results.append(Sealed())
         return results
@@ -360,7 +360,7 @@ class Sink:
         Returns what still ended well.
         """
         results = self._finish_batches()
-        for file in self._finisher.kept:
+        for file in self._commit.kept:
             self._left.add(file.index, file.path, file.identity)
         for index in self._working.indices():
             self._working.drop(index)
@@ -389,7 +389,7 @@ class Sink:
         try:
             self.suspend_all()
         finally:
-            self._finisher.close()
+            self._commit.close()
             self._verifying.close()
-            self._sealing.close()
+            self._links_and_directories.close()
             self._targets.close()

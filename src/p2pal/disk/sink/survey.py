@@ -23,9 +23,9 @@ from p2pal.disk.fs.locator import Locator
 from p2pal.disk.fs.names import check_path, part_name, part_names
 from p2pal.disk.fs.part_files import find_part, is_own, remove_own
 from p2pal.disk.fs.rename import Identity, identity_from
-from p2pal.disk.sink.group_commit import untouched_file
 from p2pal.disk.sink.placement import Placement
 from p2pal.disk.sink.rehash import hash_range
+from p2pal.disk.sink.replacement import untouched_file
 from p2pal.ranges import RangeSet
 from p2pal.transfer.manifest import Manifest
 from p2pal.wire.pieces import LeafHasher, file_digest, piece_count, piece_size

@@ -17,8 +17,8 @@ from p2pal.disk.fs.locator import Locator
 from p2pal.disk.fs.names import check_path, part_name
 from p2pal.disk.fs.os_errors import STANDS_THERE
 from p2pal.disk.fs.rename import Identity, identity_from
-from p2pal.disk.sink.group_commit import Replaceable, file_before, known_file, link_before, settle_name, untouched_file
 from p2pal.disk.sink.placement import Place, Placement, Policy
+from p2pal.disk.sink.replacement import Replaceable, file_before, known_file, link_before, settle_name, untouched_file
 from p2pal.errors import ProtocolError
 from p2pal.wire.transfer import Entry, Reason
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from p2pal.disk.fs.os_errors import DiskFull
-from p2pal.disk.loop_wakeup import Wake
+from p2pal.disk.loop_wakeup import LoopWakeup
 from p2pal.disk.sink.sink import Sink
 from p2pal.transfer.ops import SinkOp, SinkResult, Write
 
@@ -50,7 +50,7 @@ class WritePump:
         self._poll = False
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._wake = Wake()
+        self._wakeup = LoopWakeup()
         self._loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="p2pal-write", daemon=True)
@@ -81,8 +81,8 @@ class WritePump:
                     return results, executed
                 if self._failure is not None:
                     raise self._failure
-                self._wake.heard()
-            await self._wake.wait()
+                self._wakeup.heard()
+            await self._wakeup.wait()
 
     @property
     def held(self) -> bool:
@@ -99,7 +99,7 @@ class WritePump:
         with self._changed:
             if self._held is not held:
                 self._held = held
-                self._wake.ring()
+                self._wakeup.ring()
 
     def _sink_ready(self) -> None:
         """Called from the sink's own threads."""
@@ -114,7 +114,7 @@ class WritePump:
         except BaseException as error:  # noqa: BLE001 - handed to the loop's side, which raises it
             with self._changed:
                 self._failure = error
-                self._wake.ring()
+                self._wakeup.ring()
         finally:
             self._finish()
 
@@ -184,7 +184,7 @@ class WritePump:
             with self._changed:
                 self._results += results
                 self._executed += executed
-                self._wake.ring()
+                self._wakeup.ring()
 
     def _finish(self) -> None:
         """Clean up and let :meth:`close` return."""

@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from typing import Final
 
-from p2pal.disk.loop_wakeup import Wake
+from p2pal.disk.loop_wakeup import LoopWakeup
 from p2pal.disk.source.source import Source
 from p2pal.transfer.ops import BlockRead, ReadJob, SourceResult
 
@@ -45,7 +45,7 @@ class ReadPump:
         self._closing = False
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._wake = Wake()
+        self._wakeup = LoopWakeup()
         self._thread = threading.Thread(target=self._run, name="p2pal-read", daemon=True)
         self._thread.start()
 
@@ -68,8 +68,8 @@ class ReadPump:
                     return results
                 if self._failure is not None:
                     raise self._failure
-                self._wake.heard()
-            await self._wake.wait()
+                self._wakeup.heard()
+            await self._wakeup.wait()
 
     def _take(self) -> list[SourceResult]:
         taken: list[SourceResult] = []
@@ -98,7 +98,7 @@ class ReadPump:
         except BaseException as error:  # noqa: BLE001 - handed to the loop's side, which raises it
             with self._changed:
                 self._failure = error
-                self._wake.ring()
+                self._wakeup.ring()
         finally:
             if self._close_source:
                 self._source.close()
@@ -121,7 +121,7 @@ class ReadPump:
 
     def _ring(self) -> None:
         self._unheard = 0
-        self._wake.ring()
+        self._wakeup.ring()
 
     def close(self) -> None:
         """Stop reading soon; what was not taken is dropped. Does not block."""

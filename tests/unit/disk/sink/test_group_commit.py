@@ -13,7 +13,7 @@ from p2pal.disk.fs.directory import Directory, sync_file
 from p2pal.disk.fs.root import open_root
 from p2pal.disk.fs.syncfs import LEAST_FILES
 from p2pal.disk.sink import group_commit
-from p2pal.disk.sink.group_commit import CompleteFile, Finisher, file_before, known_file, link_before
+from p2pal.disk.sink.group_commit import CompleteFile, GroupCommit
 from p2pal.disk.sink.part_file import Arriving
 from p2pal.transfer.ops import Begin, EntryDone, EntryRenamed, WriteFailed
 from p2pal.wire.transfer import Reason
@@ -27,8 +27,8 @@ def directory(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Direct
 
 
 @pytest.fixture
-def finisher() -> Iterator[Finisher]:
-    made = Finisher(lambda: None)
+def commit() -> Iterator[GroupCommit]:
+    made = GroupCommit(lambda: None)
     yield made
     made.close()
 
@@ -39,7 +39,7 @@ def finished(directory: Directory, index: int, name: bytes) -> CompleteFile:
 
 
 def test_a_batch_is_durable_before_it_is_told(
-    directory: Directory, finisher: Finisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    directory: Directory, commit: GroupCommit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The order is the promise: every file, then its name, then the directory, then the answer."""
     log: list[str] = []
@@ -56,50 +56,50 @@ def test_a_batch_is_durable_before_it_is_told(
     monkeypatch.setattr(group_commit, "sync_file", log_file)
     monkeypatch.setattr(type(directory), "rename_new", log_rename)
     monkeypatch.setattr(type(directory), "sync", lambda _: log.append("directory"))
-    finisher.submit([finished(directory, index, b"%d" % index) for index in range(20)])
-    results = finisher.drain()
+    commit.submit([finished(directory, index, b"%d" % index) for index in range(20)])
+    results = commit.drain()
     assert results == [EntryDone(index) for index in range(20)]
     assert log == ["file"] * 20 + ["rename"] * 20 + ["directory"]
     assert sorted(os.listdir(tmp_path)) == sorted(str(index) for index in range(20))
-    assert finisher.idle
-    assert finisher.collect() == []
+    assert commit.idle
+    assert commit.collect() == []
 
 
-def test_one_failure_spares_the_others(directory: Directory, finisher: Finisher, tmp_path: Path) -> None:
+def test_one_failure_spares_the_others(directory: Directory, commit: GroupCommit, tmp_path: Path) -> None:
     files = [finished(directory, 0, b"a"), finished(directory, 1, b"gone"), finished(directory, 2, b"b")]
     os.unlink(os.path.join(os.fsencode(tmp_path), files[1].part))
-    finisher.submit(files)
-    results = finisher.drain()
+    commit.submit(files)
+    results = commit.drain()
     assert results[0] == EntryDone(0)
     assert isinstance(results[1], WriteFailed)
     assert results[2] == EntryDone(2)
     assert sorted(os.listdir(tmp_path)) == ["a", "b"]
 
 
-def test_a_name_that_is_taken_gets_a_number(directory: Directory, finisher: Finisher, tmp_path: Path) -> None:
+def test_a_name_that_is_taken_gets_a_number(directory: Directory, commit: GroupCommit, tmp_path: Path) -> None:
     for name in ("taken.txt", "taken (1).txt"):
         (tmp_path / name).write_bytes(b"old")
-    finisher.submit([finished(directory, 0, b"a"), finished(directory, 1, b"taken.txt")])
-    assert finisher.drain() == [EntryRenamed(1, b"taken (2).txt"), EntryDone(0), EntryDone(1)]
+    commit.submit([finished(directory, 0, b"a"), finished(directory, 1, b"taken.txt")])
+    assert commit.drain() == [EntryRenamed(1, b"taken (2).txt"), EntryDone(0), EntryDone(1)]
     assert sorted(os.listdir(tmp_path)) == ["a", "taken (1).txt", "taken (2).txt", "taken.txt"]
     assert (tmp_path / "taken.txt").read_bytes() == b"old"
 
 
 def test_a_directory_that_cannot_be_synced_fails_its_files(
-    directory: Directory, finisher: Finisher, monkeypatch: pytest.MonkeyPatch
+    directory: Directory, commit: GroupCommit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(_: Directory) -> None:
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(type(directory), "sync", broken)
-    finisher.submit([finished(directory, 0, b"a")])
-    (result,) = finisher.drain()
+    commit.submit([finished(directory, 0, b"a")])
+    (result,) = commit.drain()
     assert isinstance(result, WriteFailed)
     assert result.reason is Reason.DISK
 
 
 def test_the_writer_waits_when_two_batches_are_under_way(
-    directory: Directory, finisher: Finisher, monkeypatch: pytest.MonkeyPatch
+    directory: Directory, commit: GroupCommit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release = threading.Event()
 
@@ -108,57 +108,40 @@ def test_the_writer_waits_when_two_batches_are_under_way(
         sync_file(fd)
 
     monkeypatch.setattr(group_commit, "sync_file", slow)
-    assert finisher.submit([finished(directory, 0, b"a")]) == []
-    assert finisher.has_room
-    assert finisher.submit([finished(directory, 1, b"b")]) == []
-    assert not finisher.has_room
-    assert not finisher.idle
+    assert commit.submit([finished(directory, 0, b"a")]) == []
+    assert commit.has_room
+    assert commit.submit([finished(directory, 1, b"b")]) == []
+    assert not commit.has_room
+    assert not commit.idle
     release.set()
-    assert finisher.submit([finished(directory, 2, b"c")]) == [EntryDone(0)]
-    assert finisher.drain() == [EntryDone(1), EntryDone(2)]
+    assert commit.submit([finished(directory, 2, b"c")]) == [EntryDone(0)]
+    assert commit.drain() == [EntryDone(1), EntryDone(2)]
 
 
 def test_the_listener_hears_of_each_batch(directory: Directory) -> None:
     heard = threading.Semaphore(0)
-    finisher = Finisher(heard.release)
-    finisher.submit([finished(directory, 0, b"a")])
+    commit = GroupCommit(heard.release)
+    commit.submit([finished(directory, 0, b"a")])
     assert heard.acquire(timeout=60)
-    assert finisher.collect() == [EntryDone(0)]
-    finisher.close()
+    assert commit.collect() == [EntryDone(0)]
+    commit.close()
 
 
 def test_a_fault_of_ours_is_not_swallowed(
-    directory: Directory, finisher: Finisher, monkeypatch: pytest.MonkeyPatch
+    directory: Directory, commit: GroupCommit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def bug(*_: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(CompleteFile, "rename", bug)
-    finisher.submit([finished(directory, 0, b"a")])
+    commit.submit([finished(directory, 0, b"a")])
     with pytest.raises(ZeroDivisionError):
-        finisher.drain()
-
-
-def test_what_may_be_replaced(tmp_path: Path) -> None:
-    file, link, other = tmp_path / "file", tmp_path / "link", tmp_path / "directory"
-    file.write_bytes(b"1")
-    link.symlink_to("file")
-    other.mkdir()
-    found = file.lstat()
-    now = max(path.lstat().st_ctime_ns for path in (file, link, other))
-    known = known_file((found.st_dev, found.st_ino), found.st_ctime_ns)
-    assert known(found)
-    assert not known_file((found.st_dev, found.st_ino), found.st_ctime_ns - 1)(found)
-    assert not known(link.lstat())
-    assert [file_before(now)(path.lstat()) for path in (file, link, other)] == [True, False, False]
-    assert [link_before(now)(path.lstat()) for path in (file, link, other)] == [False, True, False]
-    assert not file_before(found.st_ctime_ns - 1)(found)
-    assert not link_before(0)(link.lstat())
+        commit.drain()
 
 
 @pytest.mark.parametrize("together", [True, False])
 def test_many_small_files_are_synced_together_or_else_each(
-    together: bool, directory: Directory, finisher: Finisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    together: bool, directory: Directory, commit: GroupCommit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log: list[str] = []
 
@@ -171,8 +154,8 @@ def test_many_small_files_are_synced_together_or_else_each(
     monkeypatch.setattr(group_commit, "sync_file", lambda _: log.append("file"))
     batch = [finished(directory, index, b"%d" % index) for index in range(LEAST_FILES)]
     fds = [file.fd for file in batch]
-    finisher.submit(batch)
-    assert finisher.drain() == [EntryDone(index) for index in range(LEAST_FILES)]
+    commit.submit(batch)
+    assert commit.drain() == [EntryDone(index) for index in range(LEAST_FILES)]
     assert log == ["together"] + ["file"] * (0 if together else LEAST_FILES)
     for fd in fds:
         with pytest.raises(OSError):
@@ -180,7 +163,7 @@ def test_many_small_files_are_synced_together_or_else_each(
 
 
 def test_what_failed_together_is_found_one_by_one(
-    directory: Directory, finisher: Finisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    directory: Directory, commit: GroupCommit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = [finished(directory, index, b"%d" % index) for index in range(LEAST_FILES)]
     broken = batch[5].fd
@@ -191,8 +174,8 @@ def test_what_failed_together_is_found_one_by_one(
 
     monkeypatch.setattr(group_commit, "sync_together", lambda _: False)
     monkeypatch.setattr(group_commit, "sync_file", sync)
-    finisher.submit(batch)
-    results = finisher.drain()
+    commit.submit(batch)
+    results = commit.drain()
     assert isinstance(results[5], WriteFailed)
     assert [result for result in results if isinstance(result, EntryDone)] == [
         EntryDone(index) for index in range(LEAST_FILES) if index != 5
@@ -200,17 +183,19 @@ def test_what_failed_together_is_found_one_by_one(
     assert not (tmp_path / "5").exists()
 
 
-def test_a_few_files_are_synced_each(directory: Directory, finisher: Finisher, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_few_files_are_synced_each(
+    directory: Directory, commit: GroupCommit, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def never(_: int) -> bool:
         raise AssertionError("not for so few")
 
     monkeypatch.setattr(group_commit, "sync_together", never)
-    finisher.submit([finished(directory, index, b"%d" % index) for index in range(LEAST_FILES - 1)])
-    assert len(finisher.drain()) == LEAST_FILES - 1
+    commit.submit([finished(directory, index, b"%d" % index) for index in range(LEAST_FILES - 1)])
+    assert len(commit.drain()) == LEAST_FILES - 1
 
 
 def test_where_a_file_must_be_closed_first_it_gets_mode_and_time_after_that(
-    tmp_path: Path, finisher: Finisher, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, commit: GroupCommit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Windows dates a file anew when what was written to it is flushed."""
     directory = open_root(os.fsencode(tmp_path), handles=False)
@@ -230,8 +215,8 @@ def test_where_a_file_must_be_closed_first_it_gets_mode_and_time_after_that(
         attributes(self, given, name, mode, mtime_ns)
 
     monkeypatch.setattr(type(directory), "set_file_attributes", set_attributes)
-    finisher.submit([CompleteFile(file, None)])
-    assert finisher.drain() == [EntryDone(0)]
+    commit.submit([CompleteFile(file, None)])
+    assert commit.drain() == [EntryDone(0)]
     assert log == [-1]
     found = (tmp_path / "a").stat()
     assert (found.st_mode & 0o777, found.st_mtime_ns) == (0o444, MTIME)

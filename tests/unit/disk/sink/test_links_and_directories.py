@@ -9,8 +9,8 @@ from tests.unit.disk.disk import directory_entry
 from p2pal.disk.fs.directory import Directory
 from p2pal.disk.fs.root import open_root
 from p2pal.disk.sink import links_and_directories
-from p2pal.disk.sink.group_commit import Finisher
-from p2pal.disk.sink.links_and_directories import Deferred, finish_entries
+from p2pal.disk.sink.group_commit import GroupCommit
+from p2pal.disk.sink.links_and_directories import DeferredEntries, finish_entries
 from p2pal.errors import ProtocolError
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.ops import EntryDone, WriteFailed
@@ -19,7 +19,7 @@ from p2pal.wire.transfer import Entry, Reason
 
 def test_deferred_entries_come_back_in_either_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(links_and_directories, "IN_MEMORY", 100)
-    deferred = Deferred()
+    deferred = DeferredEntries()
     entries = [(7 * number, directory_entry(b"d/%d" % number)) for number in range(500)]
     for index, entry in entries:
         deferred.append(index, entry)
@@ -36,7 +36,7 @@ def test_too_many_are_the_peers_fault(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ValueError(entry.path)
 
     monkeypatch.setattr(Manifest, "append", too_large)
-    deferred = Deferred()
+    deferred = DeferredEntries()
     with pytest.raises(ProtocolError):
         deferred.append(0, directory_entry(b"d"))
     deferred.close()
@@ -45,7 +45,7 @@ def test_too_many_are_the_peers_fault(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_each_entry_is_told_how_it_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(links_and_directories, "CHUNK", 3)
     (tmp_path / "bad").mkdir()
-    finisher = Finisher(lambda: None)
+    commit = GroupCommit(lambda: None)
     before = len(os.listdir("/proc/self/fd"))
 
     def touch(index: int, _: Entry) -> list[Directory]:
@@ -54,16 +54,16 @@ def test_each_entry_is_told_how_it_ended(tmp_path: Path, monkeypatch: pytest.Mon
         return [open_root(os.fsencode(tmp_path / "bad" if index == 5 else tmp_path))]
 
     bad = (tmp_path / "bad").stat()
-    sync_directories = finisher.sync_directories
+    sync_directories = commit.sync_directories
 
     def failing(directories: object) -> dict[tuple[int, int], OSError]:
         found = sync_directories(directories)  # type: ignore[arg-type]
         return {**found, (bad.st_dev, bad.st_ino): OSError(5, "Input/output error")}
 
-    monkeypatch.setattr(finisher, "sync_directories", failing)
-    results = list(finish_entries(((index, directory_entry(b"d")) for index in range(8)), touch, finisher))
+    monkeypatch.setattr(commit, "sync_directories", failing)
+    results = list(finish_entries(((index, directory_entry(b"d")) for index in range(8)), touch, commit))
     assert len(os.listdir("/proc/self/fd")) == before
-    finisher.close()
+    commit.close()
     assert {result.index for result in results if isinstance(result, EntryDone)} == {0, 1, 2, 3, 6, 7}
     assert [(result.index, result.reason) for result in results if isinstance(result, WriteFailed)] == [
         (4, Reason.PERMISSION),

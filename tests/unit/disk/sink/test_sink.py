@@ -388,7 +388,7 @@ def test_a_transfer_never_replaces_its_own_files(tmp_path: Path) -> None:
         disk.directory(b"top")
         disk.directory(b"top/d")
         disk.file(b"top/x", b"first")
-        disk.results += disk.sink._finisher.drain() + disk.sink._batches._hand_over() + disk.sink._finisher.drain()
+        disk.results += disk.sink._commit.drain() + disk.sink._batches._hand_over() + disk.sink._commit.drain()
         second, twice = disk.file(b"top/x", b"second"), disk.directory(b"top/d")
         disk.link(b"top/l", b"x")
         other = disk.link(b"top/l", b"d")
