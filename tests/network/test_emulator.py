@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from statistics import quantiles
 from types import TracebackType
 from typing import Final, Literal, Self
 
@@ -19,12 +23,14 @@ from tests.e2e.kit import until
 from tests.network.emulator import hosts
 from tests.network.emulator.wan import NAMES, Name, Wan
 from tests.network.emulator.wire import Counts, EmulatorError, Link
-from tests.network.needs import need_emulator
+from tests.network.namespaces import run
+from tests.network.needs import need_emulator, need_networks
 
 _BUFFER: Final = 16 << 20
 _SIZE: Final = 1_000
 """Bytes of a packet, with what IPv4 and UDP put before it."""
 
+_SO_TIMESTAMPNS: Final = 35
 _HEADERS: Final = {4: 28, 6: 48}
 _SECOND_IN_THE_QUEUE: Final = Link(rate=8 * 20 * _SIZE, queue=20 * _SIZE)
 
@@ -72,6 +78,34 @@ class Datagrams:
         for number in numbers:
             self._sender.sendto(number.to_bytes(self._size, "big"), self._to)
         until(lambda: self.counts.packets == goal, f"{goal} packets on the wire")
+
+    def pace(self, rate: float) -> None:
+        """Let the kernel send at this rate in bits per second from now on: no process has to be in time for it."""
+        need_networks()
+        place = self._wan.wrapper(self._name)[-1]
+        limit = ("rate", f"{rate / 1000:.0f}kbit", "burst", "3000", "limit", str(_BUFFER))
+        run("tc", "-n", place, "qdisc", "replace", "dev", "wan", "root", "tbf", *limit)
+        self._sender.setsockopt(socket.SOL_SOCKET, getattr(socket, "SO_SNDBUFFORCE", 32), _BUFFER)
+
+    def stamp(self) -> None:
+        """Let the kernel say from now on when it had what arrives."""
+        self._receiver.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+
+    def delays(self, count: int, gap: float) -> list[float]:
+        """Send so many with so many seconds between them; return the seconds that each took, from just before the
+        system call to the other host's kernel."""
+        for _ in range(count):
+            self._sender.sendto(struct.pack("!d", time.time()).ljust(self._size), self._to)
+            time.sleep(gap)
+        until(lambda: self.counts.in_flight == 0, "the end of the wire")
+        took: list[float] = []
+        while True:
+            try:
+                data, ancillary, _, _ = self._receiver.recvmsg(_SIZE, 128)
+            except BlockingIOError:
+                return took
+            seconds, nanoseconds = struct.unpack_from("@ll", ancillary[0][2])
+            took.append(seconds + nanoseconds / 1e9 - struct.unpack_from("!d", data)[0])
 
     def arrived(self, *, all_of_them: bool = True) -> list[int]:
         """The numbers that arrived since this was asked last, once nothing is on its way any more."""
@@ -169,6 +203,58 @@ def test_jitter_keeps_the_order_unless_it_is_to_reorder() -> None:
     assert sorted(arrived[1]) == list(range(200))
 
 
+def test_jitter_spreads_the_delays_that_the_kernel_sees() -> None:
+    """Real packets, 1 ms apart and closer, with the times at which the kernels of both hosts had them."""
+    delay, jitter = 0.03, 0.02
+    with Wan(Link(delay=delay, jitter=jitter), seed=3) as wan, Datagrams(wan) as datagrams:
+        datagrams.stamp()
+        took = datagrams.delays(1000, 0.001)
+        assert len(took) == 1000
+        assert min(took) > delay - jitter
+        low, *_, high = quantiles(took, n=10)
+        assert high - low > jitter, "of 1.6 times for what is spread evenly"
+
+
+def _policed(load: float, count: int) -> None:
+    """Real packets at so many times a policer's rate: what gets through has its rate, the rest is dropped."""
+    police, burst = 8e6, 20 * _SIZE
+    with Wan(Link(delay=0.01, police=police, burst=burst), Link()) as wan, Datagrams(wan) as datagrams:
+        datagrams.pace(load * police)
+        start = time.monotonic()
+        datagrams.send(range(count))
+        spent = time.monotonic() - start
+        numbers, counts = datagrams.arrived(), datagrams.counts
+    assert numbers == sorted(numbers)
+    assert counts.policed == count - len(numbers)
+    assert counts.overflowed == counts.lost == 0
+    assert len(numbers) * _SIZE <= burst + police / 8 * spent
+    assert len(numbers) >= count / max(load, 1) - 2, "and no less, if the kernel sends at that rate or slower"
+
+
+def test_a_policer_keeps_real_traffic_to_its_rate_and_drops_what_exceeds_it() -> None:
+    _policed(2.0, 3000)
+
+
+def test_a_policer_lets_through_what_is_below_its_rate() -> None:
+    _policed(0.5, 500)
+
+
+@pytest.mark.slow
+def test_a_policer_is_the_same_on_a_busy_machine() -> None:
+    hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4 * (os.cpu_count() or 1))]
+    try:
+        _policed(2.0, 3000)
+    finally:
+        for hog in hogs:
+            hog.kill()
+            hog.wait()
+
+
+def test_a_bucket_that_holds_no_packet_is_refused() -> None:
+    with pytest.raises(ValueError, match="into the bucket"), Wan(Link(police=1e6, burst=1000)):
+        pass
+
+
 def test_nothing_gets_through_a_cut_and_everything_afterwards() -> None:
     with Wan(Link(delay=1.0)) as wan, Datagrams(wan) as datagrams:
         datagrams.send([1])
@@ -195,14 +281,17 @@ def test_what_waits_leaves_at_the_new_rate() -> None:
 
 
 def test_a_run_that_the_emulator_disturbed_is_told() -> None:
-    well = dict(zip(Counts.__dataclass_fields__, [1000] * 14, strict=False)) | {"unstored": 0, "late_1ms": 30}
+    well = dict(zip(Counts.__dataclass_fields__, [1000] * 15, strict=False)) | {"unstored": 0, "late_1ms": 30}
     assert Counts(**well).doubt == ""
     assert "outran" in Counts(**well | {"unread": 1}).doubt
     assert "outran" in Counts(**well | {"unstored": 1}).doubt
     assert "late" in Counts(**well | {"late_1ms": 31}).doubt
 
 
-@pytest.mark.parametrize("wrong", [{"delay": -1}, {"loss": 1.1}, {"queue": -1}, {"rate": -1}, {"jitter": -0.1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"delay": -1}, {"loss": 1.1}, {"queue": -1}, {"rate": -1}, {"jitter": -0.1}, {"police": -1}, {"burst": -1}],
+)
 def test_a_link_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="no such link"):
         Link(**wrong)  # type: ignore[arg-type]

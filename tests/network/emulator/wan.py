@@ -95,7 +95,7 @@ class Wan:
 
         Raises:
             EmulatorError: If the emulator is gone.
-            ValueError: If no packet fits into a queue.
+            ValueError: If no packet fits into a queue, or into a policer's bucket.
         """
         links = (there, there if back is None else back)
         trip = sum(link.delay for link in links)
@@ -105,6 +105,8 @@ class Wan:
                 queue = max(round(link.rate / 8 * max(trip, _LEAST_QUEUE)), 2 * self._mtu)
             elif queue < self._mtu and link.rate:
                 raise ValueError(f"no packet fits into the queue of {link}")
+            if link.police and link.burst < self._mtu:
+                raise ValueError(f"no packet fits into the bucket of {link}")
             self._wire.set(direction, replace(link, queue=queue))
         self._links = links
 

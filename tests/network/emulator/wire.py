@@ -1,4 +1,4 @@
-"""A wire between two TUN devices with delay, rate, queue, loss and jitter: the program of ``wire.c``, and what it does.
+"""A wire between two TUN devices with delay, rate, queue, policer, loss and jitter: the program of ``wire.c``.
 
 It runs as a process, before all others of the machine where it may, since the kernel of many machines has no netem.
 Nothing of it stays: the program is compiled for each run of Python, and ends when nobody holds its control socket.
@@ -18,7 +18,7 @@ from typing import Final
 
 from tests.network.namespaces import NetworkError
 
-_SOURCE: Final = Path(__file__).with_name("wire.c")
+_SOURCES: Final = tuple(Path(__file__).with_name(name) for name in ("wire.c", "link.c"))
 _COMPILER: Final = "cc"
 _FLAGS: Final = ("-O2", "-std=c11", "-Wall", "-Wextra", "-Werror")
 _TIMEOUT: Final = 10.0
@@ -40,12 +40,16 @@ class Link:
 
     Attributes:
         delay: Seconds that a packet takes.
-        jitter: Seconds by which it comes sooner or later, at most; never before it was sent.
+        jitter: Seconds by which it comes sooner or later, at most; never before it was sent. All packets of a moment
+            share it, and keep their order; a moment is twice as long as the jitter.
         loss: The share of packets that are lost on the way, at random: 0.01 is one in a hundred.
         rate: Bits per second, of whole IP packets; 0: as fast as can be.
         queue: Bytes that wait before the rate's limit, at most; what finds no room is dropped. None: one
             bandwidth-delay product of the round trip, but at least 20 ms of the rate and two packets.
-        reorder: Jitter lets packets overtake each other; else it keeps their order, and adds to the mean delay.
+        police: Bits per second that a policer lets through, of whole IP packets; what exceeds them is dropped, before
+            it comes to the queue. 0: there is no policer.
+        burst: Bytes that the policer lets through at once, after a silence: the size of its bucket of tokens.
+        reorder: Jitter is drawn for each packet, and lets them overtake each other.
         cut: Nothing arrives, not even what is on the way.
     """
 
@@ -54,6 +58,8 @@ class Link:
     loss: float = 0.0
     rate: float = 0.0
     queue: int | None = None
+    police: float = 0.0
+    burst: int = 64_000
     reorder: bool = False
     cut: bool = False
 
@@ -63,7 +69,8 @@ class Link:
         Raises:
             ValueError: If something is negative, or more than everything is to be lost.
         """
-        if min(self.delay, self.jitter, self.loss, self.rate, self.queue or 0) < 0 or self.loss > 1:
+        least = min(self.delay, self.jitter, self.loss, self.rate, self.queue or 0, self.police, self.burst)
+        if least < 0 or self.loss > 1:
             raise ValueError(f"there is no such link: {self}")
 
 
@@ -78,6 +85,7 @@ class Counts:
         delivered_size: Their bytes.
         lost: Lost by :attr:`Link.loss`.
         overflowed: Dropped at a full queue.
+        policed: Dropped by the policer.
         severed: Gone while the wire was cut.
         unstored: Dropped because the emulator had no memory for them.
         refused: Not taken by the device at the end.
@@ -95,6 +103,7 @@ class Counts:
     delivered_size: int
     lost: int
     overflowed: int
+    policed: int
     severed: int
     unstored: int
     refused: int
@@ -126,13 +135,25 @@ def compiled() -> Path:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     program = Path(folder, "wire")
     try:
-        command = (_COMPILER, *_FLAGS, "-o", str(program), str(_SOURCE))
+        command = (_COMPILER, *_FLAGS, "-o", str(program), *map(str, _SOURCES))
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
         raise EmulatorError(f"there is no C compiler ({_COMPILER})") from error
     if done.returncode != 0:
-        raise EmulatorError(f"{_SOURCE.name} does not compile:\n{done.stderr}")
+        raise EmulatorError(f"the emulator does not compile:\n{done.stderr}")
     return program
+
+
+def request(direction: int, link: Link) -> str:
+    """Return what makes a direction like that, in the words of the program."""
+    times = f"{nanoseconds(link.delay)} {nanoseconds(link.jitter)}"
+    limits = f"{link.loss:.17g} {link.rate:.17g} {link.queue or 0} {link.police:.17g} {link.burst}"
+    return f"set {direction} {times} {limits} {link.reorder:d} {link.cut:d}"
+
+
+def nanoseconds(seconds: float) -> int:
+    """Return how many these are, as the program counts them."""
+    return round(seconds * _NS)
 
 
 class Wire:
@@ -166,9 +187,7 @@ class Wire:
         Raises:
             EmulatorError: If it cannot be like that, or the program ended.
         """
-        times = f"{round(link.delay * _NS)} {round(link.jitter * _NS)}"
-        limits = f"{link.loss:.17g} {link.rate:.17g} {link.queue or 0}"
-        answer = self._ask(f"set {direction} {times} {limits} {link.reorder:d} {link.cut:d}")
+        answer = self._ask(request(direction, link))
         if answer != "ok":
             raise EmulatorError(f"the emulator's answer to {link}: {answer}")
 
@@ -211,6 +230,7 @@ def _counts(line: str) -> Counts:
         delivered_size=values["out_bytes"],
         lost=values["lost"],
         overflowed=values["overflowed"],
+        policed=values["policed"],
         severed=values["severed"],
         unstored=values["unstored"],
         refused=values["refused"],
