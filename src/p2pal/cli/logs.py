@@ -18,7 +18,7 @@ LINE_LIMIT: Final = 4000
 HIDDEN: Final = "[hidden]"
 _MIN_SECRET: Final = 4
 
-_secrets: set[str] = set()
+_secrets: Final[set[str]] = set()
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -26,6 +26,11 @@ def hide(secret: str) -> None:
     """Keep this text out of every log line and traceback from now on. Texts under four characters hide nothing."""
     if len(secret) >= _MIN_SECRET:
         _secrets.add(secret)
+
+
+def forget() -> None:
+    """Forget what :func:`hide` was told: in a process that runs one command after the other, the next one begins so."""
+    _secrets.clear()
 
 
 def redact(text: str) -> str:

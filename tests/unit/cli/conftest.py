@@ -8,6 +8,6 @@ from p2pal.cli import logs
 
 
 @pytest.fixture(autouse=True)
-def no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_secrets() -> None:
     """No code or password of an earlier test is hidden in what this one reads."""
-    monkeypatch.setattr(logs, "_secrets", set())
+    logs.forget()

@@ -82,8 +82,7 @@ def test_stun_can_be_switched_off() -> None:
         connect(stun="http://x")
 
 
-def test_turn_needs_its_scheme_and_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "_secrets", set())
+def test_turn_needs_its_scheme_and_credentials() -> None:
     urls = ("turn:a:3478", "turns:b:5349?transport=tcp")
     options = connect(turn=urls, turn_user="u", turn_pass="hunter22")
     assert options.turn == urls

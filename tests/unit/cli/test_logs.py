@@ -9,8 +9,7 @@ from p2pal.cli import logs
 
 
 @pytest.fixture(autouse=True)
-def _clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(logs, "_secrets", set())
+def _clean() -> Iterator[None]:
     names = ("p2pal", "asyncio", "aiohttp")
     before = [
         (logging.getLogger(name), list(logging.getLogger(name).handlers), logging.getLogger(name).propagate)

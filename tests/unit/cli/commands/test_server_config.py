@@ -22,7 +22,6 @@ from p2pal.wire import rendezvous as wire
 def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REDIS_URL", raising=False)
     monkeypatch.delenv("TURN_SECRET", raising=False)
-    monkeypatch.setattr(logs, "_secrets", set())
 
 
 def config(*args: str) -> ServerConfig:

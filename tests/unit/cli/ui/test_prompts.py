@@ -76,7 +76,6 @@ class Keyboard:
 
 @pytest.fixture
 def keyboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Keyboard]:
-    monkeypatch.setattr(logs, "_secrets", set())
     keyboard = Keyboard(monkeypatch)
     yield keyboard
     keyboard.close()
@@ -218,7 +217,6 @@ def test_a_correction_is_reported_and_secrets_are_hidden(keyboard: Keyboard) -> 
 
 
 def test_without_a_terminal_the_code_comes_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "_secrets", set())
     monkeypatch.setattr(sys, "stdin", io.StringIO("zebra-luna-47\nmore\n"))
     assert str(read_code(None, quiet=True)) == "zebra-luna-47"
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))

@@ -16,11 +16,6 @@ from p2pal.cli.ui.views import JsonView, QuietView, ReceiverView, SenderView, Vi
 from p2pal.errors import PartialFailure, PeerLost
 
 
-@pytest.fixture(autouse=True)
-def _no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "_secrets", set())
-
-
 async def play(
     view: View, screen: Screen, script: Sequence[events.Event | None], error: BaseException | None = None
 ) -> None:
