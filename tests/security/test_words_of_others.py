@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,6 @@ from p2pal.cli.streams import Writer
 from p2pal.cli.ui.plain import Plain
 from p2pal.cli.ui.views import MAX_FAILURES, JsonView, QuietView, ReceiverView, SenderView, View, present
 from p2pal.errors import P2palError
-from p2pal.rate_limit import Throttle
 from p2pal.server import logs
 
 FLOOD = 20_000
@@ -86,14 +86,19 @@ def test_names_that_start_over_are_bounded(tmp_path: Path) -> None:
     assert out.getvalue().count("\n") == MAX_FAILURES + 1
 
 
-def test_the_log_of_the_server_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def own_log() -> Iterator[None]:
+    before = logs.LOGGER.handlers[:], logs.LOGGER.level, logs.LOGGER.propagate
+    yield
+    logs.configure("text")  # by the system's clock again
+    logs.LOGGER.handlers[:], logs.LOGGER.level, logs.LOGGER.propagate = before
+
+
+@pytest.mark.usefixtures("own_log")
+def test_the_log_of_the_server_is_bounded() -> None:
     now = [0.0]
-    monkeypatch.setattr("p2pal.server.logs.time.monotonic", lambda: now[0])
-    monkeypatch.setattr(logs, "_throttle", Throttle(burst=logs.LINES_AT_ONCE, interval=0.02, most=float("inf")))
-    monkeypatch.setattr(logs, "_left_out", {})
-    monkeypatch.setattr(logs.LOGGER, "handlers", [])
     out = io.StringIO()
-    logs.configure("text", out, logging.INFO)
+    logs.configure("text", out, logging.INFO, clock=lambda: now[0])
     for _ in range(FLOOD):
         logs.log("joined")
     assert out.getvalue().count("\n") == logs.LINES_AT_ONCE

@@ -13,6 +13,7 @@ import re
 import secrets
 import sys
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from math import inf
 from typing import Final, Literal, TextIO
@@ -29,14 +30,36 @@ REQUEST_ID: Final = "X-Request-ID"
 LINES_AT_ONCE: Final = 1000
 LINES_PER_SECOND: Final = 50
 
-# What clients do is an event each, and many addresses together have no limit: the log's disk has.
-_throttle: Final = Throttle(burst=LINES_AT_ONCE, interval=1 / LINES_PER_SECOND, most=inf)
-_left_out: Final[dict[str, int]] = {}
-
 request_id: Final[ContextVar[str]] = ContextVar("request_id", default="")
 """The request that is being answered; empty for what the server does by itself."""
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class _LineBudget:
+    """How many lines each kind of event may have.
+
+    What clients do is an event each, and many addresses together have no limit: the log's disk has.
+    """
+
+    def __init__(self) -> None:
+        self.begin(time.monotonic)
+
+    def begin(self, clock: Callable[[], float]) -> None:
+        """Start anew, by a clock in seconds."""
+        self._clock = clock
+        self._throttle = Throttle(burst=LINES_AT_ONCE, interval=1 / LINES_PER_SECOND, most=inf)
+        self._left_out: dict[str, int] = {}
+
+    def take(self, event: str) -> int | None:
+        """Return how many such lines were left out before this one, or None: then this one is left out too."""
+        if self._throttle.admit(event, self._clock()):
+            return self._left_out.pop(event, 0)
+        self._left_out[event] = self._left_out.get(event, 0) + 1
+        return None
+
+
+_budget: Final = _LineBudget()
 
 
 def choose_request_id(proposed: str) -> str:
@@ -66,10 +89,10 @@ def log_failure(event: str, **fields: Field) -> None:
 
 def _write(level: int, event: str, fields: dict[str, Field]) -> None:
     if LOGGER.isEnabledFor(level):
-        if not _throttle.admit(event, time.monotonic()):
-            _left_out[event] = _left_out.get(event, 0) + 1
+        left_out = _budget.take(event)
+        if left_out is None:
             return
-        if left_out := _left_out.pop(event, 0):
+        if left_out:
             fields["left_out"] = left_out
         named = request_id.get()
         if named:
@@ -129,8 +152,18 @@ def _plain(value: Field) -> str:
     return text if text.isprintable() and " " not in text and '"' not in text else json.dumps(text)
 
 
-def configure(style: Literal["text", "json"], stream: TextIO | None = None, level: int = logging.INFO) -> None:
-    """Send the server's log to ``stream`` (standard error), replacing what was set before."""
+def configure(
+    style: Literal["text", "json"],
+    stream: TextIO | None = None,
+    level: int = logging.INFO,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Send the server's log to ``stream`` (standard error), replacing what was set before.
+
+    ``clock`` (seconds) is what the number of its lines is bounded by.
+    """
+    _budget.begin(clock)
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(Formatter(style))
     LOGGER.handlers[:] = [handler]
