@@ -17,7 +17,7 @@ from p2pal.rendezvous.connect_errors import proxy_answered
 from p2pal.rendezvous.delivery import Role
 from p2pal.rendezvous.http import Redirected, open_session
 from p2pal.rendezvous.http_errors import HttpAnswer, nonsense, refusal
-from p2pal.rendezvous.mailbox import DEFAULT_PATIENCE, Mailbox
+from p2pal.rendezvous.mailbox import DEFAULT_PATIENCE, HEARTBEAT, Mailbox
 from p2pal.rendezvous.transport import ServerUrl, pause, retry_after
 from p2pal.wire import rendezvous as wire
 
@@ -29,7 +29,8 @@ MAX_TRIES: Final = 8
 """Requests in that time."""
 TOLD_AFTER: Final = 2.0
 """Seconds: who waits longer is told of it."""
-_FIRST_BACKOFF: Final = 0.5
+FIRST_BACKOFF: Final = 0.5
+"""Seconds before the second try; each later one waits twice as long."""
 _MAX_BACKOFF: Final = 6.0
 _TIMEOUT: Final = 20.0
 """Seconds for a request and its answer."""
@@ -77,20 +78,26 @@ class RendezvousClient:
         url: The server's URL, http or https, with a base path if need be; ws and wss follow.
         not_ready: Seconds for which :meth:`create` and :meth:`join` ask again while the server, or a proxy in front,
             answers that it cannot serve just now. Both may be repeated: what nobody comes for ends by itself.
-
         waiting: Called when that takes longer than a moment, with the seconds that are left of it; and with 0 when it
             goes on.
+        first_backoff: Seconds until it is asked for the second time, if it does not say when.
 
     Raises:
         UsageError: If the URL is none.
     """
 
     def __init__(
-        self, url: str, *, not_ready: float = NOT_READY, waiting: Callable[[float], None] | None = None
+        self,
+        url: str,
+        *,
+        not_ready: float = NOT_READY,
+        waiting: Callable[[float], None] | None = None,
+        first_backoff: float = FIRST_BACKOFF,
     ) -> None:
         self._address = ServerUrl(url)
         self._not_ready = not_ready
         self._waiting = waiting
+        self._first_backoff = first_backoff
         self._not_before = 0.0  # the loop's time until which the server wants to be left alone
         self._session: aiohttp.ClientSession | None = None
 
@@ -175,6 +182,7 @@ class RendezvousClient:
         *,
         patience: float | None = DEFAULT_PATIENCE,
         waiting: Callable[[float], None] | None = None,
+        heartbeat: float = HEARTBEAT,
     ) -> Mailbox:
         """Return the mailbox of a token; its owner runs :meth:`Mailbox.run`.
 
@@ -184,8 +192,11 @@ class RendezvousClient:
             patience: Seconds without the server before the mailbox gives up; None for never.
             waiting: Called when the server has been away for some seconds, with those that are left of the patience
                 (infinite for None); and with 0 when it is back.
+            heartbeat: Seconds of silence before a ping; without an answer in half that time the socket is lost.
         """
-        return Mailbox(self._opened, self._address, role, token, patience=patience, waiting=waiting)
+        return Mailbox(
+            self._opened, self._address, role, token, patience=patience, waiting=waiting, heartbeat=heartbeat
+        )
 
     @property
     def _opened(self) -> aiohttp.ClientSession:
@@ -197,7 +208,7 @@ class RendezvousClient:
     async def _post(self, path: str, request: msgspec.Struct, kind: type[_T], not_ready: float = 0.0) -> _T:
         clock = asyncio.get_running_loop().time
         url, data = self._address.http(path), wire.encoder.encode(request)
-        started, backoff, tries, told = clock(), _FIRST_BACKOFF, 0, False
+        started, backoff, tries, told = clock(), self._first_backoff, 0, False
         while True:
             tries += 1
             waited = clock() - started

@@ -24,12 +24,12 @@ from p2pal.wire.rendezvous import CloseCode
 DEFAULT_PATIENCE: Final = 120.0
 TOLD_AFTER: Final = 3.0
 """Seconds without the server after which a person is told."""
+HEARTBEAT: Final = 10.0
+"""Seconds of silence before a ping; without an answer in half that time the socket is lost."""
 _FIRST_BACKOFF: Final = 0.25
 _MAX_BACKOFF: Final = 5.0
 _FLUSH: Final = 1.0
 _CONNECT: Final = 10.0
-_HEARTBEAT: Final = 10.0
-"""Seconds of silence before a ping; without an answer in half that time the socket is lost."""
 _WAITING_EVENTS: Final = 256
 _REFUSED: Final = {429: "it takes no more connections from this address", 503: "it is not ready (HTTP 503)"}
 """What it says for a while instead of opening a socket."""
@@ -57,12 +57,14 @@ class Mailbox:
         *,
         patience: float | None,
         waiting: Callable[[float], None] | None = None,
+        heartbeat: float = HEARTBEAT,
     ) -> None:
         self._session = session
         self._address = address
         self._token = token
         self._patience = patience
         self._waiting = waiting
+        self._heartbeat = heartbeat
         self._telling: asyncio.TimerHandle | None = None  # of an outage that may be over in a moment
         self._told_waiting = False
         self._delivery = Delivery(role)
@@ -252,7 +254,7 @@ class Mailbox:
             async with asyncio.timeout(connect_timeout(self._address.proxy())):
                 ws = await self._session.ws_connect(
                     self._address.websocket(),
-                    heartbeat=_HEARTBEAT,
+                    heartbeat=self._heartbeat,
                     compress=0,
                     max_msg_size=wire.MAX_FRAME,
                     timeout=aiohttp.ClientWSTimeout(ws_close=1.0),

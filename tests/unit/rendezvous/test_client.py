@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -186,16 +187,14 @@ class Passing:
         return web.Response(status=201, body=wire.encoder.encode(made))
 
 
-@pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Try again at once where the server does not ask for more."""
-    monkeypatch.setattr(client_module, "_FIRST_BACKOFF", 0.001)
+def hasty(url: str, waiting: Callable[[float], None] | None = None) -> RendezvousClient:
+    """A client that tries again at once where the server does not ask for more."""
+    return RendezvousClient(url, waiting=waiting, first_backoff=0.001)
 
 
-@pytest.mark.usefixtures("hasty")
 async def test_a_server_that_is_not_ready_is_asked_again() -> None:
     passing = Passing((503, "unavailable", ""), (503, "stopping", "soon"), (502, "", ""), (504, "", "-1"))
-    async with odd_server(passing.handle) as url, RendezvousClient(url) as client:
+    async with odd_server(passing.handle) as url, hasty(url) as client:
         assert (await client.create(60)).slot == 7
         assert len(passing.asked) == 5
         passing.asked.clear()
@@ -203,19 +202,17 @@ async def test_a_server_that_is_not_ready_is_asked_again() -> None:
         assert len(passing.asked) == 5
 
 
-@pytest.mark.usefixtures("hasty")
 async def test_no_sooner_than_the_server_wants() -> None:
     passing = Passing((503, "unavailable", "1"))
-    async with odd_server(passing.handle) as url, RendezvousClient(url) as client:
+    async with odd_server(passing.handle) as url, hasty(url) as client:
         await client.join(7)
     first, second = passing.asked
     assert second - first >= 1.0
 
 
-@pytest.mark.usefixtures("hasty")
 async def test_a_server_that_never_gets_ready_ends_it() -> None:
     passing = Passing(*[(503, "unavailable", "")] * 100)
-    async with odd_server(passing.handle) as url, RendezvousClient(url) as client:
+    async with odd_server(passing.handle) as url, hasty(url) as client:
         with pytest.raises(errors.ServerRefused, match="not ready"):
             await client.create(60)
     assert len(passing.asked) == client_module.MAX_TRIES
@@ -246,7 +243,6 @@ async def test_one_who_asks_too_often_is_not_made_to_ask_more(code: str, told: s
     assert len(passing.asked) == 1
 
 
-@pytest.mark.usefixtures("hasty")
 async def test_a_server_that_stops_as_it_said_is_waited_for() -> None:
     """It says that it stops, cuts whoever comes, and serves again."""
     made = wire.encoder.encode(wire.Created("i" * 32, 7, "t" * 32, 5.0))
@@ -262,16 +258,15 @@ async def test_a_server_that_stops_as_it_said_is_waited_for() -> None:
         writer.close()
 
     server = await asyncio.start_server(play, "127.0.0.1", 0)
-    async with server, RendezvousClient(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as client:
+    async with server, hasty(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as client:
         assert (await client.create(60)).slot == 7
     assert answers == []
 
 
-@pytest.mark.usefixtures("hasty")
 async def test_who_waits_for_more_than_a_moment_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[float] = []
     passing = Passing((503, "unavailable", ""), (503, "unavailable", "1"), (503, "unavailable", ""))
-    async with odd_server(passing.handle) as url, RendezvousClient(url, waiting=told.append) as client:
+    async with odd_server(passing.handle) as url, hasty(url, waiting=told.append) as client:
         await client.create(60)
         assert told == []
         passing.asked.clear()

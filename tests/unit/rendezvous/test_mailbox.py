@@ -184,8 +184,7 @@ async def test_renewing_ends_the_wait_before_the_next_try() -> None:
         await expect(p.sender, e.ServerOnline)
 
 
-async def test_a_socket_that_is_silently_dead_is_noticed_on_both_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mailbox_module, "_HEARTBEAT", 0.1)
+async def test_a_socket_that_is_silently_dead_is_noticed_on_both_ends() -> None:
     async with (
         serving(ServerConfig(port=0, heartbeat=0.1, drain=0.2)) as kit,
         proxy_to(kit.server.port) as proxy,
@@ -194,8 +193,8 @@ async def test_a_socket_that_is_silently_dead_is_noticed_on_both_ends(monkeypatc
     ):
         created = await kit.create()
         joined = await kit.join(created.slot)
-        observer = direct.mailbox("receive", joined.token)
-        sender = client.mailbox("send", created.token)
+        observer = direct.mailbox("receive", joined.token, heartbeat=0.1)
+        sender = client.mailbox("send", created.token, heartbeat=0.1)
         runs = asyncio.create_task(sender.run()), asyncio.create_task(observer.run())
         await expect(sender, e.AttemptServed)
         assert (await expect(observer, e.PeerOnline)).online
