@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 import sys
+from collections.abc import Callable
 from typing import Any, Final
 
 _EVERYWHERE: Final[tuple[tuple[socket.AddressFamily, tuple[Any, ...]], ...]] = (
@@ -18,7 +19,26 @@ _NOT_HERE: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPR
 _TRIES: Final = 16
 
 
-def bind(host: str, port: int) -> list[socket.socket]:
+Place = tuple[Any, ...]
+OpenSocket = Callable[[socket.AddressFamily, Place], socket.socket]
+
+
+def bound_socket(family: socket.AddressFamily, place: Place) -> socket.socket:
+    """Return a socket that has one address to itself; raise OSError if it cannot be had."""
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix" and sys.platform != "cygwin":  # elsewhere it lets others take the port
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind(place)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def bind(host: str, port: int, *, open_socket: OpenSocket = bound_socket) -> list[socket.socket]:
     """Return bound sockets; may block for looking the host up.
 
     IPv4 and IPv6 have sockets of their own, whatever the system's setting is for one socket to take both
@@ -27,6 +47,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
     Args:
         host: A name or an address; empty for all of this machine, of both families.
         port: 0 has the system choose one, the same for all.
+        open_socket: What opens the socket of one address.
 
     Raises:
         OSError: If there is no such address here, or the port cannot be had.
@@ -35,8 +56,8 @@ def bind(host: str, port: int) -> list[socket.socket]:
     for _ in range(_TRIES - 1 if port == 0 else 0):
         # What the system chose for one family may be taken in the other one.
         with contextlib.suppress(_Taken):
-            return _bind(places, port)
-    return _bind(places, port)
+            return _bind(places, port, open_socket)
+    return _bind(places, port, open_socket)
 
 
 class _Taken(OSError):
@@ -50,13 +71,15 @@ def _places(host: str) -> list[tuple[socket.AddressFamily, tuple[Any, ...]]]:
     return list(dict.fromkeys((family, place) for family, _, _, _, place in found))
 
 
-def _bind(places: list[tuple[socket.AddressFamily, tuple[Any, ...]]], port: int) -> list[socket.socket]:
+def _bind(
+    places: list[tuple[socket.AddressFamily, tuple[Any, ...]]], port: int, open_socket: OpenSocket
+) -> list[socket.socket]:
     made: list[socket.socket] = []
     missing: OSError | None = None
     try:
         for family, (address, *rest) in places:
             try:
-                made.append(_socket(family, (address, port, *rest[1:])))
+                made.append(open_socket(family, (address, port, *rest[1:])))
             except OSError as error:
                 if error.errno in _NOT_HERE:
                     missing = error
@@ -70,19 +93,5 @@ def _bind(places: list[tuple[socket.AddressFamily, tuple[Any, ...]]], port: int)
     except BaseException:
         for each in made:
             each.close()
-        raise
-    return made
-
-
-def _socket(family: socket.AddressFamily, place: tuple[Any, ...]) -> socket.socket:
-    made = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        if os.name == "posix" and sys.platform != "cygwin":  # elsewhere it lets others take the port
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        made.bind(place)
-    except BaseException:
-        made.close()
         raise
     return made

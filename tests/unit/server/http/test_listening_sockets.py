@@ -8,8 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from p2pal.server.http import listening_sockets
-from p2pal.server.http.listening_sockets import bind
+from p2pal.server.http.listening_sockets import bind, bound_socket
 
 
 @pytest.fixture
@@ -45,43 +44,36 @@ def test_hosts(bound: list[socket.socket], host: str) -> None:
 
 
 @pytest.mark.parametrize("lacks", [errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL])
-def test_a_machine_without_ipv6(monkeypatch: pytest.MonkeyPatch, bound: list[socket.socket], lacks: int) -> None:
-    real = listening_sockets._socket
-
+def test_a_machine_without_ipv6(bound: list[socket.socket], lacks: int) -> None:
     def make(family: socket.AddressFamily, place: tuple[object, ...]) -> socket.socket:
         if family == socket.AF_INET6:
             raise OSError(lacks, "none")
-        return real(family, place)
+        return bound_socket(family, place)
 
-    monkeypatch.setattr(listening_sockets, "_socket", make)
-    bound += bind("", 0)
+    bound += bind("", 0, open_socket=make)
     assert [each.family for each in bound] == [socket.AF_INET]
 
 
-def test_a_machine_without_any(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_any() -> None:
     def make(_family: socket.AddressFamily, _place: tuple[object, ...]) -> socket.socket:
         raise OSError(errno.EAFNOSUPPORT, "none")
 
-    monkeypatch.setattr(listening_sockets, "_socket", make)
     with pytest.raises(OSError, match="none"):
-        bind("", 0)
+        bind("", 0, open_socket=make)
 
 
-def test_another_port_is_chosen_where_one_family_has_it_already(
-    monkeypatch: pytest.MonkeyPatch, bound: list[socket.socket]
-) -> None:
-    real, taken = listening_sockets._socket, [True, True, False]
+def test_another_port_is_chosen_where_one_family_has_it_already(bound: list[socket.socket]) -> None:
+    taken = [True, True, False]
     made: list[socket.socket] = []
 
     def make(family: socket.AddressFamily, place: tuple[object, ...]) -> socket.socket:
         if family == socket.AF_INET6 and taken.pop(0):
             raise OSError(errno.EADDRINUSE, "taken")
-        each = real(family, place) if family == socket.AF_INET else socket.socket()
+        each = bound_socket(family, place) if family == socket.AF_INET else socket.socket()
         made.append(each)
         return each
 
-    monkeypatch.setattr(listening_sockets, "_socket", make)
-    bound += bind("", 0)
+    bound += bind("", 0, open_socket=make)
     assert made[-2:] == bound
     assert all(each.fileno() == -1 for each in made[:-2]), "what was tried before is closed"
 
