@@ -186,10 +186,8 @@ async def test_who_closes_at_once_has_an_address_all_the_same() -> None:
         assert statuses[-1] == 429
 
 
-async def test_a_request_whose_head_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2pal.server.http.app._KEEPALIVE", 0.2)
-
-    async with serving() as kit:
+async def test_a_request_whose_head_never_ends_is_cut() -> None:
+    async with serving(ServerConfig(port=0, drain=0.2, keepalive=0.2)) as kit:
         reader, writer = await asyncio.open_connection("127.0.0.1", kit.server.port)
         writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ")
         async with asyncio.timeout(20):

@@ -111,6 +111,7 @@ class ServerConfig:
         max_transfers: Transfers held at once, those that rest included.
         max_mailbox_bytes: Bytes of all logs together.
         max_request: Bytes of one HTTP request body.
+        keepalive: The head of an HTTP connection's next request must arrive within this time.
         request_timeout: One HTTP request body must arrive within this time.
         hello_timeout: The first WebSocket message must arrive within this time.
         send_timeout: A client must take one message within this time.
@@ -139,6 +140,7 @@ class ServerConfig:
     max_transfers: int = 100_000
     max_mailbox_bytes: int = 256 << 20
     max_request: int = 4096
+    keepalive: float = 30.0
     request_timeout: float = 10.0
     hello_timeout: float = 10.0
     send_timeout: float = 30.0

@@ -25,7 +25,6 @@ from p2pal.server.stores.memory import MemoryStore
 from p2pal.server.tls import context_for
 from p2pal.server.ws.hub import Hub
 
-_KEEPALIVE: Final = 30.0
 _STORE_PATIENCE: Final = 2.0
 """Seconds that a start waits for the store; without it, requests get 503 until it is there."""
 _PAUSE: Final = 1.0
@@ -161,7 +160,7 @@ class Server:
             app,
             access_log=None,
             logger=_silent,
-            keepalive_timeout=_KEEPALIVE,
+            keepalive_timeout=self._config.keepalive,
             shutdown_timeout=self._config.drain,
             auto_decompress=False,  # nobody needs it, and a few bytes may stand for gigabytes
             max_line_size=MAX_LINE,
