@@ -15,7 +15,7 @@ from p2pal.server.stores.base import News
 from p2pal.server.ws.socket import Socket
 from p2pal.wire.rendezvous import CloseCode, Message
 
-_AT_ONCE: Final = 100
+AT_ONCE: Final = 100
 """Sockets that may always be closed at once when the server stops."""
 
 _LAST_WORDS: Final = 1.0
@@ -115,7 +115,7 @@ class Hub:
         """
         self._stopping = True
         sockets = list(self._sockets.values())
-        size = max(_AT_ONCE, -(-len(sockets) // _WAVES))
+        size = max(AT_ONCE, -(-len(sockets) // _WAVES))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):
                 for begin in range(0, len(sockets), size):

@@ -26,20 +26,21 @@ def stream() -> Iterator[io.StringIO]:
     logs.LOGGER.handlers[:], logs.LOGGER.level, logs.LOGGER.propagate = before
 
 
-async def test_many_sockets_are_closed_one_part_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "_AT_ONCE", 1)
-
-    server = Server(ServerConfig(port=0, drain=40))  # a second between two parts
+async def test_many_sockets_are_closed_one_part_after_the_other() -> None:
+    server = Server(ServerConfig(port=0, drain=80))  # two seconds between two parts
     await server.start()
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         kit = Kit(server, session)
-        _, sender, receiver = await kit.pair()
-        stopping = asyncio.create_task(server.stop())
+        others = [await kit.hello((await kit.create()).token)]
+        for _ in range((hub.AT_ONCE - 1) // 2):
+            others += (await kit.pair())[1:]
+        _, sender, receiver = await kit.pair()  # the last socket of the first part, and the only one of the second
+        stopping = asyncio.gather(server.stop(), *(each.close_code() for each in others))
         first, second = await sender.close_code(), asyncio.create_task(receiver.expect(wire.PeerPresence))
         assert first == CloseCode.GOING_AWAY
         assert await second == wire.PeerPresence(online=False), "who is not closed yet is served"
         assert await receiver.close_code() == CloseCode.GOING_AWAY
-        await stopping
+        assert (await stopping)[1:] == [CloseCode.GOING_AWAY] * (hub.AT_ONCE - 1)
 
 
 def test_clients_that_do_not_answer_a_close_are_not_waited_for(stream: io.StringIO) -> None:
