@@ -10,9 +10,10 @@ WORKERS ?= 3
 SOAK ?= 32
 FUZZ ?= 60
 TARGETS ?=
+MATRIX ?= wan.jsonl
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test test_integration test_resume test_reconnect test_network test_coverage fuzz lint format build bench clean
+.PHONY: help demo up down test test_integration test_resume test_reconnect test_network test_coverage fuzz lint format build bench bench_wan clean
 
 help:
 	@echo "make demo              send files between two processes over WebRTC and compare them"
@@ -29,6 +30,7 @@ help:
 	@echo "make format            let ruff format the code"
 	@echo "make build             wheel and sdist in dist/"
 	@echo "make bench             print the performance table"
+	@echo "make bench_wan         print the matrix of long, lossy and shared links against TCP (root, Linux; two hours)"
 
 $(VENV)/.run: pyproject.toml scripts/venv.sh
 	@sh scripts/venv.sh "$(PYTHON)" "$(VENV)" .
@@ -107,6 +109,9 @@ build: $(VENV)/.dev
 
 bench: $(VENV)/.bench
 	$(BIN)/python bench/run.py
+
+bench_wan: $(VENV)/.bench
+	$(BIN)/python bench/wan.py --whole --json $(MATRIX)
 
 clean:
 	rm -rf $(VENV) dist .coverage* htmlcov .mypy_cache .ruff_cache .pytest_cache .fuzz .hypothesis .import_linter_cache

@@ -139,8 +139,19 @@ class Process:
         return self.wait(check=False)
 
     @property
+    def ended(self) -> bool:
+        """Whether it is over."""
+        return self._poll()
+
+    @property
     def pid(self) -> int:
         return self._popen.pid
+
+    def said_since(self, offset: int) -> bytes:
+        """Return what it wrote to stdout from that byte on, whole lines only: to follow a long output cheaply."""
+        with self._out.open("rb") as out:
+            out.seek(offset)
+            return out.read().rpartition(b"\n")[0]
 
     @property
     def stdout(self) -> str:

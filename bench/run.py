@@ -26,6 +26,7 @@ import small_files
 import startup
 import throughput
 import wan
+import wan_cells
 from data import GIB, KIB, MIB
 from processes import BenchError, Workbench
 from table import Row, failed, note, show
@@ -51,7 +52,7 @@ def figures(*, quick: bool, huge: bool) -> dict[str, Figure]:
         ),
         "server": lambda bench: server.measure(bench, server.QUICK if quick else server.Plan()),
         "chunk_size": lambda bench: chunk_size.measure(bench, mib=mib, rounds=1 if quick else 2),
-        "wan": lambda bench: wan.measure(bench, wan.QUICK if quick else wan.Plan()),
+        "wan": lambda bench: wan.measure(bench, wan_cells.QUICK if quick else wan_cells.WHOLE),
     }
 
 

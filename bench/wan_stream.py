@@ -1,9 +1,10 @@
-"""One TCP stream for ``wan.py``: what arrives in so many seconds from the first moment of the connection.
+"""One TCP stream for ``wan.py``.
 
-    python bench/wan_stream.py receive ADDRESS SECONDS             # says its port, then how many bytes came
+    python bench/wan_stream.py receive ADDRESS                     # says its port, then how many bytes came until when
     python bench/wan_stream.py send ADDRESS PORT [ALGORITHM]       # as much as it can, until the other side hangs up
 
-Without an algorithm it is the kernel's default. Linux (TCP_CONGESTION).
+The receiver prints ``point SECONDS BYTES`` ten times a second, by the clock that all processes of the machine share,
+until it is killed. Without an algorithm it is the kernel's default. Linux (TCP_CONGESTION).
 """
 
 from __future__ import annotations
@@ -14,27 +15,29 @@ import time
 from typing import Final
 
 _BLOCK: Final = 1 << 20
+_STEP: Final = 0.1
 
 
-def receive(address: str, seconds: float) -> None:
+def receive(address: str) -> None:
     """Count what one connection brings."""
     with socket.create_server((address, 0)) as server:
         print(f"port={server.getsockname()[1]}", flush=True)
         stream, _ = server.accept()
-    deadline = time.perf_counter() + seconds
     block = bytearray(_BLOCK)
-    count = 0
+    count, due = 0, time.monotonic()
     with stream:
-        while (left := deadline - time.perf_counter()) > 0:
-            stream.settimeout(left)
+        while True:
+            if (now := time.monotonic()) >= due:
+                print(f"point {now:.4f} {count}", flush=True)
+                due = now + _STEP
+            stream.settimeout(due - now if due > now else _STEP)
             try:
                 size = stream.recv_into(block)
             except TimeoutError:
-                break
+                continue
             if size == 0:
                 raise ConnectionError("the sender hung up")
             count += size
-    print(f"bytes={count}", flush=True)
 
 
 def send(address: str, port: int, algorithm: str) -> None:
@@ -53,11 +56,12 @@ def send(address: str, port: int, algorithm: str) -> None:
 
 def main() -> None:
     """Do one or the other."""
-    role, address, number, *more = sys.argv[1:]
+    role, address, *more = sys.argv[1:]
     if role == "receive":
-        receive(address, float(number))
+        receive(address)
     else:
-        send(address, int(number), *more or [""])
+        port, algorithm = more if len(more) > 1 else (more[0], "")
+        send(address, int(port), algorithm)
 
 
 if __name__ == "__main__":
