@@ -1,6 +1,6 @@
 """Measure the bare datagram lane between two processes on loopback: no session, no files, no seals of frames.
 
-python bench/udp_loopback.py [MEGABYTES] [--message BYTES] [--no-batches] [--mtu BYTES]
+python bench/udp_loopback.py [MEGABYTES] [--message BYTES] [--no-batches] [--mtu BYTES] [--buffer BYTES]
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 from p2pal.lanes.base import Lane
 from p2pal.lanes.udp.addresses import Candidate, CandidateKind
+from p2pal.lanes.udp.ports import BUFFER
 from p2pal.lanes.udp.seal import LaneSecrets
 from p2pal.lanes.udp.shell import UdpLane
 
@@ -62,7 +63,15 @@ class End:
         """Move the bytes; return what it took."""
         a, b = sha256(b"a").digest(), sha256(b"b").digest()
         secrets = LaneSecrets(a, b, 1, 2) if self.sender else LaneSecrets(b, a, 2, 1)
-        lane = UdpLane(1, secrets, self, leads=self.sender, only_loopback=True, batches=not self.args.no_batches)
+        lane = UdpLane(
+            1,
+            secrets,
+            self,
+            leads=self.sender,
+            only_loopback=True,
+            batches=not self.args.no_batches,
+            buffer=self.args.buffer,
+        )
         if self.args.mtu:
             lane.limit_mtu(self.args.mtu)
         own = await lane.bind(LOOPBACK)
@@ -85,6 +94,7 @@ def main() -> None:
     parser.add_argument("--message", type=int, default=64_000)
     parser.add_argument("--no-batches", action="store_true")
     parser.add_argument("--mtu", type=int, default=0, help="never send larger datagrams")
+    parser.add_argument("--buffer", type=int, default=BUFFER, help="bytes asked for on either side of a socket")
     parser.add_argument("--role", choices=["send", "recv"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.role:

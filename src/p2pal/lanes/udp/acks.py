@@ -11,8 +11,8 @@ from p2pal.ranges import RangeSet
 
 ACK_PACKETS: Final = 32
 """Packets that are acknowledged together."""
-ACK_BYTES: Final = 60_000
-"""Bytes that are acknowledged together, where datagrams are long."""
+ACK_BYTES: Final = 250_000
+"""Bytes that are acknowledged together, where datagrams are long; a sender that waits for it asks before."""
 ACK_DELAY: Final = 0.002
 """Seconds that an acknowledgement waits for more packets."""
 ACK_FIRST: Final = 64
@@ -48,7 +48,9 @@ class AckTracker:
         self._newest = 0.0
         self.due_at = NEVER
 
-    def on_packets(self, number: int, count: int, size: int, holes: int, now: float, received: float) -> None:
+    def on_packets(
+        self, number: int, count: int, size: int, holes: int, now: float, received: float, *, asked: bool = False
+    ) -> None:
         """Packets arrived.
 
         Args:
@@ -58,6 +60,7 @@ class AckTracker:
             holes: Gaps in the stream now; a new one is told at once.
             now: The time.
             received: When they arrived, by the kernel's word if it gives one.
+            asked: Whether the peer wants to be told at once.
         """
         stop = number + count
         self._packets.add(number, stop)
@@ -69,7 +72,8 @@ class AckTracker:
         self._bytes += size
         self._total += count
         if (
-            self._owed >= ACK_PACKETS
+            asked
+            or self._owed >= ACK_PACKETS
             or self._bytes >= ACK_BYTES
             or self._total <= ACK_FIRST
             or holes > self._holes

@@ -248,7 +248,7 @@ class DatagramLane:
             if not stream.can_take(run.offset, run.size):
                 continue
             messages = stream.receive(run.offset, run.payloads, run.size, len(data))
-            self._acks.on_packets(run.number, run.packets, run.size, stream.holes, now, arrived)
+            self._acks.on_packets(run.number, run.packets, run.size, stream.holes, now, arrived, asked=run.ask)
             if messages:
                 self._events.extend(map(Message, messages))
         path = self.path

@@ -13,8 +13,13 @@ from p2pal.lanes.udp.rate import RateSample
 
 DEFAULT_BUFFER: Final = 212_992
 """Bytes that a socket has where nobody says: the limit of most systems."""
-SHARE: Final = 0.62
-"""Of the buffer that may be on the way: systems count what a datagram takes of their memory, not its length."""
+LARGE: Final = 16_000
+LARGE_SHARE: Final = 0.925
+SMALL_SHARE: Final = 0.5
+"""Of a buffer that datagrams of :data:`LARGE` bytes and more, and smaller ones, fill: systems count what they take of
+their memory, not their length."""
+LATE: Final = 4
+"""Linux gives back what was read only when that is a quarter of the buffer, or nothing waits to be read."""
 MIN_WINDOW: Final = 66_000
 """Bytes that may be on the way whatever was lost: one of the largest datagrams."""
 BETA: Final = 0.7
@@ -30,6 +35,7 @@ class LocalPath:
     Args:
         rtt: A first round trip, in seconds.
         buffer: Bytes of the receiving socket's buffer, as the system tells.
+        segment: Bytes of a datagram.
 
     Attributes:
         window: How many bytes may be on the way.
@@ -38,14 +44,14 @@ class LocalPath:
         rate: The last delivery rate, in bytes per second.
     """
 
-    __slots__ = ("_cut_total", "_most", "_total", "min_rtt", "pacing_rate", "rate", "window")
+    __slots__ = ("_buffer", "_cut_total", "_most", "_total", "min_rtt", "pacing_rate", "rate", "window")
 
-    def __init__(self, rtt: float, buffer: int = DEFAULT_BUFFER) -> None:
+    def __init__(self, rtt: float, buffer: int, segment: int) -> None:
         self.min_rtt = rtt
         self.rate = 0.0
         self.pacing_rate = RATE
-        self._most = max(SHARE * buffer, float(MIN_WINDOW))
-        self.window = self._most
+        self._buffer = buffer
+        self.resize(segment)
         self._total = 0
         self._cut_total = 0
 
@@ -55,7 +61,10 @@ class LocalPath:
         return int(self.window)
 
     def resize(self, segment: int) -> None:
-        """Datagrams have another size from now on, which changes nothing here."""
+        """Datagrams have another size from now on."""
+        taken = segment / (LARGE_SHARE if segment >= LARGE else SMALL_SHARE)
+        datagrams = self._buffer // taken - self._buffer / LATE // taken
+        self._most = self.window = max(datagrams * segment, float(MIN_WINDOW))
 
     def on_spurious(self, size: int) -> None:
         """These bytes counted as lost and were not."""

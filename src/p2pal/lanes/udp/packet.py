@@ -7,9 +7,10 @@ All integers are unsigned and big-endian. Every datagram begins with the same 16
 Kinds are 0xD0 to 0xD5: outside of what STUN, ZRTP, DTLS, TURN channels and RTP begin with (RFC 7983, RFC 9443), so that
 one socket serves them all. The lane tag is 64 bits that only the two peers know: what comes without it is passed over.
 
-**DATA** has its packet number as ``number``, then ``u64 offset`` in the stream of the lane, then payload. Its payload
-is made of frames that are sealed already. A batch of DATA that leaves with one system call has consecutive numbers and
-offsets, so that it is described by one header.
+**DATA** has its packet number as ``number``, then ``u64 offset`` in the stream of the lane, then payload. The highest
+bit of ``number`` asks for an acknowledgement at once (:data:`ASK`). The payload is made of frames that are sealed
+already. A batch of DATA that leaves with one system call has consecutive numbers and offsets, so that it is described
+by one header.
 
 **ACK**, **PROBE**, **ANSWER** and **CLOSE** are AES-256-GCM. ``number`` counts all of them in one direction and is the
 nonce, the 16 bytes are the associated data, and a :class:`ReplayWindow` takes each number once. Inside::
@@ -58,8 +59,13 @@ REPLAY_WINDOW: Final = 1024
 MAX_SEGMENTS: Final = 64
 """Datagrams of one batch: what Linux takes with UDP_SEGMENT."""
 
+ASK: Final = 1 << 55
+"""In the number of DATA: the sender waits for the acknowledgement."""
+
 _KIND_SHIFT: Final = 56
 _NUMBER_MASK: Final = (1 << _KIND_SHIFT) - 1
+_DATA_NUMBER_MASK: Final = ASK - 1
+_DATA: Final = struct.Struct(">QQQ")
 _ACK: Final = struct.Struct(">QIQBB")
 _RANGE: Final = struct.Struct(">QQ")
 _PROBE: Final = struct.Struct(">16sB")
@@ -82,6 +88,8 @@ class Kind(IntEnum):
 
 
 _KINDS: Final = frozenset(Kind)
+_DATA_KIND: Final = int(Kind.DATA)
+_DATA_WORD: Final = _DATA_KIND << _KIND_SHIFT
 
 
 class Header(NamedTuple):
@@ -195,7 +203,7 @@ def _spaced(count: int, gap: int) -> struct.Struct:
     return struct.Struct(">" + f"3Q{gap}x" * (count - 1) + "3Q")
 
 
-def data_headers(number: int, tag: int, offset: int, size: int, count: int) -> list[memoryview]:
+def data_headers(number: int, tag: int, offset: int, size: int, count: int, *, ask: bool = False) -> list[Buffer]:
     """Return the headers of a batch of DATA.
 
     Args:
@@ -204,8 +212,11 @@ def data_headers(number: int, tag: int, offset: int, size: int, count: int) -> l
         offset: Of the first packet's payload in the stream.
         size: Payload of every packet but the last, in bytes.
         count: Packets.
+        ask: Whether each of them asks for an acknowledgement.
     """
-    word = Kind.DATA << _KIND_SHIFT | number
+    word = _DATA_WORD | number | (ASK if ask else 0)
+    if count == 1:
+        return [_DATA.pack(word, tag, offset)]
     fields = [tag] * (3 * count)
     fields[::3] = range(word, word + count)
     fields[2::3] = range(offset, offset + size * count, size)
@@ -222,6 +233,7 @@ class Run(NamedTuple):
         offset: Of the first payload in the stream.
         payloads: As they follow each other.
         size: All bytes of payload.
+        ask: Whether an acknowledgement is asked for.
     """
 
     number: int
@@ -229,6 +241,7 @@ class Run(NamedTuple):
     offset: int
     payloads: list[memoryview]
     size: int
+    ask: bool
 
 
 def read_data(data: Buffer, segment: int, tag: int) -> list[Run]:
@@ -242,7 +255,7 @@ def read_data(data: Buffer, segment: int, tag: int) -> list[Run]:
     view = memoryview(data)
     total = len(view)
     if not segment or segment >= total:
-        segment = total
+        return _read_one(view, total, tag)
     if segment <= DATA_HEADER:
         return []
     count = -(-total // segment)
@@ -250,16 +263,14 @@ def read_data(data: Buffer, segment: int, tag: int) -> list[Run]:
     if last <= 0:  # a last datagram without payload is none of ours
         count -= 1
         last = segment - DATA_HEADER
-        if not count:
-            return []
     fields = _spaced(count, segment - DATA_HEADER).unpack_from(view)
     size = segment - DATA_HEADER
     word, _, offset = fields[:3]
-    number = word & _NUMBER_MASK
+    number = word & _DATA_NUMBER_MASK
     stop = count * segment
     payloads = [view[at : at + size] for at in range(DATA_HEADER, stop, segment)]
     if (
-        word >> _KIND_SHIFT == Kind.DATA
+        word >> _KIND_SHIFT == _DATA_KIND
         and number + count <= MAX_PACKETS
         and offset + size * count <= MAX_OFFSET
         and fields[1::3] == (tag,) * count
@@ -267,19 +278,30 @@ def read_data(data: Buffer, segment: int, tag: int) -> list[Run]:
         and fields[2::3] == tuple(range(offset, offset + size * count, size))
     ):
         payloads[-1] = payloads[-1][:last]
-        return [Run(number, count, offset, payloads, size * (count - 1) + last)]
+        return [Run(number, count, offset, payloads, size * (count - 1) + last, bool(word & ASK))]
     payloads[-1] = payloads[-1][:last]
     return _runs_one_by_one(fields, payloads, tag)
+
+
+def _read_one(view: memoryview, total: int, tag: int) -> list[Run]:
+    size = total - DATA_HEADER
+    if size <= 0:
+        return []
+    word, found, offset = _DATA.unpack_from(view)
+    number = word & _DATA_NUMBER_MASK
+    if word >> _KIND_SHIFT != _DATA_KIND or found != tag or number >= MAX_PACKETS or offset + size > MAX_OFFSET:
+        return []
+    return [Run(number, 1, offset, [view[DATA_HEADER:]], size, bool(word & ASK))]
 
 
 def _runs_one_by_one(fields: Sequence[int], payloads: list[memoryview], tag: int) -> list[Run]:
     runs: list[Run] = []
     for index, payload in enumerate(payloads):
         word, found, offset = fields[3 * index : 3 * index + 3]
-        number = word & _NUMBER_MASK
+        number = word & _DATA_NUMBER_MASK
         size = len(payload)
         if (
-            word >> _KIND_SHIFT != Kind.DATA
+            word >> _KIND_SHIFT != _DATA_KIND
             or found != tag
             or number >= MAX_PACKETS
             or offset + size > MAX_OFFSET
@@ -289,9 +311,10 @@ def _runs_one_by_one(fields: Sequence[int], payloads: list[memoryview], tag: int
         before = runs[-1] if runs else None
         if before is not None and number == before.number + before.packets and offset == before.offset + before.size:
             before.payloads.append(payload)
-            runs[-1] = before._replace(packets=before.packets + 1, size=before.size + size)
+            ask = before.ask or bool(word & ASK)
+            runs[-1] = before._replace(packets=before.packets + 1, size=before.size + size, ask=ask)
         else:
-            runs.append(Run(number, 1, offset, [payload], size))
+            runs.append(Run(number, 1, offset, [payload], size, bool(word & ASK)))
     return runs
 
 

@@ -22,13 +22,15 @@ from p2pal.lanes.udp.packet import Batch
 BUFFER: Final = 4 << 20
 """Bytes asked for on either side of a socket; systems give less (Linux: 212,992)."""
 READS: Final = 24
-"""System calls in a row for what came, before anything else of the loop has its turn."""
+READ_BYTES: Final = 512 * 1024
+"""System calls in a row for what came, and bytes, before it is acknowledged and anything else has its turn."""
 MAX_RECEIVE: Final = 65_535
 
 _UDP_SEGMENT: Final = 103
 _UDP_GRO: Final = 104
 _SO_TIMESTAMPNS: Final = 35
 _ANCILLARY: Final = 128
+_LARGE: Final = 32 * 1024  # bytes for which a place of their own costs less than a copy
 _TIMESPEC: Final = struct.Struct("@ll")
 _LATE: Final = 1.0
 _NO_SEGMENTS: Final = frozenset({errno.EIO, errno.EINVAL, errno.ENOPROTOOPT, errno.EOPNOTSUPP})
@@ -71,8 +73,13 @@ class Port(Protocol):
         """Close it; what the socket has taken still leaves."""
 
 
-def open_socket(ip: str, port: int = 0) -> socket.socket:
+def open_socket(ip: str, port: int = 0, buffer: int = BUFFER) -> socket.socket:
     """Return a socket that is bound to an address, does not block, and forbids fragmentation where it can.
+
+    Args:
+        ip: The address.
+        port: The port; 0 for any that is free.
+        buffer: Bytes asked for on either side.
 
     Raises:
         OSError: If that is no address of this machine, or the port is taken.
@@ -85,7 +92,7 @@ def open_socket(ip: str, port: int = 0) -> socket.socket:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             with contextlib.suppress(OSError):
-                opened.setsockopt(socket.SOL_SOCKET, option, BUFFER)
+                opened.setsockopt(socket.SOL_SOCKET, option, buffer)
         forbid = _DO_NOT_FRAGMENT.get((sys.platform, family))
         if forbid is not None:
             with contextlib.suppress(OSError):
@@ -119,8 +126,9 @@ class BatchPort:
         self._segments = batches and sys.platform == "linux"
         self._timestamps = False
         self._offset = time() - loop.time()
-        # Read into one place and copied from there: a new object of 64 KiB for each small datagram costs more.
+        # Small datagrams are read into one place and copied from there: a new object of 64 KiB for each costs more.
         self._buffer = memoryview(bytearray(MAX_RECEIVE))
+        self._size = 0  # of what came last
         if self._segments:
             with contextlib.suppress(OSError):
                 opened.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, 1)
@@ -182,23 +190,33 @@ class BatchPort:
         self._owner.port_writable()
 
     def _readable(self) -> None:
-        receive, got, buffer = self._socket.recvmsg_into, self._owner.port_received, self._buffer
+        opened, got, buffer = self._socket, self._owner.port_received, self._buffer
+        read, size = 0, self._size
         try:
             for _ in range(READS):
-                size, ancillary, _, source = receive([buffer], _ANCILLARY)
+                if size >= _LARGE:
+                    data, ancillary, _, source = opened.recvmsg(MAX_RECEIVE, _ANCILLARY)
+                    size = len(data)
+                else:
+                    size, ancillary, _, source = opened.recvmsg_into([buffer], _ANCILLARY)
+                    data = bytes(buffer[:size])
                 segment, received = 0, None
                 for level, kind, value in ancillary:
                     if level == socket.IPPROTO_UDP and kind == _UDP_GRO:
                         segment = int.from_bytes(value[:4], sys.byteorder)
                     elif level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
                         received = self._when(value)
-                got(self._index, bytes(buffer[:size]), source[0], source[1], segment, received)
-                if self._socket.fileno() < 0:
+                got(self._index, data, source[0], source[1], segment, received)
+                if opened.fileno() < 0:
                     return
+                read += size
+                if read >= READ_BYTES:
+                    break
         except BlockingIOError:
             pass
         except OSError:
             pass  # an earlier datagram was refused somewhere (ICMP): it is lost, no more
+        self._size = size
         self._owner.port_drained()
 
     def _when(self, value: bytes) -> float | None:

@@ -24,6 +24,9 @@ MOST_CREDIT: Final = 0.020
 was not sent meanwhile left room in the queue."""
 PTO_PROBES: Final = 2
 """Datagrams that leave at a probe timeout (RFC 9002, section 6.2.4)."""
+ASK_SHARE: Final = 0.5
+"""Of the window within one machine after which an acknowledgement is asked for: few, as each wakes both sides up, and
+early enough that something is always on the way."""
 SKIP_EVERY: Final = (500, 4000)
 """Packets from one packet number that is left out to the next."""
 
@@ -55,8 +58,8 @@ class Sender:
     """
 
     __slots__ = (
-        "_entropy", "_most", "_path", "_probes", "_release", "_skip_at", "_tag", "buffer", "congestion", "loss",
-        "mtu", "rate", "stream",
+        "_ask", "_entropy", "_most", "_path", "_probes", "_release", "_skip_at", "_tag", "_unasked", "buffer",
+        "congestion", "loss", "mtu", "rate", "stream",
     )  # fmt: skip
 
     def __init__(self, tag: int, entropy: Entropy, now: float, window: int = WINDOW) -> None:
@@ -89,8 +92,12 @@ class Sender:
         self.rate = DeliveryRate(now)
         self.mtu = PathMtu(now, ipv6=ipv6, loopback=loopback, most=self._most)
         self.congestion: Congestion | LocalPath = (
-            LocalPath(rtt, self.buffer) if loopback else Congestion(now, self.mtu.size, rtt, self._entropy.fractions())
+            LocalPath(rtt, self.buffer, self.mtu.size)
+            if loopback
+            else Congestion(now, self.mtu.size, rtt, self._entropy.fractions())
         )
+        self._ask = loopback
+        self._unasked = 0
         self._release = now
         self._probes = 0
 
@@ -182,7 +189,9 @@ class Sender:
         number = loss.next_number
         if number + count >= MAX_PACKETS:
             raise LaneExhausted("the lane has sent as many packets as it can number")
-        buffers = self.stream.gather(start, stop, payload, data_headers(number, self._tag, start, payload, count))
+        ask = self._ask and self._asks(stop - start)
+        headers = data_headers(number, self._tag, start, payload, count, ask=ask)
+        buffers = self.stream.gather(start, stop, payload, headers)
         self.stream.mark_sent(start, stop)
         batch = SentBatch(number, count, start, stop, payload, now, self._path)
         loss.on_sent(batch)
@@ -191,6 +200,14 @@ class Sender:
         credit = min(max(self.congestion.min_rtt / 2, LEAST_CREDIT), MOST_CREDIT)
         self._release = max(self._release, now - credit) + size / self.congestion.pacing_rate
         return Outgoing(buffers, payload + DATA_HEADER if count > 1 else 0, size)
+
+    def _asks(self, size: int) -> bool:
+        """Whether a batch of this size asks for an acknowledgement."""
+        self._unasked += size
+        if self._unasked < ASK_SHARE * self.congestion.window:
+            return False
+        self._unasked = 0
+        return True
 
     def next_timeout(self) -> float:
         """Return when :meth:`handle_timeout` or :meth:`next_batch` is due; infinity if neither ever is."""

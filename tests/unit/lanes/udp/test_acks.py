@@ -38,6 +38,15 @@ def test_many_packets_or_bytes_are_acknowledged_at_once() -> None:
     assert tracker.due_at == 3.0
 
 
+def test_who_asks_is_told_at_once() -> None:
+    tracker = past_the_first()
+    tracker.on_packets(64, 1, 1000, 0, 2.0, 2.0, asked=True)
+    assert tracker.due_at == 2.0
+    tracker.take(STREAM, 2.0)
+    tracker.on_packets(65, 1, 1000, 0, 2.0, 2.0)
+    assert tracker.due_at == 2.0 + ACK_DELAY
+
+
 def test_a_new_gap_is_told_at_once_and_an_old_one_is_not() -> None:
     tracker = past_the_first()
     tracker.on_packets(70, 1, 1000, 1, 2.0, 2.0)

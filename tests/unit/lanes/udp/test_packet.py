@@ -20,6 +20,7 @@ from p2pal.lanes.udp.packet import (
     AnswerFields,
     BadPacket,
     Batch,
+    Buffer,
     Kind,
     ProbeFields,
     data_headers,
@@ -36,11 +37,11 @@ from p2pal.lanes.udp.packet import (
 TAG = 0x0123456789ABCDEF
 
 
-def batch(number: int, offset: int, payload: bytes, size: int, tag: int = TAG) -> bytes:
+def batch(number: int, offset: int, payload: bytes, size: int, tag: int = TAG, *, ask: bool = False) -> bytes:
     """Datagrams of DATA one after another, as a system hands them over."""
     count = -(-len(payload) // size)
-    pieces: list[bytes | memoryview] = []
-    for index, header in enumerate(data_headers(number, tag, offset, size, count)):
+    pieces: list[Buffer] = []
+    for index, header in enumerate(data_headers(number, tag, offset, size, count, ask=ask)):
         pieces += [header, payload[index * size : (index + 1) * size]]
     return b"".join(pieces)
 
@@ -64,6 +65,18 @@ def test_a_batch_is_read_as_one_run(number: int, offset: int, count: int, size: 
     runs = read_data(batch(number, offset, payload, size), size + DATA_HEADER, TAG)
     assert [(run.number, run.packets, run.offset, run.size) for run in runs] == [(number, count, offset, len(payload))]
     assert b"".join(runs[0].payloads) == payload
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("ask", [False, True])
+def test_data_may_ask_for_an_acknowledgement(count: int, ask: bool) -> None:
+    (run,) = read_data(batch(MAX_PACKETS - 3, 7, b"a" * 10 * count, 10, ask=ask), 10 + DATA_HEADER, TAG)
+    assert (run.number, run.packets, run.offset, run.ask) == (MAX_PACKETS - 3, count, 7, ask)
+
+
+def test_one_of_several_runs_may_ask() -> None:
+    data = batch(5, 0, b"a" * 10, 10) + batch(6, 10, b"b" * 10, 10, ask=True) + batch(9, 90, b"c" * 10, 10)
+    assert [(run.number, run.packets, run.ask) for run in read_data(data, 34, TAG)] == [(5, 2, True), (9, 1, False)]
 
 
 def test_datagrams_that_do_not_follow_each_other_are_runs_of_their_own() -> None:
