@@ -26,6 +26,17 @@ The tree, with exit codes::
     ├── PartialFailure             1    some files failed or were skipped; the others are complete
     └── Interrupted              130    Ctrl-C or SIGTERM
 
+Here are the classes, and the usual hint of each. The text of an error stands where it is raised, unless several causes
+share the way there. Then it is in a module of its own, whose name ends in ``errors``:
+
+- :mod:`p2pal.app.transfer_errors`: how a transfer ended, and why a file failed;
+- :mod:`p2pal.rendezvous.http_errors`, :mod:`p2pal.rendezvous.connect_errors`: what the signaling server answered, and
+  why it was not reached;
+- :mod:`p2pal.disk.fs.os_errors`: what the system says of a file.
+
+Why a host is not reached is in :mod:`p2pal.unreached` in words that are the same everywhere; the line that the process
+ends with is put together in :mod:`p2pal.cli.exit`.
+
 A message is one line that says what happened; ``hint`` is one line that says what to do next. Neither holds
 a secret (the words of a code, a token, a key), nor raw text from the peer or the server.
 """

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from p2pal import errors
 from p2pal.errors import P2palError, ProtocolError, first_error
@@ -22,3 +23,10 @@ def test_our_own_error_is_chosen_out_of_a_group() -> None:
     ours, other = ProtocolError("x"), ValueError()
     assert first_error(BaseExceptionGroup("", [other, BaseExceptionGroup("", [ours])])) is ours
     assert first_error(BaseExceptionGroup("", [other, KeyError()])) is other
+
+
+def test_the_rooms_of_texts_are_those_that_are_named() -> None:
+    """Whoever looks for the text of an error finds every module that has some for several causes."""
+    package = Path(errors.__file__).parent
+    rooms = {".".join(each.relative_to(package.parent).with_suffix("").parts) for each in package.rglob("*_errors.py")}
+    assert set(re.findall(r":mod:`(p2pal\.\S+_errors)`", errors.__doc__ or "")) == rooms

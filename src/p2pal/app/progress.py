@@ -7,7 +7,7 @@ from typing import Final
 
 from p2pal.app.events import AnyEvent, Comparing, FileDone, FileFailed, Progress, Role, SavedAs, Summary
 from p2pal.app.meter import Meter
-from p2pal.app.transfer_errors import describe, outcome
+from p2pal.app.transfer_errors import reason_text, transfer_error
 from p2pal.errors import P2palError
 from p2pal.transfer.events import (
     Aborted,
@@ -160,7 +160,7 @@ class Tracker:
             self._told = max(0, self._told - there - moved)
         self._failed += 1
         self._reasons.add(event.reason)
-        self._emit(FileFailed(name=name, reason=describe(event.reason, event.text)))
+        self._emit(FileFailed(name=name, reason=reason_text(event.reason, event.text)))
 
     def progress(self, now: float, in_flight: int = 0) -> None:
         """Emit a progress event if anything moved since the last, or the rate still falls.
@@ -222,7 +222,7 @@ class Tracker:
         finished = self.finished
         # Who is stopped when all has arrived has all the same.
         aborted = None if self._all_there else self.aborted
-        error = outcome(self._role, aborted, finished, self._reasons)
+        error = transfer_error(self._role, aborted, finished, self._reasons)
         if finished is None or not finished.seconds:
             return error
         done = self.durable

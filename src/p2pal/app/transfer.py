@@ -21,7 +21,8 @@ from typing import Self
 
 from p2pal.app.event_throttle import EventThrottle
 from p2pal.app.events import AnyEvent, Failure, Saved, Summary
-from p2pal.errors import CheckpointError, Interrupted, P2palError, first_error
+from p2pal.app.transfer_errors import stopped_here
+from p2pal.errors import CheckpointError, P2palError, first_error
 
 
 class Transfer(ABC):
@@ -113,7 +114,7 @@ class Transfer(ABC):
         try:
             self._error = await self._work()
         except asyncio.CancelledError:
-            self._error = Interrupted("stopped", hint="")
+            self._error = stopped_here()
         except BaseExceptionGroup as group:
             self._error = first_error(group)
         except Exception as error:  # noqa: BLE001 - it is raised again from the iteration
@@ -128,7 +129,7 @@ class Transfer(ABC):
             if isinstance(self._error, P2palError) and not isinstance(self._error, CheckpointError):
                 self._error.hint = ""  # what to do next has been said
         if self._cancelled and self._error is None and self.summary is None:
-            self._error = Interrupted("stopped", hint="")
+            self._error = stopped_here()
         failure = self._error
         if isinstance(failure, P2palError):
             self._emit(

@@ -1,4 +1,4 @@
-"""Words and errors for the ways in which a file or a transfer can fail."""
+"""The texts of the ways in which a file or a transfer can fail: a reason in words, and the error at the end."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _PEER_DISK: Final = {
 """By the peer's words, of which those that are ours are known, and no other is repeated."""
 
 
-def describe(reason: Reason, text: str) -> str:
+def reason_text(reason: Reason, text: str) -> str:
     """Return a short text for a reason, with the detail that came along. Not yet safe for a terminal."""
     words = _WORDS[reason]
     if reason is Reason.DISK and text:
@@ -53,7 +53,7 @@ def describe(reason: Reason, text: str) -> str:
     return f"{words}: {text}" if text and text != words else words
 
 
-def outcome(
+def transfer_error(
     role: Role, aborted: Aborted | None, finished: Finished | None, reasons: AbstractSet[Reason]
 ) -> P2palError | None:
     """Return the error that a transfer ends with, or None if every entry arrived.
@@ -86,6 +86,16 @@ def outcome(
     return PartialFailure(f"{_entries(count)} failed or left out", hint="each is reported with its reason")
 
 
+def stopped_here() -> Interrupted:
+    """Return the error for a transfer that the user stopped."""
+    return Interrupted("stopped", hint="")
+
+
+def stopped_there() -> PeerLost:
+    """Return the error for a transfer that the other side's user stopped."""
+    return PeerLost("the other side stopped the transfer", hint="files that were complete are kept")
+
+
 def _entries(count: int) -> str:
     return plural(count, "entry")
 
@@ -108,10 +118,8 @@ def _stopped(role: Role, aborted: Aborted) -> P2palError:
     match aborted.reason:
         case Reason.DECLINED:
             return Refused("you declined the files" if here else "the other side declined the files")
-        case Reason.CANCELLED if here:
-            return Interrupted("stopped", hint="")
         case Reason.CANCELLED:
-            return PeerLost("the other side stopped the transfer", hint="files that were complete are kept")
+            return stopped_here() if here else stopped_there()
         case Reason.DISK if role == "receive" and here:
             return _own_disk(aborted.text)
         case Reason.DISK:

@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 from p2pal.app.events import AnyEvent, Connected, Reconnected, Reconnecting, Silence, Waiting
 from p2pal.app.manifest_file import keeping_the_list
 from p2pal.app.progress import Tracker
+from p2pal.app.transfer_errors import stopped_here, stopped_there
 from p2pal.errors import ConnectionImpossible, Interrupted, PeerLost
 from p2pal.link.actions import Retrying, WaitingFor
 from p2pal.peer.events import ClosedByPeer, LinkBack, LinkSilent, MailboxFree, PathFound, PeerEvent
@@ -115,7 +116,7 @@ class TransferSession(ABC):
                 await self._closing
         if not self.finished:
             if self._peer_stopped:
-                raise PeerLost("the other side stopped the transfer", hint="files that were complete are kept")
+                raise stopped_there()
             raise PeerLost("the other side ended the session before the transfer was complete")
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -169,7 +170,7 @@ class TransferSession(ABC):
         return True
 
     def _abandon(self, peer: Peer) -> None:
-        peer.abandon(None if self.finished else Interrupted("stopped", hint=""))
+        peer.abandon(None if self.finished else stopped_here())
 
     # What the peer reports
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from p2pal.app.events import Role
-from p2pal.app.transfer_errors import describe, outcome
+from p2pal.app.transfer_errors import reason_text, transfer_error
 from p2pal.disk.fs import os_errors
 from p2pal.errors import (
     DiskError,
@@ -25,17 +25,17 @@ def finished(failed: int = 0, left_out: int = 0) -> Finished:
 
 @pytest.mark.parametrize("reason", list(Reason))
 def test_every_reason_has_words(reason: Reason) -> None:
-    words = describe(reason, "")
+    words = reason_text(reason, "")
     assert words
-    assert describe(reason, "a detail") == ("a detail" if reason is Reason.DISK else f"{words}: a detail")
-    assert describe(reason, words) == words
+    assert reason_text(reason, "a detail") == ("a detail" if reason is Reason.DISK else f"{words}: a detail")
+    assert reason_text(reason, words) == words
 
 
 @pytest.mark.parametrize("role", ["send", "receive"])
 @pytest.mark.parametrize("reason", list(Reason))
 @pytest.mark.parametrize("by_peer", [True, False])
 def test_every_way_to_stop_has_an_error_with_an_exit_code(role: Role, reason: Reason, by_peer: bool) -> None:
-    error = outcome(role, Aborted(reason, "their text", by_peer), finished(), set())
+    error = transfer_error(role, Aborted(reason, "their text", by_peer), finished(), set())
     assert error is not None
     assert error.exit_code
     assert "their text" not in str(error)
@@ -58,7 +58,7 @@ def test_every_way_to_stop_has_an_error_with_an_exit_code(role: Role, reason: Re
     ],
 )
 def test_who_stopped_and_why_decides_the_error(role: Role, reason: Reason, by_peer: bool, kind: type) -> None:
-    assert type(outcome(role, Aborted(reason, "", by_peer), finished(), {Reason.READ})) is kind
+    assert type(transfer_error(role, Aborted(reason, "", by_peer), finished(), {Reason.READ})) is kind
 
 
 @pytest.mark.parametrize(
@@ -74,24 +74,24 @@ def test_who_stopped_and_why_decides_the_error(role: Role, reason: Reason, by_pe
 def test_what_failed_decides_the_error(
     role: Role, reasons: set[Reason], ended: Finished, kind: type[P2palError] | None
 ) -> None:
-    error = outcome(role, None, ended, reasons)
+    error = transfer_error(role, None, ended, reasons)
     assert (None if error is None else type(error)) is kind
 
 
 def test_a_batch_that_stopped_for_our_disk_is_the_disks_fault() -> None:
     batch = Aborted(Reason.BATCH, "", False)
-    assert isinstance(outcome("receive", batch, finished(1), {Reason.PERMISSION}), DiskError)
-    assert isinstance(outcome("send", batch, finished(1), {Reason.PERMISSION}), PartialFailure)
+    assert isinstance(transfer_error("receive", batch, finished(1), {Reason.PERMISSION}), DiskError)
+    assert isinstance(transfer_error("send", batch, finished(1), {Reason.PERMISSION}), PartialFailure)
 
 
 def test_a_receiver_that_has_all_that_was_offered_is_told_who_knows_the_reasons() -> None:
-    error = outcome("receive", None, finished(0, 2), set())
+    error = transfer_error("receive", None, finished(0, 2), set())
     assert isinstance(error, PartialFailure)
     assert (error.message, error.hint) == (
         "the sender left out 2 entries that it could not read",
         "its screen says which, and why",
     )
-    assert "1 entry failed" in str(outcome("receive", None, finished(1, 2), {Reason.READ}))
+    assert "1 entry failed" in str(transfer_error("receive", None, finished(1, 2), {Reason.READ}))
 
 
 @pytest.mark.parametrize(
@@ -109,14 +109,14 @@ def test_a_receiver_that_has_all_that_was_offered_is_told_who_knows_the_reasons(
     ],
 )
 def test_what_is_gone_or_read_only_is_not_called_full(text: str, here: str, there: str) -> None:
-    ours = outcome("receive", Aborted(Reason.DISK, text, False), finished(1), {Reason.DISK})
+    ours = transfer_error("receive", Aborted(Reason.DISK, text, False), finished(1), {Reason.DISK})
     assert isinstance(ours, DiskError)
     assert ours.message == f"{here}; the transfer was stopped"
-    theirs = outcome("send", Aborted(Reason.DISK, text, True), finished(1), {Reason.DISK})
+    theirs = transfer_error("send", Aborted(Reason.DISK, text, True), finished(1), {Reason.DISK})
     assert isinstance(theirs, PeerError)
     assert theirs.message == there
 
 
 def test_the_number_of_failures_is_told() -> None:
-    assert "1 entry failed" in str(outcome("send", None, finished(1), {Reason.READ}))
-    assert "3 entries failed" in str(outcome("send", None, finished(1, 2), {Reason.READ}))
+    assert "1 entry failed" in str(transfer_error("send", None, finished(1), {Reason.READ}))
+    assert "3 entries failed" in str(transfer_error("send", None, finished(1, 2), {Reason.READ}))
