@@ -100,7 +100,7 @@ def _records(data: bytes) -> bool:
 OFFERS: Final[Sequence[Sequence[transfer.Record]]] = (
     [
         transfer.OfferBegin(bytes(16), False, b""),
-        transfer.OfferPart(0, [transfer.Entry(b"a/b", transfer.Kind.FILE, 3, 1, 0o644, b"")]),
+        transfer.OfferPart(0, [transfer.Entry(b"a/b", transfer.EntryKind.FILE, 3, 1, 0o644, b"")]),
         transfer.OfferEnd(1, 1, 3, bytes(32)),
     ],
     [transfer.Accept(bytes(32)), transfer.Chunk(0, 0, memoryview(b"abc"))],

@@ -28,7 +28,7 @@ from p2pal.ranges import RangeSet
 from p2pal.transfer import ops
 from p2pal.transfer.manifest import Manifest
 from p2pal.wire.pieces import leaf, piece_count, piece_size
-from p2pal.wire.transfer import Entry, Kind, Reason
+from p2pal.wire.transfer import Entry, EntryKind, Reason
 
 MEMORY: Final = "/dev/shm"  # the disk's own slowness proves nothing
 CHUNK: Final = 256 << 10
@@ -79,7 +79,7 @@ class Target:
         self.root.mkdir()
         (self.root / "old").write_bytes(b"the one before")
         self.checkpoints = Checkpoints(base / "home")
-        self.placement: Placement = plan(self.root, [(b"old", Kind.FILE), (b"top", Kind.DIRECTORY)])
+        self.placement: Placement = plan(self.root, [(b"old", EntryKind.FILE), (b"top", EntryKind.DIRECTORY)])
         self.placement.resolve(overwrite=True)
         offered = manifest()
         header = Header(
@@ -189,13 +189,13 @@ class Driver:
         for index, entry in enumerate(ENTRIES):
             if index in self.resume.done:
                 continue
-            if entry.kind is Kind.DIRECTORY:
+            if entry.kind is EntryKind.DIRECTORY:
                 yield ops.MakeDirectory(index, entry)
-            elif entry.kind is Kind.FILE:
+            elif entry.kind is EntryKind.FILE:
                 yield from self.file(index, entry)
         yield from self.repair()
         for index, entry in enumerate(ENTRIES):
-            if entry.kind is Kind.LINK and index not in self.resume.done:
+            if entry.kind is EntryKind.LINK and index not in self.resume.done:
                 yield ops.MakeLink(index, entry)
         yield ops.Seal()
 
@@ -211,7 +211,7 @@ class Driver:
 
     def repair(self) -> Iterator[ops.SinkOp]:
         """Wait until every file ended, and repair what is found wrong."""
-        files = [i for i, entry in enumerate(ENTRIES) if entry.kind is Kind.FILE and i not in self.resume.done]
+        files = [i for i, entry in enumerate(ENTRIES) if entry.kind is EntryKind.FILE and i not in self.resume.done]
         for _ in range(10):
             while self.again:
                 yield self.again.pop(0)

@@ -18,7 +18,7 @@ from p2pal.disk.fs.names import check_link, check_path
 from p2pal.errors import ProtocolError
 from p2pal.transfer import ops
 from p2pal.wire.pieces import file_digest, leaf, piece_count
-from p2pal.wire.transfer import Entry, Kind
+from p2pal.wire.transfer import Entry, EntryKind
 
 TOP = b"top"
 PIECE = 64
@@ -32,7 +32,7 @@ def fresh() -> Iterator[Path]:
 
 
 def entry_of(path: bytes, size: int) -> Entry:
-    return Entry(path, Kind.FILE, size)
+    return Entry(path, EntryKind.FILE, size)
 
 
 @st.composite
@@ -70,7 +70,7 @@ def test_every_file_that_is_done_is_the_one_that_was_sent(
 ) -> None:
     contents, streams = arrival
     choose = random.choice  # type: ignore[attr-defined]
-    with fresh() as path, Disk(path / "out", [(TOP, Kind.DIRECTORY)]) as disk:
+    with fresh() as path, Disk(path / "out", [(TOP, EntryKind.DIRECTORY)]) as disk:
         disk.do(ops.MakeDirectory(99, directory_entry(TOP)))
         while any(streams):
             disk.do(choose([stream for stream in streams if stream]).pop(0))
@@ -121,7 +121,7 @@ def test_nothing_outside_changes_and_nothing_unfinished_stays(operations: list[o
         (out / "top" / "a").mkdir(parents=True)
         (out / "top" / "l").symlink_to("../..")
         (out / "other").write_bytes(b"precious")
-        with Disk(out, [(TOP, Kind.DIRECTORY), (b"a", Kind.FILE)], overwrite=overwrite) as disk:
+        with Disk(out, [(TOP, EntryKind.DIRECTORY), (b"a", EntryKind.FILE)], overwrite=overwrite) as disk:
             for op in operations:
                 with contextlib.suppress(ProtocolError):
                     disk.do(op)

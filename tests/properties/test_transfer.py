@@ -30,7 +30,7 @@ from p2pal.wire.transfer import (
     MIN_PAYLOAD,
     Chunk,
     Entry,
-    Kind,
+    EntryKind,
     Reason,
     Record,
     decode_payload,
@@ -185,7 +185,7 @@ def test_a_receiver_only_ever_blames_the_peer(
 @settings(max_examples=60, deadline=None)
 @given(given_records=st.lists(records, max_size=8))
 def test_who_resumes_only_ever_blames_the_peer(given_records: list[Record]) -> None:
-    entries = [Entry(b"%d" % number, Kind.FILE, 3 * MIB) for number in range(4)]
+    entries = [Entry(b"%d" % number, EntryKind.FILE, 3 * MIB) for number in range(4)]
     machines = (
         resuming_sender(entries),
         resuming_receiver(entries, {0: claim(0), 2: claim(1, piece=0, head=5), 3: claim(0, 1, 2)}),
@@ -218,7 +218,7 @@ def test_a_sender_only_ever_blames_the_peer(state: SenderState, given_records: l
 @settings(max_examples=100, deadline=None)
 @given(given_records=st.lists(st.one_of(st.builds(wire.Proof, proofs), records), max_size=4))
 def test_whatever_is_said_to_a_pinned_sender_only_the_proof_makes_it_offer(given_records: list[Record]) -> None:
-    sender = offering_sender([Entry(b"secret", Kind.FILE, 1)], pinned=True)
+    sender = offering_sender([Entry(b"secret", EntryKind.FILE, 1)], pinned=True)
     said = records_of(sender)
     try:
         for record in given_records:

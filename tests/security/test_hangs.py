@@ -18,7 +18,7 @@ from p2pal.session.core import Session
 from p2pal.wire import frames
 from p2pal.wire import transfer as wire
 from p2pal.wire.pieces import file_digest, leaf, piece_size
-from p2pal.wire.transfer import Entry, Kind
+from p2pal.wire.transfer import Entry, EntryKind
 
 SIZE = 64 << 20
 
@@ -111,7 +111,7 @@ async def test_who_is_left_by_a_stopped_peer_that_could_not_say_so_in_turn_is_to
 
 
 CONTENT = b"content"
-ENTRIES = [Entry(b"file", Kind.FILE, len(CONTENT))]
+ENTRIES = [Entry(b"file", EntryKind.FILE, len(CONTENT))]
 FILE = payload(
     wire.Chunk(0, 0, CONTENT),
     wire.FileDone(0, file_digest(len(CONTENT), piece_size(len(CONTENT)), [leaf(CONTENT)])),
@@ -153,7 +153,7 @@ async def test_a_sender_that_breaks_off_leaves_no_file_under_its_name(
 ) -> None:
     async with hostile_sender(tmp_path) as (honest, hostile):
         hostile.stream(sender=True)
-        hostile.say(offer([Entry(b"file", Kind.FILE, SIZE)]))
+        hostile.say(offer([Entry(b"file", EntryKind.FILE, SIZE)]))
         await honest.until(events.Accepted)
         hostile.say(payload(wire.Chunk(0, 0, CONTENT)))
         await honest.until(events.Progress)

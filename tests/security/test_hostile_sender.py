@@ -13,9 +13,9 @@ from tests.security.hostile import Hostile, hostile_sender, offer, payload
 from p2pal.app import events
 from p2pal.errors import DiskError, ProtocolError
 from p2pal.wire import transfer as wire
-from p2pal.wire.transfer import Entry, Kind
+from p2pal.wire.transfer import Entry, EntryKind
 
-NAMES = [Entry(b"a-name-%04d" % number, Kind.FILE, 1) for number in range(1000)]
+NAMES = [Entry(b"a-name-%04d" % number, EntryKind.FILE, 1) for number in range(1000)]
 
 
 async def linked(hostile: Hostile) -> None:
@@ -37,8 +37,8 @@ async def test_a_list_too_long_for_the_disk_is_an_error_of_the_disk(
 
 
 AFTER_CONSENT = {
-    "another entry": payload(wire.OfferPart(1, [Entry(b"more", Kind.FILE, 1)])),
-    "another offer": offer([Entry(b"other", Kind.FILE, 1)]),
+    "another entry": payload(wire.OfferPart(1, [Entry(b"more", EntryKind.FILE, 1)])),
+    "another offer": offer([Entry(b"other", EntryKind.FILE, 1)]),
     "a file that is not in it": payload(wire.Chunk(1, 0, b"x")),
     "more than its size": payload(wire.Chunk(0, 0, b"xx")),
     "an end too early": payload(wire.AllSent()),
@@ -51,7 +51,7 @@ AFTER_CONSENT = {
 async def test_what_was_not_agreed_to_is_not_written(tmp_path: Path, said: bytes) -> None:
     async with hostile_sender(tmp_path) as (honest, hostile):
         await linked(hostile)
-        hostile.say(offer([Entry(b"file", Kind.FILE, 1)]))
+        hostile.say(offer([Entry(b"file", EntryKind.FILE, 1)]))
         await honest.until(events.Accepted)
         hostile.say(said)
         assert isinstance(await honest.end(), ProtocolError)
@@ -69,7 +69,7 @@ async def test_bytes_before_consent_are_not_written(tmp_path: Path) -> None:
 async def test_a_success_that_the_sender_claims_by_closing_is_none(tmp_path: Path) -> None:
     async with hostile_sender(tmp_path) as (honest, hostile):
         await linked(hostile)
-        hostile.say(offer([Entry(b"file", Kind.FILE, 1)]))
+        hostile.say(offer([Entry(b"file", EntryKind.FILE, 1)]))
         await honest.until(events.Accepted)
         await asyncio.gather(hostile.peer.close(0, "done"))
         assert await honest.end() is not None

@@ -14,9 +14,9 @@ from p2pal.disk.sink.placement import plan
 from p2pal.disk.sink.sink import Sink
 from p2pal.errors import DiskError
 from p2pal.transfer import ops
-from p2pal.wire.transfer import Kind, Reason
+from p2pal.wire.transfer import EntryKind, Reason
 
-TOP = [(b"top", Kind.DIRECTORY)]
+TOP = [(b"top", EntryKind.DIRECTORY)]
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_a_link_out_of_its_tree_is_not_made(out: Path, outside: Path, path: byte
 def test_a_top_level_link_leads_nowhere_of_its_own(out: Path) -> None:
     """Its tree is itself: whatever it names belongs to the receiver."""
     (out / "mine").write_bytes(b"precious")
-    with Disk(out, [(b"l", Kind.LINK)]) as disk:
+    with Disk(out, [(b"l", EntryKind.LINK)]) as disk:
         index = disk.link(b"l", b"mine")
         disk.seal()
         assert disk.failed == {index: Reason.NAME}
@@ -122,7 +122,7 @@ def test_a_link_that_stands_in_the_target_is_not_followed(
 def test_a_link_under_the_name_that_was_chosen_is_not_followed(out: Path, outside: Path) -> None:
     (out / "x").symlink_to(outside / "victim")
     for overwrite in (False, True):
-        with Disk(out / "x", [(b"offered", Kind.FILE)], overwrite=overwrite) as disk:
+        with Disk(out / "x", [(b"offered", EntryKind.FILE)], overwrite=overwrite) as disk:
             disk.file(b"offered", b"new")
             disk.seal()
             assert disk.failed == {}
@@ -135,7 +135,7 @@ def test_a_target_that_someone_else_made_after_the_question_is_not_used(
     tmp_path: Path, outside: Path, link: bool
 ) -> None:
     target = tmp_path / "new"
-    placement = plan(target, [(b"a", Kind.FILE), (b"b", Kind.FILE)])
+    placement = plan(target, [(b"a", EntryKind.FILE), (b"b", EntryKind.FILE)])
     placement.resolve(overwrite=False)
     if link:
         target.symlink_to(outside)
@@ -147,7 +147,7 @@ def test_a_target_that_someone_else_made_after_the_question_is_not_used(
 
 
 def test_a_target_swapped_for_a_link_after_the_question_is_not_used(out: Path, outside: Path) -> None:
-    placement = plan(out, [(b"a", Kind.FILE), (b"b", Kind.FILE)])
+    placement = plan(out, [(b"a", EntryKind.FILE), (b"b", EntryKind.FILE)])
     placement.resolve(overwrite=True)
     out.rmdir()
     out.symlink_to(outside)
@@ -200,7 +200,7 @@ def test_a_part_file_swapped_for_a_link_before_the_rename(out: Path, outside: Pa
 
 def test_a_final_name_swapped_for_a_link_before_the_rename(out: Path, outside: Path) -> None:
     (out / "x").write_bytes(b"old")
-    with Disk(out, [(b"x", Kind.FILE)], overwrite=True) as disk:
+    with Disk(out, [(b"x", EntryKind.FILE)], overwrite=True) as disk:
         index = disk.file(b"x", b"new")
         (out / "x").unlink()
         (out / "x").symlink_to(outside / "victim")

@@ -10,9 +10,9 @@ import pytest
 from tests.unit.disk.disk import Disk, snapshot
 
 from p2pal.disk.fs.names import check_path, free_name
-from p2pal.wire.transfer import Kind, Reason
+from p2pal.wire.transfer import EntryKind, Reason
 
-TOP = [(b"top", Kind.DIRECTORY)]
+TOP = [(b"top", EntryKind.DIRECTORY)]
 
 
 @pytest.fixture

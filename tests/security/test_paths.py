@@ -15,9 +15,9 @@ from p2pal.disk.fs.names import check_path
 from p2pal.disk.sink.placement import Placement
 from p2pal.errors import CheckpointError, ProtocolError
 from p2pal.transfer import ops
-from p2pal.wire.transfer import Entry, Kind, Reason
+from p2pal.wire.transfer import Entry, EntryKind, Reason
 
-TOP = [(b"top", Kind.DIRECTORY)]
+TOP = [(b"top", EntryKind.DIRECTORY)]
 
 ESCAPES = [
     b"../victim", b"top/../../victim", b"top/..", b"..", b".", b"top/./x", b"top//x", b"/etc/passwd", b"/",
@@ -38,16 +38,16 @@ def offered(disk: Disk) -> ops.SinkResult:
 
 
 @pytest.mark.parametrize("path", ESCAPES)
-@pytest.mark.parametrize("kind", list(Kind))
-def test_a_path_that_escapes_fails_for_its_name(tmp_path: Path, path: bytes, kind: Kind) -> None:
+@pytest.mark.parametrize("kind", list(EntryKind))
+def test_a_path_that_escapes_fails_for_its_name(tmp_path: Path, path: bytes, kind: EntryKind) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (tmp_path / "victim").write_bytes(b"precious")
     before = snapshot(tmp_path)
     with Disk(out, [*TOP, (path.split(b"/")[0], kind)]) as disk:
-        if kind is Kind.FILE:
+        if kind is EntryKind.FILE:
             disk.do(ops.Begin(0, Entry(path, kind, 1), 1 << 20), ops.Write(0, 0, b"x"))
-        elif kind is Kind.DIRECTORY:
+        elif kind is EntryKind.DIRECTORY:
             disk.do(ops.MakeDirectory(0, directory_entry(path)))
         else:
             disk.do(ops.MakeLink(0, link_entry(path, b"x")))
@@ -66,7 +66,7 @@ def test_windows_paths_that_escape_are_refused_on_windows(path: bytes) -> None:
 def test_windows_paths_are_plain_names_elsewhere(tmp_path: Path, path: bytes) -> None:
     """Where a backslash or colon means nothing, such a name is a name: one entry, below the root."""
     top = path.split(b"/")[0]
-    with Disk(tmp_path, [(top, Kind.FILE)]) as disk:
+    with Disk(tmp_path, [(top, EntryKind.FILE)]) as disk:
         if b"/" in path:
             disk.directory(top)
             for depth in range(2, path.count(b"/") + 1):
@@ -96,7 +96,7 @@ def test_an_escape_cannot_hide_behind_the_chosen_name(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     for path in (b"..", b"../x"):
-        with Disk(out / "new", [(b"..", Kind.DIRECTORY)]) as disk:
+        with Disk(out / "new", [(b"..", EntryKind.DIRECTORY)]) as disk:
             disk.do(ops.MakeDirectory(0, directory_entry(path)))
             assert disk.failed == {0: Reason.NAME}
     assert snapshot(tmp_path) == {b"out": None}
@@ -105,7 +105,7 @@ def test_an_escape_cannot_hide_behind_the_chosen_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", [0o4755, 0o2755, 0o1777, 0o7777])
 def test_set_user_id_and_its_kin_are_never_set(tmp_path: Path, mode: int) -> None:
     """The wire allows nine bits; even if more came through, no more are set."""
-    with Disk(tmp_path, [(b"x", Kind.FILE)]) as disk:
+    with Disk(tmp_path, [(b"x", EntryKind.FILE)]) as disk:
         disk.file(b"x", b"#!/bin/sh", mode)
         disk.seal()
         assert disk.failed == {}
@@ -123,7 +123,7 @@ def test_the_umask_holds(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("offset", "length"), [(0, 11), (10, 1), (9, 2), (2**63 - 1, 1), (-1, 1), (2**64, 1)])
 def test_writes_past_the_declared_size_end_the_transfer(tmp_path: Path, offset: int, length: int) -> None:
-    with Disk(tmp_path, [(b"x", Kind.FILE)]) as disk:
+    with Disk(tmp_path, [(b"x", EntryKind.FILE)]) as disk:
         disk.begin(file_entry(b"x", bytes(10)))
         with pytest.raises(ProtocolError):
             disk.do(ops.Write(0, offset, bytes(length)))
@@ -132,8 +132,8 @@ def test_writes_past_the_declared_size_end_the_transfer(tmp_path: Path, offset: 
 
 def test_a_lying_size_costs_nothing(tmp_path: Path) -> None:
     """Nothing is reserved for what was only declared, and an incomplete file never gets its name."""
-    with Disk(tmp_path, [(b"x", Kind.FILE)]) as disk:
-        disk.do(ops.Begin(0, Entry(b"x", Kind.FILE, 2**63 - 1), 16 << 20), ops.Write(0, 0, b"x"))
+    with Disk(tmp_path, [(b"x", EntryKind.FILE)]) as disk:
+        disk.do(ops.Begin(0, Entry(b"x", EntryKind.FILE, 2**63 - 1), 16 << 20), ops.Write(0, 0, b"x"))
         (part,) = part_files(tmp_path)
         assert os.stat(os.path.join(os.fsencode(tmp_path), part)).st_blocks <= 16
         assert disk.do(ops.Finish(0, digest_of(b"x"))) == [ops.DigestBad(0)]
@@ -144,7 +144,7 @@ def test_cleaning_up_takes_only_our_own_unfinished_files(tmp_path: Path) -> None
     mine = [".p2pal-abcd2345-7.part", ".p2pal-zzzzzzzz-0.part", "x.part", ".p2pal-abcd2345-0.part.bak"]
     for name in mine:
         (tmp_path / name).write_bytes(b"precious")
-    with Disk(tmp_path, [(b"x", Kind.FILE)]) as disk:
+    with Disk(tmp_path, [(b"x", EntryKind.FILE)]) as disk:
         disk.begin(file_entry(b"x", b"1"))
         assert len(os.listdir(tmp_path)) == len(mine) + 1
     assert sorted(os.listdir(tmp_path)) == sorted(mine)
@@ -159,7 +159,7 @@ def test_a_part_file_that_stands_there_already_is_not_taken_over(tmp_path: Path)
     ):
         part = tmp_path / ".p2pal-abcd2345-0.part"
         make(part)
-        with Disk(tmp_path, [(b"x", Kind.FILE)]) as disk:
+        with Disk(tmp_path, [(b"x", EntryKind.FILE)]) as disk:
             disk.file(b"x", b"1")
             disk.seal()
             assert disk.done == {0}

@@ -28,7 +28,7 @@ from p2pal.errors import CheckpointError, CodeUnknown, DiskError, P2palError, Pe
 from p2pal.peer.key_exchange import meet_sender
 from p2pal.rendezvous.client import RendezvousClient
 from p2pal.wire import transfer as wire
-from p2pal.wire.transfer import Entry, Kind, Reason
+from p2pal.wire.transfer import Entry, EntryKind, Reason
 
 OTHER = b"o" * 32
 
@@ -140,7 +140,7 @@ async def test_the_true_sender_may_not_offer_something_else_under_an_old_consent
     """Who has the proof goes on with what was agreed to; another offer is asked about, and gets a place of its own."""
     async with kept(tmp_path) as mine:
         before, part = mine.bytes_of("receive"), mine.part.read_bytes()
-        forged = [*mine.entries, Entry(b"tree/.profile", Kind.FILE, 6, 0o755, 0, b"")]
+        forged = [*mine.entries, Entry(b"tree/.profile", EntryKind.FILE, 6, 0o755, 0, b"")]
         async with hostile_sender(mine.out, options=mine.receiving) as (honest, hostile):
             hostile.stream(sender=True)
             await honest.until(events.Connected)

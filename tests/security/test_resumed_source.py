@@ -12,7 +12,7 @@ from p2pal.checkpoint.records import TopRecord
 from p2pal.disk.source.source import Source
 from p2pal.errors import CheckpointError
 from p2pal.transfer import ops
-from p2pal.wire.transfer import Entry, Kind
+from p2pal.wire.transfer import Entry, EntryKind
 
 MIB = 1 << 20
 SECRET = b"s" * (2 * MIB)
@@ -51,7 +51,7 @@ def nothing_leaves(source: Source, entries: list[Entry]) -> bool:
     return all(
         not data_of(source.read(job_for(index, entry)))
         for index, entry in enumerate(entries)
-        if entry.kind is Kind.FILE
+        if entry.kind is EntryKind.FILE
     )
 
 
@@ -87,7 +87,7 @@ def test_an_edited_listing_does_not_lead_out_of_its_arguments(top: Path, secret:
     tops, listing = listed(top)
     found = (secret / "x").stat()
     identity = (found.st_dev, found.st_ino, found.st_ctime_ns)
-    listing[2] = (Entry(path, Kind.FILE, found.st_size, 0o644, 0), identity)
+    listing[2] = (Entry(path, EntryKind.FILE, found.st_size, 0o644, 0), identity)
     source = Source.restored(tops, listing, {}, {})
     with pytest.raises(CheckpointError):
         list(source.walk())

@@ -30,9 +30,9 @@ from p2pal.transfer.receiver import Receiver
 from p2pal.transfer.states import ReceiverState, SenderState
 from p2pal.wire import transfer as wire
 from p2pal.wire.pieces import MAX_UNJUDGED, piece_size
-from p2pal.wire.transfer import Entry, Kind, Reason, Record
+from p2pal.wire.transfer import Entry, EntryKind, Reason, Record
 
-LONG = [Entry(b"a", Kind.FILE, 2 * MIB), Entry(b"b", Kind.FILE, 4), Entry(b"c", Kind.FILE, 4)]
+LONG = [Entry(b"a", EntryKind.FILE, 2 * MIB), Entry(b"b", EntryKind.FILE, 4), Entry(b"c", EntryKind.FILE, 4)]
 
 
 def refused(receiver: Receiver, *records: Record) -> list[ops.SinkOp]:
@@ -58,16 +58,16 @@ def refused(receiver: Receiver, *records: Record) -> list[ops.SinkOp]:
     ],
 )  # fmt: skip
 def test_paths_that_escape_or_deceive(path: bytes) -> None:
-    refused(receiver_in(ReceiverState.OFFERING), wire.OfferPart(0, [ENTRIES[0], Entry(path, Kind.FILE, 1)]))
+    refused(receiver_in(ReceiverState.OFFERING), wire.OfferPart(0, [ENTRIES[0], Entry(path, EntryKind.FILE, 1)]))
 
 
 @pytest.mark.parametrize(
     "entries",
     [
-        [Entry(b"x/a", Kind.FILE)],
-        [Entry(b"x", Kind.FILE), Entry(b"x/a", Kind.FILE)],
-        [Entry(b"x", Kind.LINK, target=b"/etc"), Entry(b"x/passwd", Kind.FILE)],
-        [Entry(b"x/a", Kind.FILE), Entry(b"x", Kind.DIRECTORY)],
+        [Entry(b"x/a", EntryKind.FILE)],
+        [Entry(b"x", EntryKind.FILE), Entry(b"x/a", EntryKind.FILE)],
+        [Entry(b"x", EntryKind.LINK, target=b"/etc"), Entry(b"x/passwd", EntryKind.FILE)],
+        [Entry(b"x/a", EntryKind.FILE), Entry(b"x", EntryKind.DIRECTORY)],
     ],
 )
 def test_children_without_a_directory_of_their_own(entries: list[Entry]) -> None:
@@ -77,19 +77,19 @@ def test_children_without_a_directory_of_their_own(entries: list[Entry]) -> None
 @pytest.mark.parametrize(
     "entry",
     [
-        Entry(b"x", Kind.DIRECTORY, 1), Entry(b"x", Kind.LINK, 1, target=b"y"), Entry(b"x", Kind.LINK),
-        Entry(b"x", Kind.LINK, target=b"a\0b"), Entry(b"x", Kind.FILE, target=b"y"),
-        Entry(b"x", Kind.DIRECTORY, target=b"y"),
+        Entry(b"x", EntryKind.DIRECTORY, 1), Entry(b"x", EntryKind.LINK, 1, target=b"y"), Entry(b"x", EntryKind.LINK),
+        Entry(b"x", EntryKind.LINK, target=b"a\0b"), Entry(b"x", EntryKind.FILE, target=b"y"),
+        Entry(b"x", EntryKind.DIRECTORY, target=b"y"),
     ],
 )  # fmt: skip
 def test_entries_that_contradict_themselves(entry: Entry) -> None:
     refused(receiver_in(ReceiverState.OFFERING), wire.OfferPart(0, [entry]))
 
 
-@pytest.mark.parametrize("kind", Kind)
-def test_one_path_twice(kind: Kind) -> None:
-    again = Entry(b"d", kind, target=b"x" if kind is Kind.LINK else b"")
-    entries = [ENTRIES[0], Entry(b"d/a", Kind.FILE, 4), again]
+@pytest.mark.parametrize("kind", EntryKind)
+def test_one_path_twice(kind: EntryKind) -> None:
+    again = Entry(b"d", kind, target=b"x" if kind is EntryKind.LINK else b"")
+    entries = [ENTRIES[0], Entry(b"d/a", EntryKind.FILE, 4), again]
     refused(receiver_in(ReceiverState.OFFERING), wire.OfferPart(0, entries), offer_end(entries))
 
 
@@ -114,15 +114,15 @@ def test_an_offer_that_changes_after_it_was_shown(state: ReceiverState, record: 
 
 
 def test_sizes_that_overflow_when_added() -> None:
-    sizes = [Entry(b"%d" % number, Kind.FILE, wire.MAX_FILE_SIZE // 2) for number in range(3)]
+    sizes = [Entry(b"%d" % number, EntryKind.FILE, wire.MAX_FILE_SIZE // 2) for number in range(3)]
     refused(receiver_in(ReceiverState.OFFERING), wire.OfferPart(0, sizes))
 
 
 BOUNDS = [
-    ("MAX_ENTRIES", 3, [Entry(b"z", Kind.FILE)]),
-    ("MAX_DIRECTORIES", 1, [Entry(b"d/z", Kind.DIRECTORY)]),
-    ("MAX_TOPS", 3, [Entry(b"z", Kind.FILE), Entry(b"zz", Kind.FILE)]),
-    ("MAX_OFFER_BYTES", 300, [Entry(b"d/%0200d" % each, Kind.FILE) for each in (1, 2)]),
+    ("MAX_ENTRIES", 3, [Entry(b"z", EntryKind.FILE)]),
+    ("MAX_DIRECTORIES", 1, [Entry(b"d/z", EntryKind.DIRECTORY)]),
+    ("MAX_TOPS", 3, [Entry(b"z", EntryKind.FILE), Entry(b"zz", EntryKind.FILE)]),
+    ("MAX_OFFER_BYTES", 300, [Entry(b"d/%0200d" % each, EntryKind.FILE) for each in (1, 2)]),
 ]
 
 
@@ -148,7 +148,7 @@ def test_many_directories_cost_what_is_said() -> None:
     tracemalloc.start()
     try:
         for first in range(0, 100_000, 1000):
-            part = [Entry(b"%05d" % (first + each), Kind.DIRECTORY) for each in range(1000)]
+            part = [Entry(b"%05d" % (first + each), EntryKind.DIRECTORY) for each in range(1000)]
             receiver.handle_payload(payload(wire.OfferPart(first, part)), 1)
         assert tracemalloc.get_traced_memory()[0] < 100_000 * 180
     finally:
@@ -160,7 +160,7 @@ def test_many_entries_cost_little_memory() -> None:
     tracemalloc.start()
     try:
         for first in range(0, 20_000, 1000):
-            part = [Entry(b"quite-usual-name-%06d.txt" % (first + each), Kind.FILE, 9) for each in range(1000)]
+            part = [Entry(b"quite-usual-name-%06d.txt" % (first + each), EntryKind.FILE, 9) for each in range(1000)]
             receiver.handle_payload(payload(wire.OfferPart(first, part)), 1)
         assert tracemalloc.get_traced_memory()[0] < 20_000 * 120
     finally:
@@ -235,11 +235,11 @@ def test_a_piece_is_not_taken_back_before_all_are_there_or_after_the_end() -> No
 
 
 def test_an_empty_file_with_bytes() -> None:
-    refused(receiver_in(ReceiverState.RECEIVING, [Entry(b"e", Kind.FILE)]), wire.Chunk(0, 0, b"x"))
+    refused(receiver_in(ReceiverState.RECEIVING, [Entry(b"e", EntryKind.FILE)]), wire.Chunk(0, 0, b"x"))
 
 
 def test_bytes_for_a_directory_or_a_link() -> None:
-    entries = [Entry(b"d", Kind.DIRECTORY), Entry(b"l", Kind.LINK, target=b"d")]
+    entries = [Entry(b"d", EntryKind.DIRECTORY), Entry(b"l", EntryKind.LINK, target=b"d")]
     for index in (0, 1):
         for record in (wire.Chunk(index, 0, DATA), wire.FileDone(index, DIGEST), wire.FileFailed(index, Reason.READ)):
             refused(receiver_in(ReceiverState.RECEIVING, entries), record)
@@ -274,7 +274,7 @@ def test_a_repair_that_nobody_asked_for() -> None:
 
 def test_more_damage_than_may_be_repaired_is_failed_and_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("p2pal.transfer.receiver.MAX_REPAIRS", 100)
-    entries = [Entry(b"%d" % number, Kind.FILE, 4) for number in range(110)]
+    entries = [Entry(b"%d" % number, EntryKind.FILE, 4) for number in range(110)]
     receiver = receiver_in(ReceiverState.RECEIVING, entries, skip_errors=True)
     for index in range(len(entries)):
         receiver.handle_payload(payload(wire.Chunk(index, 0, DATA), wire.FileDone(index, DIGEST)), 2)
@@ -284,7 +284,7 @@ def test_more_damage_than_may_be_repaired_is_failed_and_not_asked_for(monkeypatc
 
 
 def test_a_sender_that_does_not_wait_for_verdicts() -> None:
-    entries = [Entry(b"%d" % number, Kind.FILE) for number in range(2 * MAX_UNJUDGED + 1)]
+    entries = [Entry(b"%d" % number, EntryKind.FILE) for number in range(2 * MAX_UNJUDGED + 1)]
     receiver = new_receiver()
     receiver.handle_payload(payload(wire.OfferBegin(TRANSFER_ID)), 0)
     for first in range(0, len(entries), 4096):
@@ -353,7 +353,7 @@ def test_records_out_of_turn(record: Record) -> None:
 # Resuming
 
 
-FOUR = [Entry(b"a", Kind.FILE, 4 * MIB), Entry(b"b", Kind.FILE, 4 * MIB), Entry(b"c", Kind.FILE, 4)]
+FOUR = [Entry(b"a", EntryKind.FILE, 4 * MIB), Entry(b"b", EntryKind.FILE, 4 * MIB), Entry(b"c", EntryKind.FILE, 4)]
 SOME = wire.WantPieces(0, [(1, 2)])
 
 
@@ -427,7 +427,7 @@ def test_wants_of_pieces_that_do_not_exist_or_overlap(want: wire.Want) -> None:
 
 def test_more_ranges_than_may_be_remembered() -> None:
     each = piece_size(2**40)
-    entries = [Entry(b"%d" % number, Kind.FILE, 2048 * each) for number in range(65)]
+    entries = [Entry(b"%d" % number, EntryKind.FILE, 2048 * each) for number in range(65)]
     ranges = [(piece, piece + 1) for piece in range(0, 2048, 2)]
     sender = resuming_sender(entries)
     for index in range(wire.MAX_WANTED_RANGES // 1024):

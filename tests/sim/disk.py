@@ -11,7 +11,7 @@ from p2pal.ranges import RangeSet
 from p2pal.transfer import ops
 from p2pal.transfer.manifest import Manifest
 from p2pal.wire.pieces import file_digest, leaf
-from p2pal.wire.transfer import Entry, Kind, Reason
+from p2pal.wire.transfer import Entry, EntryKind, Reason
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ class FakeSink:
         if entry.path in self.failing:
             result = ops.WriteFailed(index, self.failing[entry.path], "no")
         else:
-            self.tree[entry.path] = Link(entry.target) if entry.kind is Kind.LINK else None
+            self.tree[entry.path] = Link(entry.target) if entry.kind is EntryKind.LINK else None
             result = ops.EntryDone(index)
         if self.prompt:
             return [result]

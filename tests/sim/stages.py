@@ -13,11 +13,15 @@ from p2pal.transfer.sender import Sender
 from p2pal.transfer.states import ReceiverState, SenderState
 from p2pal.wire import transfer as wire
 from p2pal.wire.pieces import file_digest, leaf
-from p2pal.wire.transfer import Entry, Kind, Reason, Record
+from p2pal.wire.transfer import Entry, EntryKind, Reason, Record
 
 MIB = 1 << 20
 DATA = b"data"
-ENTRIES = [Entry(b"d", Kind.DIRECTORY), Entry(b"d/a", Kind.FILE, len(DATA)), Entry(b"l", Kind.LINK, target=b"d")]
+ENTRIES = [
+    Entry(b"d", EntryKind.DIRECTORY),
+    Entry(b"d/a", EntryKind.FILE, len(DATA)),
+    Entry(b"l", EntryKind.LINK, target=b"d"),
+]
 DIGEST = file_digest(len(DATA), MIB, [leaf(DATA)])
 
 

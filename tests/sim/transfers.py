@@ -26,7 +26,7 @@ from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.receiver import Receiver
 from p2pal.transfer.sender import Sender
 from p2pal.wire.pieces import file_digest, leaf, piece_count
-from p2pal.wire.transfer import CHUNK_OVERHEAD, Chunk, Entry, Kind, Reason, Record, decode_payload, encode_record
+from p2pal.wire.transfer import CHUNK_OVERHEAD, Chunk, Entry, EntryKind, Reason, Record, decode_payload, encode_record
 
 LIMIT = 63 * 1024 + CHUNK_OVERHEAD
 TRANSFER_ID = bytes(range(16))
@@ -41,11 +41,11 @@ def entries_of(tree: Tree) -> list[Entry]:
     found = []
     for path, content in tree.items():
         if content is None:
-            found.append(Entry(path, Kind.DIRECTORY, mode=0o755))
+            found.append(Entry(path, EntryKind.DIRECTORY, mode=0o755))
         elif isinstance(content, Link):
-            found.append(Entry(path, Kind.LINK, target=content.target))
+            found.append(Entry(path, EntryKind.LINK, target=content.target))
         else:
-            found.append(Entry(path, Kind.FILE, len(content)))
+            found.append(Entry(path, EntryKind.FILE, len(content)))
     return found
 
 

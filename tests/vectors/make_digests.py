@@ -14,7 +14,7 @@ from typing import Any
 from p2pal.transfer.manifest import Manifest
 from p2pal.wire import transfer as wire
 from p2pal.wire.pieces import file_digest, leaf, piece_count, piece_size
-from p2pal.wire.transfer import Entry, Kind, Reason, Record, Verdict
+from p2pal.wire.transfer import Entry, EntryKind, Reason, Record, Verdict
 
 HERE = Path(__file__).parent
 MIB = 1 << 20
@@ -22,11 +22,11 @@ MIB = 1 << 20
 PIECE_SIZES = (0, 1, MIB, 1 << 30, (1 << 30) + 1, 1 << 31, (1 << 32) + 1, 1 << 34, wire.MAX_FILE_SIZE)
 FILES = (0, 1, 1000, MIB - 1, MIB, MIB + 1, 3 * MIB + 17)
 ENTRIES = [
-    Entry(b"report.pdf", Kind.FILE, 2_300_000, 0o640, 1_700_000_000_123_456_789),
-    Entry(b"photos", Kind.DIRECTORY, 0, 0o755, -1),
-    Entry("photos/\u00e9t\u00e9 \u590f.jpg".encode(), Kind.FILE, 5_000_000_000, 0o644, 0),
-    Entry(b"photos/\xff\xfe", Kind.FILE, 0, 0, 2**62),
-    Entry(b"photos/latest", Kind.LINK, 0, 0o777, 7, "\u00e9t\u00e9 \u590f.jpg".encode()),
+    Entry(b"report.pdf", EntryKind.FILE, 2_300_000, 0o640, 1_700_000_000_123_456_789),
+    Entry(b"photos", EntryKind.DIRECTORY, 0, 0o755, -1),
+    Entry("photos/\u00e9t\u00e9 \u590f.jpg".encode(), EntryKind.FILE, 5_000_000_000, 0o644, 0),
+    Entry(b"photos/\xff\xfe", EntryKind.FILE, 0, 0, 2**62),
+    Entry(b"photos/latest", EntryKind.LINK, 0, 0o777, 7, "\u00e9t\u00e9 \u590f.jpg".encode()),
 ]
 DIGEST = bytes(range(32))
 RECORDS: list[tuple[str, Record]] = [

@@ -22,7 +22,7 @@ from p2pal.transfer.events import (
 )
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.retention import Fate, fate, is_settled
-from p2pal.wire.transfer import Kind, Reason, name_text
+from p2pal.wire.transfer import EntryKind, Reason, name_text
 
 STANDSTILL: Final = 1.0
 """Bytes per second below which nothing new is to be said: a smoothed rate never gets down to zero."""
@@ -122,7 +122,7 @@ class Tracker:
             case EntryFinished():
                 entry = self._manifest[event.index]
                 self._working.pop(event.index, None)
-                if entry.kind is Kind.FILE:
+                if entry.kind is EntryKind.FILE:
                     self.files_done += 1
                     self._finished += entry.size
                     self._emit(FileDone(name=entry.name, size=entry.size, digest=event.digest.hex()))

@@ -33,7 +33,7 @@ from p2pal.rendezvous.mailbox import Mailbox
 from p2pal.transfer.events import OfferComplete
 from p2pal.transfer.receiver import Receiver
 from p2pal.transfer.retention import Fate
-from p2pal.wire.transfer import Kind, Reason, name_text
+from p2pal.wire.transfer import EntryKind, Reason, name_text
 
 Decide = Callable[[Offered, list[str]], Awaitable[Decision]]
 
@@ -43,7 +43,7 @@ CONTROL_PAYLOAD: Final = 64 * 1024
 PATH_WAIT: Final = 0.5
 """Seconds that the offer may wait for the name of the path."""
 
-_KINDS: Final = {Kind.FILE: "file", Kind.DIRECTORY: "directory", Kind.LINK: "link"}
+_KINDS: Final = {EntryKind.FILE: "file", EntryKind.DIRECTORY: "directory", EntryKind.LINK: "link"}
 
 
 def receive(
@@ -250,7 +250,7 @@ class _Receive(Shell):
             raise
         return placement
 
-    def _tops(self) -> list[tuple[bytes, Kind]]:
+    def _tops(self) -> list[tuple[bytes, EntryKind]]:
         """Every top-level entry, also those that the offer's summary only counts."""
         return [(entry.path, entry.kind) for entry in self._machine.manifest if b"/" not in entry.path]
 

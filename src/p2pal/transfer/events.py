@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import msgspec
 
-from p2pal.wire.transfer import Kind, Reason
+from p2pal.wire.transfer import EntryKind, Reason
 
 
 class TopEntry(msgspec.Struct, frozen=True):
     """One top-level entry of an offer: its path, what it is, and the files and bytes in it."""
 
     path: bytes
-    kind: Kind
+    kind: EntryKind
     files: int
     size: int
 

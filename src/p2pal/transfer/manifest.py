@@ -22,7 +22,7 @@ from p2pal.wire.transfer import (
     MAX_OFFER_BYTES,
     MAX_TOPS,
     Entry,
-    Kind,
+    EntryKind,
 )
 
 DIGEST_PREFIX: Final = b"\x02"
@@ -74,9 +74,9 @@ class Manifest:
         self._hash.update(len(data).to_bytes(4, "big"))
         self._hash.update(data)
         self._offsets.append(self._offsets[-1] + len(data))
-        self._directories += entry.kind is Kind.DIRECTORY
+        self._directories += entry.kind is EntryKind.DIRECTORY
         self._tops += b"/" not in entry.path
-        if entry.kind is Kind.FILE:
+        if entry.kind is EntryKind.FILE:
             self.files += 1
             self.total += entry.size
         return index
@@ -84,7 +84,7 @@ class Manifest:
     def _check(self, index: int, entry: Entry, size: int) -> None:
         if index >= MAX_ENTRIES:
             raise ValueError(f"at most {MAX_ENTRIES:,} entries")
-        if entry.kind is Kind.DIRECTORY and self._directories >= MAX_DIRECTORIES:
+        if entry.kind is EntryKind.DIRECTORY and self._directories >= MAX_DIRECTORIES:
             raise ValueError(f"at most {MAX_DIRECTORIES:,} directories")
         if self._tops >= MAX_TOPS and b"/" not in entry.path:
             raise ValueError(f"at most {MAX_TOPS:,} files and directories side by side at its top")
@@ -135,7 +135,7 @@ class Manifest:
         """
         found = hashlib.sha256(SHAPE_PREFIX)
         for entry in self:
-            same = Entry(entry.path, Kind.FILE, 0, 0, 0) if entry.kind is Kind.FILE else entry
+            same = Entry(entry.path, EntryKind.FILE, 0, 0, 0) if entry.kind is EntryKind.FILE else entry
             data = _encoder.encode(same)
             found.update(len(data).to_bytes(4, "big"))
             found.update(data)

@@ -12,7 +12,7 @@ from p2pal.checkpoint.records import Claim, Resume
 from p2pal.ranges import RangeSet
 from p2pal.transfer.manifest import Manifest
 from p2pal.wire.pieces import LEAF_BYTES, piece_count, piece_size
-from p2pal.wire.transfer import MAX_WANTED_RANGES, Kind, WantPieces
+from p2pal.wire.transfer import MAX_WANTED_RANGES, EntryKind, WantPieces
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +112,12 @@ class Lacking:
         for first, last in done:
             position, stop = max(0, first), min(last, self._count)
             while position < stop:
-                directory = kinds.find(Kind.DIRECTORY, position, stop)
+                directory = kinds.find(EntryKind.DIRECTORY, position, stop)
                 end = stop if directory < 0 else directory
                 if position < end:
                     self.done.add(position, end)
                 for index in range(position, end):
-                    if kinds[index] == Kind.FILE:
+                    if kinds[index] == EntryKind.FILE:
                         self.files += 1
                         self.bytes += manifest[index].size
                 position = end + 1
@@ -127,7 +127,7 @@ class Lacking:
     ) -> None:
         ranges_left = MAX_WANTED_RANGES
         for index in sorted(claims):
-            if not 0 <= index < self._count or kinds[index] != Kind.FILE:
+            if not 0 <= index < self._count or kinds[index] != EntryKind.FILE:
                 continue
             if index in self.done or index in self.declined:
                 continue

@@ -17,7 +17,7 @@ from typing import Final
 from p2pal.errors import ProtocolError
 from p2pal.transfer.events import OfferComplete, TopEntry
 from p2pal.transfer.manifest import Manifest
-from p2pal.wire.transfer import Entry, Kind, OfferEnd, OfferPart
+from p2pal.wire.transfer import Entry, EntryKind, OfferEnd, OfferPart
 
 MAX_TOPS: Final = 1000
 """Top-level entries that are described to the user one by one, and as many hidden ones; the rest is counted."""
@@ -60,10 +60,10 @@ class OfferReader:
         path, kind = entry.path, entry.kind
         if _bad_path.search(path):
             raise ProtocolError("the other side offered a path that leaves its place")
-        if kind is Kind.LINK:
+        if kind is EntryKind.LINK:
             if entry.size or not entry.target or b"\0" in entry.target:
                 raise ProtocolError("the other side offered a link without a proper target")
-        elif entry.target or (entry.size and kind is not Kind.FILE):
+        elif entry.target or (entry.size and kind is not EntryKind.FILE):
             raise ProtocolError("the other side offered an entry that contradicts itself")
         parent, slash, _ = path.rpartition(b"/")
         if slash and parent != self._parent:  # most entries have the parent of the one before
@@ -76,7 +76,7 @@ class OfferReader:
             raise ProtocolError("the other side's offer is larger than the protocol allows") from error
         key = hash(path)
         self._paths[key % _BUCKETS].append(key)
-        if kind is Kind.DIRECTORY:
+        if kind is EntryKind.DIRECTORY:
             self._directories.add(key)
         self._kinds.append(kind)
         self._count(path, slash == b"", entry)
@@ -87,7 +87,7 @@ class OfferReader:
             # Hidden names are told of even where the others are only counted: they are what a person should see.
             if len(self._tops) < (2 * MAX_TOPS if path.startswith(b".") else MAX_TOPS):
                 self._tops.setdefault(path, [entry.kind, 0, 0])
-        if entry.kind is Kind.FILE and (top := self._tops.get(path.partition(b"/")[0])):
+        if entry.kind is EntryKind.FILE and (top := self._tops.get(path.partition(b"/")[0])):
             top[1] += 1
             top[2] += entry.size
 
@@ -105,7 +105,7 @@ class OfferReader:
         for bucket in self._paths:
             if len(set(bucket)) != len(bucket):
                 raise ProtocolError("the other side offered one path twice")
-        tops = [TopEntry(path, Kind(kind), files, size) for path, (kind, files, size) in self._tops.items()]
+        tops = [TopEntry(path, EntryKind(kind), files, size) for path, (kind, files, size) in self._tops.items()]
         return OfferComplete(
             len(manifest), manifest.files, manifest.total, tops, self._top_count - len(tops), end.left_out
         )

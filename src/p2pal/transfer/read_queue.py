@@ -10,7 +10,7 @@ from p2pal.errors import ProtocolError
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.ops import ReadJob
 from p2pal.wire.pieces import MAX_REPAIRS, piece_count, piece_size
-from p2pal.wire.transfer import MAX_WANTED_RANGES, Kind, Want, WantPieces
+from p2pal.wire.transfer import MAX_WANTED_RANGES, EntryKind, Want, WantPieces
 
 MAX_JOBS: Final = 256
 MAX_READ_AHEAD: Final = 32 << 20
@@ -23,9 +23,9 @@ FAILED: Final = 0x10  # FileFailed is
 JUDGED: Final = 0x20  # the receiver said how it ended
 WANTED: Final = 0x40  # the receiver lacks this file, or some of it
 
-_WANTED_FILE: Final = bytes((Kind.FILE | WANTED,))
+_WANTED_FILE: Final = bytes((EntryKind.FILE | WANTED,))
 # Marks fresh files; directories, links, and what failed or was judged before stay as they are.
-_WANT: Final = bytes(each | WANTED if each == Kind.FILE else each for each in range(256))
+_WANT: Final = bytes(each | WANTED if each == EntryKind.FILE else each for each in range(256))
 
 
 class Flight:
@@ -153,7 +153,7 @@ class Reading:
             last = stop
         for part in record.pieces:
             # One that a range of the same record covers has its mark already.
-            if not first <= part.entry < len(self._manifest) or self._status[part.entry] != Kind.FILE:
+            if not first <= part.entry < len(self._manifest) or self._status[part.entry] != EntryKind.FILE:
                 raise ProtocolError("the other side wants pieces of what was not offered, or twice")
             self._want_pieces(part)
             first = part.entry + 1

@@ -32,9 +32,9 @@ from p2pal.transfer.verdicts import Replies
 from p2pal.transfer.write_queue import BEGUN, JUDGED, KIND, OK, WANTED, OpQueue
 from p2pal.wire import transfer as wire
 from p2pal.wire.pieces import MAX_REPAIRS, MAX_UNJUDGED
-from p2pal.wire.transfer import Kind, Reason
+from p2pal.wire.transfer import EntryKind, Reason
 
-_WANTED_FILE: Final = bytes((Kind.FILE | WANTED,))
+_WANTED_FILE: Final = bytes((EntryKind.FILE | WANTED,))
 _WANT: Final = bytes(each | WANTED if each <= KIND else each for each in range(256))
 
 _State = ReceiverState
@@ -398,7 +398,7 @@ class Receiver:
         self._out.flush()
 
     def _on_entry_done(self, index: int) -> None:
-        if self._status[index] & KIND != Kind.FILE:
+        if self._status[index] & KIND != EntryKind.FILE:
             self._answered += 1
             self._judge(index)
             return
@@ -410,7 +410,7 @@ class Receiver:
         self._judge(index, digest=file.digest or b"")
 
     def _on_entry_failed(self, failed: sink.WriteFailed, now: float) -> None:
-        if self._status[failed.index] & KIND != Kind.FILE:
+        if self._status[failed.index] & KIND != EntryKind.FILE:
             self._answered += 1
             self._judge(failed.index, failed.reason, failed.text)
         else:
@@ -487,7 +487,7 @@ class Receiver:
 
     def _note_end(self, index: int, reason: Reason | None, text: str) -> None:
         self._status[index] |= JUDGED | OK if reason is None else JUDGED
-        self._tally.add(self._status[index] & KIND == Kind.FILE, reason)
+        self._tally.add(self._status[index] & KIND == EntryKind.FILE, reason)
         self._out.judge(index, reason, text)
 
     def hold(self, held: bool, now: float) -> None:  # noqa: ARG002 - one shape for every input

@@ -27,7 +27,7 @@ from p2pal.transfer.states import SENDER, SenderState, check_call, check_record
 from p2pal.transfer.tally import Tally
 from p2pal.wire import transfer as wire
 from p2pal.wire.pieces import MAX_UNJUDGED
-from p2pal.wire.transfer import Entry, Kind, Reason
+from p2pal.wire.transfer import Entry, EntryKind, Reason
 
 SETTLE_TIME: Final = 5.0
 """Seconds that a stopped sender waits for the receiver's last verdicts, from the last sign of it on."""
@@ -342,7 +342,7 @@ class Sender:
             if index >= len(status) or status[index] & JUDGED:
                 raise ProtocolError("the other side judged an entry twice, or one that was not offered")
             was = status[index]
-            is_file = was & KIND == Kind.FILE
+            is_file = was & KIND == EntryKind.FILE
             if verdict.ok:
                 if is_file and was & (CLOSED | FAILED) != CLOSED and (not self.resumed or was & WANTED):
                     raise ProtocolError("the other side claims a file that it was not sent")
@@ -451,7 +451,7 @@ class Sender:
         self._out.add(wire.FileFailed(index, reason, wire.clean_text(text)))
 
     def _fail(self, index: int, reason: Reason, text: str) -> None:
-        self._tally.add(self._status[index] & KIND == Kind.FILE, reason)
+        self._tally.add(self._status[index] & KIND == EntryKind.FILE, reason)
         self._events.append(events.EntryFailed(index, reason, text))
 
     def _fill(self) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.ops import CheckPiece, MakeDirectory, MakeLink, SinkOp, Write
-from p2pal.wire.transfer import Kind
+from p2pal.wire.transfer import EntryKind
 
 # An entry's byte: its kind in the low bits, and how far it has come.
 KIND: Final = 0x03
@@ -17,8 +17,8 @@ BEGUN: Final = 0x08  # the sink was told of it
 JUDGED: Final = 0x10
 OK: Final = 0x20
 
-_DIRECTORY: Final = bytes((Kind.DIRECTORY | WANTED,))
-_LINK: Final = bytes((Kind.LINK | WANTED,))
+_DIRECTORY: Final = bytes((EntryKind.DIRECTORY | WANTED,))
+_LINK: Final = bytes((EntryKind.LINK | WANTED,))
 _OP_COST: Final = 256  # bytes of memory for each operation, beside the file's: what small files are made of counts too
 
 

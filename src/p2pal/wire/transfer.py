@@ -67,7 +67,7 @@ _Proof = Annotated[bytes, msgspec.Meta(max_length=32)]
 _Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
 
 
-class Kind(IntEnum):
+class EntryKind(IntEnum):
     """What an entry is. Nothing else travels: devices, sockets and pipes are refused at the source."""
 
     FILE = 0
@@ -105,7 +105,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """
 
     path: _Path
-    kind: Kind
+    kind: EntryKind
     size: _Size = 0
     mode: Annotated[int, msgspec.Meta(ge=0, le=0o777)] = 0o644
     mtime_ns: Annotated[int, msgspec.Meta(ge=-MAX_MTIME_NS, le=MAX_MTIME_NS)] = 0

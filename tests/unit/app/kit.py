@@ -30,7 +30,7 @@ from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.ops import BlockRead, SourceResult
 from p2pal.transfer.receiver import Receiver
 from p2pal.wire import transfer as wire
-from p2pal.wire.transfer import Entry, Kind
+from p2pal.wire.transfer import Entry, EntryKind
 
 PATIENCE = 40.0
 
@@ -43,9 +43,9 @@ E = TypeVar("E", bound=Event)
 KEY, ID, TRANSCRIPT = b"k" * 32, b"t" * 16, b"s" * 32
 PROOF = resume_proof(KEY, Side.SENDER, TRANSCRIPT)
 ENTRIES = (
-    Entry(b"tree", Kind.DIRECTORY, 0, 0o755, 5, b""),
-    Entry(b"tree/a", Kind.FILE, 3, 0o644, 6, b""),
-    Entry(b"tree/big", Kind.FILE, 3 * MIB, 0o644, 7, b""),
+    Entry(b"tree", EntryKind.DIRECTORY, 0, 0o755, 5, b""),
+    Entry(b"tree/a", EntryKind.FILE, 3, 0o644, 6, b""),
+    Entry(b"tree/big", EntryKind.FILE, 3 * MIB, 0o644, 7, b""),
 )
 
 

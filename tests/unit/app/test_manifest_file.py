@@ -4,13 +4,13 @@ import pytest
 
 from p2pal.app import manifest_file
 from p2pal.errors import DiskError
-from p2pal.wire.transfer import Entry, Kind
+from p2pal.wire.transfer import Entry, EntryKind
 
 
 @pytest.mark.parametrize("in_memory", [100, manifest_file.IN_MEMORY])
 def test_entries_are_kept_for_the_length_of_the_block(monkeypatch: pytest.MonkeyPatch, in_memory: int) -> None:
     monkeypatch.setattr(manifest_file, "IN_MEMORY", in_memory)
-    every = [Entry(b"file %d" % number, Kind.FILE, number) for number in range(50)]
+    every = [Entry(b"file %d" % number, EntryKind.FILE, number) for number in range(50)]
     with manifest_file.kept_manifest() as manifest:
         for entry in every:
             manifest.append(entry)

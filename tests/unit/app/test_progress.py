@@ -17,15 +17,15 @@ from p2pal.transfer.events import (
 )
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.retention import Fate
-from p2pal.wire.transfer import Entry, Kind, Reason
+from p2pal.wire.transfer import Entry, EntryKind, Reason
 
 
 def make() -> tuple[Tracker, list[AnyEvent]]:
     manifest = Manifest()
-    manifest.append(Entry(b"tree", Kind.DIRECTORY, 0, 0o755, 0, b""))
-    manifest.append(Entry(b"tree/a", Kind.FILE, 1000, 0o644, 0, b""))
-    manifest.append(Entry(b"tree/\xff", Kind.FILE, 500, 0o644, 0, b""))
-    manifest.append(Entry(b"tree/link", Kind.LINK, 0, 0o777, 0, b"a"))
+    manifest.append(Entry(b"tree", EntryKind.DIRECTORY, 0, 0o755, 0, b""))
+    manifest.append(Entry(b"tree/a", EntryKind.FILE, 1000, 0o644, 0, b""))
+    manifest.append(Entry(b"tree/\xff", EntryKind.FILE, 500, 0o644, 0, b""))
+    manifest.append(Entry(b"tree/link", EntryKind.LINK, 0, 0o777, 0, b"a"))
     events: list[AnyEvent] = []
     tracker = Tracker("send", manifest, events.append, 0.0)
     tracker.begin(100.0)

@@ -43,7 +43,7 @@ from p2pal.errors import CheckpointError, DiskError, PeerError, PeerLost, Refuse
 from p2pal.peer import peer as peer_module
 from p2pal.transfer.receiver import Receiver
 from p2pal.wire.pieces import file_digest, leaf
-from p2pal.wire.transfer import Entry, Kind
+from p2pal.wire.transfer import Entry, EntryKind
 
 
 @pytest.fixture
@@ -51,9 +51,9 @@ def options(tmp_path: Path) -> ReceiveOptions:
     return ReceiveOptions(home=tmp_path / "home", checkpoint_ttl=60.0)
 
 
-def remembered(out: Path, options: ReceiveOptions, names: list[tuple[bytes, Kind]] | None = None) -> str:
+def remembered(out: Path, options: ReceiveOptions, names: list[tuple[bytes, EntryKind]] | None = None) -> str:
     """Remember a transfer into ``out`` of which the small file and a third of the big one are there; its id."""
-    placement = plan(out, names or [(b"tree", Kind.DIRECTORY)])
+    placement = plan(out, names or [(b"tree", EntryKind.DIRECTORY)])
     placement.resolve(overwrite=False)
     machine = hearing(proof=b"")
     journal, tag, problem = remember(machine, placement, KEY, options)
@@ -92,7 +92,7 @@ def found(machine: Receiver, options: ReceiveOptions) -> Recalled:
 
 
 def test_what_is_remembered_is_durable_and_locked_before_the_answer(out: Path, options: ReceiveOptions) -> None:
-    placement = plan(out, [(b"tree", Kind.DIRECTORY)])
+    placement = plan(out, [(b"tree", EntryKind.DIRECTORY)])
     placement.resolve(overwrite=False)
     machine = hearing()
     journal, _, _ = remember(machine, placement, KEY, options)
@@ -115,7 +115,7 @@ def test_what_is_remembered_is_durable_and_locked_before_the_answer(out: Path, o
 
 def test_where_nothing_can_be_kept_the_transfer_is_not_refused(tmp_path: Path, out: Path) -> None:
     write(tmp_path / "file", "x")
-    placement = plan(out, [(b"tree", Kind.DIRECTORY)])
+    placement = plan(out, [(b"tree", EntryKind.DIRECTORY)])
     placement.resolve(overwrite=False)
     journal, tag, problem = remember(hearing(), placement, KEY, ReceiveOptions(home=tmp_path / "file"))
     assert journal is None
@@ -163,10 +163,10 @@ def test_one_that_is_in_use_is_told_to_whom_it_belongs(out: Path, options: Recei
 
 
 OTHERS = {
-    "another name": (*ENTRIES[:2], Entry(b"tree/bag", Kind.FILE, 3 * MIB, 0o644, 7, b"")),
-    "one more": (*ENTRIES, Entry(b"tree/c", Kind.FILE, 1, 0o644, 7, b"")),
+    "another name": (*ENTRIES[:2], Entry(b"tree/bag", EntryKind.FILE, 3 * MIB, 0o644, 7, b"")),
+    "one more": (*ENTRIES, Entry(b"tree/c", EntryKind.FILE, 1, 0o644, 7, b"")),
     "one less": ENTRIES[:2],
-    "another kind": (*ENTRIES[:2], Entry(b"tree/big", Kind.LINK, 0, 0o777, 7, b"a")),
+    "another kind": (*ENTRIES[:2], Entry(b"tree/big", EntryKind.LINK, 0, 0o777, 7, b"a")),
 }
 
 
@@ -183,7 +183,7 @@ def test_what_was_not_agreed_to_is_another_offer_and_touches_nothing(
 
 def test_files_that_changed_in_place_are_still_what_was_agreed_to(out: Path, options: ReceiveOptions) -> None:
     remembered(out, options)
-    changed = (*ENTRIES[:2], Entry(b"tree/big", Kind.FILE, 3 * MIB + 5, 0o600, 99, b""))
+    changed = (*ENTRIES[:2], Entry(b"tree/big", EntryKind.FILE, 3 * MIB + 5, 0o600, 99, b""))
     assert found(hearing(changed), options).resume.claims[2].leaves == {0: leaf(content(MIB))}
 
 
@@ -276,7 +276,7 @@ def test_a_rest_that_does_not_fit_is_refused_before_anything_changes(out: Path, 
     path = Checkpoints(options.home).path / f"{ident}.receive"
     before = path.read_bytes()
     full: list[bool] = []
-    huge = (*ENTRIES[:2], Entry(b"tree/big", Kind.FILE, 1 << 60, 0o644, 7, b""))
+    huge = (*ENTRIES[:2], Entry(b"tree/big", EntryKind.FILE, 1 << 60, 0o644, 7, b""))
     with pytest.raises(DiskError):
         look(hearing(huge), options, lambda: full.append(True))
     assert full == [True]

@@ -25,7 +25,7 @@ from p2pal.errors import CheckpointError, Interrupted, P2palError, PeerLost
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.ops import PieceRead, ReadJob, SourceResult
 from p2pal.wire.pieces import piece_count, piece_size
-from p2pal.wire.transfer import Entry, Kind
+from p2pal.wire.transfer import Entry, EntryKind
 
 KEY, ID = b"k" * 32, b"t" * 16
 IDENT = checkpoint_id(KEY, ID)
@@ -145,7 +145,7 @@ def test_what_is_no_checkpoint_of_a_sender_ends_before_there_is_a_code(
 def test_a_header_says_all_that_a_list_shows() -> None:
     manifest = Manifest()
     for number in range(20):
-        manifest.append(Entry(b"%02d" % number, Kind.FILE, 5, 0o644, 0, b""))
+        manifest.append(Entry(b"%02d" % number, EntryKind.FILE, 5, 0o644, 0, b""))
     names = [b"%02d" % number for number in range(20)]
     header = make_header(
         "send", manifest, names, transfer_id=ID, resume_key=KEY, ttl=9.0, shape=manifest.shape(), skip_errors=True

@@ -17,7 +17,7 @@ from p2pal.disk.source.source import Source
 from p2pal.disk.source.walk import WalkFailed
 from p2pal.transfer import ops
 from p2pal.wire.pieces import file_digest, leaf, piece_count, piece_size
-from p2pal.wire.transfer import Entry, Kind, Reason
+from p2pal.wire.transfer import Entry, EntryKind, Reason
 
 TAG = "abcd2345"
 UMASK = 0o022
@@ -26,15 +26,15 @@ MTIME = 1_600_000_000_123_456_789
 
 
 def file_entry(path: bytes, data: bytes = b"", mode: int = 0o644) -> Entry:
-    return Entry(path, Kind.FILE, len(data), mode, MTIME)
+    return Entry(path, EntryKind.FILE, len(data), mode, MTIME)
 
 
 def directory_entry(path: bytes, mode: int = 0o755) -> Entry:
-    return Entry(path, Kind.DIRECTORY, 0, mode, MTIME)
+    return Entry(path, EntryKind.DIRECTORY, 0, mode, MTIME)
 
 
 def link_entry(path: bytes, target: bytes) -> Entry:
-    return Entry(path, Kind.LINK, 0, 0o777, MTIME, target)
+    return Entry(path, EntryKind.LINK, 0, 0o777, MTIME, target)
 
 
 def digest_of(data: bytes) -> bytes:
@@ -57,7 +57,7 @@ class Disk:
         overwrite: Whether a person agreed to replace what exists.
     """
 
-    def __init__(self, out: Path, tops: Iterable[tuple[bytes, Kind]], *, overwrite: bool = False) -> None:
+    def __init__(self, out: Path, tops: Iterable[tuple[bytes, EntryKind]], *, overwrite: bool = False) -> None:
         self.placement: Placement = plan(out, list(tops))
         self.placement.resolve(overwrite=overwrite)
         self.sink = Sink(self.placement, TAG, umask=UMASK)

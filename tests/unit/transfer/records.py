@@ -10,7 +10,7 @@ import msgspec
 
 from p2pal.checkpoint.codec import MAGIC, encode
 from p2pal.checkpoint.records import Begun, CheckpointRecord, Finishing, Header, Listing, Role, StoredIdentity, Target
-from p2pal.wire.transfer import Entry, Kind
+from p2pal.wire.transfer import Entry, EntryKind
 
 ID = "abcdefgh234567abcdefgh2345"
 OTHER = "abcdzzzz234567abcdefgh2345"
@@ -67,7 +67,7 @@ def frame(body: bytes) -> bytes:
 
 
 def entries_of(count: int) -> list[Entry]:
-    return [Entry(b"top/%d" % number, Kind.FILE, number, 0o644, number) for number in range(count)]
+    return [Entry(b"top/%d" % number, EntryKind.FILE, number, 0o644, number) for number in range(count)]
 
 
 def listing(first: int, entries: Iterable[Entry]) -> Listing:

@@ -11,13 +11,13 @@ import pytest
 
 from p2pal.transfer.manifest import RECENT, Manifest
 from p2pal.wire import transfer as wire
-from p2pal.wire.transfer import MAX_FILE_SIZE, Entry, Kind, OfferPart
+from p2pal.wire.transfer import MAX_FILE_SIZE, Entry, EntryKind, OfferPart
 
 ENTRIES = [
-    Entry(b"d", Kind.DIRECTORY, mode=0o700, mtime_ns=-5),
-    Entry(b"d/a", Kind.FILE, 10),
-    Entry(b"d/\xff\xfe", Kind.FILE, 2**40, mtime_ns=2**61),
-    Entry(b"d/l", Kind.LINK, target=b"a"),
+    Entry(b"d", EntryKind.DIRECTORY, mode=0o700, mtime_ns=-5),
+    Entry(b"d/a", EntryKind.FILE, 10),
+    Entry(b"d/\xff\xfe", EntryKind.FILE, 2**40, mtime_ns=2**61),
+    Entry(b"d/l", EntryKind.LINK, target=b"a"),
 ]
 
 
@@ -90,19 +90,19 @@ def test_offer_parts_of_every_length_decode(count: int) -> None:
 
 def test_it_holds_no_more_than_the_protocol_can_say(monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = Manifest()
-    manifest.append(Entry(b"a", Kind.FILE, MAX_FILE_SIZE))
+    manifest.append(Entry(b"a", EntryKind.FILE, MAX_FILE_SIZE))
     with pytest.raises(ValueError, match="at most 9,223,372,036,854,775,807 bytes"):
-        manifest.append(Entry(b"b", Kind.FILE, 1))
+        manifest.append(Entry(b"b", EntryKind.FILE, 1))
     monkeypatch.setattr("p2pal.transfer.manifest.MAX_ENTRIES", 1)
     with pytest.raises(ValueError, match="at most 1 entries"):
-        manifest.append(Entry(b"b", Kind.FILE, 0))
+        manifest.append(Entry(b"b", EntryKind.FILE, 0))
 
 
 def test_entries_are_the_same_however_often_they_are_looked_up_and_few_are_kept() -> None:
     manifest = Manifest()
     count = 2 * RECENT + 10
     for number in range(count):
-        manifest.append(Entry(b"%d" % number, Kind.FILE, number))
+        manifest.append(Entry(b"%d" % number, EntryKind.FILE, number))
     for index in (*range(count), *reversed(range(count)), *range(0, count, 7)):
-        assert manifest[index] == Entry(b"%d" % index, Kind.FILE, index)
+        assert manifest[index] == Entry(b"%d" % index, EntryKind.FILE, index)
     assert len(manifest._recent) == RECENT

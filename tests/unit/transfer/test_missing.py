@@ -9,7 +9,7 @@ from p2pal.checkpoint.records import Claim, Resume
 from p2pal.ranges import RangeSet
 from p2pal.transfer.missing import Lacking, Part, part_of
 from p2pal.wire.pieces import piece_size
-from p2pal.wire.transfer import MAX_WANTED_RANGES, Entry, Kind, WantPieces
+from p2pal.wire.transfer import MAX_WANTED_RANGES, Entry, EntryKind, WantPieces
 
 SIZE = 4 * MIB + 7
 
@@ -58,10 +58,10 @@ def test_when_the_ranges_do_not_suffice_the_rest_comes_in_one() -> None:
     assert part == Part(claim(0, 2, piece=1, head=3), ((1, 2), (3, 8)), 3, 2 * MIB + 3)
 
 
-FILE = Entry(b"f", Kind.FILE, 3 * MIB)
+FILE = Entry(b"f", EntryKind.FILE, 3 * MIB)
 ENTRIES = [
-    Entry(b"d", Kind.DIRECTORY), FILE, FILE, FILE, Entry(b"l", Kind.LINK, target=b"d"), Entry(b"e", Kind.DIRECTORY),
-    FILE, FILE,
+    Entry(b"d", EntryKind.DIRECTORY), FILE, FILE, FILE, Entry(b"l", EntryKind.LINK, target=b"d"),
+    Entry(b"e", EntryKind.DIRECTORY), FILE, FILE,
 ]  # fmt: skip
 
 
@@ -103,7 +103,7 @@ def test_what_stands_is_neither_declined_nor_claimed() -> None:
 
 def test_the_ranges_of_all_files_together_are_bounded() -> None:
     each = piece_size(2**40)
-    big = Entry(b"f", Kind.FILE, 2048 * each)
+    big = Entry(b"f", EntryKind.FILE, 2048 * each)
     leaves = dict.fromkeys(range(0, 2048, 2), bytes(32))
     count = MAX_WANTED_RANGES // 1024 + 1
     claims = {index: Claim((1, 1), leaves) for index in range(count)}

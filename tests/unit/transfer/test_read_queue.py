@@ -10,7 +10,7 @@ from p2pal.errors import ProtocolError
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.read_queue import BEGUN, CLOSED, FAILED, JUDGED, MAX_JOBS, MAX_READ_AHEAD, Reading
 from p2pal.wire.pieces import MAX_REPAIRS, piece_size
-from p2pal.wire.transfer import MAX_WANTED_RANGES, Entry, Kind, Want, WantPieces
+from p2pal.wire.transfer import MAX_WANTED_RANGES, Entry, EntryKind, Want, WantPieces
 
 MIB = 1 << 20
 
@@ -20,7 +20,7 @@ def reading(*sizes: int | None) -> tuple[Reading, bytearray]:
     manifest = Manifest()
     status = bytearray()
     for number, size in enumerate(sizes):
-        kind = Kind.DIRECTORY if size is None else Kind.FILE
+        kind = EntryKind.DIRECTORY if size is None else EntryKind.FILE
         manifest.append(Entry(b"%d" % number, kind, size or 0))
         status.append(kind)
     return Reading(manifest, status), status

@@ -25,9 +25,9 @@ from p2pal.transfer.receiver import Receiver
 from p2pal.transfer.states import ReceiverState
 from p2pal.wire import transfer as wire
 from p2pal.wire.pieces import leaf
-from p2pal.wire.transfer import Entry, Kind, Reason, Record, Verdict
+from p2pal.wire.transfer import Entry, EntryKind, Reason, Record, Verdict
 
-LONG = [ENTRIES[0], Entry(b"d/a", Kind.FILE, 2 * MIB)]
+LONG = [ENTRIES[0], Entry(b"d/a", EntryKind.FILE, 2 * MIB)]
 
 
 def take(receiver: Receiver, *records: Record) -> list[ops.SinkOp]:
@@ -197,7 +197,7 @@ def test_a_file_that_the_sender_gives_up_for_good_is_dropped_and_stops_nothing(b
 
 
 def test_a_failure_stops_the_batch_without_skip_errors() -> None:
-    entries = [ENTRIES[0], *(Entry(b"d/%d" % number, Kind.FILE, 4) for number in range(3))]
+    entries = [ENTRIES[0], *(Entry(b"d/%d" % number, EntryKind.FILE, 4) for number in range(3))]
     receiver = receiver_in(ReceiverState.RECEIVING, entries)
     take(receiver, wire.Chunk(1, 0, DATA), wire.FileDone(1, DIGEST), wire.Chunk(2, 0, DATA), wire.FileDone(2, DIGEST))
     take(receiver, wire.Chunk(3, 0, DATA[:2]))
@@ -279,7 +279,7 @@ def test_the_backlog_is_what_the_sink_has_not_taken() -> None:
 
 # Going on from an earlier session
 
-FOUR = [ENTRIES[0], Entry(b"d/a", Kind.FILE, 4 * MIB), Entry(b"d/b", Kind.FILE, 7), ENTRIES[2]]
+FOUR = [ENTRIES[0], Entry(b"d/a", EntryKind.FILE, 4 * MIB), Entry(b"d/b", EntryKind.FILE, 7), ENTRIES[2]]
 
 
 def test_what_stands_is_judged_and_of_the_rest_only_what_is_lacking_is_wanted() -> None:
@@ -437,7 +437,7 @@ def test_a_wrong_digest_sends_for_what_nobody_compared() -> None:
 
 
 def test_a_stop_leaves_alone_what_was_not_begun() -> None:
-    receiver = resuming_receiver([*FOUR[:2], Entry(b"d/c", Kind.FILE, 2 * MIB)], {1: claim(0), 2: claim(1)})
+    receiver = resuming_receiver([*FOUR[:2], Entry(b"d/c", EntryKind.FILE, 2 * MIB)], {1: claim(0), 2: claim(1)})
     take(receiver, wire.Chunk(1, MIB, DATA))
     receiver.cancel(Reason.CANCELLED, "", 3)
     assert list(receiver.ops()) == [ops.Suspend(1), ops.Seal(final=False)]

@@ -25,7 +25,7 @@ from p2pal.transfer.sender import SETTLE_TIME, Sender
 from p2pal.transfer.states import SenderState
 from p2pal.wire import transfer as wire
 from p2pal.wire.pieces import leaf
-from p2pal.wire.transfer import Entry, Kind, Reason
+from p2pal.wire.transfer import Entry, EntryKind, Reason
 
 READ: list[ops.SourceResult] = [
     ops.BlockRead(1, 0, DATA),
@@ -50,7 +50,7 @@ def test_the_offer_waits_for_the_peer_and_then_streams_while_the_walk_goes_on() 
 
 def test_a_long_offer_is_drawn_a_payload_at_a_time() -> None:
     sender = new_sender()
-    entries = [Entry(b"%08d" % number, Kind.FILE, 1) for number in range(20_000)]
+    entries = [Entry(b"%08d" % number, EntryKind.FILE, 1) for number in range(20_000)]
     sender.add_entries(entries, 0)
     sender.finish_offer(0)
     sender.start(0)
@@ -91,9 +91,9 @@ def test_without_skip_errors_what_cannot_be_listed_ends_it(started: bool) -> Non
 
 def test_a_path_longer_than_a_payload_is_a_usage_error() -> None:
     sender = Sender(TRANSFER_ID, payload_limit=wire.MIN_PAYLOAD, skip_errors=True, manifest=Manifest(), now=0)
-    sender.add_entries([Entry(b"x" * 4000, Kind.FILE)], 0)
+    sender.add_entries([Entry(b"x" * 4000, EntryKind.FILE)], 0)
     with pytest.raises(UsageError, match="chunk-size"):
-        sender.add_entries([Entry(b"x" * 4096, Kind.FILE)], 0)
+        sender.add_entries([Entry(b"x" * 4096, EntryKind.FILE)], 0)
     sender.start(0)
     sender.finish_offer(0)
     assert len(records_of(sender)) == 3
@@ -101,7 +101,7 @@ def test_a_path_longer_than_a_payload_is_a_usage_error() -> None:
 
 def test_too_many_entries_are_a_usage_error() -> None:
     sender = new_sender()
-    big = Entry(b"x", Kind.FILE, wire.MAX_FILE_SIZE)
+    big = Entry(b"x", EntryKind.FILE, wire.MAX_FILE_SIZE)
     with pytest.raises(UsageError, match="at most"):
         sender.add_entries([big, big], 0)
 
@@ -122,7 +122,7 @@ def test_a_small_file_travels_with_its_end() -> None:
 
 
 def test_a_long_file_travels_with_the_end_of_each_piece() -> None:
-    sender = sender_in(SenderState.SENDING, [ENTRIES[0], Entry(b"d/a", Kind.FILE, MIB + 1)])
+    sender = sender_in(SenderState.SENDING, [ENTRIES[0], Entry(b"d/a", EntryKind.FILE, MIB + 1)])
     sender.handle_source([ops.BlockRead(1, 0, bytes(MIB)), ops.PieceRead(1, 0, bytes(32))], 2)
     records = records_of(sender)
     assert records[-1] == wire.PieceDone(1, 0, bytes(32))
@@ -170,7 +170,7 @@ def test_a_read_error_fails_the_file_and_without_skip_errors_the_batch(skip_erro
 
 
 def test_a_request_for_a_piece_may_cross_the_news_that_its_file_failed() -> None:
-    sender = sender_in(SenderState.SENDING, [ENTRIES[0], Entry(b"d/a", Kind.FILE, 2 * MIB)], skip_errors=True)
+    sender = sender_in(SenderState.SENDING, [ENTRIES[0], Entry(b"d/a", EntryKind.FILE, 2 * MIB)], skip_errors=True)
     sender.handle_source([ops.BlockRead(1, 0, bytes(MIB)), ops.PieceRead(1, 0, DIGEST)], 2)
     sender.handle_source([ops.ReadFailed(1, Reason.READ, "")], 2)
     sender.handle_payload(payload(wire.PieceAgain(1, 0)), 3)
@@ -180,7 +180,7 @@ def test_a_request_for_a_piece_may_cross_the_news_that_its_file_failed() -> None
 
 
 def test_a_file_that_fails_there_is_not_sent_any_further() -> None:
-    sender = sender_in(SenderState.SENDING, [ENTRIES[0], Entry(b"d/a", Kind.FILE, 2 * MIB)], skip_errors=True)
+    sender = sender_in(SenderState.SENDING, [ENTRIES[0], Entry(b"d/a", EntryKind.FILE, 2 * MIB)], skip_errors=True)
     sender.handle_source([ops.BlockRead(1, 0, bytes(MIB)), ops.PieceRead(1, 0, DIGEST)], 2)
     sender.handle_payload(payload(wire.Verdicts([wire.Verdict(1, False, Reason.EXISTS)])), 2)
     sender.handle_source([ops.BlockRead(1, MIB, bytes(MIB)), ops.PieceRead(1, 1, DIGEST), ops.FileRead(1, DIGEST)], 2)
@@ -269,7 +269,7 @@ def test_a_refusal_ends_it_at_once() -> None:
 
 # Going on from an earlier session
 
-FOUR = [ENTRIES[0], Entry(b"d/a", Kind.FILE, 4 * MIB), Entry(b"d/b", Kind.FILE, 7), ENTRIES[2]]
+FOUR = [ENTRIES[0], Entry(b"d/a", EntryKind.FILE, 4 * MIB), Entry(b"d/b", EntryKind.FILE, 7), ENTRIES[2]]
 STANDS = wire.Verdicts([wire.Verdict(2, True), wire.Verdict(3, True)])
 
 

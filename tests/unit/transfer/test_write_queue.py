@@ -5,9 +5,17 @@ from __future__ import annotations
 from p2pal.transfer import ops
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.write_queue import JUDGED, WANTED, OpQueue
-from p2pal.wire.transfer import Entry, Kind
+from p2pal.wire.transfer import Entry, EntryKind
 
-KINDS = [Kind.DIRECTORY, Kind.DIRECTORY, Kind.FILE, Kind.DIRECTORY, Kind.LINK, Kind.FILE, Kind.LINK]
+KINDS = [
+    EntryKind.DIRECTORY,
+    EntryKind.DIRECTORY,
+    EntryKind.FILE,
+    EntryKind.DIRECTORY,
+    EntryKind.LINK,
+    EntryKind.FILE,
+    EntryKind.LINK,
+]
 
 
 def queue() -> tuple[OpQueue, bytearray]:

@@ -9,13 +9,15 @@ import pytest
 
 from p2pal.errors import ProtocolError
 from p2pal.wire import transfer as wire
-from p2pal.wire.transfer import Entry, Kind, Reason, Record, Verdict
+from p2pal.wire.transfer import Entry, EntryKind, Reason, Record, Verdict
 
 RECORDS: list[Record] = [
     wire.Chunk(2**32 - 1, wire.MAX_FILE_SIZE, b"data"),
     wire.OfferBegin(bytes(16), True),
     wire.OfferBegin(bytes(16), True, bytes(32)),
-    wire.OfferPart(3, [Entry(b"a/\xff", Kind.LINK, target=b"x"), Entry(b"b", Kind.FILE, 2**63 - 1, 0o777, -(2**62))]),
+    wire.OfferPart(
+        3, [Entry(b"a/\xff", EntryKind.LINK, target=b"x"), Entry(b"b", EntryKind.FILE, 2**63 - 1, 0o777, -(2**62))]
+    ),
     wire.OfferEnd(5, 4, 3, bytes(32), 2),
     wire.Proof(),
     wire.Proof(bytes(32)),
@@ -121,13 +123,13 @@ def test_records_before_a_malformed_one_are_given() -> None:
 
 
 def test_names_are_bytes_and_texts_are_made_to_fit() -> None:
-    assert Entry(b"\xff.txt", Kind.FILE).name == "\udcff.txt"
+    assert Entry(b"\xff.txt", EntryKind.FILE).name == "\udcff.txt"
     assert wire.clean_text("\udcff" + "x" * 400) == "?" + "x" * 299
 
 
 @pytest.mark.parametrize(("path", "text"), [(b"a/b", "a/b"), ("ü".encode(), "ü"), (b"\xff/a", "\udcff/a")])
 def test_every_path_is_text_and_comes_back(path: bytes, text: str) -> None:
-    assert wire.name_text(path) == wire.Entry(path, wire.Kind.FILE).name == text
+    assert wire.name_text(path) == wire.Entry(path, wire.EntryKind.FILE).name == text
     assert text.encode("utf-8", "surrogateescape") == path
 
 

@@ -29,7 +29,7 @@ from p2pal.disk.fs.root import open_root
 from p2pal.disk.sink.preflight import check_parent, not_usable
 from p2pal.errors import CheckpointError, DiskError
 from p2pal.units import size
-from p2pal.wire.transfer import Kind, name_text
+from p2pal.wire.transfer import EntryKind, name_text
 
 _CLOCK_WAIT: Final = 0.05
 _MASK: Final = 2**64 - 1
@@ -65,7 +65,7 @@ class _Wish:
     """A top-level entry before it is decided: its preferred name and what stands there."""
 
     name: bytes
-    kind: Kind
+    kind: EntryKind
     found: os.stat_result | None
 
 
@@ -145,17 +145,17 @@ class Placement:
         if wish.found is None:
             return Place(wish.name)
         mode = wish.found.st_mode
-        if overwrite and wish.kind is Kind.FILE and stat.S_ISREG(mode):
+        if overwrite and wish.kind is EntryKind.FILE and stat.S_ISREG(mode):
             found = wish.found
             return Place(wish.name, Policy.REPLACE, identity_from(found), found.st_ctime_ns)
-        if overwrite and wish.kind is Kind.DIRECTORY and stat.S_ISDIR(mode):
+        if overwrite and wish.kind is EntryKind.DIRECTORY and stat.S_ISDIR(mode):
             return Place(wish.name, Policy.MERGE)
 
         def taken(name: bytes) -> bool:
             return name in claimed or os.path.lexists(os.path.join(os.fsencode(self.root), name))
 
         try:
-            name = free_name(taken, wish.name, directory=wish.kind is Kind.DIRECTORY)
+            name = free_name(taken, wish.name, directory=wish.kind is EntryKind.DIRECTORY)
         except FileExistsError as error:
             raise DiskError("no free name is left beside an existing file") from error
         claimed.add(name)
@@ -266,7 +266,7 @@ class Placement:
             raise DiskError(f"{self.root} could not be made: {error_text(error)}") from error
 
 
-def plan(out: Path, tops: Iterable[tuple[bytes, Kind]]) -> Placement:
+def plan(out: Path, tops: Iterable[tuple[bytes, EntryKind]]) -> Placement:
     """Decide where the top-level entries go, and find out what stands there. Changes nothing.
 
     Args:
@@ -302,7 +302,7 @@ def plan(out: Path, tops: Iterable[tuple[bytes, Kind]]) -> Placement:
     return Placement(out, True, {top: _Wish(top, kind, None) for top, kind in entries.items() if not check_path(top)})
 
 
-def _wishes(root: Path, entries: dict[bytes, Kind]) -> dict[bytes, _Wish]:
+def _wishes(root: Path, entries: dict[bytes, EntryKind]) -> dict[bytes, _Wish]:
     return {top: _Wish(top, kind, _status(root, top)) for top, kind in entries.items() if check_path(top) is None}
 
 

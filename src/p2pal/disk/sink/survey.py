@@ -29,7 +29,7 @@ from p2pal.disk.sink.replacement import untouched_file
 from p2pal.ranges import RangeSet
 from p2pal.transfer.manifest import Manifest
 from p2pal.wire.pieces import LeafHasher, file_digest, piece_count, piece_size
-from p2pal.wire.transfer import Entry, Kind
+from p2pal.wire.transfer import Entry, EntryKind
 
 GONE: Final = "it is no longer there"
 OTHER_LINK: Final = "it is another link now"
@@ -140,7 +140,7 @@ class _Survey:
         """Return which of the entries that were done still are."""
         done = RangeSet()
         for index, entry in self._entries(self._state.done):
-            if entry.kind is Kind.DIRECTORY:
+            if entry.kind is EntryKind.DIRECTORY:
                 continue  # it is found when it is to be made
             try:
                 with self._at(entry.path) as (directory, name):
@@ -158,7 +158,7 @@ class _Survey:
         found = directory.status(name)
         if found is None:
             return GONE
-        if entry.kind is Kind.LINK:
+        if entry.kind is EntryKind.LINK:
             same = stat.S_ISLNK(found.st_mode) and directory.read_link(name) == entry.target
             return None if same else OTHER_LINK
         placed = self._state.placed.get(index)
@@ -235,12 +235,12 @@ class _Survey:
 
         The inode alone could be that of a younger file: numbers are used again at once when a file is deleted.
         """
-        wanted = {Kind.FILE: stat.S_ISREG, Kind.LINK: stat.S_ISLNK}.get(entry.kind)
+        wanted = {EntryKind.FILE: stat.S_ISREG, EntryKind.LINK: stat.S_ISLNK}.get(entry.kind)
         found = directory.status(name)
         if wanted is None:
             return False
         if found is not None and wanted(found.st_mode) and identity_from(found) == finishing.part:
-            if entry.kind is Kind.FILE and (
+            if entry.kind is EntryKind.FILE and (
                 begun is None or not untouched_file(Placed(begun.size, begun.mtime_ns, finishing.digest))(found)
             ):
                 return False
@@ -250,7 +250,7 @@ class _Survey:
                     if own is not None:
                         remove_own(directory, part, own)
             return True
-        if entry.kind is Kind.LINK:
+        if entry.kind is EntryKind.LINK:
             remove_own(directory, part_name(self._tag, finishing.index), finishing.part)
         return False
 
@@ -275,7 +275,7 @@ class _Survey:
 
     def _judge(self, entry: Entry, begun: Begun, claim: Claim) -> Claim | str | None:
         """Return what of a claim holds, or why nothing does; None if there is nothing to say."""
-        if entry.kind is not Kind.FILE or entry.path != begun.path:
+        if entry.kind is not EntryKind.FILE or entry.path != begun.path:
             return PART_GONE
         size = piece_size(begun.size)
         with self._at(entry.path) as (directory, _):

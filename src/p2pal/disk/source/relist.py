@@ -22,7 +22,7 @@ from p2pal.disk.fs.os_errors import error_text
 from p2pal.disk.source.leaf_cache import LeafStore, can_be_trusted
 from p2pal.errors import CheckpointError
 from p2pal.wire.pieces import piece_size
-from p2pal.wire.transfer import Entry, Kind
+from p2pal.wire.transfer import Entry, EntryKind
 
 GONE: Final = "it is no longer there"
 
@@ -64,7 +64,7 @@ class Relisting:
         """
         for entry, listed in self._listing:
             _check(entry.path, tops)
-            if entry.kind is not Kind.FILE:
+            if entry.kind is not EntryKind.FILE:
                 seen.append(listed)
                 yield entry
                 continue
@@ -82,7 +82,7 @@ class Relisting:
             else:
                 self.changed.add(index)
                 mode = found.st_mode & PERMISSIONS
-                yield Entry(entry.path, Kind.FILE, found.st_size, mode, in_range(found.st_mtime_ns))
+                yield Entry(entry.path, EntryKind.FILE, found.st_size, mode, in_range(found.st_mtime_ns))
         self._leaves, self._leaves_at = {}, {}  # the store has what is of use, in a fifth of the memory
 
     def _look(self, path: bytes, tops: Mapping[bytes, TopRecord], tree: Tree, index: int) -> os.stat_result | None:

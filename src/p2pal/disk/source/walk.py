@@ -18,7 +18,7 @@ from p2pal.disk.fs.identities import PERMISSIONS, Identities, in_range, version_
 from p2pal.disk.fs.names import MAX_NAME, check_link, is_part_name
 from p2pal.disk.fs.os_errors import error_text
 from p2pal.disk.source.report import FindingKind, Findings
-from p2pal.wire.transfer import MAX_PATH, Entry, Kind, Reason, name_text
+from p2pal.wire.transfer import MAX_PATH, Entry, EntryKind, Reason, name_text
 
 SPECIAL: Final = "neither a file, a directory nor a link"
 NOT_PERMITTED: Final = "Permission denied"
@@ -159,11 +159,11 @@ class Walk:
         mode, mtime_ns = found.st_mode, in_range(found.st_mtime_ns)
         size = 0
         if stat.S_ISREG(mode):
-            kind, size = Kind.FILE, found.st_size
+            kind, size = EntryKind.FILE, found.st_size
         elif stat.S_ISDIR(mode):
-            kind = Kind.DIRECTORY
+            kind = EntryKind.DIRECTORY
         elif stat.S_ISLNK(mode):
-            kind = Kind.LINK
+            kind = EntryKind.LINK
             if check_link(path, target) is not None:
                 self._findings.add(FindingKind.OUTWARD_LINK, path)
         else:

@@ -7,9 +7,9 @@ import pytest
 
 from p2pal.disk.sink.placement import Place, Placement, Policy, plan
 from p2pal.errors import DiskError
-from p2pal.wire.transfer import Kind
+from p2pal.wire.transfer import EntryKind
 
-FILE, DIRECTORY, LINK = Kind.FILE, Kind.DIRECTORY, Kind.LINK
+FILE, DIRECTORY, LINK = EntryKind.FILE, EntryKind.DIRECTORY, EntryKind.LINK
 
 
 class _Usage:
@@ -17,7 +17,7 @@ class _Usage:
         self.total, self.used, self.free = total, used, free
 
 
-def planned(out: Path, *tops: tuple[bytes, Kind], overwrite: bool = False) -> Placement:
+def planned(out: Path, *tops: tuple[bytes, EntryKind], overwrite: bool = False) -> Placement:
     placement = plan(out, tops)
     placement.resolve(overwrite=overwrite)
     return placement
@@ -107,7 +107,7 @@ def test_with_consent_files_are_replaced_and_directories_merged(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("kind", [FILE, DIRECTORY, LINK])
-def test_what_cannot_be_replaced_is_not(tmp_path: Path, kind: Kind) -> None:
+def test_what_cannot_be_replaced_is_not(tmp_path: Path, kind: EntryKind) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "l").symlink_to("real")
     (tmp_path / "x").mkdir() if kind is FILE else (tmp_path / "x").write_bytes(b"old")

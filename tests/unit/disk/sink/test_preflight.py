@@ -12,7 +12,7 @@ import pytest
 from p2pal.disk.sink.placement import plan
 from p2pal.disk.sink.preflight import check_destination
 from p2pal.errors import DiskError, P2palError, UsageError
-from p2pal.wire.transfer import Kind
+from p2pal.wire.transfer import EntryKind
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="devices, pipes and links")
 
@@ -76,7 +76,7 @@ def test_standard_output_is_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @POSIX
 def test_a_device_that_came_meanwhile_gets_no_neighbour() -> None:
     with pytest.raises(DiskError, match="/dev/null is neither a file nor a directory"):
-        plan(Path("/dev/null"), [(b"file", Kind.FILE)])
+        plan(Path("/dev/null"), [(b"file", EntryKind.FILE)])
 
 
 @POSIX

@@ -31,11 +31,11 @@ from p2pal.disk.sink.sink import Sink
 from p2pal.errors import DiskError, ProtocolError
 from p2pal.transfer import ops
 from p2pal.wire.pieces import leaf
-from p2pal.wire.transfer import Kind, Reason
+from p2pal.wire.transfer import EntryKind, Reason
 
 PIECE = 1 << 20
-TOP = [(b"top", Kind.DIRECTORY)]
-ONE = [(b"x", Kind.FILE)]
+TOP = [(b"top", EntryKind.DIRECTORY)]
+ONE = [(b"x", EntryKind.FILE)]
 
 
 def test_a_file_arrives_with_its_mode_and_time(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_a_discarded_file_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_file_that_failed_costs_one_byte(tmp_path: Path) -> None:
-    with Disk(tmp_path / "out", [(b"f", Kind.FILE)]) as disk:
+    with Disk(tmp_path / "out", [(b"f", EntryKind.FILE)]) as disk:
         tracemalloc.start()
         try:
             for index in reversed(range(20_000)):
@@ -491,7 +491,7 @@ def test_big_files_are_synced_on_the_way_and_a_failure_there_counts(
     monkeypatch.setattr(claims, "SYNC_BYTES", PIECE)
     monkeypatch.setattr(claims, "DROP_FROM", 0)
     data = os.urandom(5 * PIECE)
-    with Disk(tmp_path, [(b"x", Kind.FILE), (b"y", Kind.FILE)]) as disk:
+    with Disk(tmp_path, [(b"x", EntryKind.FILE), (b"y", EntryKind.FILE)]) as disk:
         index = disk.file(b"x", data)
         disk.seal()
         assert disk.done == {index}
@@ -508,7 +508,7 @@ def test_big_files_are_synced_on_the_way_and_a_failure_there_counts(
 
 
 def test_a_root_that_is_no_directory_is_a_disk_error(tmp_path: Path) -> None:
-    placement = plan(tmp_path / "out", [(b"a", Kind.FILE), (b"b", Kind.FILE)])
+    placement = plan(tmp_path / "out", [(b"a", EntryKind.FILE), (b"b", EntryKind.FILE)])
     placement.resolve(overwrite=False)
     (tmp_path / "out").write_bytes(b"")
     with pytest.raises(DiskError, match="did not exist a moment ago"):

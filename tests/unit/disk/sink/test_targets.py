@@ -12,7 +12,7 @@ from p2pal.checkpoint.records import Named
 from p2pal.disk.sink.placement import plan
 from p2pal.disk.sink.targets import Targets
 from p2pal.errors import ProtocolError
-from p2pal.wire.transfer import Kind, Reason
+from p2pal.wire.transfer import EntryKind, Reason
 
 
 def ignored(_: Named) -> None:
@@ -20,7 +20,7 @@ def ignored(_: Named) -> None:
 
 
 def targets_of(out: Path, *tops: bytes, overwrite: bool = False) -> Targets:
-    placement = plan(out, [(top, Kind.DIRECTORY) for top in tops])
+    placement = plan(out, [(top, EntryKind.DIRECTORY) for top in tops])
     placement.resolve(overwrite=overwrite)
     return Targets(placement, TAG, 0o022)
 

@@ -25,9 +25,9 @@ from p2pal.disk.sink.write_thread import WritePump
 from p2pal.errors import ProtocolError
 from p2pal.transfer import ops
 from p2pal.wire.pieces import piece_size
-from p2pal.wire.transfer import Kind, Reason
+from p2pal.wire.transfer import EntryKind, Reason
 
-TOP = [(b"top", Kind.DIRECTORY)]
+TOP = [(b"top", EntryKind.DIRECTORY)]
 
 
 class Writing:
@@ -78,7 +78,7 @@ def test_operations_are_executed_in_order_and_counted(tmp_path: Path, run: Runne
 
 
 def test_a_lone_file_is_told_without_a_seal(tmp_path: Path, run: Runner) -> None:
-    disk = Disk(tmp_path, [(b"x", Kind.FILE), (b"y", Kind.FILE)])
+    disk = Disk(tmp_path, [(b"x", EntryKind.FILE), (b"y", EntryKind.FILE)])
 
     async def main() -> None:
         writing = Writing(WritePump(disk.sink))
@@ -93,7 +93,7 @@ def test_a_lone_file_is_told_without_a_seal(tmp_path: Path, run: Runner) -> None
 
 def test_credit_comes_back_in_small_steps(tmp_path: Path, run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write_thread, "_PUBLISH_BYTES", 1)
-    disk = Disk(tmp_path, [(b"x", Kind.FILE)])
+    disk = Disk(tmp_path, [(b"x", EntryKind.FILE)])
     data = bytes(3 << 20)
 
     async def main() -> None:
@@ -206,7 +206,7 @@ class Full:
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Runner, number: int) -> None:
-    disk = Disk(tmp_path, [(b"x", Kind.FILE)])
+    disk = Disk(tmp_path, [(b"x", EntryKind.FILE)])
     data = os.urandom((1 << 20) + 70_000)
     full = Full(monkeypatch, number)
 
@@ -243,7 +243,7 @@ def test_a_full_disk_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_who_waits_no_longer_hears_that_the_disk_is_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Runner
 ) -> None:
-    disk = Disk(tmp_path, [(b"x", Kind.FILE)])
+    disk = Disk(tmp_path, [(b"x", EntryKind.FILE)])
     Full(monkeypatch)
 
     async def main() -> None:
@@ -265,7 +265,7 @@ def test_who_waits_no_longer_hears_that_the_disk_is_full(
 
 
 def test_closing_ends_the_wait_for_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Runner) -> None:
-    disk = Disk(tmp_path, [(b"x", Kind.FILE)])
+    disk = Disk(tmp_path, [(b"x", EntryKind.FILE)])
     Full(monkeypatch)
     monkeypatch.setattr(write_thread, "RETRY_SECONDS", 3600.0)
 

@@ -28,7 +28,7 @@ from p2pal.errors import CheckpointError
 from p2pal.transfer import ops
 from p2pal.transfer.manifest import Manifest
 from p2pal.wire.pieces import leaf
-from p2pal.wire.transfer import Entry, Kind, Reason
+from p2pal.wire.transfer import Entry, EntryKind, Reason
 
 MIB = 1 << 20
 LONG_AGO = 1_500_000_000_000_000_000
@@ -52,7 +52,7 @@ class Earlier:
         self.leaves: dict[int, dict[int, bytes]] = {}
         self.at = at
         for index, entry in enumerate(self.entries):
-            if entry.kind is Kind.FILE:
+            if entry.kind is EntryKind.FILE:
                 data = data_of(source.read(job_for(index, entry)))
                 self.leaves[index] = {number: leaf(piece) for number, piece in enumerate(pieces_of(data))}
         source.close()
@@ -95,7 +95,7 @@ def test_an_untouched_tree_is_listed_as_before(top: Path, tmp_path: Path) -> Non
     assert [source.identity(index) for index in range(len(entries))] == earlier.identities
     assert len(source.known_leaves) == 3  # of two pieces and more: top/a, top/d/b, named
     for index, entry in enumerate(entries):
-        if entry.kind is Kind.FILE:
+        if entry.kind is EntryKind.FILE:
             job = ops.ReadJob(index, entry, MIB, 0, -(-entry.size // MIB), wanted=())
             (result,) = source.read(job) if entry.size > MIB else [*source.read(job_for(index, entry))][-1:]
             path = tmp_path / os.fsdecode(entry.path)
@@ -156,7 +156,7 @@ def test_a_changed_file_is_listed_as_it_is_today(top: Path, change: Callable[[Pa
     source, entries = earlier.again()
     assert source.changed == {index}
     assert index not in source.known_leaves
-    assert entries[index] == Entry(b"top/a", Kind.FILE, found.st_size, found.st_mode & 0o777, found.st_mtime_ns)
+    assert entries[index] == Entry(b"top/a", EntryKind.FILE, found.st_size, found.st_mode & 0o777, found.st_mtime_ns)
     assert entries[:index] + entries[index + 1 :] == earlier.entries[:index] + earlier.entries[index + 1 :]
     assert source.identity(index) == (found.st_dev, found.st_ino, found.st_ctime_ns)
     data = (top / "a").read_bytes()

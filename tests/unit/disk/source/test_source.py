@@ -13,7 +13,7 @@ from p2pal.disk.source.source import Source
 from p2pal.errors import UsageError
 from p2pal.transfer import ops
 from p2pal.transfer.manifest import Manifest
-from p2pal.wire.transfer import Entry, Kind, Reason
+from p2pal.wire.transfer import Entry, EntryKind, Reason
 
 
 def source_of(*paths: Path | str, skip_errors: bool = False) -> Source:
@@ -30,7 +30,7 @@ def test_a_file_travels_under_its_own_name(tmp_path: Path) -> None:
     path.chmod(0o4755)
     os.utime(path, ns=(0, 1_234_567_890))
     entries, failures = walk_of(Source([path], recursive=False))
-    assert entries == [Entry(b"report.pdf", Kind.FILE, 4, 0o755, 1_234_567_890)]
+    assert entries == [Entry(b"report.pdf", EntryKind.FILE, 4, 0o755, 1_234_567_890)]
     assert not failures
 
 
@@ -49,7 +49,7 @@ def test_a_tree_is_walked_in_order_parents_first(tmp_path: Path) -> None:
         b"top", b"top/a", b"top/a/z", b"top/a/z/deep", b"top/b", b"top/b/x", b"top/b/y", b"top/c", b"top/empty",
         b"top/link", b"top/loop",
     ]  # fmt: skip
-    assert entries[-2].kind is Kind.LINK
+    assert entries[-2].kind is EntryKind.LINK
     assert entries[-2].target == b"../outside"
     assert source.names == [b"top"]
 
@@ -106,9 +106,9 @@ def test_a_link_that_was_named_is_followed(tmp_path: Path) -> None:
     source = source_of(tmp_path / "tree", tmp_path / "file")
     entries, _ = walk_of(source)
     assert [(entry.path, entry.kind) for entry in entries] == [
-        (b"tree", Kind.DIRECTORY),
-        (b"tree/x", Kind.FILE),
-        (b"file", Kind.FILE),
+        (b"tree", EntryKind.DIRECTORY),
+        (b"tree/x", EntryKind.FILE),
+        (b"file", EntryKind.FILE),
     ]
     assert data_of(source.read(job_for(2, entries[2]))) == b"1"
 
@@ -247,7 +247,7 @@ def test_a_directory_swapped_for_a_link_during_the_walk_is_not_followed(tmp_path
     next(walk)
     (top / "d").rmdir()
     (top / "d").symlink_to(secret)
-    assert [(entry.path, entry.kind) for entry in walk if isinstance(entry, Entry)] == [(b"top/d", Kind.LINK)]
+    assert [(entry.path, entry.kind) for entry in walk if isinstance(entry, Entry)] == [(b"top/d", EntryKind.LINK)]
 
 
 def listed(path: Path) -> tuple[Source, Entry]:
