@@ -36,7 +36,7 @@ async def log_of(made: Bench, rendezvous_id: str, who: int, start: int = 0) -> l
 
     await made.until(lambda: any(isinstance(effect, s.CloseSocket) for effect in told()))
     messages = [effect.message for effect in told() if isinstance(effect, s.Tell)]
-    return [message.body for message in messages if isinstance(message, wire.Message)]
+    return [message.body for message in messages if isinstance(message, wire.LogMessage)]
 
 
 @pytest.fixture(params=list(STORES))
@@ -95,7 +95,7 @@ async def test_the_life_of_a_transfer(made: Bench) -> None:
     await made.store.execute(transfer.id, s.AppendMessage(SENDER, 1, 0, b"a"))
     await made.store.execute(transfer.id, s.AppendMessage(SENDER, 1, 1, b"b"))
     await made.store.execute(transfer.id, s.AppendMessage(1, 1, 0, b"c"))
-    await made.hears(transfer.id, s.Tell(made.socket("B"), wire.Message(1, 1, b"b")))
+    await made.hears(transfer.id, s.Tell(made.socket("B"), wire.LogMessage(1, 1, b"b")))
     assert await log_of(made, transfer.id, 1) == [b"a", b"b"]
     assert await log_of(made, transfer.id, 1, 1) == [b"b"]
     assert await log_of(made, transfer.id, SENDER) == [b"c"]
@@ -270,7 +270,7 @@ async def test_what_is_said_comes_in_the_order_of_the_steps(made: Bench) -> None
     await made.hears(transfer.id, s.CloseSocket(made.socket("B"), wire.CloseCode.OVER))
     told = [effect for _, effect in made.heard if not isinstance(effect, s.Note) and effect.socket == made.socket("B")]
     messages = [effect.message for effect in told if isinstance(effect, s.Tell)]
-    assert [m.index for m in messages if isinstance(m, wire.Message)] == list(range(LIMITS.messages))
+    assert [m.index for m in messages if isinstance(m, wire.LogMessage)] == list(range(LIMITS.messages))
     assert isinstance(messages[0], wire.Welcome)
     assert told[-1] == s.CloseSocket(made.socket("B"), wire.CloseCode.OVER)
 
@@ -296,10 +296,10 @@ async def test_a_socket_that_may_have_missed_something_is_told_everything(made: 
     transfer, _, _ = await served(made)
     await made.store.execute(transfer.id, s.AppendMessage(1, 1, 0, b"to the sender"))
     await made.store.execute(transfer.id, s.AppendMessage(SENDER, 1, 0, b"to the receiver"))
-    await made.hears(transfer.id, s.Tell(made.socket("B"), wire.Message(1, 0, b"to the receiver")))
+    await made.hears(transfer.id, s.Tell(made.socket("B"), wire.LogMessage(1, 0, b"to the receiver")))
     made.heard.clear()
     await made.store.execute(transfer.id, s.Attach(SENDER, made.socket("A"), {1: 0}, again=True))
-    await made.hears(transfer.id, s.Tell(made.socket("A"), wire.Message(1, 0, b"to the sender")))
+    await made.hears(transfer.id, s.Tell(made.socket("A"), wire.LogMessage(1, 0, b"to the sender")))
     told = [
         effect.message for _, effect in made.heard if isinstance(effect, s.Tell) and effect.socket == made.socket("A")
     ]

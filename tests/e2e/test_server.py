@@ -54,7 +54,7 @@ def test_sigterm_tells_open_sockets_and_ends_with_0(commands: Commands) -> None:
             sockets = []
             for token in tokens:
                 ws = await session.ws_connect(url + "/api/ws?secret=query")
-                await ws.send_str(wire.encoder.encode(wire.Hello(token)).decode())
+                await ws.send_str(wire.encoder.encode(wire.ClientHello(token)).decode())
                 assert (await ws.receive_json())["type"] == "welcome"
                 sockets.append(ws)
             async with session.get(url + "/secret/path") as response:

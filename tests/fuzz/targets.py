@@ -225,9 +225,9 @@ def _json(decoder: msgspec.json.Decoder[Any]) -> Callable[[bytes], bool]:
 CLIENT: Final = [
     rendezvous.encoder.encode(each)
     for each in (
-        rendezvous.Hello("token" * 4, {1: 2}, 3),
+        rendezvous.ClientHello("token" * 4, {1: 2}, 3),
         rendezvous.Append(0, b"body", 1),
-        rendezvous.Accept(1),
+        rendezvous.AcceptAttempt(1),
         rendezvous.Release(1, "busy"),
         rendezvous.AskIce(),
     )
@@ -237,7 +237,7 @@ SERVER: Final = [
     rendezvous.encoder.encode(each)
     for each in (
         rendezvous.Welcome(rendezvous.State.READY, 300.0, 1),
-        rendezvous.Message(1, 0, b"body"),
+        rendezvous.LogMessage(1, 0, b"body"),
         rendezvous.StateChanged(rendezvous.State.ACTIVE, 1.0, 1),
         rendezvous.Ice(SERVERS),
         rendezvous.Error("limit", "later", 1),

@@ -84,7 +84,7 @@ class World:
         if isinstance(effect, s.Tell):
             return [effect.message]
         log = self.logs.get((effect.attempt, effect.by_sender), [])
-        return [wire.Message(effect.attempt, index, log[index]) for index in range(effect.start, len(log))]
+        return [wire.LogMessage(effect.attempt, index, log[index]) for index in range(effect.start, len(log))]
 
     def connect(self, who: int) -> None:
         self.cut(who)
@@ -137,11 +137,11 @@ class World:
             log = self.logs.get((message.attempt, who == SENDER), [])
             stored = log[message.index] if message.index < len(log) else None
             return s.AppendMessage(who, message.attempt, message.index, message.body, stored)
-        if isinstance(message, wire.Accept):
+        if isinstance(message, wire.AcceptAttempt):
             return s.AcceptAttempt(who, message.attempt)
         if isinstance(message, wire.Release):
             return s.ReleaseAttempt(who, message.attempt, message.reason)
-        assert isinstance(message, wire.Complete)
+        assert isinstance(message, wire.CompleteTransfer)
         return s.CompleteTransfer(who)
 
     def hear(self, who: int) -> None:

@@ -87,7 +87,7 @@ class Attacker:
         if b" 101 " not in await reader.readuntil(b"\r\n\r\n"):
             raise ConnectionRefusedError
         client = Wire(reader, writer)
-        client.send(frame(TEXT, wire.encoder.encode(wire.Hello(token, cursors or {}))))
+        client.send(frame(TEXT, wire.encoder.encode(wire.ClientHello(token, cursors or {}))))
         return client
 
     async def pair(self) -> tuple[Wire, Wire]:

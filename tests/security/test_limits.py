@@ -84,7 +84,7 @@ async def test_sockets_are_given_back_however_they_end() -> None:
         for how in ("closed", "malformed", "unauthorised", "cut", "reset", "no upgrade"):
             await _end_a_socket(kit, how, created.token)
             raw = await kit.socket_in_time()
-            await raw.send(wire.Hello(created.token))
+            await raw.send(wire.ClientHello(created.token))
             assert (await raw.expect(wire.Welcome)).state is State.PENDING, how
             await raw.ws.close()
 
@@ -104,10 +104,10 @@ async def _end_a_socket(kit: Kit, how: str, token: str) -> None:
                 await raw.ws.send_str("{")
                 assert await raw.close_code() == CloseCode.PROTOCOL
             case "unauthorised":
-                await raw.send(wire.Hello("forged-" + "t" * 40))
+                await raw.send(wire.ClientHello("forged-" + "t" * 40))
                 assert await raw.close_code() == CloseCode.UNAUTHORISED
             case _:
-                await raw.send(wire.Hello(token))
+                await raw.send(wire.ClientHello(token))
                 await raw.expect(wire.Welcome)
                 if how == "reset":
                     linger = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
@@ -119,9 +119,9 @@ async def test_a_socket_that_floods_is_read_later_and_holds_up_nobody_else() -> 
         created, sender, receiver = await kit.pair()
         for n in range(100):
             await sender.send(wire.Append(n, b"flood", 1))
-        assert [(await receiver.expect(wire.Message)).index for _ in range(3)] == [0, 1, 2]
+        assert [(await receiver.expect(wire.LogMessage)).index for _ in range(3)] == [0, 1, 2]
         await receiver.send(wire.Append(0, b"not held up"))
-        assert (await sender.expect(wire.Message)).body == b"not held up"
+        assert (await sender.expect(wire.LogMessage)).body == b"not held up"
         path = f"/api/transfer/{created.rendezvous_id}"
         assert (await kit.request("DELETE", path, token=created.token))[0] == 204
         assert await receiver.receive() == wire.Appended(1, 0)
@@ -139,13 +139,13 @@ async def test_one_that_floods_and_goes_is_not_waited_for() -> None:
             await sender.expect(wire.Served)
             for n in range(100):
                 await sender.send(wire.Append(n, b"flood", 1))
-            assert [(await receiver.expect(wire.Message)).index for _ in range(2)] == [0, 1]
+            assert [(await receiver.expect(wire.LogMessage)).index for _ in range(2)] == [0, 1]
         while (await receiver.expect(wire.PeerPresence)).online:
             pass
         again = await kit.socket_in_time()
-        await again.send(wire.Hello(created.token))
+        await again.send(wire.ClientHello(created.token))
         await again.send(wire.Append(2, b"calm", 1))
-        assert (await receiver.expect(wire.Message)).body == b"calm", "what was left of the flood is dropped"
+        assert (await receiver.expect(wire.LogMessage)).body == b"calm", "what was left of the flood is dropped"
 
 
 @pytest.mark.parametrize(

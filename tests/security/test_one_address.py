@@ -80,9 +80,9 @@ class Another:
         async with aiohttp.ClientSession(connector=connector) as session, asyncio.timeout(120):
             _, sender, receiver = await Visitor(self._url, session).pair()
             await receiver.send(wire.Append(0, b"hello"))
-            assert (await sender.expect(wire.Message)).body == b"hello"
-            await sender.send(wire.Accept(1))
-            await sender.send(wire.Complete())
+            assert (await sender.expect(wire.LogMessage)).body == b"hello"
+            await sender.send(wire.AcceptAttempt(1))
+            await sender.send(wire.CompleteTransfer())
             await receiver.close_code()
             self.served += 1
 

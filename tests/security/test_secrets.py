@@ -171,7 +171,7 @@ def test_no_repr_shows_a_secret() -> None:
         wire.IceServer(["turn:h"], "user", secret),
         CreatedRendezvous("id", 7, secret, 1.0, ()),
         JoinedAttempt("id", 1, secret, 1.0, ()),
-        wire.Hello(secret, {}),
+        wire.ClientHello(secret, {}),
         SenderPake(secret.encode(), "id", 1),
         ReceiverPake(secret.encode(), "id", 1),
         LaneSealer(key),

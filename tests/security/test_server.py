@@ -42,7 +42,7 @@ async def test_binary_and_second_hellos_close_the_socket() -> None:
         await raw.ws.send_bytes(b"\x00")
         assert await raw.close_code() == CloseCode.PROTOCOL
         raw = await kit.hello(created.token)
-        await raw.send(wire.Hello(created.token))
+        await raw.send(wire.ClientHello(created.token))
         assert await raw.close_code() == CloseCode.PROTOCOL
 
 
@@ -64,7 +64,7 @@ async def test_a_log_has_an_end() -> None:
             await receiver.send(wire.Append(n, bytes(wire.MAX_BODY)))
         assert (await receiver.expect(wire.Error)).code == "log-full"
         for n in range(count):
-            assert (await sender.expect(wire.Message)).index == n
+            assert (await sender.expect(wire.LogMessage)).index == n
 
 
 async def test_duplicates_gaps_and_rewrites_change_nothing() -> None:
@@ -77,8 +77,8 @@ async def test_duplicates_gaps_and_rewrites_change_nothing() -> None:
         assert (await receiver.expect(wire.Error)).code == "gap"
         assert await receiver.expect(wire.Appended) == wire.Appended(1, 0)
         await receiver.send(wire.Append(1, b"end"))
-        assert await sender.expect(wire.Message) == wire.Message(1, 0, b"a")
-        assert await sender.expect(wire.Message) == wire.Message(1, 1, b"end")
+        assert await sender.expect(wire.LogMessage) == wire.LogMessage(1, 0, b"a")
+        assert await sender.expect(wire.LogMessage) == wire.LogMessage(1, 1, b"end")
 
 
 async def test_a_silent_joiner_cannot_squat() -> None:
@@ -92,7 +92,7 @@ async def test_a_silent_joiner_cannot_squat() -> None:
         assert await silent.close_code() == CloseCode.RELEASED
         assert (await sender.expect(wire.Served)).attempt == 2
         await honest.send(wire.Append(0, b"hello"))
-        assert (await sender.expect(wire.Message)).attempt == 2
+        assert (await sender.expect(wire.LogMessage)).attempt == 2
 
 
 async def test_joiners_without_sockets_cannot_fill_the_queue_for_long() -> None:
@@ -115,7 +115,7 @@ async def test_a_wrong_joiner_is_released_and_the_right_one_is_served() -> None:
         created, sender, wrong = await kit.pair()
         right = await kit.hello((await kit.join(created.slot)).token)
         await wrong.send(wire.Append(0, b"guess"))
-        await sender.expect(wire.Message)
+        await sender.expect(wire.LogMessage)
         await sender.send(wire.Release(1, "wrong-code"))
         assert await wrong.close_code() == CloseCode.RELEASED
         assert (await sender.expect(wire.Served)).attempt == 2
@@ -142,9 +142,9 @@ async def test_a_receiver_cannot_decide_or_reach_another_log() -> None:
         created, sender, first = await kit.pair()
         second = await kit.hello((await kit.join(created.slot)).token)
         forbidden: list[wire.ClientMessage] = [
-            wire.Accept(1),
+            wire.AcceptAttempt(1),
             wire.Release(1, "x"),
-            wire.Complete(),
+            wire.CompleteTransfer(),
             wire.Append(0, b"forged", 1),
         ]
         for message in forbidden:
@@ -153,7 +153,7 @@ async def test_a_receiver_cannot_decide_or_reach_another_log() -> None:
         await second.send(wire.Append(0, b"early"))
         assert (await second.expect(wire.Error)).code == "not-served"
         await first.send(wire.Append(0, b"mine"))
-        assert (await sender.expect(wire.Message)).body == b"mine"
+        assert (await sender.expect(wire.LogMessage)).body == b"mine"
 
 
 async def test_slots_cannot_be_walked_in_order_and_are_not_reused_at_once() -> None:
@@ -174,8 +174,8 @@ async def test_a_join_takes_nothing_from_the_one_being_served() -> None:
         for _ in range(8):
             await kit.hello((await kit.join(created.slot)).token)
         await receiver.send(wire.Append(0, b"still here"))
-        assert (await sender.expect(wire.Message)).body == b"still here"
-        await sender.send(wire.Accept(1))
+        assert (await sender.expect(wire.LogMessage)).body == b"still here"
+        await sender.send(wire.AcceptAttempt(1))
         while (await receiver.expect(wire.StateChanged)).state is not State.ACTIVE:
             pass
 
@@ -209,7 +209,7 @@ async def test_a_client_that_does_not_read_is_cut_and_loses_nothing() -> None:
         deaf.close()
         again = await kit.hello(joined.token, {1: 0})
         for n, body in enumerate(bodies):
-            assert await again.expect(wire.Message) == wire.Message(1, n, body)
+            assert await again.expect(wire.LogMessage) == wire.LogMessage(1, n, body)
 
 
 async def _deaf_socket(kit: Kit, token: str) -> socket.socket:
@@ -227,7 +227,7 @@ async def _deaf_socket(kit: Kit, token: str) -> socket.socket:
     answer = b""
     while not answer.endswith(b"\r\n\r\n"):
         answer += await loop.sock_recv(deaf, 1)
-    hello = wire.encoder.encode(wire.Hello(token))
+    hello = wire.encoder.encode(wire.ClientHello(token))
     assert len(hello) < 126
     await loop.sock_sendall(deaf, bytes((0x81, 0x80 | len(hello), 0, 0, 0, 0)) + hello)
     return deaf
@@ -289,7 +289,7 @@ async def test_only_what_meets_as_the_sender_decides() -> None:
         _, met = await kit.post("/api/meet", {"rendezvous_id": MEETING, "role": "receive"})
         receiver = await kit.hello(met["token"])
         await receiver.expect(wire.Welcome)
-        for command in (wire.Accept(1), wire.Release(1), wire.Complete()):
+        for command in (wire.AcceptAttempt(1), wire.Release(1), wire.CompleteTransfer()):
             await receiver.send(command)
             assert (await receiver.expect(wire.Error)).code == "forbidden"
         status, body = await kit.request("DELETE", f"/api/transfer/{MEETING}", token=met["token"])
@@ -303,7 +303,7 @@ async def test_who_knocks_reads_and_writes_nothing_and_does_not_stay() -> None:
         created, sender, receiver = await kit.pair()
         await receiver.send(wire.Append(0, b"private"))
         await sender.send(wire.Append(0, b"private", 1))
-        await sender.send(wire.Accept(1))
+        await sender.send(wire.AcceptAttempt(1))
         await receiver.expect(wire.StateChanged)
         joined = [await kit.join(created.slot) for _ in range(2)]
         status, body = await kit.post("/api/join", {"slot": created.slot})
@@ -316,7 +316,7 @@ async def test_who_knocks_reads_and_writes_nothing_and_does_not_stay() -> None:
             assert (await stranger.receive()) == wire.Released(joined[strangers.index(stranger)].attempt, "busy")
             assert await stranger.close_code() == CloseCode.RELEASED
         await receiver.send(wire.Append(1, b"still here"))
-        while (await sender.expect(wire.Message)).body != b"still here":
+        while (await sender.expect(wire.LogMessage)).body != b"still here":
             pass
 
 
@@ -333,7 +333,7 @@ def test_no_secret_reaches_the_log(style: str) -> None:
             sender, receiver = await kit.hello(created.token), await kit.hello(joined.token)
             await sender.expect(wire.Served)
             await receiver.send(wire.Append(0, b"very private"))
-            await sender.expect(wire.Message)
+            await sender.expect(wire.LogMessage)
             await kit.hello("forged-" + "t" * 40)
             await kit.request("GET", f"/api/transfer/{'0' * 32}", token=joined.token)
             reader, writer = await asyncio.open_connection("127.0.0.1", kit.server.port)

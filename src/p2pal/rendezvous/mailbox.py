@@ -295,7 +295,7 @@ class Mailbox:
         try:
             async with asyncio.timeout(_CONNECT) as limit:
                 self._turn += 1
-                hello = wire.Hello(self._token, self._delivery.connected(), self._turn)
+                hello = wire.ClientHello(self._token, self._delivery.connected(), self._turn)
                 await ws.send_str(wire.encoder.encode(hello).decode())
                 while (received := await ws.receive()).type not in _ENDS:
                     self._delivery.handle(_decode(received))

@@ -305,7 +305,7 @@ def _append(transfer: Rendezvous, command: s.AppendMessage, limits: Limits, effe
         raise Denied("log-full")
     effects.append(s.Keep(attempt.number, by_sender, command.body))
     tell(effects, mine, wire.Appended(attempt.number, command.index))
-    tell(effects, theirs, wire.Message(attempt.number, command.index, command.body))
+    tell(effects, theirs, wire.LogMessage(attempt.number, command.index, command.body))
     if by_sender:
         return with_attempt(transfer, replace(attempt, to_receiver=log))
     return replace(with_attempt(transfer, replace(attempt, to_sender=log)), silent_at=None)

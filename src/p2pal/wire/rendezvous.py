@@ -1,8 +1,8 @@
 """What a client and the signaling server tell each other. This is all that the server ever reads.
 
 Over HTTP: create, join and meet again. Over the WebSocket: one JSON object per text message, its kind under ``type``;
-the bodies of mailbox messages are base64. The first message is :class:`Hello`. Unknown fields are ignored, an unknown
-kind closes the socket. Times are seconds from now, never clock times. See ``docs/protocol.md``.
+the bodies of mailbox messages are base64. The first message is :class:`ClientHello`. Unknown fields are ignored, an
+unknown kind closes the socket. Times are seconds from now, never clock times. See ``docs/protocol.md``.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ class ErrorBody(msgspec.Struct, frozen=True):
     error: ErrorDetail
 
 
-class Hello(msgspec.Struct, frozen=True, tag_field="type", tag="hello"):
+class ClientHello(msgspec.Struct, frozen=True, tag_field="type", tag="hello"):
     """First message of a client: its token, per attempt the index it wants next, and the how manieth hello it is.
 
     A hello may be under way for long; one with a lower ``turn`` never replaces one with a higher.
@@ -180,7 +180,7 @@ class Hello(msgspec.Struct, frozen=True, tag_field="type", tag="hello"):
     turn: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] = 0
 
     def __repr__(self) -> str:
-        return f"Hello(cursors={self.cursors}, turn={self.turn})"
+        return f"ClientHello(cursors={self.cursors}, turn={self.turn})"
 
 
 class Append(msgspec.Struct, frozen=True, tag_field="type", tag="append"):
@@ -191,7 +191,7 @@ class Append(msgspec.Struct, frozen=True, tag_field="type", tag="append"):
     attempt: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] = 0
 
 
-class Accept(msgspec.Struct, frozen=True, tag_field="type", tag="accept"):
+class AcceptAttempt(msgspec.Struct, frozen=True, tag_field="type", tag="accept"):
     """Sender: this attempt knows the words; the transfer is active."""
 
     attempt: AttemptNumber
@@ -204,7 +204,7 @@ class Release(msgspec.Struct, frozen=True, tag_field="type", tag="release"):
     reason: ReasonWord = ""
 
 
-class Complete(msgspec.Struct, frozen=True, tag_field="type", tag="complete"):
+class CompleteTransfer(msgspec.Struct, frozen=True, tag_field="type", tag="complete"):
     """Sender: the transfer is done."""
 
 
@@ -236,7 +236,7 @@ class Knock(msgspec.Struct, frozen=True, tag_field="type", tag="knock"):
     attempt: AttemptNumber
 
 
-class Message(msgspec.Struct, frozen=True, tag_field="type", tag="message"):
+class LogMessage(msgspec.Struct, frozen=True, tag_field="type", tag="message"):
     """One message of the log that this client reads."""
 
     attempt: AttemptNumber
@@ -286,8 +286,8 @@ class Error(msgspec.Struct, frozen=True, tag_field="type", tag="error"):
     attempt: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] = 0
 
 
-ClientMessage = Hello | Append | Accept | Release | Complete | Leave | AskIce
-ServerMessage = Welcome | Served | Knock | Message | Appended | Released | StateChanged | PeerPresence | Ice | Error
+ClientMessage = ClientHello | Append | AcceptAttempt | Release | CompleteTransfer | Leave | AskIce
+ServerMessage = Welcome | Served | Knock | LogMessage | Appended | Released | StateChanged | PeerPresence | Ice | Error
 
 encoder: Final = msgspec.json.Encoder()
 client_decoder: Final[msgspec.json.Decoder[ClientMessage]] = msgspec.json.Decoder(ClientMessage)

@@ -139,7 +139,7 @@ class Hopper:
         await self.leave(rudely=rudely)
         self.closed = None
         self._ws = await visitor.session.ws_connect(visitor.url + "/api/ws")
-        hello = wire.Hello(self.token, self.delivery.connected())
+        hello = wire.ClientHello(self.token, self.delivery.connected())
         await self._ws.send_str(wire.encoder.encode(hello).decode())
         self._welcomed = False
         self._reader = asyncio.create_task(self._read(self._ws))

@@ -139,11 +139,11 @@ async def test_a_hello_that_comes_late_replaces_nothing(redis: RedisServer, star
             late = await Visitor(way.url, visitors[0].session).socket()
             instances[0].signal(signal.SIGSTOP)
             before = way.passed
-            await late.send(wire.Hello(created.token, turn=1))
+            await late.send(wire.ClientHello(created.token, turn=1))
             await asyncio.to_thread(until, lambda: way.passed > before, "the hello on its way")
             way.cut()
         sender = await visitors[1].socket()
-        await sender.send(wire.Hello(created.token, turn=2))
+        await sender.send(wire.ClientHello(created.token, turn=2))
         await sender.expect(wire.Welcome)
         instances[0].signal(signal.SIGCONT)
         await asyncio.to_thread(instances[0].says, "event=socket-closed")
@@ -166,7 +166,7 @@ async def test_a_meeting_on_two_instances(redis: RedisServer, start: Start) -> N
         there, here = await visitors[1].hello(receiver["token"]), await visitors[0].hello(sender["token"])
         assert (await here.expect(wire.Served)).attempt == 1
         await here.send(wire.Append(0, b"nonce", 1))
-        assert (await there.expect(wire.Message)).body == b"nonce"
+        assert (await there.expect(wire.LogMessage)).body == b"nonce"
         again = await meet(visitors[0], "receive")
         assert (await here.expect(wire.Released)) == wire.Released(1, "renewed")
         assert await there.close_code() == CloseCode.RELEASED

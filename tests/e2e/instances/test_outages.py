@@ -160,7 +160,7 @@ async def test_a_redis_that_forgot_everything(redis: RedisServer, start: Start) 
                 await answers(visitor, "/readyz", 200)
             created, one, other = await visitors[0].pair()
             await one.send(wire.Append(0, b"again", 1))
-            assert (await other.expect(wire.Message)).body == b"again"
+            assert (await other.expect(wire.LogMessage)).body == b"again"
             status, _ = await visitors[1].request(
                 "DELETE", f"/api/transfer/{created.rendezvous_id}", token=created.token
             )
@@ -191,4 +191,4 @@ async def test_a_redis_that_has_no_memory_left(redis: RedisServer, start: Start)
         redis.client.config_set("maxmemory", 0)
         await visitors[0].create()
         await sender.send(wire.Append(0, b"it goes on", 1))
-        assert (await receiver.expect(wire.Message)).body == b"it goes on"
+        assert (await receiver.expect(wire.LogMessage)).body == b"it goes on"

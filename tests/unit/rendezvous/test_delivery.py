@@ -39,7 +39,7 @@ def test_after_a_lost_socket_what_was_not_acknowledged_is_said_again() -> None:
     delivery.handle(wire.Appended(1, 0))
     assert delivery.connected() == {1: 0}
     delivery.handle(wire.Welcome(State.READY, 60.0, 1))
-    assert delivery.outputs() == [wire.Append(1, b"b", 1), wire.Accept(1)]
+    assert delivery.outputs() == [wire.Append(1, b"b", 1), wire.AcceptAttempt(1)]
     delivery.handle(wire.Appended(1, 1))
     delivery.handle(wire.StateChanged(State.ACTIVE, 60.0, 1))
     assert delivery.settled
@@ -47,9 +47,9 @@ def test_after_a_lost_socket_what_was_not_acknowledged_is_said_again() -> None:
 
 def test_repeats_are_dropped_and_the_cursor_moves() -> None:
     delivery = welcomed("send")
-    delivery.handle(wire.Message(1, 0, b"a"))
-    delivery.handle(wire.Message(1, 0, b"a"))
-    delivery.handle(wire.Message(1, 1, b"b"))
+    delivery.handle(wire.LogMessage(1, 0, b"a"))
+    delivery.handle(wire.LogMessage(1, 0, b"a"))
+    delivery.handle(wire.LogMessage(1, 1, b"b"))
     assert delivery.events() == [e.PeerMessage(1, 0, b"a"), e.PeerMessage(1, 1, b"b")]
     assert delivery.connected() == {1: 2}
 
@@ -64,7 +64,7 @@ def test_a_release_clears_what_waits_for_that_attempt() -> None:
     assert delivery.settled
     delivery.append(1, b"late")
     assert delivery.settled
-    delivery.handle(wire.Message(1, 0, b"late too"))
+    delivery.handle(wire.LogMessage(1, 0, b"late too"))
     delivery.handle(wire.Served(2))
     assert delivery.events() == [e.AttemptServed(2)]
 
@@ -101,8 +101,8 @@ def test_the_end_of_the_transfer(state: State, over: str) -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        wire.Message(1, 1, b"gap"),
-        wire.Message(2, 0, b"no such attempt"),
+        wire.LogMessage(1, 1, b"gap"),
+        wire.LogMessage(2, 0, b"no such attempt"),
         wire.Appended(1, 0),
         wire.Appended(3, 0),
         wire.Served(2),

@@ -93,7 +93,7 @@ class Visitor:
 
     async def hello(self, token: str, cursors: dict[int, int] | None = None) -> Raw:
         raw = await self.socket()
-        await raw.send(wire.Hello(token, cursors or {}))
+        await raw.send(wire.ClientHello(token, cursors or {}))
         return raw
 
     async def pair(self) -> tuple[wire.Created, Raw, Raw]:

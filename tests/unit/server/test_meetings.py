@@ -27,7 +27,7 @@ def test_a_meeting_serves_whoever_comes_first(*, sender_first: bool) -> None:
     assert table.transfer.state is State.READY
     assert wire.Served(1) in table.told("A")
     table.do(s.AppendMessage(SENDER, 1, 0, b"a"), s.AppendMessage(1, 1, 0, b"b"))
-    assert s.Tell("B", wire.Message(1, 0, b"a")) in table.effects
+    assert s.Tell("B", wire.LogMessage(1, 0, b"a")) in table.effects
 
 
 def test_nobody_need_speak_in_a_meeting() -> None:

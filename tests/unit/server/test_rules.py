@@ -164,7 +164,7 @@ def test_appends_are_acknowledged_forwarded_and_repeatable() -> None:
     assert table.effects == [
         s.Keep(1, True, b"a"),
         s.Tell("A", wire.Appended(1, 0)),
-        s.Tell("B", wire.Message(1, 0, b"a")),
+        s.Tell("B", wire.LogMessage(1, 0, b"a")),
     ]
     table.do(s.AppendMessage(SENDER, 1, 0, b"a", stored=b"a"))
     assert table.effects == [s.Tell("A", wire.Appended(1, 0))]

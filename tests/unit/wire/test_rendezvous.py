@@ -6,18 +6,18 @@ import pytest
 from p2pal.wire import rendezvous as wire
 
 CLIENT: list[wire.ClientMessage] = [
-    wire.Hello("t" * 32, {1: 0, 7: 512}),
+    wire.ClientHello("t" * 32, {1: 0, 7: 512}),
     wire.Append(3, b"\x00\xff body", 2),
-    wire.Accept(1),
+    wire.AcceptAttempt(1),
     wire.Release(1, "wrong-code"),
-    wire.Complete(),
+    wire.CompleteTransfer(),
     wire.Leave(),
     wire.AskIce(),
 ]
 SERVER: list[wire.ServerMessage] = [
     wire.Welcome(wire.State.READY, 12.5, 1),
     wire.Served(4),
-    wire.Message(1, 0, b"\x00\xff"),
+    wire.LogMessage(1, 0, b"\x00\xff"),
     wire.Appended(1, 0),
     wire.Released(1, "silent"),
     wire.StateChanged(wire.State.ACTIVE, 60.0, 1),
@@ -43,7 +43,7 @@ def test_bodies_are_base64_and_kinds_are_under_type() -> None:
 
 
 def test_the_largest_body_fits_the_largest_frame() -> None:
-    largest = wire.Message(2**31 - 1, wire.MAX_MESSAGES - 1, bytes(wire.MAX_BODY))
+    largest = wire.LogMessage(2**31 - 1, wire.MAX_MESSAGES - 1, bytes(wire.MAX_BODY))
     assert len(wire.encoder.encode(largest)) <= wire.MAX_FRAME
 
 
@@ -76,13 +76,13 @@ def test_what_a_client_may_not_send(text: bytes) -> None:
 
 def test_a_server_message_with_too_large_a_body_is_refused() -> None:
     with pytest.raises(msgspec.MsgspecError):
-        wire.server_decoder.decode(wire.encoder.encode(wire.Message(1, 0, bytes(wire.MAX_BODY + 1))))
+        wire.server_decoder.decode(wire.encoder.encode(wire.LogMessage(1, 0, bytes(wire.MAX_BODY + 1))))
 
 
 def test_secrets_are_not_in_representations() -> None:
     secret = "s" * 32
     shown = [
-        wire.Hello(secret),
+        wire.ClientHello(secret),
         wire.Created("i" * 32, 1, secret, 1.0),
         wire.Joined("i" * 32, 1, secret, 1.0),
         wire.IceServer(["turn:h"], "user", secret),

@@ -293,7 +293,7 @@ class MemoryStore:
             elif isinstance(effect, Replay):
                 log = record.logs.get((effect.attempt, effect.by_sender), [])
                 for index in range(effect.start, len(log)):
-                    message = wire.Message(effect.attempt, index, log[index])
+                    message = wire.LogMessage(effect.attempt, index, log[index])
                     self._listener(transfer.id, Tell(effect.socket, message))
             elif isinstance(effect, Drop):
                 for by_sender in (True, False):

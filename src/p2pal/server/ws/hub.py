@@ -13,7 +13,7 @@ from p2pal.server.metrics import Metrics
 from p2pal.server.state import Missed, Note, Tell
 from p2pal.server.stores.base import News
 from p2pal.server.ws.socket import Socket
-from p2pal.wire.rendezvous import CloseCode, Message
+from p2pal.wire.rendezvous import CloseCode, LogMessage
 
 AT_ONCE: Final = 100
 """Sockets that may always be closed at once when the server stops."""
@@ -84,7 +84,7 @@ class Hub:
         if socket is None:
             return
         if isinstance(effect, Tell):
-            if isinstance(effect.message, Message):
+            if isinstance(effect.message, LogMessage):
                 self.metrics.relayed += 1
                 self.metrics.relayed_bytes += len(effect.message.body)
             socket.tell(effect.message)

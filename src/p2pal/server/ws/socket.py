@@ -242,13 +242,13 @@ class Socket:
             return
         if self._whose is not None:
             await self._handle(*self._whose, message)
-        elif isinstance(message, wire.Hello):
+        elif isinstance(message, wire.ClientHello):
             self._stop_waiting()
             await self._greet(message)
         else:
             self._refuse("hello expected")
 
-    async def _greet(self, hello: wire.Hello) -> None:
+    async def _greet(self, hello: wire.ClientHello) -> None:
         try:
             transfer, who = await self._patiently(lambda: self._store.authorise(hello.token))
         except Denied as denied:
@@ -272,7 +272,7 @@ class Socket:
             self.connection.hold()
             await asyncio.sleep(min(wait, _GLANCE))
 
-    async def _attach(self, rendezvous_id: str, who: int, hello: wire.Hello) -> None:
+    async def _attach(self, rendezvous_id: str, who: int, hello: wire.ClientHello) -> None:
         """Take over as this token's socket; the store sends the log from the client's cursor on."""
         self._whose = (rendezvous_id, who)
         self._turn = hello.turn
@@ -318,18 +318,18 @@ class Socket:
             case wire.Append():
                 attempt = message.attempt or who
                 command = s.AppendMessage(who, attempt, message.index, message.body)
-            case wire.Accept():
+            case wire.AcceptAttempt():
                 command = s.AcceptAttempt(who, message.attempt)
             case wire.Release():
                 command = s.ReleaseAttempt(who, message.attempt, message.reason)
-            case wire.Complete():
+            case wire.CompleteTransfer():
                 command = s.CompleteTransfer(who)
             case wire.Leave():
                 command = s.LeaveAttempt(who)
             case wire.AskIce():
                 await self._answer_ice(rendezvous_id, who)
                 return
-            case wire.Hello():
+            case wire.ClientHello():
                 self._refuse("hello twice")
                 return
         try:

@@ -47,7 +47,7 @@ class ClientView:
                 return False
             case wire.Served():
                 return self._serve(message.attempt)
-            case wire.Message():
+            case wire.LogMessage():
                 return self._advance(message)
             case wire.Released():
                 self._cursors.pop(message.attempt, None)
@@ -61,7 +61,7 @@ class ClientView:
         self._cursors.setdefault(attempt, 0)
         return True
 
-    def _advance(self, message: wire.Message) -> bool:
+    def _advance(self, message: wire.LogMessage) -> bool:
         cursor = self._cursors.get(message.attempt)
         if cursor is not None and message.index < cursor:
             return False

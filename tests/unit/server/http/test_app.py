@@ -103,7 +103,7 @@ async def test_a_full_transfer_says_so_and_one_that_is_active_can_be_knocked_at(
         status, body = await kit.post("/api/join", {"slot": created.slot})
         assert (status, body["error"]["code"]) == (429, "queue-full")
         created, sender, _ = await kit.pair()
-        await sender.send(wire.Accept(1))
+        await sender.send(wire.AcceptAttempt(1))
         while (await sender.expect(wire.StateChanged)).state is not wire.State.ACTIVE:
             pass
         joined = await kit.join(created.slot)
@@ -128,7 +128,7 @@ async def test_a_meeting_over_http() -> None:
         sender = await kit.hello(body["token"])
         assert await sender.expect(wire.Served) == wire.Served(1)
         await sender.send(wire.Append(0, b"hello", 1))
-        assert await receiver.expect(wire.Message) == wire.Message(1, 0, b"hello")
+        assert await receiver.expect(wire.LogMessage) == wire.LogMessage(1, 0, b"hello")
         status, info = await kit.request("GET", f"/api/transfer/{MEETING}", token=body["token"])
         assert (status, info["slot"], info["state"]) == (200, 0, "ready")
         status, _ = await kit.request("DELETE", f"/api/transfer/{MEETING}", token=body["token"])

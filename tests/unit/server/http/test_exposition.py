@@ -28,9 +28,9 @@ async def test_a_transfer_is_counted_from_its_beginning_to_its_end() -> None:
     async with serving() as kit:
         created, sender, receiver = await kit.pair()
         await sender.send(wire.Append(0, b"12345", 1))
-        await receiver.expect(wire.Message)
+        await receiver.expect(wire.LogMessage)
         await receiver.send(wire.Append(0, b"123"))
-        await sender.expect(wire.Message)
+        await sender.expect(wire.LogMessage)
         await sender.send(wire.Append(7, b"1", 1))
         assert (await sender.expect(wire.Error)).code == "gap"
         counts = await scrape(kit)
@@ -40,7 +40,7 @@ async def test_a_transfer_is_counted_from_its_beginning_to_its_end() -> None:
         assert counts["p2pal_mailbox_messages_total"] == counts["p2pal_relayed_messages_total"] == 2
         assert counts["p2pal_mailbox_bytes_total"] == counts["p2pal_relayed_bytes_total"] == 8
         assert counts["p2pal_denials_total,code=gap"] == 1
-        await sender.send(wire.Accept(1))
+        await sender.send(wire.AcceptAttempt(1))
         await sender.send(wire.Release(1, "a-reason-of-my-own"))
         assert await receiver.close_code() == wire.CloseCode.RELEASED
         await kit.request("DELETE", f"/api/transfer/{created.rendezvous_id}", token=created.token)

@@ -110,7 +110,7 @@ async def test_none_and_zero_are_no_limits() -> None:
         _, sender, receiver = await kit.pair()
         assert not any(socket.ws.closed for socket in sockets)
         await sender.send(wire.Append(0, b"unhurried", 1))
-        assert (await receiver.expect(wire.Message)).body == b"unhurried"
+        assert (await receiver.expect(wire.LogMessage)).body == b"unhurried"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="asyncio has no Unix sockets on Windows")

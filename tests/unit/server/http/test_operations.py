@@ -186,7 +186,7 @@ def test_every_line_names_its_request(stream: io.StringIO) -> None:
             joined = await kit.join(created["slot"])
             receiver = await kit.hello(joined.token)
             ws = await kit.session.ws_connect(kit.server.url + "/api/ws", headers={"X-Request-ID": "my-socket"})
-            await ws.send_str(wire.encoder.encode(wire.Hello(created["token"])).decode())
+            await ws.send_str(wire.encoder.encode(wire.ClientHello(created["token"])).decode())
             await receiver.expect(wire.PeerPresence)
             await ws.close()
             await kit.request("GET", "/secret/path?token=secret")

@@ -99,7 +99,7 @@ async def speaking(kit: Kit) -> AsyncIterator[Wire]:
 
 
 async def hello(kit: Kit) -> bytes:
-    return wire.encoder.encode(wire.Hello((await kit.create()).token))
+    return wire.encoder.encode(wire.ClientHello((await kit.create()).token))
 
 
 async def test_a_message_in_fragments_with_a_ping_between_them() -> None:

@@ -15,10 +15,10 @@ async def test_messages_travel_both_ways() -> None:
         _, sender, receiver = await kit.pair()
         await sender.send(wire.Append(0, b"to you", 1))
         assert await sender.expect(wire.Appended) == wire.Appended(1, 0)
-        assert await receiver.expect(wire.Message) == wire.Message(1, 0, b"to you")
+        assert await receiver.expect(wire.LogMessage) == wire.LogMessage(1, 0, b"to you")
         await receiver.send(wire.Append(0, b"to me"))
         assert await receiver.expect(wire.Appended) == wire.Appended(1, 0)
-        assert await sender.expect(wire.Message) == wire.Message(1, 0, b"to me")
+        assert await sender.expect(wire.LogMessage) == wire.LogMessage(1, 0, b"to me")
 
 
 async def test_the_log_is_read_from_the_cursor_on() -> None:
@@ -29,14 +29,14 @@ async def test_the_log_is_read_from_the_cursor_on() -> None:
         await sender.expect(wire.Served)
         for n in range(4):
             await sender.send(wire.Append(n, b"%d" % n, 1))
-        await receiver.expect(wire.Message)
+        await receiver.expect(wire.LogMessage)
         await receiver.ws.close()
         assert await sender.expect(wire.PeerPresence) == wire.PeerPresence(online=True)
         assert await sender.expect(wire.PeerPresence) == wire.PeerPresence(online=False)
         again = await kit.hello(joined.token, {1: 2})
-        assert [(await again.expect(wire.Message)).index for _ in range(2)] == [2, 3]
+        assert [(await again.expect(wire.LogMessage)).index for _ in range(2)] == [2, 3]
         await sender.send(wire.Append(4, b"4", 1))
-        assert (await again.expect(wire.Message)).index == 4
+        assert (await again.expect(wire.LogMessage)).index == 4
 
 
 async def test_a_cursor_past_the_end_is_refused() -> None:
@@ -52,7 +52,7 @@ async def test_the_last_word_before_a_release_still_arrives() -> None:
         _, sender, receiver = await kit.pair()
         await sender.send(wire.Append(0, b"wrong", 1))
         await sender.send(wire.Release(1, "wrong-code"))
-        assert (await receiver.expect(wire.Message)).body == b"wrong"
+        assert (await receiver.expect(wire.LogMessage)).body == b"wrong"
         assert (await receiver.expect(wire.Released)).reason == "wrong-code"
         assert await receiver.close_code() == CloseCode.RELEASED
 
@@ -60,11 +60,11 @@ async def test_the_last_word_before_a_release_still_arrives() -> None:
 async def test_accept_and_complete() -> None:
     async with serving() as kit:
         created, sender, receiver = await kit.pair()
-        await sender.send(wire.Accept(1))
+        await sender.send(wire.AcceptAttempt(1))
         while (state := await receiver.expect(wire.StateChanged)).state is not State.ACTIVE:
             pass
         assert state.attempt == 1
-        await sender.send(wire.Complete())
+        await sender.send(wire.CompleteTransfer())
         assert (await receiver.expect(wire.StateChanged)).state is State.COMPLETED
         assert await receiver.close_code() == CloseCode.OVER
         assert await sender.close_code() == CloseCode.OVER
@@ -78,7 +78,7 @@ async def test_a_refused_command_leaves_the_socket_open() -> None:
         _, sender, receiver = await kit.pair()
         await sender.send(wire.Append(5, b"x", 1))
         assert (await sender.expect(wire.Error)).code == "gap"
-        await receiver.send(wire.Accept(1))
+        await receiver.send(wire.AcceptAttempt(1))
         assert (await receiver.expect(wire.Error)).code == "forbidden"
         await sender.send(wire.Append(0, b"x", 1))
         assert await sender.expect(wire.Appended) == wire.Appended(1, 0)
@@ -103,7 +103,7 @@ async def test_turn_is_offered_after_the_accept() -> None:
         assert created.ice_servers == [ice[0]]
         await sender.send(wire.AskIce())
         assert (await sender.expect(wire.Ice)).servers == [ice[0]]
-        await sender.send(wire.Accept(1))
+        await sender.send(wire.AcceptAttempt(1))
         await sender.send(wire.AskIce())
         assert (await sender.expect(wire.Ice)).servers == list(ice)
 
@@ -118,12 +118,12 @@ async def test_who_missed_something_is_told_once_where_everything_stands() -> No
         store.deaf = False
         # The gap is seen before anybody says so, and is not told.
         await receiver.send(wire.Append(3, b"3"))
-        assert [(await sender.expect(wire.Message)).index for _ in range(4)] == [0, 1, 2, 3]
+        assert [(await sender.expect(wire.LogMessage)).index for _ in range(4)] == [0, 1, 2, 3]
         assert (await receiver.expect(wire.Appended)).index == 3
         store.missed()
         assert [(await receiver.expect(wire.Appended)).index for _ in range(4)] == [0, 1, 2, 3]
         await receiver.send(wire.Append(4, b"4"))
-        assert (await sender.expect(wire.Message)).index == 4, "nothing came twice"
+        assert (await sender.expect(wire.LogMessage)).index == 4, "nothing came twice"
 
 
 async def test_who_missed_the_end_is_told_and_closed() -> None:
@@ -165,7 +165,7 @@ async def test_what_is_missed_while_being_attached_again_is_made_up_for_too() ->
         await store.until(lambda: store.waiting == 2)
         store.missed()  # while both are being attached again, and what they are told then is lost
         store.slow.set()
-        assert (await sender.expect(wire.Message)).index == 0
+        assert (await sender.expect(wire.LogMessage)).index == 0
         assert (await receiver.expect(wire.Appended)).index == 0
 
 
@@ -190,13 +190,13 @@ async def test_a_command_whose_outcome_is_unknown_is_carried_out_twice_and_told_
         store.doubtful = True
         created, sender, receiver = await kit.pair()
         await sender.send(wire.Append(0, b"a", 1))
-        await sender.send(wire.Accept(1))
+        await sender.send(wire.AcceptAttempt(1))
         told = [await sender.receive()]
         while not (isinstance(told[-1], wire.StateChanged) and told[-1].state is State.ACTIVE):
             told.append(await sender.receive())
         assert not any(isinstance(each, wire.Error | wire.Welcome | wire.Served) for each in told)
-        assert (await receiver.expect(wire.Message)).index == 0
-        await sender.send(wire.Complete())
+        assert (await receiver.expect(wire.LogMessage)).index == 0
+        await sender.send(wire.CompleteTransfer())
         assert await sender.close_code() == await receiver.close_code() == CloseCode.OVER
         late = await kit.hello(created.token)
         assert (await late.expect(wire.Welcome)).state is State.COMPLETED

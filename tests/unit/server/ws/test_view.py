@@ -9,8 +9,8 @@ STATE = wire.StateChanged(State.READY, 60.0, 1)
 PEER = wire.PeerPresence(online=True)
 
 
-def message(index: int, attempt: int = 1) -> wire.Message:
-    return wire.Message(attempt, index, b"%d" % index)
+def message(index: int, attempt: int = 1) -> wire.LogMessage:
+    return wire.LogMessage(attempt, index, b"%d" % index)
 
 
 def passed(view: ClientView, *messages: wire.ServerMessage) -> list[wire.ServerMessage]:

@@ -51,7 +51,7 @@ class Plan:
             elif isinstance(effect, s.CloseSocket) and instance_of(effect.socket) == instance:
                 news.append(SocketClosed(effect.socket, effect.code))
             elif isinstance(effect, s.Replay):
-                messages = (wire.Message(effect.attempt, n, body) for n, body in enumerate(bodies, effect.start))
+                messages = (wire.LogMessage(effect.attempt, n, body) for n, body in enumerate(bodies, effect.start))
                 news += (Told(effect.socket, message) for message in messages)
         return news
 

@@ -89,7 +89,7 @@ async def patiently(attempt: Callable[[], Awaitable[T]]) -> T:
 def messages(instance: Instance, name: str) -> list[tuple[int, bytes]]:
     told = [effect for _, effect in instance.heard if isinstance(effect, s.Tell)]
     told = [effect for effect in told if effect.socket == instance.socket(name)]
-    return [(each.message.index, each.message.body) for each in told if isinstance(each.message, wire.Message)]
+    return [(each.message.index, each.message.body) for each in told if isinstance(each.message, wire.LogMessage)]
 
 
 async def test_what_is_said_reaches_the_other_instance_in_order(redis: RedisServer) -> None:
