@@ -348,7 +348,7 @@ def _checkpoint(data: bytes) -> bool:
     written = codec.MAGIC + b"".join(map(codec.encode, records))
     assert list(codec.decode(written)) == records
     header = records[0]
-    assert isinstance(header, checkpoint_records.Header)
+    assert isinstance(header, checkpoint_records.CheckpointHeader)
     state = ReceiveState(header) if header.role == "receive" else SendState(header)
     for record in records[1:]:
         state.apply(record)
@@ -358,10 +358,10 @@ def _checkpoint(data: bytes) -> bool:
     return True
 
 
-def _header(role: Literal["send", "receive"]) -> checkpoint_records.Header:
+def _header(role: Literal["send", "receive"]) -> checkpoint_records.CheckpointHeader:
     target = checkpoint_records.Target(b"/tmp", (1, 2)) if role == "receive" else None
     many = (ID, bytes(16), bytes(32), 1.0, 60.0, bytes(32), bytes(32), 3, 3, 3 << 20, [b"top"], 0)
-    return checkpoint_records.Header(checkpoint_records.VERSION, role, *many, target=target)
+    return checkpoint_records.CheckpointHeader(checkpoint_records.VERSION, role, *many, target=target)
 
 
 def _file(*records: checkpoint_records.CheckpointRecord) -> bytes:

@@ -20,6 +20,7 @@ from p2pal.checkpoint.codec import MAGIC, MAX_RECORD, decode, encode, scan
 from p2pal.checkpoint.records import (
     Arrived,
     Begun,
+    CheckpointHeader,
     CheckpointRecord,
     Claimed,
     Declined,
@@ -27,7 +28,6 @@ from p2pal.checkpoint.records import (
     Dropped,
     Finishing,
     Finishings,
-    Header,
     Leaves,
     Made,
     PlaceRecord,
@@ -75,7 +75,7 @@ records: st.SearchStrategy[CheckpointRecord] = st.one_of(
 histories = st.lists(records, max_size=25)
 
 
-def picture(first: Header, told: list[CheckpointRecord]) -> list[object]:
+def picture(first: CheckpointHeader, told: list[CheckpointRecord]) -> list[object]:
     """Return all that follows from these records, in a form that can be compared."""
     state: ReceiveState | SendState = ReceiveState(first) if first.role == "receive" else SendState(first)
     for record in told:

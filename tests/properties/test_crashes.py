@@ -16,9 +16,9 @@ import pytest
 from tests.properties.faulty_disk import FaultyDisk, PowerCut, on
 from tests.unit.disk.disk import digest_of, directory_entry, file_entry, link_entry, part_files, snapshot
 
-from p2pal.checkpoint.records import VERSION, Header, Places, Resume
+from p2pal.checkpoint.records import VERSION, CheckpointHeader, Places, Resume
 from p2pal.checkpoint.replay import ReceiveState
-from p2pal.disk.checkpoints.store import Checkpoints, Opened
+from p2pal.disk.checkpoints.store import Checkpoints, OpenedCheckpoint
 from p2pal.disk.fs.os_errors import DiskFull
 from p2pal.disk.sink import claims
 from p2pal.disk.sink.placement import Placement, plan
@@ -82,7 +82,7 @@ class Target:
         self.placement: Placement = plan(self.root, [(b"old", EntryKind.FILE), (b"top", EntryKind.DIRECTORY)])
         self.placement.resolve(overwrite=True)
         offered = manifest()
-        header = Header(
+        header = CheckpointHeader(
             VERSION, "receive", ID, bytes(16), bytes(32), 1.0, 1e6, offered.digest(), offered.shape(), len(offered),
             offered.files, offered.total, [b"old", b"top"], 0, target=self.placement.target(TAG),
         )  # fmt: skip
@@ -91,7 +91,7 @@ class Target:
         self.resume = FRESH
         self.state: ReceiveState | None = None
 
-    def reopen(self) -> Opened:
+    def reopen(self) -> OpenedCheckpoint:
         """Begin another session: look at what is there."""
         opened = self.checkpoints.open(ID, "receive")
         state = opened.state

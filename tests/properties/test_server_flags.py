@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from p2pal.cli.commands.server_config import networks, origins, redis_url
-from p2pal.cli.commands.server_values import Allowance, Bounded, Bytes, Count
+from p2pal.cli.commands.server_values import Bounded, Bytes, Count, RateValue
 from p2pal.cli.text import safe
 from p2pal.errors import UsageError
 from p2pal.rendezvous.transport import MAX_PAUSE, MAX_RETRY_AFTER, pause, retry_after
@@ -23,7 +23,7 @@ TAKES: dict[str, Callable[[str], Any]] = {
     "redis": redis_url,
     "network": lambda text: networks([text]),
     "origin": lambda text: origins([text]),
-    "rate": lambda text: Allowance().convert(text, PARAM, None),
+    "rate": lambda text: RateValue().convert(text, PARAM, None),
     "count": lambda text: Count().convert(text, PARAM, None),
     "duration": lambda text: Bounded(1.0, 60.0).convert(text, PARAM, None),
     "size": lambda text: Bytes(1024, 65536).convert(text, PARAM, None),

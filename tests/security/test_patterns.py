@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 import p2pal
-from p2pal.checkpoint.records import Header
+from p2pal.checkpoint.records import CheckpointHeader
 from p2pal.wire import rendezvous as wire
 
 SOURCES = Path(p2pal.__file__).parent
@@ -92,7 +92,7 @@ def test_no_pattern_lets_a_newline_through_at_its_end() -> None:
 @pytest.mark.parametrize("newline", ["\n", "\r", "\n\n", "\u2028"])
 def test_what_a_server_or_a_checkpoint_names_has_no_newline_behind(newline: str) -> None:
     good = "a" * 26
-    for kind in (wire.Id, wire.MeetingId, wire.ReasonWord, get_type_hints(Header, include_extras=True)["id"]):
+    for kind in (wire.Id, wire.MeetingId, wire.ReasonWord, get_type_hints(CheckpointHeader, include_extras=True)["id"]):
         assert msgspec.convert(good, kind) == good
         with pytest.raises(msgspec.ValidationError):
             msgspec.convert(good + newline, kind)

@@ -18,7 +18,7 @@ from tests.unit.app.kit import FIRST, HALF, LARGE, Place, Running, follow, gated
 from p2pal.app import events
 from p2pal.app.options import ReceiveOptions
 from p2pal.app.receive_checkpoint import UNKNOWN
-from p2pal.checkpoint.records import Begun, Claimed, Header, Places, Role
+from p2pal.checkpoint.records import Begun, CheckpointHeader, Claimed, Places, Role
 from p2pal.checkpoint.replay import ReceiveState
 from p2pal.crypto import codes
 from p2pal.crypto.keys import TransferEnd as Side
@@ -41,7 +41,7 @@ class Kept:
     tree: Path
     out: Path
     id: str
-    header: Header
+    header: CheckpointHeader
     entries: list[Entry]
 
     @property

@@ -19,7 +19,7 @@ from p2pal.app.receive_checkpoint import UNKNOWN, Recalled, find, recall, rememb
 from p2pal.app.receive_session import SUSPEND_LIMIT, ReceiveSession
 from p2pal.app.send_checkpoint import UNWRITABLE, saved
 from p2pal.app.transfer import Transfer
-from p2pal.checkpoint.records import Header
+from p2pal.checkpoint.records import CheckpointHeader
 from p2pal.crypto import codes
 from p2pal.crypto.codes import JoinCode
 from p2pal.disk.checkpoints.journal import Journal
@@ -80,7 +80,7 @@ class _Receive(Shell):
         self._decide = decide
         self._current: ReceiveSession | None = None
         self._machine: Receiver
-        self._finding: asyncio.Task[tuple[Header, bytes] | None] | None = None
+        self._finding: asyncio.Task[tuple[CheckpointHeader, bytes] | None] | None = None
         self._consenting: asyncio.Task[None] | None = None
         self._journal: Journal | None = None
         self._total = 0  # bytes of the transfer, as the checkpoint says
@@ -165,7 +165,7 @@ class _Receive(Shell):
     def _proof_wanted(self) -> None:
         self._finding = asyncio.create_task(self._find())
 
-    async def _find(self) -> tuple[Header, bytes] | None:
+    async def _find(self) -> tuple[CheckpointHeader, bytes] | None:
         """Look whether the transfer that the sender goes on with is known here, and tell it."""
         session = self._current
         assert session is not None  # noqa: S101 - for the type checker

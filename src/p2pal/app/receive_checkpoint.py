@@ -11,11 +11,11 @@ from pathlib import Path
 
 from p2pal.app.options import ReceiveOptions
 from p2pal.app.send_checkpoint import SHOWN, make_header
-from p2pal.checkpoint.records import CheckpointRecord, Header, PlaceRecord, Places, Resume, Rooted, Target
+from p2pal.checkpoint.records import CheckpointHeader, CheckpointRecord, PlaceRecord, Places, Resume, Rooted, Target
 from p2pal.checkpoint.replay import ReceiveState
 from p2pal.crypto.keys import TransferEnd, checkpoint_id, resume_proof
 from p2pal.disk.checkpoints.journal import Journal
-from p2pal.disk.checkpoints.store import Checkpoints, Opened
+from p2pal.disk.checkpoints.store import Checkpoints, OpenedCheckpoint
 from p2pal.disk.fs.names import TAG
 from p2pal.disk.fs.rename import identity_from
 from p2pal.disk.sink.placement import Placement
@@ -82,7 +82,7 @@ class Recalled:
         done: Bytes that are here.
     """
 
-    header: Header
+    header: CheckpointHeader
     journal: Journal
     resume: Resume
     proof: bytes
@@ -113,7 +113,7 @@ class Recalled:
         return Sink(self._placement, self.header.id[:TAG], journal=self.journal, resume=self._state)
 
 
-def find(machine: Receiver, transcript: bytes, options: ReceiveOptions) -> tuple[Header, bytes] | None:
+def find(machine: Receiver, transcript: bytes, options: ReceiveOptions) -> tuple[CheckpointHeader, bytes] | None:
     """Find the transfer that the sender proves to know, and make our proof. Blocks.
 
     Nothing is opened: who only quotes a transfer's id learns nothing of it, not even that it is in use.
@@ -130,7 +130,7 @@ def find(machine: Receiver, transcript: bytes, options: ReceiveOptions) -> tuple
 
 
 def recall(
-    header: Header, proof: bytes, machine: Receiver, options: ReceiveOptions, disk_full: Callable[[], None]
+    header: CheckpointHeader, proof: bytes, machine: Receiver, options: ReceiveOptions, disk_full: Callable[[], None]
 ) -> Recalled | str:
     """Open the transfer that goes on, and look what of it is on the disk. Blocks.
 
@@ -158,13 +158,13 @@ def recall(
         raise
 
 
-def _same_offer(header: Header, manifest: Manifest) -> bool:
+def _same_offer(header: CheckpointHeader, manifest: Manifest) -> bool:
     """Whether this is what was agreed to: files may have changed in place, nothing else."""
     return header.digest == manifest.digest() or header.shape == manifest.shape()
 
 
 def _survey(
-    opened: Opened, machine: Receiver, proof: bytes, options: ReceiveOptions, disk_full: Callable[[], None]
+    opened: OpenedCheckpoint, machine: Receiver, proof: bytes, options: ReceiveOptions, disk_full: Callable[[], None]
 ) -> Recalled:
     header, state, manifest = opened.header, opened.state, machine.manifest
     if header.target is None or not isinstance(state, ReceiveState) or state.root is None:
@@ -196,7 +196,7 @@ def _bytes_here(resume: Resume, manifest: Manifest) -> int:
     return complete
 
 
-def _root(header: Header, target: Target, state: ReceiveState, out: Path | None) -> Path:
+def _root(header: CheckpointHeader, target: Target, state: ReceiveState, out: Path | None) -> Path:
     """Return the directory to go on in: that of before, or the same one under the name that is given now.
 
     Raises:
@@ -219,9 +219,9 @@ def _root(header: Header, target: Target, state: ReceiveState, out: Path | None)
     )
 
 
-def _delete_command(header: Header) -> str:
+def _delete_command(header: CheckpointHeader) -> str:
     return f"'p2pal checkpoint delete {header.id[:SHOWN]}'"
 
 
-def _delete_hint(header: Header) -> str:
+def _delete_hint(header: CheckpointHeader) -> str:
     return f"{_delete_command(header)} removes it; then start over"

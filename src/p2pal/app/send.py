@@ -32,7 +32,7 @@ from p2pal.app.progress import Tracker
 from p2pal.app.send_checkpoint import SendLog, saved
 from p2pal.app.send_session import SendSession
 from p2pal.app.transfer import Transfer
-from p2pal.checkpoint.records import Header
+from p2pal.checkpoint.records import CheckpointHeader
 from p2pal.checkpoint.replay import SendState
 from p2pal.crypto import codes
 from p2pal.crypto.keys import TransferEnd, resume_proof
@@ -127,7 +127,7 @@ class _Send(Shell):
         self._resume = resume
         self._ask_admit = admit
         self._ask_give_up = give_up
-        self._header: Header | None = None  # of the transfer that goes on
+        self._header: CheckpointHeader | None = None  # of the transfer that goes on
         self._log = SendLog(options.home, options.checkpoint_ttl, self._unsaved)
         self._guesses = Guesses()
         self._source: Source

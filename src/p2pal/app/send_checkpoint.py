@@ -13,9 +13,9 @@ from p2pal.app.events import Saved, resume_command
 from p2pal.checkpoint.records import (
     VERSION,
     Arrived,
+    CheckpointHeader,
     CheckpointRecord,
     Declined,
-    Header,
     Leaves,
     Listing,
     Role,
@@ -51,9 +51,9 @@ def make_header(
     shape: bytes,
     skip_errors: bool,
     target: Target | None = None,
-) -> Header:
+) -> CheckpointHeader:
     """Return the first record of a transfer's checkpoint; ``names`` are its top-level entries."""
-    return Header(
+    return CheckpointHeader(
         version=VERSION,
         role=role,
         id=checkpoint_id(resume_key, transfer_id),
@@ -142,7 +142,7 @@ class SendLog:
         earlier: Journal | None,
         source: Source,
         manifest: Manifest,
-        header: Header,
+        header: CheckpointHeader,
     ) -> None:
         loop = asyncio.get_running_loop()
 

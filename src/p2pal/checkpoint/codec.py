@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from p2pal.checkpoint.records import VERSION, CheckpointRecord, Header, Leaves, Listing
+from p2pal.checkpoint.records import VERSION, CheckpointHeader, CheckpointRecord, Leaves, Listing
 from p2pal.errors import CheckpointError
 
 MAGIC: Final = b"p2pal-cp"
@@ -66,7 +66,7 @@ def encode(record: CheckpointRecord) -> bytes:
 
 
 def decode(data: bytes | memoryview) -> Iterator[CheckpointRecord]:
-    """Yield the records of a checkpoint, the :class:`Header` first. A torn or damaged tail is left out.
+    """Yield the records of a checkpoint, the :class:`CheckpointHeader` first. A torn or damaged tail is left out.
 
     Raises:
         CheckpointError: If it is no checkpoint, of a newer version, or its header is damaged.
@@ -80,7 +80,7 @@ def decode(data: bytes | memoryview) -> Iterator[CheckpointRecord]:
 def scan(
     read_at: ReadAt, *, skip: frozenset[int] = frozenset(), unchecked: bool = False
 ) -> Iterator[tuple[int, CheckpointRecord | None]]:
-    """Yield each good record with the offset of its end, the :class:`Header` first. Stops before the first bad one.
+    """Yield each good record with the offset of its end, the header first. Stops before the first bad one.
 
     Args:
         read_at: Reads the file.
@@ -131,12 +131,12 @@ def _decode(body: bytes | memoryview) -> CheckpointRecord | None:
         record = _decoder.decode(body)
     except _UNREADABLE:
         return None
-    if isinstance(record, Header) or (isinstance(record, Leaves) and not _is_time(record.at)):
+    if isinstance(record, CheckpointHeader) or (isinstance(record, Leaves) and not _is_time(record.at)):
         return None
     return record
 
 
-def _decode_header(body: bytes | memoryview) -> Header | None:
+def _decode_header(body: bytes | memoryview) -> CheckpointHeader | None:
     """Return the first record; None if it cannot be used.
 
     Raises:
@@ -149,7 +149,7 @@ def _decode_header(body: bytes | memoryview) -> Header | None:
         header = _decoder.decode(body)
     except _UNREADABLE:
         return None
-    if not isinstance(header, Header) or version < 1:
+    if not isinstance(header, CheckpointHeader) or version < 1:
         return None
     if not (_is_time(header.created) and _is_time(header.ttl)) or (header.role == "receive") != (
         header.target is not None

@@ -1,8 +1,8 @@
 """What is remembered of a transfer so that it can go on later: records, and what follows from them. Pure.
 
-The first record is the :class:`Header`; then comes what belongs to it (the receiver's :class:`Places`, the sender's
-:class:`Listing`), then what happens. A checkpoint may know less than the disk holds, never more: a record is written
-after what it claims is durable. How records stand in the file says :mod:`p2pal.checkpoint.codec`, what follows
+The first record is the :class:`CheckpointHeader`; then comes what belongs to it (the receiver's :class:`Places`, the
+sender's :class:`Listing`), then what happens. A checkpoint may know less than the disk holds, never more: a record is
+written after what it claims is durable. How records stand in the file says :mod:`p2pal.checkpoint.codec`, what follows
 from them :mod:`p2pal.checkpoint.replay`.
 
 The receiver's side keeps no manifest. The sender repeats the offer when a transfer goes on; that it is the same one
@@ -51,7 +51,7 @@ class Target(msgspec.Struct, frozen=True, array_like=True):
     consent_ns: _Time = 0
 
 
-class Header(msgspec.Struct, frozen=True, array_like=True, tag=1):
+class CheckpointHeader(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """First in every checkpoint. Times are seconds since the epoch.
 
     Attributes:
@@ -88,7 +88,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag=1):
     chunk_kib: int = 63
 
     def __repr__(self) -> str:
-        return f"<Header of {self.id[:8]}>"
+        return f"<CheckpointHeader of {self.id[:8]}>"
 
 
 class PlaceRecord(msgspec.Struct, frozen=True, array_like=True):
@@ -260,8 +260,8 @@ class Arrived(msgspec.Struct, frozen=True, array_like=True, tag=21, gc=False):
 
 
 CheckpointRecord = (
-    Header | Places | Tops | Listing | SessionBegins | Rooted | Begun | Claimed | Finishings | Done | Dropped | Declined
-    | Made | Stopped | Unclaimed | Named | Leaves | Arrived
+    CheckpointHeader | Places | Tops | Listing | SessionBegins | Rooted | Begun | Claimed | Finishings | Done | Dropped
+    | Declined | Made | Stopped | Unclaimed | Named | Leaves | Arrived
 )  # fmt: skip
 
 

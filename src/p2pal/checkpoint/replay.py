@@ -14,6 +14,7 @@ from p2pal.checkpoint.placed import Placed, PlacedFiles
 from p2pal.checkpoint.records import (
     Arrived,
     Begun,
+    CheckpointHeader,
     CheckpointRecord,
     Claim,
     Claimed,
@@ -22,7 +23,6 @@ from p2pal.checkpoint.records import (
     Dropped,
     Finishing,
     Finishings,
-    Header,
     Leaves,
     Made,
     Named,
@@ -103,7 +103,7 @@ class ReceiveState:
         "placed", "places", "root", "stopped",
     )  # fmt: skip
 
-    def __init__(self, header: Header) -> None:
+    def __init__(self, header: CheckpointHeader) -> None:
         self.header = header
         self.places: dict[bytes, PlaceRecord] = {}
         self.done = RangeSet()
@@ -290,7 +290,7 @@ class SendState:
 
     __slots__ = ("_leaves", "declined", "done", "files", "header", "leaves", "leaves_at", "tops")
 
-    def __init__(self, header: Header) -> None:
+    def __init__(self, header: CheckpointHeader) -> None:
         self.header = header
         self.tops: list[TopRecord] = []
         self.leaves: dict[int, dict[int, bytes]] = {}

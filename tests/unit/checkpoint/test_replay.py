@@ -9,6 +9,7 @@ from p2pal.checkpoint import replay
 from p2pal.checkpoint.records import (
     Arrived,
     Begun,
+    CheckpointHeader,
     CheckpointRecord,
     Claim,
     Claimed,
@@ -16,7 +17,6 @@ from p2pal.checkpoint.records import (
     Done,
     Dropped,
     Finishings,
-    Header,
     Leaves,
     Made,
     PlaceRecord,
@@ -34,7 +34,7 @@ PART = (7, 70)
 STOPPED = Stopped(1, PART, MIB, 1, 1)
 
 
-def received(*records: CheckpointRecord, first: Header | None = None) -> ReceiveState:
+def received(*records: CheckpointRecord, first: CheckpointHeader | None = None) -> ReceiveState:
     state = ReceiveState(first or header())
     for record in records:
         state.apply(record)

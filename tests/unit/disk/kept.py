@@ -7,7 +7,16 @@ from pathlib import Path
 
 from tests.unit.transfer.records import ID, header
 
-from p2pal.checkpoint.records import Begun, CheckpointRecord, Header, PlaceRecord, Places, Role, StoredIdentity, Target
+from p2pal.checkpoint.records import (
+    Begun,
+    CheckpointHeader,
+    CheckpointRecord,
+    PlaceRecord,
+    Places,
+    Role,
+    StoredIdentity,
+    Target,
+)
 from p2pal.disk.checkpoints.journal import Journal
 from p2pal.disk.checkpoints.store import Checkpoints
 
@@ -30,7 +39,7 @@ class Kept:
     def target(self) -> Target:
         return Target(os.fsencode(self.out), identity(self.out))
 
-    def header(self, role: Role = "receive", ident: str = ID, entries: int = 100) -> Header:
+    def header(self, role: Role = "receive", ident: str = ID, entries: int = 100) -> CheckpointHeader:
         return header(role, ident=ident, entries=entries, target=self.target if role == "receive" else None)
 
     def create(self, *records: CheckpointRecord, role: Role = "receive", ident: str = ID) -> Journal:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.unit.disk.disk import UMASK, digest_of, pieces_of
 
-from p2pal.checkpoint.records import VERSION, Claim, Header, Places, Resume
+from p2pal.checkpoint.records import VERSION, CheckpointHeader, Claim, Places, Resume
 from p2pal.checkpoint.replay import ReceiveState
 from p2pal.disk.checkpoints.store import Checkpoints
 from p2pal.disk.sink.placement import Placement, plan
@@ -41,7 +41,7 @@ class Kept:
         self.placement = plan(self.out, [(entry.path, entry.kind) for entry in entries if b"/" not in entry.path])
         self.placement.resolve(overwrite=overwrite)
         offered = manifest_of(entries)
-        header = Header(
+        header = CheckpointHeader(
             VERSION, "receive", ID, bytes(16), bytes(32), 1.0, 1e6, offered.digest(), offered.shape(), len(offered),
             offered.files, offered.total, [b"x"], 0, target=self.placement.target(TAG),
         )  # fmt: skip

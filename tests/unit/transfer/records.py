@@ -9,7 +9,16 @@ from collections.abc import Iterable
 import msgspec
 
 from p2pal.checkpoint.codec import MAGIC, encode
-from p2pal.checkpoint.records import Begun, CheckpointRecord, Finishing, Header, Listing, Role, StoredIdentity, Target
+from p2pal.checkpoint.records import (
+    Begun,
+    CheckpointHeader,
+    CheckpointRecord,
+    Finishing,
+    Listing,
+    Role,
+    StoredIdentity,
+    Target,
+)
 from p2pal.wire.transfer import Entry, EntryKind
 
 ID = "abcdefgh234567abcdefgh2345"
@@ -19,10 +28,12 @@ TARGET = Target(b"/nowhere", (1, 2))
 MIB = 1 << 20
 
 
-def header(role: Role = "receive", *, entries: int = 100, ident: str = ID, target: Target | None = None) -> Header:
+def header(
+    role: Role = "receive", *, entries: int = 100, ident: str = ID, target: Target | None = None
+) -> CheckpointHeader:
     if role == "receive" and target is None:
         target = TARGET
-    return Header(
+    return CheckpointHeader(
         version=1,
         role=role,
         id=ident,

@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 import click
 
 from p2pal.cli.commands.server_config import Flags, server_config
-from p2pal.cli.commands.server_values import Allowance, Bounded, Bytes, Count, OneOf
+from p2pal.cli.commands.server_values import Bounded, Bytes, Count, OneOf, RateValue
 from p2pal.cli.options import CONTEXT, Command, Globals, Number, debug_option, flag, option, together
 from p2pal.wire import rendezvous as wire
 
@@ -158,7 +158,7 @@ _address_options: Final = together(
         "--create-rate",
         dest="create_rate",
         metavar="COUNT/DURATION",
-        type=Allowance(),
+        type=RateValue(),
         default="60/1m",
         help="Transfers that may be opened; 'none' for any number [60/1m].",
     ),
@@ -166,7 +166,7 @@ _address_options: Final = together(
         "--join-rate",
         dest="join_rate",
         metavar="COUNT/DURATION",
-        type=Allowance(),
+        type=RateValue(),
         default="60/1m",
         help="Codes that may be tried; 'none' for any number [60/1m].",
     ),
@@ -174,7 +174,7 @@ _address_options: Final = together(
         "--request-rate",
         dest="request_rate",
         metavar="COUNT/DURATION",
-        type=Allowance(),
+        type=RateValue(),
         default="300/15s",
         help="HTTP requests and connections, refused ones included; 'none' for any number [300/15s].",
     ),
@@ -182,7 +182,7 @@ _address_options: Final = together(
         "--message-rate",
         dest="message_rate",
         metavar="COUNT/DURATION",
-        type=Allowance(),
+        type=RateValue(),
         default="1200/1m",
         help="Messages that one WebSocket may send; more are read later; 'none' for any number [1200/1m].",
     ),
@@ -190,7 +190,7 @@ _address_options: Final = together(
         "--frame-rate",
         dest="frame_rate",
         metavar="COUNT/DURATION",
-        type=Allowance(),
+        type=RateValue(),
         default="1600/10s",
         help="Frames that all its WebSockets may send together; more are read later; 'none' for any number [1600/10s].",
     ),

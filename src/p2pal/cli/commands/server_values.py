@@ -86,7 +86,7 @@ class Count(click.ParamType[int]):
         return int(text)
 
 
-class Allowance(click.ParamType["Rate | None"]):
+class RateValue(click.ParamType["Rate | None"]):
     """So many in a time, as ``60/1m``; None for ``0`` and ``none``."""
 
     name = "rate"

@@ -13,7 +13,7 @@ import stat
 from dataclasses import dataclass, field
 from typing import Final
 
-from p2pal.checkpoint.records import Begun, Finishing, Header
+from p2pal.checkpoint.records import Begun, CheckpointHeader, Finishing
 from p2pal.checkpoint.replay import ReceiveState
 from p2pal.disk.fs.directory import Directory, release_all
 from p2pal.disk.fs.locator import Locator
@@ -53,7 +53,7 @@ class Cleaned:
             self.left_more += 1
 
 
-def remove_parts(header: Header, state: ReceiveState) -> Cleaned:
+def remove_parts(header: CheckpointHeader, state: ReceiveState) -> Cleaned:
     """Remove the part files that a receiver's checkpoint names. Raises nothing: what stays is in the result."""
     cleaned = Cleaned()
     begun = state.begun
@@ -78,7 +78,7 @@ def remove_parts(header: Header, state: ReceiveState) -> Cleaned:
 class _Cleaning:
     """One run over a transfer's part files."""
 
-    def __init__(self, header: Header, state: ReceiveState, root: Directory, cleaned: Cleaned) -> None:
+    def __init__(self, header: CheckpointHeader, state: ReceiveState, root: Directory, cleaned: Cleaned) -> None:
         self._tag = header.id[:TAG]
         self._state = state
         self._locator = Locator(root.retain(), self._name, state.names)

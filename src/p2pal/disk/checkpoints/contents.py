@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from p2pal.checkpoint.codec import FINISHINGS, LEAVES, LISTING, scan
-from p2pal.checkpoint.records import CheckpointRecord, Header, Listing, Role, SessionBegins
+from p2pal.checkpoint.records import CheckpointHeader, CheckpointRecord, Listing, Role, SessionBegins
 from p2pal.checkpoint.replay import ReceiveState, SendState
 from p2pal.disk.checkpoints.ids import CHECKPOINT_FILE, SHOWN_IN_HINTS
 from p2pal.disk.checkpoints.journal import Journal, read_at
@@ -28,7 +28,7 @@ _ROLES: Final[dict[str, Role]] = {"send": "send", "receive": "receive"}
 _entries: Final = msgspec.msgpack.Decoder(list[Entry])
 
 
-class Opened:
+class OpenedCheckpoint:
     """A checkpoint to go on from, locked until its journal is closed.
 
     Attributes:
@@ -39,7 +39,7 @@ class Opened:
 
     __slots__ = ("header", "journal", "state")
 
-    def __init__(self, header: Header, state: ReceiveState | SendState, journal: Journal) -> None:
+    def __init__(self, header: CheckpointHeader, state: ReceiveState | SendState, journal: Journal) -> None:
         self.header = header
         self.state = state
         self.journal = journal
@@ -116,8 +116,8 @@ def opened(directory: Directory, each: str, role: Role) -> Iterator[int]:
         os.close(fd)
 
 
-def _check_header(record: CheckpointRecord | None, each: str, role: Role) -> Header:
-    if not isinstance(record, Header):
+def _check_header(record: CheckpointRecord | None, each: str, role: Role) -> CheckpointHeader:
+    if not isinstance(record, CheckpointHeader):
         raise CheckpointError("it is damaged")
     if (record.id, record.role) != (each, role):
         raise CheckpointError("it is another transfer's checkpoint under this name")
@@ -127,14 +127,16 @@ def _check_header(record: CheckpointRecord | None, each: str, role: Role) -> Hea
     return record
 
 
-def read_header(fd: int, each: str, role: Role) -> Header:
+def read_header(fd: int, each: str, role: Role) -> CheckpointHeader:
     """Read the first record only."""
     for _, record in scan(partial(read_at, fd)):
         return _check_header(record, each, role)
     raise CheckpointError("it is damaged")
 
 
-def fold(fd: int, each: str, role: Role, *, light: bool = False) -> tuple[Header, ReceiveState | SendState, int]:
+def fold(
+    fd: int, each: str, role: Role, *, light: bool = False
+) -> tuple[CheckpointHeader, ReceiveState | SendState, int]:
     """Read a checkpoint; return its header, what follows from it, and where its last good record ends.
 
     Args:

@@ -19,9 +19,17 @@ from typing import Final
 
 from p2pal.checkpoint.codec import MAGIC, decode, encode
 from p2pal.checkpoint.durable import DurableCount
-from p2pal.checkpoint.records import CheckpointRecord, Header, Role
+from p2pal.checkpoint.records import CheckpointHeader, CheckpointRecord, Role
 from p2pal.checkpoint.replay import ReceiveState
-from p2pal.disk.checkpoints.contents import Opened, checkpoint_files, file_name, fold, named, opened, read_header
+from p2pal.disk.checkpoints.contents import (
+    OpenedCheckpoint,
+    checkpoint_files,
+    file_name,
+    fold,
+    named,
+    opened,
+    read_header,
+)
 from p2pal.disk.checkpoints.ids import ID_PREFIX, SHOWN_IN_HINTS, usual_home
 from p2pal.disk.checkpoints.journal import Journal, write_records
 from p2pal.disk.checkpoints.removal import Removed, remove_each, sweep
@@ -33,7 +41,7 @@ from p2pal.disk.fs.rename import Identity
 from p2pal.disk.fs.root import HAVE_HANDLES, open_root
 from p2pal.errors import CheckpointError
 
-__all__ = ["CheckpointSummary", "Checkpoints", "Opened", "Removed"]
+__all__ = ["CheckpointSummary", "Checkpoints", "OpenedCheckpoint", "Removed"]
 
 _TRIES: Final = 16
 
@@ -59,7 +67,7 @@ class Checkpoints:
 
     # --- one checkpoint ---------------------------------------------------------------------------------------------
 
-    def create(self, header: Header, records: Iterable[CheckpointRecord] = ()) -> Journal:
+    def create(self, header: CheckpointHeader, records: Iterable[CheckpointRecord] = ()) -> Journal:
         """Make a checkpoint of these records: durable, locked, whole or not at all. One of the same name is replaced.
 
         Raises:
@@ -127,7 +135,7 @@ class Checkpoints:
             return
         raise CheckpointError(IN_USE, hint=IN_USE_HINT)
 
-    def open(self, prefix: str, role: Role) -> Opened:
+    def open(self, prefix: str, role: Role) -> OpenedCheckpoint:
         """Open a checkpoint to go on from it.
 
         Args:
@@ -156,14 +164,14 @@ class Checkpoints:
                 torn = os.fstat(fd).st_size != end
                 count = DurableCount(state) if isinstance(state, ReceiveState) else None
                 journal = Journal(directory.retain(), name, fd, end, path, torn=torn, count=count)
-                return Opened(header, state, journal)
+                return OpenedCheckpoint(header, state, journal)
             except BaseException as error:
                 os.close(fd)
                 if isinstance(error, CheckpointError):
                     raise named(path, error) from error
                 raise
 
-    def offered(self, transfer_id: bytes) -> builtins.list[Header]:
+    def offered(self, transfer_id: bytes) -> builtins.list[CheckpointHeader]:
         """Return the headers of the receiver's checkpoints of this transfer; those in use too, damaged ones not."""
         found = []
         with self._errors(), self._directory() as directory:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from p2pal.checkpoint.records import Header, Role
+from p2pal.checkpoint.records import CheckpointHeader, Role
 from p2pal.checkpoint.replay import ReceiveState, SendState
 from p2pal.disk.checkpoints.contents import file_name, fold, opened
 from p2pal.disk.fs.directory import Directory
@@ -87,7 +87,7 @@ def summarize(directory: Directory, each: str, role: Role) -> CheckpointSummary 
     )
 
 
-def _where(header: Header, state: ReceiveState | SendState) -> str:
+def _where(header: CheckpointHeader, state: ReceiveState | SendState) -> str:
     if header.target is not None:
         return name_text(header.target.root)
     return name_text(state.tops[0].path) if isinstance(state, SendState) and state.tops else ""

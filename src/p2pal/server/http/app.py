@@ -16,7 +16,7 @@ from p2pal.server.config import ServerConfig, no_redis
 from p2pal.server.http.api import Api, errors, plain_bodies
 from p2pal.server.http.gate import Gate
 from p2pal.server.http.listener import Listener
-from p2pal.server.http.operations import Operations, Phase
+from p2pal.server.http.operations import Operations, ServerPhase
 from p2pal.server.http.origins import guard
 from p2pal.server.logs import log, log_failure, place_of
 from p2pal.server.metrics import MeasuredStore, Metrics
@@ -206,7 +206,7 @@ class Server:
         log("stopping", sockets=operations.sockets, delay=self._config.drain_delay)
         try:
             if self._config.drain_delay > 0:
-                operations.enter(Phase.LEAVING)
+                operations.enter(ServerPhase.LEAVING)
                 await asyncio.sleep(self._config.drain_delay)
         finally:
             sockets = operations.sockets

@@ -37,7 +37,7 @@ _GONE: Final = 499  # never sent: the client went away before there was an answe
 _errors: Final = msgspec.json.Decoder(wire.ErrorBody)
 
 
-class Phase(Enum):
+class ServerPhase(Enum):
     """How far the end of a server instance is."""
 
     RUNNING = "running"
@@ -60,7 +60,7 @@ class Operations:
         self._hub = hub
         self._counts = metrics
         self._config = config
-        self._phase = Phase.RUNNING
+        self._phase = ServerPhase.RUNNING
         self._active = 0
         self._fewer = asyncio.Event()
         self._exposition: Exposition | None = None
@@ -85,13 +85,13 @@ class Operations:
         """WebSockets that are open."""
         return len(self._hub)
 
-    def enter(self, phase: Phase) -> None:
+    def enter(self, phase: ServerPhase) -> None:
         """Come closer to the end."""
         self._phase = phase
 
     async def drain(self, patience: float) -> None:
         """Begin nothing any more, close the sockets and let requests end, for ``patience`` seconds at most."""
-        self.enter(Phase.STOPPING)
+        self.enter(ServerPhase.STOPPING)
         await asyncio.gather(self._hub.stop(patience), self._requests_end(patience))
 
     async def _requests_end(self, patience: float) -> None:
@@ -103,7 +103,7 @@ class Operations:
 
     async def ready(self, _request: web.Request) -> web.Response:
         """``GET /readyz``: this instance can serve; 503 ``stopping`` or ``unavailable`` if not."""
-        if self._phase is not Phase.RUNNING:
+        if self._phase is not ServerPhase.RUNNING:
             raise Denied("stopping")
         try:
             async with asyncio.timeout(READY_TIMEOUT):
@@ -155,13 +155,13 @@ class Operations:
             try:
                 if LATE in request:
                     response = refusal(Denied("too-often", request[LATE]))
-                elif self._phase is Phase.STOPPING and _route(request) in _BEGINNINGS:
+                elif self._phase is ServerPhase.STOPPING and _route(request) in _BEGINNINGS:
                     response = refusal(Denied("stopping"))
                 else:
                     response = await handler(request)
                 status = response.status
                 response.headers[REQUEST_ID] = name
-                if self._phase is not Phase.RUNNING:
+                if self._phase is not ServerPhase.RUNNING:
                     response.force_close()
                 return response
             except (ConnectionError, asyncio.CancelledError):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pal.checkpoint.records import Arrived, Header, Role, Target, TopRecord, Tops
+from p2pal.checkpoint.records import Arrived, CheckpointHeader, Role, Target, TopRecord, Tops
 from p2pal.cli.commands import checkpoint_run
 from p2pal.cli.commands.checkpoint_run import question, report, table
 from p2pal.cli.main import main
@@ -48,7 +48,7 @@ def make(home: Path, each: str, role: Role, *, ttl: float = 604_800.0) -> Journa
     """A checkpoint of a transfer of which half is done; it is in use until the journal is closed."""
     root = home.parent
     status = root.stat()
-    header = Header(
+    header = CheckpointHeader(
         version=1, role=role, id=each, transfer_id=b"t" * 16, resume_key=b"secret of 32 bytes, not shown!!!",
         created=time.time() - 60, ttl=ttl, digest=b"d" * 32, shape=b"s" * 32, entries=2, files=2, total=1000,
         names=[b"photos", b"caf\xe9"], more=0,

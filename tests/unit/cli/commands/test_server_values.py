@@ -5,7 +5,7 @@ from typing import Any
 import click
 import pytest
 
-from p2pal.cli.commands.server_values import Allowance, Bounded, Bytes, Count
+from p2pal.cli.commands.server_values import Bounded, Bytes, Count, RateValue
 from p2pal.errors import UsageError
 from p2pal.rate_limit import Rate
 
@@ -27,7 +27,7 @@ PARAM = click.Option(["--flag"])
     ],
 )
 def test_so_many_in_a_time(text: str, rate: Rate | None) -> None:
-    assert Allowance().convert(text, PARAM, None) == rate
+    assert RateValue().convert(text, PARAM, None) == rate
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_so_many_in_a_time(text: str, rate: Rate | None) -> None:
 )
 def test_what_is_no_rate(text: str) -> None:
     with pytest.raises(UsageError, match="--flag takes COUNT/DURATION"):
-        Allowance().convert(text, PARAM, None)
+        RateValue().convert(text, PARAM, None)
 
 
 def test_counts() -> None:
@@ -58,7 +58,7 @@ def test_durations_and_sizes_in_a_range() -> None:
             Bytes(1024, 4096).convert(text, PARAM, None)
 
 
-@pytest.mark.parametrize("kind", [Allowance(), Count(), Bytes(0, 9), Bounded(0.0, 9.0)])
+@pytest.mark.parametrize("kind", [RateValue(), Count(), Bytes(0, 9), Bounded(0.0, 9.0)])
 def test_what_is_converted_stays(kind: click.ParamType[Any]) -> None:
     for text in ("1/s", "5", "5", "5s"):
         try:

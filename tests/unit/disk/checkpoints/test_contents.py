@@ -11,7 +11,7 @@ from tests.unit.transfer.records import ID, MIB, begun, entries_of, header, leav
 from p2pal.checkpoint.codec import encode
 from p2pal.checkpoint.records import CheckpointRecord, Claimed, Dropped, Listing, Stopped
 from p2pal.checkpoint.replay import ReceiveState
-from p2pal.disk.checkpoints.store import Opened
+from p2pal.disk.checkpoints.store import OpenedCheckpoint
 from p2pal.errors import CheckpointError
 
 
@@ -20,7 +20,7 @@ def kept(tmp_path: Path) -> Kept:
     return Kept(tmp_path)
 
 
-def state_of(opened: Opened) -> ReceiveState:
+def state_of(opened: OpenedCheckpoint) -> ReceiveState:
     assert isinstance(opened.state, ReceiveState)
     return opened.state
 

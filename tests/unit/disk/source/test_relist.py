@@ -17,7 +17,7 @@ from tests.unit.disk.disk import (
     walk_of,
 )
 
-from p2pal.checkpoint.records import VERSION, Header, Leaves, TopRecord
+from p2pal.checkpoint.records import VERSION, CheckpointHeader, Leaves, TopRecord
 from p2pal.checkpoint.replay import SendState
 from p2pal.disk.checkpoints.store import Checkpoints
 from p2pal.disk.fs.identities import Identity3
@@ -314,7 +314,7 @@ def test_a_checkpoint_on_disk_restores_the_source(top: Path, tmp_path: Path) -> 
     manifest = Manifest()
     for entry in walk_of(source)[0]:
         manifest.append(entry)
-    header = Header(
+    header = CheckpointHeader(
         version=VERSION, role="send", id="a" * 26, transfer_id=bytes(16), resume_key=bytes(32), created=0.0, ttl=1.0,
         digest=manifest.digest(), shape=manifest.shape(), entries=len(manifest), files=manifest.files,
         total=manifest.total, names=[b"top"], more=0,

@@ -18,7 +18,7 @@ from p2pal.server import logs
 from p2pal.server.config import ServerConfig
 from p2pal.server.http import operations
 from p2pal.server.http.app import OPERATIONS, Server, create_app
-from p2pal.server.http.operations import Operations, Phase
+from p2pal.server.http.operations import Operations, ServerPhase
 from p2pal.server.state import Denied
 from p2pal.server.stores.memory import MemoryStore
 from p2pal.wire import rendezvous as wire
@@ -99,12 +99,12 @@ async def test_a_server_leaves_before_it_stops() -> None:
                 answer = await response.json()
                 return response.status, answer["error"]["code"] if "error" in answer else ""
 
-        stages.enter(Phase.LEAVING)
+        stages.enter(ServerPhase.LEAVING)
         assert await code("GET", "/readyz") == (503, "stopping")
         assert await code("GET", "/healthz") == (200, "")
         assert await code("POST", "/api/transfer", creating) == (201, "")
         assert await code("POST", "/api/join", {"slot": created["slot"]}) == (201, "")
-        stages.enter(Phase.STOPPING)
+        stages.enter(ServerPhase.STOPPING)
         assert await code("GET", "/readyz") == (503, "stopping")
         assert await code("GET", "/healthz") == (200, "")
         assert await code("POST", "/api/transfer", creating) == (503, "stopping")
