@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 import click
 
 from p2pal.cli.commands.server_config import Flags, server_config
 from p2pal.cli.commands.server_values import Bounded, Bytes, Count, OneOf, RateValue
-from p2pal.cli.options import CONTEXT, Command, Globals, Number, debug_option, flag, option, together
+from p2pal.cli.options import CONTEXT, Command, F, Globals, Number, debug_option, flag, option, together
 from p2pal.wire import rendezvous as wire
 
 _DAY: Final = 86_400.0
@@ -77,6 +78,19 @@ class ServerCommand(Command):
             formatter.write_dl([(str(code), meaning) for code, meaning in EXIT_CODES])
 
 
+_METAVARS: Final[dict[type[click.ParamType[Any]], str]] = {
+    Bounded: "DURATION", Bytes: "SIZE", Count: "N", Number: "N", RateValue: "COUNT/DURATION",
+}  # fmt: skip
+
+
+def setting(name: str, kind: click.ParamType[Any], default: str | int, what: str) -> Callable[[F], F]:
+    """Declare an option whose help is one sentence, without its full stop, and its default."""
+    dest = name.lstrip("-").replace("-", "_")
+    return option(
+        name, dest=dest, metavar=_METAVARS[type(kind)], type=kind, default=default, help=f"{what} [{default}]."
+    )
+
+
 _first_options: Final = together(
     option(
         "--host",
@@ -121,14 +135,7 @@ _first_options: Final = together(
     ),
 )
 _client_options: Final = together(
-    option(
-        "--turn-ttl",
-        dest="turn_ttl",
-        metavar="DURATION",
-        type=Bounded(60.0, 7 * _DAY),
-        default="1h",
-        help="How long a TURN credential can be used [1h].",
-    ),
+    setting("--turn-ttl", Bounded(60.0, 7 * _DAY), "1h", "How long a TURN credential can be used"),
     option(
         "--stun",
         dest="stun",
@@ -154,137 +161,62 @@ _client_options: Final = together(
     option("--tls-key", dest="tls_key", metavar="FILE", default="", help="Its private key (PEM, no password)."),
 )
 _address_options: Final = together(
-    option(
-        "--create-rate",
-        dest="create_rate",
-        metavar="COUNT/DURATION",
-        type=RateValue(),
-        default="60/1m",
-        help="Transfers that may be opened; 'none' for any number [60/1m].",
-    ),
-    option(
-        "--join-rate",
-        dest="join_rate",
-        metavar="COUNT/DURATION",
-        type=RateValue(),
-        default="60/1m",
-        help="Codes that may be tried; 'none' for any number [60/1m].",
-    ),
-    option(
+    setting("--create-rate", RateValue(), "60/1m", "Transfers that may be opened; 'none' for any number"),
+    setting("--join-rate", RateValue(), "60/1m", "Codes that may be tried; 'none' for any number"),
+    setting(
         "--request-rate",
-        dest="request_rate",
-        metavar="COUNT/DURATION",
-        type=RateValue(),
-        default="300/15s",
-        help="HTTP requests and connections, refused ones included; 'none' for any number [300/15s].",
+        RateValue(),
+        "300/15s",
+        "HTTP requests and connections, refused ones included; 'none' for any number",
     ),
-    option(
+    setting(
         "--message-rate",
-        dest="message_rate",
-        metavar="COUNT/DURATION",
-        type=RateValue(),
-        default="1200/1m",
-        help="Messages that one WebSocket may send; more are read later; 'none' for any number [1200/1m].",
+        RateValue(),
+        "1200/1m",
+        "Messages that one WebSocket may send; more are read later; 'none' for any number",
     ),
-    option(
+    setting(
         "--frame-rate",
-        dest="frame_rate",
-        metavar="COUNT/DURATION",
-        type=RateValue(),
-        default="1600/10s",
-        help="Frames that all its WebSockets may send together; more are read later; 'none' for any number [1600/10s].",
+        RateValue(),
+        "1600/10s",
+        "Frames that all its WebSockets may send together; more are read later; 'none' for any number",
     ),
-    option(
-        "--max-open",
-        dest="max_open",
-        metavar="N",
-        type=Count(),
-        default="128",
-        help="Transfers at once; 0 for any number [128].",
-    ),
-    option(
+    setting("--max-open", Count(), "128", "Transfers at once; 0 for any number"),
+    setting(
         "--max-sockets",
-        dest="max_sockets",
-        metavar="N",
-        type=Count(),
-        default="256",
-        help="WebSockets at once, at this instance, and 64 connections beside them; 0 for any number [256].",
+        Count(),
+        "256",
+        "WebSockets at once, at this instance, and 64 connections beside them; 0 for any number",
     ),
 )
 _limit_options: Final = together(
-    option(
-        "--max-transfers",
-        dest="max_transfers",
-        metavar="N",
-        type=Number(1, 10_000_000),
-        default=100_000,
-        help="Transfers at once in memory; Redis has its maxmemory [100000].",
-    ),
-    option(
+    setting("--max-transfers", Number(1, 10_000_000), 100_000, "Transfers at once in memory; Redis has its maxmemory"),
+    setting(
         "--max-message",
-        dest="max_message",
-        metavar="SIZE",
-        type=Bytes(LEAST_MESSAGE, wire.MAX_BODY),
-        default="64KiB",
-        help="Size of one message between the peers, 20KiB to 64KiB [64KiB].",
+        Bytes(LEAST_MESSAGE, wire.MAX_BODY),
+        "64KiB",
+        "Size of one message between the peers, 20KiB to 64KiB",
     ),
-    option(
+    setting(
         "--max-messages",
-        dest="max_messages",
-        metavar="N",
-        type=Number(LEAST_MESSAGES, wire.MAX_MESSAGES),
-        default=512,
-        help="Messages kept for one side of a transfer, 64 to 512 [512].",
+        Number(LEAST_MESSAGES, wire.MAX_MESSAGES),
+        512,
+        "Messages kept for one side of a transfer, 64 to 512",
     ),
-    option(
-        "--max-log",
-        dest="max_log",
-        metavar="SIZE",
-        type=Bytes(LEAST_LOG, wire.MAX_LOG),
-        default="512KiB",
-        help="Size of all of them together, 64KiB to 1MiB [512KiB].",
-    ),
-    option(
-        "--max-ttl",
-        dest="max_ttl",
-        metavar="DURATION",
-        type=Bounded(1.0, 365 * _DAY),
-        default="7d",
-        help="How long a code may wait at most [7d].",
-    ),
+    setting("--max-log", Bytes(LEAST_LOG, wire.MAX_LOG), "512KiB", "Size of all of them together, 64KiB to 1MiB"),
+    setting("--max-ttl", Bounded(1.0, 365 * _DAY), "7d", "How long a code may wait at most"),
 )
 _time_options: Final = together(
-    option(
-        "--hello-timeout",
-        dest="hello_timeout",
-        metavar="DURATION",
-        type=Bounded(0.1, 300.0),
-        default="10s",
-        help="A new WebSocket must show its token within this time [10s].",
+    setting("--hello-timeout", Bounded(0.1, 300.0), "10s", "A new WebSocket must show its token within this time"),
+    setting(
+        "--heartbeat", Bounded(1.0, 600.0), "15s", "An idle WebSocket is pinged so often, and closed without an answer"
     ),
-    option(
-        "--heartbeat",
-        dest="heartbeat",
-        metavar="DURATION",
-        type=Bounded(1.0, 600.0),
-        default="15s",
-        help="An idle WebSocket is pinged so often, and closed without an answer [15s].",
-    ),
-    option(
-        "--drain",
-        dest="drain",
-        metavar="DURATION",
-        type=Bounded(0.0, 600.0),
-        default="2s",
-        help="A stop waits this long for connections to close [2s].",
-    ),
-    option(
+    setting("--drain", Bounded(0.0, 600.0), "2s", "A stop waits this long for connections to close"),
+    setting(
         "--drain-delay",
-        dest="drain_delay",
-        metavar="DURATION",
-        type=Bounded(0.0, 600.0),
-        default="0s",
-        help="Before that, /readyz asks balancers for this long to send nobody here [0s].",
+        Bounded(0.0, 600.0),
+        "0s",
+        "Before that, /readyz asks balancers for this long to send nobody here",
     ),
 )
 _log_options: Final = together(
