@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.trees import leftovers, tree_equal
-from tests.unit.app.kit import HALF, Gate, Place, Running, follow, never, only_id, run, vanish
+from tests.unit.app.kit import HALF, Ended, Gate, Place, Running, follow, never, only_id, run, vanish
 
 import p2pal
 import p2pal.app.send as sending
@@ -25,6 +25,24 @@ async def lose_the_receiver(there: Place, sent: Running, out: Path) -> str:
     await first.until(events.Progress, lambda event: event.done >= HALF)
     await vanish(first)
     return code
+
+
+class Admission:
+    """What the sender says of somebody else who has the code, and how often it was asked."""
+
+    def __init__(self, answer: bool) -> None:
+        self.answer = answer
+        self.asked = 0
+
+    async def __call__(self) -> bool:
+        self.asked += 1
+        return self.answer
+
+
+async def join_as_stranger(there: Place, code: str, elsewhere: Path, gate: Gate) -> Ended:
+    """Join with nothing of the receiver's but the code."""
+    gate.open()
+    return await follow(there.receive(code, elsewhere, home=elsewhere.parent / "stranger"))
 
 
 def test_a_receiver_that_is_gone_joins_again_with_the_same_code(
@@ -53,24 +71,17 @@ def test_a_receiver_that_is_gone_joins_again_with_the_same_code(
 def test_who_was_not_there_is_let_in_by_the_sender_and_gets_all_as_new(
     tmp_path: Path, out: Path, tree: Path, gate: Gate
 ) -> None:
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    asked = 0
-
-    async def admit() -> bool:
-        nonlocal asked
-        asked += 1
-        return True
+    (tmp_path / "elsewhere").mkdir()
+    admission = Admission(answer=True)
 
     async def joining(there: Place) -> None:
-        sent = Running(there.send(tree, admit=admit))
+        sent = Running(there.send(tree, admit=admission))
         code = await lose_the_receiver(there, sent, out)
         before = only_id_of(there, "receive")
-        gate.open()
-        stranger = await follow(there.receive(code, elsewhere, home=tmp_path / "stranger"))
+        stranger = await join_as_stranger(there, code, tmp_path / "elsewhere", gate)
         ended = await sent.end()
         assert stranger.error is ended.error is None
-        assert asked == len(ended.all(events.Unproven)) == 1
+        assert admission.asked == len(ended.all(events.Unproven)) == 1
         assert stranger.only(events.StartingOver).reason == UNKNOWN
         assert events.Resuming not in stranger.kinds + ended.kinds
         assert stranger.only(events.Summary).files == 2
@@ -81,7 +92,7 @@ def test_who_was_not_there_is_let_in_by_the_sender_and_gets_all_as_new(
         assert rest.only(events.Resuming).files == 1
 
     run(joining, tmp_path)
-    assert tree_equal(tree, elsewhere / "tree")
+    assert tree_equal(tree, tmp_path / "elsewhere" / "tree")
     assert tree_equal(tree, out / "tree")
 
 
@@ -94,23 +105,16 @@ def only_id_of(there: Place, role: p2pal.app.events.Role) -> str:
 def test_who_was_not_there_is_refused_and_the_session_waits_for_its_own(
     tmp_path: Path, out: Path, tree: Path, gate: Gate, asks: bool
 ) -> None:
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    asked = 0
-
-    async def admit() -> bool:
-        nonlocal asked
-        asked += 1
-        return False
+    (tmp_path / "elsewhere").mkdir()
+    admission = Admission(answer=False)
 
     async def joining(there: Place) -> None:
-        sent = Running(there.send(tree, admit=admit if asks else None))
+        sent = Running(there.send(tree, admit=admission if asks else None))
         code = await lose_the_receiver(there, sent, out)
-        gate.open()
-        stranger = await follow(there.receive(code, elsewhere, home=tmp_path / "stranger"))
+        stranger = await join_as_stranger(there, code, tmp_path / "elsewhere", gate)
         await sent.until(events.Unproven)
         assert isinstance(stranger.error, Refused)
-        assert asked == int(asks)
+        assert admission.asked == int(asks)
         # No byte of a file was sent to them.
         assert max((event.done for event in stranger.all(events.Progress)), default=0) == 0
         again = await follow(there.receive(code, None, decide=never))
@@ -120,7 +124,7 @@ def test_who_was_not_there_is_refused_and_the_session_waits_for_its_own(
 
     run(joining, tmp_path)
     assert tree_equal(tree, out / "tree")
-    assert leftovers(elsewhere) == []
+    assert leftovers(tmp_path / "elsewhere") == []
 
 
 def test_a_person_is_not_asked_without_end(
@@ -128,21 +132,16 @@ def test_a_person_is_not_asked_without_end(
 ) -> None:
     """Who overheard the words may come again and again."""
     monkeypatch.setattr(sending, "MAX_ASKED", 1)
-    asked = 0
-
-    async def admit() -> bool:
-        nonlocal asked
-        asked += 1
-        return False
+    admission = Admission(answer=False)
 
     async def joining(there: Place) -> None:
-        sent = Running(there.send(tree, admit=admit))
+        sent = Running(there.send(tree, admit=admission))
         code = await lose_the_receiver(there, sent, out)
         gate.open()
         for number in range(2):
             stranger = await follow(there.receive(code, out, home=tmp_path / f"stranger-{number}"))
             assert isinstance(stranger.error, Refused)
-            assert asked == 1
+            assert admission.asked == 1
         again = await follow(there.receive(code, None, decide=never))
         assert again.error is (await sent.end()).error is None
 
