@@ -9,8 +9,8 @@ from enum import Enum
 from typing import Final
 
 from p2pal.doctor.facts import Facts
-from p2pal.doctor.findings import CheckResult, Rating, milliseconds
 from p2pal.doctor.network_facts import Endpoint, Filtering, NoAnswer, Relaying, StunAnswer, probe_target
+from p2pal.doctor.report import CheckResult, Rating, milliseconds
 from p2pal.lanes.webrtc.gathering import UNREACHED
 from p2pal.unreached import Unreached
 

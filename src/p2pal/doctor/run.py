@@ -11,9 +11,9 @@ from typing import Final, TypeVar
 from p2pal.app.connect import ice_servers, load_engine
 from p2pal.app.options import DEFAULT_STUN, ConnectOptions
 from p2pal.doctor.facts import Facts
-from p2pal.doctor.findings import Report
-from p2pal.doctor.judge import judge
+from p2pal.doctor.findings import judge
 from p2pal.doctor.network_facts import Relaying, Survey, probe_target
+from p2pal.doctor.report import Report
 from p2pal.doctor.server_facts import ServerFacts
 from p2pal.doctor.server_probe import check_server
 from p2pal.hosts import is_loopback

@@ -22,9 +22,9 @@ from tests.unit.doctor.kit import (
 )  # fmt: skip
 
 from p2pal.doctor.facts import Facts
-from p2pal.doctor.findings import CheckResult, Rating
 from p2pal.doctor.network_facts import Endpoint, Filtering, NoAnswer, Relaying, StunAnswer
 from p2pal.doctor.path_findings import Nat, judge_paths, nat_of
+from p2pal.doctor.report import CheckResult, Rating
 from p2pal.lanes.own_addresses import Interfaces
 from p2pal.unreached import Unreached
 

@@ -12,8 +12,8 @@ from tests.unit.server.kit import odd_server, serving
 
 from p2pal.app.options import DEFAULT_STUN, ConnectOptions
 from p2pal.doctor import run
-from p2pal.doctor.findings import Rating
 from p2pal.doctor.network_facts import NoAnswer
+from p2pal.doctor.report import Rating
 from p2pal.doctor.run import SECOND_STUN, examine, gather
 from p2pal.lanes.ice_servers import IceServerConfig
 from p2pal.server.config import ServerConfig

@@ -21,7 +21,7 @@ from p2pal.cli.streams import Writer, write_results
 from p2pal.cli.text import safe
 from p2pal.cli.ui import jsonl
 from p2pal.cli.ui.table import GAP, terminal_width
-from p2pal.doctor.findings import CheckResult, Rating, Report
+from p2pal.doctor.report import CheckResult, Rating, Report
 from p2pal.errors import Interrupted, ServerError, UsageError, VersionMismatch
 from p2pal.units import plural
 

@@ -12,7 +12,7 @@ from p2pal.app.options import DEFAULT_STUN
 from p2pal.cli.commands.doctor import doctor
 from p2pal.cli.commands.doctor_run import as_lines, as_table, connect_options, summary
 from p2pal.cli.text import safe
-from p2pal.doctor.findings import CheckResult, Rating, Report
+from p2pal.doctor.report import CheckResult, Rating, Report
 from p2pal.errors import UsageError
 
 OK, WARN, FAIL, NONE = Rating.OK, Rating.WARN, Rating.FAIL, Rating.NONE

@@ -23,9 +23,9 @@ from tests.unit.doctor.kit import (
 )  # fmt: skip
 
 from p2pal.doctor.facts import Facts
-from p2pal.doctor.findings import CheckResult, Rating, Report
-from p2pal.doctor.judge import judge
+from p2pal.doctor.findings import judge
 from p2pal.doctor.network_facts import Filtering, NoAnswer, Relaying
+from p2pal.doctor.report import CheckResult, Rating, Report
 from p2pal.doctor.server_facts import Problem
 from p2pal.errors import VersionMismatch
 from p2pal.lanes.own_addresses import Interfaces
