@@ -31,11 +31,11 @@ import p2pal
 
 assert sys.platform == "win32"
 for module in pkgutil.walk_packages(p2pal.__path__, "p2pal."):
-    if module.name not in {"p2pal.__main__", "p2pal.disk.fs.posix"}:
+    if module.name not in {"p2pal.__main__", "p2pal.disk.fs.handle_directory"}:
         importlib.import_module(module.name)
-assert "p2pal.disk.fs.posix" not in sys.modules
+assert "p2pal.disk.fs.handle_directory" not in sys.modules
 try:
-    import p2pal.disk.fs.posix
+    import p2pal.disk.fs.handle_directory
 except AssertionError:
     print("refused")
 """

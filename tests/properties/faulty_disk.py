@@ -21,7 +21,7 @@ from typing import Any, Final
 import pytest
 
 from p2pal.disk.checkpoints import journal
-from p2pal.disk.fs import directory, posix, rename
+from p2pal.disk.fs import directory, handle_directory, rename
 from p2pal.disk.sink import group_commit, part_file
 
 BLOCK: Final = 64 << 10
@@ -315,7 +315,7 @@ def on(disk: FaultyDisk) -> Iterator[None]:
     )  # fmt: skip
     kept = _System(fdatasync=disk.journal_fdatasync)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (part_file, directory, posix, rename):
+        for module in (part_file, directory, handle_directory, rename):
             patch.setattr(module, "os", files)
         patch.setattr(rename, "_rename_with_flags", disk.rename_with_flags)
         patch.setattr(group_commit, "sync_together", disk.sync_together)

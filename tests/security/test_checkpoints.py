@@ -28,7 +28,7 @@ from p2pal.checkpoint.records import (
     Target,
 )
 from p2pal.checkpoint.replay import ReceiveState
-from p2pal.disk.fs.posix import HandleDirectory
+from p2pal.disk.fs.handle_directory import HandleDirectory
 from p2pal.errors import CheckpointError
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")

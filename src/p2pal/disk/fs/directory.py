@@ -1,11 +1,11 @@
 """Directories as handles: nothing below a root can be reached through a link, however it got there or when.
 
 A path from the peer is never given to the system as a whole. Each part is opened relative to its parent's descriptor
-with ``O_DIRECTORY | O_NOFOLLOW`` (:mod:`p2pal.disk.fs.posix`), so a link in its place is an error, not a detour,
-also when it was swapped in a moment ago; and a directory that was opened stays the same directory whatever is done to
-its name. Everything in it is made, read, renamed and removed relative to that descriptor.
+with ``O_DIRECTORY | O_NOFOLLOW`` (:mod:`p2pal.disk.fs.handle_directory`), so a link in its place is an error, not a
+detour, also when it was swapped in a moment ago; and a directory that was opened stays the same directory whatever is
+done to its name. Everything in it is made, read, renamed and removed relative to that descriptor.
 
-Where the system has no such calls, :mod:`p2pal.disk.fs.windows_paths` does the next best behind the same interface;
+Where the system has no such calls, :mod:`p2pal.disk.fs.path_directory` does the next best behind the same interface;
 :mod:`p2pal.disk.fs.root` chooses.
 """
 

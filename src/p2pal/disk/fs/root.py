@@ -22,9 +22,9 @@ def open_root(path: str | bytes, *, handles: bool = HAVE_HANDLES) -> Directory:
         OSError: If it is missing, no directory, or not permitted.
     """
     if sys.platform != "win32" and handles:
-        from p2pal.disk.fs.posix import HandleDirectory
+        from p2pal.disk.fs.handle_directory import HandleDirectory
 
         return HandleDirectory.adopt(os.open(path, os.O_RDONLY | ONLY_DIRECTORY))
-    from p2pal.disk.fs.windows_paths import PathDirectory
+    from p2pal.disk.fs.path_directory import PathDirectory
 
     return PathDirectory.root(os.fsencode(path))

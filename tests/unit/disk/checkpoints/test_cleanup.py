@@ -14,7 +14,7 @@ from p2pal.checkpoint.records import Begun, CheckpointRecord, Finishings, PlaceR
 from p2pal.checkpoint.replay import ReceiveState
 from p2pal.disk.checkpoints import cleanup
 from p2pal.disk.checkpoints.cleanup import Cleaned, remove_parts
-from p2pal.disk.fs.posix import HandleDirectory
+from p2pal.disk.fs.handle_directory import HandleDirectory
 
 
 @pytest.fixture

@@ -19,10 +19,10 @@ from p2pal.checkpoint.replay import ReceiveState, SendState
 from p2pal.disk.checkpoints import cleanup, journal, store
 from p2pal.disk.checkpoints.store import Checkpoints
 from p2pal.disk.fs.directory import Directory
+from p2pal.disk.fs.handle_directory import HandleDirectory
 from p2pal.disk.fs.locks import open_locked
-from p2pal.disk.fs.posix import HandleDirectory
+from p2pal.disk.fs.path_directory import PathDirectory
 from p2pal.disk.fs.root import open_root
-from p2pal.disk.fs.windows_paths import PathDirectory
 from p2pal.errors import CheckpointError
 
 
@@ -215,7 +215,7 @@ import os, sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
 from p2pal.disk.checkpoints import journal, store
-from p2pal.disk.fs.posix import HandleDirectory
+from p2pal.disk.fs.handle_directory import HandleDirectory
 from tests.unit.disk.kept import Kept
 from tests.unit.transfer.records import begun
 

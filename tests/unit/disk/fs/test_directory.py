@@ -269,7 +269,7 @@ def test_the_names_of_a_directory_are_synced_as_thoroughly_as_files(
     root: Directory, handles: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[int] = []
-    monkeypatch.setattr("p2pal.disk.fs.posix.sync_file", synced.append)
+    monkeypatch.setattr("p2pal.disk.fs.handle_directory.sync_file", synced.append)
     root.sync()
     assert len(synced) == handles
 

@@ -11,7 +11,7 @@ from tests.unit.disk.sessions import PIECE, TAG, Kept
 
 from p2pal.checkpoint.records import CheckpointRecord, Done, Finishing, Finishings, Resume
 from p2pal.disk.checkpoints.journal import Journal
-from p2pal.disk.fs.posix import HandleDirectory
+from p2pal.disk.fs.handle_directory import HandleDirectory
 from p2pal.disk.sink import survey, targets
 from p2pal.disk.sink.placement import Policy
 from p2pal.errors import DiskError

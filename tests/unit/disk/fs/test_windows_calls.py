@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from p2pal.disk.fs.windows import is_elsewhere, link_from_system, link_to_system, long_path, make_writable, patiently
+from p2pal.disk.fs.windows_calls import (
+    is_elsewhere,
+    link_from_system,
+    link_to_system,
+    long_path,
+    make_writable,
+    patiently,
+)
 
 
 class _Found:

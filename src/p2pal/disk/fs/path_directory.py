@@ -6,7 +6,7 @@ elsewhere. That refuses links that stand in the way. It is weaker than handles i
 that swaps a directory for a link within the microseconds between look and use wins. The sender alone cannot: links of
 the payload are made last.
 
-What else differs on Windows is in :mod:`p2pal.disk.fs.windows`.
+What else differs on Windows is in :mod:`p2pal.disk.fs.windows_calls`.
 """
 
 # ruff: noqa: ARG002, D102 - the methods and their arguments are described once, at Directory
@@ -19,7 +19,14 @@ import stat
 
 from p2pal.disk.fs.directory import OPEN_AGAIN, OPEN_PART, OPEN_READ, Directory, where_supported
 from p2pal.disk.fs.rename import Identity, identity_from
-from p2pal.disk.fs.windows import is_elsewhere, link_from_system, link_to_system, long_path, make_writable, patiently
+from p2pal.disk.fs.windows_calls import (
+    is_elsewhere,
+    link_from_system,
+    link_to_system,
+    long_path,
+    make_writable,
+    patiently,
+)
 
 
 def _plain_directory(path: bytes) -> Identity:
