@@ -20,8 +20,8 @@ from p2pal.cli import logs
 from p2pal.cli.exit import describe
 from p2pal.cli.streams import Writer
 from p2pal.cli.text import names, safe
-from p2pal.cli.ui.bars import Bars
-from p2pal.cli.ui.plain import Plain
+from p2pal.cli.ui.progress_bars import Bars
+from p2pal.cli.ui.progress_lines import Plain
 from p2pal.cli.ui.views import JsonView, QuietView, ReceiverView, SenderView, View, offer_lines
 
 HOSTILE = [

@@ -17,7 +17,7 @@ from p2pal.app import events
 from p2pal.app.event_throttle import BURST, LIMITED
 from p2pal.app.transfer import Transfer
 from p2pal.cli.streams import Writer
-from p2pal.cli.ui.plain import Plain
+from p2pal.cli.ui.progress_lines import Plain
 from p2pal.cli.ui.views import MAX_FAILURES, JsonView, QuietView, ReceiverView, SenderView, View, present
 from p2pal.errors import P2palError
 from p2pal.server import logs

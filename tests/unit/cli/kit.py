@@ -9,7 +9,7 @@ from typing import Self
 
 from p2pal.app import events
 from p2pal.cli.streams import Writer
-from p2pal.cli.ui.plain import Plain
+from p2pal.cli.ui.progress_lines import Plain
 from p2pal.errors import Interrupted
 
 FILE = events.Top(name="report.pdf", kind="file", files=1, size=2_300_000)

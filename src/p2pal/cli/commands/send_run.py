@@ -19,7 +19,7 @@ from p2pal.cli.commands.serve import RunningServer, for_later, for_the_other_mac
 from p2pal.cli.commands.transfer_run import deadline, drive, make_board, reporting, tell_of_proxy
 from p2pal.cli.streams import Writer
 from p2pal.cli.ui import phrases
-from p2pal.cli.ui.plain import Board
+from p2pal.cli.ui.progress_lines import Board
 from p2pal.cli.ui.prompts import Prompter, interactive
 from p2pal.cli.ui.views import JsonView, QuietView, SenderView, View
 from p2pal.errors import Refused, UsageError

@@ -19,7 +19,7 @@ from p2pal.cli.job_control import controlled, writing_in_background
 from p2pal.cli.signals import Deadline, Stop
 from p2pal.cli.streams import Writer
 from p2pal.cli.ui import phrases
-from p2pal.cli.ui.plain import Board, Plain, Silent
+from p2pal.cli.ui.progress_lines import Board, Plain, Silent
 from p2pal.cli.ui.views import View, present
 from p2pal.errors import Interrupted
 from p2pal.lanes.ice_servers import RelayUse
@@ -53,7 +53,7 @@ def make_board(*, quiet: bool, debug: bool) -> Board:
     # A log would run through the bars, and a dumb terminal cannot move its cursor.
     if debug or not sys.stderr.isatty() or os.environ.get("TERM", "") == "dumb":
         return Plain(Writer(sys.stderr), time.monotonic)
-    from p2pal.cli.ui.bars import Bars
+    from p2pal.cli.ui.progress_bars import Bars
 
     return Bars(sys.stderr, time.monotonic)
 

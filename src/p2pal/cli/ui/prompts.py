@@ -12,7 +12,7 @@ from typing import Final, TextIO
 
 from p2pal.cli.job_control import in_foreground, shown_again
 from p2pal.cli.signals import Stop
-from p2pal.cli.ui.plain import Board, Silent
+from p2pal.cli.ui.progress_lines import Board, Silent
 from p2pal.errors import Interrupted, Refused
 
 YES_OR_NO: Final = {"y": "y", "yes": "y", "n": "n", "no": "n"}

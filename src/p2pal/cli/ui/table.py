@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from p2pal.cli.ui.bars import cells, fit
+from p2pal.cli.ui.progress_bars import cells, fit
 
 GAP = 2
 

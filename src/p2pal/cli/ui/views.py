@@ -18,7 +18,7 @@ from p2pal.cli import logs
 from p2pal.cli.streams import Writer
 from p2pal.cli.text import names, safe, safe_path
 from p2pal.cli.ui import jsonl, phrases
-from p2pal.cli.ui.plain import Board
+from p2pal.cli.ui.progress_lines import Board
 
 MAX_FAILURES: Final = 20
 """Failed files that are named; the rest is counted."""

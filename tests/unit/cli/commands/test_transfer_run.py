@@ -10,7 +10,7 @@ from tests.unit.cli.kit import CODE, Screen, Script
 from p2pal.app import events
 from p2pal.cli.commands.transfer_run import deadline, drive, make_board
 from p2pal.cli.signals import Stop
-from p2pal.cli.ui.plain import Plain, Silent
+from p2pal.cli.ui.progress_lines import Plain, Silent
 from p2pal.cli.ui.views import JsonView, QuietView
 from p2pal.errors import Interrupted
 

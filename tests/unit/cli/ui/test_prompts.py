@@ -21,7 +21,7 @@ from p2pal.cli.commands.recv_run import ask, read_code
 from p2pal.cli.commands.send_run import admitted
 from p2pal.cli.signals import Stop
 from p2pal.cli.ui import prompts
-from p2pal.cli.ui.plain import Silent, nothing
+from p2pal.cli.ui.progress_lines import Silent, nothing
 from p2pal.errors import Interrupted, MistypedCode, Refused, UsageError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2pal.cli.ui.bars import cells
+from p2pal.cli.ui.progress_bars import cells
 from p2pal.cli.ui.table import Column, lay_out, terminal_width
 
 COLUMNS = [

@@ -4,7 +4,7 @@ import io
 
 from p2pal.app.events import Progress
 from p2pal.cli.streams import Writer
-from p2pal.cli.ui.plain import Plain, Silent
+from p2pal.cli.ui.progress_lines import Plain, Silent
 
 
 class Clock:

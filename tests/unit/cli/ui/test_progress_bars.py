@@ -9,7 +9,7 @@ import pytest
 from rich.cells import cell_len
 
 from p2pal.app.events import Progress
-from p2pal.cli.ui.bars import Bars, fit
+from p2pal.cli.ui.progress_bars import Bars, fit
 
 NAMES = [
     "photos/IMG_0001.jpg",
@@ -281,7 +281,7 @@ def test_bars_that_were_stopped_without_notice_are_drawn_anew(monkeypatch: pytes
 def test_nothing_is_drawn_in_the_background(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal, clock = Terminal(monkeypatch, 100), Clock()
     front = False
-    monkeypatch.setattr("p2pal.cli.ui.bars.in_foreground", lambda _stream: front)
+    monkeypatch.setattr("p2pal.cli.ui.progress_bars.in_foreground", lambda _stream: front)
     bars = Bars(terminal, clock)
     bars.start(2_300_000_000, 1, "")
     clock.now += 1

@@ -21,7 +21,7 @@ from p2pal import units
 from p2pal.app.events import Progress
 from p2pal.cli.job_control import in_foreground
 from p2pal.cli.text import ELLIPSIS, balanced, safe
-from p2pal.cli.ui.plain import Notes, nothing
+from p2pal.cli.ui.progress_lines import Notes, nothing
 
 REDRAW: Final = 0.1
 """Seconds between two drawings at least."""
