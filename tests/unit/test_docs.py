@@ -259,6 +259,20 @@ def test_the_example_in_the_readme_is_the_file() -> None:
     assert f"```python\n{(ROOT / 'examples/api.py').read_text(encoding='utf-8')}```\n" in README
 
 
+def test_the_figures_of_the_readme_are_those_of_the_page_that_tells_how_they_were_measured() -> None:
+    page = (ROOT / "docs/performance.md").read_text(encoding="utf-8")
+    told = list(rows(section(README, "Performance"), "what"))
+    assert len(told) == 3
+    assert [[what, figure] for what, figure, _ in rows(section(page, "The README's three figures"), "what")] == told
+
+
+def test_scripts_that_the_page_of_performance_names_exist() -> None:
+    page = (ROOT / "docs/performance.md").read_text(encoding="utf-8")
+    scripts = set(re.findall(r"bench/\w+\.py", page))
+    assert {"bench/run.py", "bench/wan.py"} < scripts
+    assert [script for script in scripts if not (ROOT / script).is_file()] == []
+
+
 def test_make_targets_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^(\w+):", makefile, re.MULTILINE))
