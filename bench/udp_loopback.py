@@ -16,9 +16,9 @@ from typing import Any
 
 from p2pal.lanes.base import Lane
 from p2pal.lanes.udp.addresses import Candidate, CandidateKind
-from p2pal.lanes.udp.ports import BUFFER
 from p2pal.lanes.udp.seal import LaneSecrets
 from p2pal.lanes.udp.shell import UdpLane
+from p2pal.lanes.udp.sockets import BUFFER
 
 LOOPBACK = "127.0.0.1"
 

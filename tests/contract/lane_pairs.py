@@ -11,11 +11,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from hashlib import sha256
 
-import pytest
-
 from p2pal.lanes.base import CandidateFound, Connection, Lane, LaneListener, PathChanged
 from p2pal.lanes.memory import MemoryLink, PathModel
-from p2pal.lanes.udp import shell
 from p2pal.lanes.udp.ports import Port, SinglePort
 from p2pal.lanes.udp.seal import LaneSecrets
 from p2pal.lanes.udp.shell import UdpLane
@@ -96,28 +93,18 @@ async def webrtc(left: LaneListener, right: LaneListener) -> tuple[Lane, Lane]:
     return await connect(left, right)
 
 
-class NoBatchPort:
-    """What an event loop that watches no sockets is like (Windows)."""
-
-    def __init__(self, *arguments: object, **options: object) -> None:
-        raise NotImplementedError
-
-
 async def udp(
     left: LaneListener, right: LaneListener, *, ip: str = "127.0.0.1", batches: bool = True, watched: bool = True
 ) -> tuple[Lane, Lane]:
     """Datagrams over real sockets on loopback."""
     one, two = (sha256(text).digest() for text in (b"left", b"right"))
     both = LaneSecrets(one, two, 1, 2), LaneSecrets(two, one, 2, 1)
-    with pytest.MonkeyPatch.context() as patch:
-        if not watched:
-            patch.setattr(shell, "BatchPort", NoBatchPort)
-        lanes = [
-            UdpLane(1, secrets, listener, leads=listener is left, only_loopback=True, batches=batches)
-            for secrets, listener in zip(both, (left, right), strict=True)
-        ]
-        for lane, other in (lanes, reversed(lanes)):
-            other.add_remote(await lane.bind(ip))
+    lanes = [
+        UdpLane(1, secrets, listener, leads=listener is left, only_loopback=True, batches=batches, watched=watched)
+        for secrets, listener in zip(both, (left, right), strict=True)
+    ]
+    for lane, other in (lanes, reversed(lanes)):
+        other.add_remote(await lane.bind(ip))
     ports: list[Port] = [port for lane in lanes for port in lane._ports.values()]
     assert all(isinstance(port, SinglePort) != watched for port in ports)
     return lanes[0], lanes[1]
@@ -130,4 +117,5 @@ KINDS: dict[str, MakePair] = {
     "udp-ipv6": partial(udp, ip="::1"),
     "udp-single": partial(udp, batches=False),
     "udp-unwatched": partial(udp, watched=False),
+    "udp-unwatched-ipv6": partial(udp, ip="::1", watched=False),
 }

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
+from tests.fuzz import datagrams
 
 from p2pal.checkpoint import codec
 from p2pal.checkpoint import records as checkpoint_records
@@ -27,6 +28,7 @@ from p2pal.errors import CheckpointError, MistypedCode, P2palError, ProtocolErro
 from p2pal.lanes.candidates import MAX_COST, parse_candidate, with_relay_transport
 from p2pal.lanes.destinations import Destinations, zone_of
 from p2pal.lanes.turn.stream import AnswerStream, Referral, opens_as_turn
+from p2pal.lanes.udp import packet
 from p2pal.proxies import UnusableProxy, is_excepted, parse_proxy
 from p2pal.rendezvous.http_errors import HttpAnswer, refusal
 from p2pal.rendezvous.transport import retry_after
@@ -458,6 +460,12 @@ TARGETS: Final[dict[str, Target]] = {
     "ice-url": Target(_ice_url, [b"stun:example.org:3478", b"turns:[2001:db8::1]:443?transport=tcp"]),
     "turn-stream": Target(_turn, [TURN_REFUSAL + b"\x40\x01\x00\x03abc\x00" + STUN_ANSWER]),
     "stun": Target(_stun, [STUN_ANSWER]),
+    "datagram-header": Target(datagrams.header, [b"\xd1".ljust(16, b"\0")]),
+    "datagram-data": Target(datagrams.data, datagrams.BATCHES),
+    "datagram-ack": Target(datagrams.round_trip(packet.decode_ack, packet.encode_ack), [datagrams.ACK]),
+    "datagram-probe": Target(datagrams.round_trip(packet.decode_probe, packet.encode_probe), [datagrams.PROBE]),
+    "datagram-answer": Target(datagrams.round_trip(packet.decode_answer, packet.encode_answer), datagrams.ANSWERS),
+    "datagram-lane": Target(datagrams.lane, datagrams.LANES),
     "checkpoint": Target(_checkpoint, CHECKPOINTS),
     "code": Target(_code, [b"zebra-luna-47", "p2pal recv zébra luna 47".encode(), b"1h30m", b"2.5MiB"]),
     "name": Target(_name, [b"top/a/b.tar.gz", b"../x", b"C:\\con", b".p2pal-abcd2345-0.part"]),

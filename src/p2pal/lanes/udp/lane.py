@@ -142,10 +142,17 @@ class DatagramLane:
         self._connectivity.remove_local(index)
         self._local_ips.pop(index, None)
         self._connectivity.search(now)
+        if not self._local_ips and self._state is _State.OPEN:
+            self._end("every socket of the lane is gone", tell=False)
 
     def add_remote(self, candidate: Candidate, now: float) -> bool:
         """The peer told a candidate; return whether it is used."""
         return self._connectivity.add_remote(candidate, now)
+
+    def on_unreachable(self, index: int, now: float) -> None:
+        """The system knows no way from one of our sockets: if that is the one in use, others are tried."""
+        if self.path is not None and self.path.local == index:
+            self._connectivity.search(now)
 
     def on_too_large(self, size: int, now: float) -> None:
         """The system refused a datagram of this size (EMSGSIZE)."""
@@ -211,7 +218,7 @@ class DatagramLane:
         """
         if self._state in {_State.CLOSING, _State.CLOSED}:
             return
-        arrived = now if received is None else received
+        arrived = now if received is None else min(received, now)
         try:
             if segment and segment < len(data):
                 self._receive_many(memoryview(data), source, now, segment, arrived)
@@ -272,7 +279,7 @@ class DatagramLane:
                 self._connectivity.handle_probe(decode_probe(inside), source, now)
                 self._look_at_path(now)
             case Kind.ANSWER:
-                self._receive_answer(decode_answer(inside), source, now)
+                self._receive_answer(decode_answer(inside), source, arrived)
             case Kind.CLOSE:
                 self._end("the other side closed the lane", tell=False)
 

@@ -11,40 +11,35 @@ import asyncio
 import contextlib
 import errno
 import socket
-import struct
 import sys
-from collections.abc import Callable
 from time import time
 from typing import Any, Final, Protocol
 
 from p2pal.lanes.udp.packet import Batch
+from p2pal.lanes.udp.sockets import TIMESTAMPS, UDP_GRO, UDP_SEGMENT
 
-BUFFER: Final = 4 << 20
-"""Bytes asked for on either side of a socket; systems give less (Linux: 212,992)."""
 READS: Final = 24
 READ_BYTES: Final = 512 * 1024
 """System calls in a row for what came, and bytes, before it is acknowledged and anything else has its turn."""
 MAX_RECEIVE: Final = 65_535
+PAUSE: Final = 0.002
+"""Seconds that an interface without room is left alone."""
+MOST_ERRORS: Final = 16
+"""Reads in a row that may fail before a socket counts as dead."""
 
-_UDP_SEGMENT: Final = 103
-_UDP_GRO: Final = 104
-_SO_TIMESTAMPNS: Final = 35
+_SOL_UDP: Final = int(socket.IPPROTO_UDP)
+_SOL_SOCKET: Final = int(socket.SOL_SOCKET)
 _ANCILLARY: Final = 128
 _LARGE: Final = 32 * 1024  # bytes for which a place of their own costs less than a copy
-_TIMESPEC: Final = struct.Struct("@ll")
 _LATE: Final = 1.0
+_WSAEMSGSIZE: Final = 10_040
+_TOO_LARGE: Final = frozenset({errno.EMSGSIZE, _WSAEMSGSIZE})
 _NO_SEGMENTS: Final = frozenset({errno.EIO, errno.EINVAL, errno.ENOPROTOOPT, errno.EOPNOTSUPP})
-_FULL: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS})
-
-# Options that this Python may not have names for, by platform: (level, option, value) that forbid fragmentation.
-_DO_NOT_FRAGMENT: Final[dict[tuple[str, int], tuple[int, int, int]]] = {
-    ("linux", socket.AF_INET): (socket.IPPROTO_IP, 10, 3),  # IP_MTU_DISCOVER, IP_PMTUDISC_PROBE
-    ("linux", socket.AF_INET6): (socket.IPPROTO_IPV6, 23, 3),
-    ("darwin", socket.AF_INET): (socket.IPPROTO_IP, 28, 1),  # IP_DONTFRAG
-    ("darwin", socket.AF_INET6): (socket.IPPROTO_IPV6, 62, 1),
-    ("win32", socket.AF_INET): (socket.IPPROTO_IP, 14, 1),  # IP_DONTFRAGMENT
-    ("win32", socket.AF_INET6): (socket.IPPROTO_IPV6, 14, 1),
-}
+_BLOCKED: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK})
+_NO_ROOM: Final = frozenset({errno.ENOBUFS, errno.ENOMEM})
+_UNREACHABLE: Final = frozenset(
+    {errno.EADDRNOTAVAIL, errno.EINVAL, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENODEV}
+)
 
 
 class PortOwner(Protocol):
@@ -62,46 +57,42 @@ class PortOwner(Protocol):
     def port_too_large(self, size: int) -> None:
         """The system refused a datagram of this size."""
 
+    def port_unreachable(self, index: int) -> None:
+        """There is no way from a port for now: its address or its interface is gone."""
+
+    def port_lost(self, index: int) -> None:
+        """A port is of no use any more."""
+
 
 class Port(Protocol):
     """One socket."""
 
-    def send(self, batch: Batch) -> bool:
-        """Send a batch; return False if the socket is full: it is to be tried again after ``port_writable``."""
+    def send(self, batch: Batch) -> Batch | None:
+        """Send a batch; return what did not fit: it is to be tried again after ``port_writable``."""
+
+    def poll(self) -> bool:
+        """Hand over what came and was not read yet, without ``port_drained``; return whether there may be more."""
 
     def close(self) -> None:
         """Close it; what the socket has taken still leaves."""
 
 
-def open_socket(ip: str, port: int = 0, buffer: int = BUFFER) -> socket.socket:
-    """Return a socket that is bound to an address, does not block, and forbids fragmentation where it can.
+async def open_port(
+    index: int, opened: socket.socket, owner: PortOwner, *, batches: bool = True, watched: bool = True
+) -> Port:
+    """Return a port over a socket, of the best kind there is.
 
     Args:
-        ip: The address.
-        port: The port; 0 for any that is free.
-        buffer: Bytes asked for on either side.
-
-    Raises:
-        OSError: If that is no address of this machine, or the port is taken.
+        index: Its number in the lane.
+        opened: The socket; it is closed with the port.
+        owner: Who hears of it.
+        batches: Whether UDP_SEGMENT and UDP_GRO may be used.
+        watched: Whether the event loop may watch the socket itself; False is what Windows is like.
     """
-    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
-    opened = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        opened.setblocking(False)
-        if family == socket.AF_INET6:
-            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-            with contextlib.suppress(OSError):
-                opened.setsockopt(socket.SOL_SOCKET, option, buffer)
-        forbid = _DO_NOT_FRAGMENT.get((sys.platform, family))
-        if forbid is not None:
-            with contextlib.suppress(OSError):
-                opened.setsockopt(*forbid)
-        opened.bind((ip, port))
-    except BaseException:
-        opened.close()
-        raise
-    return opened
+    if watched and hasattr(opened, "sendmsg"):
+        with contextlib.suppress(NotImplementedError):  # a loop that watches no sockets
+            return BatchPort(index, opened, owner, asyncio.get_running_loop(), batches=batches)
+    return await SinglePort.open(index, opened, owner)
 
 
 class BatchPort:
@@ -113,6 +104,9 @@ class BatchPort:
         owner: Who hears of it.
         loop: The event loop.
         batches: Whether UDP_SEGMENT and UDP_GRO are tried.
+
+    Raises:
+        NotImplementedError: If the loop watches no sockets.
     """
 
     def __init__(
@@ -123,74 +117,98 @@ class BatchPort:
         self._owner = owner
         self._loop = loop
         self._waiting = False
+        self._pause: asyncio.TimerHandle | None = None
         self._segments = batches and sys.platform == "linux"
-        self._timestamps = False
         self._offset = time() - loop.time()
+        self._errors = 0
+        self._size = 0  # of what came last
         # Small datagrams are read into one place and copied from there: a new object of 64 KiB for each costs more.
         self._buffer = memoryview(bytearray(MAX_RECEIVE))
-        self._size = 0  # of what came last
+        loop.add_reader(opened, self._readable)
         if self._segments:
             with contextlib.suppress(OSError):
-                opened.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, 1)
+                opened.setsockopt(_SOL_UDP, UDP_GRO, 1)
+        if TIMESTAMPS is not None:
             with contextlib.suppress(OSError):
-                opened.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-                self._timestamps = True
-        loop.add_reader(opened, self._readable)
+                opened.setsockopt(_SOL_SOCKET, TIMESTAMPS.option, 1)
 
     @property
     def segments(self) -> bool:
         """Whether batches leave with one system call."""
         return self._segments
 
-    def send(self, batch: Batch) -> bool:
-        """Send a batch; return False if the socket is full."""
-        address = (batch.ip, batch.port)
-        if batch.segment and not self._segments:
-            return self._send_singly(batch)
+    def send(self, batch: Batch) -> Batch | None:
+        """Send a batch; return what did not fit."""
         ancillary: list[tuple[int, int, bytes]] = []
         if batch.segment:
-            ancillary = [(socket.IPPROTO_UDP, _UDP_SEGMENT, batch.segment.to_bytes(2, sys.byteorder))]
+            if not self._segments:
+                return self._send_singly(batch)
+            ancillary = [(_SOL_UDP, UDP_SEGMENT, batch.segment.to_bytes(2, sys.byteorder))]
         try:
-            self._socket.sendmsg(batch.buffers, ancillary, 0, address)
+            self._socket.sendmsg(batch.buffers, ancillary, 0, (batch.ip, batch.port))
         except OSError as error:
-            if error.errno in _FULL:
-                self._wait()
-                return False
+            if self._is_full(error):
+                return batch
             if batch.segment and error.errno in _NO_SEGMENTS:
-                self._segments = False  # the kernel or the device takes none (udp(7))
                 return self._send_singly(batch)
             self._failed(error, batch.segment or batch.size)
-        return True
+        return None
 
-    def _send_singly(self, batch: Batch) -> bool:
-        for buffers in batch.datagrams():
+    def _send_singly(self, batch: Batch) -> Batch | None:
+        datagrams = batch.datagrams()
+        for done, buffers in enumerate(datagrams):
             try:
                 self._socket.sendmsg(buffers, [], 0, (batch.ip, batch.port))
             except OSError as error:
-                if error.errno in _FULL:
-                    # What is left of the batch counts as sent, and is found to be lost.
-                    self._wait()
-                    return True
+                if self._is_full(error):
+                    rest = [buffer for left in datagrams[done:] for buffer in left]
+                    return batch._replace(buffers=rest, size=sum(map(len, rest)))
                 self._failed(error, sum(map(len, buffers)))
-        return True
+            else:
+                # What went alone did not go together: the kernel or the device takes no segments (udp(7)).
+                self._segments = False
+        return None
+
+    def _is_full(self, error: OSError) -> bool:
+        """Whether there is no room for now; if so the owner is told when there is."""
+        if error.errno in _BLOCKED:
+            if not self._waiting:
+                self._waiting = True
+                self._loop.add_writer(self._socket, self._writable)
+            return True
+        if error.errno in _NO_ROOM:
+            # It is the interface that has none: the socket counts as writable meanwhile, and nobody tells when.
+            if self._pause is None:
+                self._pause = self._loop.call_later(PAUSE, self._writable)
+            return True
+        return False
 
     def _failed(self, error: OSError, size: int) -> None:
         """A datagram did not leave: it is lost, as it may be anywhere on its way."""
         if error.errno == errno.EMSGSIZE:
             self._owner.port_too_large(size)
-
-    def _wait(self) -> None:
-        if not self._waiting:
-            self._waiting = True
-            self._loop.add_writer(self._socket, self._writable)
+        elif error.errno in _UNREACHABLE:
+            self._owner.port_unreachable(self._index)
 
     def _writable(self) -> None:
-        self._waiting = False
-        self._loop.remove_writer(self._socket)
+        self._stop_waiting()
         self._owner.port_writable()
 
+    def _stop_waiting(self) -> None:
+        if self._waiting:
+            self._waiting = False
+            self._loop.remove_writer(self._socket)
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+
     def _readable(self) -> None:
-        opened, got, buffer = self._socket, self._owner.port_received, self._buffer
+        self.poll()
+        self._owner.port_drained()
+
+    def poll(self) -> bool:
+        """Hand over what came; return whether there may be more."""
+        opened, got, buffer, index = self._socket, self._owner.port_received, self._buffer, self._index
         read, size = 0, self._size
         try:
             for _ in range(READS):
@@ -200,31 +218,46 @@ class BatchPort:
                 else:
                     size, ancillary, _, source = opened.recvmsg_into([buffer], _ANCILLARY)
                     data = bytes(buffer[:size])
-                segment, received = 0, None
-                for level, kind, value in ancillary:
-                    if level == socket.IPPROTO_UDP and kind == _UDP_GRO:
-                        segment = int.from_bytes(value[:4], sys.byteorder)
-                    elif level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
-                        received = self._when(value)
-                got(self._index, data, source[0], source[1], segment, received)
-                if opened.fileno() < 0:
-                    return
+                segment, received = self._told(ancillary)
+                got(index, data, source[0], source[1], segment, received)
+                self._errors = 0
                 read += size
                 if read >= READ_BYTES:
                     break
         except BlockingIOError:
-            pass
+            return False
         except OSError:
-            pass  # an earlier datagram was refused somewhere (ICMP): it is lost, no more
-        self._size = size
-        self._owner.port_drained()
+            return self._read_failed()
+        finally:
+            self._size = size
+        return True
 
-    def _when(self, value: bytes) -> float | None:
-        """Return when the kernel received it on the loop's clock; None if the wall clock was set meanwhile."""
-        if len(value) < _TIMESPEC.size:
+    def _read_failed(self) -> bool:
+        """An earlier datagram was refused somewhere (ICMP), which is no more than a loss; or the socket is dead."""
+        if self._socket.fileno() < 0:
+            return False
+        self._errors += 1
+        if self._errors < MOST_ERRORS:
+            return True
+        self._loop.remove_reader(self._socket)
+        self._owner.port_lost(self._index)
+        return False
+
+    def _told(self, ancillary: list[tuple[int, int, bytes]]) -> tuple[int, float | None]:
+        """Return the size of the datagrams that came together, 0 for one, and when they came on the loop's clock."""
+        segment, received = 0, None
+        for level, kind, value in ancillary:
+            if level == _SOL_UDP and kind == UDP_GRO:
+                segment = int.from_bytes(value[:4], sys.byteorder)
+            elif TIMESTAMPS is not None and level == _SOL_SOCKET and kind == TIMESTAMPS.kind:
+                received = self._when(TIMESTAMPS.read(value))
+        return segment, received
+
+    def _when(self, told: float | None) -> float | None:
+        """Return a time of the wall clock on the loop's clock; None if the former was set meanwhile."""
+        if told is None:
             return None
-        seconds, nanoseconds = _TIMESPEC.unpack_from(value)
-        received = float(seconds + nanoseconds / 1e9 - self._offset)
+        received = told - self._offset
         now = self._loop.time()
         if not now - _LATE <= received <= now + 0.001:
             self._offset = time() - now
@@ -234,8 +267,8 @@ class BatchPort:
     def close(self) -> None:
         """Close it."""
         if self._socket.fileno() >= 0:
+            self._stop_waiting()
             self._loop.remove_reader(self._socket)
-            self._loop.remove_writer(self._socket)
             self._socket.close()
 
 
@@ -247,6 +280,7 @@ class SinglePort(asyncio.DatagramProtocol):
         self._owner = owner
         self._transport: asyncio.DatagramTransport | None = None
         self._paused = False
+        self._largest = 0  # bytes that were sent and not refused yet
 
     @classmethod
     async def open(cls, index: int, opened: socket.socket, owner: PortOwner) -> SinglePort:
@@ -259,15 +293,25 @@ class SinglePort(asyncio.DatagramProtocol):
         """The socket is open."""
         self._transport = transport
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is closed, by us or by an error."""
+        if exc is not None:
+            self._owner.port_lost(self._index)
+
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
         """A datagram came."""
         self._owner.port_received(self._index, data, addr[0], addr[1], 0, None)
         self._owner.port_drained()
 
     def error_received(self, exc: Exception) -> None:
-        """A datagram was refused somewhere."""
-        if isinstance(exc, OSError) and exc.errno == errno.EMSGSIZE:
-            self._owner.port_too_large(0)
+        """A datagram was refused, here or somewhere."""
+        code = exc.errno if isinstance(exc, OSError) else None
+        if code in _TOO_LARGE:
+            # Which one it was is not told, and it may have been some time ago: larger ones than all others are tried.
+            size, self._largest = self._largest, 0
+            self._owner.port_too_large(size)
+        elif code in _UNREACHABLE:
+            self._owner.port_unreachable(self._index)
 
     def pause_writing(self) -> None:
         """The socket is full, and so is what waits for it."""
@@ -278,19 +322,22 @@ class SinglePort(asyncio.DatagramProtocol):
         self._paused = False
         self._owner.port_writable()
 
-    def send(self, batch: Batch) -> bool:
-        """Send a batch one datagram at a time; return False if the socket is full."""
+    def send(self, batch: Batch) -> Batch | None:
+        """Send a batch one datagram at a time; return it if the socket is full."""
         if self._paused:
-            return False
+            return batch
         if self._transport is not None and not self._transport.is_closing():
             for buffers in batch.datagrams():
-                self._transport.sendto(b"".join(buffers), (batch.ip, batch.port))
-        return True
+                datagram = b"".join(buffers)
+                self._largest = max(self._largest, len(datagram))
+                self._transport.sendto(datagram, (batch.ip, batch.port))
+        return None
+
+    def poll(self) -> bool:
+        """Nothing waits here: asyncio reads it."""
+        return False
 
     def close(self) -> None:
         """Close it."""
         if self._transport is not None:
             self._transport.close()
-
-
-OpenPort = Callable[[int, socket.socket, PortOwner], Port]

@@ -58,8 +58,8 @@ class Sender:
     """
 
     __slots__ = (
-        "_ask", "_entropy", "_most", "_path", "_probes", "_release", "_skip_at", "_tag", "_unasked", "buffer",
-        "congestion", "loss", "mtu", "rate", "stream",
+        "_ask", "_entropy", "_heard_at", "_most", "_path", "_probes", "_release", "_skip_at", "_tag", "_unasked",
+        "buffer", "congestion", "loss", "mtu", "rate", "stream",
     )  # fmt: skip
 
     def __init__(self, tag: int, entropy: Entropy, now: float, window: int = WINDOW) -> None:
@@ -69,6 +69,7 @@ class Sender:
         self._most = MAX_DATAGRAM
         self.buffer = DEFAULT_BUFFER
         self._release = now
+        self._heard_at = now
         self._probes = 0
         self.stream = SendStream(window)
         self.loss = LossDetection(RttEstimator())
@@ -113,6 +114,8 @@ class Sender:
             ProtocolError: If that was never sent.
         """
         loss, stream = self.loss, self.stream
+        # A loop that was busy reads several at once, of which each says how things were when it came.
+        now = self._heard_at = min(max(arrived, self._heard_at), now)
         acked = loss.on_ack(ack.packets)
         stream.acknowledge(ack.next, ack.stream)
         newest = acked.newest

@@ -14,14 +14,19 @@ from p2pal.lanes.udp.entropy import SEED_BYTES
 from p2pal.lanes.udp.events import Closed, Message, Opened, PathChanged, PathInUse, Writable
 from p2pal.lanes.udp.lane import DatagramLane
 from p2pal.lanes.udp.packet import Batch
-from p2pal.lanes.udp.ports import BUFFER, BatchPort, Port, SinglePort, open_socket
+from p2pal.lanes.udp.ports import Port, open_port
 from p2pal.lanes.udp.seal import LaneSecrets
+from p2pal.lanes.udp.sockets import BUFFER, open_socket
 from p2pal.lanes.udp.stream import MAX_MESSAGE
 
 TURN: Final = 48
 """Batches that leave in a row before anything else of the loop has its turn."""
 
 
+LATE: Final = 0.002
+"""Seconds after which a timer is late."""
+POLLS: Final = 64
+"""Times that every socket is read then, :data:`~p2pal.lanes.udp.ports.READ_BYTES` each."""
 KEPT_HEAP: Final = 4 << 20
 """Bytes of the heap, and as many again, that the C library keeps for the next datagrams."""
 
@@ -56,6 +61,7 @@ class UdpLane:
         leads: Whether we nominate paths: the sender of the files does.
         only_loopback: Whether nothing but loopback may be used.
         batches: Whether datagrams may leave in batches where the system can; False for tests and comparisons.
+        watched: Whether the loop may watch sockets itself; False is what Windows is like.
         buffer: Bytes asked for on either side of each socket.
     """
 
@@ -70,11 +76,13 @@ class UdpLane:
         leads: bool,
         only_loopback: bool = False,
         batches: bool = True,
+        watched: bool = True,
         buffer: int = BUFFER,
     ) -> None:
         self.id = lane_id
         self._listener = listener
         self._batches = batches
+        self._watched = watched
         self._buffer = buffer
         self._loop = asyncio.get_running_loop()
         keep_heap()
@@ -112,11 +120,11 @@ class UdpLane:
             opened.close()
             raise
         try:
-            if not hasattr(opened, "sendmsg"):
-                raise NotImplementedError
-            self._ports[index] = BatchPort(index, opened, self, self._loop, batches=self._batches)
-        except NotImplementedError:  # a loop that watches no sockets
-            self._ports[index] = await SinglePort.open(index, opened, self)
+            self._ports[index] = await open_port(index, opened, self, batches=self._batches, watched=self._watched)
+        except BaseException:
+            self._lane.remove_local(index, self._loop.time())
+            opened.close()
+            raise
         self._pump_soon()
         return Candidate(CandidateKind.HOST, plain(ip), port)
 
@@ -173,6 +181,20 @@ class UdpLane:
         if held is None or self._send(held):
             self._pump()
 
+    def port_unreachable(self, index: int) -> None:
+        """There is no way from a port for now."""
+        self._lane.on_unreachable(index, self._loop.time())
+
+    def port_lost(self, index: int) -> None:
+        """A port is of no use any more."""
+        port = self._ports.pop(index, None)
+        if port is not None:
+            port.close()
+            if self._held is not None and self._held.local == index:
+                self._held = None
+            self._lane.remove_local(index, self._loop.time())
+            self._pump_soon()
+
     def port_too_large(self, size: int) -> None:
         """The system refused a datagram of this size."""
         self._lane.on_too_large(size, self._loop.time())
@@ -215,10 +237,8 @@ class UdpLane:
 
     def _send(self, batch: Batch) -> bool:
         port = self._ports.get(batch.local)
-        if port is None or port.send(batch):
-            return True
-        self._held = batch
-        return False
+        self._held = None if port is None else port.send(batch)
+        return self._held is None
 
     def _report(self) -> None:
         """Tell the listener what happened; whatever it does meanwhile, in order, and nothing after the end."""
@@ -252,8 +272,17 @@ class UdpLane:
 
     def _fire(self) -> None:
         self._timer = None
+        if self._loop.time() > self._timer_at + LATE:
+            self._catch_up()
         self._lane.handle_timeout(self._loop.time())
         self._pump()
+
+    def _catch_up(self) -> None:
+        """The loop was busy: read what came meanwhile before anything counts as missing."""
+        for _ in range(POLLS):
+            more = [port.poll() for port in list(self._ports.values())]
+            if not any(more):
+                return
 
     def _tear_down(self) -> None:
         if self._timer is not None:
