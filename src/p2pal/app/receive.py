@@ -17,7 +17,7 @@ from p2pal.app.options import ConnectOptions, Decision, ReceiveOptions
 from p2pal.app.progress import Tracker
 from p2pal.app.receive_checkpoint import UNKNOWN, Recalled, find, recall, remember
 from p2pal.app.receive_session import SUSPEND_LIMIT, ReceiveSession
-from p2pal.app.send_checkpoint import UNWRITABLE, saved
+from p2pal.app.send_checkpoint import UNWRITABLE, saved_event
 from p2pal.app.transfer import Transfer
 from p2pal.checkpoint.records import CheckpointHeader
 from p2pal.crypto import codes
@@ -296,7 +296,7 @@ class _Receive(Shell):
         if session.started:
             tracker.settle(done)
         server = self._connect.shown_server
-        return saved(journal, "receive", server, done, self._total, self._moved_to, failed=tracker.failed)
+        return saved_event(journal, "receive", server, done, self._total, self._moved_to, failed=tracker.failed)
 
 
 def _let_go(found: Recalled | str) -> None:

@@ -29,7 +29,7 @@ from p2pal.app.events import (
 from p2pal.app.manifest_file import keeping_the_list, kept_manifest
 from p2pal.app.options import ConnectOptions, SendOptions
 from p2pal.app.progress import Tracker
-from p2pal.app.send_checkpoint import SendLog, saved
+from p2pal.app.send_checkpoint import SendLog, saved_event
 from p2pal.app.send_session import SendSession
 from p2pal.app.transfer import Transfer
 from p2pal.checkpoint.records import CheckpointHeader
@@ -516,7 +516,7 @@ class _Send(Shell):
             tracker.settle(done)
             log.flush(monotonic(), done, tracker.files_done, final=True)
         total = self._header.total if self._header is not None else tracker.total
-        event = saved(journal, "send", self._connect.shown_server, done, total, failed=tracker.failed)
+        event = saved_event(journal, "send", self._connect.shown_server, done, total, failed=tracker.failed)
         await log.close()
         return event if not journal.failed else None
 

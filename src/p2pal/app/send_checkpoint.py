@@ -73,7 +73,7 @@ def make_header(
     )
 
 
-def saved(
+def saved_event(
     journal: Journal, role: Role, server: str, done: int, total: int, out: Path | None = None, *, failed: int = 0
 ) -> Saved:
     """Return the event that tells how to go on.

@@ -98,7 +98,7 @@ def main(args: list[str] | None = None) -> int:
         args: What follows ``p2pal``. None for the process's own: then the process may end in here, because Python would
             wait without end for a thread that hangs in the disk.
     """
-    streams.complete()
+    streams.open_missing()
     if args is None and next((each for each in sys.argv[1:] if not each.startswith("-")), "") in WITH_ENGINE:
         streams.take_stderr()
     settings = Globals()

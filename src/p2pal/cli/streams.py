@@ -16,7 +16,7 @@ from p2pal.errors import OutputError
 _MISSING: Final = ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY))
 
 
-def complete() -> None:
+def open_missing() -> None:
     """Open the standard streams that the process was started without, before a file or socket of ours gets their place.
 
     Nothing can be read from such a standard input, nothing can be written to such a standard output, and what goes to

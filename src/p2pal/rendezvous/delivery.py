@@ -160,7 +160,7 @@ class Delivery:
         elif isinstance(message, wire.Welcome):
             self._handle_welcome(message)
         elif not self._welcomed:
-            raise nonsense()
+            raise bad_message()
         elif isinstance(message, wire.LogMessage):
             self._handle_message(message)
         elif isinstance(message, wire.Appended):
@@ -188,11 +188,11 @@ class Delivery:
 
     def _handle_welcome(self, message: wire.Welcome) -> None:
         if self._welcomed:
-            raise nonsense()
+            raise bad_message()
         self._welcomed = True
         if self._role == "receive":
             if not message.attempt or (self._attempt and message.attempt != self._attempt):
-                raise nonsense()
+                raise bad_message()
             self._attempt = message.attempt
         self._handle_state(message)
         self._outputs.extend(self._pending)
@@ -201,7 +201,7 @@ class Delivery:
 
     def _handle_served(self, attempt: int) -> None:
         if self._role != "send" or self._attempt or self._gone(attempt):
-            raise nonsense()
+            raise bad_message()
         self._knocks.discard(attempt)
         self._attempt = attempt
         self._cursor = 0
@@ -210,7 +210,7 @@ class Delivery:
     def _handle_knock(self, attempt: int) -> None:
         """A knock is repeated on every new socket; the owner hears of it once."""
         if self._role != "send" or attempt == self._attempt:
-            raise nonsense()
+            raise bad_message()
         if attempt in self._knocks or self._gone(attempt):
             return
         if len(self._knocks) >= _MAX_KNOCKS:  # their ends were missed
@@ -222,18 +222,18 @@ class Delivery:
         if message.attempt != self._attempt:
             if self._role == "send" and self._gone(message.attempt):
                 return
-            raise nonsense()
+            raise bad_message()
         if message.index < self._cursor:
             return
         if message.index > self._cursor:
-            raise nonsense()
+            raise bad_message()
         self._cursor += 1
         self._events.append(e.PeerMessage(message.attempt, message.index, message.body))
 
     def _handle_appended(self, message: wire.Appended) -> None:
         count, _ = self._log_sizes.get(message.attempt, (0, 0))
         if message.index >= count:
-            raise nonsense()
+            raise bad_message()
         self._settle(lambda c: isinstance(c, wire.Append) and c.attempt == message.attempt and c.index == message.index)
 
     def _handle_released(self, message: wire.Released) -> None:
@@ -283,7 +283,7 @@ def _is_for(message: wire.ClientMessage, attempt: int) -> bool:
     return isinstance(message, wire.Append | wire.AcceptAttempt | wire.Release) and message.attempt == attempt
 
 
-def nonsense() -> ServerRefused:
+def bad_message() -> ServerRefused:
     """Return the error for a server that breaks the protocol."""
     return ServerRefused("the signaling server sent what the protocol does not allow", hint="use another -server")
 

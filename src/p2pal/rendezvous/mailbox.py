@@ -14,7 +14,7 @@ import msgspec
 
 from p2pal.errors import CodeExpired, CodeUnknown, P2palError, ServerRefused, ServerUnreachable
 from p2pal.rendezvous.connect_errors import LOST, NO_ANSWER, Trouble, proxy_answered, trouble
-from p2pal.rendezvous.delivery import Delivery, Role, nonsense
+from p2pal.rendezvous.delivery import Delivery, Role, bad_message
 from p2pal.rendezvous.events import MailboxEvent, ServerOffline, ServerOnline
 from p2pal.rendezvous.http import Redirected, connect_timeout
 from p2pal.rendezvous.transport import ServerUrl, pause, retry_after
@@ -381,7 +381,7 @@ def _decode(received: aiohttp.WSMessage) -> wire.ServerMessage:
             return wire.server_decoder.decode(received.data)
     elif received.type is aiohttp.WSMsgType.ERROR and not isinstance(received.data, aiohttp.WebSocketError):
         raise ConnectionError
-    raise nonsense()
+    raise bad_message()
 
 
 _FINAL: Final[dict[int, tuple[type[P2palError], str]]] = {

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from p2pal.server.accounts import Account
 from p2pal.server.logs import REQUEST_ID, choose_request_id
-from p2pal.server.responses import refusal
+from p2pal.server.responses import refusal_answer
 from p2pal.server.state import Denied
 
 MAX_HEAD: Final = 16 * 1024
@@ -315,7 +315,7 @@ class HttpConnection(asyncio.Protocol):
             return
         self._site.refused(denied)
         self._drop_handler()
-        transport.write(_raw(refusal(denied)))
+        transport.write(_raw(refusal_answer(denied)))
         self._unfinished = True
         self.finish()
 

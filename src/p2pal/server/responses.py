@@ -18,7 +18,7 @@ HEADERS: Final = {
 }
 
 
-def refusal(denied: Denied) -> web.Response:
+def refusal_answer(denied: Denied) -> web.Response:
     """Return the answer to a command that was refused."""
     headers: dict[str, str] = {}
     if denied.status in (429, 503):

@@ -14,7 +14,7 @@ from tests.unit.app.kit import FIRST, HALF, TOTAL, Gate, Place, never, only_id, 
 from p2pal.app import events
 from p2pal.app.events import Event
 from p2pal.app.options import Decision
-from p2pal.app.send_checkpoint import FLUSH_SECONDS, MAX_NAMES, UNWRITABLE, SendLog, make_header, saved
+from p2pal.app.send_checkpoint import FLUSH_SECONDS, MAX_NAMES, UNWRITABLE, SendLog, make_header, saved_event
 from p2pal.app.transfer import Transfer
 from p2pal.checkpoint.records import VERSION, Role
 from p2pal.checkpoint.replay import SendState
@@ -164,7 +164,7 @@ def test_the_event_shows_the_short_id_and_has_the_long_one(tmp_path: Path) -> No
         "send", manifest, [], transfer_id=ID, resume_key=KEY, ttl=9.0, shape=manifest.digest(), skip_errors=False
     )
     journal = Checkpoints(tmp_path).create(header)
-    event = saved(journal, "send", "http://x", 3, 4)
+    event = saved_event(journal, "send", "http://x", 3, 4)
     journal.close()
     assert event == events.Saved(id=IDENT, command=f"p2pal send --resume {IDENT[:8]} -server http://x", done=3, total=4)
 

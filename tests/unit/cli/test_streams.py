@@ -30,7 +30,7 @@ def test_what_is_opened_later_never_becomes_a_standard_stream(closed: str, tmp_p
     code = """
         import os, sys
         from p2pal.cli import streams
-        streams.complete()
+        streams.open_missing()
         with open(sys.argv[1] if len(sys.argv) > 1 else "/dev/null") as file:
             number = file.fileno()
         sys.stderr.write("lost or seen"), sys.stderr.flush()
@@ -50,7 +50,7 @@ def test_results_that_nobody_can_see_are_an_error(where: str) -> None:
         import sys
         from p2pal.cli import streams
         from p2pal.errors import OutputError
-        streams.complete()
+        streams.open_missing()
         try:
             streams.write_results(["one", "two"])
         except OutputError as error:

@@ -105,7 +105,7 @@ def run_delete(prefix: str) -> None:
     Raises:
         CheckpointError: If there is none, more than one, or it is in use.
     """
-    kept = report(Checkpoints(config.home()).remove(prefix))
+    kept = report_removed(Checkpoints(config.home()).remove(prefix))
     if kept:
         first = kept[0]
         message = f"the checkpoint {first.id[:SHOWN]} ({DIRECTIONS[first.role]}) was not removed: {first.problem}"
@@ -121,7 +121,7 @@ def run_clean() -> None:
     removed = Checkpoints(config.home()).clean(time.time())
     if not removed:
         Writer(sys.stdout).line("No checkpoint has expired.")
-    _settled(report(removed))
+    _settled(report_removed(removed))
 
 
 def run_clean_all(*, yes: bool) -> None:
@@ -142,7 +142,7 @@ def run_clean_all(*, yes: bool) -> None:
     free = any(not summary.in_use for summary in found)
     if free and not yes and not agree(question(found)):
         raise Refused("nothing was removed", hint="")
-    _settled(report(checkpoints.clean_all()))
+    _settled(report_removed(checkpoints.clean_all()))
 
 
 def question(found: Sequence[CheckpointSummary]) -> str:
@@ -155,7 +155,7 @@ def question(found: Sequence[CheckpointSummary]) -> str:
     return f"Remove {count}{files}{stay}?"
 
 
-def report(removed: Iterable[Removed]) -> list[Removed]:
+def report_removed(removed: Iterable[Removed]) -> list[Removed]:
     """Say what was removed, and what was not and why; return the checkpoints that are still there."""
     out, err = Writer(sys.stdout), Writer(sys.stderr)
     kept: list[Removed] = []

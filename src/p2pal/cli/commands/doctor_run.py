@@ -44,7 +44,7 @@ def run_doctor(flags: dict[str, Any], *, as_json: bool, debug: bool) -> int:
         logs.off()
     out = Writer(sys.stdout)
     with _told(out, as_json=as_json):
-        connect = connect_options(flags)
+        connect = checked_options(flags)
         with _working(shown=not as_json and not debug and _is_terminal(sys.stderr)):
             report = signals.run(lambda stop: _examine(connect, stop))
     colour = _is_terminal(sys.stdout) and not os.environ.get("NO_COLOR")
@@ -53,7 +53,7 @@ def run_doctor(flags: dict[str, Any], *, as_json: bool, debug: bool) -> int:
     return report.exit_code
 
 
-def connect_options(flags: dict[str, Any]) -> ConnectOptions:
+def checked_options(flags: dict[str, Any]) -> ConnectOptions:
     """Return how a transfer with these flags would connect.
 
     Raises:

@@ -16,7 +16,7 @@ from p2pal.server.http.gate import Gate
 from p2pal.server.http_connection import HttpConnection
 from p2pal.server.ice import IceServers
 from p2pal.server.logs import REQUEST_ID, log, log_failure, place_of, request_id, short
-from p2pal.server.responses import HEADERS, error_answer, json_answer, refusal
+from p2pal.server.responses import HEADERS, error_answer, json_answer, refusal_answer
 from p2pal.server.state import SENDER, Delete, Denied, Rendezvous
 from p2pal.server.stores.base import Store
 from p2pal.server.ws.connection import shake_hands
@@ -140,7 +140,7 @@ async def errors(request: web.Request, handler: _Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except Denied as denied:
-        return refusal(denied)
+        return refusal_answer(denied)
     except (msgspec.MsgspecError, RecursionError):
         return error_answer(400, "malformed", "the request body is not what is expected here")
     except TimeoutError:

@@ -19,7 +19,7 @@ from p2pal.server.http.listening_sockets import bind
 from p2pal.server.http_connection import LINGER, HttpConnection
 from p2pal.server.logs import REQUEST_ID, choose_request_id, log_failure
 from p2pal.server.metrics import Metrics
-from p2pal.server.responses import refusal
+from p2pal.server.responses import refusal_answer
 from p2pal.server.state import Denied
 
 HANDSHAKE_TIMEOUT: Final = 10.0
@@ -206,7 +206,7 @@ class Listener:
                 if late:
                     request[LATE] = late
                 if late and hdrs.EXPECT in request.headers:  # aiohttp would see to that first
-                    response: web.StreamResponse = refusal(Denied("too-often", late))
+                    response: web.StreamResponse = refusal_answer(Denied("too-often", late))
                     response.headers[REQUEST_ID] = choose_request_id("")
                 else:
                     response = await handle(request)

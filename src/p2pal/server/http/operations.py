@@ -16,7 +16,7 @@ from p2pal.server.config import EXTRA, ServerConfig, missing_package
 from p2pal.server.http.listener import LATE
 from p2pal.server.logs import REQUEST_ID, choose_request_id, log, log_detail, log_warning, request_id
 from p2pal.server.metrics import OTHER, Metrics
-from p2pal.server.responses import HEADERS, error_answer, refusal
+from p2pal.server.responses import HEADERS, error_answer, refusal_answer
 from p2pal.server.state import Denied
 from p2pal.server.stores.base import Store
 from p2pal.server.ws.hub import Hub
@@ -154,9 +154,9 @@ class Operations:
             status = 500
             try:
                 if LATE in request:
-                    response = refusal(Denied("too-often", request[LATE]))
+                    response = refusal_answer(Denied("too-often", request[LATE]))
                 elif self._phase is ServerPhase.STOPPING and _route(request) in _BEGINNINGS:
-                    response = refusal(Denied("stopping"))
+                    response = refusal_answer(Denied("stopping"))
                 else:
                     response = await handler(request)
                 status = response.status

@@ -17,7 +17,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from p2pal.server.config import ServerConfig
 from p2pal.server.logs import REQUEST_ID
-from p2pal.server.responses import HEADERS, refusal
+from p2pal.server.responses import HEADERS, refusal_answer
 from p2pal.server.state import Denied
 
 _ORIGIN: Final = re.compile(r"null|[a-z][a-z0-9+.-]{0,31}://[!-+\--.0-~]{1,255}", re.ASCII)  # no comma, slash or space
@@ -61,7 +61,7 @@ def guard(config: ServerConfig) -> Middleware:
         if not named:
             return await handler(request)
         if len(named) > 1 or not allowed(named[0], request.headers.get(hdrs.HOST, ""), origins):
-            return refusal(Denied("origin"))
+            return refusal_answer(Denied("origin"))
         if _is_preflight(request):
             response: web.StreamResponse = web.Response(status=204, headers=HEADERS | _PREFLIGHT)
         else:

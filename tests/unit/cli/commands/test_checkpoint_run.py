@@ -13,7 +13,7 @@ import pytest
 
 from p2pal.checkpoint.records import Arrived, CheckpointHeader, Role, Target, TopRecord, Tops
 from p2pal.cli.commands import checkpoint_run
-from p2pal.cli.commands.checkpoint_run import question, report, table
+from p2pal.cli.commands.checkpoint_run import question, report_removed, table
 from p2pal.cli.main import main
 from p2pal.disk.checkpoints.cleanup import Cleaned
 from p2pal.disk.checkpoints.journal import Journal
@@ -213,7 +213,7 @@ def test_the_question_says_what_it_is_about() -> None:
 
 def test_what_became_of_the_unfinished_files(capsys: pytest.CaptureFixture[str]) -> None:
     cleaned = Cleaned(parts=2, size=4_200_000, left=[("a/\x1b[2J", "it is another file now")] * 22, left_more=3)
-    kept = report(
+    kept = report_removed(
         [
             Removed(A, "receive", True, cleaned=cleaned),
             Removed(B, "receive", True, "it is damaged, so its part files are not known"),

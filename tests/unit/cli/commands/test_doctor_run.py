@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from p2pal.app.options import DEFAULT_STUN
 from p2pal.cli.commands.doctor import doctor
-from p2pal.cli.commands.doctor_run import as_lines, as_table, connect_options, summary
+from p2pal.cli.commands.doctor_run import as_lines, as_table, checked_options, summary
 from p2pal.cli.text import safe
 from p2pal.doctor.report import CheckResult, Rating, Report
 from p2pal.errors import UsageError
@@ -120,12 +120,12 @@ def test_the_summary_of_a_machine_that_reaches_only_its_own_network() -> None:
 
 def test_it_connects_as_send_and_recv_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("P2PAL_ONLY_LOOPBACK", "1")
-    usual = connect_options(flags())
+    usual = checked_options(flags())
     assert (usual.server, usual.stun, usual.turn, usual.only_loopback) == (
         "http://localhost:8080", (DEFAULT_STUN,), (), True,
     )  # fmt: skip
-    assert connect_options(flags(stun=("none",))).stun is None
-    several = connect_options(
+    assert checked_options(flags(stun=("none",))).stun is None
+    several = checked_options(
         flags(stun=("stun:a", "stun:b"), turn=("turn:c",), turn_user="u", turn_pass="p", server="https://d/")
     )
     assert (several.stun, several.turn, several.turn_user, several.turn_pass, several.server) == (
@@ -145,5 +145,5 @@ def test_it_connects_as_send_and_recv_do(monkeypatch: pytest.MonkeyPatch) -> Non
 )
 def test_what_cannot_be_used(more: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words) as caught:
-        connect_options(flags(**more))
+        checked_options(flags(**more))
     assert "secret" not in str(caught.value)
