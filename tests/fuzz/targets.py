@@ -229,7 +229,7 @@ CLIENT: Final = [
     for each in (
         rendezvous.ClientHello("token" * 4, {1: 2}, 3),
         rendezvous.Append(0, b"body", 1),
-        rendezvous.AcceptAttempt(1),
+        rendezvous.ClientAccept(1),
         rendezvous.Release(1, "busy"),
         rendezvous.AskIce(),
     )

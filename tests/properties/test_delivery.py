@@ -137,11 +137,11 @@ class World:
             log = self.logs.get((message.attempt, who == SENDER), [])
             stored = log[message.index] if message.index < len(log) else None
             return s.AppendMessage(who, message.attempt, message.index, message.body, stored)
-        if isinstance(message, wire.AcceptAttempt):
+        if isinstance(message, wire.ClientAccept):
             return s.AcceptAttempt(who, message.attempt)
         if isinstance(message, wire.Release):
             return s.ReleaseAttempt(who, message.attempt, message.reason)
-        assert isinstance(message, wire.CompleteTransfer)
+        assert isinstance(message, wire.ClientComplete)
         return s.CompleteTransfer(who)
 
     def hear(self, who: int) -> None:

@@ -81,8 +81,8 @@ class Another:
             _, sender, receiver = await Visitor(self._url, session).pair()
             await receiver.send(wire.Append(0, b"hello"))
             assert (await sender.expect(wire.LogMessage)).body == b"hello"
-            await sender.send(wire.AcceptAttempt(1))
-            await sender.send(wire.CompleteTransfer())
+            await sender.send(wire.ClientAccept(1))
+            await sender.send(wire.ClientComplete())
             await receiver.close_code()
             self.served += 1
 

@@ -142,9 +142,9 @@ async def test_a_receiver_cannot_decide_or_reach_another_log() -> None:
         created, sender, first = await kit.pair()
         second = await kit.hello((await kit.join(created.slot)).token)
         forbidden: list[wire.ClientMessage] = [
-            wire.AcceptAttempt(1),
+            wire.ClientAccept(1),
             wire.Release(1, "x"),
-            wire.CompleteTransfer(),
+            wire.ClientComplete(),
             wire.Append(0, b"forged", 1),
         ]
         for message in forbidden:
@@ -175,7 +175,7 @@ async def test_a_join_takes_nothing_from_the_one_being_served() -> None:
             await kit.hello((await kit.join(created.slot)).token)
         await receiver.send(wire.Append(0, b"still here"))
         assert (await sender.expect(wire.LogMessage)).body == b"still here"
-        await sender.send(wire.AcceptAttempt(1))
+        await sender.send(wire.ClientAccept(1))
         while (await receiver.expect(wire.StateChanged)).state is not State.ACTIVE:
             pass
 
@@ -289,7 +289,7 @@ async def test_only_what_meets_as_the_sender_decides() -> None:
         _, met = await kit.post("/api/meet", {"rendezvous_id": MEETING, "role": "receive"})
         receiver = await kit.hello(met["token"])
         await receiver.expect(wire.Welcome)
-        for command in (wire.AcceptAttempt(1), wire.Release(1), wire.CompleteTransfer()):
+        for command in (wire.ClientAccept(1), wire.Release(1), wire.ClientComplete()):
             await receiver.send(command)
             assert (await receiver.expect(wire.Error)).code == "forbidden"
         status, body = await kit.request("DELETE", f"/api/transfer/{MEETING}", token=met["token"])
@@ -303,7 +303,7 @@ async def test_who_knocks_reads_and_writes_nothing_and_does_not_stay() -> None:
         created, sender, receiver = await kit.pair()
         await receiver.send(wire.Append(0, b"private"))
         await sender.send(wire.Append(0, b"private", 1))
-        await sender.send(wire.AcceptAttempt(1))
+        await sender.send(wire.ClientAccept(1))
         await receiver.expect(wire.StateChanged)
         joined = [await kit.join(created.slot) for _ in range(2)]
         status, body = await kit.post("/api/join", {"slot": created.slot})

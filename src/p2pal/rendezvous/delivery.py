@@ -23,7 +23,7 @@ _BENIGN: Final = frozenset({"released", "not-served", "unknown-attempt", "over",
 _MAX_PAST: Final = 64
 _MAX_KNOCKS: Final = 64
 
-_Command = wire.Append | wire.AcceptAttempt | wire.Release | wire.CompleteTransfer | wire.Leave
+_Command = wire.Append | wire.ClientAccept | wire.Release | wire.ClientComplete | wire.Leave
 
 
 class Delivery:
@@ -92,7 +92,7 @@ class Delivery:
 
     def accept(self, attempt: int) -> None:
         """Queue the accept of the served attempt."""
-        self._want(wire.AcceptAttempt(attempt))
+        self._want(wire.ClientAccept(attempt))
 
     def release(self, attempt: int, reason: str) -> None:
         """Queue the release of an attempt: the served one, or one that knocks."""
@@ -100,7 +100,7 @@ class Delivery:
 
     def complete(self) -> None:
         """Queue the completion of the transfer."""
-        self._want(wire.CompleteTransfer())
+        self._want(wire.ClientComplete())
 
     def leave(self) -> None:
         """Queue the receiver's leave."""
@@ -113,7 +113,7 @@ class Delivery:
             self._outputs.append(wire.AskIce())
 
     def _want(self, command: _Command) -> None:
-        if isinstance(command, wire.Append | wire.AcceptAttempt | wire.Release) and self._gone(command.attempt):
+        if isinstance(command, wire.Append | wire.ClientAccept | wire.Release) and self._gone(command.attempt):
             return
         self._pending.append(command)
         if self._welcomed:
@@ -270,7 +270,7 @@ class Delivery:
         state = message.state
         self._events.append(e.StateReported(state, message.expires_in))
         if state is State.ACTIVE:
-            self._settle(lambda c: isinstance(c, wire.AcceptAttempt) and c.attempt == message.attempt)
+            self._settle(lambda c: isinstance(c, wire.ClientAccept) and c.attempt == message.attempt)
         elif state is State.COMPLETED or state is State.ABORTED:
             self.over = "completed" if state is State.COMPLETED else "aborted"
             self._pending.clear()
@@ -280,7 +280,7 @@ class Delivery:
 
 
 def _is_for(message: wire.ClientMessage, attempt: int) -> bool:
-    return isinstance(message, wire.Append | wire.AcceptAttempt | wire.Release) and message.attempt == attempt
+    return isinstance(message, wire.Append | wire.ClientAccept | wire.Release) and message.attempt == attempt
 
 
 def bad_message() -> ServerRefused:

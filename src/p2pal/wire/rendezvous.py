@@ -191,7 +191,7 @@ class Append(msgspec.Struct, frozen=True, tag_field="type", tag="append"):
     attempt: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] = 0
 
 
-class AcceptAttempt(msgspec.Struct, frozen=True, tag_field="type", tag="accept"):
+class ClientAccept(msgspec.Struct, frozen=True, tag_field="type", tag="accept"):
     """Sender: this attempt knows the words; the transfer is active."""
 
     attempt: AttemptNumber
@@ -204,7 +204,7 @@ class Release(msgspec.Struct, frozen=True, tag_field="type", tag="release"):
     reason: ReasonWord = ""
 
 
-class CompleteTransfer(msgspec.Struct, frozen=True, tag_field="type", tag="complete"):
+class ClientComplete(msgspec.Struct, frozen=True, tag_field="type", tag="complete"):
     """Sender: the transfer is done."""
 
 
@@ -286,7 +286,7 @@ class Error(msgspec.Struct, frozen=True, tag_field="type", tag="error"):
     attempt: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] = 0
 
 
-ClientMessage = ClientHello | Append | AcceptAttempt | Release | CompleteTransfer | Leave | AskIce
+ClientMessage = ClientHello | Append | ClientAccept | Release | ClientComplete | Leave | AskIce
 ServerMessage = Welcome | Served | Knock | LogMessage | Appended | Released | StateChanged | PeerPresence | Ice | Error
 
 encoder: Final = msgspec.json.Encoder()

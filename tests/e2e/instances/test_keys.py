@@ -72,9 +72,9 @@ async def test_nothing_stays_longer_than_its_rest(redis: RedisServer, start: Sta
     instances = start(redis, 1)
     async with visiting(instances) as visitors:
         _, sender, receiver = await visitors[0].pair()
-        await sender.send(wire.AcceptAttempt(1))
+        await sender.send(wire.ClientAccept(1))
         await sender.expect(wire.StateChanged)
-        await sender.send(wire.CompleteTransfer())
+        await sender.send(wire.ClientComplete())
         await sender.close_code()
         await receiver.close_code()
         _, given_up, _ = await visitors[0].pair()

@@ -39,7 +39,7 @@ def test_after_a_lost_socket_what_was_not_acknowledged_is_said_again() -> None:
     delivery.handle(wire.Appended(1, 0))
     assert delivery.connected() == {1: 0}
     delivery.handle(wire.Welcome(State.READY, 60.0, 1))
-    assert delivery.outputs() == [wire.Append(1, b"b", 1), wire.AcceptAttempt(1)]
+    assert delivery.outputs() == [wire.Append(1, b"b", 1), wire.ClientAccept(1)]
     delivery.handle(wire.Appended(1, 1))
     delivery.handle(wire.StateChanged(State.ACTIVE, 60.0, 1))
     assert delivery.settled

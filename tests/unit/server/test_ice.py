@@ -214,7 +214,7 @@ async def test_before_the_accept_nobody_gets_turn() -> None:
         assert joined.ice_servers == await asked(receiver) == await asked(sender) == [IceServer([STUN])]
         waiting = await kit.hello((await kit.join(created.slot)).token)
         assert await asked(waiting) == [IceServer([STUN])]
-        await sender.send(wire.AcceptAttempt(1))
+        await sender.send(wire.ClientAccept(1))
         ours, theirs = relays(await asked(sender)), relays(await asked(receiver))
         assert len(ours) == len(theirs) == 1
         assert ours != theirs
@@ -224,7 +224,7 @@ async def test_before_the_accept_nobody_gets_turn() -> None:
 async def test_who_knocks_and_who_comes_next_gets_no_turn() -> None:
     async with serving(CONFIG) as kit:
         created, sender, _ = await kit.pair()
-        await sender.send(wire.AcceptAttempt(1))
+        await sender.send(wire.ClientAccept(1))
         assert relays(await asked(sender))
         knocking = await kit.hello((await kit.join(created.slot)).token)
         assert (await sender.expect(wire.Knock)).attempt == 2

@@ -8,9 +8,9 @@ from p2pal.wire import rendezvous as wire
 CLIENT: list[wire.ClientMessage] = [
     wire.ClientHello("t" * 32, {1: 0, 7: 512}),
     wire.Append(3, b"\x00\xff body", 2),
-    wire.AcceptAttempt(1),
+    wire.ClientAccept(1),
     wire.Release(1, "wrong-code"),
-    wire.CompleteTransfer(),
+    wire.ClientComplete(),
     wire.Leave(),
     wire.AskIce(),
 ]

@@ -318,11 +318,11 @@ class Socket:
             case wire.Append():
                 attempt = message.attempt or who
                 command = s.AppendMessage(who, attempt, message.index, message.body)
-            case wire.AcceptAttempt():
+            case wire.ClientAccept():
                 command = s.AcceptAttempt(who, message.attempt)
             case wire.Release():
                 command = s.ReleaseAttempt(who, message.attempt, message.reason)
-            case wire.CompleteTransfer():
+            case wire.ClientComplete():
                 command = s.CompleteTransfer(who)
             case wire.Leave():
                 command = s.LeaveAttempt(who)

@@ -103,7 +103,7 @@ async def test_a_full_transfer_says_so_and_one_that_is_active_can_be_knocked_at(
         status, body = await kit.post("/api/join", {"slot": created.slot})
         assert (status, body["error"]["code"]) == (429, "queue-full")
         created, sender, _ = await kit.pair()
-        await sender.send(wire.AcceptAttempt(1))
+        await sender.send(wire.ClientAccept(1))
         while (await sender.expect(wire.StateChanged)).state is not wire.State.ACTIVE:
             pass
         joined = await kit.join(created.slot)

@@ -40,7 +40,7 @@ async def test_a_transfer_is_counted_from_its_beginning_to_its_end() -> None:
         assert counts["p2pal_mailbox_messages_total"] == counts["p2pal_relayed_messages_total"] == 2
         assert counts["p2pal_mailbox_bytes_total"] == counts["p2pal_relayed_bytes_total"] == 8
         assert counts["p2pal_denials_total,code=gap"] == 1
-        await sender.send(wire.AcceptAttempt(1))
+        await sender.send(wire.ClientAccept(1))
         await sender.send(wire.Release(1, "a-reason-of-my-own"))
         assert await receiver.close_code() == wire.CloseCode.RELEASED
         await kit.request("DELETE", f"/api/transfer/{created.rendezvous_id}", token=created.token)

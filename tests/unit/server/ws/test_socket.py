@@ -60,11 +60,11 @@ async def test_the_last_word_before_a_release_still_arrives() -> None:
 async def test_accept_and_complete() -> None:
     async with serving() as kit:
         created, sender, receiver = await kit.pair()
-        await sender.send(wire.AcceptAttempt(1))
+        await sender.send(wire.ClientAccept(1))
         while (state := await receiver.expect(wire.StateChanged)).state is not State.ACTIVE:
             pass
         assert state.attempt == 1
-        await sender.send(wire.CompleteTransfer())
+        await sender.send(wire.ClientComplete())
         assert (await receiver.expect(wire.StateChanged)).state is State.COMPLETED
         assert await receiver.close_code() == CloseCode.OVER
         assert await sender.close_code() == CloseCode.OVER
@@ -78,7 +78,7 @@ async def test_a_refused_command_leaves_the_socket_open() -> None:
         _, sender, receiver = await kit.pair()
         await sender.send(wire.Append(5, b"x", 1))
         assert (await sender.expect(wire.Error)).code == "gap"
-        await receiver.send(wire.AcceptAttempt(1))
+        await receiver.send(wire.ClientAccept(1))
         assert (await receiver.expect(wire.Error)).code == "forbidden"
         await sender.send(wire.Append(0, b"x", 1))
         assert await sender.expect(wire.Appended) == wire.Appended(1, 0)
@@ -103,7 +103,7 @@ async def test_turn_is_offered_after_the_accept() -> None:
         assert created.ice_servers == [ice[0]]
         await sender.send(wire.AskIce())
         assert (await sender.expect(wire.Ice)).servers == [ice[0]]
-        await sender.send(wire.AcceptAttempt(1))
+        await sender.send(wire.ClientAccept(1))
         await sender.send(wire.AskIce())
         assert (await sender.expect(wire.Ice)).servers == list(ice)
 
@@ -190,13 +190,13 @@ async def test_a_command_whose_outcome_is_unknown_is_carried_out_twice_and_told_
         store.doubtful = True
         created, sender, receiver = await kit.pair()
         await sender.send(wire.Append(0, b"a", 1))
-        await sender.send(wire.AcceptAttempt(1))
+        await sender.send(wire.ClientAccept(1))
         told = [await sender.receive()]
         while not (isinstance(told[-1], wire.StateChanged) and told[-1].state is State.ACTIVE):
             told.append(await sender.receive())
         assert not any(isinstance(each, wire.Error | wire.Welcome | wire.Served) for each in told)
         assert (await receiver.expect(wire.LogMessage)).index == 0
-        await sender.send(wire.CompleteTransfer())
+        await sender.send(wire.ClientComplete())
         assert await sender.close_code() == await receiver.close_code() == CloseCode.OVER
         late = await kit.hello(created.token)
         assert (await late.expect(wire.Welcome)).state is State.COMPLETED
