@@ -124,7 +124,7 @@ class Session:
         self._now = now
         if lane_id in self._lanes or lane_id in self._retired:
             raise ValueError("a lane's number is used once")
-        lane = LaneState(lane_id, Congestion(self._max_frame) if controlled else None, self._max_frame, now)
+        lane = LaneState(lane_id, Congestion(self._max_frame) if controlled else None, now)
         self._lanes[lane_id] = lane
         lane.close_now = self._close is not None
         # What we told the peer last may have gone down with another lane.

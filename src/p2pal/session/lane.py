@@ -40,7 +40,6 @@ class LaneState:
     Args:
         lane_id: Its number.
         congestion: What limits the bytes on their way, or None where something else does.
-        max_frame: Our largest frame in bytes; a frame of at least half of it gives a sample of the round trip.
         now: The time.
 
     Attributes:
@@ -57,12 +56,12 @@ class LaneState:
     """
 
     __slots__ = (
-        "_asked_counter", "_data_at", "_data_counter", "_half_frame", "_heard", "_owed", "_ping_at", "_ping_number",
+        "_asked_counter", "_data_at", "_data_counter", "_heard", "_owed", "_ping_at", "_ping_number",
         "_silent_next", "ack_at", "ack_now", "check_at", "close_now", "congestion", "flight", "id", "ping_now",
         "pongs", "received", "sent", "up",
     )  # fmt: skip
 
-    def __init__(self, lane_id: int, congestion: Congestion | None, max_frame: int, now: float) -> None:
+    def __init__(self, lane_id: int, congestion: Congestion | None, now: float) -> None:
         self.id = lane_id
         self.congestion = congestion
         self.up = True
@@ -75,7 +74,6 @@ class LaneState:
         self.close_now = False
         self.pongs: deque[int] = deque()
         self.check_at = now + IDLE_PING
-        self._half_frame = max_frame // 2
         self._heard = now
         self._owed = 0  # DATA frames that came since the last ACK on this lane
         self._data_counter = -1
@@ -150,12 +148,8 @@ class LaneState:
         if last.counter != counter:
             raise ProtocolError("the other side acknowledged what was never sent")
         if self.congestion is not None:
-            rtt: float | None = now - last.sent_at - delay
-            # A small frame's round trip is shorter by the time a large one takes to get onto a slow path: mixing
-            # the two would make every large one look delayed.
-            if last.size < self._half_frame or (rtt is not None and rtt <= 0):
-                rtt = None
-            self.congestion.on_ack(size, rtt, now)
+            rtt = now - last.sent_at - delay
+            self.congestion.on_ack(size, rtt if rtt > 0 else None, now, last.size)
 
     def on_ping(self, number: int) -> None:
         """The peer asks.

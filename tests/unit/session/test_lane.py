@@ -13,7 +13,7 @@ FRAME = 64 * 1024
 
 
 def lane() -> LaneState:
-    return LaneState(1, Congestion(FRAME), FRAME, 0.0)
+    return LaneState(1, Congestion(FRAME), 0.0)
 
 
 def run(state: LaneState, until: float) -> list[tuple[str, float]]:
