@@ -1,8 +1,9 @@
 """Every figure that applies, in one table: ``make bench``.
 
 Each figure is a script of its own in this directory, which can be run alone with other numbers. Everything runs on
-loopback, but for ``wan``, which makes a network of its own (root) and takes as long as all the others: it is only
-measured when it is asked for. The exit code is 1 if a limit is missed or a figure could not be taken.
+loopback, but for ``wan``, which makes a network of its own (root) and takes two hours, or five minutes with
+``--quick``: it is only measured when it is asked for. The exit code is 1 if a limit is missed or a figure could not be
+taken.
 
     python bench/run.py [--quick] [--huge] [--only NAME ...]
 """

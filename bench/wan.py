@@ -102,6 +102,9 @@ def parse(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, Plan]:
     parser.add_argument("--seconds", type=float, help="how long each run is measured; twice that beside a rival")
     parser.add_argument("--first", type=float, metavar="SECONDS", help="the beginning that is told as well; default: 8")
     parser.add_argument("--repetitions", type=int, metavar="N", help="how often a lossy cell is measured")
+    parser.add_argument(
+        "--again", type=int, default=0, metavar="N", help="measure a disturbed run again, up to N times"
+    )
     parser.add_argument("--lane", action="append", default=[], help="restrict p2pal to this kind of lane (repeatable)")
     parser.add_argument("--bare", action="store_true", help="the datagram lane alone in the place of p2pal")
     parser.add_argument("--buffer", type=int, metavar="BYTES", help="let the whole machine give no larger sockets")
@@ -123,7 +126,7 @@ def main() -> int:
         print(f"{len(plan.cells)} cells, some {plan.duration / 60:.0f} minutes")
         return 0
     with limited(args.buffer), Workbench(args.dir) as bench, Report(args.json) as report:
-        runner = Runner(bench, lanes=args.lane, bare=args.bare)
+        runner = Runner(bench, lanes=args.lane, bare=args.bare, again=args.again)
         report.begin(runner.ours, args.lane)
         code = show(measure(bench, plan, runner, report))
         print(f"socket buffers of up to {most():,} bytes")

@@ -104,7 +104,12 @@ class Flow(ABC):
         for line in said.decode(errors="replace").splitlines():
             self.read(line, now)
         if self.receiver.ended:
-            raise BenchError(f"{self.name} was over too soon: {(self.receiver.stdout + self.receiver.stderr)[-400:]}")
+            raise BenchError(f"{self.name} was over too soon: {self.said}")
+
+    @property
+    def said(self) -> str:
+        """What its receiver said last."""
+        return f"{self.receiver.stdout} {self.receiver.stderr}".strip()[-400:] or "it said nothing"
 
     def stop(self) -> None:
         """End its processes."""

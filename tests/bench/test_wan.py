@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -165,6 +168,22 @@ def test_every_kind_of_flow_runs_over_a_real_link(tmp_path: Path, capsys: pytest
             counts = [count for _, count in flow["points"]]
             assert counts == sorted(counts)
             assert flow["whole"]["packets"] >= flow["later"]["packets"] > 0
+
+
+def test_a_run_that_something_disturbed_is_doubtful_and_measured_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    need_emulator()
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
+    try:
+        with Workbench(tmp_path) as bench:
+            (told,) = Runner(bench, again=1).run(Cell("clean", 20, 10), "cubic", 1.0, 0.5)
+    finally:
+        for process in others:
+            process.kill()
+            process.wait()
+    assert told.doubt
+    assert "once more (1 of 1)" in capsys.readouterr().err
 
 
 def test_a_flow_that_fails_is_told_and_the_next_one_runs(tmp_path: Path) -> None:
