@@ -22,6 +22,7 @@ runs of 30 s; shorter ones are told without a verdict.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -121,6 +122,7 @@ def parse(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, Plan]:
 def main() -> int:
     """Measure the matrix, or a part of it."""
     args, plan = parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # hosts and settings are taken back
     if args.list:
         print(*plan.cells, sep="\n")
         print(f"{len(plan.cells)} cells, some {plan.duration / 60:.0f} minutes")

@@ -106,6 +106,10 @@ class Flow(ABC):
         if self.receiver.ended:
             raise BenchError(f"{self.name} was over too soon: {self.said}")
 
+    def remark(self) -> str:
+        """What is to be told of it beside its goodput, or nothing."""
+        return ""
+
     @property
     def said(self) -> str:
         """What its receiver said last."""
@@ -153,7 +157,13 @@ class Bare(Points):
 
     def begin(self) -> None:
         addresses = (self._wan.address("alice"), self._wan.address("bob"))
-        self.start("alice", sys.executable, _HERE / "wan_lane.py", "send", *addresses, self._port)
+        self._sender = self.start("alice", sys.executable, _HERE / "wan_lane.py", "send", *addresses, self._port)
+
+    def remark(self) -> str:
+        """What the lane said of itself last: bytes, seconds, bytes per second."""
+        said = [line for line in self._sender.stdout.splitlines() if line.startswith("figures ")]
+        figures = json.loads(said[-1].partition(" ")[2]) if said else {}
+        return ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
 
 
 class P2pal(Flow):

@@ -147,6 +147,7 @@ class Runner:
                 flows = self._flows(stack, wan, cell, name, seconds)
                 with hogs(self._bench, cell.hogs, seconds):
                     samples, start = self._measure(wan, flows, seconds, LEAD if cell.rival else 0.0)
+                    remarks = [remark for flow in flows if (remark := flow.remark())]
                 wait, doubt = wan.counts("alice").longest_queue * 8 / cell.mbit / 1e6, wan.doubt
         except (NetworkError, OSError) as error:
             raise BenchError(f"the link cannot be emulated: {error}") from error
@@ -168,6 +169,8 @@ class Runner:
             for flow in flows
         ]
         tell(results)
+        for remark in remarks:
+            note(f"wan: {'lane':>9} {remark}")
         return results
 
     def _flows(self, stack: ExitStack, wan: Wan, cell: Cell, name: str, seconds: float) -> list[Flow]:

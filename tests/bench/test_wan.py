@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,9 +12,12 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from tests.e2e.kit import until
+from tests.network.namespaces import namespaces
 from tests.network.needs import need_emulator
 
 from processes import BenchError, Workbench
+from socket_buffers import limited, most
 from table import Row
 from wan import measure, parse
 from wan_cells import HOGS, QUICK, WHOLE, Cell, Plan
@@ -184,6 +188,32 @@ def test_a_run_that_something_disturbed_is_doubtful_and_measured_again(
             process.wait()
     assert told.doubt
     assert "once more (1 of 1)" in capsys.readouterr().err
+
+
+def test_a_benchmark_that_is_ended_leaves_nothing(tmp_path: Path) -> None:
+    need_emulator()
+    script = Path(__file__).parents[2] / "bench/wan.py"
+    argv = [sys.executable, str(script), "--only", "clean", "--rtt", "10", "--dir", str(tmp_path), "--bare"]
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        until(lambda: bool(own(process.pid)), "a host of the benchmark")
+        process.terminate()
+        assert process.wait(60) == 128 + signal.SIGTERM
+    assert own(process.pid) == []
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_limit_of_sockets_is_what_it_was_before() -> None:
+    need_emulator()  # nobody but root may change it
+    before = most()
+    with pytest.raises(KeyError), limited(before):
+        raise KeyError
+    with limited(None):
+        assert most() == before
+
+
+def own(pid: int) -> list[str]:
+    """The namespaces of a process' own."""
+    return [name for name in namespaces() if name.startswith(f"p2pal-{pid}-")]
 
 
 def test_a_flow_that_fails_is_told_and_the_next_one_runs(tmp_path: Path) -> None:
