@@ -50,8 +50,11 @@ from p2pal.wire.signal import Bye, Fresh, Hello, SignalMessage
 
 __all__ = ["Peer", "PeerConfig"]
 
-WINDOW: Final = 16 << 20
-"""Bytes of delivered but unconsumed payloads that we allow: what a slow disk may cost in memory."""
+WINDOW: Final = 32 << 20
+"""Bytes of delivered but unconsumed payloads that we allow: what a slow disk may cost in memory.
+
+1 Gbit/s over a round trip of 200 ms needs 25 MB. The other side has its own, and may say less.
+"""
 
 LAST_WORD: Final = 60.0
 """Seconds that the other side gets to take what we sent last, while we wait for its farewell."""

@@ -50,6 +50,29 @@ def test_a_payload_arrives_and_is_acknowledged() -> None:
     assert left.drained
 
 
+@pytest.mark.parametrize("larger_sends", [True, False])
+def test_each_direction_has_the_window_of_its_receiver(larger_sends: bool) -> None:
+    """An older peer's window is smaller than ours: we keep to it, and it keeps to ours as far as it likes."""
+    ours, theirs = 32 * FRAME, 16 * FRAME
+    newer = Session(max_frame=FRAME, window=ours, peer_max_frame=FRAME, peer_window=theirs, now=0.0)
+    older = Session(max_frame=FRAME, window=theirs, peer_max_frame=FRAME, peer_window=ours, now=0.0)
+    for side in (newer, older):
+        side.lane_up(1, 0.0, controlled=False)
+    sender, receiver, window = (newer, older, theirs) if larger_sends else (older, newer, ours)
+    payloads = [bytes([number]) * sender.max_payload for number in range(100)]
+    for payload in payloads:
+        sender.send(payload, 0.0)
+    carry(sender, receiver)
+    received = delivered(list(receiver.events()))
+    assert len(received) == window_frames(window, FRAME) == window // FRAME
+    while len(received) < len(payloads):
+        receiver.consumed(1, 0.0)
+        carry(receiver, sender)
+        carry(sender, receiver)
+        received += delivered(list(receiver.events()))
+    assert received == payloads
+
+
 def test_the_payload_is_a_view_into_the_frame() -> None:
     left, right = pair()
     left.send(b"x" * 1000, 0.0)
