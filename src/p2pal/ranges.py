@@ -38,6 +38,10 @@ class RangeSet:
         if _is_empty(start, stop):
             return
         starts, stops = self._starts, self._stops
+        if stops and start == stops[-1]:
+            stops[-1] = stop
+            self._total += stop - start
+            return
         if not stops or start > stops[-1]:
             starts.append(start)
             stops.append(stop)

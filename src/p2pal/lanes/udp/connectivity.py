@@ -280,6 +280,8 @@ class Connectivity:
 
     def outputs(self, now: float) -> list[tuple[Address, ProbeFields | AnswerFields]]:
         """Return the answers and probes that leave now, each once."""
+        if self.next_timeout() > now:
+            return []
         found: list[tuple[Address, ProbeFields | AnswerFields]] = list(self._answers)
         self._answers.clear()
         for pair in sorted(self._pairs.values(), key=lambda pair: (pair.due, pair.kind)):

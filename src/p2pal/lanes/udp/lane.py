@@ -69,6 +69,10 @@ class _State(Enum):
     CLOSED = 3
 
 
+_OPEN: Final = _State.OPEN  # looked up for each datagram
+_DATA: Final = int(Kind.DATA)
+
+
 class DatagramLane:
     """One end.
 
@@ -167,13 +171,13 @@ class DatagramLane:
         Raises:
             ValueError: If it is empty or larger than :attr:`max_message`.
         """
-        if self._state is _State.OPEN:
+        if self._state is _OPEN:
             self._sender.stream.write(message)
             self._full = self._full or self._sender.stream.unsent > BUFFER_LIMIT // 2
 
     def budget(self) -> int:
         """Bytes that it takes now without more than :data:`~p2pal.lanes.base.BUFFER_LIMIT` waiting."""
-        return BUFFER_LIMIT - self._sender.stream.unsent if self._state is _State.OPEN else 0
+        return BUFFER_LIMIT - self._sender.stream.unsent if self._state is _OPEN else 0
 
     def close(self) -> None:
         """End it: what has not arrived is given up, and the peer is told."""
@@ -216,13 +220,13 @@ class DatagramLane:
             segment: The size of each but the last, in bytes (UDP_GRO); 0 if there is one.
             received: When the kernel received them, if it tells, on the clock of ``now``.
         """
-        if self._state in {_State.CLOSING, _State.CLOSED}:
+        if self._state is not _OPEN and self._state is not _State.CONNECTING:
             return
         arrived = now if received is None else min(received, now)
         try:
             if segment and segment < len(data):
                 self._receive_many(memoryview(data), source, now, segment, arrived)
-            elif data and data[0] == Kind.DATA:
+            elif data and data[0] == _DATA:
                 self._receive_data(data, source, now, 0, arrived)
             else:
                 self._receive_sealed(data, source, now, arrived)
@@ -236,7 +240,7 @@ class DatagramLane:
         if taken * segment >= len(view):
             return
         for at in range(0, len(view), segment):
-            if view[at] != Kind.DATA:
+            if view[at] != _DATA:
                 try:
                     self._receive_sealed(view[at : at + segment], source, now, arrived)
                 except BadPacket:
@@ -333,7 +337,7 @@ class DatagramLane:
             else:
                 yield self._sealed(address, Kind.ANSWER, encode_answer(fields))
         path = self.path
-        if path is None or self._state is not _State.OPEN:
+        if path is None or self._state is not _OPEN:
             return
         address = Address(path.ip, path.port, path.local)
         if self._acks.due_at <= now:
@@ -377,23 +381,21 @@ class DatagramLane:
 
     def next_timeout(self) -> float | None:
         """Return when :meth:`handle_timeout` and :meth:`datagrams` are due; None if never."""
-        match self._state:
-            case _State.CLOSED:
-                return None
-            case _State.CLOSING:
-                return -NEVER
-            case _State.CONNECTING:
-                return min(self._connect_by, self._connectivity.next_timeout())
-            case _:
-                at = min(
-                    self._connectivity.next_timeout(),
-                    self._acks.due_at,
-                    self._sender.next_timeout(),
-                    self._connectivity.heard + SILENCE,
-                )
-                if self._sender.stream.end >= MTU_WORTH and not self._sender.idle:
-                    at = min(at, self._sender.mtu.next_timeout())
-                return at
+        state = self._state
+        if state is _OPEN:
+            sender = self._sender
+            at = min(
+                self._connectivity.next_timeout(),
+                self._acks.due_at,
+                sender.next_timeout(),
+                self._connectivity.heard + SILENCE,
+            )
+            if sender.stream.end >= MTU_WORTH and not sender.idle:
+                at = min(at, sender.mtu.next_timeout())
+            return at
+        if state is _State.CONNECTING:
+            return min(self._connect_by, self._connectivity.next_timeout())
+        return -NEVER if state is _State.CLOSING else None
 
     def handle_timeout(self, now: float) -> None:
         """Do what fell due; early and late calls do no harm. :meth:`datagrams` does the rest."""

@@ -87,7 +87,7 @@ class Kind(IntEnum):
     CLOSE = 0xD4
 
 
-_KINDS: Final = frozenset(Kind)
+_KINDS: Final = frozenset(map(int, Kind))  # of an enumeration's members the hash is Python's
 _DATA_KIND: Final = int(Kind.DATA)
 _DATA_WORD: Final = _DATA_KIND << _KIND_SHIFT
 
@@ -183,9 +183,10 @@ def read_header(data: Buffer) -> Header:
     if len(data) < COMMON.size:
         raise BadPacket("a datagram is too short")
     first, tag = COMMON.unpack_from(data)
-    if first >> _KIND_SHIFT not in _KINDS or first & _NUMBER_MASK >= MAX_PACKETS:
+    kind, number = first >> _KIND_SHIFT, first & _NUMBER_MASK
+    if kind not in _KINDS or number >= MAX_PACKETS:
         raise BadPacket("a datagram is of no kind that is known")
-    return Header(first >> _KIND_SHIFT, first & _NUMBER_MASK, tag)
+    return Header(kind, number, tag)
 
 
 def first_word(kind: Kind, number: int) -> int:

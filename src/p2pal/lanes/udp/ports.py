@@ -12,16 +12,16 @@ import contextlib
 import errno
 import socket
 import sys
-from time import time
+from functools import partial
 from typing import Any, Final, Protocol
 
 from p2pal.lanes.udp.packet import Batch
+from p2pal.lanes.udp.port_reader import PortReader
 from p2pal.lanes.udp.sockets import TIMESTAMPS, UDP_GRO, UDP_SEGMENT
 
 READS: Final = 24
 READ_BYTES: Final = 512 * 1024
 """System calls in a row for what came, and bytes, before it is acknowledged and anything else has its turn."""
-MAX_RECEIVE: Final = 65_535
 PAUSE: Final = 0.002
 """Seconds that an interface without room is left alone."""
 MOST_ERRORS: Final = 16
@@ -29,9 +29,6 @@ MOST_ERRORS: Final = 16
 
 _SOL_UDP: Final = int(socket.IPPROTO_UDP)
 _SOL_SOCKET: Final = int(socket.SOL_SOCKET)
-_ANCILLARY: Final = 128
-_LARGE: Final = 32 * 1024  # bytes for which a place of their own costs less than a copy
-_LATE: Final = 1.0
 _WSAEMSGSIZE: Final = 10_040
 _TOO_LARGE: Final = frozenset({errno.EMSGSIZE, _WSAEMSGSIZE})
 _NO_SEGMENTS: Final = frozenset({errno.EIO, errno.EINVAL, errno.ENOPROTOOPT, errno.EOPNOTSUPP})
@@ -119,11 +116,8 @@ class BatchPort:
         self._waiting = False
         self._pause: asyncio.TimerHandle | None = None
         self._segments = batches and sys.platform == "linux"
-        self._offset = time() - loop.time()
+        self._reader = PortReader(opened, partial(owner.port_received, index), loop)
         self._errors = 0
-        self._size = 0  # of what came last
-        # Small datagrams are read into one place and copied from there: a new object of 64 KiB for each costs more.
-        self._buffer = memoryview(bytearray(MAX_RECEIVE))
         loop.add_reader(opened, self._readable)
         if self._segments:
             with contextlib.suppress(OSError):
@@ -208,28 +202,17 @@ class BatchPort:
 
     def poll(self) -> bool:
         """Hand over what came; return whether there may be more."""
-        opened, got, buffer, index = self._socket, self._owner.port_received, self._buffer, self._index
-        read, size = 0, self._size
+        read = 0
         try:
             for _ in range(READS):
-                if size >= _LARGE:
-                    data, ancillary, _, source = opened.recvmsg(MAX_RECEIVE, _ANCILLARY)
-                    size = len(data)
-                else:
-                    size, ancillary, _, source = opened.recvmsg_into([buffer], _ANCILLARY)
-                    data = bytes(buffer[:size])
-                segment, received = self._told(ancillary)
-                got(index, data, source[0], source[1], segment, received)
+                read += self._reader.read()
                 self._errors = 0
-                read += size
                 if read >= READ_BYTES:
                     break
         except BlockingIOError:
             return False
         except OSError:
             return self._read_failed()
-        finally:
-            self._size = size
         return True
 
     def _read_failed(self) -> bool:
@@ -242,27 +225,6 @@ class BatchPort:
         self._loop.remove_reader(self._socket)
         self._owner.port_lost(self._index)
         return False
-
-    def _told(self, ancillary: list[tuple[int, int, bytes]]) -> tuple[int, float | None]:
-        """Return the size of the datagrams that came together, 0 for one, and when they came on the loop's clock."""
-        segment, received = 0, None
-        for level, kind, value in ancillary:
-            if level == _SOL_UDP and kind == UDP_GRO:
-                segment = int.from_bytes(value[:4], sys.byteorder)
-            elif TIMESTAMPS is not None and level == _SOL_SOCKET and kind == TIMESTAMPS.kind:
-                received = self._when(TIMESTAMPS.read(value))
-        return segment, received
-
-    def _when(self, told: float | None) -> float | None:
-        """Return a time of the wall clock on the loop's clock; None if the former was set meanwhile."""
-        if told is None:
-            return None
-        received = told - self._offset
-        now = self._loop.time()
-        if not now - _LATE <= received <= now + 0.001:
-            self._offset = time() - now
-            return None
-        return received
 
     def close(self) -> None:
         """Close it."""

@@ -129,6 +129,8 @@ class SendStream:
         index = bisect_right(starts, start, self._head) - 1
         chunk = chunks[index]
         at = start - starts[index]
+        if len(headers) == 1 and at + stop - start <= len(chunk):
+            return [headers[0], chunk[at : at + stop - start]]
         found: list[Buffer] = []
         done, count = 0, len(headers)
         while done < count:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from p2pal.lanes.udp.packet import Batch, Buffer
+from p2pal.lanes.udp.packet import Batch, Buffer, Kind
 from p2pal.lanes.udp.ports import MOST_ERRORS, READS, BatchPort, Port, SinglePort, open_port
 from p2pal.lanes.udp.sockets import open_socket
 
@@ -61,7 +61,7 @@ class Owner:
         return [
             data[at : at + (segment or len(data))]
             for data, segment, _ in self.received
-            for at in range(0, len(data), segment or len(data))
+            for at in range(0, len(data), segment or len(data) or 1)
         ]
 
 
@@ -258,6 +258,47 @@ def test_what_waits_can_be_read_without_the_loop() -> None:
         assert len(theirs.received) == READS + 1
         assert theirs.heard == []
         assert not port.poll()
+        port.close()
+        one.close()
+
+    run(body)
+
+
+def test_data_that_waits_is_read_together_and_nothing_else_is() -> None:
+    async def body(mine: Owner, theirs: Owner) -> None:
+        one, other, two = (open_socket(LOOPBACK) for _ in range(3))
+        port = BatchPort(0, two, theirs, asyncio.get_running_loop(), batches=False)
+        data = [bytes([Kind.DATA, index]) + bytes(98) for index in range(10)]
+        sealed = [bytes([Kind.ACK, index]) + bytes(98) for index in range(3)]
+        large = bytes([Kind.DATA]) + bytes(50_000)
+        sent = [*data[:4], data[4][:50], data[5], *sealed, data[6], large, large, data[7], b"", data[8]]
+        for datagram in sent:
+            one.sendto(datagram, two.getsockname())
+        other.sendto(data[9], two.getsockname())
+        while port.poll():
+            pass
+        assert theirs.datagrams() == [each for each in sent if each] + [data[9]]
+        sizes = [(len(each), segment) for each, segment, _ in theirs.received]
+        assert sizes[:3] == [(450, 100), (100, 0), (100, 0)]
+        assert sizes[-1] == (100, 0)  # it came from somebody else
+        port.close()
+        one.close()
+        other.close()
+
+    run(body)
+
+
+def test_a_train_ends_where_the_buffer_does() -> None:
+    async def body(mine: Owner, theirs: Owner) -> None:
+        one, two = open_socket(LOOPBACK), open_socket(LOOPBACK)
+        port = BatchPort(0, two, theirs, asyncio.get_running_loop(), batches=False)
+        data = [bytes([Kind.DATA, index]) + bytes(29_998) for index in range(3)] + [bytes([Kind.DATA]) + bytes(65_000)]
+        for datagram in data:
+            one.sendto(datagram, two.getsockname())
+        while port.poll():
+            pass
+        assert theirs.datagrams() == data
+        assert all(len(each) <= 65_535 for each, _, _ in theirs.received)
         port.close()
         one.close()
 
