@@ -66,6 +66,8 @@ RATE_ROUNDS: Final = 8
 START_GROWTH: Final = 1.5
 """At the start; the engine's slow start grows as much (RFC 9260, section 7.2.1, one SACK for two packets)."""
 START_HEADROOM: Final = 1.5
+START_RATE: Final = 4_000_000
+"""Bytes per second that a path is trusted with before it has shown any: on a long one its first rounds show little."""
 START_ROUNDS: Final = 4
 """Rounds in a row, delayed and without a new best rate, that end the start."""
 RECORD: Final = 1.1
@@ -290,7 +292,7 @@ class Congestion:
             if record or rtt <= bound:
                 self._late_rounds = 0
                 growth = START_GROWTH if record else 1 + (START_GROWTH - 1) * unused
-                self._grow(growth, shown * bound * START_HEADROOM)
+                self._grow(growth, max(shown * bound * START_HEADROOM, START_RATE * (self._latency or 0.0)))
                 return
             self._late_rounds += 1
             if self._late_rounds < START_ROUNDS:

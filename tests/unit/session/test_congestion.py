@@ -23,6 +23,7 @@ from p2pal.session.congestion import (
     RATE_ROUNDS,
     SETTLE_ROUNDS,
     START_GROWTH,
+    START_RATE,
     START_ROUNDS,
     Congestion,
     tolerated_delay,
@@ -265,6 +266,17 @@ def test_a_small_frame_tells_what_of_a_round_trip_is_the_engines_start() -> None
             rounds.round(rtt, seconds=rtt)
         windows.append(rounds.window)
     assert windows[0] < windows[1]
+
+
+@pytest.mark.parametrize(("rtt", "least"), [(0.02, 0), (0.2, START_RATE * 0.2)])
+def test_a_long_path_is_trusted_with_more_than_its_first_rounds_show(rtt: float, least: float) -> None:
+    rounds = Rounds()
+    rounds.congestion.on_sent(140, 0.0)
+    rounds.congestion.on_ack(140, rtt, rtt, 140)
+    rounds.now = rtt
+    for _ in range(8):
+        rounds.round(rtt, rate=500_000)
+    assert rounds.window == max(INITIAL_WINDOW, int(least))
 
 
 def test_a_frame_larger_than_the_window_may_travel_alone() -> None:
