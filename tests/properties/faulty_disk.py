@@ -22,6 +22,7 @@ import pytest
 
 from p2pal.disk.checkpoints import journal
 from p2pal.disk.fs import directory, handle_directory, rename
+from p2pal.disk.fs.rename import RENAMES, Renames
 from p2pal.disk.sink import group_commit, part_file
 
 BLOCK: Final = 64 << 10
@@ -214,11 +215,11 @@ class FaultyDisk:
     def rename_with_flags(self, source_fd: int, source: bytes, target_fd: int, target: bytes, flags: int) -> int:
         with self.operation():
             first, second = self._inode(source_fd, source), self._inode(target_fd, target)
-            call = _real_rename
+            call = RENAMES.call
             assert call is not None
             result = call(source_fd, source, target_fd, target, flags)
             if result == 0:
-                self._note(source_fd, {source: second if flags == rename._EXCHANGE else None, target: first})
+                self._note(source_fd, {source: second if flags == RENAMES.exchange else None, target: first})
             return result
 
     def _put_aside(self, directory: int, name: bytes) -> None:
@@ -293,9 +294,6 @@ class FaultyDisk:
             each.rmdir() if each.is_dir() and not each.is_symlink() else each.unlink()
 
 
-_real_rename = rename._rename_with_flags
-
-
 class _System:
     """The module ``os`` with some of its functions replaced."""
 
@@ -313,14 +311,16 @@ def on(disk: FaultyDisk) -> Iterator[None]:
         open=disk.open, ftruncate=disk.ftruncate, fsync=disk.fsync, mkdir=disk.mkdir,
         symlink=disk.symlink, unlink=disk.unlink,
     )  # fmt: skip
-    kept = _System(fdatasync=disk.journal_fdatasync)
     with pytest.MonkeyPatch.context() as patch:
         for module in (part_file, directory, handle_directory, rename):
             patch.setattr(module, "os", files)
-        patch.setattr(rename, "_rename_with_flags", disk.rename_with_flags)
+        if RENAMES.call is not None:
+            patch.setattr(
+                handle_directory, "RENAMES", Renames(disk.rename_with_flags, RENAMES.no_replace, RENAMES.exchange)
+            )
         patch.setattr(group_commit, "sync_together", disk.sync_together)
         patch.setattr(group_commit, "LEAST_FILES", 3)
-        patch.setattr(journal, "os", kept)
+        patch.setattr(journal, "sync_data", disk.journal_fdatasync)
         patch.setattr(journal, "write_some", disk.journal_pwrite)
         patch.setattr(part_file, "write_some", disk.pwrite)
         yield

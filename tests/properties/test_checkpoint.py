@@ -272,7 +272,7 @@ def test_after_a_power_cut_a_prefix_is_there_with_all_that_was_called_durable(
         journal: Journal = kept.store.create(first)
         medium = Medium(journal.path)
         patch.setattr(journals, "write_some", medium.write)
-        patch.setattr(journals, "_sync_data", medium.sync)
+        patch.setattr(journals, "sync_data", medium.sync)
         told: list[CheckpointRecord] = []
         promised = 0
         for step, value, durable in script:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Final
 from p2pal.checkpoint.codec import encode
 from p2pal.checkpoint.durable import DurableCount
 from p2pal.checkpoint.records import CheckpointRecord
-from p2pal.disk.fs.directory import Directory, sync_file
+from p2pal.disk.fs.directory import Directory, sync_data
 from p2pal.disk.fs.io import read_some, write_some
 from p2pal.disk.fs.locks import identity_of, remove_locked
 from p2pal.disk.fs.rename import Identity
@@ -38,14 +37,6 @@ def read_at(fd: int, count: int, offset: int) -> bytes:
             break
         data += more
     return data
-
-
-def _sync_data(fd: int) -> None:
-    """Return once the file's data is on the medium, and its size with it. Raises OSError."""
-    if sys.platform == "linux":
-        os.fdatasync(fd)
-    else:
-        sync_file(fd)
 
 
 class Journal:
@@ -180,7 +171,7 @@ class Journal:
                     return False
                 end = self._end
             try:
-                _sync_data(self._fd)  # close() and remove() wait for it
+                sync_data(self._fd)  # close() and remove() wait for it
             except OSError:
                 with self._lock:
                     self._take_back()

@@ -71,6 +71,14 @@ def sync_file(fd: int, full_sync: Callable[[int], object] | None = _FULL_SYNC) -
     os.fsync(fd)
 
 
+def sync_data(fd: int) -> None:
+    """Return once a file's data is on the medium, and its size with it. Raises OSError."""
+    if sys.platform == "linux":
+        os.fdatasync(fd)
+    else:
+        sync_file(fd)
+
+
 @contextlib.contextmanager
 def where_supported() -> Iterator[None]:
     """Set a mode or a time, or do without: a file system that has no such thing (FAT) is no reason to lose a file."""

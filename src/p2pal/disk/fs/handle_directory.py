@@ -18,7 +18,7 @@ from p2pal.disk.fs.directory import (
     sync_file,
     where_supported,
 )
-from p2pal.disk.fs.rename import Identity, identity_from, rename_new, rename_over
+from p2pal.disk.fs.rename import RENAMES, Identity, identity_from
 
 assert sys.platform != "win32"  # noqa: S101 - never imported there, and so checked by mypy for the rest only
 
@@ -87,10 +87,10 @@ class HandleDirectory(Directory):
         os.unlink(name, dir_fd=self._fd)
 
     def rename_new(self, source: bytes, target: bytes) -> None:
-        rename_new(self._fd, source, target)
+        RENAMES.new(self._fd, source, target)
 
     def rename_over(self, source: bytes, target: bytes, allowed: Identity) -> None:
-        rename_over(self._fd, source, target, allowed)
+        RENAMES.over(self._fd, source, target, allowed)
 
     def set_file_attributes(self, fd: int, name: bytes, mode: int, mtime_ns: int) -> None:
         _set(fd, mode, mtime_ns)

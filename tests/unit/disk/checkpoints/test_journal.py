@@ -17,6 +17,7 @@ from p2pal.checkpoint.records import CheckpointRecord, Dropped, Leaves
 from p2pal.disk.checkpoints import journal as journals
 from p2pal.disk.checkpoints.journal import MAX_PENDING, Journal, read_at, write_at
 from p2pal.disk.fs import io
+from p2pal.disk.fs.directory import sync_data
 
 
 @pytest.fixture
@@ -33,9 +34,9 @@ class Faults:
         self.sync_fails = False
         self.syncs = 0
         self._write: Callable[..., int] = io.write_some
-        self._sync: Callable[[int], None] = journals._sync_data
+        self._sync: Callable[[int], None] = sync_data
         monkeypatch.setattr(journals, "write_some", self.write)
-        monkeypatch.setattr(journals, "_sync_data", self.sync)
+        monkeypatch.setattr(journals, "sync_data", self.sync)
 
     def write(self, fd: int, data: bytes, offset: int) -> int:
         if not self.full:
@@ -183,7 +184,7 @@ def test_a_sync_that_takes_long_keeps_nobody_from_writing(kept: Kept, monkeypatc
         begun.set()
         assert go_on.wait(30)
 
-    monkeypatch.setattr(journals, "_sync_data", wait)
+    monkeypatch.setattr(journals, "sync_data", wait)
     syncing = threading.Thread(target=journal.write, args=(Dropped(1),), kwargs={"durable": True})
     syncing.start()
     assert begun.wait(30)
@@ -208,7 +209,7 @@ def test_who_is_durable_already_does_not_sync_because_others_went_on(
         entered.release()
         assert go_on.acquire(timeout=30)
 
-    monkeypatch.setattr(journals, "_sync_data", sync)
+    monkeypatch.setattr(journals, "sync_data", sync)
     answers: list[bool] = []
     waiting = journal._syncing
     first = threading.Thread(target=lambda: answers.append(journal.write(Dropped(1), durable=True)))

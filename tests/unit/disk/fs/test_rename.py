@@ -10,20 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from p2pal.disk.fs import rename
-from p2pal.disk.fs.rename import identity_from, rename_new, rename_over
+from p2pal.disk.fs.rename import CALLS, Renames, identity_from, load
 
 
 @pytest.fixture(params=["kernel", "links", "plain"])
-def directory(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    if request.param != "kernel":
-        monkeypatch.setattr(rename, "_rename_with_flags", None)
+def renames(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Renames:
     if request.param == "plain":
 
         def no_links(*_: object, **__: object) -> None:
             raise PermissionError(errno.EPERM, "no hard links here")
 
         monkeypatch.setattr(os, "link", no_links)
+    return load() if request.param == "kernel" else Renames()
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[int]:
     (tmp_path / "part").write_bytes(b"new")
     fd = os.open(tmp_path, os.O_RDONLY)
     yield fd
@@ -35,13 +37,13 @@ def identity(path: Path) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def test_a_new_name(directory: int, tmp_path: Path) -> None:
-    rename_new(directory, b"part", b"name")
+def test_a_new_name(renames: Renames, directory: int, tmp_path: Path) -> None:
+    renames.new(directory, b"part", b"name")
     assert os.listdir(tmp_path) == ["name"]
 
 
 @pytest.mark.parametrize("kind", ["file", "link", "directory"])
-def test_nothing_is_replaced(directory: int, tmp_path: Path, kind: str) -> None:
+def test_nothing_is_replaced(renames: Renames, directory: int, tmp_path: Path, kind: str) -> None:
     name = tmp_path / "name"
     if kind == "file":
         name.write_bytes(b"old")
@@ -50,62 +52,55 @@ def test_nothing_is_replaced(directory: int, tmp_path: Path, kind: str) -> None:
     else:
         name.mkdir()
     with pytest.raises(FileExistsError):
-        rename_new(directory, b"part", b"name")
+        renames.new(directory, b"part", b"name")
     with pytest.raises(FileExistsError):
-        rename_over(directory, b"part", b"name", (0, 0))
+        renames.over(directory, b"part", b"name", (0, 0))
     assert sorted(os.listdir(tmp_path)) == ["name", "part"]
     assert (tmp_path / "part").read_bytes() == b"new"
 
 
-def test_the_allowed_file_is_replaced(directory: int, tmp_path: Path) -> None:
+def test_the_allowed_file_is_replaced(renames: Renames, directory: int, tmp_path: Path) -> None:
     (tmp_path / "name").write_bytes(b"old")
-    rename_over(directory, b"part", b"name", identity(tmp_path / "name"))
+    renames.over(directory, b"part", b"name", identity(tmp_path / "name"))
     assert os.listdir(tmp_path) == ["name"]
     assert (tmp_path / "name").read_bytes() == b"new"
 
 
-def test_a_missing_source_is_an_error(directory: int) -> None:
+def test_a_missing_source_is_an_error(renames: Renames, directory: int) -> None:
     with pytest.raises(FileNotFoundError):
-        rename_new(directory, b"other", b"name")
+        renames.new(directory, b"other", b"name")
     with pytest.raises(FileNotFoundError):
-        rename_over(directory, b"part", b"missing", (0, 0))
+        renames.over(directory, b"part", b"missing", (0, 0))
 
 
-@pytest.mark.skipif(rename._rename_with_flags is None, reason="the system cannot exchange two names")
-def test_a_file_slipped_in_between_check_and_exchange_is_put_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.skipif(load().call is None, reason="the system cannot exchange two names")
+def test_a_file_slipped_in_between_check_and_exchange_is_put_back(directory: int, tmp_path: Path) -> None:
     name, part = tmp_path / "name", tmp_path / "part"
-    part.write_bytes(b"new")
     name.write_bytes(b"old")
     allowed = identity(name)
-    call = rename._call
+    system = load()
     calls: list[int] = []
 
-    def slip_in(fd: int, source: bytes, target: bytes, flags: int) -> bool:
+    def slip_in(source_fd: int, source: bytes, target_fd: int, target: bytes, flags: int) -> int:
+        assert system.call is not None
         if not calls:
             (tmp_path / "other").write_bytes(b"precious")
             os.replace(tmp_path / "other", name)
         calls.append(flags)
-        return call(fd, source, target, flags)
+        return system.call(source_fd, source, target_fd, target, flags)
 
-    monkeypatch.setattr(rename, "_call", slip_in)
-    fd = os.open(tmp_path, os.O_RDONLY)
-    try:
-        with pytest.raises(FileExistsError):
-            rename_over(fd, b"part", b"name", allowed)
-    finally:
-        os.close(fd)
+    with pytest.raises(FileExistsError):
+        Renames(slip_in, system.no_replace, system.exchange).over(directory, b"part", b"name", allowed)
     assert name.read_bytes() == b"precious"
     assert part.read_bytes() == b"new"
 
 
 def test_each_system_is_asked_by_its_own_name_and_flags() -> None:
-    assert rename._CALLS == {"linux": ("renameat2", 1, 2), "darwin": ("renameatx_np", 4, 2)}
-    for platform in ("win32", "freebsd14"):
-        assert rename._load(platform) == (None, 0, 0)
-    missing = "darwin" if sys.platform == "linux" else "linux"
-    assert rename._load(missing) == (None, 0, 0), "the library has no such function"
+    assert CALLS == {"linux": ("renameat2", 1, 2), "darwin": ("renameatx_np", 4, 2)}
+    missing = "darwin" if sys.platform == "linux" else "linux"  # the library has no such function
+    for platform in ("win32", "freebsd14", missing):
+        found = load(platform)
+        assert (found.call, found.no_replace, found.exchange) == (None, 0, 0)
 
 
 def test_a_number_of_128_bits_is_folded_to_what_a_checkpoint_holds() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
 from collections.abc import Iterator
@@ -10,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pal.disk.fs import syncfs
-from p2pal.disk.fs.syncfs import MOST_DIRTY, sync_together
+from p2pal.disk.fs.syncfs import MOST_DIRTY, SystemCalls, file_system, load, sync_together, unsaved_bytes
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="syncfs is Linux's")
 
@@ -23,10 +21,17 @@ def fd(tmp_path: Path) -> Iterator[int]:
     os.close(opened)
 
 
-class FailingLibc:
-    """The real one, but syncfs tells of an error."""
+@pytest.fixture
+def calls() -> SystemCalls:
+    found = load()
+    assert found is not None
+    return found
 
-    def __init__(self, real: ctypes.CDLL) -> None:
+
+class FailingCalls:
+    """The real ones, but syncfs tells of an error."""
+
+    def __init__(self, real: SystemCalls) -> None:
         self.fstatfs = real.fstatfs
 
     def syncfs(self, _fd: int) -> int:
@@ -34,52 +39,40 @@ class FailingLibc:
 
 
 @LINUX
-def test_the_real_call_works_on_a_file_system_that_is_known(fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    libc = syncfs._libc()
-    assert libc is not None
-    kind = syncfs._file_system(libc, fd)
+def test_the_real_call_works_on_a_file_system_that_is_known(fd: int, calls: SystemCalls) -> None:
+    kind = file_system(calls, fd)
     assert kind != 0
-    monkeypatch.setattr(syncfs, "_KNOWN", frozenset({kind}))
-    monkeypatch.setattr(syncfs, "_dirty", lambda: MOST_DIRTY)
-    assert sync_together(fd)
+    assert sync_together(fd, known=frozenset({kind}), unsaved=lambda: MOST_DIRTY)
 
 
 @LINUX
-def test_a_failure_is_told(fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    libc = syncfs._libc()
-    assert libc is not None
-    monkeypatch.setattr(syncfs, "_KNOWN", frozenset({syncfs._file_system(libc, fd)}))
-    monkeypatch.setattr(syncfs, "_dirty", lambda: 0)
-    monkeypatch.setattr(syncfs, "_libc", lambda: FailingLibc(libc))
-    assert not sync_together(fd)
+def test_a_failure_is_told(fd: int, calls: SystemCalls) -> None:
+    known = frozenset({file_system(calls, fd)})
+    assert not sync_together(fd, calls=FailingCalls(calls), known=known, unsaved=lambda: 0)
 
 
 @LINUX
-def test_a_file_system_that_is_not_known_is_left_alone(fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(syncfs, "_KNOWN", frozenset())
-    assert not sync_together(fd)
+def test_a_file_system_that_is_not_known_is_left_alone(fd: int) -> None:
+    assert not sync_together(fd, known=frozenset(), unsaved=lambda: 0)
 
 
 @LINUX
-def test_a_bad_descriptor_is_no_known_file_system() -> None:
-    libc = syncfs._libc()
-    assert libc is not None
-    assert syncfs._file_system(libc, -1) == 0
+def test_a_bad_descriptor_is_no_known_file_system(calls: SystemCalls) -> None:
+    assert file_system(calls, -1) == 0
 
 
-def test_other_programs_unsaved_data_is_not_waited_for(fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(syncfs, "_dirty", lambda: MOST_DIRTY + 1)
-    assert not sync_together(fd)
+@LINUX
+def test_other_programs_unsaved_data_is_not_waited_for(fd: int, calls: SystemCalls) -> None:
+    assert not sync_together(fd, known=frozenset({file_system(calls, fd)}), unsaved=lambda: MOST_DIRTY + 1)
 
 
-def test_without_the_call_nothing_is_done(fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(syncfs, "_libc", lambda: None)
-    assert not sync_together(fd)
+def test_without_the_call_nothing_is_done(fd: int) -> None:
+    assert not sync_together(fd, calls=None, unsaved=lambda: 0)
 
 
 @LINUX
 def test_the_system_tells_what_is_unsaved() -> None:
-    assert 0 <= syncfs._dirty() < sys.maxsize
+    assert 0 <= unsaved_bytes() < sys.maxsize
 
 
 def test_a_system_that_does_not_tell_is_taken_for_busy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,4 +80,4 @@ def test_a_system_that_does_not_tell_is_taken_for_busy(monkeypatch: pytest.Monke
         raise FileNotFoundError
 
     monkeypatch.setattr(os, "open", missing)
-    assert syncfs._dirty() == sys.maxsize
+    assert unsaved_bytes() == sys.maxsize
