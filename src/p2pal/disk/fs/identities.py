@@ -19,7 +19,8 @@ PERMISSIONS: Final = 0o777
 """What of a mode travels."""
 
 _TIME_LIMIT: Final = MAX_MTIME_NS
-_LISTING_ENTRIES: Final = 4096
+LISTING_ENTRIES: Final = 4096
+"""Entries that one record of a checkpoint holds at most."""
 _LISTING_BYTES: Final = 1 << 20
 
 
@@ -55,10 +56,10 @@ class Identities:
     def __len__(self) -> int:
         return len(self._ctimes)
 
-    def listings(self, manifest: Manifest) -> Iterator[Listing]:
-        """Yield a checkpoint's records of all entries, some thousand in each."""
+    def listings(self, manifest: Manifest, most: int = LISTING_ENTRIES) -> Iterator[Listing]:
+        """Yield a checkpoint's records of all entries, ``most`` or fewer in each."""
         first = 0
         while first < len(manifest):
-            count, entries = manifest.encoded(first, _LISTING_ENTRIES, _LISTING_BYTES)
+            count, entries = manifest.encoded(first, most, _LISTING_BYTES)
             yield Listing(first, entries, [self[index] for index in range(first, first + count)])
             first += count

@@ -21,7 +21,7 @@ from p2pal.transfer.ops import SinkOp, SinkResult, Write
 RETRY_SECONDS: Final = 1.0
 """So often an operation is tried again that found the disk full."""
 
-_PUBLISH_BYTES: Final = 512 << 10
+PUBLISH_BYTES: Final = 512 << 10
 _PUBLISH_OPS: Final = 256
 """After so much work the loop hears of it, so that credit flows back in small steps."""
 
@@ -34,10 +34,12 @@ class WritePump:
 
     Args:
         sink: Driven and, at the end, closed by the pump's thread.
+        step: Bytes written after which the loop hears of it.
     """
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink, *, step: int = PUBLISH_BYTES) -> None:
         self._sink = sink
+        self._step = step
         self._ops: deque[SinkOp] = deque()
         self._results: list[SinkResult] = []
         self._executed = 0
@@ -145,7 +147,7 @@ class WritePump:
         executed = size = 0
         room = True
         try:
-            while ops and executed < _PUBLISH_OPS and size < _PUBLISH_BYTES and not results:
+            while ops and executed < _PUBLISH_OPS and size < self._step and not results:
                 op = ops[0]
                 results += self._sink.execute(op)
                 del ops[0]

@@ -4,10 +4,8 @@ import os
 from pathlib import Path
 
 import msgspec
-import pytest
 from tests.unit.disk.disk import directory_entry, file_entry
 
-from p2pal.disk.fs import identities
 from p2pal.disk.fs.identities import Identities, in_range, version_of
 from p2pal.transfer.manifest import Manifest
 from p2pal.wire.transfer import Entry
@@ -30,14 +28,13 @@ def test_identities_are_kept_by_index() -> None:
     assert (len(kept), kept[0], kept[1]) == (2, (1, 2, -3), (2**64 - 1, 0, 2**62))
 
 
-def test_listings_hold_every_entry_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(identities, "_LISTING_ENTRIES", 3)
+def test_listings_hold_every_entry_in_order() -> None:
     manifest, kept = Manifest(), Identities()
     entries = [directory_entry(b"top"), *(file_entry(b"top/%d" % number, b"x") for number in range(7))]
     for number, entry in enumerate(entries):
         manifest.append(entry)
         kept.append((1, number, number))
-    records = list(kept.listings(manifest))
+    records = list(kept.listings(manifest, 3))
     assert [(record.first, len(record.identities)) for record in records] == [(0, 3), (3, 3), (6, 2)]
     assert [each for record in records for each in record.identities] == [(1, n, n) for n in range(8)]
     encoded = b"".join(msgspec.msgpack.encode(entry) for entry in entries)

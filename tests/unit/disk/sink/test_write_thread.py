@@ -91,13 +91,12 @@ def test_a_lone_file_is_told_without_a_seal(tmp_path: Path, run: Runner) -> None
     run(main())
 
 
-def test_credit_comes_back_in_small_steps(tmp_path: Path, run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(write_thread, "_PUBLISH_BYTES", 1)
+def test_credit_comes_back_in_small_steps(tmp_path: Path, run: Runner) -> None:
     disk = Disk(tmp_path, [(b"x", EntryKind.FILE)])
     data = bytes(3 << 20)
 
     async def main() -> None:
-        writing = Writing(WritePump(disk.sink))
+        writing = Writing(WritePump(disk.sink, step=1))
         writes = [ops.Write(0, offset, data[offset : offset + 65536]) for offset in range(0, len(data), 65536)]
         begin, _, finish = whole_file(0, b"x", data)
         writing.pump.submit([begin, *writes, finish])
