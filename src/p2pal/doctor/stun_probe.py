@@ -28,7 +28,7 @@ MAX_DATAGRAM: Final = 2048
 MAX_ADDRESSES: Final = 2
 """Addresses of one name and family that are asked."""
 
-_TRIES: Final = (0.3, 0.6, 1.2, TIMEOUT)
+TRIES: Final = (0.3, 0.6, 1.2, TIMEOUT)
 """Seconds after which the question is asked again (RFC 8489, section 6.2.1, with a shorter start)."""
 _CHANGE_PORT: Final = 0x2
 _CHANGE_BOTH: Final = 0x6
@@ -52,7 +52,8 @@ class _Question:
 class _Port(asyncio.DatagramProtocol):
     """One port of this machine, from which servers are asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, tries: Sequence[float]) -> None:
+        self._tries = tries
         self._transport: asyncio.DatagramTransport
         self._questions: dict[bytes, _Question] = {}
 
@@ -102,7 +103,7 @@ class _Port(asyncio.DatagramProtocol):
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout):
-                for pause in _TRIES:
+                for pause in self._tries:
                     question.sent_at = loop.time()
                     self._transport.sendto(data, tuple(where))
                     done, _ = await asyncio.wait((question.answer,), timeout=pause)
@@ -134,11 +135,11 @@ def _endpoint(message: stun.Message, *names: str) -> Endpoint | None:
     return None
 
 
-async def _open(family: socket.AddressFamily) -> _Port | None:
+async def _open(family: socket.AddressFamily, tries: Sequence[float]) -> _Port | None:
     everywhere = "::" if family == socket.AF_INET6 else "0.0.0.0"  # noqa: S104 - the route chooses
     with contextlib.suppress(OSError):
         loop = asyncio.get_running_loop()
-        _, port = await loop.create_datagram_endpoint(_Port, local_addr=(everywhere, 0), family=family)
+        _, port = await loop.create_datagram_endpoint(lambda: _Port(tries), local_addr=(everywhere, 0), family=family)
         return port
     return None
 
@@ -205,9 +206,9 @@ class _Surveyor:
         return StunAnswer(url, where, local, mapped, seconds)
 
 
-async def _filtering(server: Endpoint, other: Endpoint) -> Filtering:
+async def _filtering(server: Endpoint, other: Endpoint, tries: Sequence[float]) -> Filtering:
     """Find out whose packets come in, from a port that has asked nobody else (RFC 5780, section 4.4)."""
-    port = await _open(socket.AF_INET)
+    port = await _open(socket.AF_INET, tries)
     if port is None:
         return Filtering.UNKNOWN
     try:
@@ -255,12 +256,17 @@ class _Found:
         return Survey(tuple(known), self.others, self.filtering)
 
 
-async def survey(urls: Sequence[str], timeout: float | None = None) -> Survey:  # noqa: ASYNC109
+async def survey(
+    urls: Sequence[str],
+    timeout: float | None = None,  # noqa: ASYNC109
+    tries: Sequence[float] = TRIES,
+) -> Survey:
     """Ask all these servers at once, which takes :data:`TIMEOUT` or a little more if one is silent.
 
     Args:
         urls: STUN URLs, and TURN URLs over UDP: such servers answer as well.
         timeout: Seconds; a server of which nothing is known by then is left out.
+        tries: Seconds to wait after each time that a server is asked.
 
     Raises:
         ValueError: If one is none.
@@ -274,13 +280,13 @@ async def survey(urls: Sequence[str], timeout: float | None = None) -> Survey:  
                 found.targets += [(url, where) for where in addresses]
                 if not addresses:
                     found.answers.append(StunAnswer(url, silence=NoAnswer.UNRESOLVED))
-            await asyncio.gather(_of_family(found, ipv6=False), _of_family(found, ipv6=True))
+            await asyncio.gather(_of_family(found, tries, ipv6=False), _of_family(found, tries, ipv6=True))
     return found.survey(urls)
 
 
-async def _of_family(found: _Found, *, ipv6: bool) -> None:
+async def _of_family(found: _Found, tries: Sequence[float], *, ipv6: bool) -> None:
     chosen = [(url, where) for url, where in found.targets if where.ipv6 == ipv6]
-    port = await _open(socket.AF_INET6 if ipv6 else socket.AF_INET) if chosen else None
+    port = await _open(socket.AF_INET6 if ipv6 else socket.AF_INET, tries) if chosen else None
     if port is None:
         found.answers += [StunAnswer(url, where, silence=NoAnswer.NO_ROUTE) for url, where in chosen]
         return
@@ -293,7 +299,7 @@ async def _of_family(found: _Found, *, ipv6: bool) -> None:
         found.others = tuple(await asyncio.gather(*(surveyor.ask(url, where) for where in places)))
 
     async def filtering(server: Endpoint, other: Endpoint) -> None:
-        found.filtering = await _filtering(server, other)
+        found.filtering = await _filtering(server, other, tries)
 
     try:
         await asyncio.gather(*(ask(url, where) for url, where in chosen))

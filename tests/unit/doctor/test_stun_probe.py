@@ -6,7 +6,7 @@ import asyncio
 import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import pytest
 from aioice import stun as codec
@@ -70,14 +70,12 @@ def silent(_request: codec.Message, _address: Address) -> None:
     return None
 
 
-@pytest.fixture
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests where no answer comes: others must not depend on how soon one does."""
-    monkeypatch.setattr(stun_probe, "_TRIES", (0.05, 0.1, 0.15))
+IMPATIENT: Final = (0.05, 0.1, 0.15)
+"""For tests where no answer comes: others must not depend on how soon one does."""
 
 
-async def look(*servers: Server) -> Survey:
-    return await survey([server.url for server in servers])
+async def look(*servers: Server, tries: Sequence[float] = stun_probe.TRIES) -> Survey:
+    return await survey([server.url for server in servers], tries=tries)
 
 
 async def test_servers_are_asked_from_one_port() -> None:
@@ -101,17 +99,16 @@ async def test_an_old_server_tells_the_address_plainly() -> None:
     assert answer.mapped == answer.local
 
 
-async def test_a_lost_question_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stun_probe, "_TRIES", (0.01, 0.01, stun_probe.TIMEOUT))
+async def test_a_lost_question_is_asked_again() -> None:
+    tries = (0.01, 0.01, stun_probe.TIMEOUT)
     async with serving(lambda request, address: good(request, address) if len(server.asked) > 2 else None) as server:
-        (answer,) = (await look(server)).answers
+        (answer,) = (await look(server, tries=tries)).answers
     assert answer.mapped is not None
 
 
-@pytest.mark.usefixtures("_impatient")
 async def test_silence() -> None:
     async with serving(silent) as server:
-        found = await survey([server.url, "stun:nobody.invalid"])
+        found = await survey([server.url, "stun:nobody.invalid"], tries=IMPATIENT)
     assert [answer.silence for answer in found.answers] == [NoAnswer.NO_ANSWER, NoAnswer.UNRESOLVED]
     assert not any(answer.answered for answer in found.answers)
     assert len(server.asked) == 3
@@ -167,7 +164,6 @@ def test_no_answer_is_too_odd(tail: bytes) -> None:
         assert message is None or message.message_method is codec.Method.BINDING
 
 
-@pytest.mark.usefixtures("_impatient")
 async def test_what_nobody_asked_for_is_passed_over() -> None:
     """Another transaction, another source, too short, too long: none of it is an answer."""
 
@@ -179,7 +175,7 @@ async def test_what_nobody_asked_for_is_passed_over() -> None:
         return good(request, ("203.0.113.3", 3)) + bytes(stun_probe.MAX_DATAGRAM)
 
     async with serving(silent) as stranger, serving(guess) as server:
-        (answer,) = (await look(server)).answers
+        (answer,) = (await look(server, tries=IMPATIENT)).answers
     assert answer.silence is NoAnswer.NO_ANSWER
 
 
