@@ -11,6 +11,8 @@ SOAK ?= 32
 FUZZ ?= 60
 TARGETS ?=
 MATRIX ?= wan.jsonl
+# What of the suite `make test` runs, in the words of pytest: all of it.
+TESTS :=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up down test test_integration test_resume test_reconnect test_network test_coverage fuzz lint format build bench bench_wan clean
@@ -19,12 +21,12 @@ help:
 	@echo "make demo              send files between two processes over WebRTC and compare them"
 	@echo "make up                run a server with TLS, Redis and a relay in containers (DOMAIN=p2pal.example.org)"
 	@echo "make down              stop it; its data stay"
-	@echo "make test              the whole test suite"
+	@echo "make test              the whole test suite (TESTS=tests/unit/disk for a part)"
 	@echo "make test_integration  only the end-to-end tests (real processes on loopback)"
 	@echo "make test_resume       only the tests of stops, kills and other misfortunes (SOAK=1000 for as many of each)"
 	@echo "make test_reconnect    only the tests that cut a network of their own (root, Linux)"
 	@echo "make test_network      only the tests across NATs, firewalls and relays, and the table of them (root, Linux)"
-	@echo "make test_coverage     the suite with a coverage report"
+	@echo "make test_coverage     only the unit tests: what of the code they reach, which has a floor"
 	@echo "make fuzz              fuzz what reads hostile input for a minute (FUZZ=3600 for as many seconds, TARGETS=frame)"
 	@echo "make lint              ruff, mypy --strict (for Linux, macOS and Windows), import-linter"
 	@echo "make format            let ruff format the code"
@@ -58,7 +60,7 @@ down:
 
 test: $(VENV)/.dev
 	@sh scripts/system.sh
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
 
 test_integration: $(VENV)/.dev
 	@sh scripts/system.sh
@@ -79,10 +81,7 @@ test_network: $(VENV)/.dev
 
 test_coverage: $(VENV)/.dev
 	@sh scripts/system.sh
-	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest
-	$(BIN)/python -m coverage combine
-	$(BIN)/python -m coverage report
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov=p2pal tests/unit
 
 $(VENV)/.fuzz: $(VENV)/.dev
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary wrtc --only-binary atheris -e '.[fuzz]' || echo "there is no atheris for this Python: inputs are mutated blindly"
