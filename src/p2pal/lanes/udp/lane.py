@@ -153,9 +153,9 @@ class DatagramLane:
         """The peer told a candidate; return whether it is used."""
         return self._connectivity.add_remote(candidate, now)
 
-    def on_unreachable(self, index: int, now: float) -> None:
-        """The system knows no way from one of our sockets: if that is the one in use, others are tried."""
-        if self.path is not None and self.path.local == index:
+    def on_unreachable(self, address: Address, now: float) -> None:
+        """The system knows no way there: if that is the path in use, others are tried."""
+        if self.path is not None and self.path[1:4] == address:
             self._connectivity.search(now)
 
     def on_too_large(self, size: int, now: float) -> None:

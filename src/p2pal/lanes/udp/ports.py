@@ -15,6 +15,7 @@ import sys
 from functools import partial
 from typing import Any, Final, Protocol
 
+from p2pal.lanes.udp.addresses import Address
 from p2pal.lanes.udp.packet import Batch
 from p2pal.lanes.udp.port_reader import PortReader
 from p2pal.lanes.udp.sockets import TIMESTAMPS, UDP_GRO, UDP_SEGMENT
@@ -54,8 +55,8 @@ class PortOwner(Protocol):
     def port_too_large(self, size: int) -> None:
         """The system refused a datagram of this size."""
 
-    def port_unreachable(self, index: int) -> None:
-        """There is no way from a port for now: its address or its interface is gone."""
+    def port_unreachable(self, address: Address) -> None:
+        """There is no way to an address from this port for now: an interface, a route or our own address is gone."""
 
     def port_lost(self, index: int) -> None:
         """A port is of no use any more."""
@@ -145,7 +146,7 @@ class BatchPort:
                 return batch
             if batch.segment and error.errno in _NO_SEGMENTS:
                 return self._send_singly(batch)
-            self._failed(error, batch.segment or batch.size)
+            self._failed(error, batch, batch.segment or batch.size)
         return None
 
     def _send_singly(self, batch: Batch) -> Batch | None:
@@ -157,7 +158,7 @@ class BatchPort:
                 if self._is_full(error):
                     rest = [buffer for left in datagrams[done:] for buffer in left]
                     return batch._replace(buffers=rest, size=sum(map(len, rest)))
-                self._failed(error, sum(map(len, buffers)))
+                self._failed(error, batch, sum(map(len, buffers)))
             else:
                 # What went alone did not go together: the kernel or the device takes no segments (udp(7)).
                 self._segments = False
@@ -177,12 +178,12 @@ class BatchPort:
             return True
         return False
 
-    def _failed(self, error: OSError, size: int) -> None:
+    def _failed(self, error: OSError, batch: Batch, size: int) -> None:
         """A datagram did not leave: it is lost, as it may be anywhere on its way."""
         if error.errno == errno.EMSGSIZE:
             self._owner.port_too_large(size)
         elif error.errno in _UNREACHABLE:
-            self._owner.port_unreachable(self._index)
+            self._owner.port_unreachable(Address(batch.ip, batch.port, self._index))
 
     def _writable(self) -> None:
         self._stop_waiting()
@@ -267,13 +268,10 @@ class SinglePort(asyncio.DatagramProtocol):
 
     def error_received(self, exc: Exception) -> None:
         """A datagram was refused, here or somewhere."""
-        code = exc.errno if isinstance(exc, OSError) else None
-        if code in _TOO_LARGE:
+        if isinstance(exc, OSError) and exc.errno in _TOO_LARGE:
             # Which one it was is not told, and it may have been some time ago: larger ones than all others are tried.
             size, self._largest = self._largest, 0
             self._owner.port_too_large(size)
-        elif code in _UNREACHABLE:
-            self._owner.port_unreachable(self._index)
 
     def pause_writing(self) -> None:
         """The socket is full, and so is what waits for it."""

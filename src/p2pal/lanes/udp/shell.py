@@ -181,9 +181,9 @@ class UdpLane:
         if held is None or self._send(held):
             self._pump()
 
-    def port_unreachable(self, index: int) -> None:
-        """There is no way from a port for now."""
-        self._lane.on_unreachable(index, self._loop.time())
+    def port_unreachable(self, address: Address) -> None:
+        """There is no way to an address for now."""
+        self._lane.on_unreachable(address, self._loop.time())
 
     def port_lost(self, index: int) -> None:
         """A port is of no use any more."""

@@ -161,6 +161,23 @@ def test_jumbo_frames_are_used() -> None:
     assert one.left.lane.sender.mtu.size == 8972
 
 
+def test_other_paths_are_tried_at_once_where_the_system_knows_no_way_over_the_one_in_use() -> None:
+    one = opened(endless=True)
+    lane, now = one.left.lane, one.clock.time()
+    assert lane.path is not None
+    before = one.left.kinds[Kind.PROBE]
+    address = Address(*lane.path[1:4])
+    for elsewhere in (address._replace(ip="10.9.9.9"), address._replace(port=9), address._replace(local=5)):
+        lane.on_unreachable(elsewhere, now)
+    one.left.pump()
+    assert one.left.kinds[Kind.PROBE] == before
+    lane.on_unreachable(address, now)
+    one.left.pump()
+    assert one.left.kinds[Kind.PROBE] == before + 1
+    one.network.run(1)
+    assert one.left.closed is None
+
+
 def test_idle_lanes_send_next_to_nothing() -> None:
     one = opened()
     before = one.network.there.sent + one.network.back.sent

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from p2pal.lanes.udp.addresses import Address
 from p2pal.lanes.udp.packet import Batch, Buffer, Kind
 from p2pal.lanes.udp.ports import MOST_ERRORS, READS, BatchPort, Port, SinglePort, open_port
 from p2pal.lanes.udp.sockets import open_socket
@@ -40,8 +41,8 @@ class Owner:
     def port_too_large(self, size: int) -> None:
         self._note(("too large", size))
 
-    def port_unreachable(self, index: int) -> None:
-        self._note(("unreachable", index))
+    def port_unreachable(self, address: Address) -> None:
+        self._note(("unreachable", address))
 
     def port_lost(self, index: int) -> None:
         self._note(("lost", index))
@@ -191,7 +192,8 @@ def test_the_owner_hears_that_there_is_no_way(code: int) -> None:
         two = open_socket(LOOPBACK)
         port = BatchPort(7, refusing(code), mine, asyncio.get_running_loop(), batches=False)
         assert port.send(batch(two)) is None
-        assert mine.heard == [("unreachable", 7)]
+        sent = batch(two)
+        assert mine.heard == [("unreachable", Address(sent.ip, sent.port, 7))]
         port.close()
         two.close()
 
