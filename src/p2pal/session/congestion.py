@@ -80,6 +80,8 @@ SETTLE_ROUNDS: Final = 2
 ELASTICITY: Final = 0.67
 """A cut to the share ``s`` of the window was one of a queue if more than ``s ** ELASTICITY`` of the rate is left: all
 of it on a path of our own, and the square root on one that is shared with another flow of our size."""
+DRAINED: Final = 0.5
+"""A cut that takes away this much of the delay that its bytes are of a queue was one of a queue, whatever the rate."""
 MOST_PATIENCE: Final = 16
 """Rounds for which a delay is taken for the path's after a trial that failed, at most: 2 after the first, and twice as
 many after each further one."""
@@ -270,10 +272,14 @@ class Congestion:
     def _is_right(self, trial: _Trial, rtt: float, min_rtt: float, rate: float) -> bool:
         """Judge a trial; return whether its window stands, and may be judged itself.
 
-        It does if the delay is gone, or still there and the rate, too. Otherwise the delay is taken for the path's.
+        It does if the delay is gone, or the rate still there, or at least half as much of the delay gone as would be
+        of a queue: a round's rate alone is too noisy to let the window grow beyond a delay. Otherwise the delay is
+        taken for the path's.
         """
         self._trial = None
-        if rtt <= min_rtt + tolerated_delay(min_rtt) or rate >= trial.rate * (self.window / trial.window) ** ELASTICITY:
+        drained = (trial.window - self.window) / trial.rate
+        gone = rtt <= max(min_rtt + tolerated_delay(min_rtt), trial.rtt - DRAINED * drained)
+        if gone or rate >= trial.rate * (self.window / trial.window) ** ELASTICITY:
             self._patience = 1
             return True
         self.window = trial.window

@@ -197,6 +197,16 @@ def test_a_cut_that_costs_as_much_of_the_rate_is_taken_back() -> None:
     assert rounds.window == before
 
 
+def test_a_round_that_happens_to_bring_less_is_no_proof_while_the_delay_falls_as_that_of_a_queue() -> None:
+    rounds = Rounds().started(0.04)
+    before, rate = rounds.window, 10e6
+    assert rounds.round(before / rate, rate=rate) < 1
+    for _ in range(SETTLE_ROUNDS - 1):
+        rounds.round(before / rate, rate=rate)
+    assert rounds.round(rounds.window / rate, rate=0.7 * rate) <= 1
+    assert rounds.window < before
+
+
 def test_delays_that_are_no_queue_do_not_keep_the_window_from_growing() -> None:
     rounds = Rounds().started(0.04)
     least = rounds.window
