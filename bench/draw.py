@@ -218,6 +218,7 @@ def main() -> int:
     except (BenchError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
+    args.target.parent.mkdir(parents=True, exist_ok=True)
     args.target.write_text(drawn, encoding="utf-8")
     return 0
 

@@ -29,7 +29,7 @@ SAMPLE: Final = 0.5
 AFTER: Final = 1.0
 """Seconds after the end for which a flow runs on, so that what it tells covers the end."""
 
-PATIENCE: Final = 30.0
+PATIENCE: Final = 60.0
 """Seconds that a flow may take to begin, and to tell more."""
 
 PATIENCE_FLOW: Final = 3.0
@@ -175,7 +175,7 @@ class Runner:
 
     def _flows(self, stack: ExitStack, wan: Wan, cell: Cell, name: str, seconds: float) -> list[Flow]:
         """Prepare what runs, in the order in which it begins."""
-        whole = seconds + LEAD + PATIENCE_FLOW * cell.flows + PATIENCE / 2
+        whole = seconds + LEAD + PATIENCE_FLOW * cell.flows + PATIENCE
         flows: list[Flow] = []
         if name != self.ours:
             flows = [Tcp(self._bench, wan, whole, name)]

@@ -117,7 +117,7 @@ def run(monkeypatch: pytest.MonkeyPatch, module: str, *args: str | Path) -> int:
 def test_commands_fill_pages_and_draw_pictures(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    page, picture = tmp_path / "page.md", tmp_path / "picture.svg"
+    page, picture = tmp_path / "page.md", tmp_path / "img" / "picture.svg"
     page.write_text("before\n<!-- wan: busy -->\n<!-- /wan: busy -->\nafter\n", encoding="utf-8")
     assert run(monkeypatch, "wan_tables", source, "--fill", page) == 0
     assert "**60 of 90: 0.67**" in page.read_text(encoding="utf-8")
