@@ -4,7 +4,8 @@
     python bench/draw.py matrix wan.jsonl matrix.svg --mbit 100
 
 The first is the goodput of one link over time, of p2pal and of the TCP streams over the same link. The second is what
-p2pal and TCP reach of what links can carry, by the round trip and the share of packets that are lost.
+p2pal and TCP reach of what links can carry, by the round trip and the share of packets that are lost. A question mark
+stands at figures that something disturbed.
 """
 
 from __future__ import annotations
@@ -115,7 +116,8 @@ def goodput(measured: Measured, cell: Cell, *, theme: Theme = "auto") -> str:
     for result, line, role, dashes in reversed(list(drawn)):
         picture.line([(x(at), y(mbit)) for at, mbit in line], role, width=3 if role == "first" else 2, dashes=dashes)
         late = median(mbit for at, mbit in line if at >= seconds * 0.8)
-        labels.append((late, f"{name(result.flow)} {result.mbit:.{0 if result.mbit >= 10 else 1}f}", role))
+        mean = f"{result.mbit:.{0 if result.mbit >= 10 else 1}f}{'?' if result.doubt else ''}"
+        labels.append((late, f"{name(result.flow)} {mean}", role))
     for place, (_, text, role) in zip(apart([y(mbit) for mbit, _, _ in labels], 17), labels, strict=True):
         picture.text(width - right + 8, place + 4, text, role=role, bold=role == "first")
     return str(picture)
@@ -169,6 +171,8 @@ def matrix(measured: Measured, mbit: float, *, theme: Theme = "auto") -> str:
                 picture.rect(x + 1, y + 1, side - 2, tall - 2, colour, radius=3)
                 ink = "#ffffff" if colour in DARK_BANDS else "#101418"
                 text = f"{share * 100:.0f}" if share >= 0.1 else f"{share * 100:.1f}"
+                if disturbed(measured, by_place[rtt, loss], flow):
+                    text += "?"
                 picture.text(x + side / 2, y + tall / 2 + 5, text, fill=ink, anchor="middle", bold=True)
     end = top + tall * len(losses)
     for number, flow in enumerate(order):
@@ -180,6 +184,11 @@ def matrix(measured: Measured, mbit: float, *, theme: Theme = "auto") -> str:
     picture.text(24, top - 10, "loss", role="quiet", size=12)
     _legend(picture, left, end + 58)
     return str(picture)
+
+
+def disturbed(measured: Measured, cell: Cell, flow: str) -> bool:
+    """Whether a figure is not to be trusted."""
+    return any(result.doubt for result in measured.of(cell) if result.flow == flow)
 
 
 def _share(measured: Measured, cell: Cell | None, flow: str) -> float | None:

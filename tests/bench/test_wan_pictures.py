@@ -201,11 +201,14 @@ def test_a_picture_tells_what_was_measured(source: Path) -> None:
     measured = load(source)
     matrix, goodput = draw.matrix(measured, 100), draw.goodput(measured, LOSSY)
     assert ">87<" in matrix, "86 of 99"
+    assert "?" not in matrix + goodput
     assert "TCP BBR 88" in goodput
     assert "p2pal 86" in goodput, "the median run"
     assert ET.fromstring(goodput).find(f"{SVG}title") is not None
     with pytest.raises(BenchError):
         draw.matrix(measured, 7)
+    measured = load(written(source, (LOSSY, result("p2pal", 90, doubt="other programs"), 0)))
+    assert ">91?<" in draw.matrix(measured, 100), "the median of 90, 90 and 86 is told with a question mark"
 
 
 def test_a_curve_begins_at_nothing_and_has_the_mean_of_the_time_before() -> None:
