@@ -15,6 +15,7 @@ from hashlib import sha256
 from typing import Any
 
 from p2pal.lanes.base import Lane
+from p2pal.lanes.destinations import ONLY_LOOPBACK
 from p2pal.lanes.udp.addresses import Candidate, CandidateKind
 from p2pal.lanes.udp.seal import LaneSecrets
 from p2pal.lanes.udp.shell import UdpLane
@@ -56,6 +57,9 @@ class End:
             lane.send(b"done")
             self.done.set()
 
+    def lane_event(self, lane: UdpLane, event: object) -> None:
+        """Its path is of no interest here."""
+
     def lane_closed(self, lane: Lane, reason: str) -> None:  # noqa: ARG002
         self.done.set()
 
@@ -68,7 +72,7 @@ class End:
             secrets,
             self,
             leads=self.sender,
-            only_loopback=True,
+            zones=ONLY_LOOPBACK,
             batches=not self.args.no_batches,
             buffer=self.args.buffer,
         )

@@ -17,6 +17,7 @@ from hashlib import sha256
 from typing import Final
 
 from p2pal.lanes.base import Lane
+from p2pal.lanes.destinations import ANYWHERE
 from p2pal.lanes.udp.addresses import Candidate, CandidateKind
 from p2pal.lanes.udp.seal import LaneSecrets
 from p2pal.lanes.udp.shell import UdpLane
@@ -49,6 +50,9 @@ class End:
     def lane_message(self, lane: Lane, data: bytes) -> None:  # noqa: ARG002
         self.count += len(data)
 
+    def lane_event(self, lane: UdpLane, event: object) -> None:
+        """Its path is of no interest here."""
+
     def lane_closed(self, lane: Lane, reason: str) -> None:  # noqa: ARG002
         self.closed = reason
         self.opened.set()
@@ -58,7 +62,8 @@ async def run(address: str, peer: tuple[str, int] | None) -> None:
     """Be one end until the lane ends."""
     a, b = sha256(b"a").digest(), sha256(b"b").digest()
     end = End(sends=peer is not None)
-    lane = UdpLane(1, LaneSecrets(a, b, 1, 2) if peer else LaneSecrets(b, a, 2, 1), end, leads=peer is not None)
+    secrets = LaneSecrets(a, b, 1, 2) if peer else LaneSecrets(b, a, 2, 1)
+    lane = UdpLane(1, secrets, end, leads=peer is not None, zones=ANYWHERE)
     own = await lane.bind(address)
     print(f"port={own.port}", flush=True)
     if peer:

@@ -12,6 +12,7 @@ from functools import partial
 from hashlib import sha256
 
 from p2pal.lanes.base import CandidateFound, Connection, Lane, LaneListener, PathChanged
+from p2pal.lanes.destinations import ONLY_LOOPBACK
 from p2pal.lanes.memory import MemoryLink, PathModel
 from p2pal.lanes.udp.ports import Port, SinglePort
 from p2pal.lanes.udp.seal import LaneSecrets
@@ -93,6 +94,17 @@ async def webrtc(left: LaneListener, right: LaneListener) -> tuple[Lane, Lane]:
     return await connect(left, right)
 
 
+class Ear:
+    """Who hears of a datagram lane: passes on what every lane tells, and nothing else."""
+
+    def __init__(self, listener: LaneListener) -> None:
+        self.lane_opened, self.lane_message = listener.lane_opened, listener.lane_message
+        self.lane_writable, self.lane_closed = listener.lane_writable, listener.lane_closed
+
+    def lane_event(self, lane: Lane, event: object) -> None:
+        pass
+
+
 async def udp(
     left: LaneListener, right: LaneListener, *, ip: str = "127.0.0.1", batches: bool = True, watched: bool = True
 ) -> tuple[Lane, Lane]:
@@ -100,8 +112,8 @@ async def udp(
     one, two = (sha256(text).digest() for text in (b"left", b"right"))
     both = LaneSecrets(one, two, 1, 2), LaneSecrets(two, one, 2, 1)
     lanes = [
-        UdpLane(1, secrets, listener, leads=listener is left, only_loopback=True, batches=batches, watched=watched)
-        for secrets, listener in zip(both, (left, right), strict=True)
+        UdpLane(1, secrets, Ear(listener), leads=leads, zones=ONLY_LOOPBACK, batches=batches, watched=watched)
+        for secrets, listener, leads in zip(both, (left, right), (True, False), strict=True)
     ]
     for lane, other in (lanes, reversed(lanes)):
         other.add_remote(await lane.bind(ip))

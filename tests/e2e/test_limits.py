@@ -98,7 +98,7 @@ def test_it_works_with_no_interface_but_loopback(tmp_path: Path, out: Path) -> N
             server.end()
     assert tree_equal(tree, out / "tree")
     assert tree_equal(source, out / "file")
-    assert "direct, host udp" in received.out
+    assert "direct, udp" in received.out
 
 
 def test_serve_works_with_no_interface_but_loopback(tmp_path: Path, out: Path) -> None:

@@ -87,7 +87,7 @@ def test_without_a_terminal_progress_is_plain_lines(sender: Start, receiver: Sta
     received = receiver(sent.code(), "-out", out)
     assert (received.wait(), sent.wait()) == (0, 0)
     for side in (sent, received):
-        line = r"^\d+%, [\d.]+ MB of 314\.6 MB, [\d.]+ MB/s, .* left, 0 of 1 file, direct, host udp$"
+        line = r"^\d+%, [\d.]+ MB of 314\.6 MB, [\d.]+ MB/s, .* left, 0 of 1 file, direct, udp$"
         assert re.search(line, side.err, re.MULTILINE)
         assert "\r" not in side.err
         assert "\x1b" not in side.err + side.out

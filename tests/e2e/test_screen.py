@@ -39,7 +39,7 @@ def test_both_sides_show_bars(sender: Start, terminal: Open, tmp_path: Path, out
             assert re.search(r"[\d.]+ [kM]?B/s", text), text
             assert re.search(r"(\d:\d\d|-:--) left", text), text
             assert "/2 files" in text
-            assert "direct, host udp" in text
+            assert "direct, udp" in text
             assert all(len(line) < width for line in lines[lines.index(bars[0]) :]), text
         assert screen.text.count("━") <= 40, screen.text
         assert "100%" in screen.text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.unit.peer.kit import Owner, pair, payloads
 
-from p2pal.lanes.base import Connection
+from p2pal.lanes.base import DescribedConnection
 from p2pal.link.offer_answer import MAX_OFFERS
 from p2pal.wire.signal import BETTER, Answer, Candidate, Offer, Retry, SignalMessage
 
@@ -25,17 +25,17 @@ async def test_a_receiver_that_asks_for_better_paths_all_the_time_gets_few_conne
         await left.until_true(lambda: left.peer.link.negotiator.generation > 1)
         await right.until(lambda: len(right.received) == len(there))
         assert right.received == there
-        assert len(left.peer.link.connections) <= 2
+        assert len(left.peer.link.engine.connections) <= 2
         assert left.peer.link.negotiator.generation <= 3
         assert (left.retries, left.silences) == ([], [])
 
 
-class Counted(dict[int, Connection]):
+class Counted(dict[int, DescribedConnection]):
     """Connections by generation; knows how many there were in all, and at once at most."""
 
     made = most = 0
 
-    def __setitem__(self, generation: int, connection: Connection) -> None:
+    def __setitem__(self, generation: int, connection: DescribedConnection) -> None:
         super().__setitem__(generation, connection)
         self.made += 1
         self.most = max(self.most, len(self))
@@ -58,7 +58,7 @@ async def test_a_sender_that_offers_better_paths_all_the_time_gets_two_connectio
 
         left.peer._signaling.send = send  # type: ignore[method-assign]
         left.peer.link.negotiator.handle_message = take_what_is_not_of_the_flood  # type: ignore[method-assign]
-        connections = right.peer.link.connections = Counted()
+        connections = right.peer.link.engine.connections = Counted()
         await running.linked()
         for generation in FLOOD:
             left.peer._mail(Offer(generation, generation, offers[0].sdp, beside=offers[0].generation))
@@ -81,7 +81,7 @@ async def test_a_sender_whose_better_path_cannot_be_read_ends_that_try_alone(sdp
     there = payloads(300)
     left, right = Owner(), Owner()
     async with pair(left, right) as (running, _):
-        connections = right.peer.link.connections = Counted()
+        connections = right.peer.link.engine.connections = Counted()
         await running.linked()
         for generation in FLOOD:
             left.peer._mail(Offer(generation, generation, sdp, beside=1))
@@ -94,7 +94,7 @@ async def test_a_sender_whose_better_path_cannot_be_read_ends_that_try_alone(sdp
         assert connections.most <= 3
         assert right.peer.link.negotiator.in_use == 1
         assert (right.retries, right.silences) == ([], [])
-        assert right.peer.link._beside == set()
+        assert right.peer.link.engine._beside == set()
 
 
 @pytest.mark.parametrize("sdp", UNREADABLE)
@@ -102,7 +102,7 @@ async def test_a_receiver_whose_answer_to_a_better_path_cannot_be_read_ends_that
     there = payloads(300)
     left, right = Owner(), Owner()
     async with pair(left, right) as (running, _):
-        connections = left.peer.link.connections = Counted()
+        connections = left.peer.link.engine.connections = Counted()
         await running.linked()
         mail = right.peer._signaling.send
 

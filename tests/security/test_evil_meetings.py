@@ -31,7 +31,7 @@ PATIENCE = 60.0
 class Guest:
     """One side of a session whose code's mailbox is gone: it meets the other at the server, again and again."""
 
-    alive = False
+    heard = False
     stood = True
     heard_at = 0.0
 
@@ -39,7 +39,7 @@ class Guest:
         self._client = client
         self._role: Role = role
         self.moved = 0
-        self.heard: list[SignalMessage] = []
+        self.messages: list[SignalMessage] = []
         self.there = False
         self.failed: list[Exception] = []
         self._changed = asyncio.Event()
@@ -49,7 +49,14 @@ class Guest:
         sealer, opener = MailboxSealer(secret, 1, ours, 1), MailboxOpener(secret, 1, theirs, 1)
         introduction = Introduction(secret, 1, home, sealer, opener)
         self.signaling = Signaling(
-            introduction, master, self._meet, link=self, offered=lambda _: None, wake=self._take, sender=sender
+            introduction,
+            master,
+            self._meet,
+            lanes=self,
+            probe=self.probe,
+            offered=lambda _: None,
+            wake=self._take,
+            sender=sender,
         )
         self._tasks = [asyncio.create_task(_end(home)), asyncio.create_task(self.signaling.run())]
 
@@ -78,7 +85,7 @@ class Guest:
         for event in self.signaling.events():
             match event:
                 case Said(message):
-                    self.heard.append(message)
+                    self.messages.append(message)
                 case Online(here, there):
                     self.there = here and there
                 case Moved():
@@ -119,10 +126,10 @@ async def talk(sender: Guest, receiver: Guest, text: str = SECRET) -> None:
             ours.signaling.send(said)
             with suppress(TimeoutError):
                 async with asyncio.timeout(2.0):
-                    await theirs.until(lambda: said in theirs.heard)  # noqa: B023 - awaited at once
-            if said in theirs.heard:
+                    await theirs.until(lambda: said in theirs.messages)  # noqa: B023 - awaited at once
+            if said in theirs.messages:
                 break
-        assert said in theirs.heard
+        assert said in theirs.messages
 
 
 def new_master() -> Master:
@@ -182,7 +189,7 @@ async def test_one_that_plays_back_an_old_meeting_is_not_believed() -> None:
         async with guests(evil.url, master) as (sender, receiver):
             await sender.until(lambda: len(evil.bodies) >= 8)
             for guest in (sender, receiver):
-                assert (guest.moved, guest.heard, guest.failed) == (0, [], [])
+                assert (guest.moved, guest.messages, guest.failed) == (0, [], [])
             evil.to_sender = evil.to_receiver = lambda message: [message]
             await talk(sender, receiver, "after")
 
@@ -203,8 +210,8 @@ async def test_one_that_shows_each_side_its_own_log_is_not_believed() -> None:
         evil.to_sender = mirror
         async with guests(evil.url, master) as (sender, receiver):
             await sender.until(lambda: shown.count(1) >= 3)
-            assert (sender.moved, sender.heard, sender.failed) == (0, [], [])
-            assert (receiver.heard, receiver.failed) == ([], [])
+            assert (sender.moved, sender.messages, sender.failed) == (0, [], [])
+            assert (receiver.messages, receiver.failed) == ([], [])
 
 
 async def visit(evil: EvilServer, name: str, role: Role, bodies: list[bytes]) -> list[bytes]:
@@ -237,11 +244,11 @@ async def test_a_third_who_was_told_the_name_can_only_disturb() -> None:
     garbage = [os.urandom(16), os.urandom(272), b"", os.urandom(256)]
     async with evil_server() as evil, guests(evil.url, master) as (sender, receiver):
         await talk(sender, receiver, "before")
-        heard = len(sender.heard), len(receiver.heard)
+        heard = len(sender.messages), len(receiver.messages)
         got = await visit(evil, name, "receive", garbage)
         got += await visit(evil, name, "send", garbage)
         assert all(len(body) == 16 or len(body) % 256 == 0 for body in got)
         assert not any(b"before" in body for body in got)
-        assert (len(sender.heard), len(receiver.heard)) == heard
+        assert (len(sender.messages), len(receiver.messages)) == heard
         assert sender.failed == receiver.failed == []
         await talk(sender, receiver, "after")

@@ -181,8 +181,8 @@ def test_of_a_transfer_that_is_stopped_resumed_and_reconnected_it_learns_nothing
             code = event.code
         if isinstance(event, events.Progress) and event.done > HALF and not cut and peer_of(transfer).link.linked:
             cut = True
-            for connection in list(peer_of(transfer).link.connections.values()):
-                connection.close()
+            for live in list(peer_of(transfer).link.lanes.by_id.values()):
+                live.lane.close()
 
     async def run() -> None:
         async with evil_server() as evil:

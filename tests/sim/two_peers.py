@@ -32,7 +32,7 @@ from p2pal.session.events import Closed, LaneAlive, LaneSilent
 from p2pal.transfer import events
 from p2pal.wire import frames
 from p2pal.wire.frames import DATA_HEADER
-from p2pal.wire.signal import Bye, Fresh, Hello, SignalMessage
+from p2pal.wire.signal import Bye, Fresh, Hello, SignalMessage, UdpCandidates
 from p2pal.wire.transfer import Reason
 
 # As in p2pal.peer.peer and p2pal.app, seconds.
@@ -155,7 +155,7 @@ class TransferPeer(SimPeer[Mover]):
         if isinstance(message, Bye):
             if not self.ended:
                 self.later(CLOSE_GRACE if self.lanes else 0.0, lambda: self._handle_bye(message))
-        elif not isinstance(message, Hello | Fresh):
+        elif not isinstance(message, Hello | Fresh | UdpCandidates):
             self.negotiator.handle_message(message, self.clock.time())
         self.wake()
 

@@ -15,8 +15,9 @@ from p2pal.app.options import DEFAULT_STUN, ConnectOptions
 from p2pal.app.transfer import Transfer
 from p2pal.app.transfer_session import TransferSession
 from p2pal.errors import CodeExpired, P2palError, ServerRefused
-from p2pal.lanes.destinations import zone_reached
+from p2pal.lanes.destinations import Nearness, zone_reached
 from p2pal.lanes.ice_servers import IceServerConfig
+from p2pal.lanes.udp.factory import UdpFactory
 from p2pal.lanes.webrtc.factory import WebRtcFactory
 from p2pal.peer.config import PeerConfig
 from p2pal.peer.key_exchange import Introduction
@@ -72,7 +73,7 @@ class Shell(Transfer):
     def _mailbox_waited_for(self, seconds: float) -> None:
         """The mailbox lost the server, or is back. A link that stood once does not need it."""
         peer = None if self._session is None else self._session.peer
-        if seconds and not self._parting and (peer is None or not peer.link.stood):
+        if seconds and not self._parting and (peer is None or not peer.link.lanes.stood):
             self._mailbox_missed = True
             self._server_waited_for(seconds)
         elif not seconds:
@@ -95,7 +96,7 @@ class Shell(Transfer):
         except P2palError:
             self._mailbox_failed = True
             peer = None if self._session is None else self._session.peer
-            if not self._parting and (peer is None or not peer.link.stood):
+            if not self._parting and (peer is None or not peer.link.lanes.stood):
                 raise
 
     async def _meet(
@@ -231,17 +232,16 @@ def peer_config(
         sender: Which side this is.
         max_payload: Bytes of the largest payload this side sends.
     """
+    servers = ice_servers(connect, offered)
+    # Where nothing is left open no connection need wait for what the server says.
+    choose = None if connect.turn and connect.stun not in _OPEN else functools.partial(ice_servers, connect)
+    near = Nearness(server=zone_reached(reached), own_server=connect.own_server, only_loopback=connect.only_loopback)
     return PeerConfig(
         sender=sender,
         max_payload=max_payload,
-        connections=WebRtcFactory(
-            ice_servers(connect, offered),
-            # Where nothing is left open no connection need wait for what the server says.
-            None if connect.turn and connect.stun not in _OPEN else functools.partial(ice_servers, connect),
-            server=zone_reached(reached),
-            own_server=connect.own_server,
-            only_loopback=connect.only_loopback,
-        ),
+        connections=WebRtcFactory(servers, choose, near),
+        datagrams=UdpFactory(servers, choose, near) if "udp" in connect.lanes else None,
+        engine="webrtc" in connect.lanes,
         max_retries=connect.max_retries,
         retry_backoff=connect.retry_backoff,
         wait=connect.wait,

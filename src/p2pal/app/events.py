@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from p2pal.app.options import DEFAULT_SERVER
+from p2pal.lanes.paths import LaneKind
 
 Role = Literal["send", "receive"]
 
@@ -95,9 +96,10 @@ class PeerJoined(Event, frozen=True, tag="peer"):
 
 
 class Connected(Event, frozen=True, tag="path"):
-    """A path is in use, for example ``direct, host udp``; comes again when the path changes."""
+    """A path is in use, for example ``direct, udp``, by this kind of lane; comes again when the path changes."""
 
     path: str
+    lane: LaneKind = "webrtc"
 
 
 class Reconnecting(Event, frozen=True, tag="reconnecting"):

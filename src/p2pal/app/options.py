@@ -16,6 +16,8 @@ from p2pal.wire.ice_urls import is_stun_url, is_turn_url
 DEFAULT_SERVER: Final = "http://localhost:8080"
 DEFAULT_STUN: Final = "stun:stun.l.google.com:19302"
 DEFAULT_WAIT: Final = 600.0
+LANES: Final = ("udp", "webrtc")
+"""The kinds of lanes there are."""
 MIN_CHUNK_KIB: Final = 4
 MAX_CHUNK_KIB: Final = 255
 """The engine's largest message is 256 KiB; a frame adds its headers and a 16-byte tag to the chunk."""
@@ -43,6 +45,8 @@ class ConnectOptions:
         wait: Seconds that a transfer waits for what is gone (the network, the other side, space on the disk) before
             it saves a checkpoint and ends. With ``max_retries`` of None the network and the other side are waited for
             without end.
+        lanes: The kinds of lanes to use, ``udp`` and ``webrtc``; datagrams hide no address, so none are used with
+            ``relay`` of ``ONLY``.
         only_loopback: Exchange loopback addresses only; for tests and demos on one machine.
         own_server: The server runs in this process, for others to reach: that it is on a loopback address for us says
             nothing about where they are.
@@ -60,6 +64,7 @@ class ConnectOptions:
     max_retries: int | None = 3
     retry_backoff: float = 1.0
     wait: float = DEFAULT_WAIT
+    lanes: tuple[str, ...] = LANES
     only_loopback: bool = False
     own_server: bool = False
 
@@ -105,6 +110,13 @@ class ConnectOptions:
             raise UsageError("-turn and --no-relay exclude each other")
         if self.turn and len(self.turn_user.encode("utf-8", "replace")) > MAX_TURN_USER:
             raise UsageError("-turn-user is too long")
+        self._check_lanes()
+
+    def _check_lanes(self) -> None:
+        if not self.lanes or not set(self.lanes) <= set(LANES):
+            raise UsageError("-lane takes auto, udp or webrtc", hint="write -lane auto")
+        if self.relay is RelayUse.ONLY and "webrtc" not in self.lanes:
+            raise UsageError("--relay-only and -lane udp exclude each other", hint="only WebRTC lanes use relays")
 
 
 @dataclass(frozen=True, slots=True)

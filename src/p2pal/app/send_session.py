@@ -109,8 +109,8 @@ class SendSession(TransferSession):
     def lead(self) -> None:
         """From now on this is the session that counts."""
         self._leading = True
-        if self.path:
-            self.emit(Connected(path=self.path))
+        if self.path and self.peer is not None:
+            self.emit(Connected(path=self.path, lane=self.peer.link.lane))
         self.drain()
 
     def admit(self) -> None:

@@ -192,8 +192,8 @@ class TransferSession(ABC):
 
     def _on_peer(self, event: PeerEvent) -> None:
         match event:
-            case PathFound(path):
-                self._emit(Connected(path=path))
+            case PathFound(path, lane):
+                self._emit(Connected(path=path, lane=lane))
                 self.path_known.set()
             case Retrying(attempt, attempts, delay):
                 self._emit(Reconnecting(attempt=attempt, attempts=attempts, delay=delay))

@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from p2pal.app.options import DEFAULT_SERVER, ConnectOptions
+from p2pal.app.options import DEFAULT_SERVER, LANES, ConnectOptions
 from p2pal.cli import logs
-from p2pal.cli.options import quoted
+from p2pal.cli.options import AUTO, quoted
 from p2pal.disk.sink.preflight import check_current_directory
 from p2pal.errors import UsageError
 from p2pal.lanes.ice_servers import RelayUse
 
 CONNECTION_FLAGS: Final = (
     "server", "max_retries", "retry_backoff", "wait", "stun", "turn", "turn_user", "turn_pass", "relay_only",
-    "no_relay",
+    "no_relay", "lane",
 )  # fmt: skip
 """The names of :func:`connect_options`'s arguments."""
 
@@ -83,6 +83,7 @@ def connect_options(
     turn_pass: str | None,
     relay_only: bool,
     no_relay: bool,
+    lane: Sequence[str],
 ) -> ConnectOptions:
     """Return how to connect. The TURN password is kept out of logs from here on.
 
@@ -103,5 +104,6 @@ def connect_options(
         max_retries=max_retries,
         retry_backoff=retry_backoff,
         wait=wait,
+        lanes=LANES if not lane or AUTO in lane else tuple(dict.fromkeys(lane)),
         only_loopback=only_loopback(),
     )

@@ -22,6 +22,7 @@ from p2pal.errors import UsageError
 
 CONTEXT: Final[dict[str, Any]] = {"help_option_names": ["-help", "--help", "-h"], "max_content_width": 100}
 MAX_RETRIES: Final = 1000
+AUTO: Final = "auto"
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -276,6 +277,31 @@ class Retries(click.ParamType["int | None"]):
             raise UsageError(error.message, hint=f"write {shown} NUMBER, or {shown} inf to try without end") from None
 
 
+class LaneKind(click.ParamType[str]):
+    """A kind of lane, or ``auto`` for all there are."""
+
+    name = "lane"
+
+    def convert(self, value: Any, param: click.Parameter | None, _ctx: click.Context | None) -> str:
+        """Look it up."""
+        from p2pal.app.options import LANES
+
+        if value == AUTO or value in LANES:
+            return str(value)
+        shown = param.opts[0] if param else "the lane"
+        kinds = ", ".join((AUTO, *LANES[:-1]))
+        message = f"{shown} takes {kinds} or {LANES[-1]}, not {quoted(str(value))}"
+        raise UsageError(message, hint=f"write {shown} {AUTO}")
+
+    def shell_complete(
+        self, _ctx: click.Context, _param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem[Any]]:
+        """Complete it."""
+        from p2pal.app.options import LANES
+
+        return [CompletionItem(kind) for kind in (AUTO, *LANES) if kind.startswith(incomplete)]
+
+
 def option(*spellings: str, dest: str, cls: type[click.Option] = Option, **kwargs: Any) -> Callable[[F], F]:
     """Declare an option. The first spelling is the one the help shows; both dashes are accepted for each."""
     names = [spelling.lstrip("-") for spelling in spellings]
@@ -380,4 +406,12 @@ connection_options: Final = together(
         help="Use nothing but TURN: the other side does not learn this machine's addresses.",
     ),
     flag("--no-relay", dest="no_relay", help="Use no TURN server, neither this side's nor the other's."),
+    option(
+        "-lane",
+        dest="lane",
+        metavar="KIND",
+        multiple=True,
+        type=LaneKind(),
+        help="Kind of lane to use: auto, udp or webrtc; may be given again [auto].",
+    ),
 )

@@ -19,7 +19,7 @@ from p2pal.errors import ProtocolError
 from p2pal.hosts import connect_to, is_loopback, why_unreached
 from p2pal.lanes.base import CandidateFound, Connection, Lane, PathChanged
 from p2pal.lanes.candidates import parse_candidate
-from p2pal.lanes.destinations import Destinations, Zone
+from p2pal.lanes.destinations import Destinations, Zone, Zones
 from p2pal.lanes.ice_servers import IceServerConfig, RelayUse
 from p2pal.lanes.interfaces import source_of
 from p2pal.lanes.turn.tunnel import Tunnels
@@ -148,7 +148,7 @@ async def _meet(
                         relay=relay,
                         names=names,
                         only_loopback=only_loopback,
-                        remote=Destinations(nearest=nearest).generation(),
+                        remote=Destinations(Zones(nearest)).generation(),
                     )
                 )
             a, b = made

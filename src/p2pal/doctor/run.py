@@ -18,7 +18,7 @@ from p2pal.doctor.server_facts import ServerFacts
 from p2pal.doctor.server_probe import check_server
 from p2pal.hosts import is_loopback
 from p2pal.lanes import interfaces
-from p2pal.lanes.destinations import zone_reached
+from p2pal.lanes.destinations import Zones, zone_reached
 from p2pal.lanes.ice_servers import IceServerConfig
 from p2pal.lanes.own_addresses import Interfaces
 from p2pal.lanes.server_addresses import ServerAddresses
@@ -59,7 +59,7 @@ async def gather(connect: ConnectOptions) -> Facts:
         loading = tasks.create_task(load_engine(loopback=connect.on_this_machine))
         checking = tasks.create_task(check_server(connect.server, met=met.set_result))
         server = ServerFacts("") if _own_only(connect) else await _known(checking, met)
-        addresses = ServerAddresses(nearest=zone_reached(server.reached))
+        addresses = ServerAddresses(Zones(zone_reached(server.reached)))
         near, far = [
             _Servers(await addresses.allowed(ice_servers(connect, each)), connect) for each in (server.near, server.far)
         ]

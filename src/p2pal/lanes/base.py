@@ -3,8 +3,9 @@
 A lane knows nothing of keys or frames. It reports to one listener, on the event loop's thread, in order: opened,
 then messages and writable, then closed exactly once.
 
-A *connection* is how one lane comes up: descriptions and candidates go to the other side's connection and come from
-there. Only its own kind reads them; whoever carries them does not look inside.
+A *connection* is a lane with a path that may change. One of the engine comes up by descriptions and candidates, which
+go to the other side's connection and come from there. Only its own kind reads them; the peer that carries them does not
+look inside.
 """
 
 from __future__ import annotations
@@ -73,17 +74,24 @@ class PathChanged:
 
 
 class Connection(Lane, Protocol):
-    """A lane, and how it comes up: one side offers, the other answers, and each takes the other's candidates.
+    """A lane, and the way that its bytes take."""
+
+    @property
+    def on_one_machine(self) -> bool:
+        """Whether both ends are on this machine, as far as :meth:`path` saw: then there is no queue to overrun."""
+
+    async def path(self) -> Path | None:
+        """Return the way that the bytes take; None if there is none, or it is not known."""
+
+
+class DescribedConnection(Connection, Protocol):
+    """A connection that comes up by descriptions: one side offers, the other answers, and each takes candidates.
 
     Attributes:
         generation: The try at a link that it belongs to.
     """
 
     generation: int
-
-    @property
-    def on_one_machine(self) -> bool:
-        """Whether both ends are on this machine, as far as :meth:`path` saw: then there is no queue to overrun."""
 
     async def offer(self) -> str:
         """Return the description that the other side answers; empty if the connection ended."""
@@ -104,9 +112,6 @@ class Connection(Lane, Protocol):
 
     async def add_candidate(self, candidate: Candidate) -> None:
         """Take one of the other side's candidates. One that cannot be used is passed over: others may work."""
-
-    async def path(self) -> Path | None:
-        """Return the way that the bytes take; None if there is none, or it is not known."""
 
 
 class ConnectionListener(LaneListener, Protocol):
@@ -136,7 +141,7 @@ class ConnectionFactory(Protocol):
         direct: bool,
         first: bool,
         learn: Callable[[], Awaitable[None]],
-    ) -> Connection:
+    ) -> DescribedConnection:
         """Return a new connection, which has asked nobody for anything yet.
 
         Args:

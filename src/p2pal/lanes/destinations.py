@@ -11,7 +11,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Container
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from p2pal.lanes.candidates import IceCandidate
 from p2pal.rate_limit import Allowance
@@ -57,6 +57,54 @@ class Zone(IntEnum):
     """A network beside the internet: private, shared (RFC 6598), link-local (RFC 3927), unique local (RFC 4193)."""
     PUBLIC = 2
     """The internet."""
+
+
+class Zones(NamedTuple):
+    """A range of them: the nearest and the farthest that count."""
+
+    nearest: Zone = Zone.LOCAL
+    farthest: Zone = Zone.PUBLIC
+
+    def has(self, address: str) -> bool:
+        """Whether somebody can be at this IP address, and it is in the range."""
+        zone = zone_of(address)
+        return zone is not None and self.nearest <= zone <= self.farthest
+
+
+class Nearness(NamedTuple):
+    """What is known of how near the other side may be.
+
+    Attributes:
+        server: How near the signaling server was reached.
+        own_server: It is this process: that it is near says nothing about the other side.
+        only_loopback: Nothing but loopback is used.
+    """
+
+    server: Zone = Zone.PUBLIC
+    own_server: bool = False
+    only_loopback: bool = False
+
+    @property
+    def peers(self) -> Zones:
+        """Where the other side may be."""
+        near = self.only_loopback or (self.server is Zone.LOOPBACK and not self.own_server)
+        return Zones(Zone.LOOPBACK if near else Zone.LOCAL, self._farthest)
+
+    @property
+    def servers(self) -> Zones:
+        """Where servers may be that the signaling server names."""
+        return Zones(Zone.LOOPBACK if self.only_loopback else self.server, self._farthest)
+
+    @property
+    def _farthest(self) -> Zone:
+        return Zone.LOOPBACK if self.only_loopback else Zone.PUBLIC
+
+
+UNKNOWN: Final = Nearness()
+ANYWHERE: Final = Zones()
+"""But on this machine."""
+
+ONLY_LOOPBACK: Final = Zones(Zone.LOOPBACK, Zone.LOOPBACK)
 
 
 def zone_of(text: str) -> Zone | None:
@@ -112,14 +160,13 @@ class Destinations:
     Memory: the addresses of 512 hosts, and those of one generation.
 
     Args:
-        nearest: The nearest zone that counts: loopback only where the other side may be on this machine.
-        farthest: The farthest one.
+        zones: Where the other side may be.
     """
 
-    __slots__ = ("_every", "_hosts", "_known", "farthest", "nearest")
+    __slots__ = ("_every", "_hosts", "_known", "zones")
 
-    def __init__(self, *, nearest: Zone = Zone.LOCAL, farthest: Zone = Zone.PUBLIC) -> None:
-        self.nearest, self.farthest = nearest, farthest
+    def __init__(self, zones: Zones = ANYWHERE) -> None:
+        self.zones = zones
         self._known: dict[str, None] = {}
         self._hosts = Allowance(*SESSION_HOSTS)
         self._every = Allowance(*SESSION_DESTINATIONS)
@@ -193,8 +240,7 @@ class Remote:
 
     def takes(self, candidate: IceCandidate, now: float) -> bool:
         """Whether this one may be used."""
-        zone = zone_of(candidate.address)
-        if zone is None or not self._session.nearest <= zone <= self._session.farthest:
+        if not self._session.zones.has(candidate.address):
             return False
         if candidate.address in self._broadcast:
             return False

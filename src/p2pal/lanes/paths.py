@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from p2pal.lanes.candidates import IceCandidate
 from p2pal.lanes.destinations import Zone, zone_of
 
 _TRANSPORTS: Final = {"udp": 0, "tcp": 1, "tls": 2}
+
+
+LaneKind: TypeAlias = Literal["udp", "webrtc"]
+"""The kinds of lanes there are."""
 
 
 class PathKind(IntEnum):
@@ -34,6 +38,7 @@ class Path:
             well, and empty if that is not known.
         ipv6: Whether it is one of IPv6 all along.
         cost: What the engines make of the networks at both ends, together: less is better, wired costs nothing.
+        lane: The kind of lane: ``webrtc`` or ``udp``.
         certain: The other end is known. Otherwise it is an address from which a check came in, which may have
             overtaken the candidate that tells whose it is.
     """
@@ -42,11 +47,18 @@ class Path:
     transport: str = "udp"
     ipv6: bool = False
     cost: int = 0
+    lane: LaneKind = "webrtc"
     certain: bool = field(default=True, compare=False)
 
     @property
     def words(self) -> str:
-        """What the user reads: ``direct, host udp``, ``direct, punched``, ``direct, ipv6`` or ``relayed, turn tcp``."""
+        """What the user reads.
+
+        Of the engine's lanes ``direct, host udp``, ``direct, punched``, ``direct, ipv6`` or ``relayed, turn tcp``; of
+        datagram lanes ``direct, udp``, ``direct, udp ipv6`` or ``direct, punched udp``.
+        """
+        if self.lane == "udp":
+            return "direct, punched udp" if self.kind is PathKind.PUNCHED else f"direct, udp{' ipv6' * self.ipv6}"
         match self.kind:
             case PathKind.RELAYED:
                 return f"relayed, turn {self.transport}".rstrip()

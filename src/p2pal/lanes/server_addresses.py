@@ -19,7 +19,7 @@ from dataclasses import replace
 from time import monotonic
 from typing import Final, NamedTuple
 
-from p2pal.lanes.destinations import Zone, zone_of
+from p2pal.lanes.destinations import Zones, zone_of
 from p2pal.lanes.ice_servers import IceServerConfig
 from p2pal.proxies import UnusableProxy, proxy_for
 from p2pal.rate_limit import Allowance
@@ -56,8 +56,7 @@ class ServerAddresses:
     """The addresses of the servers that one signaling server names.
 
     Args:
-        nearest: The nearest zone that they may be in: that of the signaling server.
-        farthest: The farthest one.
+        zones: Where they may be: no nearer than the signaling server.
         resolve: Looks a name up.
 
     Attributes:
@@ -65,10 +64,10 @@ class ServerAddresses:
         trouble: For a URL that is not used, why.
     """
 
-    __slots__ = ("_allowed", "_asking", "_farthest", "_found", "_hide", "_nearest", "_resolve", "names", "trouble")
+    __slots__ = ("_allowed", "_asking", "_found", "_hide", "_resolve", "_zones", "names", "trouble")
 
-    def __init__(self, *, nearest: Zone, farthest: Zone = Zone.PUBLIC, resolve: Resolve = resolve) -> None:
-        self._nearest, self._farthest = nearest, farthest
+    def __init__(self, zones: Zones, *, resolve: Resolve = resolve) -> None:
+        self._zones = zones
         self._resolve = resolve
         self._hide = False
         self._allowed = Allowance(*LOOK_UPS)
@@ -85,8 +84,7 @@ class ServerAddresses:
 
     def _addresses(self, host: str) -> tuple[str, ...]:
         every = self._found.get(host, (0.0, (host,)))[1]
-        zones = ((each, zone_of(each)) for each in every)
-        usable = [each for each, zone in zones if zone is not None and self._nearest <= zone <= self._farthest]
+        usable = [each for each in every if self._zones.has(each)]
         first = {":" in address: address for address in reversed(usable)}
         return tuple(sorted(first.values(), key=lambda each: ":" in each))
 

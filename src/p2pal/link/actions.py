@@ -81,7 +81,7 @@ Absent = Literal["network", "peer", ""]
 class LinkUp:
     """Event: this generation's lane is the one in use.
 
-    It opened, it was silent and is heard again, or it takes the place of another one.
+    It opened, it was silent and is heard again, or it takes the place of another one. Generation 0 is a datagram lane.
     """
 
     generation: int

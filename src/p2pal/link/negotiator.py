@@ -26,6 +26,10 @@ is challenged at once, while the old one stays: whichever delivers first wins.
 silent one is dropped by whoever notices. It costs no retry, nobody is told, and it gives way to any repair: a retry of
 the follower's says that it hears nothing there, or has no lane at all, and that what is tried will not do.
 
+**Beside a datagram lane.** While one carries the session (:mod:`p2pal.link.datagrams`) nothing is missed here: a lane
+that is lost or silent is just dropped, a failure counts for nothing, no better path is looked for. A generation may be
+started as a standby. When the datagram lane carries no more, the standby is in use, or the link is lost.
+
 **When the next one comes**, and after which failure none does: :mod:`p2pal.link.retry`.
 
 The shell carries out the actions in order, each to its end before the next: that is what keeps a candidate behind the
@@ -70,6 +74,7 @@ class Negotiator:
         jitter: Returns a factor around 1 for a delay: the machine has no randomness.
         wait: Seconds that a link which is lost waits in all for the network or the other side.
         improve: Whether a better path is looked for while one is in use.
+        engine: Whether there are generations at all. Without, the link is up while a datagram lane carries it.
     """
 
     def __init__(
@@ -81,12 +86,14 @@ class Negotiator:
         jitter: Callable[[], float],
         wait: float = DEFAULT_WAIT,
         improve: bool = True,
+        engine: bool = True,
     ) -> None:
         self._leader = leader
         self._repair = Repair(leader=leader, max_retries=max_retries, backoff=backoff, jitter=jitter, wait=wait)
         # Without a retry a path that turns out not to last would be the end.
         self._improvement = Improvement(enabled=improve and max_retries != 0)
-        self._started = self._dead = False
+        self._started = self._dead = self._carried = False
+        self._engine = engine
         self._live = Generations(leader=leader)
 
     @property
@@ -114,14 +121,31 @@ class Negotiator:
         """Whether the lane of this generation is open, and kept."""
         return self._live.is_open(generation)
 
-    def start(self, now: float) -> None:
-        """Begin: the leader makes its first offer, the follower waits for it."""
+    def start(self, now: float, *, after: float = 0.0) -> None:
+        """Begin: the leader makes its first offer, the follower waits for it.
+
+        Args:
+            now: The time.
+            after: Seconds for which the leader gives another kind of lane a head start.
+        """
         if self._started or self._dead:
             raise RuntimeError("the link was started before")
         self._started = True
         self._repair.start(now)
-        if self._leader:
+        if self._leader and after:
+            self._repair.begin_at(now + after)
+        elif self._leader:
             self._offer(now)
+
+    def disable_engine(self) -> None:
+        """The other side has none: no generation is started from now on."""
+        self._engine = False
+        self._live.drop_trying()
+
+    def hurry(self, now: float) -> None:
+        """Leader: there is no other kind of lane, so no head start either."""
+        if self._leader and self._started and not self.generation and self._wanted:
+            self._repair.begin_at(now)
 
     def stop(self) -> None:
         """End: nothing more comes from here."""
@@ -160,7 +184,7 @@ class Negotiator:
         if self._live.rival and offer.beside == self._live.rival:
             self._take_rival(now)  # as the leader did
         self._live.drop_rival()
-        allowed = self._live.exchange.may_answer(now)
+        allowed = self._engine and self._live.exchange.may_answer(now)
         if allowed and not offer.beside:
             self._live.answer(offer, now)
             self._repair.on_begun(now)
@@ -177,6 +201,16 @@ class Negotiator:
         """The follower lost that generation, or hears nothing on it."""
         if retry.reason == BETTER:
             self._improvement.on_networks(now)
+        elif self._carried:
+            # Here the datagram lane is heard; there it is not.
+            if retry.generation == self._live.trying:
+                self._live.drop_trying()
+            if retry.generation == self._live.used:
+                self._live.drop_used()
+            if not self._live.trying and not self._live.used:
+                self._repair.challenge(now)
+        elif not retry.generation:
+            self._repair.challenge(now)
         elif (self._live.improving or self._live.rival) and retry.generation in (self.generation, self._live.used):
             # It has no other lane that it hears, or it would not ask.
             self._live.drop_improvement()
@@ -217,7 +251,8 @@ class Negotiator:
         self._live.open(now)
         if self._live.rival:
             return
-        self._repair.on_replaced()
+        if not self._carried:
+            self._repair.on_replaced()
         self._take_up(now)
         self._look_around(now)
 
@@ -254,6 +289,9 @@ class Negotiator:
         generation = generation or self._live.used
         if generation and generation == self._live.rival:
             self._live.drop_rival()
+        if self._carried and generation == self._live.used:
+            self._live.drop_used()
+            return
         if not self._live.used or generation != self._live.used or self._live.silent or self._dead:
             return
         if self._live.rival:
@@ -279,7 +317,7 @@ class Negotiator:
 
     def handle_progress(self) -> None:
         """The session delivered something new: earlier failures no longer count."""
-        if self._live.used:
+        if self._live.used or self._carried:
             self._repair.on_progress()
 
     def handle_online(self, here: bool, there: bool, now: float) -> None:
@@ -312,6 +350,39 @@ class Negotiator:
             self._live.ask(again=True)
         self._look_around(now)
 
+    # A datagram lane beside it
+
+    def handle_carried(self, carried: bool, now: float) -> None:
+        """Whether a datagram lane carries the session from now on."""
+        if self._dead or not self._started or carried == self._carried:
+            return
+        self._carried = carried
+        if carried:
+            self._live.drop_improvement()
+            self._repair.on_carried(now)
+        elif not self._live.missed:
+            self._take_up(now)
+        else:
+            self._repair.on_lost(now)
+            if self._repair.hopeless:
+                self._give_up()
+            elif not self._live.trying:
+                self._retry(now, counted=self._repair.both_online)
+                if self._engine and not self._leader and not self.generation:
+                    self._live.exchange.say(Retry(0))
+        self._look_around(now)
+
+    def handle_standby(self, now: float) -> None:
+        """Leader: start a generation beside the datagram lane that carries the session, unless there is one."""
+        wanted = self._leader and self._engine and self._carried and not self._dead
+        if wanted and not self.standing_by:
+            self._offer(now)
+
+    @property
+    def standing_by(self) -> bool:
+        """Whether there is a generation beside the datagram lane, or one is tried."""
+        return bool(self._live.trying or self._live.used)
+
     # A better path
 
     def handle_path(self, relayed: bool, now: float) -> None:
@@ -333,7 +404,7 @@ class Negotiator:
         """Whether a better path can be looked for now."""
         quiet = self._repair.due is None and (self._live.improving or not self._live.trying)
         well = bool(self._live.used) and not self._live.silent and not self._live.rival and not self._dead
-        return well and quiet and self._repair.both_online
+        return well and quiet and not self._carried and self._repair.both_online
 
     def _look_for_better(self, now: float) -> None:
         self._improvement.on_begun(now)
@@ -377,7 +448,7 @@ class Negotiator:
         return earliest(
             self._live.attempt_ends,
             self._live.judged_by,
-            self._repair.next_timeout(missed=self._live.missed),
+            self._repair.next_timeout(missed=self._missed),
             self._improvement.at if self._improvable else None,
         )
 
@@ -400,13 +471,21 @@ class Negotiator:
     # Generations
 
     @property
+    def _missed(self) -> bool:
+        """Whether there is no lane that is heard."""
+        return self._live.missed and not self._carried
+
+    @property
     def _wanted(self) -> bool:
         """Whether there is no lane that is heard, and another is to be had."""
-        return self._live.missed and not self._repair.hopeless
+        return self._missed and not self._repair.hopeless
 
     def _offer(self, now: float) -> None:
-        self._live.offer(now)
+        if self._engine:
+            self._live.offer(now)
         self._repair.on_begun(now)
+        if not self._engine and self._repair.linked:
+            self._retry(now, counted=self._repair.both_online)  # what is tried then is another datagram lane
 
     def _note_candidate(self, candidate: Candidate, now: float, *, ours: bool) -> None:
         """The first generation's say how fast both sides' networks are."""
@@ -425,7 +504,7 @@ class Negotiator:
 
     def _attempt_failed(self, now: float) -> None:
         self._live.drop_trying()
-        if self._live.missed:
+        if self._missed:
             self._retry(now, counted=self._repair.counts(now))
 
     def _lane_lost(self, now: float) -> None:
@@ -433,6 +512,8 @@ class Negotiator:
             self._take_rival(now)
             return
         was_silent = self._live.lose()
+        if self._carried:
+            return
         self._repair.on_lost(now)
         if self._repair.hopeless:
             self._give_up()
@@ -443,11 +524,11 @@ class Negotiator:
         """Something failed: go on, unless that was enough."""
         if not self._repair.retry(now, counted=counted):
             self._give_up()
-        elif not self._leader:
+        elif not self._leader and self._engine:
             self._live.ask()
 
     def _look_around(self, now: float) -> None:
-        self._repair.look_around(now, missed=self._live.missed and not self._dead)
+        self._repair.look_around(now, missed=self._missed and not self._dead)
 
     def _give_up(self) -> None:
         self._end()

@@ -129,6 +129,11 @@ class Repair:
         self._told = False
         self.events.append(LinkUp(generation))
 
+    def on_carried(self, now: float) -> None:
+        """A datagram lane carries the session from now on: nothing is missed, and nothing is due."""
+        self._beginning.stop()
+        self.on_up(0, now)
+
     def on_progress(self) -> None:
         """The link works: earlier failures no longer count."""
         self._patience.on_progress()

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from p2pal.lanes.base import ConnectionFactory
 from p2pal.lanes.ice_servers import RelayUse
+from p2pal.lanes.udp.factory import UdpFactory
 from p2pal.link.negotiator import DEFAULT_WAIT
 from p2pal.peer.events import PeerEvent
 
@@ -38,6 +39,8 @@ class PeerConfig:
         wait: Seconds that a link which is lost waits in all for the network or the other side.
         relay: What TURN servers may carry, on either side.
         roams: This machine may come into other networks, which are looked for.
+        datagrams: Opens the sockets of datagram lanes; None if none are used.
+        engine: Whether the engine's lanes are used.
     """
 
     sender: bool
@@ -48,6 +51,13 @@ class PeerConfig:
     wait: float = DEFAULT_WAIT
     relay: RelayUse = RelayUse.ALLOWED
     roams: bool = True
+    datagrams: UdpFactory | None = None
+    engine: bool = True
+
+    @property
+    def lanes(self) -> tuple[str, ...]:
+        """The kinds of lanes that this side can use."""
+        return ("webrtc",) * self.engine + ("udp",) * (self.datagrams is not None and self.relay is not RelayUse.ONLY)
 
     @property
     def improves(self) -> bool:

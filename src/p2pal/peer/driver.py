@@ -1,4 +1,8 @@
-"""The link of one peer: drives the negotiator, the connections that it asks for, and the lanes on them.
+"""The link of one peer: its lanes of both kinds, which of them carries the frames, and what is told of it.
+
+Two parts bring lanes up: :class:`~p2pal.peer.engine.EngineDriver`, which the negotiator drives, and
+:class:`~p2pal.peer.datagrams.DatagramDriver`. A datagram lane that is open and heard carries the frames; the engine's
+lane stands by, and steps in when the other one stalls.
 
 All calls come on the event loop's thread. What follows from them waits for :meth:`LinkDriver.flush`, which mails what
 the negotiator says, begins what it asks for, and returns what happened; :meth:`LinkDriver.drain` then puts frames on
@@ -10,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from time import monotonic
 from typing import Any, Final
 
@@ -19,25 +23,21 @@ from p2pal.errors import ConnectionImpossible, ProtocolError
 from p2pal.lanes.base import CandidateFound, Connection, Lane, PathChanged
 from p2pal.lanes.ice_servers import RelayUse
 from p2pal.lanes.networks import NetworkWatch
-from p2pal.lanes.paths import PathKind
-from p2pal.link.actions import (
-    Action,
-    CreateAnswer,
-    CreateOffer,
-    DropConnection,
-    Judge,
-    LinkUp,
-    TakeAnswer,
-    TakeCandidate,
-)
+from p2pal.lanes.paths import LaneKind, PathKind
+from p2pal.lanes.udp import events as udp
+from p2pal.lanes.udp.shell import UdpLane
+from p2pal.link.actions import Action, Judge, LinkUp, Retrying
+from p2pal.link.datagrams import HEAD_START
 from p2pal.link.deadlines import earliest
 from p2pal.link.negotiator import Negotiator
 from p2pal.peer.config import PeerConfig
+from p2pal.peer.datagrams import DatagramDriver
+from p2pal.peer.engine import EngineDriver
 from p2pal.peer.events import LinkEvent, LinkFailed, LinkLost, LinkSilent, Moved, Online, PathFound
 from p2pal.peer.live_lanes import LiveLanes
-from p2pal.peer.path_comparison import is_better
 from p2pal.session.core import Session
-from p2pal.wire.signal import Answer, Candidate, Offer, Retry, SignalMessage
+from p2pal.wire.rendezvous import IceServer
+from p2pal.wire.signal import BETTER, Answer, Candidate, Hello, Offer, Retry, SignalMessage, UdpCandidates
 
 SETTLE: Final = 0.3
 """Seconds in which the peer's candidates catch up with its first connectivity check."""
@@ -46,10 +46,13 @@ GATHER_BYTES: Final = 480 << 10
 GATHER_SECONDS: Final = 0.001
 """Large messages are dealt with together until so many bytes came, or for so long; small ones, such as ACK, at once.
 
-The engine hands over what has come in a turn of the loop, often a single message: waking the disk's thread for each
-costs more than the rest.
+A lane hands over what has come in a turn of the loop, often a single message: waking the disk's thread for each costs
+more than the rest.
 """
 LARGE: Final = 4096
+
+MOVES: Final = 1 << 20
+"""Bytes that arrived, in either direction, from which on data moves: a standby is worth its price."""
 
 
 def jitter() -> float:
@@ -68,17 +71,17 @@ class LinkDriver:
         learn: Waits a moment at most for what the signaling server says of STUN and TURN servers.
 
     Attributes:
-        negotiator: The pure machine that decides; nobody else gives it anything.
-        connections: Those there are, by generation.
-        lanes: The open ones.
+        negotiator: The pure machine that decides about the engine's connections; nobody else gives it anything.
+        engine: Those connections.
+        datagrams: The datagram lanes.
+        lanes: The open ones, of both kinds.
         path: The path in use, or an empty string before the first.
-        relay: What relays may carry, as both sides want it.
+        lane: The kind of lane that takes it.
     """
 
     __slots__ = (
-        "_actions", "_beside", "_config", "_events", "_factory", "_gathered", "_gathering", "_learn", "_loop",
-        "_mail", "_mending", "_progress", "_running", "_session", "_wake", "connections", "lanes", "negotiator",
-        "path", "relay",
+        "_config", "_events", "_gathered", "_gathering", "_loop", "_mail", "_mending", "_progress", "_running",
+        "_session", "_wake", "datagrams", "engine", "lane", "lanes", "negotiator", "path",
     )  # fmt: skip
 
     def __init__(
@@ -91,17 +94,13 @@ class LinkDriver:
         learn: Callable[[], Awaitable[None]],
     ) -> None:
         self._config = config
-        self._factory = config.connections
         self._mail = mail
         self._wake = wake
-        self._learn = learn
         self._loop = asyncio.get_running_loop()
         self._session: Session | None = None
-        self._actions: asyncio.Queue[Action] = asyncio.Queue()
         self._running: set[asyncio.Task[None]] = set()
         self._events: deque[LinkEvent] = deque()
         self._mending = True
-        self._beside: set[int] = set()  # the generations that are tried for a better path
         self._progress = 0  # the session's
         self._gathered = 0
         self._gathering: asyncio.TimerHandle | None = None
@@ -112,11 +111,16 @@ class LinkDriver:
             jitter=jitter,
             wait=config.wait,
             improve=config.improves,
+            engine=config.engine,
         )
-        self.relay = config.relay
-        self.connections: dict[int, Connection] = {}
         self.lanes = LiveLanes(master, sender=config.sender)
+        self.engine = EngineDriver(
+            self.negotiator, config.connections, self.lanes, self, relay=config.relay, learn=learn
+        )
+        datagrams = None if config.relay is RelayUse.ONLY else config.datagrams
+        self.datagrams = DatagramDriver(master, datagrams, sender=config.sender, listener=self, mail=mail)
         self.path = ""
+        self.lane: LaneKind = "webrtc"
 
     # What others ask
 
@@ -125,20 +129,11 @@ class LinkDriver:
         """Whether a lane is open."""
         return bool(self.lanes.by_id)
 
-    @property
-    def alive(self) -> bool:
-        """Whether a lane is open, and heard."""
-        return self.lanes.heard
-
-    @property
-    def stood(self) -> bool:
-        """Whether the link ever stood: from then on both sides meet again by themselves."""
-        return self.lanes.stood
-
-    @property
-    def heard_at(self) -> float:
-        """When a lane last brought a frame, in seconds."""
-        return self.lanes.heard_at
+    def offered(self, servers: Sequence[IceServer]) -> None:
+        """The signaling server offers these STUN and TURN servers for the lanes to come."""
+        self._config.connections.offered(servers)
+        if self._config.datagrams is not None:
+            self._config.datagrams.offered(servers)
 
     def probe(self) -> None:
         """Ask the other side, over every lane, whether it lives."""
@@ -148,20 +143,31 @@ class LinkDriver:
 
     def impossible(self) -> ConnectionImpossible:
         """Return the error for a link that never stood: what was tried, and what would help."""
-        return self._factory.why_none(ours=self._config.relay, agreed=self.relay)
+        return self._config.connections.why_none(ours=self._config.relay, agreed=self.engine.relay)
 
     # Its life
 
+    async def prepare(self) -> UdpCandidates | None:
+        """Return what the hello says of the first datagram lane; None if there is none."""
+        return await self.datagrams.prepare()
+
     def start(self) -> None:
         """Begin: the leader makes its first offer, the follower waits for it."""
-        self.negotiator.start(monotonic())
-        self._spawn(self._carry_out())
+        self.negotiator.start(monotonic(), after=HEAD_START if self.datagrams.prepared else 0.0)
+        self._spawn(self.engine.run(self._wake))
         if self._config.improves and self._config.roams:
             self._spawn(NetworkWatch(self._on_networks).run())
 
-    def begin(self, session: Session) -> None:
-        """Carry this session's frames; before it no lane opens."""
+    def begin(self, session: Session, hello: Hello) -> None:
+        """Carry this session's frames, as the other side's hello has it; before it no lane opens."""
         self._session = session
+        self._agree(RelayUse(hello.relay))
+        if "webrtc" not in hello.lanes:
+            self.negotiator.disable_engine()
+        if self.datagrams.prepared and hello.udp is not None and "udp" in hello.lanes:
+            self._spawn(self.datagrams.start(hello.udp))
+        else:
+            self.negotiator.hurry(monotonic())
 
     def let_go(self) -> None:
         """The end has begun: a lane that is lost from now on is not missed."""
@@ -171,20 +177,20 @@ class LinkDriver:
         """End the link, and every connection."""
         self.let_go()
         self.negotiator.stop()
-        for connection in list(self.connections.values()):
-            connection.close()
+        self.engine.close()
+        self.datagrams.stop()
 
     async def close(self) -> None:
         """Stop, and wait until nothing runs any more."""
         self.stop()
         self._deal()
-        self.connections.clear()
+        self.engine.connections.clear()
         self.lanes.clear()
         running = tuple(self._running)
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        await self._factory.close()
+        await self._config.connections.close()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
@@ -203,7 +209,7 @@ class LinkDriver:
 
     # What the other side says, and what is known of the mailbox
 
-    def take(self, news: Offer | Answer | Candidate | Retry | Online | Moved) -> None:
+    def take(self, news: Offer | Answer | Candidate | UdpCandidates | Retry | Online | Moved) -> None:
         """Take what came by the mailbox, or became of it.
 
         Raises:
@@ -212,20 +218,26 @@ class LinkDriver:
         now = monotonic()
         if isinstance(news, Online):
             self.negotiator.handle_online(news.here, news.there, now)
+            if news.here and news.there and not self.lanes.heard:
+                self.datagrams.schedule.on_missed(now)
         elif isinstance(news, Moved):
             self.negotiator.handle_moved(now)
         elif self._session is None:
             raise ProtocolError("the other side began to connect before it said hello")
+        elif isinstance(news, UdpCandidates):
+            self._spawn(self.datagrams.take(news))
         else:
+            if isinstance(news, Retry) and news.reason == BETTER:
+                self.datagrams.schedule.on_networks(now)
             self.negotiator.handle_message(news, now)
 
-    def agree(self, theirs: RelayUse) -> None:
+    def _agree(self, theirs: RelayUse) -> None:
         """Take the other side's wish about relays into account; both sides' wishes leave a path."""
         if theirs is RelayUse.ONLY:
             self.negotiator.keep_path()
-        if theirs is RelayUse.NEVER and self.relay is RelayUse.ALLOWED:
-            self.relay = theirs
-            if self._factory.relays:
+        if theirs is RelayUse.NEVER and self.engine.relay is RelayUse.ALLOWED:
+            self.engine.relay = theirs
+            if self._config.connections.relays:
                 # What is tried already may lead through our relay: the other side would take its word for direct.
                 self.negotiator.handle_moved(monotonic())
 
@@ -242,8 +254,10 @@ class LinkDriver:
             self._do(action)
         for event in negotiator.events():
             self._events.append(event)
-            if isinstance(event, LinkUp) and (used := self.connections.get(event.generation)) is not None:
+            if isinstance(event, LinkUp) and (used := self.in_use) is not None:
                 self._spawn(self._look_at_path(used))
+            elif isinstance(event, Retrying):
+                self.datagrams.schedule.on_missed(monotonic())
         events = list(self._events)
         self._events.clear()
         return events
@@ -251,11 +265,15 @@ class LinkDriver:
     def next_timeout(self) -> float | None:
         """When :meth:`handle_timeout` is due, or None."""
         session = None if self._session is None else self._session.next_timeout()
-        return earliest(self.negotiator.next_timeout(), session)
+        return earliest(self.negotiator.next_timeout(), self.datagrams.schedule.next_timeout(), session)
 
     def handle_timeout(self, now: float) -> None:
         """Let the link and the session do what fell due."""
         self.negotiator.handle_timeout(now)
+        if self.datagrams.schedule.take_standby(now):
+            self.negotiator.handle_standby(now)
+        if self.datagrams.schedule.take_due(now):
+            self._spawn(self.datagrams.begin())
         if self._session is not None:
             self._session.handle_timeout(now)
 
@@ -265,121 +283,76 @@ class LinkDriver:
         if progress > self._progress:
             self._progress = progress
             self.negotiator.handle_progress()
+            if progress > MOVES:
+                self.datagrams.schedule.on_data(monotonic())
 
     def _on_networks(self) -> None:
         """This machine came into another network, or one more."""
         self.negotiator.handle_networks(monotonic())
+        self.datagrams.schedule.on_networks(monotonic())
+        self._spawn(self.datagrams.move())
         self._wake()
 
     def lane_silent(self, lane_id: int, seconds: float) -> None:
         """The session misses something over this lane."""
-        generation = self._generation_of(self.lanes.fall_silent(lane_id))
-        if generation is None:
+        lane = self.lanes.fall_silent(lane_id)
+        if lane is None:
             return
-        self.negotiator.handle_silence(monotonic(), generation)
-        if generation == self.negotiator.in_use:  # nothing else could take its place
+        was_in_use = lane is self.in_use
+        generation = self.engine.generation_of(lane)
+        if generation is not None:
+            self.negotiator.handle_silence(monotonic(), generation)
+        elif lane is self.datagrams.lane:
+            self._step_in()
+        if was_in_use and self.in_use in {lane, None}:  # nothing else could take its place
             self._events.append(LinkSilent(seconds))
 
     def lane_alive(self, lane_id: int) -> None:
         """A lane that was silent is heard again."""
-        generation = self._generation_of(self.lanes.wake(lane_id))
+        lane = self.lanes.wake(lane_id)
+        generation = self.engine.generation_of(lane)
         if generation is not None:
             self.negotiator.handle_alive(monotonic(), generation)
+        elif lane is not None and lane is self.datagrams.lane:
+            self._step_back()
 
-    # The negotiator's actions: one at a time, in order
+    def _step_in(self) -> None:
+        """The datagram lane carries no more: what is on its way there also goes over the engine's, if that is open."""
+        lane = self.datagrams.lane
+        self.datagrams.schedule.on_silent()
+        if self._session is not None and lane is not None and lane.id in self.lanes.by_id and self.negotiator.in_use:
+            self._session.lane_stalled(lane.id, monotonic())
+        self.negotiator.handle_carried(False, monotonic())
+        self._wake()
+
+    def _step_back(self) -> None:
+        """The datagram lane is heard again."""
+        self.datagrams.schedule.on_alive()
+        if self.datagrams.schedule.carries:
+            self.negotiator.handle_carried(True, monotonic())
+        self._wake()
+
+    # The negotiator's actions
 
     def _do(self, action: Action) -> None:
-        """Begin an action. What is to be dropped is closed at once: nothing more goes there."""
-        dropped = self.connections.get(action.generation) if isinstance(action, DropConnection) else None
-        if dropped is not None:
-            dropped.close()
-        elif isinstance(action, Judge):
+        if isinstance(action, Judge):
             self._spawn(self._judge(action))
         else:
-            self._actions.put_nowait(action)
+            self.engine.do(action)
 
-    async def _carry_out(self) -> None:
-        """Carry actions out until cancelled.
-
-        Raises:
-            ProtocolError: If the other side's description cannot be used. Where a better path is tried beside a lane
-                that is well, only that try fails.
-            ConnectionImpossible: If only relays may be used, and none is known.
-        """
-        while True:
-            action = await self._actions.get()
-            try:
-                await self._carry_out_one(action)
-            except Exception:
-                if action.generation not in self._beside:
-                    raise
-                self._fail_beside(action.generation)
-            self._wake()
-
-    async def _carry_out_one(self, action: Action) -> None:
-        if isinstance(action, (CreateOffer, CreateAnswer)):
-            connection = await self._make(action)
-            if isinstance(action, CreateOffer):
-                sdp = await connection.offer()
-                self.negotiator.handle_local_offer(action.generation, sdp, monotonic())
-            else:
-                sdp = await connection.answer(action.sdp)
-                self.negotiator.handle_local_answer(action.generation, sdp, monotonic())
-        elif (found := self.connections.get(action.generation)) is None:
-            return
-        elif isinstance(action, TakeAnswer):
-            await found.accept(action.sdp)
-        elif isinstance(action, TakeCandidate):
-            await found.add_candidate(action.candidate)
-        elif isinstance(action, DropConnection):
-            found.close()
-
-    async def _make(self, action: CreateOffer | CreateAnswer) -> Connection:
-        if action.direct:
-            self._beside.add(action.generation)
-            if self.relay is RelayUse.ONLY:
-                raise ProtocolError("the other side asks for the addresses that this side hides")
-        connection = await self._factory.connect(
-            action.lane,
-            action.generation,
-            self,
-            relay=self.relay,
-            direct=action.direct,
-            first=not self.stood,
-            learn=self._learn,
-        )
-        self.connections[action.generation] = connection
-        return connection
-
-    def _fail_beside(self, generation: int) -> None:
-        """A try at a better path failed, whoever is to blame: what it was tried beside is well."""
-        connection = self.connections.get(generation)
-        if connection is None:
-            self._lose(generation)
-        else:
-            connection.close()
+    async def _judge(self, action: Judge) -> None:
+        await self.engine.judge(action)
+        self._wake()
 
     def _lose(self, generation: int) -> None:
-        """A connection is over, with its lane if that was open."""
-        self._beside.discard(generation)
+        """A connection of the engine is over, with its lane if that was open."""
+        self.engine.closed(generation)
         if not self._mending:
             return
         self._note_progress()
-        self.negotiator.handle_lane_closed(generation, monotonic())
-        if self.stood and not self.linked:
-            self._events.append(LinkLost())
-
-    async def _judge(self, action: Judge) -> None:
-        """Compare the paths of two open lanes."""
-        new, used = self.connections.get(action.generation), self.connections.get(action.used)
-        live = None if new is None else self.lanes.by_id.get(new.id)
-        if new is not None and used is not None and live is not None:
-            try:
-                better = await is_better(new, used, live.heard)
-            except Exception:  # noqa: BLE001 - the lane in use is well, whatever the engine says of the other one
-                better = False
-            self.negotiator.handle_judged(action.generation, better, monotonic())
-            self._wake()
+        self.engine.lose(generation)
+        if not self.negotiator.standing_by:
+            self.datagrams.schedule.on_standby_lost(monotonic())
 
     # What connections and their lanes report
 
@@ -391,17 +364,45 @@ class LinkDriver:
         elif self._mending:
             self._spawn(self._look_at_path(connection))
 
+    def lane_event(
+        self, lane: UdpLane, event: udp.PathChanged | udp.CandidateFound | udp.Stalled | udp.Resumed
+    ) -> None:
+        """Something came up at a datagram lane."""
+        if lane is not self.datagrams.lane or not self._mending:
+            return
+        match event:
+            case udp.PathChanged():
+                self._spawn(self._look_at_path(lane))
+            case udp.CandidateFound(candidate):
+                self.datagrams.tell(candidate)
+            case udp.Stalled():
+                # Alone it is what there is: the session tells if it stays silent.
+                if self.negotiator.in_use:
+                    self._step_in()
+            case udp.Resumed():
+                self._step_back()
+
     def lane_opened(self, lane: Lane) -> None:
         """A lane is open: send our opening bytes and hand the lane to the session."""
-        generation = self._generation_of(lane)
-        if generation is None or self._session is None:
+        if self._session is None:
             return
         now = monotonic()
-        self.negotiator.handle_lane_open(generation, now)
-        if not self.negotiator.is_open(generation):
-            return  # it was dropped just now; the engine hears of it in a moment
+        generation = self.engine.generation_of(lane)
+        if generation is not None:
+            self.negotiator.handle_lane_open(generation, now)
+            if not self.negotiator.is_open(generation):
+                return  # it was dropped just now; the engine hears of it in a moment
+        elif lane is self.datagrams.lane:
+            self.datagrams.schedule.on_open(now)
+        else:
+            return
         self.lanes.open(lane)
-        self._session.lane_up(lane.id, now)
+        # A datagram lane has a congestion control of its own.
+        self._session.lane_up(lane.id, now, controlled=generation is not None)
+        if generation is None:
+            self.negotiator.handle_carried(True, now)
+        elif (datagrams := self.datagrams.lane) is not None and datagrams.stalled:
+            self._step_in()
         self._wake()
 
     def lane_message(self, lane: Lane, data: bytes) -> None:
@@ -433,16 +434,27 @@ class LinkDriver:
 
     def lane_closed(self, lane: Lane, reason: str) -> None:  # noqa: ARG002
         """A lane is over: its frames travel again on the next one."""
-        generation = self._generation_of(lane)
+        generation = self.engine.generation_of(lane)
+        forged = self.lanes.forged(lane)
         if self.lanes.drop(lane) and self._session is not None:
             self._session.lane_down(lane.id, monotonic())
         if generation is not None:
-            del self.connections[generation]
             self._lose(generation)
+        elif isinstance(lane, UdpLane):
+            self._note_progress()
+            self.datagrams.closed(lane, broken=lane.broken or forged)
+            if self._mending and not self.datagrams.schedule.carries:
+                self.negotiator.handle_carried(False, monotonic())
+        if self._mending and self.lanes.stood and not self.linked:
+            self._events.append(LinkLost())
         self._wake()
 
-    def _generation_of(self, lane: Lane | None) -> int | None:
-        return next((g for g, connection in self.connections.items() if connection is lane), None)
+    @property
+    def in_use(self) -> Connection | None:
+        """The connection that carries DATA, None if there is none."""
+        if self.datagrams.schedule.carries:
+            return self.datagrams.lane
+        return self.engine.connections.get(self.negotiator.in_use)
 
     async def _look_at_path(self, connection: Connection) -> None:
         """Find out which path a lane takes; the session limits what is on the way if it leads out of this machine."""
@@ -452,24 +464,25 @@ class LinkDriver:
             path = await connection.path()
         if path is None or connection.id not in self.lanes.by_id:
             return
-        if path.kind is PathKind.RELAYED and self.relay is RelayUse.NEVER:
+        if path.kind is PathKind.RELAYED and self.engine.relay is RelayUse.NEVER:
             connection.close()  # both sides agreed on none: the other side broke its word
             return
-        if self._session is not None:
+        if self._session is not None and path.lane == "webrtc":
             self._session.lane_controlled(connection.id, not connection.on_one_machine, monotonic())
             self._wake()
-        if connection.generation != self.negotiator.in_use:
+        if connection is not self.in_use:
             return
-        self.negotiator.handle_path(path.kind is PathKind.RELAYED, monotonic())
+        if path.lane == "webrtc":
+            self.negotiator.handle_path(path.kind is PathKind.RELAYED, monotonic())
         self._wake()
-        if path.words != self.path and self._mending:
-            self.path = path.words
-            self._tell(PathFound(path.words))
+        if (path.words, path.lane) != (self.path, self.lane) and self._mending:
+            self.path, self.lane = path.words, path.lane
+            self._tell(PathFound(path.words, path.lane))
 
     # What goes out
 
     def drain(self) -> None:
         """Put frames on the lanes; beside another one only the lane in use carries DATA."""
         if self._session is not None:
-            in_use = self.connections.get(self.negotiator.in_use)
+            in_use = self.in_use
             self.lanes.drain(self._session, lambda lane: lane is not in_use)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from p2pal.lanes.paths import LaneKind
 from p2pal.link.actions import GaveUp, LinkUp, Retrying, WaitingFor
 from p2pal.wire.signal import SignalMessage
 
@@ -12,9 +13,15 @@ from p2pal.wire.signal import SignalMessage
 
 @dataclass(frozen=True, slots=True)
 class PathFound:
-    """This path is in use, another one than before."""
+    """This path is in use, another one than before.
+
+    Attributes:
+        path: Its words.
+        lane: The kind of lane that takes it, ``udp`` or ``webrtc``.
+    """
 
     path: str
+    lane: LaneKind = "webrtc"
 
 
 @dataclass(frozen=True, slots=True)

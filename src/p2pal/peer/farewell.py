@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from p2pal.errors import ConnectionImpossible, Interrupted, NoRelay, P2palError, PeerError, PeerLost
@@ -15,6 +15,7 @@ CLOSE_GRACE: Final = 1.0
 
 FORGOTTEN = "the signaling server lost this transfer before the connection stood"
 LEFT = "the other side left before the connection stood"
+_LANES: Final = ("webrtc", "udp")
 _LOST = "the connection to the other side was lost"
 
 
@@ -61,6 +62,21 @@ def check_relays(ours: RelayUse, theirs: RelayUse) -> None:
         here, there = ("--relay-only", "--no-relay") if ours is RelayUse.ONLY else ("--no-relay", "--relay-only")
         message = f"this side was started with {here}, the other one with {there}"
         raise ConnectionImpossible(message, hint="leave one out")
+
+
+def check_lanes(ours: Sequence[str], theirs: Sequence[str]) -> None:
+    """Check that both sides can use one kind of lane at least.
+
+    Raises:
+        ConnectionImpossible: If they have none in common.
+    """
+    if not set(ours) & set(theirs):
+        message = f"this side uses {_named(ours)} lanes, the other one {_named(theirs)} lanes"
+        raise ConnectionImpossible(message, hint="leave out -lane, or --relay-only, on one of the sides")
+
+
+def _named(lanes: Sequence[str]) -> str:
+    return " and ".join(each for each in lanes if each in _LANES) or "other"
 
 
 def _no_relay_there() -> ConnectionImpossible:

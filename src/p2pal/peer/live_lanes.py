@@ -47,13 +47,14 @@ class LiveLanes:
         gone: Set when the last open lane ended.
     """
 
-    __slots__ = ("_inward", "_master", "_outward", "_silent", "by_id", "gone", "heard_at", "stood")
+    __slots__ = ("_forged", "_inward", "_master", "_outward", "_silent", "by_id", "gone", "heard_at", "stood")
 
     def __init__(self, master: Master, *, sender: bool) -> None:
         self._master = master
         self._outward = Direction.TO_RECEIVER if sender else Direction.TO_SENDER
         self._inward = Direction.TO_SENDER if sender else Direction.TO_RECEIVER
         self._silent: set[int] = set()
+        self._forged: set[int] = set()
         self.by_id: dict[int, LiveLane] = {}
         self.stood = False
         self.heard_at = 0.0
@@ -79,6 +80,12 @@ class LiveLanes:
         if not self.by_id:
             self.gone.set()
         return was_open
+
+    def forged(self, lane: Lane) -> bool:
+        """Whether a lane ended because something on it did not open; this says so once."""
+        found = lane.id in self._forged
+        self._forged.discard(lane.id)
+        return found
 
     def clear(self) -> None:
         """None is used any more."""
@@ -117,6 +124,7 @@ class LiveLanes:
                 return None
             frame = live.opener.open(data)
         except ProtocolError:
+            self._forged.add(lane.id)
             lane.close()
             return None
         self.heard_at = monotonic()

@@ -38,7 +38,7 @@ from p2pal.peer.events import (
     SignalingEvent,
     SignalingFailed,
 )
-from p2pal.peer.farewell import CLOSE_GRACE, FORGOTTEN, LEFT, check_relays, farewell, gave_up, understood
+from p2pal.peer.farewell import CLOSE_GRACE, FORGOTTEN, LEFT, check_lanes, check_relays, farewell, gave_up, understood
 from p2pal.peer.key_exchange import Introduction
 from p2pal.peer.outage import Outages
 from p2pal.peer.signaling import Meet, Signaling
@@ -91,8 +91,9 @@ class Peer:
             introduction,
             self._master,
             meet,
-            link=self.link,
-            offered=config.connections.offered,
+            lanes=self.link.lanes,
+            probe=self.link.probe,
+            offered=self.link.offered,
             wake=self.wake,
             sender=config.sender,
         )
@@ -199,7 +200,9 @@ class Peer:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                self._mail(Hello(max_frame=self._max_frame, window=WINDOW, relay=self._config.relay.value))
+                udp = await self.link.prepare()
+                config = self._config
+                self._mail(Hello(self._max_frame, WINDOW, config.relay.value, config.lanes, udp))
                 self.link.start()
                 signaling = self._spawn(self._signaling.run())
                 self.wake()
@@ -316,7 +319,7 @@ class Peer:
             raise ProtocolError("the other side said hello twice")
         theirs = RelayUse(hello.relay)
         check_relays(self._config.relay, theirs)
-        self.link.agree(theirs)
+        check_lanes(self._config.lanes, hello.lanes)
         self._session = Session(
             max_frame=self._max_frame,
             window=WINDOW,
@@ -324,12 +327,12 @@ class Peer:
             peer_window=hello.window,
             now=monotonic(),
         )
-        self.link.begin(self._session)
+        self.link.begin(self._session, hello)
 
     def _on_bye(self, bye: Bye) -> None:
         if self._ending:
             return
-        error = understood(bye.code, self.link.impossible, stood=self.link.stood)
+        error = understood(bye.code, self.link.impossible, stood=self.link.lanes.stood)
         if error is None:
             self._on_left(1, bye.code)
         else:
@@ -337,7 +340,7 @@ class Peer:
 
     def _lose_mailbox(self, why: str) -> None:
         """Before the link stood, there is no other way."""
-        if not self.link.stood and not self._ending:
+        if not self.link.lanes.stood and not self._ending:
             self._fail(PeerLost(why))
 
     # The other side's end
@@ -362,7 +365,7 @@ class Peer:
             case GaveUp():
                 # It may have ended the lane on purpose: its farewell by the mailbox says so, and why.
                 error = gave_up(event, self.link.impossible, peer_online=self._peer_online)
-                grace = FAREWELL_GRACE if self.link.stood else FIRST_GRACE
+                grace = FAREWELL_GRACE if self.link.lanes.stood else FIRST_GRACE
                 self._loop.call_later(grace, self._fail, error)
             case LinkFailed(error):
                 self._fail(error)
@@ -425,7 +428,7 @@ class Peer:
         if slept:
             # We stood still for a while. What came meanwhile is read in a moment; then nothing may be as it was.
             self.link.probe()
-            if self.link.stood:
+            if self.link.lanes.stood:
                 self._signaling.hurry()
         self.link.handle_timeout(now)
         self._flush()

@@ -82,23 +82,20 @@ Meet = Callable[[str], Awaitable[MeetingPlace]]
 """Creates or joins the rendezvous of this name."""
 
 
-class LinkView(Protocol):
-    """What signaling asks of the link, which may need it or not."""
+class LanesView(Protocol):
+    """What signaling asks of the lanes, which may need it or not."""
 
     @property
-    def alive(self) -> bool:
+    def heard(self) -> bool:
         """A lane is open and heard: signaling is not needed now."""
 
     @property
     def stood(self) -> bool:
-        """The link stood once. Before that there is no second place: the first attempt is over soon enough."""
+        """A lane was open once. Before that there is no second place: the first attempt is over soon enough."""
 
     @property
     def heard_at(self) -> float:
         """When a lane last brought anything, in seconds."""
-
-    def probe(self) -> None:
-        """Ask the other side, over every lane, whether it lives."""
 
 
 class Signaling:
@@ -108,7 +105,8 @@ class Signaling:
         introduction: Where it begins. That mailbox is run by whoever made it, and read here.
         master: The session's.
         meet: Makes the way to the meeting place; those mailboxes are run here.
-        link: Whether it stands decides who is believed.
+        lanes: Whether one is open, and heard, decides who is believed; before the first there is no second place.
+        probe: Asks the other side, over every lane, whether it lives.
         offered: Takes the STUN and TURN servers that the server offers, before anyone who waits for them goes on.
         wake: Has :meth:`events` drained at the end of this turn of the loop.
         sender: Which side this is.
@@ -120,7 +118,8 @@ class Signaling:
         master: Master,
         meet: Meet,
         *,
-        link: LinkView,
+        lanes: LanesView,
+        probe: Callable[[], None],
         offered: Callable[[Sequence[IceServer]], None],
         wake: Callable[[], None],
         sender: bool,
@@ -128,7 +127,8 @@ class Signaling:
         self._home = introduction.mailbox
         self._master = master
         self._meet = meet
-        self._link = link
+        self._lanes = lanes
+        self._probe = probe
         self._offered = offered
         self._wake = wake
         self._events: deque[SignalingEvent] = deque()
@@ -179,7 +179,7 @@ class Signaling:
         self._ask_ice(mailbox)
         await asyncio.sleep(ANSWER)
         self._asking = None
-        if self._mailbox is mailbox and self._heard_at < asked and not self._link.alive:
+        if self._mailbox is mailbox and self._heard_at < asked and not self._lanes.heard:
             self._renew(mailbox)
 
     async def ice_known(self) -> None:
@@ -215,7 +215,7 @@ class Signaling:
     async def _run(self) -> None:
         await self._read(self._home)
         self._leave()
-        if not self._link.stood:
+        if not self._lanes.stood:
             return
         if not self._ended:
             self._happened(HomeLeft())
@@ -260,12 +260,12 @@ class Signaling:
                 async with asyncio.timeout(RENEW):
                     event = await mailbox.get()
             except TimeoutError:
-                if self._link.stood and not self._link.alive:
+                if self._lanes.stood and not self._lanes.heard:
                     self._renew(mailbox)
                 continue
             except ServerRefused:
                 self._ended = True
-                if not self._link.stood:
+                if not self._lanes.stood:
                     self._happened(MailboxLost(released=False))
                 return good
             if not isinstance(event, ServerOffline):
@@ -321,7 +321,7 @@ class Signaling:
                 self._happened(Said(message))
         except BadSeal as error:
             # Not the other side's, or out of order: the server's doing. It shall not end what it cannot see.
-            if self._link.stood:
+            if self._lanes.stood:
                 return self._drop(mailbox)
             self._happened(SignalingFailed(error))
         except P2palError as error:
@@ -342,7 +342,7 @@ class Signaling:
             return not self.at_home  # it was ours, given up before
         if attempt != self._conversation.attempt:
             return True
-        if not self._link.stood:
+        if not self._lanes.stood:
             self._happened(MailboxLost(released=True))
             return True
         self._conversation = None
@@ -350,9 +350,9 @@ class Signaling:
 
     def _knocked(self, mailbox: Mailbox, attempt: int) -> bool:
         """Somebody else came with the code. The mailbox is theirs if we cannot do anything with it now."""
-        if self._link.stood and not self._link.alive:
+        if self._lanes.stood and not self._lanes.heard:
             return self._drop(mailbox)
-        if not self._link.stood or len(self._knocks) >= MOST_KNOCKS:
+        if not self._lanes.stood or len(self._knocks) >= MOST_KNOCKS:
             mailbox.release(attempt, "busy")
             return True
         self._knocks.append(attempt)
@@ -375,9 +375,9 @@ class Signaling:
     async def _is_heard(self) -> bool:
         asked = monotonic()
         while monotonic() - asked < KNOCK_LIMIT:
-            self._link.probe()
+            self._probe()
             await asyncio.sleep(_KNOCK_LOOK)
-            if self._link.heard_at > asked + _KNOCK_LOOK:  # not what had been under way
+            if self._lanes.heard_at > asked + _KNOCK_LOOK:  # not what had been under way
                 return True
         return False
 

@@ -149,6 +149,24 @@ class Session:
         if self._inbound.next or self._inbound.has_gap:
             self._ack_somewhere()
 
+    def lane_stalled(self, lane_id: int, now: float) -> None:
+        """What is on its way over this lane is not acknowledged for a while: it goes over another lane as well.
+
+        The lane stays. Do not drain its outputs while another lane stands in, or what is due again goes there.
+
+        Raises:
+            ValueError: If there never was such a lane.
+        """
+        self._now = now
+        lane = self._find(lane_id)
+        if lane is None:
+            return
+        self._outbound.lost([on_way.number for on_way in lane.flight])
+        if self._inbound.next or self._inbound.has_gap:
+            # What we told the peer last may be held up there, too.
+            for other in self._lanes.values():
+                other.ack_now = other.ack_now or other is not lane
+
     def lane_controlled(self, lane_id: int, controlled: bool, now: float) -> None:
         """Say anew whether we limit the bytes on the way: a path within one machine has no queue to overrun.
 

@@ -18,7 +18,8 @@ HIGH_WATER: Final = 1 << 20
 class Outbound:
     """Numbers payloads, keeps each as one encoded frame until it is acknowledged, and says which goes next.
 
-    A frame is waiting (never sent), on its way over exactly one lane, or due again because that lane went down.
+    A frame is waiting (never sent), on its way over a lane, or due again because that lane went down or stalled. One
+    that is due again because of a stall may still arrive by the first way, or by both.
 
     Args:
         edge: The number of the first frame past the peer's window, as both sides know it at the start.
@@ -94,7 +95,7 @@ class Outbound:
             self._again.popleft()
 
     def lost(self, numbers: Iterable[int]) -> None:
-        """These frames were on a lane that went down; those not acknowledged are due again."""
+        """These frames were on a lane that went down or stalled; those not acknowledged are due again."""
         self._again = deque(sorted({n for n in (*self._again, *numbers) if n in self._frames}))
 
     def acknowledge(self, ack: frames.Ack) -> None:

@@ -20,6 +20,15 @@ MAX_CANDIDATE: Final = 512
 MAX_WINDOW: Final = 64 << 20
 """Bytes: a sender keeps as much as the window until it is acknowledged, so no receiver may ask for more."""
 
+MAX_LANES: Final = 8
+"""Kinds of lanes that one side names."""
+
+DATAGRAM_LANES: Final = 1 << 30
+"""Datagram lanes are numbered from the one after this on; those below are the engine's."""
+
+MAX_UDP_CANDIDATES: Final = 8
+"""Addresses in one message."""
+
 SILENT: Final = "silent"
 BETTER: Final = "better"
 NONCE_BYTES: Final = 16
@@ -30,6 +39,8 @@ _Confirmation = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 _Generation = Annotated[int, msgspec.Meta(ge=1, lt=2**31)]
 _LaneId = Annotated[int, msgspec.Meta(ge=1, lt=2**31)]
 _Sdp = Annotated[str, msgspec.Meta(max_length=MAX_SDP)]
+_DatagramLane = Annotated[int, msgspec.Meta(gt=DATAGRAM_LANES, lt=2**31)]
+_LaneKind = Annotated[str, msgspec.Meta(min_length=1, max_length=16)]
 _ShortText = Annotated[str, msgspec.Meta(max_length=200)]
 
 
@@ -61,15 +72,42 @@ class PakeReject(msgspec.Struct, frozen=True, tag_field="t", tag="pake-x"):
     version: int = PROTOCOL_VERSION
 
 
-class Hello(msgspec.Struct, frozen=True, tag_field="t", tag="hello"):
+class UdpCandidate(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=False):
+    """An address at which the sockets of a datagram lane may be reached: a host's own, or how a STUN server sees it."""
+
+    kind: Literal["host", "srflx"]
+    ip: Annotated[str, msgspec.Meta(min_length=2, max_length=45)]
+    port: Annotated[int, msgspec.Meta(ge=1, lt=2**16)]
+
+
+_UdpCandidates = Annotated[tuple[UdpCandidate, ...], msgspec.Meta(max_length=MAX_UDP_CANDIDATES)]
+
+
+class UdpCandidates(msgspec.Struct, frozen=True, tag_field="t", tag="udp"):
+    """Either way: one side of a datagram lane, and where it may be reached.
+
+    The leader's first one of a lane begins it, the follower answers with its own; more candidates of the same lane may
+    follow. ``nonce`` is the same in all that one side says of a lane: its keys come from both sides' nonces.
+    """
+
+    lane: _DatagramLane
+    nonce: _Nonce
+    candidates: _UdpCandidates = ()
+
+
+class Hello(msgspec.Struct, frozen=True, tag_field="t", tag="hello", omit_defaults=True):
     """First sealed message each way: what this side can do. Frame sizes are bytes of a session frame.
 
     ``relay`` says what relays may carry for this side: everything where nothing else works, ``only`` or ``never``.
+    ``lanes`` are the kinds of lanes that it can use; unknown ones are passed over. A side with datagram lanes says with
+    ``udp`` where the first one may reach it.
     """
 
     max_frame: Annotated[int, msgspec.Meta(ge=1024, le=262_144)]
     window: Annotated[int, msgspec.Meta(ge=262_144, le=MAX_WINDOW)]
     relay: Literal["allowed", "only", "never"] = "allowed"
+    lanes: Annotated[tuple[_LaneKind, ...], msgspec.Meta(max_length=MAX_LANES)] = ("webrtc",)
+    udp: UdpCandidates | None = None
 
 
 class Offer(msgspec.Struct, frozen=True, tag_field="t", tag="offer", omit_defaults=True):
@@ -105,10 +143,11 @@ class Retry(msgspec.Struct, frozen=True, tag_field="t", tag="retry"):
     """Follower to leader: this generation failed here; please start the next one.
 
     A ``reason`` of :data:`SILENT` says that a lane still stands, but nothing comes over it: it stays until the next
-    one opens. With :data:`BETTER` nothing failed: a better path may be there.
+    one opens. With :data:`BETTER` nothing failed: a better path may be there. Generation 0 says that none was
+    tried yet: a datagram lane carried the session so far.
     """
 
-    generation: _Generation
+    generation: Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
     reason: _ShortText = ""
 
 
@@ -128,7 +167,7 @@ class Bye(msgspec.Struct, frozen=True, tag_field="t", tag="bye"):
 
 
 PakeMessage = PakeElement | PakeAnswer | PakeConfirm | PakeReject
-SignalMessage = Hello | Offer | Answer | Candidate | Retry | Fresh | Bye
+SignalMessage = Hello | Offer | Answer | Candidate | UdpCandidates | Retry | Fresh | Bye
 
 _encoder = msgspec.msgpack.Encoder()
 _pake_decoder: msgspec.msgpack.Decoder[PakeMessage] = msgspec.msgpack.Decoder(PakeMessage)

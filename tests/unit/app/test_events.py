@@ -40,7 +40,7 @@ def test_every_event_is_one_json_object_and_comes_back(kind: type[events.Event])
     }
     special = {
         "names": ["a"], "tops": [events.Top("a", "file", 1, 2)], "renamed": {"a": "b"}, "eta": None, "name": None,
-        "role": "send", "reason": "version", "attempts": None, "what": "peer-disk", "seconds": None,
+        "role": "send", "lane": "udp", "reason": "version", "attempts": None, "what": "peer-disk", "seconds": None,
         "findings": [events.Finding("file-system", 1, ["a"], left_out=True)], "servers": ("http://a:1",),
         "commands": ("p2pal recv -server http://a:1 x",),
     }  # fmt: skip

@@ -295,8 +295,8 @@ def test_a_lane_that_is_cut_in_the_middle_costs_nothing(tmp_path: Path, out: Pat
             peer = peer_of(transfer)
             if peer.link.linked:
                 cuts += 1
-                for connection in list(peer.link.connections.values()):
-                    connection.close()
+                for live in list(peer.link.lanes.by_id.values()):
+                    live.lane.close()
 
     async def cutting(there: Place) -> None:
         sent, received = await there.both(

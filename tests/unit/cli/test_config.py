@@ -25,6 +25,7 @@ def connect(**changed: Any) -> ConnectOptions:
         "turn_pass": None,
         "relay_only": False,
         "no_relay": False,
+        "lane": (),
     }
     assert set(flags) == set(config.CONNECTION_FLAGS)
     return config.connect_options(**flags | changed)
@@ -102,6 +103,27 @@ def test_what_relays_may_carry() -> None:
         connect(relay_only=True, no_relay=True)
     with pytest.raises(UsageError, match="-turn and --no-relay exclude each other"):
         connect(turn=("turn:a",), turn_user="u", turn_pass="hunter22", no_relay=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ((), ("udp", "webrtc")),
+        (("auto", "udp"), ("udp", "webrtc")),
+        (("udp",), ("udp",)),
+        (("webrtc",) * 2, ("webrtc",)),
+    ],
+)
+def test_kinds_of_lanes(given: tuple[str, ...], used: tuple[str, ...]) -> None:
+    assert connect(lane=given).lanes == used
+
+
+def test_datagrams_alone_hide_nothing() -> None:
+    with pytest.raises(UsageError, match="--relay-only and -lane udp exclude each other"):
+        connect(lane=("udp",), relay_only=True)
+    assert connect(lane=("webrtc",), relay_only=True).relay is RelayUse.ONLY
+    with pytest.raises(UsageError, match="-lane takes auto, udp or webrtc"):
+        ConnectOptions(lanes=("quic",))
 
 
 @pytest.mark.parametrize(("value", "only"), [("1", True), ("0", False), ("", False)])

@@ -80,6 +80,8 @@ def test_every_flag_of_send() -> None:
         "u",
         "-turn-pass",
         "p",
+        "-lane",
+        "udp",
         "-json",
         "-words",
         "4",
@@ -108,6 +110,7 @@ def test_every_flag_of_send() -> None:
         "turn_pass": "p",
         "relay_only": False,
         "no_relay": False,
+        "lane": ("udp",),
         "as_json": True,
         "words": 4,
     }
@@ -139,6 +142,7 @@ def test_defaults_of_send(monkeypatch: pytest.MonkeyPatch) -> None:
         "turn_pass": None,
         "relay_only": False,
         "no_relay": False,
+        "lane": (),
         "as_json": False,
         "words": 2,
     }
@@ -394,3 +398,9 @@ def test_help_shows_each_option_once_and_the_exit_codes(command: click.Command) 
 def test_help_of_send_spells_options_as_the_table_does(shown: str) -> None:
     with send.make_context("p2pal", [], resilient_parsing=True) as context:
         assert f"\n  {shown}" in send.get_help(context)
+
+
+def test_a_kind_of_lane_is_one_of_a_list() -> None:
+    with pytest.raises(UsageError, match="-lane takes auto, udp or webrtc, not 'quic'") as raised:
+        parsed(send, "-lane", "quic", "x")
+    assert "-lane auto" in raised.value.hint

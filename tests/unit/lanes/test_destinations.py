@@ -12,11 +12,13 @@ from p2pal.lanes.candidates import IceCandidate
 from p2pal.lanes.destinations import (
     MOST,
     MOST_HOSTS,
+    ONLY_LOOPBACK,
     SESSION_DESTINATIONS,
     SESSION_HOSTS,
     Destinations,
     Quota,
     Zone,
+    Zones,
     zone_of,
     zone_reached,
 )
@@ -63,7 +65,7 @@ NOBODY = [
 @pytest.mark.parametrize("address", NOBODY)
 def test_addresses_that_nobody_can_be_at(address: str) -> None:
     assert zone_of(address) is None
-    remote = Destinations(nearest=Zone.LOOPBACK).generation()
+    remote = Destinations(Zones(Zone.LOOPBACK)).generation()
     assert not remote.takes(replace(HOST, address=address), 0.0)
 
 
@@ -89,11 +91,11 @@ def test_addresses_that_nobody_can_be_at(address: str) -> None:
 def test_the_zone_of_an_address(address: str, zone: Zone) -> None:
     assert zone_of(address) is zone
     for nearest in Zone:
-        taken = Destinations(nearest=nearest).generation().takes(replace(HOST, address=address), 0.0)
+        taken = Destinations(Zones(nearest)).generation().takes(replace(HOST, address=address), 0.0)
         assert taken == (zone >= nearest)
-    assert Destinations(nearest=Zone.LOOPBACK, farthest=Zone.LOOPBACK).generation().takes(
-        replace(HOST, address=address), 0.0
-    ) == (zone is Zone.LOOPBACK)
+    assert Destinations(ONLY_LOOPBACK).generation().takes(replace(HOST, address=address), 0.0) == (
+        zone is Zone.LOOPBACK
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from p2pal.lanes import server_addresses
-from p2pal.lanes.destinations import Zone
+from p2pal.lanes.destinations import ONLY_LOOPBACK, Zone, Zones
 from p2pal.lanes.ice_servers import IceServerConfig
 from p2pal.lanes.server_addresses import ServerAddresses, resolve
 from p2pal.unreached import Unreached
@@ -48,7 +48,7 @@ def offered(*urls: str) -> IceServerConfig:
 
 async def given(nearest: Zone, *urls: str) -> tuple[str, ...]:
     """What the engine is given of these URLs."""
-    servers = await ServerAddresses(nearest=nearest, resolve=Book()).usable([offered(*urls)])
+    servers = await ServerAddresses(Zones(nearest), resolve=Book()).usable([offered(*urls)])
     return servers[0].urls if servers else ()
 
 
@@ -89,18 +89,18 @@ async def test_a_server_names_nothing_that_is_nearer_than_itself(
 async def test_what_the_user_named_is_asked_wherever_it_is() -> None:
     book = Book()
     named = IceServerConfig(("stun:here.test", "turn:127.0.0.1"), "user", "password")
-    assert await ServerAddresses(nearest=Zone.PUBLIC, resolve=book).usable([named]) == [named]
+    assert await ServerAddresses(Zones(Zone.PUBLIC), resolve=book).usable([named]) == [named]
     assert book.asked == []
 
 
 async def test_only_loopback_is_only_loopback() -> None:
-    addresses = ServerAddresses(nearest=Zone.LOOPBACK, farthest=Zone.LOOPBACK, resolve=Book())
+    addresses = ServerAddresses(ONLY_LOOPBACK, resolve=Book())
     found = await addresses.usable([offered("stun:public.test", "stun:127.0.0.1:9", "stun:8.8.8.8")])
     assert [server.urls for server in found] == [("stun:127.0.0.1:9",)]
 
 
 async def test_why_one_is_not_asked_and_what_an_address_stands_for() -> None:
-    addresses = ServerAddresses(nearest=Zone.PUBLIC, resolve=Book())
+    addresses = ServerAddresses(Zones(Zone.PUBLIC), resolve=Book())
     urls = ("turn:here.test", "turn:unknown.test", "turn:public.test?transport=udp", "turn:127.0.0.1")
     (server,) = await addresses.usable([offered(*urls)])
     assert (server.username, server.credential) == ("user", "password")
@@ -116,7 +116,7 @@ async def test_why_one_is_not_asked_and_what_an_address_stands_for() -> None:
 
 
 async def test_who_connects_by_name_gets_the_addresses_that_were_looked_at() -> None:
-    addresses = ServerAddresses(nearest=Zone.PUBLIC, resolve=Book())
+    addresses = ServerAddresses(Zones(Zone.PUBLIC), resolve=Book())
     assert await addresses.addresses("mixed.test") == ("8.8.8.8",)
     assert await addresses.addresses("here.test") == ()
     assert await addresses.addresses("127.0.0.1") == ()
@@ -125,7 +125,7 @@ async def test_who_connects_by_name_gets_the_addresses_that_were_looked_at() -> 
 
 async def test_a_name_is_looked_up_once_in_a_while_and_others_not_without_end() -> None:
     book = Book()
-    addresses = ServerAddresses(nearest=Zone.PUBLIC, resolve=book)
+    addresses = ServerAddresses(Zones(Zone.PUBLIC), resolve=book)
     for _ in range(5):
         await addresses.usable([offered("stun:public.test", "turn:public.test")])
     assert book.asked == ["public.test"]
@@ -142,7 +142,7 @@ async def test_a_name_server_that_does_not_answer_holds_up_nobody(monkeypatch: p
         answers.wait(10)
         return ["8.8.8.8"]
 
-    addresses = ServerAddresses(nearest=Zone.PUBLIC, resolve=ask)
+    addresses = ServerAddresses(Zones(Zone.PUBLIC), resolve=ask)
     stun = offered("stun:slow.test")
     assert await addresses.usable([stun]) == []
     monkeypatch.setattr(server_addresses, "PATIENCE", 10)
@@ -153,7 +153,7 @@ async def test_a_name_server_that_does_not_answer_holds_up_nobody(monkeypatch: p
 async def test_a_proxy_looks_names_up_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://192.0.2.1:3128")
     book = Book()
-    addresses = ServerAddresses(nearest=Zone.PUBLIC, resolve=book)
+    addresses = ServerAddresses(Zones(Zone.PUBLIC), resolve=book)
     urls = ("turns:unknown.test:443", "turn:unknown.test?transport=tcp", "turns:127.0.0.1:443", "turns:192.168.1.1:443")
     (server,) = await addresses.usable([offered(*urls)])
     assert server.urls == urls[:2]

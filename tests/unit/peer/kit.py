@@ -10,8 +10,10 @@ from contextlib import asynccontextmanager
 
 from tests.unit.server.kit import Kit, serving
 
-from p2pal.lanes.base import Connection
+from p2pal.lanes.base import DescribedConnection
+from p2pal.lanes.destinations import Nearness
 from p2pal.lanes.ice_servers import IceServerConfig, RelayUse
+from p2pal.lanes.udp.factory import UdpFactory
 from p2pal.lanes.webrtc.connection import allow_loopback
 from p2pal.lanes.webrtc.factory import WebRtcFactory
 from p2pal.link.actions import Retrying, WaitingFor
@@ -114,6 +116,7 @@ class Owner:
         consume: Whether payloads are consumed as they come.
         relay: What it lets relays carry.
         chosen: The STUN and TURN servers that it uses whatever it is offered.
+        lanes: The kinds of lanes that it uses.
     """
 
     def __init__(
@@ -123,10 +126,12 @@ class Owner:
         consume: bool = True,
         relay: RelayUse = RelayUse.ALLOWED,
         chosen: Sequence[IceServerConfig] = (CHOSEN,),
+        lanes: Sequence[str] = ("webrtc",),
     ) -> None:
         self.peer: Peer
+        self.lanes = lanes
         self.relay, self.chosen = relay, chosen
-        self.connections = WebRtcFactory(chosen, self.choose_ice, only_loopback=True)
+        self.connections = WebRtcFactory(chosen, self.choose_ice, near=Nearness(only_loopback=True))
         self.to_send = deque(to_send)
         self.consume = consume
         self.received: list[bytes] = []
@@ -199,17 +204,17 @@ def payloads(count: int, seed: int = 1, most: int = 60_000) -> list[bytes]:
 
 def cut(owner: Owner) -> None:
     """Close this side's lanes."""
-    for connection in list(owner.peer.link.connections.values()):
+    for connection in list(owner.peer.link.engine.connections.values()):
         connection.close()
 
 
 def mute(owner: Owner) -> Callable[[], None]:
     """Hold back all that this side says over its lanes; return what lets it go on."""
-    held: list[tuple[Connection, bytes]] = []
-    muted = list(owner.peer.link.connections.values())
+    held: list[tuple[DescribedConnection, bytes]] = []
+    muted = list(owner.peer.link.engine.connections.values())
     for connection in muted:
 
-        def hold(message: bytes, connection: Connection = connection) -> None:
+        def hold(message: bytes, connection: DescribedConnection = connection) -> None:
             held.append((connection, message))
 
         connection.send = hold  # type: ignore[method-assign]
@@ -246,6 +251,8 @@ class Pair:
                 max_retries=max_retries,
                 retry_backoff=0.01,
                 roams=False,
+                datagrams=UdpFactory(near=Nearness(only_loopback=True)) if "udp" in owner.lanes else None,
+                engine="webrtc" in owner.lanes,
             )
             owner.peer = Peer(introduction, config, owner, meet)
             self.runs.append(asyncio.create_task(owner.peer.run()))

@@ -13,6 +13,7 @@ from p2pal.crypto.keys import SessionSecret
 from p2pal.crypto.seal import MAX_FRAMES
 from p2pal.errors import PeerLost
 from p2pal.lanes.base import ConnectionListener, PathChanged
+from p2pal.lanes.destinations import Nearness
 from p2pal.lanes.ice_servers import IceServerConfig, RelayUse
 from p2pal.lanes.networks import NetworkWatch
 from p2pal.lanes.webrtc.connection import WebRtcConnection
@@ -28,7 +29,7 @@ async def test_a_lane_with_a_forged_frame_is_dropped_and_the_session_goes_on() -
     left, right = Owner(there), Owner()
     async with pair(left, right):
         await right.until(lambda: len(right.received) > 50)
-        next(iter(left.peer.link.connections.values())).send(b"forged" * 20)
+        next(iter(left.peer.link.engine.connections.values())).send(b"forged" * 20)
         await right.until(lambda: len(right.received) == len(there))
         assert right.received == there
         assert len(left.retries) >= 1
@@ -53,7 +54,7 @@ async def test_a_path_that_changes_while_a_side_fails_is_not_looked_at() -> None
     left, right = Owner(), Owner()
     async with pair(left, right) as (running, _):
         await running.linked()
-        (connection,) = left.peer.link.connections.values()
+        (connection,) = left.peer.link.engine.connections.values()
         left.peer.abandon(PeerLost("gone"))
         for _turn in range(5):
             left.peer.link.connection_event(connection, PathChanged())
@@ -75,7 +76,7 @@ async def test_a_lane_that_falls_silent_is_replaced_by_a_challenger(sides: str) 
         await right.until(lambda: len(right.received) == len(there))
         await left.until(lambda: len(left.received) == len(back))
         assert (right.received, left.received) == (there, back)
-        await left.until(lambda: left.peer.link.negotiator.in_use > 1 and left.peer.link.alive)
+        await left.until(lambda: left.peer.link.negotiator.in_use > 1 and left.peer.link.lanes.heard)
         for owner in (left, right):
             assert not owner.silences or owner.silences[-1] == 0.0
             assert owner.back == min(1, len(owner.retries))
@@ -91,7 +92,7 @@ async def test_a_lane_that_is_heard_again_stays() -> None:
         left.peer._signaling.send = lambda message: None  # type: ignore[method-assign]
         await left.until(lambda: bool(left.retries))
         assert left.peer.link.linked
-        assert not left.peer.link.alive
+        assert not left.peer.link.lanes.heard
         for heard in hears:
             heard()
         right.peer.link.probe()
@@ -147,7 +148,7 @@ async def test_networks_are_watched_where_a_better_path_may_come_of_it(
     config = PeerConfig(
         sender=False,
         max_payload=65_536,
-        connections=WebRtcFactory(only_loopback=True),
+        connections=WebRtcFactory(near=Nearness(only_loopback=True)),
         max_retries=max_retries,
         relay=relay,
         roams=roams,

@@ -21,7 +21,7 @@ async def prefer_the_new(new: Connection, used: Connection, heard: asyncio.Event
 
 @pytest.mark.parametrize("by_left", [True, False])
 async def test_a_better_path_is_taken_without_a_break(by_left: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2pal.peer.driver.is_better", prefer_the_new)
+    monkeypatch.setattr("p2pal.peer.engine.is_better", prefer_the_new)
     monkeypatch.setattr("p2pal.link.path_upgrade.SETTLED", 0.0)
     there, back = payloads(3000), payloads(300, 2)
 
@@ -51,9 +51,9 @@ async def test_a_path_that_is_no_better_is_dropped_and_nobody_is_told() -> None:
         await running.linked()
         right.peer.link._on_networks()
         await right.until_true(lambda: right.peer.link.negotiator.generation == 2)
-        await right.until_true(lambda: len(right.peer.link.connections) == 2)
+        await right.until_true(lambda: len(right.peer.link.engine.connections) == 2)
         for owner in (left, right):
-            await owner.until_true(lambda owner=owner: len(owner.peer.link.connections) == 1)  # type: ignore[misc]
+            await owner.until_true(lambda owner=owner: len(owner.peer.link.engine.connections) == 1)  # type: ignore[misc]
         left.to_send.extend(there)
         left.peer_turn(())
         await right.until(lambda: len(right.received) == len(there))
@@ -93,14 +93,14 @@ async def test_whatever_the_engine_makes_of_the_new_connection_the_old_one_stays
             raise Engine("out of order")
 
         if broken == "path":
-            monkeypatch.setattr("p2pal.peer.driver.is_better", fail)
+            monkeypatch.setattr("p2pal.peer.engine.is_better", fail)
         else:
             monkeypatch.setattr(WebRtcConnection, broken, fail)
         left.peer.link._on_networks()
         async with asyncio.timeout(30):
             await failed.wait()
         await (right if broken == "answer" else left).until_true(
-            lambda: len((right if broken == "answer" else left).peer.link.connections) == 1
+            lambda: len((right if broken == "answer" else left).peer.link.engine.connections) == 1
         )
         left.to_send.extend(there)
         left.peer_turn(())
@@ -122,6 +122,6 @@ async def test_a_connection_that_cannot_even_be_made_is_a_try_that_failed(monkey
         left.peer.link._on_networks()
         await left.until_true(lambda: negotiator.generation == 2)
         await left.until_true(lambda: negotiator._live.trying == 0)
-        assert left.peer.link._beside == set()
+        assert left.peer.link.engine._beside == set()
         assert negotiator.in_use == 1
         assert left.peer.link.linked

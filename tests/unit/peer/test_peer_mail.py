@@ -13,6 +13,7 @@ from tests.unit.peer.test_signaling import HostileMailbox, nowhere
 from p2pal.crypto.keys import NONCE_BYTES, Direction, SessionSecret
 from p2pal.crypto.seal import MailboxOpener, MailboxSealer
 from p2pal.errors import ConnectionImpossible, NoRelay, P2palError, PeerLost, ProtocolError
+from p2pal.lanes.destinations import Nearness
 from p2pal.lanes.ice_servers import IceServerConfig, RelayUse
 from p2pal.lanes.webrtc.factory import WebRtcFactory
 from p2pal.link.actions import GaveUp
@@ -35,7 +36,7 @@ class Side:
         self, *, sender: bool = True, relay: RelayUse = RelayUse.ALLOWED, servers: Sequence[IceServerConfig] = ()
     ) -> None:
         self.owner = Owner()
-        self.connections = WebRtcFactory(servers, lambda offered: (STUN,), only_loopback=True)
+        self.connections = WebRtcFactory(servers, lambda offered: (STUN,), near=Nearness(only_loopback=True))
         config = PeerConfig(sender=sender, max_payload=65_536, connections=self.connections, relay=relay)
         secret, mailbox = SessionSecret(bytes(32)), HostileMailbox()
         ours, theirs = (Direction.TO_RECEIVER, Direction.TO_SENDER)[:: 1 if sender else -1]
@@ -93,7 +94,7 @@ async def test_wishes_that_leave_no_path_are_the_end(ours: RelayUse, theirs: Rel
 async def test_a_side_that_takes_no_relay_is_met_without_one(servers: Sequence[IceServerConfig], anew: bool) -> None:
     side = Side(servers=servers)
     side.hear(Hello(max_frame=65_536, window=1 << 20, relay=RelayUse.NEVER.value))
-    assert side.peer.link.relay is RelayUse.NEVER
+    assert side.peer.link.engine.relay is RelayUse.NEVER
     due = side.negotiator.next_timeout()
     assert due is not None
     side.negotiator.handle_timeout(due)

@@ -102,7 +102,7 @@ async def test_a_side_without_relays_has_the_other_do_without(relay: Coturn, sen
         for owner in (left, right):
             await owner.until(lambda owner=owner: bool(owner.received))  # type: ignore[misc]
             assert owner.paths == ["direct, host udp"]
-        assert willing.peer.link.relay is RelayUse.NEVER
+        assert willing.peer.link.engine.relay is RelayUse.NEVER
         newest = willing.connections.gatherings[-1]
         assert newest.urls == ()
         assert all(candidate.kind != "relay" for candidate in newest.own.values())

@@ -242,7 +242,7 @@ class Linked:
     stood = True
 
     def __init__(self) -> None:
-        self.alive = True
+        self.heard = True
         self.answers = True
         self.heard_at = 0.0
         self.probes = 0
@@ -273,7 +273,8 @@ async def hostile_server() -> AsyncIterator[tuple[Signaling, HostileMailbox, Lin
         introduction,
         secret.master(),
         nowhere,
-        link=owner,
+        lanes=owner,
+        probe=owner.probe,
         offered=owner.offered,
         wake=lambda: happened.extend(signaling.events()),
         sender=True,
@@ -319,7 +320,7 @@ async def test_all_who_knock_are_let_in_when_nothing_is_heard(monkeypatch: pytes
 
 async def test_who_knocks_while_the_lane_is_silent_is_let_in_at_once() -> None:
     async with hostile_server() as (_, mailbox, owner):
-        owner.alive = False
+        owner.heard = False
         mailbox.says.put_nowait(AttemptKnocked(2))
         await until(mailbox, released=1)
         assert (mailbox.released, owner.probes) == ([(1, "moved")], 0)
@@ -333,7 +334,7 @@ async def test_a_socket_that_does_not_answer_when_the_link_is_in_trouble_is_repl
 
     async with hostile_server() as (signaling, mailbox, owner):
         await until(mailbox, asked=1)
-        mailbox.answers, owner.alive = answers, False
+        mailbox.answers, owner.heard = answers, False
         for turn in range(2, 5):
             while mailbox.asked < turn:
                 signaling.hurry()

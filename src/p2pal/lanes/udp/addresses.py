@@ -6,6 +6,8 @@ import ipaddress
 from enum import IntEnum
 from typing import Final, NamedTuple
 
+from p2pal.lanes.destinations import Zones
+
 MAX_CANDIDATES: Final = 8
 """Candidates that each side may tell."""
 MAX_LOCALS: Final = 8
@@ -63,22 +65,15 @@ def is_loopback(ip: str) -> bool:
     return ip == "::1" or ip.startswith("127.")
 
 
-def may_try(candidate: Candidate, *, only_loopback: bool) -> bool:
+def may_try(candidate: Candidate, zones: Zones) -> bool:
     """Whether a candidate of the peer may be sent probes at all.
 
-    Never multicast, broadcast, unspecified or reserved addresses, nor port 0. Loopback only where nothing but loopback
-    is used: elsewhere a peer could have us send into our own machine.
+    Never multicast, broadcast, unspecified or reserved addresses, nor port 0; and loopback only where the peer may be
+    on this machine: elsewhere it could have us send into our own.
     """
     if not 0 < candidate.port < 1 << 16:
         return False
     try:
-        address = ipaddress.ip_address(plain(candidate.ip))
+        return zones.has(plain(candidate.ip))
     except ValueError:
         return False
-    if address.is_multicast or address.is_unspecified or str(address) == "255.255.255.255":
-        return False
-    if address.is_loopback or only_loopback:
-        return address.is_loopback and only_loopback
-    if isinstance(address, ipaddress.IPv4Address):
-        return not address.is_reserved and not str(address).startswith("0.")
-    return True

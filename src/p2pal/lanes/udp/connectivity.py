@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
+from p2pal.lanes.destinations import Zones
 from p2pal.lanes.udp.acks import NEVER
 from p2pal.lanes.udp.addresses import (
     MAX_CANDIDATES,
@@ -87,7 +88,7 @@ class Connectivity:
     Args:
         leads: Whether we nominate: the sender of the files does.
         entropy: For nonces.
-        only_loopback: Whether nothing but loopback may be used.
+        zones: Where the peer may be.
 
     Attributes:
         active: The path in use, None before the first is valid.
@@ -95,14 +96,14 @@ class Connectivity:
     """
 
     __slots__ = (
-        "_answers", "_budget", "_entropy", "_leads", "_locals", "_nominated", "_nonces", "_only_loopback",
-        "_pace_at", "_pairs", "_remotes", "_told", "_troubled_at", "active", "heard",
+        "_answers", "_budget", "_entropy", "_leads", "_locals", "_nominated", "_nonces", "_pace_at", "_pairs",
+        "_remotes", "_told", "_troubled_at", "_zones", "active", "heard",
     )  # fmt: skip
 
-    def __init__(self, entropy: Entropy, *, leads: bool, only_loopback: bool = False) -> None:
+    def __init__(self, entropy: Entropy, *, leads: bool, zones: Zones) -> None:
         self._leads = leads
         self._entropy = entropy
-        self._only_loopback = only_loopback
+        self._zones = zones
         self._budget = ProbeBudget()
         self._locals: dict[int, Candidate] = {}
         self._remotes: dict[tuple[str, int], CandidateKind] = {}
@@ -140,7 +141,7 @@ class Connectivity:
     def add_remote(self, candidate: Candidate, now: float) -> bool:
         """The peer told a candidate. Return whether it is used: :data:`MAX_CANDIDATES` at most, no odd addresses."""
         told = sum(kind is not CandidateKind.PEER_REFLEXIVE for kind in self._remotes.values())
-        if told >= MAX_CANDIDATES or not may_try(candidate, only_loopback=self._only_loopback):
+        if told >= MAX_CANDIDATES or not may_try(candidate, self._zones):
             return False
         key = plain(candidate.ip), candidate.port
         kind = min(candidate.kind, CandidateKind.SERVER_REFLEXIVE)
@@ -191,7 +192,7 @@ class Connectivity:
     def _discover(self, source: Address, now: float) -> PairState | None:
         """Take an address that nobody told as a candidate; the oldest such one that is not in use makes room."""
         candidate = Candidate(CandidateKind.PEER_REFLEXIVE, source.ip, source.port)
-        if not may_try(candidate, only_loopback=self._only_loopback):
+        if not may_try(candidate, self._zones):
             return None
         key = source.ip, source.port
         if key not in self._remotes:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
+from p2pal.lanes.udp.addresses import Candidate
+
 
 class PathInUse(NamedTuple):
     """The path that the lane takes.
 
     Attributes:
-        words: What the user reads: ``direct, udp`` or ``direct, punched udp``.
+        punched: Whether a NAT is on the way, as far as is known.
         ip: The peer's address.
         port: Its port.
         local: The index of our socket.
@@ -17,7 +19,7 @@ class PathInUse(NamedTuple):
         loopback: Whether it stays on this machine.
     """
 
-    words: str
+    punched: bool
     ip: str
     port: int
     local: int
@@ -37,6 +39,12 @@ class PathChanged(NamedTuple):
     path: PathInUse
 
 
+class CandidateFound(NamedTuple):
+    """A server sees one of our sockets at this address."""
+
+    candidate: Candidate
+
+
 class Message(NamedTuple):
     """One whole message arrived."""
 
@@ -45,6 +53,14 @@ class Message(NamedTuple):
 
 class Writable(NamedTuple):
     """The lane takes messages again."""
+
+
+class Stalled(NamedTuple):
+    """Nothing of what was sent is acknowledged for a while: another lane may stand in."""
+
+
+class Resumed(NamedTuple):
+    """Something is acknowledged again."""
 
 
 class Closed(NamedTuple):
@@ -59,4 +75,4 @@ class Closed(NamedTuple):
     broken: bool = False
 
 
-LaneEvent: TypeAlias = Opened | PathChanged | Message | Writable | Closed
+LaneEvent: TypeAlias = Opened | PathChanged | CandidateFound | Message | Writable | Stalled | Resumed | Closed

@@ -17,17 +17,29 @@ arrived out of order by the window.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import Final
 
 from p2pal.errors import ProtocolError
 from p2pal.lanes.base import BUFFER_LIMIT
+from p2pal.lanes.destinations import ANYWHERE, Zones
 from p2pal.lanes.udp.acks import NEVER, AckTracker
 from p2pal.lanes.udp.addresses import Address, Candidate, is_ipv6, is_loopback
 from p2pal.lanes.udp.connectivity import Connectivity
 from p2pal.lanes.udp.entropy import Entropy
-from p2pal.lanes.udp.events import Closed, LaneEvent, Message, Opened, PathChanged, PathInUse, Writable
+from p2pal.lanes.udp.events import (
+    CandidateFound,
+    Closed,
+    LaneEvent,
+    Message,
+    Opened,
+    PathChanged,
+    PathInUse,
+    Resumed,
+    Stalled,
+    Writable,
+)
 from p2pal.lanes.udp.packet import (
     PROBE_BYTES,
     SEALED_OVERHEAD,
@@ -46,6 +58,7 @@ from p2pal.lanes.udp.packet import (
     read_data,
     read_header,
 )
+from p2pal.lanes.udp.reflexive import Reflexive, is_stun
 from p2pal.lanes.udp.seal import LaneSecrets, PacketOpener, PacketSealer
 from p2pal.lanes.udp.sender import Sender
 from p2pal.lanes.udp.stream import MAX_MESSAGE, WINDOW, ReceiveStream
@@ -58,6 +71,10 @@ CLOSES: Final = 3
 """Times that the end is told, as nothing acknowledges it."""
 SUSPICIOUS_PTOS: Final = 2
 """Probe timeouts in a row after which other paths are tried."""
+STALL: Final = 0.5
+STALL_PTOS: Final = 2
+"""A lane stalls when nothing is acknowledged for :data:`STALL` seconds, and not before so many probe timeouts: the
+second comes three of them after what was sent last."""
 MTU_WORTH: Final = 128 * 1024
 """Bytes that have to be sent before larger datagrams are tried: a few messages do not need them."""
 
@@ -82,21 +99,22 @@ class DatagramLane:
         leads: Whether we nominate paths: the sender of the files does.
         seed: 32 random bytes.
         now: The time in seconds, on the clock of every later ``now``.
-        only_loopback: Whether nothing but loopback may be used.
+        zones: Where the peer may be.
         window: Bytes that may be on the way or wait for a gap to be filled; the same at both ends.
 
     Attributes:
         id: Its number.
         path: The path in use, None before it opened.
         rejected: Datagrams that were passed over, because the peer cannot have sent them.
+        stalled: Whether nothing is acknowledged for a while.
     """
 
     max_message = MAX_MESSAGE
 
     __slots__ = (
-        "_ack_number", "_acks", "_closes", "_connect_by", "_connectivity", "_entropy", "_events", "_full",
-        "_inbound", "_local_ips", "_mtu_nonces", "_opener", "_receive_tag", "_sealer", "_sender", "_state", "id",
-        "path", "rejected",
+        "_ack_number", "_acks", "_closes", "_connect_by", "_connectivity", "_early", "_entropy", "_events", "_full",
+        "_inbound", "_local_ips", "_mtu_nonces", "_opener", "_quiet_since", "_receive_tag", "_reflexive", "_sealer",
+        "_sender", "_stall_at", "_state", "id", "path", "rejected", "stalled",
     )  # fmt: skip
 
     def __init__(
@@ -107,7 +125,7 @@ class DatagramLane:
         leads: bool,
         seed: bytes,
         now: float,
-        only_loopback: bool = False,
+        zones: Zones = ANYWHERE,
         window: int = WINDOW,
     ) -> None:
         self.id = lane_id
@@ -121,14 +139,18 @@ class DatagramLane:
         self._inbound = ReceiveStream(window)
         self._acks = AckTracker()
         self._ack_number = -1
-        self._connectivity = Connectivity(self._entropy, leads=leads, only_loopback=only_loopback)
+        self._connectivity = Connectivity(self._entropy, leads=leads, zones=zones)
+        self._reflexive = Reflexive(self._entropy)
         self._local_ips: dict[int, str] = {}
         self._mtu_nonces: dict[bytes, int] = {}
         self._events: deque[LaneEvent] = deque()
+        self._early: list[Message] = []
         self._state = _State.CONNECTING
         self._connect_by = now + CONNECT_TIMEOUT
         self._closes = 0
         self._full = False
+        self._quiet_since = self._stall_at = NEVER
+        self.stalled = False
 
     # Paths
 
@@ -140,6 +162,11 @@ class DatagramLane:
         """
         self._connectivity.add_local(index, ip, port, now)
         self._local_ips[index] = ip
+        self._reflexive.add_socket(index, ip, port, now)
+
+    def ask(self, servers: Iterable[tuple[str, int]], now: float) -> None:
+        """Ask these STUN servers, IP addresses and ports, how they see our sockets."""
+        self._reflexive.add_servers(servers, now)
 
     def remove_local(self, index: int, now: float) -> None:
         """One of our sockets is gone."""
@@ -226,6 +253,8 @@ class DatagramLane:
         try:
             if segment and segment < len(data):
                 self._receive_many(memoryview(data), source, now, segment, arrived)
+            elif data and is_stun(data[0]):
+                self._receive_stun(bytes(data), source)
             elif data and data[0] == _DATA:
                 self._receive_data(data, source, now, 0, arrived)
             else:
@@ -261,7 +290,8 @@ class DatagramLane:
             messages = stream.receive(run.offset, run.payloads, run.size, len(data))
             self._acks.on_packets(run.number, run.packets, run.size, stream.holes, now, arrived, asked=run.ask)
             if messages:
-                self._events.extend(map(Message, messages))
+                # The peer's path may be valid before ours is: nothing is heard of a lane before it is open.
+                (self._early if self._state is _State.CONNECTING else self._events).extend(map(Message, messages))
         path = self.path
         if path is None or source.port != path.port or source.ip != path.ip or source.local != path.local:
             self._connectivity.on_tagged(source, now)
@@ -277,7 +307,8 @@ class DatagramLane:
                 self._connectivity.on_genuine(source, now)
                 if header.number > self._ack_number:
                     self._ack_number = header.number
-                    self._sender.on_ack(decode_ack(inside), now, arrived)
+                    if self._sender.on_ack(decode_ack(inside), now, arrived):
+                        self._resume()
                     self._look_writable()
             case Kind.PROBE:
                 self._connectivity.handle_probe(decode_probe(inside), source, now)
@@ -286,6 +317,12 @@ class DatagramLane:
                 self._receive_answer(decode_answer(inside), source, arrived)
             case Kind.CLOSE:
                 self._end("the other side closed the lane", tell=False)
+
+    def _receive_stun(self, data: bytes, source: Address) -> None:
+        found = self._reflexive.receive(data, source)
+        if found is None:
+            raise BadPacket("nobody asked for this answer")
+        self._events.append(CandidateFound(found))
 
     def _receive_answer(self, answer: AnswerFields, source: Address, now: float) -> None:
         size = self._mtu_nonces.pop(answer.nonce, 0)
@@ -301,9 +338,8 @@ class DatagramLane:
             return
         address, before = pair.address, self.path
         punched = self._connectivity.is_punched(pair)
-        words = "direct, punched udp" if punched else "direct, udp"
         loopback = is_loopback(address.ip) or address.ip in self._local_ips.values()
-        path = PathInUse(words, *address, pair.rtt, loopback)
+        path = PathInUse(punched, *address, pair.rtt, loopback)
         if before is not None and before[:4] == path[:4]:
             return
         self.path = path
@@ -314,8 +350,16 @@ class DatagramLane:
         if self._state is _State.CONNECTING:
             self._state = _State.OPEN
             self._events.append(Opened(path))
+            self._events.extend(self._early)
+            self._early.clear()
         else:
             self._events.append(PathChanged(path))
+
+    def _resume(self) -> None:
+        self._quiet_since = self._stall_at = NEVER
+        if self.stalled:
+            self.stalled = False
+            self._events.append(Resumed())
 
     def _look_writable(self) -> None:
         if self._full and self._sender.stream.unsent <= BUFFER_LIMIT // 2:
@@ -336,6 +380,8 @@ class DatagramLane:
                 yield self._sealed(address, Kind.PROBE, encode_probe(fields))
             else:
                 yield self._sealed(address, Kind.ANSWER, encode_answer(fields))
+        for address, request in self._reflexive.outputs(now):
+            yield Batch(*address, (request,), 0, len(request))
         path = self.path
         if path is None or self._state is not _OPEN:
             return
@@ -386,15 +432,17 @@ class DatagramLane:
             sender = self._sender
             at = min(
                 self._connectivity.next_timeout(),
+                self._reflexive.next_timeout(),
                 self._acks.due_at,
                 sender.next_timeout(),
                 self._connectivity.heard + SILENCE,
+                self._stall_at,
             )
             if sender.stream.end >= MTU_WORTH and not sender.idle:
                 at = min(at, sender.mtu.next_timeout())
             return at
         if state is _State.CONNECTING:
-            return min(self._connect_by, self._connectivity.next_timeout())
+            return min(self._connect_by, self._connectivity.next_timeout(), self._reflexive.next_timeout())
         return -NEVER if state is _State.CLOSING else None
 
     def handle_timeout(self, now: float) -> None:
@@ -404,8 +452,22 @@ class DatagramLane:
         elif self._state is _State.OPEN:
             if now >= self._connectivity.heard + SILENCE:
                 self._end("nothing came from the other side")
-            elif self._sender.handle_timeout(now) and self._sender.loss.pto_count >= SUSPICIOUS_PTOS:
-                self._connectivity.search(now)
+            elif self._sender.handle_timeout(now):
+                self._quiet(now)
+            if now >= self._stall_at:
+                self._stall_at = NEVER
+                self.stalled = True
+                self._events.append(Stalled())
+
+    def _quiet(self, now: float) -> None:
+        """Nothing came back for a probe timeout."""
+        loss = self._sender.loss
+        if self._quiet_since == NEVER:
+            self._quiet_since = now - loss.rtt.pto
+        if loss.pto_count >= SUSPICIOUS_PTOS:
+            self._connectivity.search(now)
+        if loss.pto_count >= STALL_PTOS and not self.stalled and self._stall_at == NEVER:
+            self._stall_at = max(now, self._quiet_since + STALL)
 
 
 LEAST_DATAGRAM: Final = PROBE_BYTES + SEALED_OVERHEAD

@@ -102,8 +102,8 @@ class Sender:
         self._release = now
         self._probes = 0
 
-    def on_ack(self, ack: AckFields, now: float, arrived: float) -> None:
-        """The peer told what arrived.
+    def on_ack(self, ack: AckFields, now: float, arrived: float) -> bool:
+        """The peer told what arrived; return whether anything had not been told before.
 
         Args:
             ack: What it told.
@@ -117,6 +117,7 @@ class Sender:
         # A loop that was busy reads several at once, of which each says how things were when it came.
         now = self._heard_at = min(max(arrived, self._heard_at), now)
         acked = loss.on_ack(ack.packets)
+        before = stream.acked
         stream.acknowledge(ack.next, ack.stream)
         newest = acked.newest
         ours = newest is not None and newest.path == self._path
@@ -143,6 +144,7 @@ class Sender:
         if not loss.in_flight and not stream.pending and stream.acked < stream.sent:
             # All packets arrived, and some bytes did not: somebody forged a packet's number.
             stream.lost(stream.acked, stream.sent)
+        return bool(acked.size or acked.spurious or stream.acked > before)
 
     def _lost(self, now: float) -> int:
         """Queue again what counts as lost now; return how many bytes of this path's that is."""

@@ -5,13 +5,25 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Container, Iterable
 from math import inf
 from typing import Final, Protocol
 
 from p2pal.lanes.base import LaneListener
-from p2pal.lanes.udp.addresses import Address, Candidate, CandidateKind, plain
+from p2pal.lanes.destinations import Zones
+from p2pal.lanes.paths import Path, PathKind
+from p2pal.lanes.udp.addresses import Address, Candidate, CandidateKind, is_ipv6, plain
 from p2pal.lanes.udp.entropy import SEED_BYTES
-from p2pal.lanes.udp.events import Closed, Message, Opened, PathChanged, PathInUse, Writable
+from p2pal.lanes.udp.events import (
+    CandidateFound,
+    Closed,
+    Message,
+    Opened,
+    PathChanged,
+    Resumed,
+    Stalled,
+    Writable,
+)
 from p2pal.lanes.udp.lane import DatagramLane
 from p2pal.lanes.udp.packet import Batch
 from p2pal.lanes.udp.ports import Port, open_port
@@ -44,8 +56,8 @@ def keep_heap() -> None:
 class UdpListener(LaneListener, Protocol):
     """Who hears of a datagram lane."""
 
-    def path_changed(self, lane: UdpLane) -> None:
-        """Another path is in use; :attr:`UdpLane.path` tells which."""
+    def lane_event(self, lane: UdpLane, event: PathChanged | CandidateFound | Stalled | Resumed) -> None:
+        """Something came up beside messages, or before the lane did."""
 
 
 class UdpLane:
@@ -59,10 +71,13 @@ class UdpLane:
         secrets: Its keys and tags.
         listener: Who hears of it.
         leads: Whether we nominate paths: the sender of the files does.
-        only_loopback: Whether nothing but loopback may be used.
+        zones: Where the peer may be.
         batches: Whether datagrams may leave in batches where the system can; False for tests and comparisons.
         watched: Whether the loop may watch sockets itself; False is what Windows is like.
         buffer: Bytes asked for on either side of each socket.
+
+    Attributes:
+        broken: Whether it ended because the other side, or somebody on the way, broke the protocol.
     """
 
     max_message = MAX_MESSAGE
@@ -71,10 +86,10 @@ class UdpLane:
         self,
         lane_id: int,
         secrets: LaneSecrets,
-        listener: LaneListener,
+        listener: UdpListener,
         *,
         leads: bool,
-        only_loopback: bool = False,
+        zones: Zones,
         batches: bool = True,
         watched: bool = True,
         buffer: int = BUFFER,
@@ -87,21 +102,36 @@ class UdpLane:
         self._loop = asyncio.get_running_loop()
         keep_heap()
         seed = os.urandom(SEED_BYTES)
-        self._lane = DatagramLane(
-            lane_id, secrets, leads=leads, seed=seed, now=self._loop.time(), only_loopback=only_loopback
-        )
+        self._lane = DatagramLane(lane_id, secrets, leads=leads, seed=seed, now=self._loop.time(), zones=zones)
         self._ports: dict[int, Port] = {}
+        self._next_port = 0
+        self._bound: dict[int, str] = {}
         self._held: Batch | None = None  # a socket was full
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = inf
         self._soon = False
         self._closed = False
+        self.broken = False
         self._pumping = False
 
     @property
-    def path(self) -> PathInUse | None:
-        """The path in use, None before it opened."""
-        return self._lane.path
+    def on_one_machine(self) -> bool:
+        """Whether the path in use stays on this machine."""
+        return self._lane.path is not None and self._lane.path.loopback
+
+    async def path(self) -> Path | None:
+        """Return the path in use, None before it opened."""
+        used = self._lane.path
+        if used is None:
+            return None
+        return Path(
+            PathKind.PUNCHED if used.punched else PathKind.HOST, ipv6=is_ipv6(used.ip) and not used.loopback, lane="udp"
+        )
+
+    @property
+    def stalled(self) -> bool:
+        """Whether nothing of what was sent is acknowledged for a while."""
+        return self._lane.stalled
 
     async def bind(self, ip: str) -> Candidate:
         """Open a socket on one of this machine's addresses and return the candidate to tell the peer.
@@ -110,9 +140,18 @@ class UdpLane:
             OSError: If that is no address of this machine.
             ValueError: If there are as many sockets as a lane has.
         """
-        opened = open_socket(ip, buffer=self._buffer)
+        return await self.adopt(open_socket(ip, buffer=self._buffer))
+
+    async def adopt(self, opened: socket.socket) -> Candidate:
+        """Take a bound socket over and return the candidate to tell the peer.
+
+        Raises:
+            ValueError: If there are as many sockets as a lane has.
+        """
+        ip = opened.getsockname()[0]
         self._lane.sender.buffer = opened.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-        index = max(self._ports, default=-1) + 1
+        index = self._next_port
+        self._next_port += 1
         port = opened.getsockname()[1]
         try:
             self._lane.add_local(index, ip, port, self._loop.time())
@@ -125,8 +164,25 @@ class UdpLane:
             self._lane.remove_local(index, self._loop.time())
             opened.close()
             raise
+        self._bound[index] = plain(ip)
         self._pump_soon()
         return Candidate(CandidateKind.HOST, plain(ip), port)
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        """The addresses that its sockets are bound to."""
+        return frozenset(self._bound.values())
+
+    def keep(self, addresses: Container[str]) -> None:
+        """Close the sockets of all other addresses: this machine has them no more."""
+        for index, address in list(self._bound.items()):
+            if address not in addresses:
+                self.port_lost(index)
+
+    def ask(self, servers: Iterable[tuple[str, int]]) -> None:
+        """Ask these STUN servers, IP addresses and ports, how they see our sockets."""
+        self._lane.ask(servers, self._loop.time())
+        self._pump_soon()
 
     def add_remote(self, candidate: Candidate) -> bool:
         """The peer told a candidate; return whether it is used."""
@@ -188,6 +244,7 @@ class UdpLane:
     def port_lost(self, index: int) -> None:
         """A port is of no use any more."""
         port = self._ports.pop(index, None)
+        self._bound.pop(index, None)
         if port is not None:
             port.close()
             if self._held is not None and self._held.local == index:
@@ -251,12 +308,11 @@ class UdpLane:
                 self._listener.lane_writable(self)
             elif isinstance(event, Opened):
                 self._listener.lane_opened(self)
-            elif isinstance(event, PathChanged):
-                changed = getattr(self._listener, "path_changed", None)
-                if changed is not None:
-                    changed(self)
             elif isinstance(event, Closed):
+                self.broken = event.broken
                 self._end(event.reason)
+            else:
+                self._listener.lane_event(self, event)
 
     def _arm(self) -> None:
         at = self._lane.next_timeout()

@@ -20,7 +20,7 @@ from p2pal.errors import ProtocolError
 from p2pal.hosts import is_loopback
 from p2pal.lanes.base import BUFFER_LIMIT, CandidateFound, ConnectionListener, PathChanged
 from p2pal.lanes.candidates import IceCandidate, parse_candidate, with_relay_transport
-from p2pal.lanes.destinations import Destinations, Quota, Remote, Zone
+from p2pal.lanes.destinations import ANYWHERE, ONLY_LOOPBACK, Destinations, Quota, Remote
 from p2pal.lanes.ice_servers import IceServerConfig, RelayUse
 from p2pal.lanes.paths import Path, find_path, on_one_machine
 from p2pal.lanes.webrtc.gathering import Gathering
@@ -90,13 +90,7 @@ class WebRtcConnection:
         self.generation = generation
         self._listener = listener
         self._only_loopback = only_loopback
-        self._remote = (
-            remote
-            or Destinations(
-                nearest=Zone.LOOPBACK if only_loopback else Zone.LOCAL,
-                farthest=Zone.LOOPBACK if only_loopback else Zone.PUBLIC,
-            ).generation()
-        )
+        self._remote = remote or Destinations(ONLY_LOOPBACK if only_loopback else ANYWHERE).generation()
         self._told = Quota()
         self._closed = False
         self._opened = False

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from p2pal.errors import ConnectionImpossible
 from p2pal.lanes.base import ConnectionListener
-from p2pal.lanes.destinations import Destinations, Zone
+from p2pal.lanes.destinations import UNKNOWN, Destinations, Nearness
 from p2pal.lanes.ice_servers import IceServerConfig, RelayUse, known_servers, servers_for, servers_without_relays
 from p2pal.lanes.interfaces import broadcasts
 from p2pal.lanes.server_addresses import ServerAddresses
@@ -34,9 +34,7 @@ class WebRtcFactory:
     Args:
         servers: STUN and TURN servers.
         choose: Returns those to use from then on when the signaling server offers others; None: it is not asked.
-        server: How near the signaling server was reached.
-        own_server: It is this process: that it is near says nothing about the other side.
-        only_loopback: Exchange loopback candidates only.
+        near: How near the other side may be.
 
     Attributes:
         servers: The STUN and TURN servers of the connections to come.
@@ -47,19 +45,14 @@ class WebRtcFactory:
         self,
         servers: Sequence[IceServerConfig] = (),
         choose: Choose | None = None,
-        *,
-        server: Zone = Zone.PUBLIC,
-        own_server: bool = False,
-        only_loopback: bool = False,
+        near: Nearness = UNKNOWN,
     ) -> None:
         self.servers = servers
         self.gatherings: deque[Gathering] = deque(maxlen=_REMEMBERED)
         self._choose = choose
-        self._only_loopback = only_loopback
-        near = only_loopback or (server is Zone.LOOPBACK and not own_server)
-        farthest = Zone.LOOPBACK if only_loopback else Zone.PUBLIC
-        self._destinations = Destinations(nearest=Zone.LOOPBACK if near else Zone.LOCAL, farthest=farthest)
-        self._addresses = ServerAddresses(nearest=Zone.LOOPBACK if only_loopback else server, farthest=farthest)
+        self._only_loopback = near.only_loopback
+        self._destinations = Destinations(near.peers)
+        self._addresses = ServerAddresses(near.servers)
         self._tunnels = Tunnels(self._addresses.addresses)
 
     @property

@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from p2pal.lanes.destinations import ANYWHERE, ONLY_LOOPBACK, Zones
 from p2pal.lanes.udp.addresses import MAX_CANDIDATES, MAX_LOCALS, Address, Candidate, CandidateKind, may_try
 from p2pal.lanes.udp.budget import MAX_ADDRESS_PROBES, MAX_IP_PROBES
 from p2pal.lanes.udp.connectivity import CONSENT, KEEP_ALIVE, MAX_PAIR_PROBES, PACE, Connectivity
@@ -15,8 +16,8 @@ from p2pal.lanes.udp.packet import AnswerFields, ProbeFields
 HOST, REFLEXIVE = CandidateKind.HOST, CandidateKind.SERVER_REFLEXIVE
 
 
-def machine(*, leads: bool = True, only_loopback: bool = False) -> Connectivity:
-    return Connectivity(Entropy(bytes([leads]) * 32), leads=leads, only_loopback=only_loopback)
+def machine(*, leads: bool = True, zones: Zones = ANYWHERE) -> Connectivity:
+    return Connectivity(Entropy(bytes([leads]) * 32), leads=leads, zones=zones)
 
 
 class Wire:
@@ -272,20 +273,20 @@ def test_a_path_without_answers_is_not_valid_for_long() -> None:
      "example.org", "127.0.0.1", "::1", "::ffff:127.0.0.1", "::ffff:224.0.0.1"],
 )  # fmt: skip
 def test_odd_addresses_are_never_tried(ip: str) -> None:
-    assert not may_try(Candidate(HOST, ip, 5), only_loopback=False)
+    assert not may_try(Candidate(HOST, ip, 5), ANYWHERE)
 
 
 @pytest.mark.parametrize("port", [0, -1, 65536])
 def test_odd_ports_are_never_tried(port: int) -> None:
-    assert not may_try(Candidate(HOST, "10.0.0.1", port), only_loopback=False)
+    assert not may_try(Candidate(HOST, "10.0.0.1", port), ANYWHERE)
 
 
 def test_loopback_is_tried_only_where_nothing_else_is() -> None:
     for ip in ("127.0.0.1", "::1", "127.9.9.9"):
-        assert may_try(Candidate(HOST, ip, 5), only_loopback=True)
+        assert may_try(Candidate(HOST, ip, 5), ONLY_LOOPBACK)
     for ip in ("10.0.0.1", "8.8.8.8", "2001:db8::1"):
-        assert may_try(Candidate(HOST, ip, 5), only_loopback=False)
-        assert not may_try(Candidate(HOST, ip, 5), only_loopback=True)
+        assert may_try(Candidate(HOST, ip, 5), ANYWHERE)
+        assert not may_try(Candidate(HOST, ip, 5), ONLY_LOOPBACK)
 
 
 def test_families_are_not_mixed() -> None:

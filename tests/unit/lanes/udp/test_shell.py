@@ -76,7 +76,7 @@ def test_a_lane_whose_last_socket_is_gone_ends() -> None:
 def test_another_socket_takes_over_from_one_that_is_gone() -> None:
     async def main() -> None:
         left, right, a, b = await opened()
-        assert a.path is not None
+        assert await a.path() is not None
         b.add_remote(await a.bind("127.0.0.1"))
         a.port_lost(0)
         messages = [bytes([index]) * 50_000 for index in range(20)]
@@ -84,7 +84,8 @@ def test_another_socket_takes_over_from_one_that_is_gone() -> None:
             a.send(message)
         await right.until(lambda: len(right.messages) == len(messages))
         assert right.messages == messages
-        assert a.path.local == 1
+        assert a._lane.path is not None
+        assert a._lane.path.local == 1
         assert "closed" not in left.heard
         for lane in (a, b):
             lane.close()

@@ -1,0 +1,152 @@
+"""The datagram lanes of one peer: the sockets that they begin with, and the servers that say how these look outside.
+
+Both sides tell where their sockets are before either can make the lane: its keys come from what both of them say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from p2pal.lanes.destinations import UNKNOWN, Destinations, Nearness, Remote, Zone, Zones
+from p2pal.lanes.ice_servers import IceServerConfig
+from p2pal.lanes.interfaces import broadcasts, own_addresses
+from p2pal.lanes.server_addresses import ServerAddresses
+from p2pal.lanes.udp.addresses import MAX_LOCALS, plain
+from p2pal.lanes.udp.sockets import open_socket
+from p2pal.wire import rendezvous
+from p2pal.wire.ice_urls import parse_stun_url, parse_turn_url
+from p2pal.wire.signal import NONCE_BYTES, UdpCandidate
+
+Choose = Callable[[Sequence[rendezvous.IceServer]], Sequence[IceServerConfig]]
+"""Returns the servers to use where the signaling server offers these."""
+
+MAX_HOSTS: Final = 5
+"""Addresses of its own that a side tells: the rest is for how servers see them, and for networks to come."""
+
+MAX_SERVERS: Final = 3
+"""STUN servers that are asked."""
+
+_LOOPBACK: Final = ("127.0.0.1", "::1")
+
+
+class UdpSockets:
+    """One side of a lane that is not made yet.
+
+    Attributes:
+        sockets: Bound, one for each address.
+        nonce: 16 random bytes for the lane's keys.
+        candidates: Where the other side may reach them.
+        remote: Which of the other side's candidates are used.
+    """
+
+    __slots__ = ("candidates", "nonce", "remote", "sockets")
+
+    def __init__(self, sockets: Sequence[socket.socket], remote: Remote) -> None:
+        self.sockets = list(sockets)
+        self.remote = remote
+        self.nonce = os.urandom(NONCE_BYTES)
+        self.candidates = tuple(candidate_of(opened) for opened in self.sockets[:MAX_HOSTS])
+
+    def take(self) -> list[socket.socket]:
+        """Return the sockets, which are the caller's to close from now on."""
+        taken, self.sockets = self.sockets, []
+        return taken
+
+    def close(self) -> None:
+        """Close what was not taken."""
+        for opened in self.take():
+            opened.close()
+
+
+def candidate_of(opened: socket.socket) -> UdpCandidate:
+    """Return the candidate that a bound socket makes."""
+    ip, port = opened.getsockname()[:2]
+    return UdpCandidate("host", plain(ip), port)
+
+
+class UdpFactory:
+    """What the datagram lanes of one peer begin with.
+
+    Args:
+        servers: STUN and TURN servers.
+        choose: Returns those to use from then on when the signaling server offers others; None: it is not asked.
+        near: How near the other side may be.
+
+    Attributes:
+        zones: Where the other side may be.
+    """
+
+    def __init__(
+        self,
+        servers: Sequence[IceServerConfig] = (),
+        choose: Choose | None = None,
+        near: Nearness = UNKNOWN,
+    ) -> None:
+        self.zones = near.peers
+        self._servers = servers
+        self._choose = choose
+        self._only_loopback = near.only_loopback
+        self._destinations = Destinations(near.peers)
+        self._offered = ServerAddresses(near.servers)
+        self._named = ServerAddresses(Zones(Zone.LOOPBACK, near.servers.farthest))
+
+    def offered(self, servers: Sequence[rendezvous.IceServer]) -> None:
+        """The signaling server offers these servers for the lanes to come."""
+        if servers and self._choose is not None:
+            self._servers = self._choose(servers)
+
+    async def open(self) -> UdpSockets:
+        """Return sockets of a new lane, at most :data:`MAX_HOSTS` of them for addresses that are told."""
+        addresses, broadcast = await asyncio.to_thread(self._look)
+        return UdpSockets(self.bind(addresses), self._destinations.generation(broadcast))
+
+    async def addresses(self) -> list[str]:
+        """Return this machine's addresses that a lane may be bound to, best first."""
+        return (await asyncio.to_thread(self._look))[0]
+
+    def _look(self) -> tuple[list[str], frozenset[str]]:
+        if self._only_loopback:
+            return list(_LOOPBACK), frozenset()
+        found = [own.address for own in own_addresses() if self.zones.has(own.address)]
+        near = list(_LOOPBACK) if self.zones.nearest is Zone.LOOPBACK else []
+        return found[: MAX_LOCALS - len(near)] + near, broadcasts()
+
+    @staticmethod
+    def bind(addresses: Sequence[str]) -> list[socket.socket]:
+        """Return a socket for each address that can be bound."""
+        opened: list[socket.socket] = []
+        for address in addresses[:MAX_LOCALS]:
+            with contextlib.suppress(OSError):
+                opened.append(open_socket(address))
+        return opened
+
+    async def stun_servers(self) -> list[tuple[str, int]]:
+        """Return the addresses and ports of the servers to ask, at most :data:`MAX_SERVERS` for each family.
+
+        Names that do not resolve within some seconds are passed over.
+        """
+        found: list[tuple[str, int]] = []
+        for server in self._servers:
+            where = self._offered if server.offered else self._named
+            for url in server.urls:
+                parsed = _asked(url)
+                if parsed is not None:
+                    found += [(address, parsed[1]) for address in await where.addresses(parsed[0])]
+        families = ([each for each in dict.fromkeys(found) if (":" in each[0]) == six] for six in (False, True))
+        return [each for family in families for each in family[:MAX_SERVERS]]
+
+
+def _asked(url: str) -> tuple[str, int] | None:
+    """Return the host and port of a server that answers Binding requests over UDP, None if it is none."""
+    if url.startswith("stuns:"):
+        return None
+    turn = parse_turn_url(url)
+    if turn is not None:
+        return (turn.host, turn.port) if turn.transport == "udp" and not turn.tls else None
+    stun = parse_stun_url(url)
+    return None if stun is None else (stun.host, stun.port)
