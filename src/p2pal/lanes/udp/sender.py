@@ -24,9 +24,9 @@ MOST_CREDIT: Final = 0.020
 was not sent meanwhile left room in the queue."""
 PTO_PROBES: Final = 2
 """Datagrams that leave at a probe timeout (RFC 9002, section 6.2.4)."""
-ASK_SHARE: Final = 0.5
-"""Of the window within one machine after which an acknowledgement is asked for: few, as each wakes both sides up, and
-early enough that something is always on the way."""
+ASK_SHARE: Final = 1 / 6
+"""Of the window within one machine after which an acknowledgement is asked for, so that something is always on the way.
+The other side answers once for all that woke it up, so asking often costs little."""
 SKIP_EVERY: Final = (500, 4000)
 """Packets from one packet number that is left out to the next."""
 
