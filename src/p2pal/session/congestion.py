@@ -70,7 +70,7 @@ START_RATE: Final = 4_000_000
 """Bytes per second that a path is trusted with before it has shown any: on a long one its first rounds show little."""
 START_ROUNDS: Final = 4
 """Rounds in a row, delayed and without a new best rate, that end the start."""
-RECORD: Final = 1.1
+RECORD: Final = 1.25
 """A rate this much above the best so far is a new best."""
 
 LEAST_CUT: Final = 0.03
@@ -80,6 +80,8 @@ SETTLE_ROUNDS: Final = 2
 ELASTICITY: Final = 0.67
 """A cut to the share ``s`` of the window was one of a queue if more than ``s ** ELASTICITY`` of the rate is left: all
 of it on a path of our own, and the square root on one that is shared with another flow of our size."""
+LEAST_TRIAL: Final = 0.12
+"""The share of the window that has to be cut before a rate that fell proves anything: one round's is noisy."""
 DRAINED: Final = 0.5
 """A cut that takes away this much of the delay that its bytes are of a queue was one of a queue, whatever the rate."""
 MOST_PATIENCE: Final = 16
@@ -274,13 +276,17 @@ class Congestion:
 
         It does if the delay is gone, or the rate still there, or at least half as much of the delay gone as would be
         of a queue: a round's rate alone is too noisy to let the window grow beyond a delay. Otherwise the delay is
-        taken for the path's.
+        taken for the path's. A small cut proves nothing: further ones are judged together with it.
         """
         self._trial = None
         drained = (trial.window - self.window) / trial.rate
         gone = rtt <= max(min_rtt + tolerated_delay(min_rtt), trial.rtt - DRAINED * drained)
-        if gone or rate >= trial.rate * (self.window / trial.window) ** ELASTICITY:
+        left = self.window / trial.window
+        if gone or rate >= trial.rate * left**ELASTICITY:
             self._patience = 1
+            return True
+        if left > 1 - LEAST_TRIAL and self.window > self._floor:
+            self._trial = trial
             return True
         self.window = trial.window
         self._accepted = max(trial.rtt, rtt)
@@ -292,23 +298,24 @@ class Congestion:
         tolerated = tolerated_delay(min_rtt)
         bound = min_rtt + tolerated
         unused = max(0.0, (bound - rtt) / tolerated)
-        shown = max(best, rate)
         if self._starting:
             record = rate > RECORD * best
             if record or rtt <= bound:
                 self._late_rounds = 0
                 growth = START_GROWTH if record else 1 + (START_GROWTH - 1) * unused
-                self._grow(growth, max(shown * bound * START_HEADROOM, START_RATE * (self._latency or 0.0)))
+                self._grow(growth, max(max(best, rate) * bound * START_HEADROOM, START_RATE * (self._latency or 0.0)))
                 return
             self._late_rounds += 1
             if self._late_rounds < START_ROUNDS:
                 return
             self._starting = False
         if rtt <= bound:
+            # The best but one: after a pause in which acknowledgements wait, one round brings more than the path can.
+            shown = sorted(self._rates)[-2:][0]
             self._grow(1 + (GROWTH - 1) * min(unused, 1.0), shown * bound * HEADROOM)
             return
         self._hold = 0
-        self._trial = _Trial(self.window, rtt, rate)
+        self._trial = self._trial or _Trial(self.window, rtt, rate)
         self._settling = SETTLE_ROUNDS
         cut = min(max(1 - bound / rtt, LEAST_CUT), MOST_CUT)
         self.window = max(int(self.window * (1 - cut)), self._floor)

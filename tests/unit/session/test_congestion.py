@@ -14,6 +14,7 @@ from p2pal.session.congestion import (
     HEADROOM,
     INITIAL_WINDOW,
     LEAST_CUT,
+    LEAST_TRIAL,
     MAX_WINDOW,
     MIN_RTT_WINDOW,
     MIN_WINDOW,
@@ -146,6 +147,7 @@ def test_grows_more_slowly_the_nearer_the_round_trip_comes_to_the_bound() -> Non
     steps = []
     for rtt in (0.04, 0.042, 0.044, 0.0459):
         rounds = after_the_start()
+        rounds.round(rtt)
         steps.append(rounds.round(rtt))
     assert steps == sorted(steps, reverse=True)
     assert steps[0] == pytest.approx(GROWTH, rel=1e-4)
@@ -205,6 +207,29 @@ def test_a_round_that_happens_to_bring_less_is_no_proof_while_the_delay_falls_as
         rounds.round(before / rate, rate=rate)
     assert rounds.round(rounds.window / rate, rate=0.7 * rate) <= 1
     assert rounds.window < before
+
+
+def test_small_cuts_are_judged_together() -> None:
+    rounds = Rounds().started(0.04)
+    before = rounds.window
+    assert rounds.round(0.048, rate=10e6) > 0.95  # a little late: a small cut, of which a rate tells nothing
+    taken_back = 0
+    for _ in range(5 * SETTLE_ROUNDS):
+        smaller = rounds.window
+        rounds.round(0.048, rate=8e6)  # as much slower as a busy moment makes it
+        if rounds.window > smaller:
+            assert smaller < before * (1 - LEAST_TRIAL)
+            taken_back += 1
+    assert taken_back == 1
+
+
+def test_one_round_that_brings_a_burst_does_not_raise_the_bound() -> None:
+    rounds = after_the_start()
+    for _ in range(10):
+        rounds.round(0.04, rate=10e6)
+    before = rounds.window
+    rounds.round(0.04, rate=30e6)
+    assert rounds.window == before
 
 
 def test_delays_that_are_no_queue_do_not_keep_the_window_from_growing() -> None:
