@@ -49,6 +49,7 @@ class Side:
     online: bool = True
     waiting: str = ""
     gave_up: int = 0
+    carried: bool = False
 
     def collect(self, other: Side) -> None:
         """Take out what the machine has to say, and check what must always hold."""
@@ -58,7 +59,7 @@ class Side:
         self.actions.extend(self.link.actions())
         for event in self.link.events():
             if isinstance(event, LinkUp):
-                assert event.generation == self.link.in_use
+                assert event.generation == (0 if self.carried else self.link.in_use)
             elif isinstance(event, WaitingFor):
                 assert event.what != self.waiting, "changes only"
                 assert event.seconds_left >= 0
@@ -75,7 +76,7 @@ class Side:
             assert len(self.connections - dropped) <= 2, "one in use and one that is tried"
             assert self.connections - dropped <= wanted
             assert {g for g in self.opened if self.link.is_open(g)} <= self.connections - dropped
-        if state in (LinkState.CONNECTING, LinkState.WAITING):
+        if state in (LinkState.CONNECTING, LinkState.WAITING) and not self.carried:
             assert self.link.next_timeout() is not None  # nothing waits for ever
 
 
@@ -187,6 +188,16 @@ class World:
     def alive(self, leads: bool) -> None:
         self.side(leads).link.handle_alive(self.now)
 
+    def carry(self, leads: bool) -> None:
+        """A datagram lane carries for one side from now on, or does not any more; the other need not agree."""
+        side = self.side(leads)
+        if side.link.state is not LinkState.DEAD:
+            side.carried = not side.carried
+            side.link.handle_carried(side.carried, self.now)
+
+    def stand_by(self, leads: bool) -> None:
+        self.side(leads).link.handle_standby(self.now)
+
     def go(self, leads: bool) -> None:
         """One side's socket falls, or comes back; the other need not be told at once."""
         side = self.side(leads)
@@ -236,6 +247,9 @@ class World:
         for leads in (True, False):
             self.tell(leads)
             self.settle()
+            if self.side(leads).carried:
+                self.carry(leads)
+                self.settle()
 
     def heard(self) -> None:
         """A lane that stands on both sides is heard on both; one that stands on one side only closes there."""
@@ -253,7 +267,7 @@ class World:
 
 STEPS = [
     "deliver", "act", "open", "close", "close_old", "progress", "silence", "alive", "go", "tell", "forget", "pass_time",
-    "tick", "relayed", "networks", "judge", "silence_newest",
+    "tick", "relayed", "networks", "judge", "silence_newest", "carry", "stand_by",
 ]  # fmt: skip
 steps = st.tuples(st.sampled_from(STEPS), st.booleans())
 helpful = st.tuples(st.sampled_from(["deliver", "act", "open", "judge"]), st.booleans())
@@ -261,8 +275,12 @@ EXCHANGE = [(step, leads) for _ in range(7) for leads in (True, False) for step 
 LINKED = [*EXCHANGE, ("open", True), ("open", False)]
 LOOKING = [*LINKED, ("relayed", True), ("tick", True)]
 COMPARING = [*LOOKING, *EXCHANGE, ("open", True), ("open", False)]
+CARRIED = [("carry", True), ("carry", False)]
+STANDING_BY = [*CARRIED, ("stand_by", True), *EXCHANGE, ("open", True), ("open", False)]
 scripts = st.builds(
-    list.__add__, st.sampled_from([[], LINKED, LOOKING, COMPARING]), st.lists(st.one_of(steps, helpful), max_size=60)
+    list.__add__,
+    st.sampled_from([[], LINKED, LOOKING, COMPARING, CARRIED, STANDING_BY]),
+    st.lists(st.one_of(steps, helpful), max_size=60),
 )
 
 
@@ -342,6 +360,8 @@ def test_where_nothing_connects_any_more_both_sides_end(
         world.tell(leads)
         while side.connections:
             world.close(leads)
+        if side.carried:
+            world.carry(leads)
         world.settle()
     for _ in range(300):
         for leads in (True, False):

@@ -64,6 +64,12 @@ class Streams(RuleBasedStateMachine):
             for _ in range(data.draw(st.integers(0, len(wire)))):
                 wire.pop()
 
+    @rule(side=SIDES, data=st.data())
+    def lane_stalled(self, side: int, data: st.DataObject) -> None:
+        """What is on its way over a lane is due again, and may arrive twice."""
+        if self.up[side]:
+            self.sides[side].lane_stalled(data.draw(st.sampled_from(sorted(self.up[side]))), self.now)
+
     @rule(side=SIDES, budget=st.integers(-10, 20 * FRAME), data=st.data())
     def flush(self, side: int, budget: int, data: st.DataObject) -> None:
         if self.up[side]:

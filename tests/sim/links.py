@@ -12,7 +12,7 @@ from random import Random
 
 from p2pal.lanes.memory import VirtualClock
 from p2pal.lanes.udp.addresses import Address, Candidate, CandidateKind
-from p2pal.lanes.udp.events import Closed, Message, Opened, PathChanged, Writable
+from p2pal.lanes.udp.events import Closed, Message, Opened, PathChanged, Resumed, Stalled, Writable
 from p2pal.lanes.udp.lane import DatagramLane
 from p2pal.lanes.udp.packet import Kind
 from p2pal.lanes.udp.seal import LaneSecrets
@@ -145,6 +145,7 @@ class Side:
         self.opened_at: float | None = None
         self.closed: Closed | None = None
         self.paths = 0
+        self.stalls: list[tuple[float, bool]] = []
         self.writable = 0
         self.kinds: dict[int, int] = {}
         self.source: Callable[[], bytes | None] | None = None
@@ -184,6 +185,7 @@ class Side:
     def _hear(self) -> None:
         for event in self.lane.events():
             if isinstance(event, Message):
+                assert self.opened_at is not None, "nothing is heard of a lane before it is open"
                 self.messages += 1
                 self.bytes += len(event.data)
                 if self.on_message is not None:
@@ -194,6 +196,8 @@ class Side:
                 self.paths += 1
             elif isinstance(event, Writable):
                 self.writable += 1
+            elif isinstance(event, Stalled | Resumed):
+                self.stalls.append((self.flow.clock.time(), isinstance(event, Stalled)))
             elif isinstance(event, Closed):
                 self.closed = event
 

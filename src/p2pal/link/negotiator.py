@@ -359,6 +359,9 @@ class Negotiator:
         self._carried = carried
         if carried:
             self._live.drop_improvement()
+            if self._live.silent:
+                self._live.drop_used()
+                self._live.lose()
             self._repair.on_carried(now)
         elif not self._live.missed:
             self._take_up(now)
@@ -498,7 +501,8 @@ class Negotiator:
     def _take_up(self, now: float) -> None:
         """Another lane is in use."""
         self._improvement.on_link()
-        self._repair.on_up(self._live.used, now)
+        if not self._carried:
+            self._repair.on_up(self._live.used, now)
 
     # Failures
 

@@ -780,3 +780,151 @@ def test_after_the_stop_nothing_comes(started: bool) -> None:
     link.handle_timeout(1e9)
     assert drain(link) == ([], [], [])
     assert link.next_timeout() is None
+
+
+# Beside a datagram lane
+
+
+def carried(*, leader: bool, max_retries: int | None = 3) -> Negotiator:
+    """A side whose session a datagram lane carries before the engine was needed."""
+    link = make(leader=leader, max_retries=max_retries)
+    link.start(0.0, after=0.3)
+    link.handle_carried(True, 0.1)
+    assert drain(link) == ([], [], [LinkUp(0)])
+    return link
+
+
+def test_a_head_start_delays_the_first_offer() -> None:
+    link = make(leader=True)
+    link.start(0.0, after=0.3)
+    assert drain(link) == ([], [], [])
+    assert fire(link) == 0.3
+    assert drain(link) == ([], [CreateOffer(1, 1)], [])
+
+
+def test_without_another_kind_of_lane_there_is_no_head_start() -> None:
+    link = make(leader=True)
+    link.start(0.0, after=0.3)
+    link.hurry(0.05)
+    assert fire(link) == 0.05
+    link.hurry(0.06)
+    assert drain(link) == ([], [CreateOffer(1, 1)], [])
+
+
+@pytest.mark.parametrize("leader", [True, False])
+def test_nothing_is_planned_while_a_datagram_lane_carries(leader: bool) -> None:
+    link = carried(leader=leader)
+    assert link.next_timeout() is None
+    link.handle_networks(5.0)
+    link.handle_online(False, True, 6.0)
+    link.handle_online(True, True, 60.0)
+    link.handle_timeout(1e6)
+    assert drain(link) == ([], [], [])
+
+
+def test_a_standby_is_in_use_when_the_datagram_lane_carries_no_more() -> None:
+    link = carried(leader=True)
+    link.handle_standby(5.0)
+    link.handle_standby(5.0)
+    assert drain(link) == ([], [CreateOffer(1, 1)], [])
+    link.handle_local_offer(1, "offer", 5.0)
+    link.handle_lane_open(1, 5.5)
+    assert drain(link) == ([Offer(1, 1, "offer")], [], []), "nobody is told of a standby"
+    link.handle_carried(False, 9.0)
+    assert drain(link) == ([], [], [LinkUp(1)])
+    assert link.next_timeout() is None
+    link.handle_carried(True, 10.0)
+    assert drain(link) == ([], [], [LinkUp(0)])
+
+
+@pytest.mark.parametrize("how", ["silent", "closed", "fails"])
+def test_a_standby_that_is_lost_is_not_missed(how: str) -> None:
+    link = carried(leader=True)
+    link.handle_standby(5.0)
+    link.handle_local_offer(1, "offer", 5.0)
+    if how != "fails":
+        link.handle_lane_open(1, 5.5)
+    drain(link)
+    if how == "silent":
+        link.handle_silence(9.0, 1)
+        assert drain(link) == ([], [DropConnection(1)], [])
+    else:
+        link.handle_lane_closed(1, 9.0)
+        assert drain(link)[2] == []
+    assert (link.standing_by, link.next_timeout()) == (False, None)
+
+
+@pytest.mark.parametrize("leader", [True, False])
+def test_without_a_standby_the_link_is_lost(leader: bool) -> None:
+    link = carried(leader=leader)
+    link.handle_carried(False, 20.0)
+    messages, actions, events = drain(link)
+    assert (actions, events) == ([], [Retrying(1, 3, 0.0)])
+    if leader:
+        assert messages == []
+        assert fire(link) == 20.0
+        assert drain(link)[1] == [CreateOffer(1, 1)]
+    else:
+        assert messages == [Retry(0)], "the leader may still hear the lane"
+
+
+def test_without_retries_the_end_of_the_datagram_lane_is_the_end() -> None:
+    link = carried(leader=True, max_retries=0)
+    link.handle_carried(False, 20.0)
+    assert drain(link)[2] == [GaveUp(connected_before=True)]
+
+
+@pytest.mark.parametrize("generation", [0, 1])
+def test_a_follower_that_hears_nothing_gets_a_generation(generation: int) -> None:
+    link = carried(leader=True)
+    if generation:
+        link.handle_standby(5.0)
+        link.handle_local_offer(1, "offer", 5.0)
+        link.handle_lane_open(1, 5.5)
+        drain(link)
+    link.handle_message(Retry(generation), 20.0)
+    if generation:
+        assert drain(link)[1] == [DropConnection(1)]
+    fire(link)
+    assert drain(link)[1] == [CreateOffer(generation + 1, generation + 1)]
+
+
+def test_a_silent_lane_is_dropped_when_a_datagram_lane_carries() -> None:
+    link = up(leading())
+    link.handle_silence(10.0)
+    drain(link)
+    link.handle_carried(True, 11.0)
+    assert drain(link)[1] == [DropConnection(1)]
+    link.handle_alive(12.0, 1)
+    assert drain(link) == ([], [], [])
+
+
+@pytest.mark.parametrize("leader", [True, False])
+def test_a_side_without_the_engine_starts_no_generation(leader: bool) -> None:
+    link = make(leader=leader)
+    link.start(0.0, after=0.3)
+    link.disable_engine()
+    link.handle_timeout(0.3)
+    if not leader:
+        link.handle_message(Offer(1, 1, "offer"), 0.4)
+    assert drain(link) == ([], [], [])
+    limit = FIRST_LINK + (0.0 if leader else FIRST_SLACK)
+    link.handle_timeout(limit)
+    assert drain(link)[2] == [GaveUp(connected_before=False)]
+
+
+def test_a_side_without_the_engine_waits_for_datagrams_as_long_as_for_the_engine() -> None:
+    link = carried(leader=True)
+    link.disable_engine()
+    link.handle_standby(5.0)
+    link.handle_carried(False, 10.0)
+    told: list[object] = []
+    now = 10.0
+    while link.state is not LinkState.DEAD:
+        now = max(now, fire(link))
+        messages, actions, events = drain(link)
+        assert (messages, actions) == ([], [])
+        told += events
+    assert now >= 10.0 + MIN_PATIENCE
+    assert told[-1] == GaveUp(connected_before=True)
+    assert any(isinstance(event, Retrying) for event in told)

@@ -329,3 +329,41 @@ def test_an_acknowledgement_lost_with_its_lane_is_repeated_on_another() -> None:
     right.lane_down(1, 0.004)
     assert carry(right, left, lane=2) == [Ack]
     assert left.drained
+
+
+def test_what_a_stalled_lane_has_goes_over_another_as_well() -> None:
+    left, right = pair()
+    for number in range(4):
+        left.send(bytes([number]), 0.0)
+    frames = list(left.outputs(1, PLENTY))
+    left.lane_up(2, 0.1)
+    right.lane_up(2, 0.1)
+    left.lane_stalled(1, 0.5)
+    assert list(left.outputs(2, PLENTY)) == frames
+    for frame in frames:
+        right.handle_frame(2, frame, 0.6)
+    for frame in frames:
+        right.handle_frame(1, frame, 0.7)  # it had only been late
+    assert delivered(list(right.events())) == [bytes([number]) for number in range(4)]
+    carry(right, left, 0.7, lane=2)
+    carry(right, left, 0.7, lane=1)
+    assert left.drained
+
+
+def test_what_arrived_before_a_stall_is_told_once_more_over_the_other_lane() -> None:
+    left, right = pair()
+    left.send(b"x", 0.0)
+    carry(left, right)
+    list(right.outputs(1, PLENTY, 0.1))
+    right.lane_up(2, 0.1)
+    list(right.outputs(2, PLENTY, 0.1))
+    right.lane_stalled(1, 0.5)
+    assert [type(decode(frame)) for frame in right.outputs(2, PLENTY, 0.5)] == [Ack]
+
+
+def test_a_lane_that_is_over_does_not_stall() -> None:
+    left, _ = pair()
+    left.lane_down(1, 0.0)
+    left.lane_stalled(1, 0.1)
+    with pytest.raises(ValueError, match="no lane"):
+        left.lane_stalled(9, 0.1)

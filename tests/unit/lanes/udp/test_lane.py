@@ -8,7 +8,7 @@ from tests.sim.links import HEADERS, LaneFlow, LinkModel, Network, Side
 from p2pal.lanes.base import BUFFER_LIMIT
 from p2pal.lanes.udp.addresses import Address
 from p2pal.lanes.udp.events import Closed
-from p2pal.lanes.udp.lane import CONNECT_TIMEOUT, LEAST_DATAGRAM, SILENCE
+from p2pal.lanes.udp.lane import CONNECT_TIMEOUT, LEAST_DATAGRAM, SILENCE, STALL
 from p2pal.lanes.udp.packet import Kind
 
 FAST = LinkModel(rate=2.5e6, delay=0.01, queue=50_000)
@@ -216,3 +216,48 @@ def test_probes_and_answers_have_one_size() -> None:
     one.right.lane.receive_datagram(bytes(probe.buffers[0]), source, 0.0)
     batches = list(one.right.lane.datagrams(0.0))
     assert [batch.size for batch in batches] == [LEAST_DATAGRAM] * len(batches)
+
+
+@pytest.mark.parametrize("delay", [0.01, 0.1])
+def test_it_stalls_after_half_a_second_and_three_probe_timeouts_and_resumes(delay: float) -> None:
+    one = flow(LinkModel(rate=2.5e6, delay=delay, queue=500_000), endless=True)
+    one.network.run(3)
+    assert not one.left.stalls
+    began = one.network.clock.time()
+    pto = one.left.lane.sender.loss.rtt.pto
+    one.network.there.cut = True
+    one.network.run(3)
+    ((at, stalled),) = one.left.stalls
+    assert stalled
+    assert one.left.lane.stalled
+    assert began + max(STALL, 3 * pto) <= at <= began + max(STALL, 3 * pto) + 2 * delay + pto
+    assert not one.right.stalls, "it has nothing on its way"
+    one.network.there.cut = False
+    one.network.run(3)
+    assert [stalled for _, stalled in one.left.stalls] == [True, False]
+    assert not one.left.lane.stalled
+
+
+def test_a_lane_at_rest_does_not_stall() -> None:
+    one = opened()
+    one.network.there.cut = one.network.back.cut = True
+    one.network.run(5)
+    assert not one.left.stalls
+    assert not one.right.stalls
+
+
+def test_what_comes_before_the_path_is_valid_is_told_after_the_lane_opened() -> None:
+    """The sender's path may be valid first: what it sends then waits, as a lane opens before it brings anything."""
+    one = flow()
+    told: list[bytes] = []
+    one.right.on_message = told.append
+    while one.left.opened_at is None:
+        one.network.run(0.001)
+    one.network.back.cut = True  # the receiver's own probe is not answered for now
+    assert one.right.opened_at is None
+    one.left.lane.send(b"early")
+    one.left.pump()
+    one.network.run(0.05)
+    one.network.back.cut = False
+    one.network.run(1)
+    assert told == [b"early"]
