@@ -70,6 +70,11 @@ class Streams(RuleBasedStateMachine):
         if self.up[side]:
             self.sides[side].lane_stalled(data.draw(st.sampled_from(sorted(self.up[side]))), self.now)
 
+    @rule(side=SIDES, data=st.data())
+    def lane_resumed(self, side: int, data: st.DataObject) -> None:
+        if self.up[side]:
+            self.sides[side].lane_resumed(data.draw(st.sampled_from(sorted(self.up[side]))), self.now)
+
     @rule(side=SIDES, budget=st.integers(-10, 20 * FRAME), data=st.data())
     def flush(self, side: int, budget: int, data: st.DataObject) -> None:
         if self.up[side]:

@@ -327,8 +327,10 @@ class LinkDriver:
 
     def _step_back(self) -> None:
         """The datagram lane is heard again."""
+        lane = self.datagrams.lane
         self.datagrams.schedule.on_alive()
-        if self.datagrams.schedule.carries:
+        if self.datagrams.schedule.carries and lane is not None and self._session is not None:
+            self._session.lane_resumed(lane.id, monotonic())
             self.negotiator.handle_carried(True, monotonic())
         self._wake()
 

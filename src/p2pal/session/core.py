@@ -167,6 +167,17 @@ class Session:
             for other in self._lanes.values():
                 other.ack_now = other.ack_now or other is not lane
 
+    def lane_resumed(self, lane_id: int, now: float) -> None:
+        """What is on its way over this lane arrives again: what was not sent over another yet need not be.
+
+        Raises:
+            ValueError: If there never was such a lane.
+        """
+        self._now = now
+        lane = self._find(lane_id)
+        if lane is not None:
+            self._outbound.found([on_way.number for on_way in lane.flight])
+
     def lane_controlled(self, lane_id: int, controlled: bool, now: float) -> None:
         """Say anew whether we limit the bytes on the way: a path within one machine has no queue to overrun.
 

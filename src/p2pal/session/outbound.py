@@ -98,6 +98,11 @@ class Outbound:
         """These frames were on a lane that went down or stalled; those not acknowledged are due again."""
         self._again = deque(sorted({n for n in (*self._again, *numbers) if n in self._frames}))
 
+    def found(self, numbers: Iterable[int]) -> None:
+        """These frames are on their way after all: those that are due again, and were not sent yet, are not."""
+        on_way = set(numbers)
+        self._again = deque(number for number in self._again if number not in on_way)
+
     def acknowledge(self, ack: frames.Ack) -> None:
         """Forget what arrived and move the window. An ACK that came late, past a newer one, changes nothing.
 

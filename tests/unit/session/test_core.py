@@ -350,6 +350,24 @@ def test_what_a_stalled_lane_has_goes_over_another_as_well() -> None:
     assert left.drained
 
 
+def test_what_a_lane_that_resumes_has_is_not_sent_again() -> None:
+    left, right = pair()
+    for number in range(4):
+        left.send(bytes([number]), 0.0)
+    frames = list(left.outputs(1, PLENTY))
+    left.lane_up(2, 0.1)
+    left.lane_stalled(1, 0.5)
+    assert next(left.outputs(2, PLENTY)) == frames[0]
+    left.lane_resumed(1, 0.6)
+    assert list(left.outputs(2, PLENTY)) == []
+    for frame in frames:
+        right.handle_frame(1, frame, 0.7)
+    assert delivered(list(right.events())) == [bytes([number]) for number in range(4)]
+    right.handle_timeout(0.8)
+    carry(right, left, 0.8)
+    assert left.drained
+
+
 def test_what_arrived_before_a_stall_is_told_once_more_over_the_other_lane() -> None:
     left, right = pair()
     left.send(b"x", 0.0)
@@ -367,3 +385,4 @@ def test_a_lane_that_is_over_does_not_stall() -> None:
     left.lane_stalled(1, 0.1)
     with pytest.raises(ValueError, match="no lane"):
         left.lane_stalled(9, 0.1)
+    left.lane_resumed(1, 0.1)

@@ -72,9 +72,14 @@ CLOSES: Final = 3
 SUSPICIOUS_PTOS: Final = 2
 """Probe timeouts in a row after which other paths are tried."""
 STALL: Final = 0.5
+LONGEST_STALL: Final = 4.0
 STALL_PTOS: Final = 2
 """A lane stalls when nothing is acknowledged for :data:`STALL` seconds, and not before so many probe timeouts: the
-second comes three of them after what was sent last."""
+second comes three of them after what was sent last. Each time it resumes the seconds double, up to
+:data:`LONGEST_STALL`: a lane whose ends are kept waiting by their machines is not left again and again. After
+:data:`CALM` seconds without one they are those of the beginning."""
+CALM: Final = 60.0
+"""Seconds without a stall after which the next one is like the first."""
 MTU_WORTH: Final = 128 * 1024
 """Bytes that have to be sent before larger datagrams are tried: a few messages do not need them."""
 
@@ -113,8 +118,8 @@ class DatagramLane:
 
     __slots__ = (
         "_ack_number", "_acks", "_closes", "_connect_by", "_connectivity", "_early", "_entropy", "_events", "_full",
-        "_inbound", "_local_ips", "_mtu_nonces", "_opener", "_quiet_since", "_receive_tag", "_reflexive", "_sealer",
-        "_sender", "_stall_at", "_state", "id", "path", "rejected", "stalled",
+        "_inbound", "_local_ips", "_mtu_nonces", "_opener", "_patience", "_quiet_since", "_receive_tag", "_reflexive",
+        "_resumed_at", "_sealer", "_sender", "_stall_at", "_state", "id", "path", "rejected", "stalled",
     )  # fmt: skip
 
     def __init__(
@@ -150,6 +155,7 @@ class DatagramLane:
         self._closes = 0
         self._full = False
         self._quiet_since = self._stall_at = NEVER
+        self._patience, self._resumed_at = STALL, -NEVER
         self.stalled = False
 
     # Paths
@@ -308,7 +314,7 @@ class DatagramLane:
                 if header.number > self._ack_number:
                     self._ack_number = header.number
                     if self._sender.on_ack(decode_ack(inside), now, arrived):
-                        self._resume()
+                        self._resume(now)
                     self._look_writable()
             case Kind.PROBE:
                 self._connectivity.handle_probe(decode_probe(inside), source, now)
@@ -355,10 +361,11 @@ class DatagramLane:
         else:
             self._events.append(PathChanged(path))
 
-    def _resume(self) -> None:
+    def _resume(self, now: float) -> None:
         self._quiet_since = self._stall_at = NEVER
         if self.stalled:
             self.stalled = False
+            self._patience, self._resumed_at = min(2 * self._patience, LONGEST_STALL), now
             self._events.append(Resumed())
 
     def _look_writable(self) -> None:
@@ -467,7 +474,9 @@ class DatagramLane:
         if loss.pto_count >= SUSPICIOUS_PTOS:
             self._connectivity.search(now)
         if loss.pto_count >= STALL_PTOS and not self.stalled and self._stall_at == NEVER:
-            self._stall_at = max(now, self._quiet_since + STALL)
+            if now >= self._resumed_at + CALM:
+                self._patience = STALL
+            self._stall_at = max(now, self._quiet_since + self._patience)
 
 
 LEAST_DATAGRAM: Final = PROBE_BYTES + SEALED_OVERHEAD

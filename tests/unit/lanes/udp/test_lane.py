@@ -6,6 +6,7 @@ import pytest
 from tests.sim.links import HEADERS, LaneFlow, LinkModel, Network, Side
 
 from p2pal.lanes.base import BUFFER_LIMIT
+from p2pal.lanes.udp import lane
 from p2pal.lanes.udp.addresses import Address
 from p2pal.lanes.udp.events import Closed
 from p2pal.lanes.udp.lane import CONNECT_TIMEOUT, LEAST_DATAGRAM, SILENCE, STALL
@@ -236,6 +237,27 @@ def test_it_stalls_after_half_a_second_and_three_probe_timeouts_and_resumes(dela
     one.network.run(3)
     assert [stalled for _, stalled in one.left.stalls] == [True, False]
     assert not one.left.lane.stalled
+
+
+def test_a_lane_that_stalls_again_and_again_is_given_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane, "CALM", 10.0)
+    one = opened(LinkModel(rate=2.5e5, delay=0.01, queue=20_000), endless=True)
+    waits = []
+    for _ in range(5):
+        one.network.run(1)
+        began = one.network.clock.time()
+        one.network.there.cut = True
+        one.network.run(6)
+        one.network.there.cut = False
+        while one.left.lane.stalled:
+            one.network.run(1)
+        waits.append(one.left.stalls[-2][0] - began)
+    assert waits == [pytest.approx(seconds, abs=0.3) for seconds in (0.5, 1.0, 2.0, 4.0, 4.0)]
+    one.network.run(11.0)
+    one.network.there.cut = True
+    began = one.network.clock.time()
+    one.network.run(2)
+    assert one.left.stalls[-1][0] - began == pytest.approx(0.5, abs=0.3)
 
 
 def test_a_lane_at_rest_does_not_stall() -> None:
