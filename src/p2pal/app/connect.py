@@ -18,7 +18,7 @@ from p2pal.errors import CodeExpired, P2palError, ServerRefused
 from p2pal.lanes.destinations import Nearness, zone_reached
 from p2pal.lanes.ice_servers import IceServerConfig
 from p2pal.lanes.udp.factory import UdpFactory
-from p2pal.lanes.webrtc.factory import WebRtcFactory
+from p2pal.lanes.webrtc.factory import WebRtcFactory, load_engine
 from p2pal.peer.config import PeerConfig
 from p2pal.peer.key_exchange import Introduction
 from p2pal.peer.signaling import Meet, MeetingPlace
@@ -60,6 +60,11 @@ class Shell(Transfer):
     def _stop(self) -> bool:
         session = self._session
         return session is not None and session.stop()
+
+    def _prepare(self, tasks: asyncio.TaskGroup) -> None:
+        """Load what is sure to be needed, while there is something to wait for anyway."""
+        if not self._connect.tries_datagrams:
+            tasks.create_task(load_engine(loopback=self._connect.on_this_machine))
 
     # The mailbox
 
@@ -177,23 +182,6 @@ async def in_thread(work: Callable[[], _T], *, undo: Callable[[_T], None]) -> _T
         if made:
             loop.run_in_executor(None, undo, made[0])
         raise
-
-
-async def load_engine(*, loopback: bool) -> None:
-    """Import the engine in a thread, while there is something to wait for anyway: it takes a tenth of a second.
-
-    And what looks at this machine's networks, which takes a tenth of that.
-    """
-
-    def load() -> None:
-        from p2pal.lanes.webrtc import connection as webrtc
-
-        if loopback:
-            webrtc.allow_loopback()
-        else:
-            import ifaddr  # noqa: F401 - p2pal.lanes.interfaces uses it when the connection is made
-
-    await asyncio.to_thread(load)
 
 
 def ice_servers(connect: ConnectOptions, offered: Iterable[IceServer]) -> list[IceServerConfig]:

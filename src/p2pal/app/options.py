@@ -79,6 +79,11 @@ class ConnectOptions:
         """Whether the server is on a loopback address: then the peer may be on this machine, without a network."""
         return self.only_loopback or (not self.own_server and is_loopback(urlsplit(self.server).hostname or ""))
 
+    @property
+    def tries_datagrams(self) -> bool:
+        """Whether datagram lanes are tried: if not, the engine is sure to be needed."""
+        return "udp" in self.lanes and self.relay is not RelayUse.ONLY
+
     def __post_init__(self) -> None:
         try:
             host = urlsplit(self.server).hostname

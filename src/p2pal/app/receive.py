@@ -10,7 +10,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Final
 
-from p2pal.app.connect import Shell, in_thread, load_engine, meeting_place, peer_config
+from p2pal.app.connect import Shell, in_thread, meeting_place, peer_config
 from p2pal.app.events import Accepted, Joining, Offered, Saved, StartingOver, Top, Unsaved
 from p2pal.app.manifest_file import kept_manifest
 from p2pal.app.options import ConnectOptions, Decision, ReceiveOptions
@@ -102,12 +102,12 @@ class _Receive(Shell):
                 self._machine, tracker, self._emit, self._proof_wanted, self._offered, wait=self._connect.wait
             )
             async with asyncio.TaskGroup() as tasks:
-                engine = tasks.create_task(load_engine(loopback=self._connect.on_this_machine))
-                await self._join(engine, session)
+                self._prepare(tasks)
+                await self._join(session)
             # Within the block: the last report still names files.
             return self._problem or tracker.conclude(session.path)
 
-    async def _join(self, engine: asyncio.Task[None], session: ReceiveSession) -> None:
+    async def _join(self, session: ReceiveSession) -> None:
         async with self._rendezvous() as client:
             joined = await client.join(self._code.slot)
             self._emit(Joining())
@@ -116,7 +116,6 @@ class _Receive(Shell):
                 try:
                     meeting = meet_sender(mailbox, codes.password(self._code), joined.rendezvous_id, joined.attempt)
                     met = await self._meet(meeting, tender, joined.expires_in)
-                    await engine
                     config = peer_config(
                         self._connect,
                         joined.ice_servers,

@@ -11,7 +11,7 @@ from itertools import islice
 from time import monotonic
 from typing import Final
 
-from p2pal.app.connect import Shell, load_engine, meeting_place, peer_config
+from p2pal.app.connect import Shell, meeting_place, peer_config
 from p2pal.app.events import (
     Accepted,
     Code,
@@ -157,7 +157,7 @@ class _Send(Shell):
                 self._current = self._new_session(self._first_machine(), leading=True)
                 try:
                     async with asyncio.TaskGroup() as tasks:
-                        engine = tasks.create_task(load_engine(loopback=self._connect.on_this_machine))
+                        self._prepare(tasks)
                         walk = tasks.create_task(self._walk(self._source))
                         if self._resume is not None:
                             await walk
@@ -166,7 +166,7 @@ class _Send(Shell):
                             await walk
                             if not await self._confirm(self._listing()):
                                 raise Refused("you chose not to send", hint="")
-                        await self._serve(engine)
+                        await self._serve()
                         walk.cancel()
                 finally:
                     # The checkpoint's list of files comes out of the manifest, which ends with this block.
@@ -334,7 +334,7 @@ class _Send(Shell):
 
     # Meeting
 
-    async def _serve(self, engine: asyncio.Task[None]) -> None:
+    async def _serve(self) -> None:
         """Open a transfer at the server, wait for someone who knows the words, and stream."""
         async with self._rendezvous() as client:
             created = await client.create(self._options.ttl)
@@ -344,7 +344,6 @@ class _Send(Shell):
                 self._announce(str(code), created)
                 password = codes.password(code)
                 met = await self._meet(self._reception(mailbox, password, created), tender, self._options.ttl)
-                await engine
                 self._check_alive()
                 await self._run_streams(met, mailbox, password, client, created)
 

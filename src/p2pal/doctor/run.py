@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Iterable
 from dataclasses import replace
 from typing import Final, TypeVar
 
-from p2pal.app.connect import ice_servers, load_engine
+from p2pal.app.connect import ice_servers
 from p2pal.app.options import DEFAULT_STUN, ConnectOptions
 from p2pal.doctor.facts import Facts
 from p2pal.doctor.findings import judge
@@ -22,6 +22,7 @@ from p2pal.lanes.destinations import Zones, zone_reached
 from p2pal.lanes.ice_servers import IceServerConfig
 from p2pal.lanes.own_addresses import Interfaces
 from p2pal.lanes.server_addresses import ServerAddresses
+from p2pal.lanes.webrtc.factory import load_engine
 from p2pal.unreached import Unreached
 from p2pal.wire.ice_urls import is_stun_url, is_turn_url
 

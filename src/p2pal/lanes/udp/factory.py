@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -137,6 +138,8 @@ class UdpFactory:
                 parsed = _asked(url)
                 if parsed is not None:
                     found += [(address, parsed[1]) for address in await where.addresses(parsed[0])]
+        if found:
+            await asyncio.to_thread(importlib.import_module, "aioice")  # writes the requests, and takes long to load
         families = ([each for each in dict.fromkeys(found) if (":" in each[0]) == six] for six in (False, True))
         return [each for family in families for each in family[:MAX_SERVERS]]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from p2pal.errors import ConnectionImpossible
 from p2pal.lanes.base import ConnectionListener
-from p2pal.lanes.destinations import UNKNOWN, Destinations, Nearness
+from p2pal.lanes.destinations import UNKNOWN, Destinations, Nearness, Zone
 from p2pal.lanes.ice_servers import IceServerConfig, RelayUse, known_servers, servers_for, servers_without_relays
 from p2pal.lanes.interfaces import broadcasts
 from p2pal.lanes.server_addresses import ServerAddresses
@@ -28,8 +28,24 @@ _REMEMBERED: Final = 4
 """As many connections are remembered to say what was tried."""
 
 
+async def load_engine(*, loopback: bool) -> None:
+    """Import the engine in a thread. It takes a tenth of a second, which most transfers over datagrams never need.
+
+    Args:
+        loopback: Whether its connections may stay on this machine. The first choice holds for the process.
+    """
+
+    def load() -> None:
+        from p2pal.lanes.webrtc.connection import allow_loopback
+
+        if loopback:
+            allow_loopback()
+
+    await asyncio.to_thread(load)
+
+
 class WebRtcFactory:
-    """Makes connections of the engine, which is imported with the first one.
+    """Makes connections of the engine, which is loaded for the first one.
 
     Args:
         servers: STUN and TURN servers.
@@ -51,6 +67,7 @@ class WebRtcFactory:
         self.gatherings: deque[Gathering] = deque(maxlen=_REMEMBERED)
         self._choose = choose
         self._only_loopback = near.only_loopback
+        self._near = near
         self._destinations = Destinations(near.peers)
         self._addresses = ServerAddresses(near.servers)
         self._tunnels = Tunnels(self._addresses.addresses)
@@ -88,6 +105,7 @@ class WebRtcFactory:
         else:
             servers = await self._servers(relay, first=first, learn=learn)
         broadcast = frozenset() if self._only_loopback else await asyncio.to_thread(broadcasts)
+        await load_engine(loopback=self._near.peers.nearest is Zone.LOOPBACK)
         from p2pal.lanes.webrtc.connection import WebRtcConnection
 
         connection = WebRtcConnection(
