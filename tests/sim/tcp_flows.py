@@ -1,6 +1,7 @@
 """Other people's traffic: a flow after CUBIC (RFC 9438) and one after BBR's first version, packet by packet.
 
-Simple on purpose: no handshakes, no streams, an acknowledgement for each packet. They are here to share a queue with.
+Simple on purpose: no streams, an acknowledgement for each packet. They are here to share a queue with, and to be
+compared with: the first data leaves after a handshake.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from tests.sim.links import Network
 PACKET = 1500
 REORDER = 3
 LEAST_RTO = 0.2
+INITIAL_RTO = 1.0
 
 
 class TcpFlow(ABC):
@@ -31,16 +33,20 @@ class TcpFlow(ABC):
         self.min_rtt = inf
         self.recovery_end = -1
         self.timer_at = inf
-        self.clock.call_at(start, self.fill)
+        self.leaves_at = start
+        self.clock.call_at(start, self.connect)
 
     @property
     def goodput(self) -> float:
         """Bytes that arrived, without headers."""
         return self.delivered * (PACKET - 52)
 
+    def connect(self) -> None:
+        self.network.there.send(60, lambda: self.network.back.send(60, self.fill))
+
     @abstractmethod
-    def can_send(self, now: float) -> bool:
-        """Whether one more packet may leave."""
+    def can_send(self, now: float, quantum: int) -> bool:
+        """Whether so many more packets may leave; they are counted as sent."""
 
     @abstractmethod
     def on_delivered(self, rtt: float, rate: float, now: float) -> None:
@@ -50,19 +56,45 @@ class TcpFlow(ABC):
     def on_loss(self, now: float) -> None:
         """Packets were lost; told once in each round trip."""
 
+    @property
+    @abstractmethod
+    def pace(self) -> float:
+        """Packets per second, as the system that cuts them from larger pieces sees it."""
+
+    @property
+    def quantum(self) -> int:
+        """Packets that leave together: about a millisecond's, as Linux does (TSO autosizing)."""
+        return max(2, min(int(self.pace * 0.001), 40))
+
     def fill(self) -> None:
         now = self.clock.time()
-        while self.can_send(now):
-            number = self.next
-            self.next += 1
-            self.flight[number] = (now, self.delivered, self.delivered_at)
-            self.order.append(number)
-            self.network.there.send(PACKET, lambda number=number: self.arrived(number))  # type: ignore[misc]
+        quantum = self.quantum
+        while self.can_send(now, quantum):
+            for _ in range(quantum):
+                number = self.next
+                self.next += 1
+                self.flight[number] = (now, self.delivered, self.delivered_at)
+                self.order.append(number)
+                self.leave(number, now)
         self.arm(now)
+
+    def leave(self, number: int, now: float) -> None:
+        """Send a packet, up to one packet's time late, as hosts do: without it flows fall into step at a full queue.
+
+        Floyd and Jacobson, "On Traffic Phase Effects in Packet-Switched Gateways", 1991.
+        """
+        link = self.network.there
+        self.leaves_at = max(self.leaves_at, now + self.network.random.random() * PACKET / link.model.rate)
+        self.clock.call_at(self.leaves_at, lambda: link.send(PACKET, lambda: self.arrived(number)))
+
+    @property
+    def rto(self) -> float:
+        """The retransmission timeout (RFC 6298), in seconds."""
+        return max(LEAST_RTO, 2 * self.srtt) if self.srtt else INITIAL_RTO
 
     def arm(self, now: float) -> None:
         if self.timer_at <= now or self.timer_at == inf:
-            self.timer_at = now + max(LEAST_RTO, 2 * self.srtt)
+            self.timer_at = now + self.rto
             self.clock.call_at(self.timer_at, self.expired)
 
     def expired(self) -> None:
@@ -70,8 +102,7 @@ class TcpFlow(ABC):
         if now < self.timer_at:
             return
         self.timer_at = inf
-        wait = max(LEAST_RTO, 2 * self.srtt)
-        if self.order and self.flight[self.order[0]][0] + wait <= now:
+        if self.order and self.flight[self.order[0]][0] + self.rto <= now:
             self.flight.clear()
             self.order.clear()
             self.recovery_end = self.next
@@ -118,8 +149,12 @@ class CubicFlow(TcpFlow):
         self.epoch = 0.0
         super().__init__(network, start)
 
-    def can_send(self, now: float) -> bool:
-        return len(self.flight) < self.window
+    @property
+    def pace(self) -> float:
+        return 1.2 * self.window / self.srtt if self.srtt else 0.0
+
+    def can_send(self, now: float, quantum: int) -> bool:
+        return len(self.flight) + quantum <= self.window or not self.flight
 
     def on_delivered(self, rtt: float, rate: float, now: float) -> None:
         if self.window < self.threshold:
@@ -167,19 +202,24 @@ class BbrFlow(TcpFlow):
     def gain(self) -> float:
         return 2.89 if self.startup else 0.35 if self.draining else self.GAINS[self.cycle]
 
-    def can_send(self, now: float) -> bool:
+    @property
+    def pace(self) -> float:
+        return self.gain * self.best
+
+    def can_send(self, now: float, quantum: int) -> bool:
         if self.best == 0.0:
             return len(self.flight) < 10
         if now < self.probe_rtt_until:
-            return len(self.flight) < 4
-        if len(self.flight) >= max((2.89 if self.startup else 2.0) * self.best * self.min_rtt, 4):
+            return len(self.flight) + quantum <= 4
+        bdp = self.best * self.min_rtt
+        if len(self.flight) + quantum > max((2.89 if self.startup else 2.0) * bdp + 3 * quantum, 4):
             return False
         if now < self.release:
             if not self.armed:
                 self.armed = True
                 self.clock.call_at(self.release, self.paced)
             return False
-        self.release = max(self.release, now) + 1 / (self.gain * self.best)
+        self.release = max(self.release, now) + quantum / (self.gain * self.best)
         return True
 
     def paced(self) -> None:

@@ -46,11 +46,19 @@ def test_a_clean_link_is_filled(rtt: float, mbit: float, seed: int) -> None:
     assert net.there.mean_wait < 0.35 * max(rtt, 0.02)
 
 
-@pytest.mark.parametrize(("rtt", "mbit"), [(0.02, 10), (0.1, 10)])
+@pytest.mark.parametrize(("rtt", "mbit"), [(0.02, 10), (0.1, 10), (0.2, 10)])
 def test_the_first_seconds_are_not_lost(rtt: float, mbit: float) -> None:
     net = network(1, rtt, mbit)
     flow = LaneFlow(net)
-    assert goodput(net, flow, 8, after=0) > 0.85
+    share = goodput(net, flow, 8, after=0)
+    better = 0.0
+    for kind in (CubicFlow, BbrFlow):
+        net = network(1, rtt, mbit)
+        other = kind(net)
+        net.run(8)
+        better = max(better, other.goodput / (8 * mbit * MBIT * SHARE))
+    assert share > 0.85 * better
+    assert share > 0.85
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -171,22 +179,25 @@ def test_flows_share_a_link(count: int) -> None:
     net.run(14)
     shares = [flow.goodput - was for flow, was in zip(flows, before, strict=True)]
     assert jain(shares) > 0.8
-    assert net.there.loss < 0.07
+    assert net.there.loss < 0.05
     assert sum(shares) > 0.9 * 14 * net.there.model.rate * SHARE
 
 
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(
-    ("rival", "first", "least"),
-    [(CubicFlow, True, 0.17), (CubicFlow, False, 0.17), (BbrFlow, True, 0.1), (BbrFlow, False, 0.17)],
+    ("rival", "first", "mbit", "least"),
+    [(CubicFlow, True, 20, 0.25), (CubicFlow, False, 20, 0.25), (BbrFlow, True, 10, 0.25), (BbrFlow, False, 10, 0.25)],
 )
-def test_neither_starves_beside_one_tcp_stream(rival: type[CubicFlow | BbrFlow], first: bool, least: float) -> None:
-    net = network(1, 0.05, 10)
+def test_neither_starves_beside_one_tcp_stream(
+    rival: type[CubicFlow | BbrFlow], first: bool, mbit: float, least: float, seed: int
+) -> None:
+    net = network(seed, 0.05, mbit)
     flow = LaneFlow(net, 0.0 if first else 2.0)
     other = rival(net, 2.0 if first else 0.0)
     net.run(20)
     before = flow.goodput, other.goodput
-    net.run(12)
-    link = 12 * 10 * MBIT * SHARE
+    net.run(16)
+    link = 16 * mbit * MBIT * SHARE
     assert flow.goodput - before[0] > least * link
     assert other.goodput - before[1] > least * link
 

@@ -13,49 +13,42 @@ Where it departs from the draft:
 - **Start-up also ends by delay**: when a whole round trip shows a queue, and the rate grew by less than half.
 - **A rate that halves under a standing queue** is believed within a round trip, not when the filter forgets.
 - **The window follows the model directly**: nothing leaves unpaced, so it need not grow by what is acknowledged.
+- **Others are looked for.** After each look for more, the queue of our own is emptied. One that stands all the same is
+  others', and then the model's rate is no rate of the path: see :mod:`p2pal.lanes.udp.coexistence`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import Enum
-from math import cbrt, inf, sqrt
+from math import inf
 from typing import Final
 
 from p2pal.lanes.udp.acks import ACK_DELAY
+from p2pal.lanes.udp.coexistence import Coexistence
 from p2pal.lanes.udp.parameters import (
-    AGGREGATION_ROUNDS,
     BETA,
     BURST_TIME,
-    CUBIC,
+    CALM_ROUNDS,
+    CHECK_WAIT,
+    COMPETE_GAIN,
     DELAY_GROWTH,
-    DELAY_RATIO,
     DOWN_GAIN,
     DRAIN_GAIN,
-    FLOOR_PACKETS,
+    FRUITLESS_CUTS,
     FULL_GROWTH,
     FULL_ROUNDS,
     INITIAL_PACKETS,
     LEAST_DELAY,
     LEAST_RATE,
-    LEAST_WINDOW_GAIN,
     LOSS_THRESHOLD,
-    LOUD_ROUNDS,
-    MAX_FLOOR,
     MIN_PACKETS,
-    MIN_RTT_WINDOW,
-    MOST_AGGREGATION,
     MOST_BACKOFF,
     MOST_DOWN_ROUNDS,
     PACING_MARGIN,
     PROBE_RTT_GAIN,
     PROBE_RTT_TIME,
     PROBE_WAIT,
-    QUEUE_BACKOFF,
-    QUEUE_RATIO,
-    QUIET_ROUNDS,
-    RIVAL_ROUNDS,
-    RIVAL_WINDOW_GAIN,
     STARTUP_GAIN,
     STARTUP_LOSS,
     STARTUP_WINDOW_GAIN,
@@ -63,9 +56,9 @@ from p2pal.lanes.udp.parameters import (
     UP_GROWTH,
     UP_ROUNDS,
     UP_WINDOW_GAIN,
-    WINDOW_BETA,
     WINDOW_GAIN,
 )
+from p2pal.lanes.udp.path_model import PathModel
 from p2pal.lanes.udp.rate import RateSample
 
 
@@ -78,6 +71,7 @@ class Phase(Enum):
     CRUISE = "cruise"
     REFILL = "refill"
     UP = "up"
+    COMPETE = "compete"
     PROBE_RTT = "probe rtt"
 
 
@@ -88,6 +82,7 @@ _GAINS: Final = {
     Phase.CRUISE: 1.0,
     Phase.REFILL: 1.0,
     Phase.UP: UP_GAIN,
+    Phase.COMPETE: 1.0,
     Phase.PROBE_RTT: 1.0,
 }
 _BELOW: Final = frozenset({Phase.DRAIN, Phase.DOWN, Phase.CRUISE})
@@ -105,68 +100,68 @@ class Congestion:
 
     Attributes:
         phase: What it is doing.
+        model: What the path is like.
         window: How many bytes may be on the way.
         pacing_rate: Bytes per second that may leave.
-        max_rate: The best delivery rate of the last two cycles, in bytes per second; 0 before the first sample.
-        min_rtt: The least round trip of the last seconds.
-        floor: The loss that is taken for the path's own, as a share of what is sent.
-        inflight_hi: The most bytes on the way that did no harm; infinite while nothing was learned.
     """
 
     __slots__ = (
-        "_acked_round", "_aggregation", "_backoff", "_before_cut", "_cut_lost", "_cycle_at", "_cycle_rounds",
-        "_epoch_acked", "_epoch_at", "_extra", "_full", "_full_rate", "_full_rounds", "_inflight_latest", "_jitter",
-        "_lost_round", "_min_rtt_at", "_overflows", "_probe_rtt_end", "_queued", "_quiet_rounds", "_rate_lo", "_rates",
-        "_round_end", "_round_rate",
-        "_round_rtt", "_rounds", "_segment", "_top", "_top_at", "_total", "_up_rounds", "_wait", "floor",
-        "inflight_hi", "max_rate", "min_rtt", "pacing_rate", "phase", "window",
+        "_backoff", "_before_cut", "_cut_lost", "_cuts", "_cycle_at", "_full", "_full_rate", "_full_rounds", "_jitter",
+        "_others", "_phase_rounds", "_probe_rtt", "_probe_rtt_end", "_round_at", "_segment",
+        "_up_rounds", "_wait", "model", "pacing_rate", "phase", "window",
     )  # fmt: skip
 
     def __init__(self, now: float, segment: int, rtt: float, jitter: Iterator[float]) -> None:
         self._segment = segment
         self._jitter = jitter
-        self.min_rtt = rtt
-        self._min_rtt_at = now
+        self.model = PathModel(now, rtt)
         self.window = float(INITIAL_PACKETS * segment)
         self.pacing_rate = STARTUP_GAIN * self.window / max(rtt, LEAST_DELAY / 4)
-        self.floor = 0.0
-        self._round_end = self._total = self._rounds = 0
-        self._epoch_at, self._epoch_acked = now, 0
-        self._extra = [0.0, 0.0]
-        self._aggregation = 0
         self.restart(now)
 
     def restart(self, now: float) -> None:
         """Forget what the path delivers and look for it from the beginning: nothing arrives any more."""
-        self.phase = Phase.STARTUP
-        self.max_rate = 0.0
-        self._rates = [0.0, 0.0]
+        self.model.forget()
+        self._others = Coexistence(self.model)
         self._full = False
         self._full_rate = 0.0
         self._full_rounds = 0
-        self.inflight_hi = self._top = self._rate_lo = inf
-        self._top_at = now
         self._backoff = 1
-        self._quiet_rounds = self._overflows = 0
-        self._queued = False
-        self._acked_round = self._lost_round = 0
-        self._round_rate = 0.0
-        self._round_rtt = inf
-        self._inflight_latest = 0
-        self._cycle_at, self._cycle_rounds, self._wait = now, 0, 0.0
+        self._cycle_at = self._round_at = now
+        self._wait = 0.0
         self._up_rounds = 0
-        self._probe_rtt_end = 0.0
+        self._probe_rtt, self._probe_rtt_end = inf, 0.0
         self._before_cut: tuple[float, float, float] | None = None
-        self._cut_lost = 0
+        self._cut_lost = self._cuts = 0
+        self._enter(Phase.STARTUP)
+
+    def _enter(self, phase: Phase) -> None:
+        self.phase = phase
+        self._phase_rounds = 0
 
     @property
     def rate(self) -> float:
         """The modelled rate of the path, in bytes per second."""
-        return min(self.max_rate, self._rate_lo)
+        return self.model.rate
+
+    @property
+    def max_rate(self) -> float:
+        """The best delivery rate of the last two cycles, in bytes per second; 0 before the first sample."""
+        return self.model.max_rate
+
+    @property
+    def min_rtt(self) -> float:
+        """The least round trip of the last seconds."""
+        return self.model.min_rtt
+
+    @property
+    def floor(self) -> float:
+        """The loss that is taken for the path's own, as a share of what is sent."""
+        return self.model.floor
 
     def bdp(self, gain: float = 1.0) -> float:
         """Return a number of bandwidth-delay products, in bytes."""
-        return gain * self.rate * self.min_rtt
+        return gain * self.model.rate * self.model.min_rtt
 
     @property
     def burst(self) -> int:
@@ -185,248 +180,222 @@ class Congestion:
 
     def on_spurious(self, size: int) -> None:
         """These bytes counted as lost and were not: a bound that was drawn because of them is taken back."""
-        self._lost_round = max(self._lost_round - size, 0)
+        self.model.lost = max(self.model.lost - size, 0)
         if self._before_cut is not None:
             self._cut_lost -= size
             if self._cut_lost <= 0:
-                self._top, self._rate_lo, self.max_rate = self._before_cut
-                self._rates[0] = self.max_rate
+                max_rate, bound_rate, window = self._before_cut
+                self.model.restore(max_rate, bound_rate)
+                if window:
+                    self._others.restore(window)
                 self._before_cut = None
 
     def on_ack(self, sample: RateSample, now: float) -> None:
         """Packets arrived or were lost: learn from it, and set :attr:`window` and :attr:`pacing_rate` anew."""
-        self._total += sample.newly_acked
-        self._acked_round += sample.newly_acked
-        self._lost_round += sample.newly_lost
-        self._take_rate(sample)
-        self._take_aggregation(sample, now)
-        round_over = sample.newly_acked > 0 and sample.prior_delivered >= self._round_end
+        round_over = self.model.take(sample, now)
         if round_over:
-            self._round_end = self._total
-            self._rounds += 1
-            self._cycle_rounds += 1
-        self._take_rtt(sample, now)
-        if round_over:
+            self._phase_rounds += 1
             self._judge_round(sample, now)
         self._step(sample, now, round_over)
         if round_over:
-            self._acked_round = self._lost_round = self._inflight_latest = 0
-            self._round_rate = 0.0
-            self._round_rtt = inf
-            self._control(now)
+            self.model.begin_round()
+            self._round_at = now
+            self._control()
+        elif not self._full:
+            self._control()
 
-    # The model
-
-    def _take_rate(self, sample: RateSample) -> None:
-        if sample.rate > 0:
-            self._round_rate = max(self._round_rate, sample.rate)
-            self._inflight_latest = max(self._inflight_latest, sample.delivered)
-            if not sample.limited or sample.rate >= self.max_rate:
-                self._rates[1] = max(self._rates[1], sample.rate)
-                self.max_rate = max(self._rates)
-
-    def _take_aggregation(self, sample: RateSample, now: float) -> None:
-        """Learn how much more is acknowledged at once than the rate explains (draft, section 4.5.6)."""
-        expected = self.rate * (now - self._epoch_at)
-        if self._epoch_acked <= expected:
-            self._epoch_at, self._epoch_acked, expected = now, 0, 0.0
-        self._epoch_acked += sample.newly_acked
-        extra = min(self._epoch_acked - expected, self.rate * MOST_AGGREGATION)
-        if self._rounds >= self._aggregation + AGGREGATION_ROUNDS:
-            self._aggregation = self._rounds
-            self._extra = [self._extra[1], 0.0]
-        self._extra[1] = max(self._extra[1], extra)
-
-    def _take_rtt(self, sample: RateSample, now: float) -> None:
-        expired = now > self._min_rtt_at + MIN_RTT_WINDOW
-        if sample.rtt >= 0:
-            self._round_rtt = min(self._round_rtt, sample.rtt)
-            if sample.rtt <= self.min_rtt * 1.02 + 1e-4 or expired:
-                if sample.rtt < self.min_rtt or expired:
-                    self.min_rtt = max(sample.rtt, 1e-6)
-                self._min_rtt_at = now
-        if expired and self._full and self.phase is not Phase.PROBE_RTT:
-            self.phase = Phase.PROBE_RTT
-            self._probe_rtt_end = 0.0
+    # What a round trip tells
 
     def _judge_round(self, sample: RateSample, now: float) -> None:
         """Learn from the loss and the delay of the round that is over."""
-        total = self._acked_round + self._lost_round
-        loss = self._lost_round / total if total else 0.0
-        packets = total / self._segment
         if not self._full:
-            self._judge_startup(sample, loss, packets, now)
-        too_much = self._full and self._too_much(self._lost_round, total, LOSS_THRESHOLD)
-        if self._full and self._round_rtt < inf:
-            self._look_for_overflow(sample, total, now)
-        if self.phase not in _BELOW:
-            return
-        if too_much:
-            self._cut_rate()
-        elif self._full:
-            weight = packets / (packets + FLOOR_PACKETS)
-            self.floor = min(self.floor + weight * (loss - self.floor), MAX_FLOOR)
-        queue = self._round_rtt > 2 * self.min_rtt + LEAST_DELAY
-        if queue and self._round_rtt < inf and not sample.limited and 0 < self._round_rate < self.rate / 2:
-            self._rate_lo = self._round_rate
+            self._judge_startup(sample)
+        if self._others.expected(now):
+            self._share(sample, now)
+        elif self.phase in _BELOW:
+            self._judge_steady(sample)
+        self._expire(now)
 
-    def _judge_startup(self, sample: RateSample, loss: float, packets: float, now: float) -> None:
-        grew = self.max_rate / self._full_rate if self._full_rate else inf
+    def _share(self, sample: RateSample, now: float) -> None:
+        others, before = self._others, self._others.window
+        others.on_round(
+            competing=self.phase is Phase.COMPETE,
+            limited=sample.limited,
+            elapsed=now - self._round_at,
+            now=now,
+            fraction=next(self._jitter),
+            segment=self._segment,
+        )
+        if others.window < before:
+            self._remember(before)
+
+    def _remember(self, window: float) -> None:
+        """A bound is drawn because of losses; should most of these turn out to be none, it is taken back."""
+        self._before_cut = self.model.max_rate, self.model.bound_rate, window
+        self._cut_lost = self.model.lost // 2
+
+    def _judge_steady(self, sample: RateSample) -> None:
+        model = self.model
+        queue = model.min_rtt + model.queue_delay < model.round_rtt < inf
+        if model.too_much(model.lost, model.acked + model.lost, LOSS_THRESHOLD, self._segment):
+            self._remember(0.0)
+            model.bound(max(model.round_rate, BETA * model.rate))
+            self._cuts += 1
+        else:
+            self._cuts = 0
+            if self._full and not queue:
+                model.learn_floor(self._segment)
+        late = 2 * model.min_rtt + LEAST_DELAY < model.round_rtt < inf
+        if late and not sample.limited and 0 < model.round_rate < model.rate / 2:
+            model.bound_rate = model.round_rate
+
+    def _judge_startup(self, sample: RateSample) -> None:
+        model = self.model
+        loss, packets = model.loss(), (model.acked + model.lost) / self._segment
+        grew = model.max_rate / self._full_rate if self._full_rate else inf
         if loss > STARTUP_LOSS and loss * packets >= MIN_PACKETS * 2:
             self._full = True
-            self._top, self._top_at = max(self.bdp(), float(self._inflight_latest)), now
         elif not sample.limited:
-            queue = self.min_rtt + max(DELAY_RATIO * self.min_rtt, LEAST_DELAY)
-            if grew < DELAY_GROWTH and queue < self._round_rtt < inf:
+            if grew < DELAY_GROWTH and model.min_rtt + model.queue_delay < model.round_rtt < inf:
                 self._full = True
             if grew >= FULL_GROWTH:
-                self._full_rate, self._full_rounds = self.max_rate, 0
-                weight = packets / (packets + FLOOR_PACKETS)
-                self.floor = min(self.floor + weight * (loss - self.floor), MAX_FLOOR)
+                self._full_rate, self._full_rounds = model.max_rate, 0
+                model.learn_floor(self._segment)
             else:
                 self._full_rounds += 1
                 self._full = self._full or self._full_rounds >= FULL_ROUNDS
         if self._full:
-            self.phase = Phase.DRAIN
-            self._cycle_rounds = 0
+            self._enter(Phase.DRAIN)
 
-    def _look_for_overflow(self, sample: RateSample, total: int, now: float) -> None:
-        """Make room where a queue begins to overflow; where it goes on all the same, the others do not care."""
-        queue = self._round_rtt > self.min_rtt + max(QUEUE_RATIO * self.min_rtt, LEAST_DELAY)
-        if self.phase is Phase.CRUISE:
-            self._queued = queue
-        if queue and self._too_much(self._lost_round, total, 0.0):
-            if self._quiet_rounds >= QUIET_ROUNDS:
-                self._cut_window(sample, now)
-            self._quiet_rounds = 0
-        else:
-            self._quiet_rounds += 1
-        self._overflows = (self._overflows << 1 | (not self._quiet_rounds)) & ((1 << RIVAL_ROUNDS) - 1)
-
-    def _too_much(self, lost: int, total: int, threshold: float) -> bool:
-        """Whether so much was lost of so much that it is neither the path's own loss, and as much again, nor chance."""
-        packets = total / self._segment
-        own = max(self.floor, threshold / 3)
-        return lost / self._segment > packets * (self.floor + threshold) + 2 * sqrt(packets * own) + 1
-
-    def _remember(self) -> None:
-        self._before_cut = (self._top, self._rate_lo, self.max_rate)
-        self._cut_lost = self._lost_round // 2
-
-    def _cut_rate(self) -> None:
-        """What was delivered is all that the path has for us now."""
-        self._remember()
-        self._rate_lo = max(self._round_rate, BETA * self.rate)
-        self._rates = [self._rate_lo, self._rate_lo]
-        self.max_rate = self._rate_lo
-
-    def _cut_window(self, sample: RateSample, now: float) -> None:
-        """A queue overflowed, ours or one that we share: less may be on the way, and more again as CUBIC grows."""
-        self._remember()
-        self._top = max(min(float(sample.tx_in_flight), self.window), MIN_PACKETS * self._segment)
-        self._top_at = now
-
-    def _bound(self, now: float) -> float:
-        """How much may be on the way since the last overflow (RFC 9438, section 4.2)."""
-        if self._top == inf:
-            return inf
-        packets = self._top / self._segment
-        back = cbrt(packets * (1 - WINDOW_BETA) / CUBIC)
-        return max(self._top + CUBIC * (now - self._top_at - back) ** 3 * self._segment, self.bdp(LEAST_WINDOW_GAIN))
+    def _expire(self, now: float) -> None:
+        if self._full and self.phase is not Phase.PROBE_RTT and self.model.expired(now):
+            self._enter(Phase.PROBE_RTT)
+            self._probe_rtt, self._probe_rtt_end = inf, 0.0
 
     # The cycle
 
     def _step(self, sample: RateSample, now: float, round_over: bool) -> None:
         match self.phase:
-            case Phase.DRAIN:
-                if sample.in_flight <= self.bdp() or self._cycle_rounds >= MOST_DOWN_ROUNDS:
-                    self._go_down(now)
-            case Phase.DOWN | Phase.CRUISE:
-                if self._is_time(now):
-                    self._refill()
-                elif sample.in_flight <= self.bdp() or self._cycle_rounds >= MOST_DOWN_ROUNDS:
-                    self.phase = Phase.CRUISE
-            case Phase.REFILL:
-                if round_over and self._cycle_rounds > 1:
-                    self.phase = Phase.UP
-                    self._cycle_at, self._cycle_rounds = now, 0
-                    self._up_rounds = 0
-                    self._full_rate = self._round_rate
+            case Phase.DRAIN | Phase.DOWN:
+                if sample.in_flight <= self.bdp() or self._phase_rounds >= MOST_DOWN_ROUNDS:
+                    if self.phase is Phase.DRAIN:
+                        self._go_down(now)
+                    else:
+                        self._enter(Phase.CRUISE)
+            case Phase.CRUISE if self._phase_rounds >= CALM_ROUNDS:
+                self._cruise(sample, now, round_over)
+            case Phase.REFILL if round_over and self._phase_rounds > 1:
+                self._enter(Phase.UP)
+                self._up_rounds = 0
+                self._full_rate = self.model.round_rate
             case Phase.UP:
                 self._look_for_more(sample, now, round_over)
+            case Phase.COMPETE if round_over and now >= self._cycle_at + self._wait:
+                self.model.next_cycle()
+                self._go_down(now)
             case Phase.PROBE_RTT:
-                self._probe_rtt(sample, now)
-            case Phase.STARTUP:
+                self._look_for_min_rtt(sample, now)
+            case _:
                 pass
 
-    def _is_time(self, now: float) -> bool:
-        return now >= self._cycle_at + self._wait
+    def _cruise(self, sample: RateSample, now: float, round_over: bool) -> None:
+        if round_over and self._others_are_here(sample, now):
+            self._begin_to_compete(sample, now)
+        elif now >= self._cycle_at + self._wait:
+            self._enter(Phase.REFILL)
+            self.model.next_cycle()
 
     def _go_down(self, now: float) -> None:
-        self.phase = Phase.DOWN
-        self._cycle_at, self._cycle_rounds = now, 0
+        self._enter(Phase.DOWN)
+        self._cycle_at = now
         least, most = PROBE_WAIT
         self._wait = self._backoff * (least + (most - least) * next(self._jitter))
 
-    def _refill(self) -> None:
-        """Fill the path again before looking for more, without the bounds of before."""
-        self.phase = Phase.REFILL
-        self._cycle_rounds = 0
-        self._rate_lo = inf
-        self._rates = [self._rates[1], 0.0]
-
     def _look_for_more(self, sample: RateSample, now: float, round_over: bool) -> None:
-        growing = self._round_rate >= UP_GROWTH * self._full_rate
+        model = self.model
+        growing = model.round_rate >= UP_GROWTH * self._full_rate
         if round_over:
             self._up_rounds += 1
-            self._full_rate = max(self._full_rate, self._round_rate)
+            self._full_rate = max(self._full_rate, model.round_rate)
         over = self._up_rounds >= UP_ROUNDS
         if growing:
             self._backoff = 1
         # What the first round trip brings had left before: only from the second one on it shows what more brings.
         if not self._up_rounds or (growing and not over):
             return
-        if sample.tx_in_flight and self._too_much(sample.lost, sample.tx_in_flight, LOSS_THRESHOLD):
+        if sample.tx_in_flight and model.too_much(sample.lost, sample.tx_in_flight, LOSS_THRESHOLD, self._segment):
             self._backoff = min(2 * self._backoff, MOST_BACKOFF)
             self._go_down(now)
         elif over or (round_over and self._up_rounds > 1 and sample.in_flight >= self.bdp(UP_GAIN)):
-            if self._queued:  # others fill the queue: looking again soon would only cost them
-                self._backoff = QUEUE_BACKOFF
             self._go_down(now)
 
-    def _probe_rtt(self, sample: RateSample, now: float) -> None:
+    def _look_for_min_rtt(self, sample: RateSample, now: float) -> None:
+        if sample.rtt >= 0:
+            self._probe_rtt = min(self._probe_rtt, sample.rtt)
         if not self._probe_rtt_end:
             if sample.in_flight <= max(self.bdp(PROBE_RTT_GAIN), MIN_PACKETS * self._segment):
                 self._probe_rtt_end = now + PROBE_RTT_TIME
-                self._cycle_rounds = 0
-        elif now >= self._probe_rtt_end and self._cycle_rounds > 0:
-            self._min_rtt_at = now
-            self._rate_lo = inf
+                self._phase_rounds = 0
+        elif now >= self._probe_rtt_end and self._phase_rounds > 0 and self._probe_rtt < inf:
+            self.model.renew_min_rtt(self._probe_rtt, now)
+            self.model.bound_rate = inf
             self._backoff = 1
             self._go_down(now)
-            self.phase = Phase.CRUISE
+            self._enter(Phase.CRUISE)
+
+    # Others
+
+    def _others_are_here(self, sample: RateSample, now: float) -> bool:
+        """Whether a queue stands that is not ours: we made none lately, and send no more than was carried."""
+        model = self.model
+        if sample.limited or not model.rate:
+            return False
+        first = self._phase_rounds == CALM_ROUNDS
+        own = min(self._allowance() / model.rate, model.queue_delay)
+        late = model.min_rtt + (1.0 if first else 1.5) * model.queue_delay + own
+        if late < model.round_rtt < inf or self._cuts >= FRUITLESS_CUTS:
+            return True
+        if first and model.round_rtt < model.min_rtt + model.queue_delay:
+            self._others.alone(now)
+        return False
+
+    def _begin_to_compete(self, sample: RateSample, now: float) -> None:
+        self._enter(Phase.COMPETE)
+        self._cycle_at = now
+        least, most = CHECK_WAIT
+        self._wait = least + (most - least) * next(self._jitter)
+        self._others.found(sample.in_flight, now, self._segment)
 
     # What follows
 
-    def _control(self, now: float) -> None:
-        segment = self._segment
-        if self.max_rate:
-            rate = _GAINS[self.phase] * self.rate * (1 - PACING_MARGIN) / (1 - self.floor)
+    def _allowance(self) -> float:
+        """Bytes beyond what fills the path that are on the way because they are told of in bunches."""
+        return self.model.aggregation + self.model.rate * (ACK_DELAY + 2 * BURST_TIME) + 3 * self.burst
+
+    def _control(self) -> None:
+        segment, model = self._segment, self.model
+        gain = _GAINS[self.phase]
+        window_gain = WINDOW_GAIN
+        if self.phase is Phase.UP:
+            window_gain = UP_WINDOW_GAIN
+        elif not self._full:
+            window_gain = STARTUP_WINDOW_GAIN
+        elif self.phase is Phase.CRUISE and self._phase_rounds < CALM_ROUNDS:
+            window_gain = 1.0  # no queue of ours, so that others' show
+        if model.max_rate:
+            rate = gain * model.rate * (1 - PACING_MARGIN) / (1 - model.floor)
+            if self.phase is Phase.COMPETE:
+                rate = COMPETE_GAIN * self._others.window / max(model.last_rtt, 1e-3)
             if self._full or rate > self.pacing_rate:
                 self.pacing_rate = max(rate, LEAST_RATE)
-        allowance = max(self._extra) + self.rate * (ACK_DELAY + 2 * BURST_TIME) + 3 * self.burst
-        gain = WINDOW_GAIN
-        if self._overflows.bit_count() >= LOUD_ROUNDS:
-            gain = RIVAL_WINDOW_GAIN
-        elif self.phase is Phase.UP:
-            gain = UP_WINDOW_GAIN
-        elif not self._full:
-            gain = STARTUP_WINDOW_GAIN
-        window = self.bdp(gain) + allowance
+        if self.phase is Phase.COMPETE:
+            window = self._others.window
+        else:
+            window = self.bdp(window_gain) + self._allowance()
+            if self._others.expected(self._round_at):
+                window = min(window, self._others.window)
         if not self._full:
-            window = max(window, INITIAL_PACKETS * segment + self._total if not self._rounds else self.window)
-        self.inflight_hi = self._bound(now)
-        window = min(window, self.inflight_hi)
+            window = max(window, INITIAL_PACKETS * segment + model.total if not model.rounds else self.window)
         if self.phase is Phase.PROBE_RTT:
             window = min(window, self.bdp(PROBE_RTT_GAIN))
         self.window = max(window, MIN_PACKETS * segment)

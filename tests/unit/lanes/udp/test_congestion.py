@@ -33,7 +33,7 @@ def rounds(one: Congestion, rate: float, count: int, start: float, **more: float
     now = start
     for _ in range(count):
         now += RTT
-        one.on_ack(sample(rate, one._total, int(rate * RTT), **more), now)
+        one.on_ack(sample(rate, one.model.total, int(rate * RTT), **more), now)
     return now
 
 
