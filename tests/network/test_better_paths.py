@@ -32,7 +32,7 @@ def test_a_direct_way_that_opens_later_is_taken(labs: Labs, begin: Begin, closed
     with lab.cut(*(["meta l4proto udp drop"] if closed == "udp" else lab.between("alice", "bob"))):
         exchange = begin(lab)
         assert exchange.paths == [[words]] * 2
-    check_taken(lab, exchange, words, "direct, punched")
+    check_taken(lab, exchange, words, "direct, punched udp")
 
 
 @pytest.mark.parametrize("host", ["alice", "bob"])
@@ -43,4 +43,4 @@ def test_a_network_that_comes_later_is_taken(labs: Labs, begin: Begin, host: Sid
     exchange = begin(lab)
     assert exchange.paths == [[words]] * 2
     lab.regain(host, 1)
-    check_taken(lab, exchange, words, "direct, ipv6")
+    check_taken(lab, exchange, words, "direct, udp ipv6")

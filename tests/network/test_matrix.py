@@ -17,9 +17,9 @@ from tests.network.conftest import Connect
 from tests.network.peers import STUN, TURN, Peer, Sent, send
 from tests.network.table import Note
 
-HOST: Final = "direct, host udp"
-IPV6: Final = "direct, ipv6"
-PUNCHED: Final = "direct, punched"
+HOST: Final = "direct, udp"
+IPV6: Final = "direct, udp ipv6"
+PUNCHED: Final = "direct, punched udp"
 BY_UDP: Final = "relayed, turn udp"
 BY_TCP: Final = "relayed, turn tcp"
 BY_TLS: Final = "relayed, turn tls"
@@ -67,13 +67,30 @@ BEST: Final[dict[tuple[str, str], str | tuple[str, str]]] = {
 }
 """What the first and the second say in the end; a pair where each has its own way to the relay.
 
-Between an open host and one whose UDP is blocked TCP could go directly; the engine takes no TCP connections.
+Wherever UDP passes directly that is a datagram lane. Between an open host and one whose UDP is blocked TCP could go
+directly; the engine takes no TCP connections.
 """
+
+BY_WEBRTC: Final[dict[tuple[str, str], str | tuple[str, str]]] = {
+    ("open", "open"): "direct, host udp",
+    ("cone", "cone"): "direct, punched",
+    ("symmetric", "open"): "direct, punched",
+    ("cone", "symmetric"): BY_UDP,
+    ("UDP blocked", "only 443"): (BY_TCP, BY_TLS),
+    ("IPv6 only", "several"): "direct, ipv6",
+    ("several", "cone"): "direct, punched",
+}
+"""The same where WebRTC is the only kind of lane."""
 
 
 def tree_size(tree: Path) -> int:
     """Bytes of its files."""
     return sum(path.stat().st_size for path in tree.rglob("*") if path.is_file())
+
+
+def of_both(best: str | tuple[str, str]) -> tuple[str, str]:
+    """What the first and the second say in the end."""
+    return (best, best) if isinstance(best, str) else best
 
 
 def check(sent: Sent, paths: tuple[str, str], tree: Path) -> None:
@@ -97,8 +114,7 @@ def check(sent: Sent, paths: tuple[str, str], tree: Path) -> None:
 @pytest.mark.parametrize(("one", "other"), [pytest.param(*pair, id=" and ".join(pair)) for pair in BEST])
 def test_two_kinds_find_the_best_path(connect: Connect, tree: Path, note: Note, one: str, other: str) -> None:
     a, b = connect(KINDS[one](), KINDS[other]())
-    best = BEST[one, other]
-    of_one, of_other = (best, best) if isinstance(best, str) else best
+    of_one, of_other = of_both(BEST[one, other])
 
     def cell(sender: Peer, receiver: Peer, names: tuple[str, str], paths: tuple[str, str]) -> None:
         sent = send(sender, receiver, tree, settled=paths)
@@ -108,6 +124,13 @@ def test_two_kinds_find_the_best_path(connect: Connect, tree: Path, note: Note, 
     cell(a, b, (one, other), (of_one, of_other))
     if one != other:
         cell(b, a, (other, one), (of_other, of_one))
+
+
+@pytest.mark.parametrize(("one", "other"), [pytest.param(*pair, id=" and ".join(pair)) for pair in BY_WEBRTC])
+def test_webrtc_alone_finds_the_best_path(connect: Connect, tree: Path, one: str, other: str) -> None:
+    paths = of_both(BY_WEBRTC[one, other])
+    sent = send(*connect(KINDS[one](), KINDS[other]()), tree, settled=paths, flags=("-lane", "webrtc"))
+    check(sent, paths, tree)
 
 
 def test_the_table_has_every_pair() -> None:
