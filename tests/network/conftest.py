@@ -13,10 +13,10 @@ from tests.network.exchange import Exchange
 from tests.network.lab import Lab
 from tests.network.needs import need_coturn, need_networks
 from tests.network.peers import STUN, TURN, Between, Peer, lab_relay
-from tests.network.table import Names, Note, cell, cells, table
+from tests.network.table import Break, Names, Note, breaks, cell, cells, gap, table
 
 Labs = Callable[..., Lab]
-Begin = Callable[[Lab], Exchange]
+Begin = Callable[..., Exchange]
 Connect = Callable[..., tuple[Peer, Peer]]
 _HERE = Path(__file__).parent
 
@@ -34,6 +34,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if found:
         terminalreporter.section("sender × receiver: path, seconds from joining to the first byte")
         for line in table(found):
+            terminalreporter.line(line)
+    gaps = breaks(each for report in reports for each in report.user_properties)
+    if gaps:
+        terminalreporter.section("seconds from a failure of the network to more data")
+        for line in gaps:
             terminalreporter.line(line)
 
 
@@ -61,15 +66,15 @@ def labs() -> Iterator[Labs]:
 def begin(labs: Labs, tmp_path: Path) -> Iterator[Begin]:
     """``begin(labs(nat("cone"), open_()))`` begins a transfer there, with STUN and a relay if need be.
 
-    It is under way, and lasts until :meth:`Exchange.finish`.
+    Further arguments are flags of both sides. It is under way, and lasts until :meth:`Exchange.finish`.
     """
     need_coturn()
     with ExitStack() as stack:
 
-        def start(lab: Lab) -> Exchange:
+        def start(lab: Lab, *flags: str) -> Exchange:
             stack.enter_context(lab_relay(lab, tmp_path / "relay"))
             settings = ("--host", "*", *STUN, *TURN)
-            exchange = stack.enter_context(Exchange(lab, tmp_path / "exchange", flags=(), settings=settings))
+            exchange = stack.enter_context(Exchange(lab, tmp_path / "exchange", flags=flags, settings=settings))
             exchange.start()
             return exchange
 
@@ -116,5 +121,15 @@ def note(request: pytest.FixtureRequest) -> Note:
 
     def add(names: Names, paths: tuple[str, str], seconds: float) -> None:
         request.node.user_properties.append(cell(names, paths, seconds))
+
+    return add
+
+
+@pytest.fixture
+def note_break(request: pytest.FixtureRequest) -> Break:
+    """Notes how long nothing arrived."""
+
+    def add(what: str, seconds: float) -> None:
+        request.node.user_properties.append(gap(what, seconds))
 
     return add

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +18,8 @@ SIZE: Final = 64 << 20
 """Bytes of the file."""
 RATE: Final = 16
 """Mbit/s towards Bob until :meth:`Exchange.finish`: the file would take half a minute."""
+ON_THE_WAY: Final = 256 << 10
+"""Bytes that a link at :data:`RATE` may hold, its queue and the sockets included."""
 PATIENCE: Final = 60.0
 """Seconds that a link may take to come back once the network is well: the longest pause between tries, and a try."""
 
@@ -115,6 +118,24 @@ class Exchange:
     def paths(self) -> list[list[str]]:
         """What each side told of its paths so far, in order; the sender first."""
         return [[event["path"] for event in self.told(side, "path")] for side in (self.sender, self.receiver)]
+
+    def takes(self, words: str) -> float:
+        """Wait until both sides take a path with these words, and return how many seconds that took."""
+        began = time.monotonic()
+        for side in (self.sender, self.receiver):
+            side.await_(lambda: all(told[-1:] == [words] for told in self.paths), f"{words} on both sides", PATIENCE)
+        return time.monotonic() - began
+
+    def resumes(self) -> float:
+        """Wait until more arrives than what is on the way, and return how many seconds that took."""
+        began = time.monotonic()
+        self.flows(ON_THE_WAY)
+        return time.monotonic() - began
+
+    def unbroken(self) -> None:
+        """Nobody was told of any trouble."""
+        for command in (self.sender, self.receiver):
+            assert self.told(command, "reconnecting", "reconnected", "waiting", "silence") == [], command.said
 
     def reconnects(self) -> None:
         """Wait until both sides told that they reconnect, and that they are connected again."""

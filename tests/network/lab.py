@@ -19,7 +19,7 @@ from typing import Final
 from tests.e2e.kit import Command
 from tests.network.addresses import v4
 from tests.network.commands import start
-from tests.network.namespaces import inside, run
+from tests.network.namespaces import forget_flows, inside, run, switch_off
 from tests.network.wiring import PORT, Host, Side, Wiring, one_of
 
 HOSTS: Final[tuple[Host, ...]] = ("server", "alice", "bob")
@@ -159,6 +159,21 @@ class Lab(Wiring):
         """Put it into use again."""
         self._ip(host, f"link set eth{index} up")
         self._plug(host, index, self.kinds[host].links[index])
+
+    def rebind(self, host: Side, index: int = 0) -> None:
+        """Let the NAT before a host's interface of this number forget its flows: what follows gets other ports."""
+        forget_flows(self._name(f"{self.interfaces(host)[index]}-box"))
+
+    def switch_off(self, host: Host, *offloads: str) -> None:
+        """Switch off what a host's interfaces do for it: ``checksum``, ``gso``, ``gro``."""
+        for index in range(len(self.interfaces(host))):
+            switch_off(self._name(host), f"eth{index}", *offloads)
+
+    def split_batches(self) -> None:
+        """Let every packet between Alice and Bob be seen by itself: batches would pass the router as one large one."""
+        for host in ("alice", "bob"):
+            for index in range(len(self.kinds[host].links)):
+                self._ip(host, f"link set eth{index} gso_max_segs 1")
 
     def udp_ports(self, host: Host) -> list[int]:
         """The UDP ports that are open on a host: those of its lanes."""

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import functools
 import os
 import re
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +25,13 @@ T = TypeVar("T")
 
 _COMMAND_TIMEOUT: Final = 20.0
 _CLONE_NEWNET: Final = 0x40000000
+_NETLINK_NETFILTER: Final = 12
+_FORGET: Final = (1 << 8) | 2
+"""Of conntrack (NFNL_SUBSYS_CTNETLINK): delete (IPCTNL_MSG_CT_DELETE), all flows where none is named."""
+_REQUEST_AND_ACK: Final = 0x1 | 0x4
+_SIOCETHTOOL: Final = 0x8946
+_OFFLOADS: Final = {"checksum": 0x17, "gso": 0x24, "gro": 0x2C}
+"""Those of an interface that can be switched, with the command that does it (ETHTOOL_STXCSUM and so on)."""
 _NAME: Final = re.compile(r"p2pal-(\d+)-\S+")
 
 
@@ -102,3 +112,35 @@ def inside(name: str, work: Callable[[], T]) -> T:
 
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(enter).result()
+
+
+def forget_flows(name: str) -> None:
+    """Let the NAT and the firewall of a namespace forget every flow, as one that was switched off and on.
+
+    Raises:
+        NetworkError: If that is not possible.
+    """
+    with inside(name, lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)) as netlink:
+        netlink.settimeout(_COMMAND_TIMEOUT)
+        family = struct.pack("=BBH", socket.AF_UNSPEC, 0, 0)
+        netlink.sendall(struct.pack("=IHHII", 16 + len(family), _FORGET, _REQUEST_AND_ACK, 1, 0) + family)
+        (error,) = struct.unpack_from("=i", netlink.recv(4096), 16)
+    if error:
+        raise NetworkError(f"the flows of {name} stay: {os.strerror(-error)}")
+
+
+def switch_off(name: str, interface: str, *offloads: str) -> None:
+    """Switch off what an interface of a namespace does for its machine: ``checksum``, ``gso``, ``gro``.
+
+    Raises:
+        NetworkError: If that is not possible.
+    """
+    control = inside(name, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    with control:
+        for offload in offloads:
+            value = ctypes.create_string_buffer(struct.pack("=II", _OFFLOADS[offload], 0), 8)
+            request = struct.pack("16sP16x", interface.encode(), ctypes.addressof(value))
+            try:
+                fcntl.ioctl(control, _SIOCETHTOOL, request)
+            except OSError as error:
+                raise NetworkError(f"{interface} of {name} keeps {offload}: {error}") from error

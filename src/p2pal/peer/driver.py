@@ -378,6 +378,7 @@ class LinkDriver:
             case udp.CandidateFound(candidate):
                 self.datagrams.tell(candidate)
             case udp.Stalled():
+                self._spawn(self.datagrams.move())  # sooner than the next look at this machine's networks
                 # Alone it is what there is: the session tells if it stays silent.
                 if self.negotiator.in_use:
                     self._step_in()

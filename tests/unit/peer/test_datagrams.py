@@ -331,6 +331,19 @@ async def test_a_machine_that_moves_gets_sockets_there(monkeypatch: pytest.Monke
             assert not owner.retries
 
 
+async def test_a_lane_that_stalls_looks_for_another_network_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = ["127.0.0.1"]
+    monkeypatch.setattr(UdpFactory, "_look", lambda _: (list(here), frozenset()))
+    left, right = two()
+    async with pair(left, right) as (running, _):
+        await running.linked()
+        lose(lane_of(left))
+        here[:] = ["127.0.0.2"]
+        await move(left, right)
+        assert lane_of(left).addresses == {"127.0.0.2"}
+        assert (left.retries, right.retries) == ([], [])
+
+
 async def test_both_ends_close_together() -> None:
     left, right = two()
     async with pair(left, right) as (running, _):

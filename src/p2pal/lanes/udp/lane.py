@@ -178,7 +178,7 @@ class DatagramLane:
         """One of our sockets is gone."""
         self._connectivity.remove_local(index)
         self._local_ips.pop(index, None)
-        self._connectivity.search(now)
+        self._search(now)
         if not self._local_ips and self._state is _State.OPEN:
             self._end("every socket of the lane is gone", tell=False)
 
@@ -189,7 +189,12 @@ class DatagramLane:
     def on_unreachable(self, address: Address, now: float) -> None:
         """The system knows no way there: if that is the path in use, others are tried."""
         if self.path is not None and self.path[1:4] == address:
-            self._connectivity.search(now)
+            self._search(now)
+
+    def _search(self, now: float) -> None:
+        """The path in use is in trouble: try all others, and find out where a NAT has put our sockets."""
+        self._connectivity.search(now)
+        self._reflexive.ask_again(now)
 
     def on_too_large(self, size: int, now: float) -> None:
         """The system refused a datagram of this size (EMSGSIZE)."""
@@ -472,7 +477,7 @@ class DatagramLane:
         if self._quiet_since == NEVER:
             self._quiet_since = now - loss.rtt.pto
         if loss.pto_count >= SUSPICIOUS_PTOS:
-            self._connectivity.search(now)
+            self._search(now)
         if loss.pto_count >= STALL_PTOS and not self.stalled and self._stall_at == NEVER:
             if now >= self._resumed_at + CALM:
                 self._patience = STALL

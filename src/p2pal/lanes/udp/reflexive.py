@@ -1,7 +1,8 @@
 """How STUN servers see a lane's sockets: Binding requests and what comes back (RFC 8489), as a machine. Pure.
 
 Each socket asks each server of its IP family. A request is sent again after a while, and given up after the last try;
-an answer counts only if it comes from the server that was asked and quotes the request's transaction.
+an answer counts only if it comes from the server that was asked and quotes the request's transaction. When a lane is in
+trouble all are asked once more: a NAT that lost its bindings gives other ports.
 
 ``aioice`` is imported when a server is asked: it brings a DNS library, and is a tenth of what a start would cost.
 """
@@ -22,6 +23,10 @@ PACE: Final = 0.005
 """Seconds between two requests (RFC 8445, section 14.2)."""
 MAX_REQUESTS: Final = 24
 """Requests of one lane, tries not counted."""
+AGAIN: Final = 2.0
+"""Seconds from one round of questions to the next, at least."""
+MAX_ROUNDS: Final = 16
+"""Rounds after the first."""
 MAX_ANSWER: Final = 2048
 """Bytes of an answer that is looked at."""
 TRANSACTION: Final = 12
@@ -52,7 +57,7 @@ class Reflexive:
         entropy: For transactions.
     """
 
-    __slots__ = ("_asked", "_entropy", "_found", "_requests", "_servers", "_sockets")
+    __slots__ = ("_again_at", "_asked", "_entropy", "_found", "_requests", "_rounds", "_servers", "_sockets")
 
     def __init__(self, entropy: Entropy) -> None:
         self._entropy = entropy
@@ -61,6 +66,8 @@ class Reflexive:
         self._requests: dict[bytes, _Request] = {}
         self._asked: set[Address] = set()
         self._found: set[tuple[str, int]] = set()
+        self._rounds = 0
+        self._again_at = -NEVER
 
     def add_socket(self, index: int, ip: str, port: int, now: float) -> None:
         """One more of our sockets, bound to this address."""
@@ -71,6 +78,14 @@ class Reflexive:
         """These may be asked, too: IP addresses and ports."""
         self._servers += [server for server in servers if server not in self._servers]
         self._ask(now)
+
+    def ask_again(self, now: float) -> None:
+        """Ask everything once more, unless that is under way, or was done a moment ago."""
+        if not self._requests and now >= self._again_at and self._rounds < MAX_ROUNDS:
+            self._rounds += 1
+            self._again_at = now + AGAIN
+            self._asked.clear()
+            self._ask(now)
 
     def _ask(self, now: float) -> None:
         for ip, port in self._servers:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+from aioice import stun
 from tests.sim.links import HEADERS, LaneFlow, LinkModel, Network, Side
 
 from p2pal.lanes.base import BUFFER_LIMIT
 from p2pal.lanes.udp import lane
-from p2pal.lanes.udp.addresses import Address
-from p2pal.lanes.udp.events import Closed
-from p2pal.lanes.udp.lane import CONNECT_TIMEOUT, LEAST_DATAGRAM, SILENCE, STALL
-from p2pal.lanes.udp.packet import Kind
+from p2pal.lanes.udp.addresses import Address, Candidate, CandidateKind
+from p2pal.lanes.udp.events import CandidateFound, Closed
+from p2pal.lanes.udp.lane import CONNECT_TIMEOUT, LEAST_DATAGRAM, SILENCE, STALL, DatagramLane
+from p2pal.lanes.udp.packet import Batch, Kind
 
 FAST = LinkModel(rate=2.5e6, delay=0.01, queue=50_000)
 
@@ -142,6 +145,40 @@ def test_a_nat_that_rebinds_is_followed_without_a_break() -> None:
         assert side.other.lane.path is not None
         assert side.other.lane.path.port == 2000
         assert side.other.paths >= 1
+
+
+def test_servers_are_asked_again_where_nothing_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A NAT may have given our socket another port, which a peer behind one of its own has to be told."""
+    one = opened(endless=True)
+    lane, server = one.left.lane, ("192.0.2.1", 3478)
+    asked: list[bytes] = []
+
+    def watched(self: DatagramLane, now: float) -> Iterator[Batch]:
+        for batch in outputs(self, now):
+            if batch.ip == server[0]:
+                asked.extend(b"".join(each) for each in batch.datagrams())
+            else:
+                yield batch
+
+    outputs = DatagramLane.datagrams
+    monkeypatch.setattr(DatagramLane, "datagrams", watched)
+    lane.ask([server], one.clock.time())
+    one.left.pump()
+    answer(lane, asked.pop(), server, 4000, one.clock.time())
+    one.network.run(3)
+    assert asked == []
+    one.network.there.cut = one.network.back.cut = True
+    one.network.run(1.5)
+    answer(lane, asked.pop(), server, 5000, one.clock.time())
+    assert CandidateFound(Candidate(CandidateKind.SERVER_REFLEXIVE, "198.51.100.1", 5000)) in list(lane.events())
+
+
+def answer(lane: DatagramLane, request: bytes, server: tuple[str, int], port: int, now: float) -> None:
+    """A STUN server sees the lane's socket at this port."""
+    transaction = stun.parse_message(request).transaction_id
+    seen = {"XOR-MAPPED-ADDRESS": ("198.51.100.1", port)}
+    told = bytes(stun.Message(stun.Method.BINDING, stun.Class.RESPONSE, transaction, seen))
+    lane.receive_datagram(told, Address(*server, 0), now)
 
 
 def test_a_path_that_carries_less_than_it_did_is_noticed() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from p2pal.lanes.udp.addresses import Address, Candidate, CandidateKind
 from p2pal.lanes.udp.entropy import Entropy
-from p2pal.lanes.udp.reflexive import MAX_REQUESTS, TRIES, Reflexive, is_stun
+from p2pal.lanes.udp.reflexive import AGAIN, MAX_REQUESTS, MAX_ROUNDS, TRIES, Reflexive, is_stun
 
 SERVER = ("192.0.2.1", 3478)
 SEEN = ("198.51.100.7", 40_000)
@@ -82,6 +82,31 @@ def test_sockets_that_come_later_ask_too() -> None:
     list(reflexive.outputs(0.0))
     reflexive.add_socket(1, "10.0.1.2", 5001, 1.0)
     assert [address.local for address, _ in reflexive.outputs(1.1)] == [0, 1]
+
+
+def test_servers_are_asked_once_more_and_what_they_see_anew_is_told() -> None:
+    reflexive = machine()
+    ((address, request),) = reflexive.outputs(0.0)
+    reflexive.ask_again(0.1)
+    assert list(reflexive.outputs(0.1)) == [], "the first request is still under way"
+    assert reflexive.receive(answer(request), address) is not None
+    for seen, found in ((SEEN, False), ((SEEN[0], 41_000), True)):
+        reflexive.ask_again(now := 10.0 if found else 5.0)
+        ((again, request),) = reflexive.outputs(now)
+        assert again == address
+        assert (reflexive.receive(answer(request, seen), address) is not None) is found
+
+
+def test_rounds_are_apart_and_few() -> None:
+    reflexive, sent = machine(), 0
+    for tick in range(1000):
+        now = tick / 10
+        reflexive.ask_again(now)
+        for address, request in reflexive.outputs(now):
+            reflexive.receive(answer(request), address)
+            assert now >= (sent - 1) * AGAIN
+            sent += 1
+    assert sent == 1 + MAX_ROUNDS
 
 
 @given(st.binary(max_size=100), st.booleans())
