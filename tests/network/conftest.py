@@ -82,9 +82,12 @@ def begin(labs: Labs, tmp_path: Path) -> Iterator[Begin]:
 
 
 @pytest.fixture
-def exchange(lab: Lab, tmp_path: Path) -> Iterator[Exchange]:
-    """A transfer from Alice to Bob that is under way, and lasts until :meth:`Exchange.finish`."""
-    with Exchange(lab, tmp_path) as running:
+def exchange(request: pytest.FixtureRequest, lab: Lab, tmp_path: Path) -> Iterator[Exchange]:
+    """A transfer from Alice to Bob that is under way, and lasts until :meth:`Exchange.finish`.
+
+    Its parameter are flags of both sides.
+    """
+    with Exchange(lab, tmp_path, flags=("-stun", "none", *getattr(request, "param", ()))) as running:
         running.start()
         yield running
 

@@ -22,16 +22,22 @@ from tests.network.lab import Lab
 from tests.network.wiring import PORT, Side
 
 from p2pal.lanes.destinations import MOST
+from p2pal.lanes.udp.addresses import MAX_CANDIDATES as MAX_CANDIDATES_OF_LANE
+from p2pal.lanes.udp.connectivity import MAX_PAIR_PROBES
+from p2pal.lanes.udp.lane import LEAST_DATAGRAM
 from p2pal.link.offer_answer import MAX_CANDIDATES
 
 HOSTILE: Final = Path(__file__).with_name("misleading.py")
 SECONDS: Final = 60.0
+UDP_HEADERS: Final = 28
+"""Bytes of UDP and IPv4."""
 ELSEWHERE: Final = 99
 """The number of a network that swallows everything."""
 
 WATCH: Final = """
 table inet watch {{
     set hosts {{ type ipv4_addr; flags dynamic; size 4096; }}
+    set probes {{ type ipv4_addr . inet_service; flags dynamic; size 4096; }}
     set places {{ type inet_proto . ipv4_addr . inet_service; flags dynamic; size 4096; }}
     counter to-nobody {{ }}
     counter to-self {{ }}
@@ -47,6 +53,7 @@ table inet watch {{
         meta l4proto {{ tcp, udp }} th dport < 1024 counter name "to-service"
         tcp flags & (syn | ack) == syn counter name "to-syn"
         meta l4proto udp counter name "to-udp"
+        update @probes {{ ip daddr . udp dport counter }}
         meta l4proto {{ tcp, udp }} add @hosts {{ ip daddr }} add @places {{ meta l4proto . ip daddr . th dport }}
     }}
 }}
@@ -82,9 +89,18 @@ class Watched:
         found = re.search(r"elements = \{([^}]*)\}", listed)
         return 0 if found is None else len(found[1].split(","))
 
+    def probes(self) -> dict[tuple[str, int], tuple[int, int]]:
+        """How many datagrams went to an address and port, and how many bytes, headers included."""
+        listed = self._lab._inside(self._victim, "nft", "list", "set", "inet", "watch", "probes")
+        found = re.findall(r"(\S+) \. (\d+) counter packets (\d+) bytes (\d+)", listed)
+        return {(ip, int(port)): (int(packets), int(size)) for ip, port, packets, size in found}
 
-def mislead(lab: Lab, folder: Path, victim: Side, told: list[str]) -> None:
-    """Run a transfer in which the other side tells these candidates, until the victim has given up."""
+
+def mislead(lab: Lab, folder: Path, victim: Side, told: list[str], lane: str = "webrtc") -> None:
+    """Run a transfer in which the other side tells these candidates, until the victim has given up.
+
+    Both use this kind of lane.
+    """
     hostile: Side = "alice" if victim == "bob" else "bob"
     folder.mkdir()
     (folder / "told").write_text("\n".join(told), encoding="utf-8")
@@ -94,7 +110,7 @@ def mislead(lab: Lab, folder: Path, victim: Side, told: list[str]) -> None:
         server = lab.run("server", "server", "--port", str(PORT), "--host", "*", folder=folder / "server")
         stack.callback(server.end)
         server.says(r"port=\d+")
-        connection = ("-server", lab.url, "-stun", "none", "--json", "-max-retries", "0")
+        connection = ("-server", lab.url, "-stun", "none", "--json", "-max-retries", "0", "-lane", lane)
         both: dict[Side, Command] = {}
         both["alice"] = lab.run(
             "alice", "send", *connection, folder / "file", folder=folder / "alice", wrapper=wrapper.get("alice", ())
@@ -136,6 +152,31 @@ def test_what_a_hostile_side_names_is_not_what_is_sent_to(labs: Labs, victim: Si
         mislead(lab, tmp_path / "it", victim, told[: MAX_CANDIDATES - 1])
     assert {name: watched.count(name) for name in QUIET} == dict.fromkeys(QUIET, 0)
     assert 10 < watched.seen("hosts") == watched.seen("places") <= MOST["host"], "what may be tried is tried"
+
+
+@pytest.mark.parametrize("victim", SIDES)
+def test_what_a_hostile_side_names_for_datagrams_gets_few_probes(labs: Labs, victim: Side, tmp_path: Path) -> None:
+    """Not this machine, everybody, services; of all others the first eight, and those get nothing but small probes."""
+    lab = labs()
+    own = lab.address(victim)
+    broadcast = str(ipaddress.ip_network(f"{own}/24", strict=False).broadcast_address)
+    lab._ip("router", f"route add {v4(ELSEWHERE, 0)}/24 dev server")
+    watched = Watched(lab, victim, broadcast)
+    odd = ("0.0.0.0", "224.0.0.251", "255.255.255.255", "240.0.0.1", "127.0.0.1", "::1", broadcast)
+    places = [(address, port) for address in odd for port in LISTENING]
+    services = [(v4(ELSEWHERE, 1), port) for port in (53, 443, 1023)]
+    one, many = (v4(ELSEWHERE, 9), 40_000), [(v4(ELSEWHERE, host), 40_000) for host in range(100, 140)]
+    told = [f"{ip} {port}" for ip, port in (*places, *services, one, one, one, *many, *many)]
+    with lab.cut(f"ip daddr {v4(ELSEWHERE, 0)}/24 drop"):
+        mislead(lab, tmp_path / "it", victim, told, "udp")
+    assert {name: watched.count(name) for name in QUIET} == dict.fromkeys(QUIET, 0)
+    probes = watched.probes()
+    assert one in probes, "what may be tried is tried"
+    assert set(probes) <= {one, *many}
+    assert len(probes) <= MAX_CANDIDATES_OF_LANE
+    for packets, size in probes.values():
+        assert 1 < packets <= MAX_PAIR_PROBES
+        assert size == packets * (UDP_HEADERS + LEAST_DATAGRAM)
 
 
 def test_servers_that_the_signaling_server_names_are_not_on_this_machine(labs: Labs, tmp_path: Path) -> None:

@@ -11,6 +11,9 @@ from tests.network.lab import Lab
 from tests.network.wiring import Side
 
 MIB = 1 << 20
+WEBRTC = ("-lane", "webrtc")
+by_webrtc = pytest.mark.parametrize("exchange", [WEBRTC], ids=["webrtc"], indirect=True)
+by_both = pytest.mark.parametrize("exchange", [(), WEBRTC], ids=["any lane", "webrtc"], indirect=True)
 
 
 @pytest.mark.slow
@@ -23,6 +26,7 @@ def test_nothing_gets_through_for_a_minute(lab: Lab, exchange: Exchange) -> None
 
 
 @pytest.mark.slow
+@by_both
 def test_nothing_gets_through_for_ten_seconds(lab: Lab, exchange: Exchange) -> None:
     lab.cut_everything(10.0)
     exchange.notices()
@@ -64,6 +68,7 @@ def test_only_the_server_is_out_of_reach(lab: Lab, exchange: Exchange) -> None:
 
 
 @pytest.mark.slow
+@by_both
 def test_the_server_forgets_and_then_the_lanes_die(lab: Lab, exchange: Exchange) -> None:
     exchange.server.signal(signal.SIGTERM)
     exchange.server.wait()
@@ -89,6 +94,7 @@ def test_the_websockets_are_reset_and_then_the_lanes_die(lab: Lab, exchange: Exc
 
 
 @pytest.mark.slow
+@by_both
 def test_the_server_dies_with_the_lanes_and_another_takes_its_place(lab: Lab, exchange: Exchange) -> None:
     exchange.server.signal(signal.SIGKILL)
     exchange.server.wait()
@@ -103,6 +109,7 @@ def test_the_server_dies_with_the_lanes_and_another_takes_its_place(lab: Lab, ex
 
 @pytest.mark.slow
 @pytest.mark.parametrize("host", ["alice", "bob"])
+@by_webrtc
 def test_a_side_gets_another_address(lab: Lab, exchange: Exchange, host: Side) -> None:
     lab.move(host)
     exchange.reconnects()
