@@ -1,6 +1,7 @@
 """The table of a run of the matrix: who sent to whom, by which path, and how soon the first byte was there.
 
-Below it stands how long transfers stood still whose network failed. Each test notes its cells; they travel with its report, also from the workers of xdist to the process that prints.
+Below it stands how long transfers stood still whose network failed. Each test notes what is of it; that travels with
+its report, also from the workers of xdist to the process that prints.
 """
 
 from __future__ import annotations

@@ -67,9 +67,10 @@ class PairState:
         rtt: The round trip; 0 before the first answer.
         valid_until: Until when it is valid.
         mapped: Where the peer sees us over this path, once it told.
+        unchanged: The peer's datagrams come from the very address that its socket is bound to.
     """
 
-    __slots__ = ("address", "due", "kind", "mapped", "probes", "rtt", "valid_until", "wait")
+    __slots__ = ("address", "due", "kind", "mapped", "probes", "rtt", "unchanged", "valid_until", "wait")
 
     def __init__(self, address: Address, kind: CandidateKind, due: float) -> None:
         self.address = address
@@ -80,6 +81,7 @@ class PairState:
         self.rtt = 0.0
         self.valid_until = -NEVER
         self.mapped: tuple[str, int] | None = None
+        self.unchanged = False
 
 
 class Connectivity:
@@ -169,6 +171,8 @@ class Connectivity:
         pair = self.on_genuine(source, now)
         if pair is None:
             return
+        if probe.port:
+            pair.unchanged = (probe.ip, probe.port) == source[:2]
         if probe.troubled:
             self.search(now)
         if probe.nominated and not self._leads:
@@ -257,7 +261,8 @@ class Connectivity:
         """Whether a NAT is on the way, as far as is known."""
         local = self._locals.get(pair.address.local)
         behind = pair.mapped is not None and local is not None and pair.mapped != (local.ip, local.port)
-        return pair.kind is not CandidateKind.HOST or (behind and local is not None and local.ip not in _ANY)
+        theirs = pair.kind is not CandidateKind.HOST and not pair.unchanged
+        return theirs or (behind and local is not None and local.ip not in _ANY)
 
     def is_valid(self, address: Address, now: float) -> bool:
         """Whether a path is valid."""
@@ -320,7 +325,8 @@ class Connectivity:
         self._nonces[nonce] = (pair.address, now, nominated)
         while len(self._nonces) > MAX_NONCES:
             del self._nonces[next(iter(self._nonces))]
-        return ProbeFields(nonce, nominated, now < self._troubled_at + LONGEST_WAIT)
+        own = self._locals[pair.address.local]
+        return ProbeFields(nonce, nominated, now < self._troubled_at + LONGEST_WAIT, own.ip, own.port)
 
     def next_timeout(self) -> float:
         """Return when :meth:`outputs` is due; infinity if it never is."""

@@ -68,7 +68,7 @@ _DATA_NUMBER_MASK: Final = ASK - 1
 _DATA: Final = struct.Struct(">QQQ")
 _ACK: Final = struct.Struct(">QIQBB")
 _RANGE: Final = struct.Struct(">QQ")
-_PROBE: Final = struct.Struct(">16sB")
+_PROBE: Final = struct.Struct(">16sB16sH")
 _ANSWER: Final = struct.Struct(">16sB16sH")
 _MAPPED: Final = b"\x00" * 10 + b"\xff\xff"
 
@@ -125,11 +125,15 @@ class ProbeFields(NamedTuple):
         nonce: What the answer has to quote.
         nominated: The sender of the files uses this path from now on.
         troubled: What is sent over the path in use is not answered.
+        ip: The address that the asking socket is bound to: where it comes from another one, a NAT is on the way.
+        port: Its port; 0 if neither is told.
     """
 
     nonce: bytes
     nominated: bool = False
     troubled: bool = False
+    ip: str = "::"
+    port: int = 0
 
 
 class AnswerFields(NamedTuple):
@@ -357,7 +361,7 @@ def _check_ranges(ranges: Sequence[tuple[int, int]], below: int, most: int) -> N
 def encode_probe(probe: ProbeFields, size: int = PROBE_BYTES) -> bytes:
     """Return the inside of a PROBE, ``size`` bytes long."""
     flags = probe.nominated | probe.troubled << 1
-    return _PROBE.pack(probe.nonce, flags) + bytes(size - _PROBE.size)
+    return _PROBE.pack(probe.nonce, flags, _packed(probe.ip), probe.port) + bytes(size - _PROBE.size)
 
 
 def decode_probe(inside: bytes) -> ProbeFields:
@@ -368,15 +372,13 @@ def decode_probe(inside: bytes) -> ProbeFields:
     """
     if len(inside) < PROBE_BYTES:
         raise ProtocolError("the other side sent a PROBE that is too short")
-    nonce, flags = _PROBE.unpack_from(inside)
-    return ProbeFields(nonce, bool(flags & 1), bool(flags & 2))
+    nonce, flags, packed, port = _PROBE.unpack_from(inside)
+    return ProbeFields(nonce, bool(flags & 1), bool(flags & 2), _unpacked(packed), port)
 
 
 def encode_answer(answer: AnswerFields) -> bytes:
     """Return the inside of an ANSWER."""
-    address = ipaddress.ip_address(answer.ip)
-    packed = address.packed if address.version == 6 else _MAPPED + address.packed
-    return _ANSWER.pack(answer.nonce, 0, packed, answer.port)
+    return _ANSWER.pack(answer.nonce, 0, _packed(answer.ip), answer.port)
 
 
 def decode_answer(inside: bytes) -> AnswerFields:
@@ -388,5 +390,14 @@ def decode_answer(inside: bytes) -> AnswerFields:
     if len(inside) != _ANSWER.size:
         raise ProtocolError("the other side sent an ANSWER of a wrong length")
     nonce, _, packed, port = _ANSWER.unpack(inside)
-    ip = ipaddress.ip_address(packed[12:] if packed.startswith(_MAPPED) else packed)
-    return AnswerFields(nonce, str(ip), port)
+    return AnswerFields(nonce, _unpacked(packed), port)
+
+
+def _packed(ip: str) -> bytes:
+    """Return an address as 16 bytes."""
+    address = ipaddress.ip_address(ip)
+    return address.packed if address.version == 6 else _MAPPED + address.packed
+
+
+def _unpacked(packed: bytes) -> str:
+    return str(ipaddress.ip_address(packed[12:] if packed.startswith(_MAPPED) else packed))

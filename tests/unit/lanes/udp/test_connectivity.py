@@ -30,11 +30,13 @@ class Wire:
         self.coming: list[tuple[float, str, Address, ProbeFields | AnswerFields]] = []
         self.locals: dict[str, list[str]] = {"a": [], "b": []}
         self.sent: Counter[tuple[str, str]] = Counter()
+        self.inside: dict[str, str] = {}
+        """Addresses of NATs, and those of the sockets behind them."""
 
     def add(self, end: str, ip: str) -> None:
         index = len(self.locals[end])
         self.locals[end].append(ip)
-        self.ends[end].add_local(index, ip, 1, self.now)
+        self.ends[end].add_local(index, self.inside.get(ip, ip), 1, self.now)
 
     def tell(self, end: str, ip: str, kind: CandidateKind = HOST) -> None:
         assert self.ends[end].add_remote(Candidate(kind, ip, 1), self.now)
@@ -105,6 +107,7 @@ def test_the_better_path_is_nominated_and_both_use_it() -> None:
 
 def test_a_path_between_hosts_is_better_than_a_punched_one() -> None:
     wire = Wire({**both("10.0.0.1", "192.0.2.9", 0.005), **both("10.1.0.1", "10.1.0.2", 0.02)})
+    wire.inside["192.0.2.9"] = "192.168.0.9"
     for ip in ("10.0.0.1", "10.1.0.1"):
         wire.add("a", ip)
         wire.tell("b", ip)
@@ -161,6 +164,17 @@ def test_a_machine_that_moves_is_validated_before_it_is_used() -> None:
     pair = wire.ends["b"].active
     assert pair is not None
     assert pair.kind is CandidateKind.PEER_REFLEXIVE
+    assert not wire.ends["b"].is_punched(pair), "the probes came from the address that they name"
+
+
+@pytest.mark.parametrize("own", [("10.0.0.5", 9), ("203.0.113.9", 8), ("203.0.113.5", 9)])
+def test_a_nat_is_on_the_way_unless_probes_come_from_the_address_that_they_name(own: tuple[str, int]) -> None:
+    one, source = machine(), Address("203.0.113.9", 9, 0)
+    one.add_local(0, "10.0.0.1", 1, 0.0)
+    for named in (own, source[:2], own):
+        one.handle_probe(ProbeFields(bytes(16), ip=named[0], port=named[1]), source, 0.0)
+        one.handle_probe(ProbeFields(bytes(16)), source, 0.0)  # for the sake of its size
+        assert one.is_punched(one._pairs[source]) is (named == own)
 
 
 def test_paths_are_kept_alive_for_an_hour() -> None:

@@ -187,7 +187,7 @@ def test_probes_and_answers_come_back(ip: str) -> None:
     nonce = bytes(range(16))
     for nominated in (False, True):
         for troubled in (False, True):
-            probe = ProbeFields(nonce, nominated, troubled)
+            probe = ProbeFields(nonce, nominated, troubled, ip, 4711)
             assert decode_probe(encode_probe(probe)) == probe
             assert decode_probe(encode_probe(probe, 1400)) == probe
             assert len(encode_probe(probe, 1400)) == 1400
