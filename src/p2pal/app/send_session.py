@@ -111,6 +111,8 @@ class SendSession(TransferSession):
         self._leading = True
         if self.path and self.peer is not None:
             self.emit(Connected(path=self.path, lane=self.peer.link.lane))
+        if self.started is not None:  # it agreed while the session before this one ended
+            self._on_started(self.started)
         self.drain()
 
     def admit(self) -> None:

@@ -9,20 +9,23 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.trees import leftovers, tree_equal
-from tests.unit.app.kit import HALF, Ended, Gate, Place, Running, follow, never, only_id, run, vanish
+from tests.unit.app.kit import HALF, PATIENCE, Ended, Gate, Place, Running, follow, never, only_id, run, vanish
 
 import p2pal
 import p2pal.app.send as sending
 from p2pal.app import events
 from p2pal.app.receive_checkpoint import UNKNOWN
+from p2pal.app.send_session import SendSession
 from p2pal.errors import CodeUnknown, Interrupted, Refused, WrongCode
+from p2pal.transfer.events import Started
 
 
 async def lose_the_receiver(there: Place, sent: Running, out: Path) -> str:
-    """Have half arrive, and the receiver gone without a word; the code."""
+    """Have half arrive, the first file on the disk, and the receiver gone without a word; the code."""
     code = (await sent.until(events.Code)).code
     first = Running(there.receive(code, out))
     await first.until(events.Progress, lambda event: event.done >= HALF)
+    await first.until(events.FileDone)
     await vanish(first)
     return code
 
@@ -99,6 +102,63 @@ def test_who_was_not_there_is_let_in_by_the_sender_and_gets_all_as_new(
 def only_id_of(there: Place, role: p2pal.app.events.Role) -> str:
     (kept,) = there.checkpoints(role)
     return kept.id
+
+
+@pytest.mark.parametrize("proves", [True, False])
+def test_who_agrees_before_the_lost_session_is_over_has_agreed(
+    tmp_path: Path, out: Path, tree: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch, proves: bool
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    late = LateEnd(monkeypatch)
+
+    async def joining(there: Place) -> None:
+        sent = Running(there.send(tree, admit=Admission(answer=True)))
+        code = await lose_the_receiver(there, sent, out)
+        late.begin()
+        if proves:
+            gate.open()
+            again = await follow(there.receive(code, None, decide=never))
+        else:
+            again = await join_as_stranger(there, code, tmp_path / "elsewhere", gate)
+        ended = await sent.end()
+        assert again.error is ended.error is None
+        assert late.agreed
+        if proves:
+            assert ended.only(events.Resuming).id == again.only(events.Resuming).id
+            assert there.kept() == ([], [])
+        else:
+            assert len(ended.all(events.Accepted)) == 2
+            assert only_id_of(there, "send") == only_id_of(there, "receive")
+
+    run(joining, tmp_path)
+
+
+class LateEnd:
+    """From :meth:`begin` on a session takes until the next receiver has agreed, to end."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self._patch = patch
+        self._consent = asyncio.Event()
+
+    @property
+    def agreed(self) -> bool:
+        return self._consent.is_set()
+
+    def begin(self) -> None:
+        ended, handle = sending._ended, SendSession._handle_event
+
+        async def late(task: asyncio.Task[None]) -> None:
+            await ended(task)
+            async with asyncio.timeout(PATIENCE):
+                await self._consent.wait()
+
+        def noting(session: SendSession, event: object) -> None:
+            handle(session, event)
+            if isinstance(event, Started):
+                self._consent.set()
+
+        self._patch.setattr(sending, "_ended", late)
+        self._patch.setattr(SendSession, "_handle_event", noting)
 
 
 @pytest.mark.parametrize("asks", [True, False])
