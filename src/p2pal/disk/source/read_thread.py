@@ -16,6 +16,9 @@ from p2pal.transfer.ops import BlockRead, ReadJob, SourceResult
 READ_AHEAD: Final = 8 << 20
 """Bytes that are read before somebody takes them."""
 
+RESUME_BELOW: Final = READ_AHEAD // 2
+"""A thread that has read ahead so far goes on when no more than this waits: it is woken once for several blocks."""
+
 BATCH_BYTES: Final = 1 << 20
 """Bytes that one ``get`` returns, about: the loop must come to other work."""
 
@@ -41,6 +44,7 @@ class ReadPump:
         self._results: deque[SourceResult] = deque()
         self._bytes = 0
         self._unheard = 0
+        self._full = False  # the thread waits until half of what it read was taken
         self._failure: BaseException | None = None
         self._closing = False
         self._lock = threading.Lock()
@@ -80,7 +84,9 @@ class ReadPump:
             taken.append(result)
         if taken:
             self._bytes -= size
-            self._changed.notify()
+            if self._full and self._bytes <= RESUME_BELOW:
+                self._full = False
+                self._changed.notify()
         return taken
 
     def _run(self) -> None:
@@ -108,7 +114,8 @@ class ReadPump:
         for result in self._source.read(job):
             cost = _cost(result)
             with self._changed:
-                while self._bytes >= READ_AHEAD and not self._closing:
+                self._full = self._bytes >= READ_AHEAD
+                while self._full and not self._closing:
                     self._changed.wait()
                 if self._closing:
                     return False
