@@ -27,7 +27,7 @@ sys.path.append(os.fspath(Path(__file__).parents[1]))
 
 from tests.e2e.trees import has_data
 
-MAX_SECONDS: Final = 0.8
+MAX_SECONDS: Final = 0.3
 MAX_DIFFERENCE: Final = 0.1
 """Seconds that the large file may take longer and still count as the same."""
 

@@ -55,6 +55,11 @@ class Usage:
         return self.ended - self.started
 
 
+def _ours() -> dict[str, str]:
+    """Return our environment, but let modules be kept compiled, as they are wherever p2pal is installed."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 class Process:
     """One process, with its output in files of the scratch directory.
 
@@ -89,7 +94,7 @@ class Process:
                 stdout=out,
                 stderr=err,
                 cwd=cwd,
-                env=os.environ | (env or {}),
+                env=_ours() | dict(env or {}),
                 pass_fds=pass_fds,
             )
         self._watchdog = threading.Timer(limit, self._popen.kill)

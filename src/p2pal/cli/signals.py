@@ -205,8 +205,8 @@ COLLECT_AFTER: Final = (20_000, 20, 20)
 """Objects that came to be, less those that went, after which the garbage collector looks at the youngest; and how often
 it does that before it looks at older ones (:func:`gc.set_threshold`).
 
-With its own numbers it goes through all modules again and again while they load and while files flow, for nothing: what
-is large here is freed by counting. That was a fifteenth of a transfer's processor time.
+With its own numbers it goes through all modules while they load and while files flow, for nothing: what is large here
+is freed by counting. That was 4 % of the processor time of a transfer of 512 MiB.
 """
 
 
