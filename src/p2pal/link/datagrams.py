@@ -188,8 +188,11 @@ class DatagramSchedule:
     # Time
 
     def take_due(self, now: float) -> bool:
-        """Leader: whether the next lane is to begin now."""
-        return self._leader and self.enabled and not self._live and passed(self._due, now)
+        """Leader: whether the next lane is to begin now; this says so once."""
+        if not self._leader or not self.enabled or self._live or not passed(self._due, now):
+            return False
+        self._next_at = None
+        return True
 
     @property
     def _due(self) -> float | None:

@@ -167,6 +167,7 @@ class LinkDriver:
         if self.datagrams.prepared and hello.udp is not None and "udp" in hello.lanes:
             self._spawn(self.datagrams.start(hello.udp))
         else:
+            self.datagrams.stop()
             self.negotiator.hurry(monotonic())
 
     def let_go(self) -> None:

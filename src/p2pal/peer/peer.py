@@ -319,7 +319,8 @@ class Peer:
             raise ProtocolError("the other side said hello twice")
         theirs = RelayUse(hello.relay)
         check_relays(self._config.relay, theirs)
-        check_lanes(self._config.lanes, hello.lanes)
+        # Who says nothing of its sockets has none, whatever it calls itself.
+        check_lanes(self._config.lanes, [kind for kind in hello.lanes if kind != "udp" or hello.udp is not None])
         self._session = Session(
             max_frame=self._max_frame,
             window=WINDOW,

@@ -37,7 +37,7 @@ _Nonce = Annotated[bytes, msgspec.Meta(min_length=NONCE_BYTES, max_length=NONCE_
 _Element = Annotated[bytes, msgspec.Meta(min_length=33, max_length=33)]
 _Confirmation = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 _Generation = Annotated[int, msgspec.Meta(ge=1, lt=2**31)]
-_LaneId = Annotated[int, msgspec.Meta(ge=1, lt=2**31)]
+_LaneId = Annotated[int, msgspec.Meta(ge=1, le=DATAGRAM_LANES)]
 _Sdp = Annotated[str, msgspec.Meta(max_length=MAX_SDP)]
 _DatagramLane = Annotated[int, msgspec.Meta(gt=DATAGRAM_LANES, lt=2**31)]
 _LaneKind = Annotated[str, msgspec.Meta(min_length=1, max_length=16)]
@@ -93,6 +93,9 @@ class UdpCandidates(msgspec.Struct, frozen=True, tag_field="t", tag="udp"):
     lane: _DatagramLane
     nonce: _Nonce
     candidates: _UdpCandidates = ()
+
+    def __repr__(self) -> str:
+        return f"UdpCandidates(lane={self.lane}, candidates={self.candidates!r})"
 
 
 class Hello(msgspec.Struct, frozen=True, tag_field="t", tag="hello", omit_defaults=True):
