@@ -14,12 +14,13 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from time import monotonic
 from typing import Final, NamedTuple
 
-from p2pal.lanes.destinations import Zones, zone_of
+from p2pal.hosts import is_loopback
+from p2pal.lanes.destinations import Zone, Zones, zone_of
 from p2pal.lanes.ice_servers import IceServerConfig
 from p2pal.proxies import UnusableProxy, proxy_for
 from p2pal.rate_limit import Allowance
@@ -152,8 +153,10 @@ class ServerAddresses:
     def _known(self, host: str) -> tuple[str, ...]:
         return self._found.get(host, (0.0, ()))[1]
 
-    async def _look_up(self, hosts: Iterable[str]) -> None:
+    async def _look_up(self, hosts: Collection[str]) -> None:
         now = monotonic()
+        if self._zones.farthest is Zone.LOOPBACK:  # no question about a name leaves this machine either
+            hosts = [host for host in hosts if is_loopback(host)]
         for host in hosts:
             known = self._found.get(host)
             fresh = known is not None and now < known[0] + FRESH

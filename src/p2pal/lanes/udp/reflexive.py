@@ -13,6 +13,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from p2pal.lanes.destinations import FIRST_PORT, Zone, zone_of
 from p2pal.lanes.udp.acks import NEVER
 from p2pal.lanes.udp.addresses import Address, Candidate, CandidateKind, is_ipv6, plain
 from p2pal.lanes.udp.entropy import Entropy
@@ -121,6 +122,8 @@ class Reflexive:
         if mapped is None:
             return None
         del self._requests[transaction]
+        if not _may_be_seen(mapped, request.address.ip):
+            return None
         if mapped in self._found or mapped in self._sockets.values():
             return None
         self._found.add(mapped)
@@ -136,6 +139,16 @@ def _binding(transaction: bytes) -> bytes:
     from aioice import stun
 
     return bytes(stun.Message(stun.Method.BINDING, stun.Class.REQUEST, transaction))
+
+
+def _may_be_seen(mapped: tuple[str, int], server: str) -> bool:
+    """Whether a server can see one of our sockets there.
+
+    Nobody is at some addresses, and no NAT gives out ports of services. And a server on the internet sees nobody in a
+    private network: the other side would send its probes into its own.
+    """
+    zone, near = zone_of(mapped[0]), zone_of(server)
+    return zone is not None and mapped[1] >= FIRST_PORT and zone >= (Zone.LOCAL if near is None else near)
 
 
 def _mapped(data: bytes) -> tuple[str, int] | None:
