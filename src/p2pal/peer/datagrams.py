@@ -6,6 +6,7 @@ once both sides' are known here.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from time import monotonic
 from typing import Final
@@ -102,6 +103,7 @@ class DatagramDriver:
         if self.schedule.takes(lane):
             self._own = own
             self._mail(self._say(lane, own.candidates))
+            await self._launch()  # where the other side spoke of it already
         else:
             own.close()
 
@@ -163,9 +165,18 @@ class DatagramDriver:
         seal_key, send_tag = self._master.datagram_key(number, outward, own.nonce)
         open_key, receive_tag = self._master.datagram_key(number, inward, theirs)
         secrets = LaneSecrets(seal_key, open_key, send_tag, receive_tag)
-        lane = self.lane = UdpLane(number, secrets, self._listener, leads=self._sender, zones=factory.zones)
-        for opened in own.take():
-            await lane.adopt(opened)
+        lane = self.lane = UdpLane(
+            number,
+            secrets,
+            self._listener,
+            leads=self._sender,
+            zones=factory.zones,
+            broadcast=own.broadcast,
+            budget=factory.probes,
+        )
+        await _adopt(lane, own.take())
+        if self.lane is not lane:
+            return
         self._add(tuple(self._theirs))
         self._theirs.clear()
         servers = await factory.stun_servers()
@@ -200,13 +211,9 @@ class DatagramDriver:
             return
         for opened in factory.bind([each for each in addresses if each not in lane.addresses]):
             candidate = candidate_of(opened)
-            try:
-                await lane.adopt(opened)
-            except ValueError:  # there are as many as a lane has
-                continue
-            if self._told < MAX_UDP_CANDIDATES:
+            if await _adopt(lane, [opened]) and self.lane is lane and self._told < MAX_UDP_CANDIDATES:
                 self._mail(self._say(lane.id, (candidate,)))
-        if not lane.addresses.isdisjoint(addresses):  # a lane without a socket would be over
+        if self.lane is lane and not lane.addresses.isdisjoint(addresses):  # a lane without a socket would be over
             lane.keep(addresses)
 
     # How it ends
@@ -231,3 +238,16 @@ class DatagramDriver:
         if self.lane is not None:
             self.lane.close()
         self._forget()
+
+
+async def _adopt(lane: UdpLane, sockets: list[socket.socket]) -> bool:
+    """Hand a lane its sockets; those that it does not take are closed. Return whether it took all."""
+    try:
+        while sockets:
+            await lane.adopt(sockets.pop(0))
+    except ValueError:  # there are as many as a lane has, or it ended meanwhile
+        return False
+    finally:
+        for left in sockets:
+            left.close()
+    return True

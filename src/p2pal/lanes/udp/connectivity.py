@@ -13,9 +13,10 @@ one more candidate, and is validated like all others before anything follows it.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Container
 from typing import Final
 
-from p2pal.lanes.destinations import Zones
+from p2pal.lanes.destinations import FIRST_PORT, Zones
 from p2pal.lanes.udp.acks import NEVER
 from p2pal.lanes.udp.addresses import (
     MAX_CANDIDATES,
@@ -91,6 +92,8 @@ class Connectivity:
         leads: Whether we nominate: the sender of the files does.
         entropy: For nonces.
         zones: Where the peer may be.
+        broadcast: Addresses that mean everybody in a network of this machine.
+        budget: The session's, of probes to addresses that do not answer; None for one of its own.
 
     Attributes:
         active: The path in use, None before the first is valid.
@@ -98,15 +101,24 @@ class Connectivity:
     """
 
     __slots__ = (
-        "_answers", "_budget", "_entropy", "_leads", "_locals", "_nominated", "_nonces", "_pace_at", "_pairs",
-        "_remotes", "_told", "_troubled_at", "_zones", "active", "heard",
+        "_answers", "_broadcast", "_budget", "_entropy", "_leads", "_locals", "_nominated", "_nonces", "_pace_at",
+        "_pairs", "_remotes", "_told", "_troubled_at", "_zones", "active", "heard",
     )  # fmt: skip
 
-    def __init__(self, entropy: Entropy, *, leads: bool, zones: Zones) -> None:
+    def __init__(
+        self,
+        entropy: Entropy,
+        *,
+        leads: bool,
+        zones: Zones,
+        broadcast: Container[str] = (),
+        budget: ProbeBudget | None = None,
+    ) -> None:
         self._leads = leads
         self._entropy = entropy
         self._zones = zones
-        self._budget = ProbeBudget()
+        self._broadcast = broadcast
+        self._budget = ProbeBudget() if budget is None else budget
         self._locals: dict[int, Candidate] = {}
         self._remotes: dict[tuple[str, int], CandidateKind] = {}
         self._pairs: dict[Address, PairState] = {}
@@ -166,11 +178,14 @@ class Connectivity:
     # What comes
 
     def handle_probe(self, probe: ProbeFields, source: Address, now: float) -> None:
-        """A genuine PROBE came: it is answered, and its address is validated if it is new."""
-        self._answers.append((source, AnswerFields(probe.nonce, source.ip, source.port)))
+        """A genuine PROBE came: it is answered, and its address is validated if it is new.
+
+        Nothing goes to an address that no peer can be at: a sender writes whatever source it likes on what it sends.
+        """
         pair = self.on_genuine(source, now)
         if pair is None:
             return
+        self._answers.append((source, AnswerFields(probe.nonce, source.ip, source.port)))
         if probe.port:
             pair.unchanged = (probe.ip, probe.port) == source[:2]
         if probe.troubled:
@@ -196,7 +211,7 @@ class Connectivity:
     def _discover(self, source: Address, now: float) -> PairState | None:
         """Take an address that nobody told as a candidate; the oldest such one that is not in use makes room."""
         candidate = Candidate(CandidateKind.PEER_REFLEXIVE, source.ip, source.port)
-        if not may_try(candidate, self._zones):
+        if source.port < FIRST_PORT or source.ip in self._broadcast or not may_try(candidate, self._zones):
             return None
         key = source.ip, source.port
         if key not in self._remotes:
@@ -218,7 +233,7 @@ class Connectivity:
         if asked is None or asked[0] != source or pair is None:
             return False
         del self._nonces[answer.nonce]
-        self._budget.answered(source)
+        self._budget.answered(source, now)
         sample = max(now - asked[1], 1e-6)
         pair.rtt = min(pair.rtt, sample) if now < pair.valid_until else sample
         pair.valid_until = now + CONSENT
@@ -277,8 +292,8 @@ class Connectivity:
         for pair in self._pairs.values():
             pair.due = min(pair.due, now)
             pair.wait = FIRST_WAIT
-            if pair.valid_until > -NEVER:
-                # Valid only once it answers again; it had answered before, so the budget of others is not touched.
+            if now < pair.valid_until + CONSENT:
+                # Valid only once it answers again; it answered just before, so the budget of others is not touched.
                 pair.valid_until = min(pair.valid_until, now)
                 pair.probes = 0
 
@@ -307,11 +322,12 @@ class Connectivity:
             kept = sorted((p for p in self._pairs.values() if now < p.valid_until), key=lambda p: p.rtt)
             pair.due = now + min(KEEP_ALIVE, max(pair.valid_until - now - KEEP_ALIVE / 2, 1.0))
             return pair is self.active or pair in kept[:KEPT_PATHS]
-        answered = pair.valid_until > -NEVER
+        # The address of one that answered long ago may be somebody else's by now (RFC 7675, section 5.1).
+        answered = now < pair.valid_until + CONSENT
         if pair.probes >= MAX_PAIR_PROBES and not (answered and pair is self.active):
             pair.due = NEVER
             return False
-        if not answered and not self._budget.take(pair.address):
+        if not answered and not self._budget.take(pair.address, now):
             pair.due = NEVER
             return False
         pair.probes += 1

@@ -18,6 +18,7 @@ from p2pal.lanes.ice_servers import IceServerConfig
 from p2pal.lanes.interfaces import broadcasts, own_addresses
 from p2pal.lanes.server_addresses import ServerAddresses
 from p2pal.lanes.udp.addresses import MAX_LOCALS, plain
+from p2pal.lanes.udp.budget import ProbeBudget
 from p2pal.lanes.udp.sockets import open_socket
 from p2pal.wire import rendezvous
 from p2pal.wire.ice_urls import parse_stun_url, parse_turn_url
@@ -32,6 +33,9 @@ MAX_HOSTS: Final = 5
 MAX_SERVERS: Final = 3
 """STUN servers that are asked."""
 
+MAX_LOOKED_AT: Final = 16
+"""Servers whose addresses are looked at; the signaling server may name any number."""
+
 _LOOPBACK: Final = ("127.0.0.1", "::1")
 
 
@@ -42,13 +46,15 @@ class UdpSockets:
         sockets: Bound, one for each address.
         nonce: 16 random bytes for the lane's keys.
         candidates: Where the other side may reach them.
+        broadcast: Addresses that mean everybody in a network of this machine.
         remote: Which of the other side's candidates are used.
     """
 
-    __slots__ = ("candidates", "nonce", "remote", "sockets")
+    __slots__ = ("broadcast", "candidates", "nonce", "remote", "sockets")
 
-    def __init__(self, sockets: Sequence[socket.socket], remote: Remote) -> None:
+    def __init__(self, sockets: Sequence[socket.socket], broadcast: frozenset[str], remote: Remote) -> None:
         self.sockets = list(sockets)
+        self.broadcast = broadcast
         self.remote = remote
         self.nonce = os.urandom(NONCE_BYTES)
         self.candidates = tuple(candidate_of(opened) for opened in self.sockets[:MAX_HOSTS])
@@ -80,6 +86,7 @@ class UdpFactory:
 
     Attributes:
         zones: Where the other side may be.
+        probes: How many probes may go to addresses that do not answer, over all lanes.
     """
 
     def __init__(
@@ -89,6 +96,7 @@ class UdpFactory:
         near: Nearness = UNKNOWN,
     ) -> None:
         self.zones = near.peers
+        self.probes = ProbeBudget()
         self._servers = servers
         self._choose = choose
         self._only_loopback = near.only_loopback
@@ -104,7 +112,7 @@ class UdpFactory:
     async def open(self) -> UdpSockets:
         """Return sockets of a new lane, at most :data:`MAX_HOSTS` of them for addresses that are told."""
         addresses, broadcast = await asyncio.to_thread(self._look)
-        return UdpSockets(self.bind(addresses), self._destinations.generation(broadcast))
+        return UdpSockets(self.bind(addresses), broadcast, self._destinations.generation(broadcast))
 
     async def addresses(self) -> list[str]:
         """Return this machine's addresses that a lane may be bound to, best first."""
@@ -131,13 +139,18 @@ class UdpFactory:
 
         Names that do not resolve within some seconds are passed over.
         """
-        found: list[tuple[str, int]] = []
-        for server in self._servers:
-            where = self._offered if server.offered else self._named
-            for url in server.urls:
-                parsed = _asked(url)
-                if parsed is not None:
-                    found += [(address, parsed[1]) for address in await where.addresses(parsed[0])]
+        asked = dict.fromkeys(
+            (server.offered, *parsed)
+            for server in self._servers
+            for url in server.urls
+            if (parsed := _asked(url)) is not None
+        )
+        every = list(asked)[:MAX_LOOKED_AT]
+        # All at once: names that do not resolve hold nothing up but once.
+        addresses = await asyncio.gather(
+            *((self._offered if offered else self._named).addresses(host) for offered, host, _ in every)
+        )
+        found = [(address, port) for (_, _, port), its in zip(every, addresses, strict=True) for address in its]
         if found:
             await asyncio.to_thread(importlib.import_module, "aioice")  # writes the requests, and takes long to load
         families = ([each for each in dict.fromkeys(found) if (":" in each[0]) == six] for six in (False, True))

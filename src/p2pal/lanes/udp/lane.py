@@ -17,7 +17,7 @@ arrived out of order by the window.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from enum import Enum
 from typing import Final
 
@@ -26,6 +26,7 @@ from p2pal.lanes.base import BUFFER_LIMIT
 from p2pal.lanes.destinations import ANYWHERE, Zones
 from p2pal.lanes.udp.acks import NEVER, AckTracker
 from p2pal.lanes.udp.addresses import Address, Candidate, is_ipv6, is_loopback
+from p2pal.lanes.udp.budget import ProbeBudget
 from p2pal.lanes.udp.connectivity import Connectivity
 from p2pal.lanes.udp.entropy import Entropy
 from p2pal.lanes.udp.events import (
@@ -80,6 +81,9 @@ second comes three of them after what was sent last. Each time it resumes the se
 :data:`CALM` seconds without one they are those of the beginning."""
 CALM: Final = 60.0
 """Seconds without a stall after which the next one is like the first."""
+MAX_EARLY: Final = 1 << 20
+"""Bytes of messages that are kept before the lane is open. A peer whose lane is open hears nothing till then, and sends
+a few dozen datagrams. What is beyond this is passed over, and comes again."""
 MTU_WORTH: Final = 128 * 1024
 """Bytes that have to be sent before larger datagrams are tried: a few messages do not need them."""
 
@@ -105,6 +109,8 @@ class DatagramLane:
         seed: 32 random bytes.
         now: The time in seconds, on the clock of every later ``now``.
         zones: Where the peer may be.
+        broadcast: Addresses that mean everybody in a network of this machine.
+        budget: The session's, of probes to addresses that do not answer; None for one of its own.
         window: Bytes that may be on the way or wait for a gap to be filled; the same at both ends.
 
     Attributes:
@@ -117,9 +123,10 @@ class DatagramLane:
     max_message = MAX_MESSAGE
 
     __slots__ = (
-        "_ack_number", "_acks", "_closes", "_connect_by", "_connectivity", "_early", "_entropy", "_events", "_full",
-        "_inbound", "_local_ips", "_mtu_nonces", "_opener", "_patience", "_quiet_since", "_receive_tag", "_reflexive",
-        "_resumed_at", "_sealer", "_sender", "_stall_at", "_state", "id", "path", "rejected", "stalled",
+        "_ack_number", "_acks", "_closes", "_connect_by", "_connectivity", "_early", "_early_bytes", "_entropy",
+        "_events", "_full", "_inbound", "_local_ips", "_mtu_nonces", "_opener", "_patience", "_quiet_since",
+        "_receive_tag", "_reflexive", "_resumed_at", "_sealer", "_sender", "_stall_at", "_state", "id", "path",
+        "rejected", "stalled",
     )  # fmt: skip
 
     def __init__(
@@ -131,6 +138,8 @@ class DatagramLane:
         seed: bytes,
         now: float,
         zones: Zones = ANYWHERE,
+        broadcast: Container[str] = (),
+        budget: ProbeBudget | None = None,
         window: int = WINDOW,
     ) -> None:
         self.id = lane_id
@@ -144,12 +153,13 @@ class DatagramLane:
         self._inbound = ReceiveStream(window)
         self._acks = AckTracker()
         self._ack_number = -1
-        self._connectivity = Connectivity(self._entropy, leads=leads, zones=zones)
+        self._connectivity = Connectivity(self._entropy, leads=leads, zones=zones, broadcast=broadcast, budget=budget)
         self._reflexive = Reflexive(self._entropy)
         self._local_ips: dict[int, str] = {}
         self._mtu_nonces: dict[bytes, int] = {}
         self._events: deque[LaneEvent] = deque()
         self._early: list[Message] = []
+        self._early_bytes = 0
         self._state = _State.CONNECTING
         self._connect_by = now + CONNECT_TIMEOUT
         self._closes = 0
@@ -294,15 +304,21 @@ class DatagramLane:
             return 0
         stream = self._inbound
         taken = 0
+        if self._early_bytes >= MAX_EARLY and self._state is _State.CONNECTING:
+            self.rejected += 1
+            return 0
         for run in runs:
             taken += run.packets
             if not stream.can_take(run.offset, run.size):
                 continue
             messages = stream.receive(run.offset, run.payloads, run.size, len(data))
             self._acks.on_packets(run.number, run.packets, run.size, stream.holes, now, arrived, asked=run.ask)
-            if messages:
+            if messages and self._state is _OPEN:
+                self._events.extend(map(Message, messages))
+            elif messages:
                 # The peer's path may be valid before ours is: nothing is heard of a lane before it is open.
-                (self._early if self._state is _State.CONNECTING else self._events).extend(map(Message, messages))
+                self._early.extend(map(Message, messages))
+                self._early_bytes += sum(map(len, messages))
         path = self.path
         if path is None or source.port != path.port or source.ip != path.ip or source.local != path.local:
             self._connectivity.on_tagged(source, now)
@@ -363,6 +379,7 @@ class DatagramLane:
             self._events.append(Opened(path))
             self._events.extend(self._early)
             self._early.clear()
+            self._early_bytes = 0
         else:
             self._events.append(PathChanged(path))
 

@@ -99,6 +99,9 @@ class Header(NamedTuple):
     number: int
     tag: int
 
+    def __repr__(self) -> str:
+        return f"Header(kind={self.kind:#x}, number={self.number})"
+
 
 class AckFields(NamedTuple):
     """The inside of an ACK.

@@ -13,6 +13,7 @@ from p2pal.lanes.base import LaneListener
 from p2pal.lanes.destinations import Zones
 from p2pal.lanes.paths import Path, PathKind
 from p2pal.lanes.udp.addresses import Address, Candidate, CandidateKind, is_ipv6, plain
+from p2pal.lanes.udp.budget import ProbeBudget
 from p2pal.lanes.udp.entropy import SEED_BYTES
 from p2pal.lanes.udp.events import (
     CandidateFound,
@@ -72,6 +73,8 @@ class UdpLane:
         listener: Who hears of it.
         leads: Whether we nominate paths: the sender of the files does.
         zones: Where the peer may be.
+        broadcast: Addresses that mean everybody in a network of this machine.
+        budget: The session's, of probes to addresses that do not answer; None for one of its own.
         batches: Whether datagrams may leave in batches where the system can; False for tests and comparisons.
         watched: Whether the loop may watch sockets itself; False is what Windows is like.
         buffer: Bytes asked for on either side of each socket.
@@ -90,6 +93,8 @@ class UdpLane:
         *,
         leads: bool,
         zones: Zones,
+        broadcast: Container[str] = (),
+        budget: ProbeBudget | None = None,
         batches: bool = True,
         watched: bool = True,
         buffer: int = BUFFER,
@@ -102,7 +107,16 @@ class UdpLane:
         self._loop = asyncio.get_running_loop()
         keep_heap()
         seed = os.urandom(SEED_BYTES)
-        self._lane = DatagramLane(lane_id, secrets, leads=leads, seed=seed, now=self._loop.time(), zones=zones)
+        self._lane = DatagramLane(
+            lane_id,
+            secrets,
+            leads=leads,
+            seed=seed,
+            now=self._loop.time(),
+            zones=zones,
+            broadcast=broadcast,
+            budget=budget,
+        )
         self._ports: dict[int, Port] = {}
         self._next_port = 0
         self._bound: dict[int, str] = {}
@@ -146,8 +160,11 @@ class UdpLane:
         """Take a bound socket over and return the candidate to tell the peer.
 
         Raises:
-            ValueError: If there are as many sockets as a lane has.
+            ValueError: If there are as many sockets as a lane has, or the lane is over: the socket is closed.
         """
+        if self._closed:
+            opened.close()
+            raise ValueError("the lane is over")
         ip = opened.getsockname()[0]
         self._lane.sender.buffer = opened.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         index = self._next_port
@@ -158,13 +175,18 @@ class UdpLane:
         except ValueError:
             opened.close()
             raise
+        self._bound[index] = plain(ip)
         try:
-            self._ports[index] = await open_port(index, opened, self, batches=self._batches, watched=self._watched)
+            opening = await open_port(index, opened, self, batches=self._batches, watched=self._watched)
         except BaseException:
+            self._bound.pop(index, None)
             self._lane.remove_local(index, self._loop.time())
             opened.close()
             raise
-        self._bound[index] = plain(ip)
+        if index not in self._bound:  # the lane ended meanwhile, or the address went
+            opening.close()
+            raise ValueError("the lane is over")
+        self._ports[index] = opening
         self._pump_soon()
         return Candidate(CandidateKind.HOST, plain(ip), port)
 
@@ -347,4 +369,5 @@ class UdpLane:
         for port in self._ports.values():
             port.close()
         self._ports.clear()
+        self._bound.clear()
         self._end("the lane ended")

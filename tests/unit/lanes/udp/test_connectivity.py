@@ -14,6 +14,7 @@ from p2pal.lanes.udp.entropy import Entropy
 from p2pal.lanes.udp.packet import AnswerFields, ProbeFields
 
 HOST, REFLEXIVE = CandidateKind.HOST, CandidateKind.SERVER_REFLEXIVE
+PORT = 2001
 
 
 def machine(*, leads: bool = True, zones: Zones = ANYWHERE) -> Connectivity:
@@ -36,10 +37,10 @@ class Wire:
     def add(self, end: str, ip: str) -> None:
         index = len(self.locals[end])
         self.locals[end].append(ip)
-        self.ends[end].add_local(index, self.inside.get(ip, ip), 1, self.now)
+        self.ends[end].add_local(index, self.inside.get(ip, ip), PORT, self.now)
 
     def tell(self, end: str, ip: str, kind: CandidateKind = HOST) -> None:
-        assert self.ends[end].add_remote(Candidate(kind, ip, 1), self.now)
+        assert self.ends[end].add_remote(Candidate(kind, ip, PORT), self.now)
 
     def run(self, seconds: float) -> None:
         until = self.now + seconds
@@ -50,7 +51,7 @@ class Wire:
                     self.sent[source, address.ip] += 1
                     delay = self.delays.get((source, address.ip))
                     if delay is not None and address.ip in self.locals[other]:
-                        back = Address(source, 1, self.locals[other].index(address.ip))
+                        back = Address(source, PORT, self.locals[other].index(address.ip))
                         self.coming.append((self.now + delay, other, back, fields))
             self.coming.sort(key=lambda each: each[0])
             while self.coming and self.coming[0][0] <= self.now:
@@ -169,7 +170,7 @@ def test_a_machine_that_moves_is_validated_before_it_is_used() -> None:
 
 @pytest.mark.parametrize("own", [("10.0.0.5", 9), ("203.0.113.9", 8), ("203.0.113.5", 9)])
 def test_a_nat_is_on_the_way_unless_probes_come_from_the_address_that_they_name(own: tuple[str, int]) -> None:
-    one, source = machine(), Address("203.0.113.9", 9, 0)
+    one, source = machine(), Address("203.0.113.9", 2009, 0)
     one.add_local(0, "10.0.0.1", 1, 0.0)
     for named in (own, source[:2], own):
         one.handle_probe(ProbeFields(bytes(16), ip=named[0], port=named[1]), source, 0.0)
