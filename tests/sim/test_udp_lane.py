@@ -186,7 +186,11 @@ def test_flows_share_a_link(count: int) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(
     ("rival", "first", "mbit", "least"),
-    [(CubicFlow, True, 20, 0.25), (CubicFlow, False, 20, 0.25), (BbrFlow, True, 10, 0.25), (BbrFlow, False, 10, 0.17)],
+    [
+        *((CubicFlow, first, mbit, 0.25) for first in (True, False) for mbit in (10, 20)),
+        (BbrFlow, True, 10, 0.25),
+        (BbrFlow, False, 10, 0.17),
+    ],
 )
 def test_neither_starves_beside_one_tcp_stream(
     rival: type[CubicFlow | BbrFlow], first: bool, mbit: float, least: float, seed: int
