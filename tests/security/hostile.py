@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.unit.peer.kit import Owner
 from tests.unit.server.kit import serving
 
 from p2pal.app import events
-from p2pal.app.options import ConnectOptions, ReceiveOptions, SendOptions
+from p2pal.app.options import LANES, ConnectOptions, ReceiveOptions, SendOptions
 from p2pal.app.receive import receive
 from p2pal.app.send import send
 from p2pal.app.transfer import Transfer
@@ -34,8 +34,10 @@ PATIENCE = 25.0
 WORDS = codes.JoinCode(("zebra", "luna"), 1)
 
 
-def connect(url: str, *, max_retries: int = 3) -> ConnectOptions:
-    return ConnectOptions(server=url, stun=None, only_loopback=True, max_retries=max_retries, retry_backoff=0.01)
+def connect(url: str, *, max_retries: int = 3, lanes: Sequence[str] = LANES) -> ConnectOptions:
+    return ConnectOptions(
+        server=url, stun=None, only_loopback=True, max_retries=max_retries, retry_backoff=0.01, lanes=tuple(lanes)
+    )
 
 
 def payload(*records: wire.Record) -> bytes:

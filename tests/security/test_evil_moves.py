@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from tests.security.evil_server import EvilServer, Fields, Say, evil_server
 from tests.security.hostile import Watched, connect
-from tests.security.test_evil_server import CONTENT, NAME, count_guesses, hurry, source, transfer
+from tests.security.test_evil_server import CONTENT, NAME, TALKATIVE, count_guesses, hurry, source, transfer
 from tests.unit.server.kit import odd_server
 
 from p2pal.app import events
@@ -268,7 +268,7 @@ async def test_what_was_said_already_is_taken_as_a_repeat(source: Path, out: Pat
 
     async with evil_server() as evil:
         evil.say = say
-        sent, received, _ = await transfer(evil, source, out)
+        sent, received, _ = await transfer(evil, source, out, lanes=TALKATIVE)
     assert sent.error is received.error is None
     assert (out / source.name / NAME).read_bytes() == CONTENT
     assert all(len(each) > 8 for each in said.values())
@@ -311,7 +311,7 @@ async def test_one_whose_log_has_become_shorter_ends_it_clearly_or_not_at_all(
 
         drops: list[asyncio.Future[None]] = []
         evil.say = say
-        sent, received, _ = await transfer(evil, source, out, ttl=3.0)
+        sent, received, _ = await transfer(evil, source, out, ttl=3.0, lanes=TALKATIVE)
         await asyncio.gather(*drops)
     nothing_wrong(out, source, sent, received)
     assert dropped
