@@ -47,6 +47,11 @@ DISTANCE: Final = 5.0
 TRIES: Final = 20
 """Tries that are had at that pace; beyond them there is one in :data:`LONGEST_PAUSE` seconds."""
 
+ANSWER: Final = 15.0
+"""Seconds that the other side gets to say where a lane may reach it."""
+
+NEVER: Final = float("inf")
+
 MOST_BROKEN: Final = 2
 """Lanes that ended because somebody broke the protocol, after which none is tried any more."""
 
@@ -65,7 +70,7 @@ class DatagramSchedule:
     """
 
     __slots__ = (
-        "_begun_at", "_broken", "_leader", "_live", "_next_at", "_opened_at", "_pause", "_standby_at",
+        "_answer_by", "_begun_at", "_broken", "_leader", "_live", "_next_at", "_opened_at", "_pause", "_standby_at",
         "_standby_pause", "_tries", "carries", "enabled", "lane", "open",
     )  # fmt: skip
 
@@ -76,6 +81,7 @@ class DatagramSchedule:
         self._standby_pause = STANDBY_PAUSE
         self._begun_at = self._opened_at = 0.0
         self._next_at: float | None = None
+        self._answer_by: float | None = None
         self._standby_at: float | None = None
         self._broken = 0
         self._live = False
@@ -109,11 +115,23 @@ class DatagramSchedule:
         self._live, self.open, self.carries = True, False, False
         self._begun_at = now
         self._next_at = None
+        self._answer_by = now + ANSWER
         self._tries.take(now)
 
     def takes(self, lane: int) -> bool:
         """Whether what is said of this lane is of use: it is the newest, and lives."""
         return self._live and lane == self.lane
+
+    def on_made(self) -> None:
+        """Both sides said where it may reach them: from here on the lane has a time of its own."""
+        self._answer_by = None
+
+    def take_unanswered(self, now: float) -> bool:
+        """Whether the other side said nothing of the newest lane for too long: then it is over; this says so once."""
+        if not self._live or not passed(self._answer_by, now):
+            return False
+        self.on_closed(now, broken=False)
+        return True
 
     # What happens to the newest lane
 
@@ -140,7 +158,7 @@ class DatagramSchedule:
         """
         worked = self.open and now >= self._opened_at + STEADY
         self._live = self.open = self.carries = False
-        self._standby_at = None
+        self._standby_at = self._answer_by = None
         self._broken += broken
         if self._broken >= MOST_BROKEN:
             self.disable()
@@ -172,6 +190,11 @@ class DatagramSchedule:
         if self.carries and self._standby_at is None:
             self._standby_at = now + STANDBY_AFTER
 
+    def on_stalled(self, now: float) -> None:
+        """Leader: the lane stalls, and nothing stands by. The engine is to start at once, unless it failed before."""
+        if self.carries and self._standby_pause == STANDBY_PAUSE:
+            self._standby_at = now
+
     def on_standby_lost(self, now: float) -> None:
         """Leader: the engine's connection is over, or did not come up."""
         if self.carries:
@@ -182,7 +205,7 @@ class DatagramSchedule:
         """Whether the engine shall stand by from now on; this says so once."""
         if not self.carries or not passed(self._standby_at, now):
             return False
-        self._standby_at = float("inf")
+        self._standby_at = NEVER
         return True
 
     # Time
@@ -199,7 +222,8 @@ class DatagramSchedule:
         return None if self._next_at is None else max(self._next_at, self._tries.free_at)
 
     def next_timeout(self) -> float | None:
-        """When :meth:`take_due` or :meth:`take_standby` may say yes; None if nothing is planned."""
+        """When :meth:`take_due`, :meth:`take_standby` or :meth:`take_unanswered` may say yes; None if never."""
         if not self._leader:
             return None
-        return earliest(None if self._live else self._due, self._standby_at if self.carries else None)
+        standby_at = self._standby_at if self.carries and self._standby_at != NEVER else None
+        return earliest(self._answer_by if self._live else self._due, standby_at)

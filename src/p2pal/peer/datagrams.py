@@ -165,6 +165,7 @@ class DatagramDriver:
         seal_key, send_tag = self._master.datagram_key(number, outward, own.nonce)
         open_key, receive_tag = self._master.datagram_key(number, inward, theirs)
         secrets = LaneSecrets(seal_key, open_key, send_tag, receive_tag)
+        self.schedule.on_made()
         lane = self.lane = UdpLane(
             number,
             secrets,
@@ -224,6 +225,11 @@ class DatagramDriver:
             self.lane = None
             self._forget()
             self.schedule.on_closed(monotonic(), broken=broken)
+
+    def handle_timeout(self, now: float) -> None:
+        """Give up a lane of which the other side said nothing."""
+        if self.schedule.take_unanswered(now):
+            self._forget()
 
     def _forget(self) -> None:
         if self._own is not None:

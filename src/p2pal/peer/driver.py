@@ -271,6 +271,7 @@ class LinkDriver:
     def handle_timeout(self, now: float) -> None:
         """Let the link and the session do what fell due."""
         self.negotiator.handle_timeout(now)
+        self.datagrams.handle_timeout(now)
         if self.datagrams.schedule.take_standby(now):
             self.negotiator.handle_standby(now)
         if self.datagrams.schedule.take_due(now):
@@ -380,9 +381,11 @@ class LinkDriver:
                 self.datagrams.tell(candidate)
             case udp.Stalled():
                 self._spawn(self.datagrams.move())  # sooner than the next look at this machine's networks
-                # Alone it is what there is: the session tells if it stays silent.
                 if self.negotiator.in_use:
                     self._step_in()
+                else:  # alone it is what there is, and the session tells if it stays silent
+                    self.datagrams.schedule.on_stalled(monotonic())
+                    self._wake()
             case udp.Resumed():
                 self._step_back()
 

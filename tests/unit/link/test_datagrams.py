@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from p2pal.link.datagrams import (
+    ANSWER,
     DISTANCE,
     FIRST_PAUSE,
     LONGEST_PAUSE,
@@ -24,6 +25,13 @@ def leading(now: float = 0.0) -> DatagramSchedule:
     """A leader that tries the first lane."""
     schedule = DatagramSchedule(leader=True)
     assert schedule.start(now) == FIRST
+    return schedule
+
+
+def made() -> DatagramSchedule:
+    """A leader whose first lane both sides know."""
+    schedule = leading()
+    schedule.on_made()
     return schedule
 
 
@@ -57,6 +65,7 @@ def test_a_lane_that_worked_is_followed_soon() -> None:
     assert not schedule.take_due(over)
     assert schedule.take_due(over + SOON)
     assert schedule.begin(over + SOON) == FIRST + 1
+    schedule.on_made()
     assert schedule.next_timeout() is None
 
 
@@ -87,7 +96,7 @@ def test_a_new_network_and_a_lost_link_hurry_the_next_try() -> None:
 
 
 def test_nothing_hurries_while_a_lane_lives() -> None:
-    schedule = leading()
+    schedule = made()
     schedule.on_missed(1.0)
     schedule.on_networks(1.0)
     assert schedule.next_timeout() is None
@@ -145,6 +154,7 @@ def test_a_leader_that_begins_without_end_is_not_followed() -> None:
 def test_the_engine_stands_by_once_data_moves(leader: bool) -> None:
     schedule = DatagramSchedule(leader=leader)
     schedule.start(0.0)
+    schedule.on_made()
     schedule.on_data(0.5)
     assert not schedule.take_standby(100.0), "nothing carries"
     schedule.on_open(1.0)
@@ -157,8 +167,33 @@ def test_the_engine_stands_by_once_data_moves(leader: bool) -> None:
     assert not schedule.take_standby(1000.0)
 
 
-def test_a_standby_that_fails_is_tried_again_ever_later() -> None:
+def test_a_lane_that_stalls_alone_has_the_engine_start_at_once() -> None:
+    schedule = made()
+    schedule.on_open(1.0)
+    schedule.on_stalled(2.0)
+    assert schedule.next_timeout() == 2.0
+    assert schedule.take_standby(2.0)
+    assert schedule.next_timeout() is None
+    schedule.on_standby_lost(10.0)
+    schedule.on_stalled(11.0)
+    assert schedule.next_timeout() == 10.0 + STANDBY_PAUSE, "one that failed is not tried again at each stall"
+
+
+def test_a_lane_of_which_the_other_side_says_nothing_is_over() -> None:
     schedule = leading()
+    assert schedule.next_timeout() == ANSWER
+    assert not schedule.take_unanswered(ANSWER - 0.1)
+    assert schedule.take_unanswered(ANSWER)
+    assert not schedule.take_unanswered(2 * ANSWER)
+    assert schedule.next_timeout() == ANSWER + FIRST_PAUSE
+    schedule.begin(ANSWER + FIRST_PAUSE)
+    schedule.on_made()
+    assert schedule.next_timeout() is None
+    assert not schedule.take_unanswered(1e6)
+
+
+def test_a_standby_that_fails_is_tried_again_ever_later() -> None:
+    schedule = made()
     schedule.on_open(1.0)
     schedule.on_standby_lost(10.0)
     assert schedule.next_timeout() == 10.0 + STANDBY_PAUSE

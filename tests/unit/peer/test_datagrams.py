@@ -131,6 +131,19 @@ async def test_the_standby_steps_in_when_datagrams_stall_and_steps_back(
         assert left.paths[:2] == ["direct, udp", "direct, host udp"]
 
 
+async def test_a_lane_that_stalls_alone_has_the_engine_step_in() -> None:
+    left, right = two()
+    async with pair(left, right) as (running, _):
+        await running.linked()
+        lose(lane_of(left))
+        left.to_send.extend(payloads(100))
+        left.peer_turn(())
+        await right.until(lambda: len(right.received) == 100)
+        assert right.received == payloads(100)
+        assert left.peer.link.lane == "webrtc"
+        assert left.peer.link.negotiator.generation == 1
+
+
 async def test_a_lane_that_ends_leaves_all_to_the_standby(monkeypatch: pytest.MonkeyPatch) -> None:
     hurry(monkeypatch, STANDBY_AFTER=0.0)
     left, right = two()
