@@ -254,6 +254,7 @@ async def test_a_side_that_has_no_other_lanes_and_tells_of_none_is_left_at_once(
     async with pair(left, right) as (running, _):
         error = (await running.end())[0]
         assert isinstance(error, ConnectionImpossible)
+        assert "lanes" in error.message, "at once, and not because nothing opened in all the time there is"
 
 
 @pytest.mark.parametrize("lanes", [("udp", "\x1b[31m", "webrtc"), ("carrier pigeon",) * 7 + ("webrtc",)])

@@ -15,7 +15,7 @@ from p2pal.app.options import DEFAULT_STUN, ConnectOptions
 from p2pal.app.transfer import Transfer
 from p2pal.app.transfer_session import TransferSession
 from p2pal.errors import CodeExpired, P2palError, ServerRefused
-from p2pal.lanes.destinations import Nearness, zone_reached
+from p2pal.lanes.destinations import Destinations, Nearness, zone_reached
 from p2pal.lanes.ice_servers import IceServerConfig
 from p2pal.lanes.udp.factory import UdpFactory
 from p2pal.lanes.webrtc.factory import WebRtcFactory, load_engine
@@ -224,11 +224,12 @@ def peer_config(
     # Where nothing is left open no connection need wait for what the server says.
     choose = None if connect.turn and connect.stun not in _OPEN else functools.partial(ice_servers, connect)
     near = Nearness(server=zone_reached(reached), own_server=connect.own_server, only_loopback=connect.only_loopback)
+    destinations = Destinations(near.peers)
     return PeerConfig(
         sender=sender,
         max_payload=max_payload,
-        connections=WebRtcFactory(servers, choose, near),
-        datagrams=UdpFactory(servers, choose, near) if "udp" in connect.lanes else None,
+        connections=WebRtcFactory(servers, choose, near, destinations),
+        datagrams=UdpFactory(servers, choose, near, destinations) if "udp" in connect.lanes else None,
         engine="webrtc" in connect.lanes,
         max_retries=connect.max_retries,
         retry_backoff=connect.retry_backoff,

@@ -75,6 +75,13 @@ def test_the_server_is_asked_while_something_is_left_open(
     assert connections.servers == known
 
 
+def test_both_kinds_of_lanes_share_what_a_peer_may_name() -> None:
+    config = peer_config(options(None), [], reached="", sender=True, max_payload=1)
+    assert isinstance(config.connections, WebRtcFactory)
+    assert config.datagrams is not None
+    assert config.connections._destinations is config.datagrams._destinations
+
+
 def test_an_entry_of_both_kinds_is_taken_apart() -> None:
     mixed = [IceServer(["stun:o:1", "turns:o:2", "stuns:o:3", "turn:o:4?transport=tcp"], "user", "pass")]
     stun = IceServerConfig(("stun:o:1", "stuns:o:3"), offered=True)

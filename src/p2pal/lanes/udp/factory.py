@@ -83,6 +83,7 @@ class UdpFactory:
         servers: STUN and TURN servers.
         choose: Returns those to use from then on when the signaling server offers others; None: it is not asked.
         near: How near the other side may be.
+        destinations: What the other side may have this machine send to, where another kind of lane counts as well.
 
     Attributes:
         zones: Where the other side may be.
@@ -94,13 +95,14 @@ class UdpFactory:
         servers: Sequence[IceServerConfig] = (),
         choose: Choose | None = None,
         near: Nearness = UNKNOWN,
+        destinations: Destinations | None = None,
     ) -> None:
         self.zones = near.peers
         self.probes = ProbeBudget()
         self._servers = servers
         self._choose = choose
         self._only_loopback = near.only_loopback
-        self._destinations = Destinations(near.peers)
+        self._destinations = destinations or Destinations(near.peers)
         self._offered = ServerAddresses(near.servers)
         self._named = ServerAddresses(Zones(Zone.LOOPBACK, near.servers.farthest))
 

@@ -51,6 +51,7 @@ class WebRtcFactory:
         servers: STUN and TURN servers.
         choose: Returns those to use from then on when the signaling server offers others; None: it is not asked.
         near: How near the other side may be.
+        destinations: What the other side may have this machine send to, where another kind of lane counts as well.
 
     Attributes:
         servers: The STUN and TURN servers of the connections to come.
@@ -62,13 +63,14 @@ class WebRtcFactory:
         servers: Sequence[IceServerConfig] = (),
         choose: Choose | None = None,
         near: Nearness = UNKNOWN,
+        destinations: Destinations | None = None,
     ) -> None:
         self.servers = servers
         self.gatherings: deque[Gathering] = deque(maxlen=_REMEMBERED)
         self._choose = choose
         self._only_loopback = near.only_loopback
         self._near = near
-        self._destinations = Destinations(near.peers)
+        self._destinations = destinations or Destinations(near.peers)
         self._addresses = ServerAddresses(near.servers)
         self._tunnels = Tunnels(self._addresses.addresses)
 
