@@ -300,13 +300,12 @@ class LinkDriver:
         lane = self.lanes.fall_silent(lane_id)
         if lane is None:
             return
-        was_in_use = lane is self.in_use
         generation = self.engine.generation_of(lane)
         if generation is not None:
             self.negotiator.handle_silence(monotonic(), generation)
         elif lane is self.datagrams.lane:
             self._step_in()
-        if was_in_use and self.in_use in {lane, None}:  # nothing else could take its place
+        if self.in_use in {lane, None}:  # nothing else took its place
             self._events.append(LinkSilent(seconds))
 
     def lane_alive(self, lane_id: int) -> None:

@@ -175,6 +175,18 @@ async def test_without_a_standby_the_link_is_tried_again(which: str) -> None:
         assert left.retries
 
 
+async def test_a_silence_is_told_as_long_as_it_lasts() -> None:
+    left, right = two(("udp",), ("udp",))
+    async with pair(left, right) as (running, _):
+        await running.linked()
+        link, lane = left.peer.link, lane_of(left)
+        for seconds in (3.0, 8.0, 13.0):
+            link.lane_silent(lane.id, seconds)
+            left.peer.wake()
+            await left.until(lambda seconds=seconds: left.silences[-1:] == [seconds])  # type: ignore[misc]
+        assert left.silences == [3.0, 8.0, 13.0]
+
+
 async def test_datagrams_that_come_back_take_over_again(monkeypatch: pytest.MonkeyPatch) -> None:
     hurry(monkeypatch, FIRST_PAUSE=0.05, DISTANCE=0.0)
     left, right = two()
