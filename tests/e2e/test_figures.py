@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -60,14 +61,17 @@ class Stopped:
 
     def __init__(self, two: Two, source: Path, after: int, *, json: bool = True) -> None:
         self.gate = Gate(two.homes["receive"].parent / "gate")
-        self.gate.allow(after)
         self.sent = two.send("-r", source, json=json)
         env = self.gate.environment | {"P2PAL_HOME": str(two.homes["receive"])}
         self.received = two.receive(self.sent.code(), "-out", two.out, env=env, json=json)
+        checkpoints = Checkpoints(two.homes["receive"])
+        until(checkpoints.list, "a checkpoint")
+        for step in range(1, 17):  # a slow disk: what is on it is claimed half a second after it came
+            self.gate.allow(after * step // 16)
+            time.sleep(0.1)
         if json:
             self.received.moved(after)
-        if after > 2 * MIB:  # the disk takes no more: what it has of the large file is claimed soon
-            checkpoints = Checkpoints(two.homes["receive"])
+        if after > 2 * MIB:
             until(lambda: (found := checkpoints.list()) and found[0].done > 0, "some claim")
 
 

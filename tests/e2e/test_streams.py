@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import signal
+import socket
 import sys
 from pathlib import Path
 
 import pytest
 from tests.e2e.conftest import Start
-from tests.e2e.kit import Commands
+from tests.e2e.kit import Commands, until
 from tests.e2e.trees import MIB, content, tree_equal, write
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a shell that closes descriptors")
@@ -80,6 +82,12 @@ def test_a_code_for_a_reader_that_went_away_is_not_waited_for(sender: Start, tmp
     assert sent.err == "p2pal: cannot write to standard output: Broken pipe; check where the output of p2pal goes\n"
 
 
+def listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
+
+
 @pytest.mark.parametrize("how", ["2>&-", "2>/dev/full", ">&- 2>&- <&-"])
 def test_a_server_without_a_log_serves(commands: Commands, tmp_path: Path, out: Path, how: str) -> None:
     port = commands.server()  # of which we know that it is free once this one has ended
@@ -87,6 +95,7 @@ def test_a_server_without_a_log_serves(commands: Commands, tmp_path: Path, out: 
     port.wait()
     args = ["server", "--host", "127.0.0.1", "--port", str(port.port)]
     server = commands.run(*args, wrapper=shell(how))
+    until(lambda: listens(port.port), "a server that listens")
     connection = ["-server", port.url, "-stun", "none"]
     source = write(tmp_path / "file", "x")
     sent = commands.run("send", *connection, source, "-y")

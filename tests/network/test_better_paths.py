@@ -23,7 +23,8 @@ def check_taken(lab: Lab, exchange: Exchange, *both: str) -> None:
     exchange.finish()
     for side in (exchange.sender, exchange.receiver):
         assert exchange.told(side, "reconnecting", "reconnected", "waiting", "silence") == []
-    assert exchange.paths == [list(both)] * 2
+    # The engine looks for a direct way as well, and may have it a moment before the datagram lane takes over.
+    assert [[path for path in told if path != "direct, punched"] for told in exchange.paths] == [list(both)] * 2
 
 
 @pytest.mark.parametrize(("closed", "words"), [("between", "relayed, turn udp"), ("udp", "relayed, turn tcp")])

@@ -7,7 +7,7 @@ from __future__ import annotations
 import heapq
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.sim.links import secrets
 
@@ -123,6 +123,7 @@ def test_the_same_bytes_once_and_in_order(seed: int, faults: float, there: list[
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 60))
+@example(1006, 1)
 def test_data_that_somebody_forged_ends_in_wrong_bytes_or_an_error_and_never_in_a_hole(seed: int, count: int) -> None:
     """Who reads along knows the tag, and can forge DATA: frames have a seal of their own, which shows it."""
     wire = Wire(seed, 0.0)

@@ -135,8 +135,18 @@ class WritePump:
                 self._await_room()
             if self._closing:
                 return False
+            if ops and self._is_due():
+                # A fast sender fills the queue for seconds of a slow disk: what is durable is told meanwhile.
+                self._publish(self._sink.poll(idle=False), 0)
         self._publish(self._sink.poll(idle=not self._ops), 0)
         return True
+
+    def _is_due(self) -> bool:
+        """Whether the sink has something to tell, or wants to be asked; it is asked then."""
+        due = self._sink.next_poll()
+        with self._changed:
+            ready, self._poll = self._poll, False
+        return ready or (due is not None and time.monotonic() >= due)
 
     def _execute(self, ops: deque[SinkOp]) -> bool:
         """Execute some operations and publish what came of them, also if the next one raises.

@@ -161,7 +161,9 @@ class PathModel:
         self.bound_rate = inf
 
     def bound(self, rate: float) -> None:
-        """The path has no more than this rate for us now."""
+        """The path has no more than this rate for us now. Before anything is known of it there is nothing to bound."""
+        if rate <= 0:
+            return
         self.bound_rate = self.max_rate = rate
         self._rates = [rate, rate]
 

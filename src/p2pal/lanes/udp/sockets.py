@@ -95,9 +95,11 @@ def _hear_no_refusals(opened: socket.socket) -> None:
     """Keep Windows from failing a read because an earlier datagram was refused: asyncio would read no more."""
     import ctypes
 
+    libraries: Any = getattr(ctypes, "windll", None)
+    if libraries is None:
+        return  # a Python that only calls itself one for Windows
     no, got = ctypes.c_ulong(0), ctypes.c_ulong(0)
-    libraries: Any = ctypes
-    libraries.windll.ws2_32.WSAIoctl(
+    libraries.ws2_32.WSAIoctl(
         ctypes.c_size_t(opened.fileno()),
         _SIO_UDP_CONNRESET,
         ctypes.byref(no),
