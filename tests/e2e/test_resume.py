@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,9 @@ class Two:
         until(lambda: checkpoints.list()[0].done >= after - UNSYNCED, "the claim of what is there")
         stopper, other = (received, sent) if by == "receive" else (sent, received)
         stopper.signal(number)
+        for step in range(1, 9):  # slowly: what waits in memory must not be on the disk before the signal is heard
+            gate.allow(after + step * MIB // 4)
+            time.sleep(0.05)
         gate.open()
         assert stopper.wait(10) == (130 if number != signal.SIGKILL else -signal.SIGKILL), stopper.said
         if number == signal.SIGKILL:
