@@ -78,7 +78,7 @@ class Connection(Lane, Protocol):
 
     @property
     def on_one_machine(self) -> bool:
-        """Whether both ends are on this machine, as far as :meth:`path` saw: then there is no queue to overrun."""
+        """Whether both ends were on this machine when :meth:`path` last looked. Such a path has no queue to overrun."""
 
     async def path(self) -> Path | None:
         """Return the way that the bytes take; None if there is none, or it is not known."""

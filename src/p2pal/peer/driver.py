@@ -147,10 +147,6 @@ class LinkDriver:
 
     # Its life
 
-    async def prepare(self) -> UdpCandidates | None:
-        """Return what the hello says of the first datagram lane; None if there is none."""
-        return await self.datagrams.prepare()
-
     def start(self) -> None:
         """Begin: the leader makes its first offer, the follower waits for it."""
         self.negotiator.start(monotonic(), after=HEAD_START if self.datagrams.prepared else 0.0)

@@ -200,7 +200,7 @@ class Peer:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                udp = await self.link.prepare()
+                udp = await self.link.datagrams.prepare()
                 config = self._config
                 self._mail(Hello(self._max_frame, WINDOW, config.relay.value, config.lanes, udp))
                 self.link.start()

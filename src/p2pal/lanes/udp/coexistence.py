@@ -200,7 +200,7 @@ class Coexistence:
             beta = LARGE_WINDOW_BETA if share > LARGE_SHARE + 0.05 else WINDOW_BETA
             shared.overflow(now, model.loss() - model.floor, beta, self._most_firm(rtt), fraction, segment)
             return
-        model.learn_floor(segment, most=model.floor)  # so little is lost now: the path's own loss is no more
+        model.learn_floor(segment, most=model.floor)  # the path's own loss cannot be more than what is lost now
         if queue and not limited and share > LARGE_SHARE + 0.05:
             shared.begin(max(YIELD_BETA * shared.window, float(MIN_PACKETS * segment)), now)
         elif limited or (queue and share > LARGE_SHARE):

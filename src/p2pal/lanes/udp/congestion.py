@@ -14,7 +14,7 @@ Where it departs from the draft:
 - **A rate that halves under a standing queue** is believed within a round trip, not when the filter forgets.
 - **The window follows the model directly**: nothing leaves unpaced, so it need not grow by what is acknowledged.
 - **Others are looked for.** After each look for more, the queue of our own is emptied. One that stands all the same is
-  others', and then the model's rate is no rate of the path: see :mod:`p2pal.lanes.udp.coexistence`.
+  others', and the model's rate says nothing of the path then: see :mod:`p2pal.lanes.udp.coexistence`.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ class PortOwner(Protocol):
         """The system refused a datagram of this size."""
 
     def port_unreachable(self, address: Address) -> None:
-        """There is no way to an address from this port for now: an interface, a route or our own address is gone."""
+        """An address cannot be reached from this port now: an interface, a route or our own address is gone."""
 
     def port_lost(self, index: int) -> None:
         """A port is of no use any more."""
@@ -165,7 +165,7 @@ class BatchPort:
         return None
 
     def _is_full(self, error: OSError) -> bool:
-        """Whether there is no room for now; if so the owner is told when there is."""
+        """Whether the socket is full now. If so, the owner is told when it takes datagrams again."""
         if error.errno in _BLOCKED:
             if not self._waiting:
                 self._waiting = True
@@ -217,7 +217,7 @@ class BatchPort:
         return True
 
     def _read_failed(self) -> bool:
-        """An earlier datagram was refused somewhere (ICMP), which is no more than a loss; or the socket is dead."""
+        """Somebody refused an earlier datagram (ICMP), and it counts as lost; or the socket is dead."""
         if self._socket.fileno() < 0:
             return False
         self._errors += 1

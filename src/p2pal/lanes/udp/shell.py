@@ -260,7 +260,7 @@ class UdpLane:
             self._pump()
 
     def port_unreachable(self, address: Address) -> None:
-        """There is no way to an address for now."""
+        """An address cannot be reached now."""
         self._lane.on_unreachable(address, self._loop.time())
 
     def port_lost(self, index: int) -> None:

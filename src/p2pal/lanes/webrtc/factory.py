@@ -68,7 +68,6 @@ class WebRtcFactory:
         self.servers = servers
         self.gatherings: deque[Gathering] = deque(maxlen=_REMEMBERED)
         self._choose = choose
-        self._only_loopback = near.only_loopback
         self._near = near
         self._destinations = destinations or Destinations(near.peers)
         self._addresses = ServerAddresses(near.servers)
@@ -106,7 +105,7 @@ class WebRtcFactory:
             servers, relay = await self._addresses.usable(servers_without_relays(self.servers)), RelayUse.NEVER
         else:
             servers = await self._servers(relay, first=first, learn=learn)
-        broadcast = frozenset() if self._only_loopback else await asyncio.to_thread(broadcasts)
+        broadcast = frozenset() if self._near.only_loopback else await asyncio.to_thread(broadcasts)
         await load_engine(loopback=self._near.peers.nearest is Zone.LOOPBACK)
         from p2pal.lanes.webrtc.connection import WebRtcConnection
 
@@ -117,7 +116,7 @@ class WebRtcFactory:
             servers,
             relay=relay,
             names=self._addresses.names | self._tunnels.names,
-            only_loopback=self._only_loopback,
+            only_loopback=self._near.only_loopback,
             remote=self._destinations.generation(broadcast),
         )
         self.gatherings.append(connection.gathering)
