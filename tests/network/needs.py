@@ -9,6 +9,7 @@ from typing import Final
 
 import pytest
 from tests.network.emulator import hosts
+from tests.network.emulator.wire import EmulatorError, compiled
 from tests.network.namespaces import missing, sweep_once
 
 _COTURN: Final = ("turnserver", "turnutils_uclient", "turnutils_stunclient")
@@ -26,6 +27,14 @@ def need_emulator() -> None:
     """Skip where there can be no emulator, or fail in CI."""
     _need("LONG LINKS", _emulator())
     sweep_once()
+
+
+def need_compiler() -> None:
+    """Skip where the emulator cannot be compiled, or fail in CI."""
+    try:
+        compiled()
+    except EmulatorError as error:
+        _need("LINKS", str(error))
 
 
 def need_coturn() -> None:

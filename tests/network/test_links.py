@@ -12,7 +12,8 @@ from typing import Final
 
 import pytest
 from tests.network.emulator.virtual import VirtualLink
-from tests.network.emulator.wire import EmulatorError, Link, compiled
+from tests.network.emulator.wire import Link
+from tests.network.needs import need_compiler
 
 SIZE: Final = 1_000
 POLICER: Final = Link(police=8e6, burst=5 * SIZE)
@@ -21,10 +22,7 @@ POLICER: Final = Link(police=8e6, burst=5 * SIZE)
 
 @pytest.fixture(autouse=True)
 def possible() -> None:
-    try:
-        compiled()
-    except EmulatorError as error:
-        pytest.skip(str(error))
+    need_compiler()
 
 
 def fates(link: VirtualLink, times: list[float]) -> list[float | str]:
