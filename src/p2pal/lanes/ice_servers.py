@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
+from p2pal.wire import rendezvous
 from p2pal.wire.ice_urls import parse_turn_url
 
 _PATIENCE: Final = 5
@@ -46,6 +47,10 @@ class IceServerConfig:
     def relays(self) -> bool:
         """Whether it is a TURN server."""
         return any(url.startswith("turn") for url in self.urls)
+
+
+Choose = Callable[[Sequence[rendezvous.IceServer]], Sequence[IceServerConfig]]
+"""Returns the servers to use where the signaling server offers these."""
 
 
 def servers_for(servers: Iterable[IceServerConfig], relay: RelayUse) -> list[IceServerConfig]:

@@ -10,11 +10,11 @@ import contextlib
 import importlib
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from p2pal.lanes.destinations import UNKNOWN, Destinations, Nearness, Remote, Zone, Zones
-from p2pal.lanes.ice_servers import IceServerConfig
+from p2pal.lanes.ice_servers import Choose, IceServerConfig
 from p2pal.lanes.interfaces import broadcasts, own_addresses
 from p2pal.lanes.server_addresses import ServerAddresses
 from p2pal.lanes.udp.addresses import MAX_LOCALS, plain
@@ -23,9 +23,6 @@ from p2pal.lanes.udp.sockets import open_socket
 from p2pal.wire import rendezvous
 from p2pal.wire.ice_urls import parse_stun_url, parse_turn_url
 from p2pal.wire.signal import NONCE_BYTES, UdpCandidate
-
-Choose = Callable[[Sequence[rendezvous.IceServer]], Sequence[IceServerConfig]]
-"""Returns the servers to use where the signaling server offers these."""
 
 MAX_HOSTS: Final = 5
 """Addresses of its own that a side tells: the rest is for how servers see them, and for networks to come."""

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Final
 from p2pal.errors import ConnectionImpossible
 from p2pal.lanes.base import ConnectionListener
 from p2pal.lanes.destinations import UNKNOWN, Destinations, Nearness, Zone
-from p2pal.lanes.ice_servers import IceServerConfig, RelayUse, known_servers, servers_for, servers_without_relays
+from p2pal.lanes.ice_servers import (
+    Choose,
+    IceServerConfig,
+    RelayUse,
+    known_servers,
+    servers_for,
+    servers_without_relays,
+)
 from p2pal.lanes.interfaces import broadcasts
 from p2pal.lanes.server_addresses import ServerAddresses
 from p2pal.lanes.turn.tunnel import Tunnels
@@ -20,9 +27,6 @@ from p2pal.wire import rendezvous
 
 if TYPE_CHECKING:
     from p2pal.lanes.webrtc.connection import WebRtcConnection
-
-Choose = Callable[[Sequence[rendezvous.IceServer]], Sequence[IceServerConfig]]
-"""Returns the servers to use where the signaling server offers these."""
 
 _REMEMBERED: Final = 4
 """As many connections are remembered to say what was tried."""
