@@ -11,12 +11,12 @@ from tests.sim.links import LaneFlow, LinkModel, Network, secrets
 from p2pal.lanes.destinations import ANYWHERE, SESSION_HOSTS
 from p2pal.lanes.udp.addresses import MAX_LOCALS, Address, Candidate, CandidateKind
 from p2pal.lanes.udp.budget import IP_REFILL, MAX_ADDRESS_PROBES, MAX_IP_PROBES, MAX_PROBES, ProbeBudget
-from p2pal.lanes.udp.connectivity import CONSENT, MAX_PAIR_PROBES, Connectivity
+from p2pal.lanes.udp.connectivity import CONSENT, MAX_PAIR_PROBES, WITHDRAWN, Connectivity
 from p2pal.lanes.udp.entropy import Entropy
 from p2pal.lanes.udp.events import Closed, Message
 from p2pal.lanes.udp.lane import MAX_EARLY, DatagramLane
 from p2pal.lanes.udp.packet import AnswerFields, Kind, ProbeFields, data_headers
-from p2pal.lanes.udp.stream import MAX_MESSAGE
+from p2pal.lanes.udp.stream import MAX_MESSAGE, SendStream
 from p2pal.session.core import Session
 from p2pal.wire.signal import (
     DATAGRAM_LANES,
@@ -125,6 +125,67 @@ def test_an_address_that_answered_once_is_not_asked_for_ever() -> None:
     assert sent[theirs.ip] <= MAX_LOCALS * MAX_PAIR_PROBES
 
 
+def test_the_path_in_use_is_not_asked_for_ever() -> None:
+    """It answered, was nominated, and fell silent; what the peer says from elsewhere is that there is trouble."""
+    one = connectivity(leads=False)
+    theirs, elsewhere = Address("203.0.113.8", 2000, 0), Address("203.0.113.7", 2000, 0)
+    one.handle_probe(ProbeFields(bytes(16), nominated=True), theirs, 0.0)
+    ((_, probe),) = [each for each in one.outputs(0.0) if isinstance(each[1], ProbeFields)]
+    one.handle_answer(AnswerFields(probe.nonce, "10.0.0.1", 5000), theirs, 0.0)
+    assert one.active is not None
+    assert one.active.address == theirs
+    late = 0
+    for step in range(6000):
+        now = step * 0.1
+        one.handle_probe(ProbeFields(step.to_bytes(16, "big"), troubled=True), elsewhere, now)
+        asked = [a for a, fields in one.outputs(now) if isinstance(fields, ProbeFields) and a == theirs]
+        late += len(asked) * (now > WITHDRAWN)
+    assert late <= MAX_PAIR_PROBES
+
+
+@pytest.mark.parametrize("leads", [True, False])
+def test_an_address_that_answers_no_more_gets_no_more_data(leads: bool) -> None:
+    """The peer acknowledges all that it is sent, but does not answer probes: the address may be another's by now."""
+    flow = LaneFlow(Network(1, LinkModel(rate=50e3, delay=0.01, queue=50_000)), endless=False)
+    flow.network.run(0.5)
+    victim, liar = (flow.left, flow.right) if leads else (flow.right, flow.left)
+    victim.source = lambda: bytes(10_000)
+    take = victim.lane.receive_datagram
+
+    class Liar:
+        def __getattr__(self, name: str) -> object:
+            return hear if name == "receive_datagram" else getattr(lane, name)
+
+    def hear(data: bytes, source: Address, now: float) -> None:
+        if data[0] != Kind.ANSWER:
+            take(data, source, now)
+
+    lane, victim.lane = victim.lane, Liar()  # type: ignore[assignment]
+    victim.pump()
+    flow.network.run(CONSENT - 1)
+    assert victim.closed is None
+    assert liar.bytes > 100_000
+    flow.network.run(WITHDRAWN - CONSENT + 2)
+    assert victim.closed is not None
+    assert not victim.closed.broken
+    sent = dict(victim.kinds)
+    flow.network.run(60)
+    assert victim.kinds == sent
+
+
+def test_a_machine_that_moved_sends_nothing_to_everybody_in_its_new_network() -> None:
+    """The peer named the address before this machine came into that network."""
+    broadcast = {"10.0.0.255"}
+    one = Connectivity(Entropy(bytes(32)), leads=False, zones=ANYWHERE, broadcast=broadcast)
+    one.add_local(0, "10.0.0.1", 5000, 0.0)
+    for ip in ("10.9.0.255", "10.9.0.7"):
+        one.add_remote(Candidate(HOST, ip, 2000), 0.0)
+    broadcast.clear()
+    broadcast.add("10.9.0.255")
+    one.add_local(1, "10.9.0.1", 5000, 1.0)
+    assert {address.ip for address, _ in leave(one, 1.0, 100.0)} == {"10.9.0.7"}
+
+
 def test_addresses_of_the_path_get_few_probes_when_they_fall_silent() -> None:
     budget = ProbeBudget()
     for port in range(2000, 2100):
@@ -156,6 +217,36 @@ def test_messages_before_the_lane_is_open_fill_no_memory() -> None:
     assert lane._inbound.held <= MAX_MESSAGE
     assert lane.rejected
     assert not [event for event in lane.events() if isinstance(event, Closed | Message)]
+
+
+def test_very_many_messages_before_the_lane_is_open_fill_no_memory() -> None:
+    """A byte each: what Python takes for one is a hundred times that."""
+    lane = lone()
+    tag, source = secrets()[0].receive_tag, Address("10.0.0.2", 5000, 0)
+    stream = b"\0\0\0\1x" * 240
+    for number in range(200):
+        header = bytes(data_headers(number, tag, number * len(stream), len(stream), 1)[0])
+        lane.receive_datagram(header + stream, source, 0.1)
+    assert lane.rejected
+    assert 1000 < len(lane._early) < MAX_EARLY // 64
+
+
+def test_acknowledgements_of_every_other_byte_fill_no_memory() -> None:
+    """A window of single bytes would be 16 million ranges, which is more than a GB."""
+    window = 1 << 20
+    stream = SendStream(window)
+    for _ in range(8):
+        stream.write(bytes(window // 8))
+    stream.mark_sent(0, window)
+    stream.lost(0, window)
+    for first in range(0, window - 64, 64):
+        stream.acknowledge(0, [(first + 2 * each + 1, first + 2 * each + 2) for each in range(32)])
+    assert len(stream._acked) <= window // 256 + 32
+    assert len(stream._again) <= window // 256 + 33
+    stream.acknowledge(window, [])
+    assert not stream._acked
+    assert not stream._again
+    assert stream.pending
 
 
 def opened(seed: int = 1) -> tuple[LaneFlow, list[tuple[bytes, Address]]]:

@@ -16,6 +16,7 @@ from tests.unit.peer.kit import Owner, pair, payloads
 
 from p2pal.crypto.keys import Direction, SessionSecret
 from p2pal.errors import ConnectionImpossible, ProtocolError
+from p2pal.lanes.candidates import IceCandidate
 from p2pal.lanes.destinations import Nearness, Zone
 from p2pal.lanes.ice_servers import IceServerConfig, RelayUse
 from p2pal.lanes.udp.addresses import MAX_LOCALS
@@ -222,6 +223,22 @@ async def test_odd_candidates_are_passed_over(ip: str, monkeypatch: pytest.Monke
         assert not driver.lane._lane._connectivity._remotes
     finally:
         driver.stop()
+
+
+async def test_who_moved_knows_the_broadcast_addresses_of_its_new_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [(["127.0.0.1"], frozenset({"10.0.0.255"})), (["127.0.0.1"], frozenset({"10.9.0.255"}))]
+    factory = UdpFactory()
+    monkeypatch.setattr(factory, "_look", lambda: found.pop(0))
+    own = await factory.open()
+    try:
+        remote = own.remote
+        assert "10.0.0.255" in own.broadcast
+        await factory.addresses()
+        assert "10.9.0.255" in own.broadcast
+        named = [IceCandidate("host", "udp", ip, 2000) for ip in ("10.9.0.255", "10.0.0.255")]
+        assert [remote.takes(each, 0.0) for each in named] == [False, True]
+    finally:
+        own.close()
 
 
 @pytest.mark.parametrize("lane", [0, DATAGRAM_LANES + 1, 2**31 - 1])

@@ -45,6 +45,8 @@ KEPT_PATHS: Final = 3
 """Valid paths that are kept alive."""
 CONSENT: Final = 30.0
 """Seconds for which a path is valid after its last answer (RFC 7675, section 5.1)."""
+WITHDRAWN: Final = 2 * CONSENT
+"""Seconds after its last answer from which nothing goes over the path in use any more, whatever else is heard."""
 MIN_GAIN: Final = 0.75
 """Of the round trip in use: a path of the same class must be faster than this to take over."""
 LEAST_GAIN: Final = 0.001
@@ -62,6 +64,7 @@ class PairState:
 
     Attributes:
         address: Where.
+        answered_at: When it last answered.
         kind: What the peer's address is.
         due: When it is probed next.
         probes: How often it was since it last answered.
@@ -71,7 +74,7 @@ class PairState:
         unchanged: The peer's datagrams come from the very address that its socket is bound to.
     """
 
-    __slots__ = ("address", "due", "kind", "mapped", "probes", "rtt", "unchanged", "valid_until", "wait")
+    __slots__ = ("address", "answered_at", "due", "kind", "mapped", "probes", "rtt", "unchanged", "valid_until", "wait")
 
     def __init__(self, address: Address, kind: CandidateKind, due: float) -> None:
         self.address = address
@@ -80,7 +83,7 @@ class PairState:
         self.probes = 0
         self.wait = FIRST_WAIT
         self.rtt = 0.0
-        self.valid_until = -NEVER
+        self.answered_at = self.valid_until = -NEVER
         self.mapped: tuple[str, int] | None = None
         self.unchanged = False
 
@@ -92,7 +95,7 @@ class Connectivity:
         leads: Whether we nominate: the sender of the files does.
         entropy: For nonces.
         zones: Where the peer may be.
-        broadcast: Addresses that mean everybody in a network of this machine.
+        broadcast: Addresses that mean everybody in a network of this machine; it may change as the machine moves.
         budget: The session's, of probes to addresses that do not answer; None for one of its own.
 
     Attributes:
@@ -236,6 +239,7 @@ class Connectivity:
         self._budget.answered(source, now)
         sample = max(now - asked[1], 1e-6)
         pair.rtt = min(pair.rtt, sample) if now < pair.valid_until else sample
+        pair.answered_at = now
         pair.valid_until = now + CONSENT
         pair.probes = 0
         pair.wait = FIRST_WAIT
@@ -284,6 +288,11 @@ class Connectivity:
         pair = self._pairs.get(address)
         return pair is not None and now < pair.valid_until
 
+    @property
+    def withdrawn_at(self) -> float:
+        """When the path in use has gone without an answer for so long that the lane must leave it alone."""
+        return NEVER if self.active is None else self.active.answered_at + WITHDRAWN
+
     def search(self, now: float) -> None:
         """What is sent over the path in use is not answered: ask all that once answered, and the rest, anew."""
         if now < self._troubled_at + TROUBLE_PAUSE:
@@ -327,7 +336,8 @@ class Connectivity:
         if pair.probes >= MAX_PAIR_PROBES and not (answered and pair is self.active):
             pair.due = NEVER
             return False
-        if not answered and not self._budget.take(pair.address, now):
+        # A machine that moved has other networks than when the address was named.
+        if not answered and (pair.address.ip in self._broadcast or not self._budget.take(pair.address, now)):
             pair.due = NEVER
             return False
         pair.probes += 1

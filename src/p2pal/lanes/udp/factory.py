@@ -10,7 +10,7 @@ import contextlib
 import importlib
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Final
 
 from p2pal.lanes.destinations import UNKNOWN, Destinations, Nearness, Remote, Zone, Zones
@@ -43,13 +43,13 @@ class UdpSockets:
         sockets: Bound, one for each address.
         nonce: 16 random bytes for the lane's keys.
         candidates: Where the other side may reach them.
-        broadcast: Addresses that mean everybody in a network of this machine.
+        broadcast: Addresses that mean everybody in a network of this machine, now: it changes as the machine moves.
         remote: Which of the other side's candidates are used.
     """
 
     __slots__ = ("broadcast", "candidates", "nonce", "remote", "sockets")
 
-    def __init__(self, sockets: Sequence[socket.socket], broadcast: frozenset[str], remote: Remote) -> None:
+    def __init__(self, sockets: Sequence[socket.socket], broadcast: Container[str], remote: Remote) -> None:
         self.sockets = list(sockets)
         self.broadcast = broadcast
         self.remote = remote
@@ -96,6 +96,7 @@ class UdpFactory:
     ) -> None:
         self.zones = near.peers
         self.probes = ProbeBudget()
+        self._broadcast: set[str] = set()  # one for all lanes, so that those that move know of networks to come
         self._servers = servers
         self._choose = choose
         self._only_loopback = near.only_loopback
@@ -110,12 +111,15 @@ class UdpFactory:
 
     async def open(self) -> UdpSockets:
         """Return sockets of a new lane, at most :data:`MAX_HOSTS` of them for addresses that are told."""
-        addresses, broadcast = await asyncio.to_thread(self._look)
-        return UdpSockets(self.bind(addresses), broadcast, self._destinations.generation(broadcast))
+        addresses = await self.addresses()
+        return UdpSockets(self.bind(addresses), self._broadcast, self._destinations.generation(self._broadcast))
 
     async def addresses(self) -> list[str]:
         """Return this machine's addresses that a lane may be bound to, best first."""
-        return (await asyncio.to_thread(self._look))[0]
+        addresses, broadcast = await asyncio.to_thread(self._look)
+        self._broadcast.clear()
+        self._broadcast.update(broadcast)
+        return addresses
 
     def _look(self) -> tuple[list[str], frozenset[str]]:
         if self._only_loopback:

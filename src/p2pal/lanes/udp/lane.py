@@ -84,6 +84,8 @@ CALM: Final = 60.0
 MAX_EARLY: Final = 1 << 20
 """Bytes of messages that are kept before the lane is open. A peer whose lane is open hears nothing till then, and sends
 a few dozen datagrams. What is beyond this is passed over, and comes again."""
+EARLY_COST: Final = 128
+"""Bytes that each of them counts for beside its own: what Python takes for the smallest."""
 MTU_WORTH: Final = 128 * 1024
 """Bytes that have to be sent before larger datagrams are tried: a few messages do not need them."""
 
@@ -318,7 +320,7 @@ class DatagramLane:
             elif messages:
                 # The peer's path may be valid before ours is: nothing is heard of a lane before it is open.
                 self._early.extend(map(Message, messages))
-                self._early_bytes += sum(map(len, messages))
+                self._early_bytes += sum(map(len, messages)) + EARLY_COST * len(messages)
         path = self.path
         if path is None or source.port != path.port or source.ip != path.ip or source.local != path.local:
             self._connectivity.on_tagged(source, now)
@@ -465,6 +467,7 @@ class DatagramLane:
                 self._acks.due_at,
                 sender.next_timeout(),
                 self._connectivity.heard + SILENCE,
+                self._connectivity.withdrawn_at,
                 self._stall_at,
             )
             if sender.stream.end >= MTU_WORTH and not sender.idle:
@@ -481,6 +484,9 @@ class DatagramLane:
         elif self._state is _State.OPEN:
             if now >= self._connectivity.heard + SILENCE:
                 self._end("nothing came from the other side")
+            elif now >= self._connectivity.withdrawn_at:
+                # The address may be somebody else's by now, and acknowledgements may come from anywhere (RFC 7675).
+                self._end("the path in use does not answer any more")
             elif self._sender.handle_timeout(now):
                 self._quiet(now)
             if now >= self._stall_at:

@@ -39,10 +39,11 @@ class SendStream:
         acked: Every byte below it has arrived.
     """
 
-    __slots__ = ("_acked", "_again", "_chunks", "_head", "_starts", "_window", "acked", "end", "sent")
+    __slots__ = ("_acked", "_again", "_chunks", "_head", "_max_ranges", "_starts", "_window", "acked", "end", "sent")
 
     def __init__(self, window: int = WINDOW) -> None:
         self._window = window
+        self._max_ranges = window // _MEAN_PIECE
         self._chunks: list[memoryview] = []
         self._starts: list[int] = []
         self._head = 0  # chunks before this index are released
@@ -165,11 +166,16 @@ class SendStream:
     def acknowledge(self, following: int, ranges: Sequence[tuple[int, int]]) -> None:
         """The peer has every byte below ``following``, and these ranges past it.
 
+        A peer holds as many pieces as :class:`ReceiveStream` does. What one says of more is passed over: each range
+        costs some hundred bytes here and 16 there, and what it is of is sent again.
+
         Raises:
             ProtocolError: If it has what was never sent.
         """
         if following > self.sent or (ranges and ranges[-1][1] > self.sent):
             raise ProtocolError("the other side acknowledged what was never sent")
+        if len(self._acked) >= self._max_ranges:
+            ranges = ()
         add = self._acked.add
         for start, stop in ranges:
             if stop > self.acked:

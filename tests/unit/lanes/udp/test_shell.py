@@ -7,11 +7,15 @@ import sys
 import time
 
 import pytest
+from tests.contract import lane_pairs
 from tests.contract.lane_pairs import udp
 from tests.contract.test_lane import Ear
+from tests.sim.links import secrets
 
 from p2pal.lanes.base import Lane
+from p2pal.lanes.destinations import ONLY_LOOPBACK
 from p2pal.lanes.udp.shell import UdpLane
+from p2pal.lanes.udp.sockets import open_socket
 
 BUSY = 0.2
 
@@ -89,5 +93,30 @@ def test_another_socket_takes_over_from_one_that_is_gone() -> None:
         assert "closed" not in left.heard
         for lane in (a, b):
             lane.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("how", ["closed", "kept"])
+def test_a_socket_that_is_of_no_use_any_more_when_it_is_ready_is_closed(how: str) -> None:
+    """A loop that watches no sockets takes a moment to open one: the lane, or the address, may be gone by then."""
+
+    async def main() -> None:
+        ear, (mine, _) = lane_pairs.Ear(Ear()), secrets()
+        lane = UdpLane(1, mine, ear, leads=True, zones=ONLY_LOOPBACK, watched=False)
+        adopted = open_socket("127.0.0.1")
+        adopting = asyncio.ensure_future(lane.adopt(adopted))
+        await asyncio.sleep(0)
+        assert not adopting.done()
+        if how == "closed":
+            lane.close()
+        else:
+            lane.keep(frozenset())
+        with pytest.raises(ValueError, match="over"):
+            await adopting
+        assert lane._ports == {}
+        await asyncio.sleep(0.01)
+        assert adopted.fileno() < 0
+        lane.close()
 
     asyncio.run(main())
