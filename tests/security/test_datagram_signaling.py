@@ -8,6 +8,7 @@ import socket
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 
 import pytest
 from aioice import stun
@@ -22,6 +23,7 @@ from p2pal.lanes.ice_servers import IceServerConfig, RelayUse
 from p2pal.lanes.udp.addresses import MAX_LOCALS
 from p2pal.lanes.udp.budget import MAX_IP_PROBES
 from p2pal.lanes.udp.entropy import Entropy
+from p2pal.lanes.udp.events import PathChanged
 from p2pal.lanes.udp.factory import MAX_LOOKED_AT, UdpFactory
 from p2pal.lanes.udp.packet import Header, Kind
 from p2pal.lanes.udp.ports import open_port
@@ -29,6 +31,7 @@ from p2pal.lanes.udp.reflexive import Reflexive
 from p2pal.lanes.udp.sockets import open_socket
 from p2pal.link.datagrams import TRIES
 from p2pal.peer.datagrams import DatagramDriver
+from p2pal.peer.driver import PATH_NEWS
 from p2pal.peer.peer import Peer
 from p2pal.wire.signal import (
     DATAGRAM_LANES,
@@ -272,6 +275,34 @@ async def test_a_side_that_has_no_other_lanes_and_tells_of_none_is_left_at_once(
         error = (await running.end())[0]
         assert isinstance(error, ConnectionImpossible)
         assert "lanes" in error.message, "at once, and not because nothing opened in all the time there is"
+
+
+async def test_a_peer_whose_path_looks_different_with_each_probe_fills_no_screen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its probes say what they like of its own end: each could be one more line on this side."""
+    left, right = Owner(lanes=BOTH), Owner(lanes=BOTH)
+    async with pair(left, right) as (running, _):
+        await running.linked()
+        await left.until(lambda: bool(left.paths))
+        link = left.peer.link
+        lane = link.datagrams.lane
+        assert lane is not None
+        used = lane._lane.path
+        assert used is not None
+        began, flips = monotonic(), 0
+        while flips < 300 or monotonic() < began + 0.5:
+            flips += 1
+            lane._lane.path = used._replace(punched=bool(flips & 1))
+            link.lane_event(lane, PathChanged(lane._lane.path))
+            await asyncio.sleep(0)
+        if not flips & 1:
+            lane._lane.path = used._replace(punched=True)
+            link.lane_event(lane, PathChanged(lane._lane.path))
+        words = "direct, punched udp"
+        await asyncio.sleep(PATH_NEWS[1])
+        await left.until(lambda: left.paths[-1] == words)
+        assert len(left.paths) <= PATH_NEWS[0] + (monotonic() - began) / PATH_NEWS[1] + 1
 
 
 @pytest.mark.parametrize("lanes", [("udp", "\x1b[31m", "webrtc"), ("carrier pigeon",) * 7 + ("webrtc",)])

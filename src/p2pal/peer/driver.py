@@ -35,6 +35,7 @@ from p2pal.peer.datagrams import DatagramDriver
 from p2pal.peer.engine import EngineDriver
 from p2pal.peer.events import LinkEvent, LinkFailed, LinkLost, LinkSilent, Moved, Online, PathFound
 from p2pal.peer.live_lanes import LiveLanes
+from p2pal.rate_limit import Allowance
 from p2pal.session.core import Session
 from p2pal.wire.rendezvous import IceServer
 from p2pal.wire.signal import BETTER, Answer, Candidate, Hello, Offer, Retry, SignalMessage, UdpCandidates
@@ -42,6 +43,9 @@ from p2pal.wire.signal import BETTER, Answer, Candidate, Hello, Offer, Retry, Si
 SETTLE: Final = 0.3
 """Seconds in which the peer's candidates catch up with its first connectivity check."""
 
+PATH_NEWS: Final = (10, 1.0)
+"""Times that the owner is told of another path at once, and seconds after which it is once more: what a peer says of
+its end of a path may change with each datagram. What is so at last is told in the end."""
 GATHER_BYTES: Final = 480 << 10
 GATHER_SECONDS: Final = 0.001
 """Large messages are dealt with together until so many bytes came, or for so long; small ones, such as ACK, at once.
@@ -80,8 +84,9 @@ class LinkDriver:
     """
 
     __slots__ = (
-        "_config", "_events", "_gathered", "_gathering", "_loop", "_mail", "_mending", "_progress", "_running",
-        "_session", "_wake", "datagrams", "engine", "lane", "lanes", "negotiator", "path",
+        "_config", "_events", "_gathered", "_gathering", "_loop", "_mail", "_mending", "_path_news",
+        "_path_news_waits", "_progress", "_running", "_session", "_wake", "datagrams", "engine", "lane", "lanes",
+        "negotiator", "path",
     )  # fmt: skip
 
     def __init__(
@@ -121,6 +126,8 @@ class LinkDriver:
         self.datagrams = DatagramDriver(master, datagrams, sender=config.sender, listener=self, mail=mail)
         self.path = ""
         self.lane: LaneKind = "webrtc"
+        self._path_news = Allowance(*PATH_NEWS)
+        self._path_news_waits = False
 
     # What others ask
 
@@ -477,9 +484,18 @@ class LinkDriver:
         if path.lane == "webrtc":
             self.negotiator.handle_path(path.kind is PathKind.RELAYED, monotonic())
         self._wake()
-        if (path.words, path.lane) != (self.path, self.lane) and self._mending:
+        if (path.words, path.lane) == (self.path, self.lane) or not self._mending:
+            return
+        now = monotonic()
+        if self._path_news.take(now):
             self.path, self.lane = path.words, path.lane
             self._tell(PathFound(path.words, path.lane))
+        elif not self._path_news_waits:
+            self._path_news_waits = True
+            await asyncio.sleep(self._path_news.free_at - now)
+            self._path_news_waits = False
+            if (carrying := self.in_use) is not None:
+                await self._look_at_path(carrying)
 
     # What goes out
 
