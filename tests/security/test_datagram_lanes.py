@@ -9,14 +9,22 @@ import pytest
 from tests.sim.links import LaneFlow, LinkModel, Network, secrets
 
 from p2pal.lanes.destinations import ANYWHERE, SESSION_HOSTS
-from p2pal.lanes.udp.addresses import MAX_LOCALS, Address, Candidate, CandidateKind
-from p2pal.lanes.udp.budget import IP_REFILL, MAX_ADDRESS_PROBES, MAX_IP_PROBES, MAX_PROBES, ProbeBudget
-from p2pal.lanes.udp.connectivity import CONSENT, MAX_PAIR_PROBES, WITHDRAWN, Connectivity
+from p2pal.lanes.udp.addresses import MAX_CANDIDATES, MAX_LOCALS, Address, Candidate, CandidateKind
+from p2pal.lanes.udp.budget import ANSWERED, IP_REFILL, MAX_ADDRESS_PROBES, MAX_IP_PROBES, MAX_PROBES, ProbeBudget
+from p2pal.lanes.udp.connectivity import (
+    CONSENT,
+    MAX_ANSWERS,
+    MAX_NONCES,
+    MAX_PAIR_PROBES,
+    TROUBLE_PAUSE,
+    WITHDRAWN,
+    Connectivity,
+)
 from p2pal.lanes.udp.entropy import Entropy
 from p2pal.lanes.udp.events import Closed, Message
 from p2pal.lanes.udp.lane import MAX_EARLY, DatagramLane
 from p2pal.lanes.udp.packet import AnswerFields, Kind, ProbeFields, data_headers
-from p2pal.lanes.udp.stream import MAX_MESSAGE, SendStream
+from p2pal.lanes.udp.stream import MAX_MESSAGE, ReceiveStream, SendStream
 from p2pal.session.core import Session
 from p2pal.wire.signal import (
     DATAGRAM_LANES,
@@ -192,6 +200,66 @@ def test_addresses_of_the_path_get_few_probes_when_they_fall_silent() -> None:
         assert sum(budget.take(Address("203.0.113.7", port, 0), 0.0) for _ in range(200)) <= MAX_ADDRESS_PROBES
 
 
+def test_an_answer_of_long_ago_buys_no_probes() -> None:
+    """An address that answered is of no account for a minute: then it may be somebody else's."""
+    budget, here = ProbeBudget(), Address("203.0.113.7", 2000, 0)
+    budget.answered(here, 0.0)
+    assert all(budget.take(here, ANSWERED - 0.1) for _ in range(1000))
+    assert sum(budget.take(here, ANSWERED) for _ in range(1000)) == MAX_ADDRESS_PROBES
+
+
+def valid(one: Connectivity, address: Address, now: float) -> None:
+    """The peer asks from there, and answers what comes."""
+    one.handle_probe(ProbeFields(bytes(16)), address, now)
+    for there, fields in one.outputs(now):
+        if isinstance(fields, ProbeFields):
+            one.handle_answer(AnswerFields(fields.nonce, "10.0.0.1", 5000), there, now)
+
+
+def test_a_peer_that_is_in_trouble_all_the_time_gets_few_probes() -> None:
+    """Each of its probes may ask us to try every path anew, without a budget where it answered just before."""
+    one = connectivity(leads=True)
+    addresses = [Address(f"203.0.113.{number}", 2000, 0) for number in range(MAX_CANDIDATES)]
+    for number, address in enumerate(addresses):
+        valid(one, address, number * 0.01)
+    sent = 0
+    for step in range(10_000):
+        now = 0.1 + step * 1e-3
+        one.handle_probe(ProbeFields(step.to_bytes(16, "big"), troubled=True), addresses[0], now)
+        sent += sum(isinstance(fields, ProbeFields) for _, fields in one.outputs(now))
+    assert 0 < sent <= 10 / TROUBLE_PAUSE * (2 * len(addresses) + MAX_PAIR_PROBES)
+    assert len(one._nonces) <= MAX_NONCES
+
+
+def test_probes_that_nobody_answers_are_not_remembered_without_end() -> None:
+    one = connectivity(leads=True)
+    for number in range(3 * MAX_NONCES):
+        address = Address("203.0.113.7", 2000 + number, 0)
+        one.handle_probe(ProbeFields(bytes(16)), address, number * 0.1)
+        one._budget.answered(address, number * 0.1)
+        one.outputs(number * 0.1)
+    assert len(one._nonces) == MAX_NONCES
+
+
+def test_a_flood_of_probes_has_few_answers_wait() -> None:
+    one = connectivity()
+    for number in range(1000):
+        one.handle_probe(ProbeFields(number.to_bytes(16, "big")), Address("203.0.113.7", 2000, 0), 0.0)
+    assert sum(isinstance(fields, AnswerFields) for _, fields in one.outputs(0.0)) == MAX_ANSWERS
+
+
+def test_a_follower_that_nominates_chooses_no_path() -> None:
+    one = connectivity(leads=True)
+    good, bad = Address("203.0.113.7", 2000, 0), Address("203.0.113.8", 2000, 0)
+    valid(one, good, 0.0)
+    assert one.active is not None
+    assert one.active.address == good
+    valid(one, bad, 1.0)
+    one.handle_probe(ProbeFields(bytes(16), nominated=True), bad, 1.1)
+    assert one._nominated is None
+    assert one.active.address == good
+
+
 # A peer, or somebody on the path, that sends what it likes
 
 
@@ -229,6 +297,14 @@ def test_very_many_messages_before_the_lane_is_open_fill_no_memory() -> None:
         lane.receive_datagram(header + stream, source, 0.1)
     assert lane.rejected
     assert 1000 < len(lane._early) < MAX_EARLY // 64
+
+
+def test_a_message_in_very_many_pieces_is_joined_meanwhile() -> None:
+    stream = ReceiveStream()
+    stream.receive(0, [memoryview(MAX_MESSAGE.to_bytes(4, "big"))], 4)
+    for offset in range(4, 10_004):
+        stream.receive(offset, [memoryview(b"x")], 1, 1)
+    assert len(stream._parts) < 1000
 
 
 def test_acknowledgements_of_every_other_byte_fill_no_memory() -> None:

@@ -20,11 +20,11 @@ from p2pal.errors import ConnectionImpossible, ProtocolError
 from p2pal.lanes.candidates import IceCandidate
 from p2pal.lanes.destinations import Nearness, Zone
 from p2pal.lanes.ice_servers import IceServerConfig, RelayUse
-from p2pal.lanes.udp.addresses import MAX_LOCALS
+from p2pal.lanes.udp.addresses import MAX_LOCALS, Candidate, CandidateKind
 from p2pal.lanes.udp.budget import MAX_IP_PROBES
 from p2pal.lanes.udp.entropy import Entropy
 from p2pal.lanes.udp.events import PathChanged
-from p2pal.lanes.udp.factory import MAX_LOOKED_AT, UdpFactory
+from p2pal.lanes.udp.factory import MAX_LOOKED_AT, MAX_SERVERS, UdpFactory
 from p2pal.lanes.udp.packet import Header, Kind
 from p2pal.lanes.udp.ports import open_port
 from p2pal.lanes.udp.reflexive import Reflexive
@@ -386,6 +386,23 @@ async def test_a_server_that_offers_very_many_stun_servers_has_few_looked_at() -
     assert await factory.stun_servers() == []
     await released.wait()
     assert len(asked) == MAX_LOOKED_AT
+
+
+async def test_few_servers_of_each_family_are_asked() -> None:
+    hosts = [*(f"8.8.4.{number}" for number in range(9)), *(f"[2001:4860:4860::{number}]" for number in range(1, 9))]
+    factory = UdpFactory([IceServerConfig(tuple(f"stun:{host}:3478" for host in hosts), offered=True)])
+    found = await factory.stun_servers()
+    assert Counter(":" in ip for ip, _ in found) == {False: MAX_SERVERS, True: MAX_SERVERS}
+
+
+async def test_a_server_that_sees_us_at_ever_new_addresses_has_few_of_them_told() -> None:
+    with side(sender=True) as (driver, said):
+        await driver.prepare()
+        await driver.start(words(FIRST))
+        for number in range(100):
+            driver.tell(Candidate(CandidateKind.SERVER_REFLEXIVE, "203.0.113.7", 2000 + number))
+        told = [candidate for each in said if isinstance(each, UdpCandidates) for candidate in each.candidates]
+        assert 0 < len(told) < MAX_UDP_CANDIDATES, "and those of the hello count, too"
 
 
 @pytest.mark.parametrize("offered", [True, False])
