@@ -6,7 +6,7 @@ from collections import Counter
 from itertools import count
 
 import pytest
-from tests.sim.links import LaneFlow, LinkModel, Network, secrets
+from tests.sim.links import LaneFlow, LinkModel, Network, Side, secrets
 
 from p2pal.lanes.destinations import ANYWHERE, SESSION_HOSTS
 from p2pal.lanes.udp.addresses import MAX_CANDIDATES, MAX_LOCALS, Address, Candidate, CandidateKind
@@ -22,7 +22,7 @@ from p2pal.lanes.udp.connectivity import (
 )
 from p2pal.lanes.udp.entropy import Entropy
 from p2pal.lanes.udp.events import Closed, Message
-from p2pal.lanes.udp.lane import MAX_EARLY, DatagramLane
+from p2pal.lanes.udp.lane import MAX_EARLY, MOST_PTOS, SILENCE, DatagramLane
 from p2pal.lanes.udp.packet import AnswerFields, Kind, ProbeFields, data_headers
 from p2pal.lanes.udp.stream import MAX_MESSAGE, ReceiveStream, SendStream
 from p2pal.session.core import Session
@@ -151,6 +151,38 @@ def test_the_path_in_use_is_not_asked_for_ever() -> None:
     assert late <= MAX_PAIR_PROBES
 
 
+def never(kind: Kind, side: Side) -> None:
+    """One side hears nothing of this kind from now on."""
+    lane = side.lane
+
+    class Deaf:
+        def __getattr__(self, name: str) -> object:
+            return hear if name == "receive_datagram" else getattr(lane, name)
+
+    def hear(data: bytes, source: Address, now: float) -> None:
+        if data[0] != kind:
+            lane.receive_datagram(data, source, now)
+
+    side.lane = Deaf()  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("leads", [True, False])
+def test_a_peer_that_acknowledges_nothing_has_no_lane_for_long(leads: bool) -> None:
+    """It answers probes, so that the lane is not silent; each probe of ours for the data would be noted for ever."""
+    flow = LaneFlow(Network(1, LinkModel(rate=50e3, delay=0.01, queue=50_000)), endless=False)
+    flow.network.run(0.5)
+    victim = flow.left if leads else flow.right
+    never(Kind.ACK, victim)
+    victim.lane.send(bytes(10_000))
+    victim.pump()
+    flow.network.run(SILENCE)
+    assert victim.closed is None
+    flow.network.run(60)
+    assert victim.closed is not None
+    assert not victim.closed.broken
+    assert len(victim.lane.sender.loss._flight) <= 2 * MOST_PTOS + 10
+
+
 @pytest.mark.parametrize("leads", [True, False])
 def test_an_address_that_answers_no_more_gets_no_more_data(leads: bool) -> None:
     """The peer acknowledges all that it is sent, but does not answer probes: the address may be another's by now."""
@@ -158,17 +190,7 @@ def test_an_address_that_answers_no_more_gets_no_more_data(leads: bool) -> None:
     flow.network.run(0.5)
     victim, liar = (flow.left, flow.right) if leads else (flow.right, flow.left)
     victim.source = lambda: bytes(10_000)
-    take = victim.lane.receive_datagram
-
-    class Liar:
-        def __getattr__(self, name: str) -> object:
-            return hear if name == "receive_datagram" else getattr(lane, name)
-
-    def hear(data: bytes, source: Address, now: float) -> None:
-        if data[0] != Kind.ANSWER:
-            take(data, source, now)
-
-    lane, victim.lane = victim.lane, Liar()  # type: ignore[assignment]
+    never(Kind.ANSWER, victim)
     victim.pump()
     flow.network.run(CONSENT - 1)
     assert victim.closed is None

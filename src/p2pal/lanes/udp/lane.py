@@ -72,6 +72,9 @@ CLOSES: Final = 3
 """Times that the end is told, as nothing acknowledges it."""
 SUSPICIOUS_PTOS: Final = 2
 """Probe timeouts in a row after which other paths are tried."""
+MOST_PTOS: Final = 20
+"""Probe timeouts in a row after which the lane is over, some 45 seconds: a lane that acknowledges nothing is of no use,
+however well its probes are answered."""
 STALL: Final = 0.5
 LONGEST_STALL: Final = 4.0
 STALL_PTOS: Final = 2
@@ -499,6 +502,9 @@ class DatagramLane:
         loss = self._sender.loss
         if self._quiet_since == NEVER:
             self._quiet_since = now - loss.rtt.pto
+        if loss.pto_count >= MOST_PTOS:
+            self._end("nothing is acknowledged")
+            return
         if loss.pto_count >= SUSPICIOUS_PTOS:
             self._search(now)
         if loss.pto_count >= STALL_PTOS and not self.stalled and self._stall_at == NEVER:
