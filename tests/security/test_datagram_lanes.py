@@ -238,6 +238,31 @@ def valid(one: Connectivity, address: Address, now: float) -> None:
             one.handle_answer(AnswerFields(fields.nonce, "10.0.0.1", 5000), there, now)
 
 
+def test_an_answer_to_what_another_address_was_asked_makes_no_path() -> None:
+    """The peer was asked where it is, and answers as if it were where it wants us to send: both are its candidates."""
+    one = connectivity(leads=True)
+    here, there = Address("203.0.113.7", 2000, 0), Address("203.0.113.8", 2000, 0)
+    for address in (here, there):
+        one.add_remote(Candidate(HOST, address.ip, address.port), 0.0)
+    asked = {address: fields for address, fields in leave(one, 0.0, 1.0) if isinstance(fields, ProbeFields)}
+    answer = AnswerFields(asked[here].nonce, "10.0.0.1", 5000)
+    for source in (there, here._replace(local=1)):
+        assert not one.handle_answer(answer, source, 1.0)
+    assert one.active is None
+    assert not one.is_valid(there, 1.0)
+    assert one.handle_answer(answer, here, 1.0)
+
+
+@pytest.mark.parametrize(
+    "ip", ["127.0.0.1", "::1", "224.0.0.251", "255.255.255.255", "0.0.0.0", "fe80::1%1", "\0", "x"]
+)
+def test_a_lane_takes_no_candidate_where_nobody_is(ip: str) -> None:
+    """The driver passes over these, too; a lane does not rely on it."""
+    one = connectivity()
+    assert not one.add_remote(Candidate(HOST, ip, 2000), 0.0)
+    assert leave(one, 0.0, 30.0) == []
+
+
 def test_a_peer_that_is_in_trouble_all_the_time_gets_few_probes() -> None:
     """Each of its probes may ask us to try every path anew, without a budget where it answered just before."""
     one = connectivity(leads=True)
