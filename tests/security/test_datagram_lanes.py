@@ -295,6 +295,21 @@ def test_a_flood_of_probes_has_few_answers_wait() -> None:
     assert sum(isinstance(fields, AnswerFields) for _, fields in one.outputs(0.0)) == MAX_ANSWERS
 
 
+def test_what_is_nominated_is_used_once_it_answered_and_not_before() -> None:
+    """A leader writes whatever source it likes on the probe with which it nominates."""
+    one = connectivity(leads=False)
+    good, victim = Address("203.0.113.7", 2000, 0), Address("203.0.113.8", 2000, 0)
+    valid(one, good, 0.0)
+    for address in (victim, good, victim):
+        one.handle_probe(ProbeFields(bytes(16), nominated=True), address, 0.1)
+        assert one.active is None or one.active.address == good
+    assert one.active is not None
+    assert all(isinstance(fields, ProbeFields | AnswerFields) for _, fields in leave(one, 0.1, CONSENT - 1))
+    one.handle_probe(ProbeFields(bytes(16), nominated=True), good, CONSENT + 1)
+    one.handle_probe(ProbeFields(bytes(16), nominated=True), victim, CONSENT + 1)
+    assert one.active.address == good
+
+
 def test_a_follower_that_nominates_chooses_no_path() -> None:
     one = connectivity(leads=True)
     good, bad = Address("203.0.113.7", 2000, 0), Address("203.0.113.8", 2000, 0)
