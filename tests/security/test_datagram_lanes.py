@@ -310,6 +310,16 @@ def test_what_is_nominated_is_used_once_it_answered_and_not_before() -> None:
     assert one.active.address == good
 
 
+def test_a_machine_that_moves_again_and_again_has_few_sockets() -> None:
+    one = connectivity()
+    with pytest.raises(ValueError, match="sockets"):
+        one.add_local(MAX_LOCALS, "10.0.1.1", 5000, 0.0)
+    one.remove_local(0)
+    one.add_local(MAX_LOCALS, "10.0.1.1", 5000, 0.0)
+    with pytest.raises(ValueError, match="sockets"):
+        one.add_local(MAX_LOCALS, "10.0.1.1", 5000, 0.0)
+
+
 def test_a_follower_that_nominates_chooses_no_path() -> None:
     one = connectivity(leads=True)
     good, bad = Address("203.0.113.7", 2000, 0), Address("203.0.113.8", 2000, 0)
