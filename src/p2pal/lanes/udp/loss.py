@@ -7,6 +7,7 @@ making, and they grow when a loss turns out to be none.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -251,7 +252,11 @@ class LossDetection:
     def _spurious(self, ranges: Sequence[tuple[int, int]], largest: int) -> int:
         """Return how many bytes that counted as lost arrived after all; and be more patient from now on."""
         size = 0
-        for record in [r for r in self._recent if any(a <= r[0] and r[1] <= b for a, b in ranges)]:
+        starts = [start for start, _ in ranges]
+        for record in list(self._recent):
+            at = bisect_right(starts, record[0]) - 1
+            if at < 0 or ranges[at][1] < record[1]:
+                continue
             self._recent.remove(record)
             size += record[2]
             self._packets = min(max(self._packets, 2 * (largest - record[0])), MOST_PACKET_THRESHOLD)

@@ -31,9 +31,12 @@ class PortReader:
         received: Called with the datagrams as one sequence of bytes, the address and port that they came from, the size
             of each but the last (0 for one alone), and when they came on the loop's clock, None if that is not known.
         loop: The event loop.
+
+    Attributes:
+        taken: Bytes that were handed over so far.
     """
 
-    __slots__ = ("_buffer", "_loop", "_offset", "_received", "_size", "_socket")
+    __slots__ = ("_buffer", "_loop", "_offset", "_received", "_size", "_socket", "taken")
 
     def __init__(
         self,
@@ -46,27 +49,31 @@ class PortReader:
         self._loop = loop
         self._offset = time() - loop.time()
         self._size = 0  # of what came last
+        self.taken = 0
         self._buffer = memoryview(bytearray(2 * MAX_RECEIVE))  # whatever comes finds room behind a train
 
-    def read(self) -> int:
-        """Read once, and hand over what came; return how many bytes that was.
+    def read(self) -> None:
+        """Read once, and hand over what came.
 
         Raises:
             BlockingIOError: If nothing more waits.
             OSError: If an earlier datagram was refused somewhere (ICMP), or the socket is dead.
         """
-        return self._read_large() if self._size >= LARGE else self._read_train()
+        if self._size >= LARGE:
+            self._read_large()
+        else:
+            self._read_train()
 
-    def _read_large(self) -> int:
-        """Read what may be large where it stays; return how many bytes that was."""
+    def _read_large(self) -> None:
+        """Read what may be large where it stays."""
         data, ancillary, _, source = self._socket.recvmsg(MAX_RECEIVE, _ANCILLARY)
         self._size = len(data)
+        self.taken += len(data)
         segment, received = self._told(ancillary)
         self._received(data, source[0], source[1], segment, received)
-        return len(data)
 
-    def _read_train(self) -> int:
-        """Read a datagram of DATA, and those that follow and are alike, as UDP_GRO does; return how many bytes.
+    def _read_train(self) -> None:
+        """Read a datagram of DATA, and those that follow and are alike, as UDP_GRO does.
 
         They are read into one place, one behind the other, and copied from there: a new object of 64 KiB for each small
         datagram costs more, and so does everything that is done for each.
@@ -94,14 +101,14 @@ class PortReader:
             segment, received, end = size, at, end + more
             if more < size:
                 break
+        self.taken += end
         self._received(bytes(buffer[:end]), source[0], source[1], segment, received)
         if other is not None and self._socket.fileno() >= 0:
             data, origin, segment, received = other
+            self.taken += len(data)
             self._received(data, origin[0], origin[1], segment, received)
-            end += len(data)
         if failure is not None:
             raise failure
-        return end
 
     def _told(self, ancillary: list[tuple[int, int, bytes]]) -> tuple[int, float | None]:
         """Return the size of the datagrams that came together, 0 for one, and when they came on the loop's clock."""

@@ -27,7 +27,7 @@ from p2pal.lanes.udp.events import (
 )
 from p2pal.lanes.udp.lane import DatagramLane
 from p2pal.lanes.udp.packet import Batch
-from p2pal.lanes.udp.ports import Port, open_port
+from p2pal.lanes.udp.ports import MOST_REST, Port, open_port
 from p2pal.lanes.udp.seal import LaneSecrets
 from p2pal.lanes.udp.sockets import BUFFER, open_socket
 from p2pal.lanes.udp.stream import MAX_MESSAGE
@@ -40,6 +40,10 @@ LATE: Final = 0.002
 """Seconds after which a timer is late."""
 POLLS: Final = 64
 """Times that every socket is read then, :data:`~p2pal.lanes.udp.ports.READ_BYTES` each."""
+REST_SHARE: Final = 1 / 16
+"""Of the round trip: how long a socket may rest while datagrams come (:attr:`~p2pal.lanes.udp.ports.Port.rest`)."""
+LEAST_REST: Final = 0.0003
+"""Seconds below which a rest gathers too little to be worth its timer."""
 KEPT_HEAP: Final = 4 << 20
 """Bytes of the heap, and as many again, that the C library keeps for the next datagrams."""
 
@@ -329,12 +333,21 @@ class UdpLane:
             elif isinstance(event, Writable):
                 self._listener.lane_writable(self)
             elif isinstance(event, Opened):
+                self._set_rest()
                 self._listener.lane_opened(self)
             elif isinstance(event, Closed):
                 self.broken = event.broken
                 self._end(event.reason)
             else:
+                if isinstance(event, PathChanged):
+                    self._set_rest()
                 self._listener.lane_event(self, event)
+
+    def _set_rest(self) -> None:
+        """Let sockets rest by the round trip of the path in use: nobody notices a small part of it."""
+        rest = min(self._lane.sender.loss.rtt.smoothed * REST_SHARE, MOST_REST)
+        for port in self._ports.values():
+            port.rest = rest if rest >= LEAST_REST else 0.0
 
     def _arm(self) -> None:
         at = self._lane.next_timeout()

@@ -326,3 +326,101 @@ def test_the_time_is_that_of_arrival_however_late_the_loop_is() -> None:
         one.close()
 
     run(body)
+
+
+class FrozenLoop(asyncio.SelectorEventLoop):
+    """A real loop whose clock goes on only when it is told."""
+
+    now = 100.0
+
+    def time(self) -> float:
+        return self.now
+
+
+async def turns(count: int = 50) -> None:
+    """Let the loop look at its sockets a few times."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def resting(body: Callable[[Owner, BatchPort, Callable[[int], None], FrozenLoop], Awaitable[None]]) -> None:
+    """Run a test with a port that rests a millisecond, and with what sends datagrams of 100 bytes to it."""
+    loop = FrozenLoop()
+
+    async def main() -> None:
+        owner, one, two = Owner(), open_socket(LOOPBACK), open_socket(LOOPBACK)
+        port = BatchPort(0, two, owner, loop, batches=False)
+        port.rest = 0.001
+
+        def send(count: int) -> None:
+            for _ in range(count):
+                one.sendto(bytes([Kind.DATA]) * 100, two.getsockname())
+
+        await body(owner, port, send, loop)
+        port.close()
+        one.close()
+
+    try:
+        loop.run_until_complete(main())
+    finally:
+        loop.close()
+
+
+def test_what_comes_while_a_busy_socket_rests_is_handed_over_together() -> None:
+    async def body(owner: Owner, port: BatchPort, send: Callable[[int], None], loop: FrozenLoop) -> None:
+        for count in (1, 2):  # the second one follows at once: the socket is busy
+            send(1)
+            await owner.until(lambda count=count: owner.heard.count("drained") == count)  # type: ignore[misc]
+        send(5)
+        await turns()
+        assert len(owner.received) == 2
+        loop.now += 0.001
+        await owner.until(lambda: owner.heard.count("drained") == 3)
+        assert [len(data) for data, _, _ in owner.received] == [100, 100, 500]
+
+    resting(body)
+
+
+def test_a_socket_that_nothing_came_to_is_watched_again() -> None:
+    async def body(owner: Owner, port: BatchPort, send: Callable[[int], None], loop: FrozenLoop) -> None:
+        for count in (1, 2):
+            send(1)
+            await owner.until(lambda count=count: owner.heard.count("drained") == count)  # type: ignore[misc]
+        loop.now += 0.001
+        await turns()
+        assert owner.heard.count("drained") == 2
+        send(1)
+        await owner.until(lambda: owner.heard.count("drained") == 3)
+
+    resting(body)
+
+
+def test_a_socket_rests_less_the_more_comes() -> None:
+    async def body(owner: Owner, port: BatchPort, send: Callable[[int], None], loop: FrozenLoop) -> None:
+        send(1)
+        await owner.until(lambda: owner.heard.count("drained") == 1)
+        send(20)
+        await owner.until(lambda: len(owner.datagrams()) == 21)
+        before = len(owner.datagrams())
+        send(1)
+        loop.now += 0.0005
+        await turns()
+        assert len(owner.datagrams()) == before, "2,000 bytes are few"
+        loop.now += 0.0005
+        await owner.until(lambda: len(owner.datagrams()) == before + 1)
+
+    resting(body)
+
+
+def test_a_port_that_is_closed_while_it_rests_hears_nothing_more() -> None:
+    async def body(owner: Owner, port: BatchPort, send: Callable[[int], None], loop: FrozenLoop) -> None:
+        for count in (1, 2):
+            send(1)
+            await owner.until(lambda count=count: owner.heard.count("drained") == count)  # type: ignore[misc]
+        send(1)
+        port.close()
+        loop.now += 1.0
+        await turns()
+        assert len(owner.datagrams()) == 2
+
+    resting(body)
