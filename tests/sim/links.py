@@ -5,6 +5,7 @@ Everything that is random comes from one seeded generator, and time is virtual: 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -33,6 +34,9 @@ class LinkModel:
         loss: The chance that a datagram is lost.
         jitter: Seconds of further delay at most, drawn for each datagram.
         reorder: Whether jitter may change the order.
+        pause: Seconds for which the link now and then brings nothing, at most; what waited comes at once then, as over
+            a radio that others use, too.
+        pause_every: Seconds from one such pause to the next, on average.
         police: Bytes per second of a token bucket before the bottleneck; 0 for none.
         burst: Bytes that the bucket holds.
         mtu: The largest datagram, with headers.
@@ -44,6 +48,8 @@ class LinkModel:
     loss: float = 0.0
     jitter: float = 0.0
     reorder: bool = False
+    pause: float = 0.0
+    pause_every: float = 0.1
     police: float = 0.0
     burst: float = 64_000.0
     mtu: int = 1500
@@ -60,6 +66,7 @@ class Link:
         self.tokens = model.burst
         self.tokens_at = 0.0
         self.last_arrival = 0.0
+        self.pause_end = self.pause_next = 0.0
         self.sent = self.dropped = self.carried = self.oversized = 0
         self.queue_time = 0.0
         self.cut = False
@@ -93,8 +100,17 @@ class Link:
             arrival += self.random.random() * model.jitter
             if not model.reorder:
                 arrival = max(arrival, self.last_arrival)
+        if model.pause:
+            arrival = self._after_pause(arrival)
         self.last_arrival = arrival
         self.clock.call_at(arrival, arrive)
+
+    def _after_pause(self, arrival: float) -> float:
+        """Return when it arrives if the link pauses."""
+        while arrival >= self.pause_next:
+            self.pause_end = self.pause_next + self.random.random() * self.model.pause
+            self.pause_next = self.pause_end + self.random.expovariate(1 / self.model.pause_every)
+        return max(arrival, self.pause_end)
 
     @property
     def mean_wait(self) -> float:
@@ -129,11 +145,33 @@ def secrets(number: int = 0) -> tuple[LaneSecrets, LaneSecrets]:
     return LaneSecrets(a, b, one, two), LaneSecrets(b, a, two, one)
 
 
+@dataclass(frozen=True)
+class Processor:
+    """How much of a processor one end gets beside other processes.
+
+    Attributes:
+        runs: Seconds for which it may run, on average.
+        waits: Seconds for which it then has to wait, on average.
+        buffer: Bytes of datagrams that its socket holds meanwhile, headers included.
+    """
+
+    runs: float = 1.0
+    waits: float = 0.0
+    buffer: int = 200_000
+
+
 class Side:
     """One end of a lane, driven as a shell would."""
 
-    def __init__(self, flow: LaneFlow, lane: DatagramLane, link: Link, ip: str) -> None:
+    def __init__(
+        self, flow: LaneFlow, lane: DatagramLane, link: Link, ip: str, processor: Processor | None = None
+    ) -> None:
         self.flow = flow
+        self.processor = processor
+        self.waits_until = self.runs_until = 0.0
+        self.waiting: deque[tuple[bytes, Address, float]] = deque()
+        self.waiting_bytes = 0
+        self.overrun = 0
         self.lane = lane
         self.link = link
         self.ip = ip
@@ -174,10 +212,50 @@ class Side:
                 self.armed = at
                 clock.call_at(at, self.fire)
 
+    def receive(self, data: bytes, source: Address) -> None:
+        """A datagram comes to the socket, and is read once this end has the processor."""
+        now = self.flow.clock.time()
+        if self._has_processor(now):
+            self.lane.receive_datagram(data, source, now)
+            self.pump()
+        elif self.processor and self.waiting_bytes + len(data) <= self.processor.buffer:
+            if not self.waiting:
+                self.flow.clock.call_at(self.waits_until, self._read)
+            self.waiting.append((data, source, now))
+            self.waiting_bytes += len(data)
+        else:
+            self.overrun += 1
+
+    def _read(self) -> None:
+        """Read all that waits, before anything is made of it, as the shell does."""
+        now = self.flow.clock.time()
+        while self.waiting:
+            data, source, received = self.waiting.popleft()
+            self.lane.receive_datagram(data, source, now, 0, received)
+        self.waiting_bytes = 0
+        self.pump()
+
+    def _has_processor(self, now: float) -> bool:
+        processor, random = self.processor, self.flow.network.random
+        if processor is None:
+            return True
+        while now >= self.runs_until:
+            self.waits_until = self.runs_until + processor.waits * (0.5 + random.random())
+            self.runs_until = self.waits_until + processor.runs * (0.5 + random.random())
+        return now >= self.waits_until
+
     def fire(self) -> None:
         now = self.flow.clock.time()
         if now < self.armed:
             return
+        if not self._has_processor(now):
+            self.armed = self.waits_until
+            self.flow.clock.call_at(self.waits_until, self.fire)
+            return
+        if self.waiting:
+            self._read()
+            if now < self.armed:
+                return
         self.armed = float("inf")
         self.lane.handle_timeout(now)
         self.pump()
@@ -211,15 +289,29 @@ class _Arrival:
         self.source = Address(side.ip, side.port, 0)
 
     def __call__(self) -> None:
-        other = self.other
-        other.lane.receive_datagram(self.data, self.source, other.flow.clock.time())
-        other.pump()
+        self.other.receive(self.data, self.source)
 
 
 class LaneFlow:
-    """One datagram lane over a network: ``left`` sends the files."""
+    """One datagram lane over a network: ``left`` sends the files.
 
-    def __init__(self, network: Network, start: float = 0.0, *, endless: bool = True, window: int = 32 << 20) -> None:
+    Args:
+        network: What it goes over.
+        start: When it begins.
+        endless: Whether there is always something to send.
+        window: Bytes that may be on the way or wait for a gap to be filled.
+        processor: What both ends have of a processor; all of it if None.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        start: float = 0.0,
+        *,
+        endless: bool = True,
+        window: int = 32 << 20,
+        processor: Processor | None = None,
+    ) -> None:
         self.network = network
         self.clock = network.clock
         number = len(network.flows)
@@ -229,8 +321,8 @@ class LaneFlow:
         seeds = [network.random.randbytes(32) for _ in range(2)]
         left = DatagramLane(1, mine, leads=True, seed=seeds[0], now=now, window=window)
         right = DatagramLane(1, theirs, leads=False, seed=seeds[1], now=now, window=window)
-        self.left = Side(self, left, network.there, f"10.0.{number}.1")
-        self.right = Side(self, right, network.back, f"10.0.{number}.2")
+        self.left = Side(self, left, network.there, f"10.0.{number}.1", processor)
+        self.right = Side(self, right, network.back, f"10.0.{number}.2", processor)
         self.left.other, self.right.other = self.right, self.left
         if endless:
             self.left.source = lambda: MESSAGE

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from tests.sim.links import HEADERS, LaneFlow, LinkModel, Network
+from tests.sim.links import HEADERS, LaneFlow, LinkModel, Network, Processor
 from tests.sim.tcp_flows import BbrFlow, CubicFlow, jain
 
 SHARE = 1448 / 1500
@@ -81,12 +81,44 @@ def test_a_short_queue_is_not_hammered(rtt: float, seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("rtt", [0.05, 0.1])
-def test_a_policer_is_not_hammered(rtt: float, seed: int) -> None:
-    net = network(seed, rtt, 20, police=10 * MBIT)
+@pytest.mark.parametrize(("mbit", "burst"), [(20, 64_000), (20, 13_000), (100, 64_000)])
+def test_a_policer_is_not_hammered(mbit: float, burst: float, rtt: float, seed: int) -> None:
+    net = network(seed, rtt, mbit, police=mbit / 2 * MBIT, burst=burst)
     flow = LaneFlow(net)
     share = goodput(net, flow, 8, after=2)
     assert 2 * share > 0.85
     assert net.there.loss < 0.05
+
+
+@pytest.mark.parametrize("rtt", [0.02, 0.1])
+def test_a_fast_link_is_not_overrun_after_the_start(rtt: float) -> None:
+    net = network(1, rtt, 100)
+    flow = LaneFlow(net)
+    assert goodput(net, flow, 5, after=2) > 0.94
+    assert net.there.loss < 0.01
+
+
+BUSY = Processor(runs=0.003, waits=0.012)
+"""What eight busy processes on two processors leave."""
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(("rtt", "mbit"), [(0.02, 20), (0.02, 100), (0.05, 20), (0.1, 20)])
+def test_busy_processors_are_no_slow_path(rtt: float, mbit: float, seed: int) -> None:
+    net = network(seed, rtt, mbit)
+    flow = LaneFlow(net, processor=BUSY)
+    assert goodput(net, flow, 6, after=2) > 0.8
+    assert net.there.loss < 0.05
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("rtt", [0.02, 0.1])
+def test_a_link_that_pauses_is_filled(rtt: float, seed: int) -> None:
+    net = network(seed, rtt, 20, pause=0.02)
+    flow = LaneFlow(net)
+    assert goodput(net, flow, 6, after=3) > 0.9
+    assert net.there.loss < 0.01
+    assert flow.data_packets * SHARE * 1500 < 1.05 * flow.goodput
 
 
 def test_a_deep_queue_stays_short() -> None:

@@ -32,6 +32,7 @@ from p2pal.lanes.udp.parameters import (
     CALM_ROUNDS,
     CHECK_WAIT,
     COMPETE_GAIN,
+    CUT_SHARE,
     DELAY_GROWTH,
     DOWN_GAIN,
     DRAIN_GAIN,
@@ -42,6 +43,7 @@ from p2pal.lanes.udp.parameters import (
     LEAST_DELAY,
     LEAST_RATE,
     LOSS_THRESHOLD,
+    MAX_FLOOR,
     MIN_PACKETS,
     MOST_BACKOFF,
     MOST_DOWN_ROUNDS,
@@ -49,6 +51,8 @@ from p2pal.lanes.udp.parameters import (
     PROBE_RTT_GAIN,
     PROBE_RTT_TIME,
     PROBE_WAIT,
+    SETTLE_ROUNDS,
+    STANDING_ROUNDS,
     STARTUP_GAIN,
     STARTUP_LOSS,
     STARTUP_WINDOW_GAIN,
@@ -107,8 +111,8 @@ class Congestion:
 
     __slots__ = (
         "_backoff", "_before_cut", "_cut_lost", "_cuts", "_cycle_at", "_full", "_full_rate", "_full_rounds", "_jitter",
-        "_others", "_phase_rounds", "_probe_rtt", "_probe_rtt_end", "_round_at", "_segment",
-        "_up_rounds", "_wait", "model", "pacing_rate", "phase", "window",
+        "_late_rounds", "_others", "_phase_rounds", "_probe_rtt", "_probe_rtt_end", "_round_at", "_segment",
+        "_settled_round", "_up_rounds", "_wait", "model", "pacing_rate", "phase", "window",
     )  # fmt: skip
 
     def __init__(self, now: float, segment: int, rtt: float, jitter: Iterator[float]) -> None:
@@ -132,12 +136,12 @@ class Congestion:
         self._up_rounds = 0
         self._probe_rtt, self._probe_rtt_end = inf, 0.0
         self._before_cut: tuple[float, float, float] | None = None
-        self._cut_lost = self._cuts = 0
+        self._cut_lost = self._cuts = self._settled_round = 0
         self._enter(Phase.STARTUP)
 
     def _enter(self, phase: Phase) -> None:
         self.phase = phase
-        self._phase_rounds = 0
+        self._phase_rounds = self._late_rounds = 0
 
     @property
     def rate(self) -> float:
@@ -237,14 +241,18 @@ class Congestion:
     def _judge_steady(self, sample: RateSample) -> None:
         model = self.model
         queue = model.min_rtt + model.queue_delay < model.round_rtt < inf
+        if model.rounds < self._settled_round:
+            return  # what left before the last cut says nothing of what it brought
         if model.too_much(model.lost, model.acked + model.lost, LOSS_THRESHOLD, self._segment):
             self._remember(0.0)
-            model.bound(max(model.round_rate, BETA * model.rate))
+            model.bound(max(CUT_SHARE * model.round_rate, BETA * model.rate))
             self._cuts += 1
+            self._settled_round = model.rounds + SETTLE_ROUNDS
         else:
             self._cuts = 0
             if self._full and not queue:
-                model.learn_floor(self._segment)
+                # More loss below a bound that loss drew is none of the path's own: the bound is too high.
+                model.learn_floor(self._segment, most=MAX_FLOOR if model.bound_rate == inf else model.floor)
         late = 2 * model.min_rtt + LEAST_DELAY < model.round_rtt < inf
         if late and not sample.limited and 0 < model.round_rate < model.rate / 2:
             model.bound_rate = model.round_rate
@@ -353,7 +361,8 @@ class Congestion:
         first = self._phase_rounds == CALM_ROUNDS
         own = min(self._allowance() / model.rate, model.queue_delay)
         late = model.min_rtt + (1.0 if first else 1.5) * model.queue_delay + own
-        if late < model.round_rtt < inf or self._cuts >= FRUITLESS_CUTS:
+        self._late_rounds = self._late_rounds + 1 if late < model.round_rtt < inf else 0
+        if self._late_rounds >= STANDING_ROUNDS or self._cuts >= FRUITLESS_CUTS:
             return True
         if first and model.round_rtt < model.min_rtt + model.queue_delay:
             self._others.alone(now)
@@ -361,6 +370,7 @@ class Congestion:
 
     def _begin_to_compete(self, sample: RateSample, now: float) -> None:
         self._enter(Phase.COMPETE)
+        self._cuts = 0
         self._cycle_at = now
         least, most = CHECK_WAIT
         self._wait = least + (most - least) * next(self._jitter)

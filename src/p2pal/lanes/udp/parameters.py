@@ -45,8 +45,15 @@ FLOOR_PACKETS: Final = 500
 """Packets after which half of what the path's own loss is taken for comes from them."""
 BETA: Final = 0.7
 """What is left of a bound after a round trip of too much loss, unless more was delivered."""
+CUT_SHARE: Final = 0.95
+"""Of the rate that was delivered in such a round trip: a bucket refills and a queue empties below what they carry."""
+SETTLE_ROUNDS: Final = 2
+"""Round trips from a cut to the first in which all that arrives left after it."""
 CALM_ROUNDS: Final = 2
 """Round trips with no queue of our own after which a queue is others'."""
+STANDING_ROUNDS: Final = 2
+"""Round trips in a row in which it has to stand: what a busy machine sends late leaves at once, and is a queue for one
+of them."""
 FULL_QUEUE_RATIO: Final = 0.5
 """Of the least round trip: a delay of a whole round trip that a queue has when it is about to overflow."""
 COMPETE_GAIN: Final = 1.2

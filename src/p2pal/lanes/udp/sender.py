@@ -19,9 +19,9 @@ from p2pal.lanes.udp.stream import WINDOW, SendStream
 MAX_BATCH: Final = 64_000
 """Bytes of a batch."""
 LEAST_CREDIT: Final = 0.002
-MOST_CREDIT: Final = 0.020
-"""Seconds of the paced rate that may be made up for after the loop was late: half of the round trip, within these. What
-was not sent meanwhile left room in the queue."""
+MOST_CREDIT: Final = 0.050
+"""Seconds of the paced rate that may be made up for after the loop was late: a round trip, within these. What was not
+sent meanwhile left room in the queue, and the window holds all the same."""
 PTO_PROBES: Final = 2
 """Datagrams that leave at a probe timeout (RFC 9002, section 6.2.4)."""
 ASK_SHARE: Final = 1 / 6
@@ -58,8 +58,8 @@ class Sender:
     """
 
     __slots__ = (
-        "_ask", "_entropy", "_heard_at", "_most", "_path", "_probes", "_release", "_skip_at", "_tag", "_unasked",
-        "buffer", "congestion", "loss", "mtu", "rate", "stream",
+        "_ask", "_blocked", "_entropy", "_heard_at", "_most", "_path", "_probes", "_release", "_skip_at", "_tag",
+        "_unasked", "buffer", "congestion", "loss", "mtu", "rate", "stream",
     )  # fmt: skip
 
     def __init__(self, tag: int, entropy: Entropy, now: float, window: int = WINDOW) -> None:
@@ -100,6 +100,7 @@ class Sender:
         self._ask = loopback
         self._unasked = 0
         self._release = now
+        self._blocked = True
         self._probes = 0
 
     def on_ack(self, ack: AckFields, now: float, arrived: float) -> bool:
@@ -137,6 +138,8 @@ class Sender:
                 self.congestion.min_rtt,
             )
             self.congestion.on_ack(sample, now)
+        if self._blocked and stream.pending and self._has_room:
+            self._unblock(now)
         if acked.spurious:
             self.congestion.on_spurious(acked.spurious)
         if acked.size:
@@ -176,14 +179,29 @@ class Sender:
         if not stream.pending:
             if room > 0:
                 self.rate.on_limited(self.loss.in_flight)
+            self._blocked = True
             return None
-        if room < segment and self.loss.in_flight:
+        if not self._has_room:
+            self._blocked = True
             return None
+        if self._blocked:
+            self._unblock(now)
         if now < self._release:
             return None
         count = min(MAX_BATCH, congestion.burst, max(room, segment)) // segment
         found = stream.next_range(min(max(int(count), 1), MAX_SEGMENTS) * payload)
         return None if found is None else self._send(*found, payload, now)
+
+    @property
+    def _has_room(self) -> bool:
+        """Whether the window lets a datagram leave."""
+        in_flight = self.loss.in_flight
+        return not in_flight or self.congestion.window - in_flight >= self.mtu.size
+
+    def _unblock(self, at: float) -> None:
+        """There is something to send and room for it since then: what did not leave before was not late."""
+        self._blocked = False
+        self._release = max(self._release, at)
 
     def _send(self, start: int, stop: int, payload: int, now: float) -> Outgoing:
         loss = self.loss
@@ -202,7 +220,7 @@ class Sender:
         loss.on_sent(batch)
         self.rate.on_sent(batch, loss.in_flight)
         size = batch.flight
-        credit = min(max(self.congestion.min_rtt / 2, LEAST_CREDIT), MOST_CREDIT)
+        credit = min(max(self.congestion.min_rtt, LEAST_CREDIT), MOST_CREDIT)
         self._release = max(self._release, now - credit) + size / self.congestion.pacing_rate
         return Outgoing(buffers, payload + DATA_HEADER if count > 1 else 0, size)
 

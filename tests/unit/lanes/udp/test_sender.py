@@ -74,3 +74,53 @@ def test_a_path_through_a_network_is_never_asked() -> None:
     one.stream.write(bytes(200_000))
     assert not any(send_all(one, 1.0))
     assert one.loss.in_flight > DATA_HEADER
+
+
+def write_much(one: Sender) -> None:
+    for _ in range(150):
+        one.stream.write(bytes(64_000))
+
+
+def sent_at(one: Sender, now: float) -> int:
+    """Send what may leave at one moment; return how many bytes that is."""
+    return sum(found.size for found in iter(lambda: one.next_batch(now), None))
+
+
+def test_a_late_loop_makes_up_for_some_of_what_it_missed() -> None:
+    one = sender()
+    write_much(one)
+    one.congestion.window = 1e9
+    on_time = sent_at(one, 1.0)
+    assert sent_at(one, 1.0) == 0
+    rate = one.congestion.pacing_rate
+    assert sent_at(one, 1.008) == pytest.approx(0.008 * rate, abs=2 * on_time)
+    assert sent_at(one, 9.0) == pytest.approx(RTT * rate, abs=2 * on_time)
+
+
+def test_a_time_without_room_or_without_anything_to_send_is_not_made_up_for() -> None:
+    one = sender()
+    write_much(one)
+    one.congestion.window = 20_000.0
+    for milliseconds in range(10):
+        sent_at(one, 1.0 + milliseconds / 1000)
+    on_the_way = one.loss.in_flight
+    assert on_the_way > 18_000
+    number = one.loss.next_number
+    one.on_ack(AckFields(9.0, 0.0, one.stream.sent, [(0, number)], []), 1.5, 1.5)
+    one.congestion.window = 1e9
+    batch = one.congestion.burst + one.mtu.size
+    assert sent_at(one, 1.5) <= batch, "the window was full, so nothing is to be caught up with"
+    # Read late, it counts as of when it came.
+    one.congestion.window = 0.0
+    sent_at(one, 1.6)
+    number = one.loss.next_number
+    one.congestion.window = 1e9
+    one.on_ack(AckFields(9.1, 0.0, one.stream.sent, [(0, number)], []), 1.708, 1.7)
+    one.congestion.window = 1e9
+    assert sent_at(one, 1.708) > 0.006 * one.congestion.pacing_rate
+    # And so where there was nothing to send.
+    one = sender()
+    one.congestion.window = 1e9
+    assert sent_at(one, 5.0) == 0
+    write_much(one)
+    assert 0 < sent_at(one, 6.0) <= batch
