@@ -220,8 +220,7 @@ def test_flows_share_a_link(count: int) -> None:
     ("rival", "first", "mbit", "least"),
     [
         *((CubicFlow, first, mbit, 0.25) for first in (True, False) for mbit in (10, 20)),
-        (BbrFlow, True, 10, 0.25),
-        (BbrFlow, False, 10, 0.17),
+        *((BbrFlow, first, 10, 0.25) for first in (True, False)),
     ],
 )
 def test_neither_starves_beside_one_tcp_stream(

@@ -14,6 +14,7 @@ from p2pal.lanes.udp.parameters import (
     ALONE_TIME,
     CUBIC,
     FIRM_BETA,
+    FIRM_GROWTH,
     FIRM_LOSS,
     FIRM_SHARE,
     FIRM_TIME,
@@ -46,7 +47,9 @@ class SharedWindow:
         at: Since when it grows.
     """
 
-    __slots__ = ("_after", "_before", "_firm_until", "_fruitless", "_loss", "_reno", "_since", "_top", "at", "window")
+    __slots__ = (
+        "_after", "_before", "_firm_until", "_fruitless", "_loss", "_most", "_reno", "_since", "_top", "at", "window",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.window = 0.0
@@ -56,7 +59,7 @@ class SharedWindow:
         self._loss = 0.0
         self._fruitless = 0
         self._before = 0.0
-        self._firm_until = 0.0
+        self._firm_until = self._most = 0.0
 
     def begin(self, window: float, now: float) -> None:
         """Others are here, and this is what is ours so far."""
@@ -81,7 +84,7 @@ class SharedWindow:
         self._loss -= self._loss / LOSS_ROUNDS
         reno = RENO_GROWTH * segment
         if self.is_firm(now):
-            self.begin(self.window, now)
+            self.begin(min(self.window + reno, max(self._most, self.window)), now)
             return
         packets = self._top / segment
         back = cbrt(packets * (1 - self._after / self._top) / CUBIC) if self._top else 0.0
@@ -129,6 +132,7 @@ class SharedWindow:
             shortest, longest = FIRM_TIME
             self._firm_until = now + shortest + (longest - shortest) * fraction
             self.begin(max(self.window, min(self._before, firm)), now)
+            self._most = min(FIRM_GROWTH * self.window, firm)
             self._before *= RESTORE_BETA
 
 
@@ -168,6 +172,8 @@ class Coexistence:
 
     def alone(self, now: float) -> None:
         """No queue stands though we fill the path: this is the rate it has for us alone."""
+        if self.expected(now):
+            return  # they may leave us no more than this, and a least round trip that has their queue in it
         rate = self._model.max_rate
         if rate >= self._alone_rate or now > self._alone_at + ALONE_TIME:
             self._alone_rate, self._alone_at = rate, now

@@ -94,6 +94,8 @@ MOST_FIRM_LOSS: Final = 0.15
 """Loss that ends it: this is a crowd, and not one flow that does not care."""
 FIRM_SHARE: Final = 0.3
 """Of the rate that the path had for us alone: what may stand firm."""
+FIRM_GROWTH: Final = 1.2
+"""By how much it may grow meanwhile: they take what a loss frees, and give back what is held."""
 FIRM_BETA: Final = 0.85
 """What is left of the window meanwhile if too much is lost."""
 RESTORE_BETA: Final = 0.8

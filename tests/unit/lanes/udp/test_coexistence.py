@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from p2pal.lanes.udp.coexistence import Coexistence, SharedWindow
 from p2pal.lanes.udp.parameters import (
+    FIRM_GROWTH,
     FIRM_LOSS,
     FIRM_TIME,
     FRUITLESS_CUTS,
@@ -17,6 +18,7 @@ from p2pal.lanes.udp.parameters import (
     LARGE_WINDOW_BETA,
     MIN_PACKETS,
     QUIET_ROUNDS,
+    RENO_GROWTH,
     SHARED_TIME,
     WINDOW_BETA,
     YIELD_BETA,
@@ -99,6 +101,21 @@ def test_it_stands_firm_with_no_more_than_it_may() -> None:
     assert window.window == 60 * SEGMENT
 
 
+def test_standing_firm_it_grows_a_little() -> None:
+    window = started()
+    now = fruitless(window)
+    held = window.window
+    window.grow(now, SEGMENT)
+    assert window.window == held + RENO_GROWTH * SEGMENT
+    for _ in range(1000):
+        window.grow(now, SEGMENT)
+    assert window.window == FIRM_GROWTH * held
+    capped = started()
+    now = fruitless(capped, firm=60.0 * SEGMENT)
+    capped.grow(now, SEGMENT)
+    assert capped.window == 60 * SEGMENT
+
+
 def test_a_crowd_gives_way_all_the_same() -> None:
     window = started()
     now = fruitless(window, firm=0.0)
@@ -153,6 +170,15 @@ def test_others_are_expected_back_for_some_seconds() -> None:
     others, _ = shared()
     assert others.expected(SHARED_TIME - 0.1)
     assert not others.expected(SHARED_TIME + 0.1)
+
+
+def test_what_others_leave_is_not_what_the_path_has_for_us_alone() -> None:
+    others, model = shared()
+    model.max_rate = 4e5
+    others.alone(SHARED_TIME - 0.1)
+    assert not others._alone_rate
+    others.alone(SHARED_TIME + 0.1)
+    assert others._alone_rate == 4e5
 
 
 def test_a_large_share_gives_way_little_by_little_and_by_more_when_the_queue_overflows() -> None:
