@@ -31,6 +31,7 @@ from p2pal.lanes.udp.ports import MOST_REST, Port, open_port
 from p2pal.lanes.udp.seal import LaneSecrets
 from p2pal.lanes.udp.sockets import BUFFER, open_socket
 from p2pal.lanes.udp.stream import MAX_MESSAGE
+from p2pal.lanes.udp.time_slice import shorten_turns
 
 TURN: Final = 48
 """Batches that leave in a row before anything else of the loop has its turn."""
@@ -110,6 +111,7 @@ class UdpLane:
         self._buffer = buffer
         self._loop = asyncio.get_running_loop()
         keep_heap()
+        shorten_turns()
         seed = os.urandom(SEED_BYTES)
         self._lane = DatagramLane(
             lane_id,
