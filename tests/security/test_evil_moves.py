@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,11 @@ import pytest
 from aiohttp import web
 from tests.security.evil_server import EvilServer, Fields, Say, evil_server
 from tests.security.hostile import Watched, connect
-from tests.security.test_evil_server import CONTENT, NAME, TALKATIVE, count_guesses, hurry, source, transfer
+from tests.security.test_evil_server import CONTENT, EITHER, NAME, count_guesses, hurry, source, transfer
 from tests.unit.server.kit import odd_server
 
 from p2pal.app import events
-from p2pal.app.options import ReceiveOptions, SendOptions
+from p2pal.app.options import LANES, ReceiveOptions, SendOptions
 from p2pal.app.receive import receive
 from p2pal.app.send import send
 from p2pal.crypto import codes
@@ -253,7 +253,8 @@ def test_what_it_says_at_a_wrong_moment_does_no_harm(
     assert len(tried) <= len(MOMENTS), "nothing that it says is a guess"
 
 
-async def test_what_was_said_already_is_taken_as_a_repeat(source: Path, out: Path) -> None:
+@EITHER
+async def test_what_was_said_already_is_taken_as_a_repeat(source: Path, out: Path, lanes: Sequence[str]) -> None:
     """As a server does that lost touch with its store: everything that does not grow old, again and again."""
     said: dict[int, list[Fields]] = {0: [], 1: []}
 
@@ -268,10 +269,13 @@ async def test_what_was_said_already_is_taken_as_a_repeat(source: Path, out: Pat
 
     async with evil_server() as evil:
         evil.say = say
-        sent, received, _ = await transfer(evil, source, out, lanes=TALKATIVE)
+        sent, received, _ = await transfer(evil, source, out, lanes=lanes)
     assert sent.error is received.error is None
     assert (out / source.name / NAME).read_bytes() == CONTENT
-    assert all(len(each) > 8 for each in said.values())
+    messages = [sum(each["type"] == "message" for each in said[who]) for who in (0, 1)]
+    assert messages[0] >= 2, "the receiver's half of the key exchange, and its hello"
+    assert messages[1] >= 3, "the sender's two parts of the key exchange, and its hello"
+    assert lanes == LANES or all(len(each) > 8 for each in said.values())
 
 
 async def test_one_that_goes_back_in_time_changes_nothing(source: Path, out: Path) -> None:
@@ -291,18 +295,23 @@ async def test_one_that_goes_back_in_time_changes_nothing(source: Path, out: Pat
     assert first
 
 
+@EITHER
 @pytest.mark.parametrize("side", [0, 1], ids=["sender", "receiver"])
 async def test_one_whose_log_has_become_shorter_ends_it_clearly_or_not_at_all(
-    source: Path, out: Path, monkeypatch: pytest.MonkeyPatch, side: int
+    source: Path, out: Path, monkeypatch: pytest.MonkeyPatch, side: int, lanes: Sequence[str]
 ) -> None:
-    """It drops the socket, and has forgotten messages that the client has read already."""
+    """It drops the socket, and has forgotten messages that the client has read already.
+
+    By default the last message that is sure to come is a hello: the second that the sender gets, the receiver's third.
+    """
     hurry(monkeypatch)
+    at = 1 + side if lanes == LANES else 2
     dropped: list[int] = []
 
     async with evil_server() as evil:
 
         def say(who: int, message: Fields) -> list[Fields]:
-            if min(who, 1) == side and message["type"] == "message" and message["index"] >= 2 and not dropped:
+            if min(who, 1) == side and message["type"] == "message" and message["index"] >= at and not dropped:
                 dropped.append(message["index"])
                 drops.append(asyncio.ensure_future(evil.drop()))
             if dropped and message["type"] == "message" and message["index"] > 0:
@@ -311,7 +320,7 @@ async def test_one_whose_log_has_become_shorter_ends_it_clearly_or_not_at_all(
 
         drops: list[asyncio.Future[None]] = []
         evil.say = say
-        sent, received, _ = await transfer(evil, source, out, ttl=3.0, lanes=TALKATIVE)
+        sent, received, _ = await transfer(evil, source, out, ttl=3.0, lanes=lanes)
         await asyncio.gather(*drops)
     nothing_wrong(out, source, sent, received)
     assert dropped
