@@ -27,7 +27,7 @@ from tests.network.needs import need_coturn
 from p2pal.server.ice import make_credential
 
 SECRET: Final = "4c1b-shared-with-the-relay"
-HERE: Final = ("network", "ipv6")
+HERE: Final = ("network", "ipv6", "batches", "buffers")
 """What depends on the machine that the tests run on."""
 
 
@@ -78,7 +78,7 @@ def test_all_is_well(commands: Commands, relay: Coturn, trusting: dict[str, str]
     assert command.wait() == 0, command.said
     found = checks(command)
     assert {check: event["result"] for check, event in found.items() if check not in HERE} == {
-        "server": "ok", "websocket": "ok", "clock": "ok", "stun": "ok", "udp": "ok", "nat": "ok",
+        "server": "ok", "websocket": "ok", "clock": "ok", "datagrams": "ok", "stun": "ok", "udp": "ok", "nat": "ok",
         **{f"turn {url}": "ok" for url in turn},
     }, command.said  # fmt: skip
     assert not any(event["advice"] for check, event in found.items() if check not in HERE)
@@ -258,8 +258,9 @@ def test_the_screen(terminal: Open, width: int) -> None:
     assert screen.wait() == 0
     lines = [line for line in screen.lines if line]
     assert lines[0] == "CHECK      RESULT  DETAIL"
-    assert [line.split()[0] for line in lines if line[0] != " "][:10] == [
-        "CHECK", "server", "websocket", "clock", "network", "ipv6", "stun", "turn", "udp", "nat",
+    assert [line.split()[0] for line in lines if line[0] != " "][:13] == [
+        "CHECK", "server", "websocket", "clock", "network", "ipv6", "datagrams", "batches", "buffers",
+        "stun", "turn", "udp", "nat",
     ]  # fmt: skip
     assert all(len(line) < width for line in lines), "no line was broken by the terminal"
     assert b"\x1b[32mok\x1b[0m" in screen.raw

@@ -40,15 +40,28 @@ def results(found: dict[str, dict[str, Any]], *names: str) -> list[str]:
     ("kind", "words"),
     [
         (open_, "none: servers see this machine's own address"),
-        (lambda: nat("cone"), "endpoint-independent mapping: hole punching works; lets in only ports spoken to"),
-        (lambda: nat("symmetric"), "address and port-dependent mapping (symmetric): needs a relay with most others"),
+        (
+            lambda: nat("cone"),
+            (
+                "endpoint-independent mapping, one port for all servers: direct lanes get through; "
+                "lets in only ports spoken to"
+            ),
+        ),
+        (
+            lambda: nat("symmetric"),
+            (
+                "address and port-dependent mapping (symmetric), another port for each server: "
+                "needs a relay with most others"
+            ),
+        ),
     ],
     ids=["open", "cone", "symmetric"],
 )
 def test_the_kind_of_nat(connect: Connect, kind: Callable[[], Kind], words: str) -> None:
     alice, _ = connect(kind(), open_())
     found = examine(alice)
-    assert results(found, "server", "websocket", "stun", UDP, TCP, TLS, "udp", "nat") == ["ok"] * 8, found
+    checks = ("server", "websocket", "datagrams", "stun", UDP, TCP, TLS, "udp", "nat")
+    assert results(found, *checks) == ["ok"] * len(checks), found
     assert found["nat"]["detail"].startswith(words)
 
 
@@ -98,6 +111,7 @@ def test_ipv6_alone(connect: Connect) -> None:
     found = examine(alice)
     assert results(found, "server", "stun", UDP, "udp", "ipv6") == ["ok"] * 5, found
     assert found["ipv6"]["detail"].startswith("works")
+    assert found["datagrams"]["detail"].startswith("sockets of our own over IPv6 alone: "), found
 
 
 def test_ipv6_alone_without_what_it_needs(connect: Connect) -> None:

@@ -6,6 +6,7 @@ import ipaddress
 from dataclasses import dataclass, field
 from typing import Final
 
+from p2pal.doctor.datagram_facts import DatagramFacts
 from p2pal.doctor.network_facts import Relaying, Survey
 from p2pal.doctor.server_facts import ServerFacts
 from p2pal.lanes.own_addresses import Interfaces
@@ -38,6 +39,7 @@ class Facts:
         survey: What the STUN servers answered, and those TURN servers that are reached over UDP.
         relays: What came of trying each TURN server, in the order of ``turn``; one that there was no time for is
             missing, as a STUN server is missing from ``survey``.
+        datagrams: The sockets of a datagram lane; None if there was no time for them.
         on_this_machine: The server is on it, and so the other side may well be, or nothing may leave it at all.
     """
 
@@ -48,6 +50,7 @@ class Facts:
     own_turn: bool = False
     survey: Survey = field(default_factory=Survey)
     relays: tuple[Relaying, ...] = ()
+    datagrams: DatagramFacts | None = None
     on_this_machine: bool = False
 
     @property

@@ -7,6 +7,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from p2pal.doctor.facts import Facts
+from p2pal.doctor.lane_findings import judge_lanes
 from p2pal.doctor.path_findings import GIVE_TURN, judge_paths
 from p2pal.doctor.report import CheckResult, Rating, Report, milliseconds
 from p2pal.errors import ServerRefused
@@ -28,6 +29,7 @@ def judge(facts: Facts) -> Report:
             _clock(facts),
             _network(facts),
             _ipv6(facts),
+            *judge_lanes(facts),
             *judge_paths(facts),
         ),
         complete=not facts.hurried,

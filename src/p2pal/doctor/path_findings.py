@@ -10,13 +10,12 @@ from typing import Final
 
 from p2pal.doctor.facts import Facts
 from p2pal.doctor.network_facts import Endpoint, Filtering, NoAnswer, Relaying, StunAnswer, probe_target
-from p2pal.doctor.report import CheckResult, Rating, milliseconds
+from p2pal.doctor.report import NO_TIME, CheckResult, Rating, milliseconds
 from p2pal.lanes.webrtc.gathering import UNREACHED
 from p2pal.unreached import Unreached
 
 GIVE_TURN: Final = "give both sides a TURN server (-turn), or have the server offer one"
 
-_NO_TIME: Final = "not checked: no time left"
 _NEAR_ONLY: Final = "no STUN and no TURN server: only machines on the same network can be reached"
 
 
@@ -120,7 +119,7 @@ def _lacking(facts: Facts, url: str) -> tuple[str, str] | None:
 
 
 def _not_checked(check: str, url: str) -> CheckResult:
-    return CheckResult(check, Rating.NONE, f"{url}: {_NO_TIME}", target=url)
+    return CheckResult(check, Rating.NONE, f"{url}: {NO_TIME}", target=url)
 
 
 # STUN.
@@ -291,7 +290,7 @@ def _udp(facts: Facts) -> CheckResult:
         relay.url for relay in _tried(facts).values() if _silent(relay)
     }
     if not asked and facts.hurried:
-        return CheckResult("udp", Rating.NONE, _NO_TIME)
+        return CheckResult("udp", Rating.NONE, NO_TIME)
     if not asked:
         return CheckResult("udp", Rating.NONE, "not checked: no STUN or TURN server that can be asked over it")
     detail = "blocked: no server answers" if len(asked) > 1 else "blocked, or the only server asked does not run"
@@ -328,17 +327,19 @@ def _nat(facts: Facts) -> CheckResult:
         case Nat.NONE:
             return CheckResult("nat", Rating.OK, f"none: servers see this machine's own address{filters}")
         case Nat.ONE_SERVER:
-            more = "its kind was " + _NO_TIME if facts.hurried else _NAME_SECOND
+            more = "its kind was " + NO_TIME if facts.hurried else _NAME_SECOND
             detail = f"there is one; {more}"
             return CheckResult("nat", Rating.NONE, detail + filters)
         case Nat.INDEPENDENT:
-            return CheckResult("nat", Rating.OK, f"{kind.value}: hole punching works{filters}")
-    needs = f"{kind.value} (symmetric): needs a relay with most others"
+            return CheckResult(
+                "nat", Rating.OK, f"{kind.value}, one port for all servers: direct lanes get through{filters}"
+            )
+    needs = f"{kind.value} (symmetric), another port for each server: needs a relay with most others"
     detail = f"{needs}{filters}"
     if _relayed(facts):
         return CheckResult("nat", Rating.OK, f"{needs}, and has one{filters}")
     if facts.hurried:
-        return CheckResult("nat", Rating.NONE, f"{detail}; whether there is one was {_NO_TIME}")
+        return CheckResult("nat", Rating.NONE, f"{detail}; whether there is one was {NO_TIME}")
     return CheckResult("nat", Rating.FAIL, detail, GIVE_TURN)
 
 

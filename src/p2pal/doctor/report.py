@@ -9,6 +9,7 @@ from typing import Final
 from p2pal.errors import EXIT_OK, ConnectionImpossible
 
 NO_PATH: Final = ConnectionImpossible.exit_code
+NO_TIME: Final = "not checked: no time left"
 
 
 class Rating(IntEnum):

@@ -10,6 +10,8 @@ from typing import Final, TypeVar
 
 from p2pal.app.connect import ice_servers
 from p2pal.app.options import DEFAULT_STUN, ConnectOptions
+from p2pal.doctor.datagram_facts import DatagramFacts
+from p2pal.doctor.datagram_probe import probe_datagrams
 from p2pal.doctor.facts import Facts
 from p2pal.doctor.findings import judge
 from p2pal.doctor.network_facts import Relaying, Survey, probe_target
@@ -18,10 +20,11 @@ from p2pal.doctor.server_facts import ServerFacts
 from p2pal.doctor.server_probe import check_server
 from p2pal.hosts import is_loopback
 from p2pal.lanes import interfaces
-from p2pal.lanes.destinations import Zones, zone_reached
+from p2pal.lanes.destinations import Nearness, Zones, zone_reached
 from p2pal.lanes.ice_servers import IceServerConfig
 from p2pal.lanes.own_addresses import Interfaces
 from p2pal.lanes.server_addresses import ServerAddresses
+from p2pal.lanes.udp.factory import UdpFactory
 from p2pal.lanes.webrtc.factory import load_engine
 from p2pal.unreached import Unreached
 from p2pal.wire.ice_urls import is_stun_url, is_turn_url
@@ -64,6 +67,7 @@ async def gather(connect: ConnectOptions) -> Facts:
         near, far = [
             _Servers(await addresses.allowed(ice_servers(connect, each)), connect) for each in (server.near, server.far)
         ]
+        opening = tasks.create_task(_within(INTERFACES_TIMEOUT, _datagrams(connect, server.reached), None))
         surveying = tasks.create_task(_survey(near, end))
         await loading
         patience = _STEPS * (server.answered or 0.0)
@@ -76,6 +80,7 @@ async def gather(connect: ConnectOptions) -> Facts:
         own_turn=bool(connect.turn),
         survey=surveying.result(),
         relays=tuple(relay for task in trying if (relay := task.result()) is not None),
+        datagrams=opening.result(),
         on_this_machine=connect.on_this_machine,
     )
 
@@ -96,6 +101,12 @@ async def _within(seconds: float, work: Awaitable[_T], otherwise: _T) -> _T:
         async with asyncio.timeout(seconds):
             return await work
     return otherwise
+
+
+async def _datagrams(connect: ConnectOptions, reached: str) -> DatagramFacts | None:
+    """Open the sockets that a transfer by this server, which was reached at that address, would open."""
+    near = Nearness(server=zone_reached(reached), own_server=connect.own_server, only_loopback=connect.only_loopback)
+    return await probe_datagrams(await UdpFactory(near=near).addresses())
 
 
 class _Servers:

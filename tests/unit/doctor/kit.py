@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from p2pal.doctor.datagram_facts import Batching, DatagramFacts
 from p2pal.doctor.facts import Facts
 from p2pal.doctor.network_facts import Endpoint, NoAnswer, Relaying, StunAnswer, Survey
 from p2pal.doctor.server_facts import ServerFacts
@@ -46,6 +47,12 @@ def works(url: str = TURN) -> Relaying:
     return Relaying(url, allocated=0.03, relayed=0.08, words="relayed, turn udp")
 
 
+def sockets(*addresses: str, **more: Any) -> DatagramFacts:
+    """Sockets of a lane, on this machine's own address if on no other."""
+    usual: dict[str, Any] = {"batching": Batching(8, True, True, (212_992, 212_992), 4 << 20)}
+    return DatagramFacts(addresses or ("192.168.1.5",), **(usual | more))
+
+
 def facts(**more: Any) -> Facts:
     """A machine behind a cone NAT, with a relay that works."""
     usual: dict[str, Any] = {
@@ -55,5 +62,6 @@ def facts(**more: Any) -> Facts:
         "turn": (TURN,),
         "survey": survey(answer(ONE), answer(OTHER)),
         "relays": (works(),),
+        "datagrams": sockets(),
     }
     return Facts(**(usual | more))

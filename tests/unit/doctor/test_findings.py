@@ -43,8 +43,8 @@ def of(report: Report, check: str) -> CheckResult:
 def test_all_is_well() -> None:
     report = judge(facts())
     assert [(finding.check, finding.verdict) for finding in report.findings] == [
-        ("server", OK), ("websocket", OK), ("clock", OK), ("network", OK), ("ipv6", NONE), ("stun", OK), ("turn", OK),
-        ("udp", OK), ("nat", OK),
+        ("server", OK), ("websocket", OK), ("clock", OK), ("network", OK), ("ipv6", NONE), ("datagrams", OK),
+        ("batches", OK), ("buffers", OK), ("stun", OK), ("turn", OK), ("udp", OK), ("nat", OK),
     ]  # fmt: skip
     assert (report.verdict, report.exit_code) == (OK, 0)
     assert not any(finding.advice for finding in report.findings)

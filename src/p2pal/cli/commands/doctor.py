@@ -26,8 +26,9 @@ from p2pal.cli.options import CONTEXT, Command, Globals, debug_option, json_opti
 def doctor(ctx: click.Context, /, *, as_json: bool, **flags: Any) -> int:
     """Check what transfers need, and say what to do about each problem.
 
-    It tries the server and its WebSocket, every STUN and TURN server that send and recv would use, IPv6, UDP and the
-    clock, and finds out what kind of NAT there is. It takes 15 seconds at most, and leaves nothing behind.
+    It tries the server and its WebSocket, every STUN and TURN server that send and recv would use, IPv6, UDP, the
+    sockets of datagram lanes and the clock, and finds out what kind of NAT there is. It takes 15 seconds at most, and
+    leaves nothing behind.
 
     The exit code is 0 if transfers should work, warnings or not; 3 if the server cannot be used (4 if it speaks another
     version of the protocol); 5 if peers cannot be connected, or not most of them.
