@@ -54,6 +54,11 @@ class Processor:
     def __init__(self, random: Random, rivals: float, turn: float = 0.003) -> None:
         self._random, self._rivals, self._turn = random, rivals, turn
         self._begins, self._ends = 0.0, turn
+        self._pause = (0.0, 0.0)
+
+    def pause(self, begins: float, ends: float) -> None:
+        """Let the thread not run from ``begins`` until ``ends``; to be told before."""
+        self._pause = (begins, ends)
 
     def set(self, rivals: float, now: float) -> None:
         self._rivals = rivals
@@ -61,6 +66,9 @@ class Processor:
 
     def runs(self, now: float) -> float:
         """Return when it runs next, from ``now`` on."""
+        begins, ends = self._pause
+        if begins <= now < ends:
+            now = ends
         if not self._rivals:
             return now
         while now >= self._ends:
@@ -124,6 +132,10 @@ class Association:
         """From now on the threads of both ends wait for so many seconds between two turns, on average."""
         for processor in (self._loop, self._engine, self._far_engine, self._far_loop):
             processor.set(rivals, self.now)
+
+    def pause(self, begins: float, ends: float) -> None:
+        """Our loop does not run meanwhile: acknowledgements wait for it, and all come in at its end."""
+        self._loop.pause(begins, ends)
 
     def run(self, until: float) -> None:
         """Let time pass."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from tests.sim.sctp_engine import Association, Path
 
@@ -34,6 +36,27 @@ def test_the_first_eight_seconds_of_an_idle_path(mbit: float, rtt: float, least:
 def test_the_start_loses_little_where_the_queue_is_half_as_large(rtt: float) -> None:
     association = Association(path(100, rtt, queue=0.7))
     assert goodput(association, 8) >= 70
+
+
+@pytest.mark.parametrize(("rtt", "earliest", "latest"), [(0.005, 0.03, 0.15), (0.02, 0.1, 0.4)])
+@pytest.mark.parametrize("seed", range(24))
+def test_acknowledgements_that_waited_do_not_open_the_window_at_the_start(
+    rtt: float, earliest: float, latest: float, seed: int
+) -> None:
+    """Those that come in together make one round seem to bring several times the rate of the path.
+
+    A window that believed it grew to 2.7 times what the path and its queue hold, and lost up to 184 packets.
+    """
+    random = Random(seed)
+    association = Association(path(100, rtt), seed=seed)
+    begins = random.uniform(earliest, latest)
+    association.pause(begins, begins + random.uniform(0.01, 0.04))
+    room = association.path.rate * rtt + association.path.queue
+    while association.congestion.starting:
+        association.run(association.now + 0.002)
+        assert association.congestion.window <= 1.25 * room, "what waits in the engine and for an answer is beside it"
+        assert association.now < 1
+    assert association.dropped == 0
 
 
 @pytest.mark.parametrize("rtt", [0.02, 0.05, 0.1])
@@ -85,6 +108,16 @@ def test_busy_processors_are_not_taken_for_a_queue(seed: int) -> None:
     association = Association(path(100, 0.02), seed=seed, rivals=0.01)
     association.run(2)
     assert goodput(association, 10) >= 14
+
+
+def test_a_path_is_not_left_to_a_start_that_saw_busy_processors() -> None:
+    """The start shows little of the path there. A trial that failed lets the window grow quickly: without, 15."""
+    rates = []
+    for seed in range(20):
+        association = Association(path(100, 0.02), seed=seed, rivals=0.01)
+        association.run(2)
+        rates.append(goodput(association, 6))
+    assert sum(rates) / len(rates) >= 22
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -13,7 +13,8 @@ acknowledged. The least round trip of the round is compared with the path's own,
   tells whether the delay was a queue. A queue drains at the rate of the path, however much waits in it: less on the
   way, the same rate. If the rate fell with the window, then what delayed the bytes was no queue of ours: busy
   processors at either end, a path that became longer, an engine that sends less than it was given. The cut is
-  taken back, and the delay passes for the path's own until the next trial, longer after each one that failed.
+  taken back, and the delay passes for the path's own until the next trial, longer after each one that failed. Until
+  one succeeds the window grows by up to half in a round: a processor that is busy has shown little of the path.
 
 At the start it grows by half, also beyond the bound while each round or two brings more than any before: the engine's
 own slow start grows by half in a round trip, and what it does not send yet waits in it and looks like a queue. The
@@ -22,6 +23,9 @@ start ends once some rounds in a row were delayed and brought no more.
 Whatever the round trips say, the window does not grow past what the path has shown to deliver: the best rate of the
 last few rounds, times the tolerated round trip, with something to spare. While the path has room the rate grows with
 the window and this is no limit; once it is full the rate stands still, a round before the delay can be judged.
+Acknowledgements that waited together end one round late and the next one early, which then seems to bring more than
+the path can. So at the start a round counts for little more than it and the one before it brought together, and
+later the best round but one of the last few counts.
 
 The path's own round trip is forgotten after ten seconds in which nothing came near it, and measured anew with less on
 the way than the path holds, for two rounds: else a standing queue would come to pass for the path.
@@ -66,6 +70,8 @@ RATE_ROUNDS: Final = 8
 START_GROWTH: Final = 1.5
 """At the start; the engine's slow start grows as much (RFC 9260, section 7.2.1, one SACK for two packets)."""
 START_HEADROOM: Final = 1.5
+SUSTAINED: Final = 1.05
+"""What a round counts for at the start, at most: times what it and the one before it brought together."""
 START_RATE: Final = 4_000_000
 """Bytes per second that a path is trusted with before it has shown any: on a long one its first rounds show little."""
 START_ROUNDS: Final = 4
@@ -124,6 +130,7 @@ class Congestion:
         in_flight: How many are.
         min_rtt: The path's own round trip, in seconds: the least of the last :data:`MIN_RTT_WINDOW` seconds; None
             before the first sample, and while it is measured anew.
+        starting: Whether this is still the start.
     """
 
     __slots__ = (
@@ -137,6 +144,7 @@ class Congestion:
         "_max_frame",
         "_min_rtt_at",
         "_patience",
+        "_previous",
         "_rates",
         "_restore",
         "_round_at",
@@ -145,10 +153,11 @@ class Congestion:
         "_round_rtt",
         "_sent",
         "_settling",
-        "_starting",
+        "_sustained",
         "_trial",
         "in_flight",
         "min_rtt",
+        "starting",
         "window",
     )
 
@@ -167,8 +176,10 @@ class Congestion:
         self._limited = False
         self._round_at = 0.0  # when the round began
         self._round_from = 0  # what had been acknowledged then
+        self._previous = (0.0, 0)  # both, of the round before; of this one if nothing was on the way when it began
         self._rates: deque[float] = deque(maxlen=RATE_ROUNDS)
-        self._starting = True
+        self._sustained: deque[float] = deque(maxlen=RATE_ROUNDS)  # those, bounded by what two rounds in a row brought
+        self.starting = True
         self._late_rounds = 0  # in a row, at the start: delayed, and without a new best rate
         self._settling = 0  # rounds until the window that was set for a trial, or to drain, shows
         self._trial: _Trial | None = None
@@ -186,6 +197,7 @@ class Congestion:
         self._sent += size
         if not self.in_flight:
             self._start_round(now)
+            self._previous = (now, self._acked)
         self.in_flight += size
         if self.in_flight + size > self.window:
             self._limited = True
@@ -219,6 +231,7 @@ class Congestion:
         if self._acked >= self._round_ends:
             if now > self._round_at:
                 self._end_round((self._acked - self._round_from) / (now - self._round_at), now)
+                self._previous = (self._round_at, self._round_from)
             self._start_round(now)
 
     def _start_round(self, now: float) -> None:
@@ -232,6 +245,8 @@ class Congestion:
         """Judge the window by a round that brought so many bytes per second."""
         best = max(self._rates, default=0.0)
         self._rates.append(rate)
+        began, acked = self._previous
+        self._sustained.append(min(rate, SUSTAINED * (self._acked - acked) / (now - began)))
         if self._settling:
             self._settling -= 1
         if self._restore is not None:
@@ -298,21 +313,23 @@ class Congestion:
         tolerated = tolerated_delay(min_rtt)
         bound = min_rtt + tolerated
         unused = max(0.0, (bound - rtt) / tolerated)
-        if self._starting:
+        if self.starting:
             record = rate > RECORD * best
             if record or rtt <= bound:
                 self._late_rounds = 0
                 growth = START_GROWTH if record else 1 + (START_GROWTH - 1) * unused
-                self._grow(growth, max(max(best, rate) * bound * START_HEADROOM, START_RATE * (self._latency or 0.0)))
+                shown = max(self._sustained)
+                self._grow(growth, max(shown * bound * START_HEADROOM, START_RATE * (self._latency or 0.0)))
                 return
             self._late_rounds += 1
             if self._late_rounds < START_ROUNDS:
                 return
-            self._starting = False
+            self.starting = False
         if rtt <= bound:
-            # The best but one: after a pause in which acknowledgements wait, one round brings more than the path can.
+            # Where a trial has just shown that the delay is no queue, what it took is given back quickly.
+            growth = GROWTH if self._patience == 1 else START_GROWTH
             shown = sorted(self._rates)[-2:][0]
-            self._grow(1 + (GROWTH - 1) * min(unused, 1.0), shown * bound * HEADROOM)
+            self._grow(1 + (growth - 1) * min(unused, 1.0), shown * bound * HEADROOM)
             return
         self._hold = 0
         self._trial = self._trial or _Trial(self.window, rtt, rate)

@@ -24,8 +24,10 @@ from p2pal.session.congestion import (
     RATE_ROUNDS,
     SETTLE_ROUNDS,
     START_GROWTH,
+    START_HEADROOM,
     START_RATE,
     START_ROUNDS,
+    SUSTAINED,
     Congestion,
     tolerated_delay,
 )
@@ -136,6 +138,19 @@ def test_grows_by_half_at_the_start_while_each_round_brings_more_however_late_it
         # The engine's slow start: it sends more in each round, and the rest of the window waits in it.
         rounds.round(0.1 + 0.1 * (number % 2), rate=500_000 * 1.5**number)
     assert rounds.window > 2 * first
+
+
+@pytest.mark.parametrize("first", range(100, 112))
+def test_acknowledgements_that_waited_together_show_no_more_of_the_path_at_the_start(first: int) -> None:
+    congestion, rate, rtt = Congestion(FRAME), 10e6, 0.04
+    waited = range(first, first + 6)
+    for number in range(200):
+        while congestion.can_send(FRAME):
+            congestion.on_sent(FRAME, number * FRAME / rate)
+        now = (waited[-1] if number in waited else number) * FRAME / rate + rtt
+        congestion.on_ack(FRAME, rtt, now)
+        assert congestion.window <= rate * (rtt + tolerated_delay(rtt)) * SUSTAINED * START_HEADROOM
+    assert congestion.starting
 
 
 def test_the_start_ends_after_some_late_rounds_that_bring_no_more() -> None:
