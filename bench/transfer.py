@@ -69,11 +69,12 @@ def home(bench: Workbench) -> Path:
 
 
 def start_sender(
-    bench: Workbench, url: str, source: Path, limit: float, *, chunk_kib: int = 63, quiet: bool = False
+    bench: Workbench, url: str, source: Path, limit: float, *, chunk_kib: int | None = None, quiet: bool = False
 ) -> tuple[Process, str]:
     """Start a sender; return it and its join code once it waits."""
     how = "-q" if quiet else "--json"
-    argv = ["-r", how, "-chunk-size", str(chunk_kib), os.fspath(source)]
+    chunk = [] if chunk_kib is None else ["-chunk-size", str(chunk_kib)]
+    argv = ["-r", how, *chunk, os.fspath(source)]
     return _start_waiting(bench, url, argv, limit, _BARE_CODE if quiet else _CODE)
 
 
@@ -102,7 +103,7 @@ def start_receiver(
 
 
 def transfer(
-    bench: Workbench, url: str, source: Path, limit: float, *, chunk_kib: int = 63, quiet: bool = False
+    bench: Workbench, url: str, source: Path, limit: float, *, chunk_kib: int | None = None, quiet: bool = False
 ) -> Transfer:
     """Send a file or a tree to a new directory.
 

@@ -16,7 +16,7 @@ import pytest
 
 from p2pal import errors
 from p2pal.app import events
-from p2pal.app.options import DEFAULT_SERVER
+from p2pal.app.options import DEFAULT_SERVER, MAX_CHUNK_KIB, SMALL_CHUNK_KIB
 from p2pal.checkpoint import records
 from p2pal.cli.commands import checkpoint
 from p2pal.cli.commands.checkpoint_run import json_line
@@ -207,6 +207,8 @@ def default(option: click.Option) -> str:
         return "off"
     if option.name == "resume" or option.default == "":
         return "none"
+    if option.name == "chunk_size":
+        return f"`{SMALL_CHUNK_KIB}` or `{MAX_CHUNK_KIB}`, by the path"
     if option.name == "out":
         return "`.`, or where the transfer was"
     return f"`{option.default}`"

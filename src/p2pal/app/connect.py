@@ -209,7 +209,13 @@ def _of_kind(offered: Iterable[IceServer], kind: Literal["stun", "turn"]) -> lis
 
 
 def peer_config(
-    connect: ConnectOptions, offered: Iterable[IceServer], *, reached: str, sender: bool, max_payload: int
+    connect: ConnectOptions,
+    offered: Iterable[IceServer],
+    *,
+    reached: str,
+    sender: bool,
+    max_payload: int,
+    small_payload: int | None = None,
 ) -> PeerConfig:
     """Return how the peer connects.
 
@@ -219,6 +225,7 @@ def peer_config(
         reached: The address that this server was reached at.
         sender: Which side this is.
         max_payload: Bytes of the largest payload this side sends.
+        small_payload: The same over a lane that does not like large messages; None for ``max_payload``.
     """
     servers = ice_servers(connect, offered)
     # Where nothing is left open no connection need wait for what the server says.
@@ -228,6 +235,7 @@ def peer_config(
     return PeerConfig(
         sender=sender,
         max_payload=max_payload,
+        small_payload=small_payload,
         connections=WebRtcFactory(servers, choose, near, destinations),
         datagrams=UdpFactory(servers, choose, near, destinations) if "udp" in connect.lanes else None,
         engine="webrtc" in connect.lanes,

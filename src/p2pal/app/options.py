@@ -19,6 +19,8 @@ DEFAULT_WAIT: Final = 600.0
 LANES: Final = ("udp", "webrtc")
 """The kinds of lanes there are."""
 MIN_CHUNK_KIB: Final = 4
+SMALL_CHUNK_KIB: Final = 63
+"""With its headers it fits a message of 64 KiB."""
 MAX_CHUNK_KIB: Final = 255
 """The engine's largest message is 256 KiB; a frame adds its headers and a 16-byte tag to the chunk."""
 
@@ -133,7 +135,8 @@ class SendOptions:
         recursive: Directories may be sent.
         skip_errors: A file that cannot be read is left out; without it the batch stops.
         one_file_system: A directory where another file system is mounted is sent without its contents.
-        chunk_kib: File bytes in one message, in KiB.
+        chunk_kib: File bytes in one message, in KiB; None for what suits the lane in use,
+            :data:`SMALL_CHUNK_KIB` or :data:`MAX_CHUNK_KIB`.
         words: Words in the join code.
         home: Where checkpoints are kept (in its ``checkpoints`` directory); None for ``~/.p2pal``.
         checkpoint_ttl: Seconds that a checkpoint is kept after its last use.
@@ -143,13 +146,13 @@ class SendOptions:
     recursive: bool = False
     skip_errors: bool = False
     one_file_system: bool = False
-    chunk_kib: int = 63
+    chunk_kib: int | None = None
     words: int = 2
     home: Path | None = None
     checkpoint_ttl: float = DEFAULT_TTL
 
     def __post_init__(self) -> None:
-        if not MIN_CHUNK_KIB <= self.chunk_kib <= MAX_CHUNK_KIB:
+        if self.chunk_kib is not None and not MIN_CHUNK_KIB <= self.chunk_kib <= MAX_CHUNK_KIB:
             message = f"-chunk-size must be from {MIN_CHUNK_KIB} to {MAX_CHUNK_KIB} (KiB)"
             raise UsageError(message)
         if not 2 <= self.words <= 8:

@@ -158,6 +158,9 @@ class ReceiveSession(TransferSession):
             self.tracker.handle(Durable(count))
         self.tracker.handle(event)
 
+    def _fit(self, peer: Peer) -> None:
+        """Verdicts and wants are short whatever the lane."""
+
     def _move(self) -> None:
         self._take_ops()
         if self._ops and self._pump is not None:

@@ -27,7 +27,7 @@ from p2pal.app.events import (
     recv_command,
 )
 from p2pal.app.manifest_file import keeping_the_list, kept_manifest
-from p2pal.app.options import ConnectOptions, SendOptions
+from p2pal.app.options import MAX_CHUNK_KIB, SMALL_CHUNK_KIB, ConnectOptions, SendOptions
 from p2pal.app.progress import Tracker
 from p2pal.app.send_checkpoint import SendLog, saved_event
 from p2pal.app.send_session import SendSession
@@ -205,7 +205,7 @@ class _Send(Shell):
     def _first_machine(self) -> Sender:
         return Sender(
             self._transfer_id,
-            payload_limit=self._payload_limit,
+            payload_limit=self._small_payload,
             # Who goes on with a transfer wants the rest of it: a file that is gone by now stops no other.
             skip_errors=self._skip_errors,
             manifest=self._manifest,
@@ -217,8 +217,14 @@ class _Send(Shell):
         return self._options.skip_errors or self._header is not None
 
     @property
-    def _payload_limit(self) -> int:
-        return self._options.chunk_kib * 1024 + CHUNK_OVERHEAD
+    def _small_payload(self) -> int:
+        return (self._options.chunk_kib or SMALL_CHUNK_KIB) * 1024 + CHUNK_OVERHEAD
+
+    @property
+    def _large_payload(self) -> int:
+        if self._options.chunk_kib is not None or not self._connect.tries_datagrams:
+            return self._small_payload
+        return MAX_CHUNK_KIB * 1024 + CHUNK_OVERHEAD
 
     def _new_session(self, machine: Sender, *, leading: bool) -> SendSession:
         def emit(event: object) -> None:
@@ -239,7 +245,8 @@ class _Send(Shell):
             created.ice_servers,
             reached=met.mailbox.reached,
             sender=True,
-            max_payload=self._payload_limit,
+            max_payload=self._large_payload,
+            small_payload=self._small_payload,
         )
         return Peer(met, config, session, meeting_place(client, "send"))
 

@@ -125,6 +125,10 @@ class SendSession(TransferSession):
         self._machine.cancel(Reason.DECLINED, "", monotonic())
         self.drain()
 
+    def _fit(self, peer: Peer) -> None:
+        """A chunk is as long as the payload that it fills."""
+        self._machine.fill_payloads(peer.payload_limit)
+
     # Reading
 
     def _move(self) -> None:

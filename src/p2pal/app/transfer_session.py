@@ -143,6 +143,7 @@ class TransferSession(ABC):
         """Move everything that the machine has to say to where it belongs."""
         machine, peer = self._machine, self.peer
         if peer is not None and peer.writable:
+            self._fit(peer)
             for payload in machine.outputs():
                 peer.send(payload)
                 if not peer.writable:
@@ -152,6 +153,10 @@ class TransferSession(ABC):
             self._handle_event(event)
         if machine.done and peer is not None and self._closing is None:
             self._closing = self._loop.create_task(self._close(peer))
+
+    @abstractmethod
+    def _fit(self, peer: Peer) -> None:
+        """Have the machine fill payloads as far as suits the lane in use."""
 
     @abstractmethod
     async def _close(self, peer: Peer) -> None:

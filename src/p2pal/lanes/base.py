@@ -57,6 +57,13 @@ class Lane(Protocol):
     def budget(self) -> int:
         """Bytes it takes now without its buffer passing :data:`BUFFER_LIMIT`; 0 or less while it is full."""
 
+    @property
+    def likes_large(self) -> bool:
+        """Whether messages of :attr:`max_message` bytes suit the path now: they cost less, and hold nothing up.
+
+        Where they do not, messages of 64 KiB do.
+        """
+
     def close(self) -> None:
         """End it; the listener hears ``lane_closed`` unless it heard it before."""
 

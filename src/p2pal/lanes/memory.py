@@ -92,6 +92,7 @@ class MemoryLane:
     """One end of a :class:`MemoryLink`; implements :class:`p2pal.lanes.base.Lane`."""
 
     max_message = MAX_MESSAGE
+    likes_large = False
 
     def __init__(self, lane_id: int, link: MemoryLink, listener: LaneListener) -> None:
         self.id = lane_id

@@ -41,6 +41,8 @@ class PeerConfig:
         roams: This machine may come into other networks, which are looked for.
         datagrams: Opens the sockets of datagram lanes; None if none are used.
         engine: Whether the engine's lanes are used.
+        small_payload: Bytes of the largest payload over a lane that does not like large messages; None for
+            ``max_payload``.
     """
 
     sender: bool
@@ -53,6 +55,11 @@ class PeerConfig:
     roams: bool = True
     datagrams: UdpFactory | None = None
     engine: bool = True
+    small_payload: int | None = None
+
+    def payload_limit(self, *, large: bool) -> int:
+        """Return the bytes of the largest payload for a lane that likes large messages, or does not."""
+        return self.max_payload if large or self.small_payload is None else self.small_payload
 
     @property
     def lanes(self) -> tuple[str, ...]:

@@ -136,6 +136,12 @@ class LinkDriver:
         """Whether a lane is open."""
         return bool(self.lanes.by_id)
 
+    @property
+    def likes_large(self) -> bool:
+        """Whether large messages suit the lane in use."""
+        in_use = self.in_use
+        return in_use is not None and in_use.likes_large
+
     def offered(self, servers: Sequence[IceServer]) -> None:
         """The signaling server offers these STUN and TURN servers for the lanes to come."""
         self._config.connections.offered(servers)

@@ -117,6 +117,11 @@ class Peer:
         return session is not None and session.writable and not self._closing
 
     @property
+    def payload_limit(self) -> int:
+        """Bytes of the largest payload that should be given now, which is what suits the lane in use."""
+        return self._config.payload_limit(large=self.link.likes_large)
+
+    @property
     def unacked_bytes(self) -> int:
         """Payload bytes that were given but not acknowledged yet."""
         return 0 if self._session is None else self._session.unacked_bytes
@@ -323,6 +328,7 @@ class Peer:
         check_lanes(self._config.lanes, [kind for kind in hello.lanes if kind != "udp" or hello.udp is not None])
         self._session = Session(
             max_frame=self._max_frame,
+            usual_frame=self._config.payload_limit(large=False) + DATA_HEADER,
             window=WINDOW,
             peer_max_frame=hello.max_frame,
             peer_window=hello.window,

@@ -56,16 +56,28 @@ class Session:
         peer_max_frame: The largest frame that the peer sends, in bytes; a larger one is a protocol error.
         peer_window: The peer's receive window, in bytes.
         now: The time in seconds, on the clock of every later ``now``.
+        usual_frame: What a full frame has over a lane on which we limit the bytes on the way; ``max_frame`` if left
+            out. A larger one gets there only after it was made for another lane.
 
     Raises:
         ValueError: If a frame is too small to hold the longest control frame.
     """
 
-    def __init__(self, *, max_frame: int, window: int, peer_max_frame: int, peer_window: int, now: float) -> None:
+    def __init__(
+        self,
+        *,
+        max_frame: int,
+        window: int,
+        peer_max_frame: int,
+        peer_window: int,
+        now: float,
+        usual_frame: int | None = None,
+    ) -> None:
         if min(max_frame, peer_max_frame) < MAX_CONTROL:
             message = f"a frame must hold at least {MAX_CONTROL} bytes"
             raise ValueError(message)
         self._max_frame = max_frame
+        self._usual_frame = max_frame if usual_frame is None else usual_frame
         self._peer_max_frame = peer_max_frame
         peer_frames = window_frames(peer_window, max_frame)
         self._outbound = Outbound(peer_frames, peer_frames)
@@ -124,7 +136,7 @@ class Session:
         self._now = now
         if lane_id in self._lanes or lane_id in self._retired:
             raise ValueError("a lane's number is used once")
-        lane = LaneState(lane_id, Congestion(self._max_frame) if controlled else None, now)
+        lane = LaneState(lane_id, Congestion(self._usual_frame) if controlled else None, now)
         self._lanes[lane_id] = lane
         lane.close_now = self._close is not None
         # What we told the peer last may have gone down with another lane.
@@ -187,7 +199,7 @@ class Session:
         self._now = now
         lane = self._find(lane_id)
         if lane is not None:
-            lane.control(Congestion(self._max_frame) if controlled else None, now)
+            lane.control(Congestion(self._usual_frame) if controlled else None, now)
 
     def send(self, payload: Buffer | Sequence[Buffer], now: float) -> None:
         """Queue one payload, given as one buffer or several to be joined.

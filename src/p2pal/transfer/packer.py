@@ -27,12 +27,14 @@ class _Block:
 
 
 class PayloadQueue:
-    """Records and file bytes in order, given out as payloads of at most ``limit`` bytes.
+    """Records and file bytes in order, given out as payloads of at most ``full`` bytes.
 
     Args:
-        limit: The largest payload, in bytes, at least :data:`~p2pal.wire.transfer.MIN_PAYLOAD`.
+        limit: The largest record, and the largest payload to begin with, in bytes, at least
+            :data:`~p2pal.wire.transfer.MIN_PAYLOAD`.
 
     Attributes:
+        full: Bytes of a full payload from now on, at least ``limit``, which the longest record keeps to.
         backlog: Bytes that wait.
     """
 
@@ -40,6 +42,7 @@ class PayloadQueue:
         if limit < MIN_PAYLOAD:
             raise ValueError("the payload limit is too small")
         self.limit: Final = limit
+        self.full = limit
         self.backlog = 0
         self._queue: deque[bytes | _Block] = deque()
 
@@ -77,7 +80,7 @@ class PayloadQueue:
         Returns:
             The buffers to be joined, and for progress (entry, bytes) of the blocks that left for the first time.
         """
-        queue, space = self._queue, self.limit
+        queue, space = self._queue, self.full
         payload: list[BlockData] = []
         moved: list[tuple[int, int]] = []
         while queue:

@@ -44,7 +44,8 @@ class Sender:
 
     Args:
         transfer_id: 16 random bytes, new for each transfer.
-        payload_limit: The largest payload in bytes; a full chunk of file bytes fills one.
+        payload_limit: The largest payload in bytes until :meth:`fill_payloads` says otherwise; a full chunk of file
+            bytes fills one.
         skip_errors: What cannot be read is left out; otherwise it stops the batch.
         manifest: Empty; gets the entries.
         now: The time.
@@ -138,6 +139,13 @@ class Sender:
             for index, count in moved:
                 self._events.append(events.BytesMoved(index, count))
             yield payload
+
+    def fill_payloads(self, limit: int) -> None:
+        """Let payloads from now on have so many bytes, but never fewer than the constructor was told.
+
+        Nothing else depends on it: pieces, digests and what a transfer that goes on needs are those of the file.
+        """
+        self._out.full = max(limit, self._out.limit)
 
     def next_timeout(self) -> float | None:
         """Return when :meth:`handle_timeout` is due, or None."""

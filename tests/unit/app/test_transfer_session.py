@@ -100,6 +100,8 @@ class Bare(TransferSession):
         async with asyncio.timeout(10):
             await self._run(cast("Peer", line), stopped=stopped)
 
+    def _fit(self, peer: Peer) -> None: ...
+
     def _move(self) -> None: ...
 
     def _handle_event(self, event: object) -> None:

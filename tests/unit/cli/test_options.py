@@ -130,7 +130,7 @@ def test_defaults_of_send(monkeypatch: pytest.MonkeyPatch) -> None:
         "quiet": False,
         "skip_errors": False,
         "one_file_system": False,
-        "chunk_size": 63,
+        "chunk_size": None,
         "max_retries": 3,
         "retry_backoff": 1.0,
         "wait": 600.0,

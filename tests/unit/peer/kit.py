@@ -30,6 +30,8 @@ from p2pal.wire import rendezvous as wire
 
 WORDS = b"zebra luna"
 PATIENCE = 30.0
+MAX_PAYLOAD = 255 * 1024
+SMALL_PAYLOAD = 63 * 1024
 CHOSEN = IceServerConfig(("stun:127.0.0.1:9",))
 """What a side uses whatever it is offered."""
 
@@ -245,7 +247,8 @@ class Pair:
         for introduction, owner, meet, sender in zip(introductions, (left, right), meets, (True, False), strict=True):
             config = PeerConfig(
                 sender=sender,
-                max_payload=64 * 1024,
+                max_payload=MAX_PAYLOAD,
+                small_payload=SMALL_PAYLOAD,
                 connections=owner.connections,
                 relay=owner.relay,
                 max_retries=max_retries,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 
 import pytest
-from tests.unit.peer.kit import Owner, Pair, pair, payloads
+from tests.unit.peer.kit import MAX_PAYLOAD, SMALL_PAYLOAD, Owner, Pair, pair, payloads
 
 from p2pal.crypto.keys import SessionSecret
 from p2pal.errors import ConnectionImpossible, ProtocolError
@@ -76,6 +76,32 @@ async def test_datagrams_carry_the_session_and_the_engine_is_not_started() -> No
             assert owner.paths == ["direct, udp"]
             assert owner.peer.link.lane == "udp"
             assert not owner.peer.link.engine.connections
+
+
+async def test_payloads_are_as_large_as_the_lane_in_use_likes() -> None:
+    for lanes, expected in ((BOTH, MAX_PAYLOAD), (("webrtc",), SMALL_PAYLOAD)):
+        left, right = two(lanes, lanes)
+        async with pair(left, right) as (running, _):
+            assert left.peer.payload_limit == SMALL_PAYLOAD, "no lane is known yet"
+            await running.linked()
+            assert left.peer.payload_limit == right.peer.payload_limit == expected
+
+
+async def test_large_payloads_made_for_datagrams_move_to_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry(monkeypatch, STANDBY_AFTER=0.0)
+    left, right = two()
+    async with pair(left, right) as (running, _):
+        await running.linked()
+        await stand_by(left, right)
+        lose(lane_of(left))
+        there = [bytes([number]) * MAX_PAYLOAD for number in range(30)]
+        left.to_send.extend(there)
+        left.peer_turn(())
+        await right.until(lambda: len(right.received) == len(there))
+        assert right.received == there
+        assert left.peer.link.lane == "webrtc"
+        assert left.peer.payload_limit == SMALL_PAYLOAD
+        assert not left.retries
 
 
 @pytest.mark.parametrize("older", ["left", "right"])

@@ -173,6 +173,20 @@ def test_a_controlled_lane_is_limited_by_its_window_and_another_is_not() -> None
         assert len(list(sender.outputs(1, 1 << 24))) == expected
 
 
+def test_a_controlled_lane_counts_in_usual_frames_and_takes_a_larger_one() -> None:
+    usual, big = 64 * 1024, 255 * 1024
+    usually, mostly = (
+        Session(max_frame=big, window=1 << 24, peer_max_frame=big, peer_window=1 << 24, now=0.0, usual_frame=frame)
+        for frame in (usual, None)
+    )
+    for session in (usually, mostly):
+        session.lane_up(1, 0.0)
+        for _ in range(3):
+            session.send(bytes(session.max_payload), 0.0)
+    assert len(list(usually.outputs(1, 1 << 24))) == 1
+    assert len(list(mostly.outputs(1, 1 << 24))) == 2, "two of the largest always fit"
+
+
 def test_a_consumer_that_stops_half_way_loses_nothing() -> None:
     left, right = pair()
     for number in range(3):

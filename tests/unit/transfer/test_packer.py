@@ -55,6 +55,26 @@ def test_a_long_block_fills_payload_after_payload() -> None:
     assert b"".join(each.data for each in chunks if isinstance(each, Chunk)) == data
 
 
+def test_payloads_become_larger_and_smaller_again_and_records_keep_to_the_limit() -> None:
+    queue = PayloadQueue(MIN_PAYLOAD)
+    data = bytes(range(256)) * 2048
+    queue.add_block(3, 0, data, again=False)
+    chunks: list[Record] = []
+    for full in (LIMIT, 3 * LIMIT, MIN_PAYLOAD):
+        queue.full = full
+        taken = queue.take()
+        assert taken is not None
+        payload = b"".join(taken[0])
+        assert len(payload) == full
+        chunks += list(decode_payload(payload))
+    queue.full = 4 * LIMIT
+    while (taken := queue.take()) is not None:
+        chunks += list(decode_payload(b"".join(taken[0])))
+    assert b"".join(each.data for each in chunks if isinstance(each, Chunk)) == data
+    with pytest.raises(ValueError, match="does not fit"):
+        queue.add_encoded(bytes(MIN_PAYLOAD + 1))
+
+
 def test_chunks_are_views_of_the_block() -> None:
     queue = PayloadQueue(LIMIT)
     data = bytes(1 << 20)

@@ -77,8 +77,8 @@ class _Address(click.ParamType[str]):
     dest="chunk_size",
     metavar="KIB",
     type=Number(4, 255, "of KiB"),
-    default=63,
-    help="Chunk size in KiB, 4 to 255 [63].",
+    default=None,
+    help="Chunk size in KiB, 4 to 255 [255 where the path is fast, else 63].",
 )
 @checkpoint_ttl_option
 @connection_options

@@ -92,6 +92,10 @@ EARLY_COST: Final = 128
 MTU_WORTH: Final = 128 * 1024
 """Bytes that have to be sent before larger datagrams are tried: a few messages do not need them."""
 
+LARGE_RATE: Final = 12_500_000
+"""Bytes per second from which on the largest message is through in some 20 ms: it holds up nothing that anybody would
+notice. On a path whose rate is not known yet a small one is there sooner."""
+
 
 class _State(Enum):
     CONNECTING = 0
@@ -231,6 +235,12 @@ class DatagramLane:
     def budget(self) -> int:
         """Bytes that it takes now without more than :data:`~p2pal.lanes.base.BUFFER_LIMIT` waiting."""
         return BUFFER_LIMIT - self._sender.stream.unsent if self._state is _OPEN else 0
+
+    @property
+    def likes_large(self) -> bool:
+        """Whether large messages suit the path in use: it has shown to be fast, or stays on this machine."""
+        path = self.path
+        return path is not None and (path.loopback or self._sender.congestion.rate >= LARGE_RATE)
 
     def close(self) -> None:
         """End it: what has not arrived is given up, and the peer is told."""

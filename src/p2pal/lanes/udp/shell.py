@@ -229,6 +229,11 @@ class UdpLane:
         """Bytes it takes now."""
         return self._lane.budget()
 
+    @property
+    def likes_large(self) -> bool:
+        """Whether large messages suit the path in use."""
+        return self._lane.likes_large
+
     def close(self) -> None:
         """End it: the peer is told, and the sockets are closed."""
         self._lane.close()

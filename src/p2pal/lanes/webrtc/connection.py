@@ -73,6 +73,8 @@ class WebRtcConnection:
     """
 
     max_message = MAX_MESSAGE
+    likes_large = False
+    """The engine moves no more bytes in larger messages, and each holds up what is behind it."""
 
     def __init__(
         self,

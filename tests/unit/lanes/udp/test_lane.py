@@ -56,6 +56,15 @@ def test_messages_go_both_ways_at_once() -> None:
     assert one.left.lane.sender.stream.kept == 0
 
 
+@pytest.mark.parametrize(("mbit", "large"), [(1, False), (50, False), (200, True)])
+def test_large_messages_are_liked_where_the_path_has_shown_to_be_fast(mbit: int, large: bool) -> None:
+    one = opened(LinkModel(rate=mbit * 125_000, delay=0.01, queue=mbit * 125_000 // 25), endless=True)
+    before = flow()
+    assert not before.left.lane.likes_large, "nothing is known of the path"
+    one.network.run(2)
+    assert one.left.lane.likes_large is large
+
+
 def test_the_budget_falls_and_comes_back() -> None:
     one = opened()
     lane = one.left.lane

@@ -30,6 +30,17 @@ async def opened() -> tuple[Ear, Ear, UdpLane, UdpLane]:
     return left, right, a, b
 
 
+def test_within_one_machine_large_messages_are_liked() -> None:
+    async def main() -> None:
+        _, _, a, b = await opened()
+        assert a.likes_large
+        assert b.likes_large
+        for lane in (a, b):
+            lane.close()
+
+    asyncio.run(main())
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's time is read on Linux")
 @pytest.mark.parametrize("busy", ["sender", "receiver"])
 def test_a_busy_loop_looks_neither_like_a_queue_nor_like_a_loss(busy: str) -> None:
