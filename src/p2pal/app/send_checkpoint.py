@@ -7,7 +7,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from p2pal.app.events import Saved, resume_command
 from p2pal.checkpoint.records import (
@@ -24,12 +24,14 @@ from p2pal.checkpoint.records import (
 from p2pal.crypto.keys import checkpoint_id
 from p2pal.disk.checkpoints.journal import Journal
 from p2pal.disk.checkpoints.store import Checkpoints
-from p2pal.disk.source.source import Source
 from p2pal.errors import DiskError
 from p2pal.ranges import RangeSet
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.ops import PieceRead, SourceResult
 from p2pal.wire.pieces import LEAF_BYTES
+
+if TYPE_CHECKING:  # a receiver needs some of this module, and nothing that reads files
+    from p2pal.disk.source.source import Source
 
 SHOWN: Final = 8
 """Characters of a checkpoint's id that people see; any unique prefix will do."""

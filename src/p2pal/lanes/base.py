@@ -11,8 +11,9 @@ look inside.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol
+
+import msgspec
 
 from p2pal.errors import ConnectionImpossible
 from p2pal.lanes.ice_servers import RelayUse
@@ -68,15 +69,13 @@ class Lane(Protocol):
         """End it; the listener hears ``lane_closed`` unless it heard it before."""
 
 
-@dataclass(frozen=True, slots=True)
-class CandidateFound:
+class CandidateFound(msgspec.Struct, frozen=True):
     """A local candidate is to be sent to the other side; an empty one ends them (RFC 8838)."""
 
     candidate: Candidate
 
 
-@dataclass(frozen=True, slots=True)
-class PathChanged:
+class PathChanged(msgspec.Struct, frozen=True):
     """The bytes may take another way than before; :meth:`Connection.path` tells which."""
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 from p2pal.wire.signal import Candidate
 
 
-@dataclass(frozen=True, slots=True)
-class CreateOffer:
+class CreateOffer(msgspec.Struct, frozen=True):
     """Action: make a connection for this generation and lane; answer with ``handle_local_offer``.
 
     A ``direct`` one is made without relays: it is tried beside a lane that is well.
@@ -20,8 +21,7 @@ class CreateOffer:
     direct: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class CreateAnswer:
+class CreateAnswer(msgspec.Struct, frozen=True):
     """Action: make a connection from the peer's offer; answer with ``handle_local_answer``.
 
     A ``direct`` one is made without relays.
@@ -33,8 +33,7 @@ class CreateAnswer:
     direct: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class TakeAnswer:
+class TakeAnswer(msgspec.Struct, frozen=True):
     """Action: give the peer's answer to this generation's connection."""
 
     generation: int
@@ -53,15 +52,13 @@ class TakeCandidate:
         return self.candidate.generation
 
 
-@dataclass(frozen=True, slots=True)
-class DropConnection:
+class DropConnection(msgspec.Struct, frozen=True):
     """Action: close this generation's connection."""
 
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class Judge:
+class Judge(msgspec.Struct, frozen=True):
     """Action: both lanes are open; say by ``handle_judged`` whether the path of ``generation`` is the better one.
 
     Not before the peer was heard on it: it is to have that lane when the other one is dropped.
@@ -77,8 +74,7 @@ Absent = Literal["network", "peer", ""]
 """What is gone: this side's way to the server, the other side's, or nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class LinkUp:
+class LinkUp(msgspec.Struct, frozen=True):
     """Event: this generation's lane is the one in use.
 
     It opened, it was silent and is heard again, or it takes the place of another one. Generation 0 is a datagram lane.
@@ -87,8 +83,7 @@ class LinkUp:
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class Retrying:
+class Retrying(msgspec.Struct, frozen=True):
     """Event: the link is tried again in ``delay`` seconds, for the time number ``attempt`` since it last worked.
 
     ``attempts`` is how many there may be. It is None where the number says nothing: without a limit, before the first
@@ -101,8 +96,7 @@ class Retrying:
     delay: float
 
 
-@dataclass(frozen=True, slots=True)
-class WaitingFor:
+class WaitingFor(msgspec.Struct, frozen=True):
     """Event: no attempt makes sense before ``what`` is back; given up in ``seconds_left``, which may be infinite.
 
     An empty ``what`` says that nothing is missing any more.
@@ -112,8 +106,7 @@ class WaitingFor:
     seconds_left: float
 
 
-@dataclass(frozen=True, slots=True)
-class GaveUp:
+class GaveUp(msgspec.Struct, frozen=True):
     """Event: patience is at its end. ``connected_before`` tells a lost peer from an impossible connection."""
 
     connected_before: bool

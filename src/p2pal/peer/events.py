@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from p2pal.lanes.paths import LaneKind
 from p2pal.link.actions import GaveUp, LinkUp, Retrying, WaitingFor
@@ -11,8 +11,7 @@ from p2pal.wire.signal import SignalMessage
 # The link
 
 
-@dataclass(frozen=True, slots=True)
-class PathFound:
+class PathFound(msgspec.Struct, frozen=True):
     """This path is in use, another one than before.
 
     Attributes:
@@ -24,8 +23,7 @@ class PathFound:
     lane: LaneKind = "webrtc"
 
 
-@dataclass(frozen=True, slots=True)
-class LinkSilent:
+class LinkSilent(msgspec.Struct, frozen=True):
     """Something is due from the other side over the lane in use, and nothing came for so long (seconds).
 
     To the owner of a peer 0 says that it is heard again.
@@ -34,13 +32,11 @@ class LinkSilent:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class LinkLost:
+class LinkLost(msgspec.Struct, frozen=True):
     """The last lane closed."""
 
 
-@dataclass(frozen=True, slots=True)
-class LinkFailed:
+class LinkFailed(msgspec.Struct, frozen=True):
     """The link cannot go on: the other side broke the rules, or this side can do nothing more."""
 
     error: BaseException
@@ -51,40 +47,34 @@ LinkEvent = LinkUp | Retrying | WaitingFor | GaveUp | PathFound | LinkSilent | L
 # Signaling
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(msgspec.Struct, frozen=True):
     """The other side said something."""
 
     message: SignalMessage
 
 
-@dataclass(frozen=True, slots=True)
-class Online:
+class Online(msgspec.Struct, frozen=True):
     """Whether each side reaches the mailbox's server, as far as this one knows."""
 
     here: bool
     there: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(msgspec.Struct, frozen=True):
     """Both sides met at another place; what was on its way between them at the old one is lost."""
 
 
-@dataclass(frozen=True, slots=True)
-class HomeLeft:
+class HomeLeft(msgspec.Struct, frozen=True):
     """The code's mailbox is not read here any more; it may live on."""
 
 
-@dataclass(frozen=True, slots=True)
-class MailboxLost:
+class MailboxLost(msgspec.Struct, frozen=True):
     """The mailbox ended, or with ``released`` our attempt in it, before the link ever stood."""
 
     released: bool
 
 
-@dataclass(frozen=True, slots=True)
-class SignalingFailed:
+class SignalingFailed(msgspec.Struct, frozen=True):
     """The other side broke the protocol."""
 
     error: Exception
@@ -95,18 +85,15 @@ SignalingEvent = Said | Online | Moved | HomeLeft | MailboxLost | SignalingFaile
 # The peer
 
 
-@dataclass(frozen=True, slots=True)
-class LinkBack:
+class LinkBack(msgspec.Struct, frozen=True):
     """The link that had failed, or was silent, works again."""
 
 
-@dataclass(frozen=True, slots=True)
-class MailboxFree:
+class MailboxFree(msgspec.Struct, frozen=True):
     """Sender: the code's mailbox is not needed any more, and can serve others. The session goes on elsewhere."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClosedByPeer:
+class ClosedByPeer(msgspec.Struct, frozen=True):
     """The other side closed the session; all is well with code 0."""
 
     code: int

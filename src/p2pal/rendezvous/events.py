@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 from p2pal.wire.rendezvous import IceServer, State
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptServed:
+class AttemptServed(msgspec.Struct, frozen=True):
     """Sender: this attempt is being served now."""
 
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptKnocked:
+class AttemptKnocked(msgspec.Struct, frozen=True):
     """Sender: this attempt waits while another is active; to be answered with a release of either, within seconds."""
 
     attempt: int
@@ -30,8 +30,7 @@ class PeerMessage:
     body: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptReleased:
+class AttemptReleased(msgspec.Struct, frozen=True):
     """An attempt is over, the served one or one that knocked.
 
     ``silent``, ``gone``, ``left``, ``busy``, ``renewed``, ``over``, or the sender's own reason.
@@ -41,37 +40,32 @@ class AttemptReleased:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class StateReported:
+class StateReported(msgspec.Struct, frozen=True):
     """The transfer's state changed, or was told again after a reconnect. ``expires_in`` is in seconds."""
 
     state: State
     expires_in: float
 
 
-@dataclass(frozen=True, slots=True)
-class PeerOnline:
+class PeerOnline(msgspec.Struct, frozen=True):
     """Whether the other side of the served attempt is connected to the server."""
 
     online: bool
 
 
-@dataclass(frozen=True, slots=True)
-class IceServersOffered:
+class IceServersOffered(msgspec.Struct, frozen=True):
     """The answer to ``ask_ice()``."""
 
     servers: tuple[IceServer, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ServerOffline:
+class ServerOffline(msgspec.Struct, frozen=True):
     """The server has not been reached for ``seconds``; the mailbox keeps trying."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class ServerOnline:
+class ServerOnline(msgspec.Struct, frozen=True):
     """The server is back; nothing was lost."""
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(slots=True)
-class Delivered:
+class Delivered(msgspec.Struct):
     """The next payload of the stream: every payload once, in the order in which it was sent.
 
     It is a view into the frame it came in. It occupies the receive window until ``Session.consumed`` is told.
@@ -15,8 +14,7 @@ class Delivered:
     payload: memoryview
 
 
-@dataclass(slots=True)
-class Closed:
+class Closed(msgspec.Struct):
     """The session is over, last of all events.
 
     Attributes:
@@ -30,8 +28,7 @@ class Closed:
     by_peer: bool
 
 
-@dataclass(slots=True)
-class LaneSilent:
+class LaneSilent(msgspec.Struct):
     """Something is due on this lane, an acknowledgement or a PONG, and nothing came for this many seconds.
 
     Comes first after 3 seconds, then again every 5, until the lane is heard or goes down.
@@ -41,8 +38,7 @@ class LaneSilent:
     seconds: float
 
 
-@dataclass(slots=True)
-class LaneAlive:
+class LaneAlive(msgspec.Struct):
     """A lane that was reported silent is heard again."""
 
     lane_id: int

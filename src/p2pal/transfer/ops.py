@@ -6,14 +6,13 @@ threads and in order, and answers with results. All are plain data.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from p2pal.checkpoint.records import Claim
 from p2pal.wire.transfer import Entry, Reason
 
 
-@dataclass(frozen=True, slots=True)
-class ReadJob:
+class ReadJob(msgspec.Struct, frozen=True):
     """Sender: read these pieces (half-open range) of one file; hash each piece.
 
     ``again`` marks a repair: the file was closed before, and only the pieces travel.
@@ -34,8 +33,7 @@ class ReadJob:
     head: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class BlockRead:
+class BlockRead(msgspec.Struct, frozen=True):
     """Source: bytes of one piece, at most 1 MiB at once, in ascending order; memory stays flat with 16 MiB pieces."""
 
     index: int
@@ -43,8 +41,7 @@ class BlockRead:
     data: bytes | memoryview
 
 
-@dataclass(frozen=True, slots=True)
-class PieceRead:
+class PieceRead(msgspec.Struct, frozen=True):
     """Source: every block of this piece was given out, and this is the piece's leaf; or see :class:`PieceReread`."""
 
     index: int
@@ -52,8 +49,7 @@ class PieceRead:
     leaf: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class PieceReread:
+class PieceReread(msgspec.Struct, frozen=True):
     """Source: the file may have changed since it was read; a piece of it is about to be read again, and compared.
 
     Each piece that turns out to be another has a second :class:`PieceRead`, without blocks, in ascending order, before
@@ -63,8 +59,7 @@ class PieceReread:
     index: int
 
 
-@dataclass(frozen=True, slots=True)
-class FileRead:
+class FileRead(msgspec.Struct, frozen=True):
     """Source: the job's last piece was read, and all leaves are of one state of the file.
 
     ``digest`` is the whole file's, or empty where the job did not cover the whole file.
@@ -75,8 +70,7 @@ class FileRead:
     again: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ReadFailed:
+class ReadFailed(msgspec.Struct, frozen=True):
     """Source: the file could not be read, or never in one state; nothing more of it follows."""
 
     index: int
@@ -87,8 +81,7 @@ class ReadFailed:
 SourceResult = BlockRead | PieceRead | PieceReread | FileRead | ReadFailed
 
 
-@dataclass(frozen=True, slots=True)
-class Begin:
+class Begin(msgspec.Struct, frozen=True):
     """Sink: a file is about to arrive. Opens its part file: a new one, or with ``claim`` that of an earlier session.
 
     The claim then names only what will not be written: every other piece arrives, ``claim.piece`` from ``head`` on.
@@ -100,8 +93,7 @@ class Begin:
     claim: Claim | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(msgspec.Struct, frozen=True):
     """Sink: put these bytes at this offset of the part file, and hash them. Offsets ascend within a piece."""
 
     index: int
@@ -109,8 +101,7 @@ class Write:
     data: bytes | memoryview
 
 
-@dataclass(frozen=True, slots=True)
-class CheckPiece:
+class CheckPiece(msgspec.Struct, frozen=True):
     """Sink: the piece is complete; does it have this leaf? A repair resets the piece before it is written again.
 
     It also comes, without writes, for pieces that an earlier session claimed.
@@ -121,24 +112,21 @@ class CheckPiece:
     leaf: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ResetPiece:
+class ResetPiece(msgspec.Struct, frozen=True):
     """Sink: forget what was hashed of this piece; it will arrive again."""
 
     index: int
     piece: int
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(msgspec.Struct, frozen=True):
     """Sink: the file is complete; verify the digest, then make it durable under its final name."""
 
     index: int
     digest: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Discard:
+class Discard(msgspec.Struct, frozen=True):
     """Sink: delete the part file of this entry, also one that an earlier session left.
 
     ``given_up`` says that a person does not want the entry any more: the checkpoint is to remember that.
@@ -148,8 +136,7 @@ class Discard:
     given_up: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Suspend:
+class Suspend(msgspec.Struct, frozen=True):
     """Sink: the file failed, or all stops; keep what is here of it for another session, as far as the disk has it.
 
     Where no checkpoint is kept it is a :class:`Discard`. There is no answer. Writes of the file may stand before it.
@@ -158,24 +145,21 @@ class Suspend:
     index: int
 
 
-@dataclass(frozen=True, slots=True)
-class MakeDirectory:
+class MakeDirectory(msgspec.Struct, frozen=True):
     """Sink: make this directory now; its mode and times come last, after all children."""
 
     index: int
     entry: Entry
 
 
-@dataclass(frozen=True, slots=True)
-class MakeLink:
+class MakeLink(msgspec.Struct, frozen=True):
     """Sink: make this link, once every file and directory stands."""
 
     index: int
     entry: Entry
 
 
-@dataclass(frozen=True, slots=True)
-class Seal:
+class Seal(msgspec.Struct, frozen=True):
     """Sink, last: set directories' modes and times, make everything durable.
 
     When the transfer only stops (not ``final``) and can go on later, directories stay as they are, without an answer:
@@ -190,8 +174,7 @@ class Seal:
 SinkOp = Begin | Write | CheckPiece | ResetPiece | Finish | Discard | Suspend | MakeDirectory | MakeLink | Seal
 
 
-@dataclass(frozen=True, slots=True)
-class PieceBad:
+class PieceBad(msgspec.Struct, frozen=True):
     """Sink: the piece has another leaf than announced, or is not what an earlier session claimed of it.
 
     Said of complete pieces, and once for each until it is reset: a piece of an earlier session may be found damaged
@@ -202,15 +185,13 @@ class PieceBad:
     piece: int
 
 
-@dataclass(frozen=True, slots=True)
-class EntryDone:
+class EntryDone(msgspec.Struct, frozen=True):
     """Sink: this entry stands, durable, under its final name."""
 
     index: int
 
 
-@dataclass(frozen=True, slots=True)
-class EntryRenamed:
+class EntryRenamed(msgspec.Struct, frozen=True):
     """Sink: this entry stands under ``name``: its own was taken, and what stands there may not be replaced.
 
     Comes before its :class:`EntryDone`, and for a directory before anything in it.
@@ -220,8 +201,7 @@ class EntryRenamed:
     name: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class WriteFailed:
+class WriteFailed(msgspec.Struct, frozen=True):
     """Sink: this entry failed. ``Reason.DISK`` means no later one can succeed.
 
     Its part file stays where a checkpoint is kept and a later session can go on with it; otherwise it is gone.
@@ -232,15 +212,13 @@ class WriteFailed:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class DigestBad:
+class DigestBad(msgspec.Struct, frozen=True):
     """Sink: all pieces are there but the file's digest is another (or a one-piece file differs)."""
 
     index: int
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
+class Sealed(msgspec.Struct, frozen=True):
     """Sink: the answer to :class:`Seal`."""
 
 

@@ -22,6 +22,7 @@ from p2pal.cli.options import (
     server_option,
     yes_option,
 )
+from p2pal.cli.preload import preload
 
 
 def complete_code(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem[Any]]:
@@ -74,6 +75,7 @@ def recv(ctx: click.Context, /, code: str | None, *, as_json: bool, quiet: bool,
     What is received and how it ended go to stdout; status, progress, questions and errors to stderr.
     """
     # From here on the command runs, and what it needs is loaded.
+    preload()
     from p2pal.cli.commands.recv_run import run_recv
 
     run_recv(code, flags, as_json=as_json, quiet=quiet, debug=ctx.ensure_object(Globals).debug)

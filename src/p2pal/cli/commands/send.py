@@ -25,6 +25,7 @@ from p2pal.cli.options import (
     server_option,
     yes_option,
 )
+from p2pal.cli.preload import preload
 from p2pal.errors import UsageError
 
 _ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]*):[0-9]{1,5}")
@@ -102,6 +103,7 @@ def send(ctx: click.Context, /, files: tuple[Path, ...], *, as_json: bool, quiet
     if flags["serve"] is not None and ctx.get_parameter_source("server") is click.core.ParameterSource.COMMANDLINE:
         raise UsageError("-server and --serve exclude each other", hint="leave one out")
     # From here on the command runs, and what it needs is loaded.
+    preload()
     from p2pal.cli.commands.send_run import run_send
 
     run_send(files, flags, as_json=as_json, quiet=quiet, debug=ctx.ensure_object(Globals).debug)
