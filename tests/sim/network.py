@@ -80,6 +80,7 @@ class SealedLane:
     def __init__(self, lane: Lane, sealer: LaneSealer) -> None:
         self.id = lane.id
         self.max_message = lane.max_message
+        self.likes_large = lane.likes_large
         self.budget, self.close = lane.budget, lane.close
         self.opener: LaneOpener | None = None
         self._lane, self._sealer = lane, sealer

@@ -63,7 +63,7 @@ class EventThrottle:
     def handle(self, event: AnyEvent, now: float) -> list[AnyEvent]:
         """Take an event; return what is told now."""
         if type(event) in BOUNDED_BY_THEMSELVES:
-            return [*self.handle_timeout(now), event]
+            return [*self.handle_timeout(now), event] if self._held else [event]
         kind = type(event).__name__
         held = self._held.pop(kind, None)
         told = self.handle_timeout(now)
@@ -77,7 +77,7 @@ class EventThrottle:
 
     def next_timeout(self) -> float | None:
         """Return when :meth:`handle_timeout` has something to tell, or None."""
-        return min(map(self._throttle.due, self._held), default=None)
+        return min(map(self._throttle.due, self._held)) if self._held else None
 
     def handle_timeout(self, now: float) -> list[AnyEvent]:
         """Return what was held back and may be told now."""

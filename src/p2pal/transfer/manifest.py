@@ -34,6 +34,10 @@ _decoder = msgspec.msgpack.Decoder(Entry)
 
 RECENT: Final = 1024
 """Decoded entries that are kept: a file is looked up when it begins, and again when it ends a batch later."""
+AHEAD: Final = 16
+"""Entries that are decoded together while one after another is looked up."""
+READ_TOGETHER: Final = 512
+READ_BYTES: Final = 64 << 10
 
 
 class Manifest:
@@ -55,6 +59,7 @@ class Manifest:
         self._directories = 0
         self._tops = 0
         self._recent: dict[int, Entry] = {}
+        self._next = 0  # behind what was looked up last
         self.files = 0
         self.total = 0
 
@@ -103,18 +108,30 @@ class Manifest:
             return found
         if not 0 <= index < len(self):
             raise IndexError(index)
-        start, stop = self._offsets[index], self._offsets[index + 1]
-        self._store.seek(start)
-        self._at_end = False
-        entry = _decoder.decode(self._store.read(stop - start))
-        if len(recent) >= RECENT:
-            del recent[next(iter(recent))]  # the oldest: dictionaries keep their order
-        recent[index] = entry
-        return entry
+        entries = self._read(index, AHEAD if index == self._next else 1)
+        self._next = index + len(entries)
+        for number, entry in enumerate(entries, index):
+            if number not in recent and len(recent) >= RECENT:
+                del recent[next(iter(recent))]  # the oldest: dictionaries keep their order
+            recent[number] = entry
+        return entries[0]
 
     def __iter__(self) -> Iterator[Entry]:
-        for index in range(len(self)):
-            yield self[index]
+        first = 0
+        while first < len(self):
+            entries = self._read(first, READ_TOGETHER)
+            yield from entries
+            first += len(entries)
+
+    def _read(self, first: int, most: int) -> list[Entry]:
+        """Return entries from ``first`` on, at least one, at most so many, in one read of about 64 KiB at most."""
+        offsets = self._offsets
+        count, data = self.encoded(first, most, READ_BYTES)
+        view, start = memoryview(data), offsets[first]
+        return [
+            _decoder.decode(view[offsets[index] - start : offsets[index + 1] - start])
+            for index in range(first, first + count)
+        ]
 
     def encoded(self, first: int, max_count: int, max_bytes: int) -> tuple[int, bytes]:
         """Return how many entries from ``first`` on fit the two limits, and their encoded bytes, one after another.

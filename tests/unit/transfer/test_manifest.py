@@ -98,6 +98,22 @@ def test_it_holds_no_more_than_the_protocol_can_say(monkeypatch: pytest.MonkeyPa
         manifest.append(Entry(b"b", EntryKind.FILE, 0))
 
 
+def test_all_entries_come_in_order_whatever_else_is_looked_up_meanwhile() -> None:
+    entries = [Entry(b"%d" % number * 50, EntryKind.FILE, number) for number in range(2000)]
+    manifest = Manifest()
+    for entry in entries[:1900]:
+        manifest.append(entry)
+    found = []
+    for entry in manifest:
+        found.append(entry)
+        if len(found) == 600:
+            assert manifest[3] == entries[3]
+            for more in entries[1900:]:
+                manifest.append(more)
+    assert found == entries
+    assert list(Manifest()) == []
+
+
 def test_entries_are_the_same_however_often_they_are_looked_up_and_few_are_kept() -> None:
     manifest = Manifest()
     count = 2 * RECENT + 10

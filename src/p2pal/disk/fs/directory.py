@@ -12,13 +12,13 @@ Where the system has no such calls, :mod:`p2pal.disk.fs.path_directory` does the
 from __future__ import annotations
 
 import abc
-import contextlib
 import errno
 import os
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from types import TracebackType
 from typing import ClassVar, Final
 
 from p2pal.disk.fs.rename import Identity, identity_from
@@ -79,16 +79,23 @@ def sync_data(fd: int) -> None:
         sync_file(fd)
 
 
-@contextlib.contextmanager
-def where_supported() -> Iterator[None]:
+class _WhereSupported:
     """Set a mode or a time, or do without: a file system that has no such thing (FAT) is no reason to lose a file."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _NO_SUCH_ATTRIBUTE:
-            raise
-    except OverflowError:  # a time that the platform cannot express
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
         pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        if isinstance(error, OSError):
+            return error.errno in _NO_SUCH_ATTRIBUTE
+        return isinstance(error, OverflowError)  # a time that the platform cannot express
+
+
+where_supported: Final = _WhereSupported()  # one for all: it is entered twice for each file
 
 
 class Directory(abc.ABC):

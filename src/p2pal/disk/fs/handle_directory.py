@@ -97,7 +97,7 @@ class HandleDirectory(Directory):
 
     def set_link_time(self, name: bytes, mtime_ns: int) -> None:
         if _LINK_TIMES:
-            with where_supported():
+            with where_supported:
                 os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=self._fd, follow_symlinks=False)
 
     def set_attributes(self, mode: int, mtime_ns: int) -> None:
@@ -111,7 +111,7 @@ class HandleDirectory(Directory):
 
 
 def _set(fd: int, mode: int, mtime_ns: int) -> None:
-    with where_supported():
+    with where_supported:
         os.fchmod(fd, mode)
-    with where_supported():
+    with where_supported:
         os.utime(fd, ns=(mtime_ns, mtime_ns))

@@ -156,7 +156,7 @@ class PathDirectory(Directory):
     def set_link_time(self, name: bytes, mtime_ns: int) -> None:
         path = self._join(name)
         if os.utime in os.supports_follow_symlinks:
-            with where_supported():
+            with where_supported:
                 os.utime(path, ns=(mtime_ns, mtime_ns), follow_symlinks=False)
 
     def set_attributes(self, mode: int, mtime_ns: int) -> None:
@@ -171,7 +171,7 @@ class PathDirectory(Directory):
 
 
 def _set(path: bytes, mode: int, mtime_ns: int) -> None:
-    with where_supported():
+    with where_supported:
         os.utime(path, ns=(mtime_ns, mtime_ns))
-    with where_supported():
+    with where_supported:
         os.chmod(path, mode)

@@ -110,20 +110,34 @@ class ReadPump:
                 self._source.close()
 
     def _read(self, job: ReadJob) -> bool:
-        """Queue a job's results; False when the pump closes."""
-        for result in self._source.read(job):
-            cost = _cost(result)
-            with self._changed:
-                self._full = self._bytes >= READ_AHEAD
-                while self._full and not self._closing:
-                    self._changed.wait()
-                if self._closing:
-                    return False
-                self._results.append(result)
-                self._bytes += cost
-                self._unheard += cost
-                if self._unheard >= _WAKE_BYTES:
-                    self._ring()
+        """Queue a job's results, those of a small file together; False when the pump closes."""
+        results: list[SourceResult] = []
+        size = 0
+        try:
+            for result in self._source.read(job):
+                results.append(result)
+                size += _cost(result)
+                if size >= _WAKE_BYTES:
+                    if not self._queue(results, size):
+                        return False
+                    results, size = [], 0
+        finally:  # what was read before a fault is given out before it
+            going = self._queue(results, size)
+        return going
+
+    def _queue(self, results: list[SourceResult], size: int) -> bool:
+        """Queue results that cost so many bytes, once there is room; False when the pump closes."""
+        with self._changed:
+            self._full = self._bytes >= READ_AHEAD
+            while self._full and not self._closing:
+                self._changed.wait()
+            if self._closing:
+                return False
+            self._results.extend(results)
+            self._bytes += size
+            self._unheard += size
+            if self._unheard >= _WAKE_BYTES:
+                self._ring()
         return True
 
     def _ring(self) -> None:

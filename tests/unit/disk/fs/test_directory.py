@@ -195,11 +195,11 @@ def test_deep_trees_need_no_more_open_directories(tmp_path: Path) -> None:
 
 
 def test_attributes_that_a_file_system_lacks_are_passed_over() -> None:
-    with where_supported():
+    with where_supported:
         raise PermissionError(1, "FAT has no modes")
-    with where_supported():
+    with where_supported:
         raise OverflowError
-    with pytest.raises(OSError), where_supported():
+    with pytest.raises(OSError), where_supported:
         raise OSError(5, "input/output error")
 
 
