@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.unit.peer.kit import PATIENCE, Owner, cut, pair, payloads
+from tests.unit.peer.kit import MAX_PAYLOAD, PATIENCE, Owner, cut, pair, payloads
 
 from p2pal.errors import ConnectionImpossible, P2palError, PeerLost, ProtocolError
 from p2pal.peer.peer import WINDOW
@@ -90,10 +90,10 @@ async def test_without_retries_a_lost_lane_ends_both_sides() -> None:
 
 
 async def test_a_peer_that_is_not_read_holds_the_sender_back() -> None:
-    count = 3 * WINDOW // 60_000
-    left, right = Owner([bytes(60_000)] * count), Owner(consume=False)
+    count = 3 * WINDOW // MAX_PAYLOAD
+    left, right = Owner([bytes(MAX_PAYLOAD)] * count), Owner(consume=False)
     async with pair(left, right):
-        await right.until(lambda: len(right.received) * 65_000 > WINDOW // 2)
+        await right.until(lambda: len(right.received) * MAX_PAYLOAD > WINDOW // 2)
 
         def stands_still() -> bool:
             return not left.peer.writable and len(right.received) == taken
@@ -103,7 +103,7 @@ async def test_a_peer_that_is_not_read_holds_the_sender_back() -> None:
             await asyncio.sleep(0.02)
             if stands_still():
                 break
-        assert len(right.received) * 60_000 <= WINDOW * 1.1
+        assert len(right.received) * MAX_PAYLOAD <= WINDOW * 1.1
         held = len(right.received)
         right.consume = True
         right.peer.consumed(held)
