@@ -14,6 +14,7 @@ from p2pal.app.events import AnyEvent, Connected, PeerJoined, Waiting
 from p2pal.app.options import DEFAULT_STUN, ConnectOptions
 from p2pal.app.transfer import Transfer
 from p2pal.app.transfer_session import TransferSession
+from p2pal.crypto import pake
 from p2pal.errors import CodeExpired, P2palError, ServerRefused
 from p2pal.lanes.destinations import Destinations, Nearness, zone_reached
 from p2pal.lanes.ice_servers import IceServerConfig
@@ -63,6 +64,7 @@ class Shell(Transfer):
 
     def _prepare(self, tasks: asyncio.TaskGroup) -> None:
         """Load what is sure to be needed, while there is something to wait for anyway."""
+        tasks.create_task(asyncio.to_thread(pake.load))
         if not self._connect.tries_datagrams:
             tasks.create_task(load_engine(loopback=self._connect.on_this_machine))
 

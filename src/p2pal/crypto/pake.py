@@ -36,6 +36,11 @@ _FIELD_PRIME: Final = 2**255 - 19
 _Y_BITS: Final = 2**255 - 1
 
 
+def load() -> None:
+    """Import the library, which takes some 25 ms, while there is something to wait for."""
+    import spake2  # noqa: F401
+
+
 class SenderPake:
     """The sender's side of one attempt.
 
