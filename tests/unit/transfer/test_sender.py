@@ -24,7 +24,7 @@ from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.sender import SETTLE_TIME, Sender
 from p2pal.transfer.states import SenderState
 from p2pal.wire import transfer as wire
-from p2pal.wire.pieces import leaf
+from p2pal.wire.pieces import file_digest, leaf, piece_size
 from p2pal.wire.transfer import Entry, EntryKind, Reason
 
 READ: list[ops.SourceResult] = [
@@ -97,6 +97,26 @@ def test_a_path_longer_than_a_payload_is_a_usage_error() -> None:
     sender.start(0)
     sender.finish_offer(0)
     assert len(records_of(sender)) == 3
+
+
+def test_the_size_of_payloads_changes_chunks_and_nothing_else() -> None:
+    data = bytes(range(256)) * 4096
+    size, found = piece_size(3 * MIB), leaf(data)
+    read: list[ops.SourceResult] = []
+    for number in range(3):
+        read += [ops.BlockRead(0, number * MIB, data), ops.PieceRead(0, number, found)]
+    read.append(ops.FileRead(0, file_digest(3 * MIB, size, [found] * 3)))
+    said = []
+    for limit in (0, 255 * 1024):
+        sender = sender_in(SenderState.SENDING, [Entry(b"large", EntryKind.FILE, 3 * MIB)])
+        sender.fill_payloads(limit)
+        sender.handle_source(read, 1)
+        records = records_of(sender)
+        chunks = [each for each in records if isinstance(each, wire.Chunk)]
+        assert b"".join(each.data for each in chunks) == data * 3
+        assert (max(len(each.data) for each in chunks) > 63 * 1024) is (limit > 0)
+        said.append([each for each in records if not isinstance(each, wire.Chunk)])
+    assert said[0] == said[1]
 
 
 def test_too_many_entries_are_a_usage_error() -> None:
