@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -18,14 +16,13 @@ import pytest
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from tests.ports import free_port
 
 PATIENCE: Final = 30.0
 ONCE: Final = Retry(NoBackoff(), 0)
 """For a client that does not try again by itself."""
 _POLL: Final = 0.01
 _TRIES: Final = 20
-_PORTS: Final = range(16_384, 32_000)
-"""Below the ports that Linux gives to clients: nobody's outgoing connection sits on the port while Redis is away."""
 
 Kind = Literal["redis", "redis-cluster", "valkey"]
 
@@ -95,7 +92,7 @@ class RedisServer:
         fixed = bool(self.port)
         for _ in range(_TRIES):
             if not fixed:
-                self.port = _free_port()
+                self.port = free_port()
             if self._launch():
                 return
             time.sleep(0.1)  # somebody has the port, for now
@@ -197,7 +194,7 @@ class RedisServer:
             "databases": "1",
         }
         if self._cluster:
-            options |= {"cluster-enabled": "yes", "cluster-announce-ip": "127.0.0.1", "cluster-port": str(_free_port())}
+            options |= {"cluster-enabled": "yes", "cluster-announce-ip": "127.0.0.1", "cluster-port": str(free_port())}
         args = [part for name, value in options.items() for part in (f"--{name}", value)]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -233,18 +230,6 @@ class RedisServer:
         if self._process.poll() is None:
             self._process.send_signal(number)
         self._process.wait(PATIENCE)
-
-
-def _free_port() -> int:
-    for _ in range(1000):
-        port = random.choice(_PORTS)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    pytest.fail("no port is free", pytrace=False)
 
 
 class Servers:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import socket
 import subprocess
@@ -17,7 +16,6 @@ from tests.e2e.kit import until
 
 ROOT: Final = Path(__file__).parents[2]
 DEPLOY: Final = ROOT / "deploy"
-_PORTS: Final = range(16_384, 32_000)  # below those that Linux gives to clients: none of them takes it meanwhile
 
 
 def read(path: str) -> str:
@@ -34,19 +32,6 @@ def program(name: str) -> str:
             pytest.fail(missing, pytrace=False)
         pytest.skip(missing)
     return found
-
-
-def free_port() -> int:
-    """A TCP port of loopback that nobody has at the moment."""
-    for port in random.sample(_PORTS, 100):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise AssertionError("no free port")
 
 
 def replaced(text: str, changes: Mapping[str, str]) -> str:

@@ -16,9 +16,10 @@ from typing import Any, Final
 
 import pytest
 from redis import Redis
-from tests.deploy.kit import DEPLOY, ROOT, free_port, program, read, replaced, running
+from tests.deploy.kit import DEPLOY, ROOT, program, read, replaced, running
 from tests.deploy.test_files import PAGE, service
 from tests.e2e.kit import Server, environment
+from tests.ports import free_port
 
 BUILD, RUN = read("Dockerfile").split("\nFROM ")[-2:]
 _STEP: Final = re.compile(r"^RUN (.*)$", re.MULTILINE)

@@ -13,8 +13,9 @@ from typing import Any, Self
 import aiohttp
 import pytest
 from tests.certificates import write_certificate
-from tests.deploy.kit import ROOT, free_port, listens, program, read, replaced, running
+from tests.deploy.kit import ROOT, listens, program, read, replaced, running
 from tests.e2e.kit import Commands, Server, environment
+from tests.ports import free_port
 from yarl import URL
 
 PROXIES = ("caddy", "caddy-compose", "nginx")

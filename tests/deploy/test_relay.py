@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from tests.deploy.kit import DEPLOY, free_port, program, read, running
+from tests.deploy.kit import DEPLOY, program, read, running
 from tests.network.needs import need_networks
+from tests.ports import free_port
 
 from p2pal.server.ice import make_credential
 

@@ -21,8 +21,9 @@ from aioice.turn import create_turn_endpoint
 from tests.certificates import write_certificate
 from tests.e2e.conftest import Open
 from tests.e2e.kit import Command, Commands, Server, environment
-from tests.network.coturn import Coturn, free_port
+from tests.network.coturn import Coturn
 from tests.network.needs import need_coturn
+from tests.ports import free_port
 
 from p2pal.server.ice import make_credential
 

@@ -15,6 +15,7 @@ import pytest
 from tests.e2e.conftest import Open, Start
 from tests.e2e.kit import Command, Commands, environment
 from tests.e2e.trees import content, write
+from tests.ports import free_port
 
 from p2pal.cli.exit import EXIT_CODES
 
@@ -152,13 +153,12 @@ def test_it_receives(place: Place, commands: Commands, sender: Start, tmp_path: 
 
 
 def test_it_serves(place: Place, commands: Commands) -> None:
-    free = commands.server()  # of which we know that its port is free once it has ended
-    free.signal(signal.SIGTERM)
-    free.wait()
-    server = place.run("server", "--host", "127.0.0.1", "--port", str(free.port))
-    examined = commands.run("doctor", "-server", free.url, "-stun", "none")
+    port = free_port()
+    server = place.run("server", "--host", "127.0.0.1", "--port", str(port))
+    url = f"http://127.0.0.1:{port}"
+    examined = commands.run("doctor", "-server", url, "-stun", "none")
     while examined.wait() == 3 and server.running:
-        examined = commands.run("doctor", "-server", free.url, "-stun", "none")
+        examined = commands.run("doctor", "-server", url, "-stun", "none")
     assert examined.wait() == 0, server.said
     server.signal(signal.SIGTERM)
     assert place.judge(server, "server")

@@ -10,6 +10,7 @@ import pytest
 from tests.e2e.conftest import Start
 from tests.e2e.kit import Command, Commands, until
 from tests.e2e.trees import MIB, content, leftovers, sparse, tree_equal, write
+from tests.ports import free_port
 
 LONG = 8 << 30
 """Bytes of a file that is still on its way when it is stopped."""
@@ -85,7 +86,7 @@ def test_the_server_is_not_missed_once_the_peers_are_connected(commands: Command
 
 
 def test_a_server_that_forgot_the_transfer_does_not_stop_it(commands: Commands, tmp_path: Path, out: Path) -> None:
-    server = commands.server()
+    server = commands.server(port=free_port())
     connection = ["-server", server.url, "-stun", "none", "--json"]
     source = sparse(tmp_path / "large", 512 * MIB)
     sent = commands.run("send", *connection, source)

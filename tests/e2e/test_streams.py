@@ -13,6 +13,7 @@ import pytest
 from tests.e2e.conftest import Start
 from tests.e2e.kit import Commands, until
 from tests.e2e.trees import MIB, content, tree_equal, write
+from tests.ports import free_port
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a shell that closes descriptors")
 
@@ -90,13 +91,10 @@ def listens(port: int) -> bool:
 
 @pytest.mark.parametrize("how", ["2>&-", "2>/dev/full", ">&- 2>&- <&-"])
 def test_a_server_without_a_log_serves(commands: Commands, tmp_path: Path, out: Path, how: str) -> None:
-    port = commands.server()  # of which we know that it is free once this one has ended
-    port.signal(signal.SIGTERM)
-    port.wait()
-    args = ["server", "--host", "127.0.0.1", "--port", str(port.port)]
-    server = commands.run(*args, wrapper=shell(how))
-    until(lambda: listens(port.port), "a server that listens")
-    connection = ["-server", port.url, "-stun", "none"]
+    port = free_port()
+    server = commands.run("server", "--host", "127.0.0.1", "--port", str(port), wrapper=shell(how))
+    until(lambda: listens(port), "a server that listens")
+    connection = ["-server", f"http://127.0.0.1:{port}", "-stun", "none"]
     source = write(tmp_path / "file", "x")
     sent = commands.run("send", *connection, source, "-y")
     received = commands.run("recv", *connection, "-y", "-out", out, sent.code())

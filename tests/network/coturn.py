@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import socket
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,19 +19,6 @@ REALM: Final = "relay.test"
 TLS_PORT: Final = 5349
 WEB_PORT: Final = 443
 _COMMAND_TIMEOUT: Final = 20.0
-
-
-def free_port() -> int:
-    """Return a loopback port that is free for UDP and TCP just now; coturn cannot choose one itself."""
-    while True:
-        with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
-            stream.bind(("127.0.0.1", 0))
-            port: int = stream.getsockname()[1]
-            try:
-                datagrams.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 class Coturn:
@@ -108,6 +94,7 @@ class Coturn:
             until(self._listens, "coturn to listen")
             until(self._answers, "an answer of coturn")
         except BaseException:
+            print(self.log)
             self._end()
             raise
         return self
@@ -122,11 +109,11 @@ class Coturn:
     def _listens(self) -> bool:
         if self._process.poll() is not None:
             pytest.fail(f"coturn ended\n{self.log}", pytrace=False)
-        return f":{self.port:04X} " in Path(f"/proc/{self._process.pid}/net/udp").read_text()
+        return f"UDP listener opened on: {self.address}:{self.port}" in self.log
 
     def _answers(self) -> bool:
-        try:  # it asks once, and waits for ever if coturn does not listen yet
-            return self._run("turnutils_stunclient", "-p", str(self.port), self.address, seconds=0.5).returncode == 0
+        try:  # it asks once, and waits for ever if that is lost
+            return self._run("turnutils_stunclient", "-p", str(self.port), self.address, seconds=5.0).returncode == 0
         except subprocess.TimeoutExpired:
             return False
 

@@ -12,11 +12,12 @@ from typing import Final, Self
 
 import pytest
 from tests.e2e.kit import until
-from tests.network.coturn import Coturn, free_port
+from tests.network.coturn import Coturn
 from tests.network.exchange import Exchange
 from tests.network.lab import Lab
 from tests.network.needs import need_coturn
 from tests.network.wiring import PORT
+from tests.ports import free_port
 
 from p2pal.server.config import ServerConfig
 from p2pal.server.ice import IceServers, make_credential

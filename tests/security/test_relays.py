@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from tests.e2e.kit import Command, Commands, environment, until
 from tests.e2e.trees import write
-from tests.network.coturn import Coturn, free_port
+from tests.network.coturn import Coturn
 from tests.network.needs import need_coturn
+from tests.ports import free_port
 
 from p2pal.server.ice import make_credential
 

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.network.coturn import Coturn, free_port
+from tests.network.coturn import Coturn
 from tests.network.needs import need_coturn
+from tests.ports import free_port
 from tests.unit.peer.kit import Owner, pair
 
 from p2pal.errors import ConnectionImpossible

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from tests.ports import free_port
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
@@ -69,12 +70,6 @@ def test_a_port_in_use_is_one_line_and_exit_3() -> None:
             out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (3, "")
     assert err == f"p2pal: port {port} is in use; choose another with --host and --port\n"
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 def listening(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
