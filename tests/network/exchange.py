@@ -119,12 +119,10 @@ class Exchange:
         """What each side told of its paths so far, in order; the sender first."""
         return [[event["path"] for event in self.told(side, "path")] for side in (self.sender, self.receiver)]
 
-    def takes(self, words: str) -> float:
-        """Wait until both sides take a path with these words, and return how many seconds that took."""
-        began = time.monotonic()
+    def takes(self, words: str) -> None:
+        """Wait until both sides take a path with these words."""
         for side in (self.sender, self.receiver):
             side.await_(lambda: all(told[-1:] == [words] for told in self.paths), f"{words} on both sides", PATIENCE)
-        return time.monotonic() - began
 
     def resumes(self) -> float:
         """Wait until more arrives than what is on the way, and return how many seconds that took."""
@@ -152,7 +150,10 @@ class Exchange:
             until(lambda: self.told(command, *trouble), f"a word of the trouble\n{command.said}")  # noqa: B023
 
     def finish(self) -> None:
-        """Let everything through, and check that both sides ended well, and that nothing began anew."""
+        """Let everything through, and check that both sides ended well, and that nothing began anew.
+
+        Whatever trouble was told is also told to be over.
+        """
         self._lab.unthrottle("bob")
         assert (self.sender.wait(PATIENCE), self.receiver.wait(PATIENCE)) == (0, 0)
         assert (self._out / self._source.name).read_bytes() == self._source.read_bytes()
@@ -162,6 +163,15 @@ class Exchange:
             assert len(self.told(command, "accepted")) == 1
             assert len(self.told(command, "peer")) <= 1
             assert self.told(command, "resuming", "starting-over", "saved", "error") == []
+            assert self._troubles(command) == [], command.said
             done = [event["done"] for event in self.told(command, "progress")]
             back = [(one, other) for one, other in pairwise(done) if other < one]
             assert back == [], f"progress went back\n{command.said}"
+
+    def _troubles(self, command: Command) -> list[dict[str, Any]]:
+        """What one side told of trouble, and did not tell to be over."""
+        link = self.told(command, "reconnecting", "waiting", "reconnected")[-1:]
+        silence = self.told(command, "silence")[-1:]
+        return [event for event in link if event["event"] != "reconnected" and event.get("what") != ""] + [
+            event for event in silence if event["seconds"]
+        ]

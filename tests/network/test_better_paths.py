@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.network.access import ipv6_only, nat, several
 from tests.network.conftest import Begin, Labs
-from tests.network.exchange import PATIENCE, Exchange
+from tests.network.exchange import Exchange
 from tests.network.lab import Lab
 from tests.network.wiring import Side
 
@@ -14,9 +14,7 @@ MIB = 1 << 20
 
 def check_taken(lab: Lab, exchange: Exchange, *both: str) -> None:
     """Both sides come from the first of both paths onto the other one, and the file goes on over it."""
-    words = both[1]
-    for side in (exchange.sender, exchange.receiver):
-        side.await_(lambda: all(told[-1] == words for told in exchange.paths), f"{words} on both sides", PATIENCE)
+    exchange.takes(both[1])
     direct = lab.carried("direct-udp")
     exchange.flows(4 * MIB)
     assert lab.carried("direct-udp") - direct > 3 * MIB

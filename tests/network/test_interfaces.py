@@ -17,28 +17,27 @@ def test_the_other_one_of_two_interfaces_takes_over(labs: Labs, begin: Begin, ho
     exchange = begin(lab)
     lab.lose(host, lab.busiest(host))
     exchange.flows(MIB)
+    exchange.takes("direct, udp")  # the engine may step in for a moment
     exchange.finish()
-    assert {path for told in exchange.paths for path in told} == {"direct, udp"}
+    assert {path for told in exchange.paths for path in told} <= {"direct, udp", "direct, host udp"}
 
 
 @pytest.mark.parametrize("host", ["alice", "bob"])
 def test_the_words_of_the_path_follow_when_ipv6_is_lost(labs: Labs, begin: Begin, host: Side) -> None:
     lab = labs(several(nat("cone"), ipv6_only()), several(nat("cone"), ipv6_only()))
     exchange = begin(lab)
+    exchange.takes("direct, udp ipv6")
     lab.lose(host, 1)
     exchange.flows(MIB)
+    exchange.takes("direct, punched udp")
     exchange.finish()
-    for told in exchange.paths:
-        assert "direct, udp ipv6" in told
-        assert told[-1] == "direct, punched udp"
 
 
 def test_a_relay_takes_over_when_only_it_is_left(labs: Labs, begin: Begin) -> None:
     lab = labs(several(nat("symmetric"), ipv6_only()), several(nat("symmetric"), ipv6_only()))
     exchange = begin(lab)
+    exchange.takes("direct, udp ipv6")
     lab.lose("alice", 1)
     exchange.flows(MIB)
+    exchange.takes("relayed, turn udp")
     exchange.finish()
-    for told in exchange.paths:
-        assert "direct, udp ipv6" in told
-        assert told[-1] == "relayed, turn udp"
