@@ -30,7 +30,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
-def commands(server: Server, tmp_path: Path) -> Iterator[Commands]:
+def arrivals(tmp_path: Path) -> Iterator[Path]:
+    """Where :func:`out` is. What arrives there can be large, and goes once no command can add to it any more."""
+    path = tmp_path / "out"
+    yield path
+    if path.exists():
+        shutil.rmtree(path)
+
+
+@pytest.fixture
+def commands(server: Server, tmp_path: Path, arrivals: Path) -> Iterator[Commands]:
     """Starts commands; those that still run are ended with the test, by their process id."""
     with Commands(server.url, tmp_path / "runs") as running:
         yield running
@@ -49,12 +58,10 @@ def receiver(commands: Commands) -> Start:
 
 
 @pytest.fixture
-def out(tmp_path: Path) -> Iterator[Path]:
-    """An empty directory to receive into. What arrives there can be large, and does not stay."""
-    path = tmp_path / "out"
-    path.mkdir()
-    yield path
-    shutil.rmtree(path)
+def out(arrivals: Path) -> Path:
+    """An empty directory to receive into."""
+    arrivals.mkdir()
+    return arrivals
 
 
 @pytest.fixture
