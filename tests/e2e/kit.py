@@ -226,6 +226,12 @@ class Gate:
         new.write_text(str(count))
         new.replace(self._path)
 
+    def fill(self, count: int) -> None:
+        """Let the disk take that many bytes in all, and wait until it was offered more."""
+        self.allow(count)
+        full = self._path.with_suffix(".full")
+        until(lambda: full.exists() and full.read_text() == f"{count} ", f"a disk with {count} bytes")
+
     def open(self) -> None:
         """Let the disk take everything."""
         self.allow(1 << 62)

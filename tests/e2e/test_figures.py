@@ -67,7 +67,7 @@ class Stopped:
         checkpoints = Checkpoints(two.homes["receive"])
         until(checkpoints.list, "a checkpoint")
         for step in range(1, 17):  # a slow disk: what is on it is claimed half a second after it came
-            self.gate.allow(after * step // 16)
+            self.gate.fill(after * step // 16)
             time.sleep(0.1)
         if json:
             self.received.moved(after)
