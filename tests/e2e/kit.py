@@ -31,12 +31,19 @@ _CODE: Final = re.compile(r'^(?:Join code: |\{"event":"code","code":")?((?:[a-z]
 _SETTINGS: Final = ("P2PAL_", "TURN_", "REDIS_", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
 
 
-def until(condition: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
-    """Ask again and again until the answer is true, and return it."""
+def until(condition: Callable[[], T], what: str | Callable[[], str], seconds: float = PATIENCE) -> T:
+    """Ask again and again until the answer is true, and return it.
+
+    Args:
+        condition: The question.
+        what: What is waited for, in words; or what makes them once it was in vain.
+        seconds: How long it is asked.
+    """
     end = time.monotonic() + seconds
     while not (answer := condition()):
         if time.monotonic() > end:
-            pytest.fail(f"waited {seconds:g} s in vain for {what}", pytrace=False)
+            words = what if isinstance(what, str) else what()
+            pytest.fail(f"waited {seconds:g} s in vain for {words}", pytrace=False)
         time.sleep(POLL)
     return answer
 
@@ -140,7 +147,7 @@ class Command:
                 pytest.fail(f"it ended with {self.process.returncode} before {what}\n{self.said}", pytrace=False)
             return answer
 
-        return until(answered, f"{what}\n{self.said}", seconds)
+        return until(answered, lambda: f"{what}\n{self.said}", seconds)
 
     def event(self, kind: str, seconds: float = PATIENCE, **fields: object) -> dict[str, Any]:
         """Wait for the first event of a kind (with these fields) and return it."""

@@ -160,7 +160,7 @@ class Saga:
     def _await_end(self) -> None:
         """Have both end; one that waits for the other is stopped, as a person would."""
         sides = [each for each in (self.sent, self.received) if each is not None]
-        until(lambda: any(not each.running for each in sides), f"an end\n{self.said()}", 60)
+        until(lambda: any(not each.running for each in sides), lambda: f"an end\n{self.said()}", 60)
         end = time.monotonic() + 3
         while any(each.running for each in sides) and time.monotonic() < end:
             time.sleep(0.01)

@@ -86,7 +86,7 @@ class Saga:
         def begun() -> dict[str, Any] | None:
             return next((e for e in received.events if e["event"] in _BEGUN), None)
 
-        event = until(begun, f"files to flow\n{received.said}\n{self.sent.said if self.sent else ''}", 60)
+        event = until(begun, lambda: f"files to flow\n{received.said}\n{self.sent.said if self.sent else ''}", 60)
         assert event is not None
         if event["event"] == "error" and event["code"] == "code-expired" and self.sent is not None:
             # The last receiver was killed after its last word had arrived.
@@ -111,7 +111,7 @@ class Saga:
         if self.complete:
             return False
         moment = self.random.uniform(self.last_done, self.total)
-        until(lambda: not received.running or _done(received) >= moment, f"a moment\n{received.said}", 60)
+        until(lambda: not received.running or _done(received) >= moment, lambda: f"a moment\n{received.said}", 60)
         return received.running
 
     def interrupt(self) -> None:

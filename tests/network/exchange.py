@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from tests.e2e.kit import Command, until
+from tests.e2e.kit import Command
 from tests.network.lab import HOSTS, Lab
 from tests.network.wiring import PORT, Host
 
@@ -138,7 +138,7 @@ class Exchange:
     def reconnects(self) -> None:
         """Wait until both sides told that they reconnect, and that they are connected again."""
         for command in (self.sender, self.receiver):
-            until(lambda: self.told(command, "reconnected"), f"a new connection\n{command.said}", PATIENCE)  # noqa: B023
+            command.await_(lambda: self.told(command, "reconnected"), "a new connection", PATIENCE)  # noqa: B023
             kinds = [event["event"] for event in self.told(command, "reconnecting", "reconnected")]
             assert kinds[0] == "reconnecting"
             assert kinds[-1] == "reconnected"
@@ -147,7 +147,7 @@ class Exchange:
         """Both sides told the person that nothing came, or that they reconnect."""
         for command in (self.sender, self.receiver):
             trouble = ("reconnecting", "silence", "waiting")
-            until(lambda: self.told(command, *trouble), f"a word of the trouble\n{command.said}")  # noqa: B023
+            command.await_(lambda: self.told(command, *trouble), "a word of the trouble")  # noqa: B023
 
     def finish(self) -> None:
         """Let everything through, and check that both sides ended well, and that nothing began anew.
