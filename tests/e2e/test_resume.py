@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +45,21 @@ class Two:
     def receive(self, code: str, *args: str | Path, json: bool = True, env: dict[str, str] | None = None) -> Command:
         return self.commands.receive(code, *args, *(["--json"] if json else []), env=env or self.env("receive"))
 
+    def gate(self, count: int) -> Gate:
+        """Of a receiver's disk that takes so many bytes for now."""
+        gate = Gate(self.homes["receive"].parent / "gate")
+        gate.allow(count)
+        return gate
+
+    def gated(self, gate: Gate) -> dict[str, str]:
+        """The environment of a receiver with that disk."""
+        return gate.environment | {"P2PAL_HOME": str(self.homes["receive"])}
+
+    def claims(self, count: int) -> None:
+        """Wait until the receiver, whose disk takes no more than so many bytes, claims what was synced of them."""
+        checkpoints = Checkpoints(self.homes["receive"])
+        until(lambda: checkpoints.list()[0].done >= count - UNSYNCED, "the claim of what is there")
+
     def checkpoints(self, side: str) -> list[dict[str, Any]]:
         listing = self.commands.run("checkpoint", "list", "--json", env=self.env(side))
         assert listing.wait() == 0, listing.said
@@ -53,21 +67,14 @@ class Two:
 
     def stopped(self, *paths: Path, after: int, by: str = "receive", number: signal.Signals = signal.SIGINT) -> str:
         """Send, stop one side once the disk has ``after`` bytes, and return the checkpoint's id."""
-        gate = Gate(self.homes["receive"].parent / "gate")
-        gate.allow(after)
+        gate = self.gate(after)
         sent = self.send("-r", *paths)
-        env = gate.environment | {"P2PAL_HOME": str(self.homes["receive"])}
-        received = self.receive(sent.code(), "-out", self.out, env=env)
+        received = self.receive(sent.code(), "-out", self.out, env=self.gated(gate))
         received.moved(after)
-        # The disk takes no more: what it has is claimed, but for what was not synced yet.
-        checkpoints = Checkpoints(self.homes["receive"])
-        until(lambda: checkpoints.list()[0].done >= after - UNSYNCED, "the claim of what is there")
+        self.claims(after)
         stopper, other = (received, sent) if by == "receive" else (sent, received)
         stopper.signal(number)
-        for step in range(1, 9):  # slowly: what waits in memory must not be on the disk before the signal is heard
-            gate.allow(after + step * MIB // 4)
-            time.sleep(0.05)
-        gate.open()
+        gate.open_slowly(after)
         assert stopper.wait(10) == (130 if number != signal.SIGKILL else -signal.SIGKILL), stopper.said
         if number == signal.SIGKILL:
             other.signal(signal.SIGINT)
@@ -122,10 +129,12 @@ def test_a_stopped_transfer_goes_on(two: Two, tree: Path, number: signal.Signals
 
 
 def test_both_say_how_to_go_on(two: Two, tree: Path) -> None:
+    gate = two.gate(0)
     sent = two.send("-r", tree, json=False)
-    received = two.receive(sent.code(), "-out", two.out, json=False)
-    until(lambda: any(two.out.rglob("*.part")), "the first bytes")
+    received = two.receive(sent.code(), "-out", two.out, json=False, env=two.gated(gate))
+    gate.fill(MIB)
     received.signal(signal.SIGINT)
+    gate.open_slowly(MIB)
     assert (received.wait(10), sent.wait(10)) == (130, 5)
     ident = two.checkpoints("send")[0]["id"][:8]
     command = f"p2pal send --resume {ident} -server {two.commands.url}"
@@ -135,10 +144,12 @@ def test_both_say_how_to_go_on(two: Two, tree: Path) -> None:
 
 
 def test_a_killed_receiver_joins_again_with_the_same_code(two: Two, tree: Path) -> None:
+    gate = two.gate(STOP_AT)
     sent = two.send("-r", tree)
     code = sent.code()
-    first = two.receive(code, "-out", two.out)
+    first = two.receive(code, "-out", two.out, env=two.gated(gate))
     first.moved(STOP_AT)
+    two.claims(STOP_AT)
     first.process.kill()
     first.wait()
     again = two.receive(code, "-out", two.out)
@@ -434,10 +445,12 @@ def _silence(command: Command) -> float:
 
 
 def test_quiet_mode_says_how_to_go_on(two: Two, tree: Path) -> None:
+    gate = two.gate(0)
     sent = two.send("-q", "-r", tree, json=False)
-    received = two.receive(sent.code(), "-q", "-out", two.out, json=False)
-    until(lambda: any(two.out.rglob("*.part")), "the first bytes")
+    received = two.receive(sent.code(), "-q", "-out", two.out, json=False, env=two.gated(gate))
+    gate.fill(MIB)
     sent.signal(signal.SIGTERM)
+    gate.open_slowly(MIB)
     assert (sent.wait(10), received.wait(10)) == (130, 5)
     assert "p2pal send --resume" in sent.err
     assert received.out == ""
