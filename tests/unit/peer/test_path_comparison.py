@@ -6,7 +6,7 @@ import asyncio
 from typing import NoReturn
 
 import pytest
-from tests.unit.peer.kit import Owner, pair, payloads
+from tests.unit.peer.kit import PATIENCE, Owner, pair, payloads
 
 from p2pal.lanes.base import Connection
 from p2pal.lanes.webrtc.connection import WebRtcConnection
@@ -23,7 +23,7 @@ async def prefer_the_new(new: Connection, used: Connection, heard: asyncio.Event
 async def test_a_better_path_is_taken_without_a_break(by_left: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("p2pal.peer.engine.is_better", prefer_the_new)
     monkeypatch.setattr("p2pal.link.path_upgrade.SETTLED", 0.0)
-    there, back = payloads(3000), payloads(300, 2)
+    there, back = payloads(3000, most=20_000), payloads(300, 2)
 
     left, right = Owner(there[:1500]), Owner(back[:100])
     async with pair(left, right) as (running, _):
@@ -97,7 +97,7 @@ async def test_whatever_the_engine_makes_of_the_new_connection_the_old_one_stays
         else:
             monkeypatch.setattr(WebRtcConnection, broken, fail)
         left.peer.link._on_networks()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             await failed.wait()
         await (right if broken == "answer" else left).until_true(
             lambda: len((right if broken == "answer" else left).peer.link.engine.connections) == 1

@@ -62,7 +62,7 @@ async def test_what_was_sent_arrives_before_the_farewell() -> None:
 @pytest.mark.parametrize("by_left", [True, False])
 @pytest.mark.parametrize("cuts", [1, 3])
 async def test_a_lane_that_ends_is_replaced_and_nothing_is_lost_or_repeated(by_left: bool, cuts: int) -> None:
-    there, back = payloads(1500), payloads(500, 2)
+    there, back = payloads(1500, most=20_000), payloads(500, 2, most=20_000)
     left, right = Owner(there), Owner(back)
     async with pair(left, right):
         for turn in range(cuts):
