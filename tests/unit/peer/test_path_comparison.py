@@ -16,6 +16,7 @@ from p2pal.peer import path_comparison
 
 async def prefer_the_new(new: Connection, used: Connection, heard: asyncio.Event) -> bool:
     """Take every path that works: on loopback all are alike."""
+    await heard.wait()  # however long it takes: before that the other side would miss the old one
     return not await path_comparison.is_better(new, used, heard) and await new.path() is not None
 
 
