@@ -243,9 +243,9 @@ def _edit(part: Path) -> None:
 
 
 def _replace(part: Path) -> None:
-    data = part.read_bytes()
-    part.unlink()
-    part.write_bytes(data)
+    other = part.with_name("other")  # while both are there the inodes differ
+    shutil.copyfile(part, other)
+    other.replace(part)
 
 
 @pytest.mark.parametrize("damage", [_delete, _truncate, _edit, _replace])
@@ -253,14 +253,19 @@ def test_a_damaged_part_file_is_noticed(two: Two, tree: Path, damage: Any) -> No
     ident = two.stopped(tree, after=STOP_AT)
     (part,) = two.out.rglob("*.part")
     damage(part)
+    left = part.read_bytes() if damage is _replace else b""
     sent, received = two.resumed(ident)
-    if damage in (_delete, _truncate):
+    if damage is not _edit:
         assert received.event("starting-over")["name"] == "tree/big.bin"
     two.complete(sent, received)
+    if damage is _replace:  # it is somebody else's now, and stays
+        assert part.read_bytes() == left
+        folder = part.parent.stat()
+        part.unlink()
+        os.utime(part.parent, ns=(folder.st_atime_ns, folder.st_mtime_ns))
     assert tree_equal(tree, two.out / "tree")
-    if damage is not _replace:  # the new file may have the old one's inode, and is then read again
-        # A file that cannot be gone on with starts over; of one that was edited, the edited piece alone.
-        assert (received.event("resuming")["done"] < MIB) is (damage in (_delete, _truncate))
+    # A file that cannot be gone on with starts over; of one that was edited, the edited piece alone.
+    assert (received.event("resuming")["done"] < MIB) is (damage is not _edit)
     assert (two.checkpoints("send"), two.checkpoints("receive")) == ([], [])
 
 
