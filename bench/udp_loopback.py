@@ -16,7 +16,7 @@ from typing import Any
 
 from p2pal.lanes.base import Lane
 from p2pal.lanes.destinations import ONLY_LOOPBACK
-from p2pal.lanes.udp.addresses import Candidate, CandidateKind
+from p2pal.lanes.udp.addresses import CandidateKind, DatagramCandidate
 from p2pal.lanes.udp.seal import LaneSecrets
 from p2pal.lanes.udp.shell import UdpLane
 from p2pal.lanes.udp.sockets import BUFFER
@@ -80,7 +80,7 @@ class End:
             lane.limit_mtu(self.args.mtu)
         own = await lane.bind(LOOPBACK)
         print(own.port, flush=True)
-        lane.add_remote(Candidate(CandidateKind.HOST, LOOPBACK, int(sys.stdin.readline())))
+        lane.add_remote(DatagramCandidate(CandidateKind.HOST, LOOPBACK, int(sys.stdin.readline())))
         async with asyncio.timeout(120):
             await self.done.wait()
         seconds, cpu = time.monotonic() - self.began, time.process_time() - self.cpu

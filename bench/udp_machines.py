@@ -15,7 +15,7 @@ from collections import deque
 from hashlib import sha256
 from math import inf
 
-from p2pal.lanes.udp.addresses import Address, Candidate, CandidateKind
+from p2pal.lanes.udp.addresses import Address, CandidateKind, DatagramCandidate
 from p2pal.lanes.udp.events import Message
 from p2pal.lanes.udp.lane import DatagramLane
 from p2pal.lanes.udp.seal import LaneSecrets
@@ -34,7 +34,7 @@ def pair(now: float) -> tuple[DatagramLane, DatagramLane]:
     right = DatagramLane(1, LaneSecrets(b, a, 2, 1), leads=False, seed=b, now=now)
     for lane, mine, theirs in ((left, "10.0.0.1", "10.0.0.2"), (right, "10.0.0.2", "10.0.0.1")):
         lane.add_local(0, mine, 1, now)
-        lane.add_remote(Candidate(CandidateKind.HOST, theirs, 1), now)
+        lane.add_remote(DatagramCandidate(CandidateKind.HOST, theirs, 1), now)
     return left, right
 
 

@@ -18,7 +18,7 @@ from typing import Final
 
 from p2pal.lanes.base import Lane
 from p2pal.lanes.destinations import ANYWHERE
-from p2pal.lanes.udp.addresses import Candidate, CandidateKind
+from p2pal.lanes.udp.addresses import CandidateKind, DatagramCandidate
 from p2pal.lanes.udp.seal import LaneSecrets
 from p2pal.lanes.udp.shell import UdpLane
 
@@ -67,7 +67,7 @@ async def run(address: str, peer: tuple[str, int] | None) -> None:
     own = await lane.bind(address)
     print(f"port={own.port}", flush=True)
     if peer:
-        lane.add_remote(Candidate(CandidateKind.HOST, *peer))
+        lane.add_remote(DatagramCandidate(CandidateKind.HOST, *peer))
     await end.opened.wait()
     while not end.closed:
         print(

@@ -37,7 +37,7 @@ async def receive(code: asyncio.Future[str], folder: Path) -> None:
     options = p2pal.ReceiveOptions(out=folder)
     async with p2pal.receive(await code, options=options, connect=CONNECT, decide=decide) as transfer:
         async for event in transfer:
-            if isinstance(event, events.FileDone):
+            if isinstance(event, events.FileDelivered):
                 print(f"received {event.name}, verified")
 
 

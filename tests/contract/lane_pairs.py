@@ -13,7 +13,7 @@ from hashlib import sha256
 
 from p2pal.lanes.base import CandidateFound, Connection, Lane, LaneListener, PathChanged
 from p2pal.lanes.destinations import ONLY_LOOPBACK
-from p2pal.lanes.memory import MemoryLink, PathModel
+from p2pal.lanes.memory import EmulatedPath, MemoryLink
 from p2pal.lanes.udp.ports import Port, SinglePort
 from p2pal.lanes.udp.seal import LaneSecrets
 from p2pal.lanes.udp.shell import UdpLane
@@ -25,7 +25,7 @@ MakePair = Callable[[LaneListener, LaneListener], Awaitable[tuple[Lane, Lane]]]
 
 async def memory(left: LaneListener, right: LaneListener) -> tuple[Lane, Lane]:
     """A link in memory on the event loop's own clock, slow enough that buffers fill."""
-    path = PathModel(delay=0.001, rate=100e6, queue=200_000)
+    path = EmulatedPath(delay=0.001, rate=100e6, queue=200_000)
     link = MemoryLink(asyncio.get_running_loop(), 1, left, right, path)
     return link.left, link.right
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from p2pal.errors import ProtocolError
 from p2pal.lanes.udp import packet
-from p2pal.lanes.udp.addresses import Address, Candidate, CandidateKind
+from p2pal.lanes.udp.addresses import Address, CandidateKind, DatagramCandidate
 from p2pal.lanes.udp.events import Closed
 from p2pal.lanes.udp.lane import DatagramLane
 from p2pal.lanes.udp.packet import AckFields, AnswerFields, Kind, ProbeFields
@@ -78,7 +78,7 @@ def _opened() -> DatagramLane:
     ]
     for lane, mine, theirs in zip(lanes, ("10.0.0.1", "10.0.0.2"), ("10.0.0.2", "10.0.0.1"), strict=True):
         lane.add_local(0, mine, 1, 1.0)
-        lane.add_remote(Candidate(CandidateKind.HOST, theirs, 1), 1.0)
+        lane.add_remote(DatagramCandidate(CandidateKind.HOST, theirs, 1), 1.0)
     for now in (1.0, 1.1, 1.2):
         for lane, other, source in ((lanes[0], lanes[1], "10.0.0.1"), (lanes[1], lanes[0], "10.0.0.2")):
             for batch in list(lane.datagrams(now)):

@@ -41,7 +41,7 @@ class World:
         self.count = 0
         self.execute(s.Join(b"one"))
 
-    def execute(self, command: s.Command) -> None:
+    def execute(self, command: s.RendezvousCommand) -> None:
         self.transfer, effects = rules.handle(self.transfer, command, 0.0, LIMITS)
         for effect in effects:
             if isinstance(effect, s.Keep):
@@ -132,7 +132,7 @@ class World:
         except Denied as denied:
             self.down[who].append(wire.Error(denied.code, denied.message))  # the socket says so itself
 
-    def command(self, who: int, message: wire.ClientMessage) -> s.Command:
+    def command(self, who: int, message: wire.ClientMessage) -> s.RendezvousCommand:
         if isinstance(message, wire.Append):
             log = self.logs.get((message.attempt, who == SENDER), [])
             stored = log[message.index] if message.index < len(log) else None

@@ -20,7 +20,7 @@ ATTEMPT = st.integers(1, 5)
 CURSORS = st.dictionaries(ATTEMPT, st.sampled_from([0, 0, 0, 1, 2, 4]), max_size=2)
 
 
-def expected_denial(t: Rendezvous, c: s.Command) -> str | None:
+def expected_denial(t: Rendezvous, c: s.RendezvousCommand) -> str | None:
     """The table of docs/protocol.md: why a command is refused."""
     if isinstance(c, s.Detach):
         return None
@@ -54,7 +54,7 @@ def _cursor_denial(t: Rendezvous, c: s.Attach) -> str | None:
     return "cursor" if c.cursors.get(own.number, 0) > log.count else None
 
 
-def _decision_denial(t: Rendezvous, c: s.Command) -> str | None:
+def _decision_denial(t: Rendezvous, c: s.RendezvousCommand) -> str | None:
     if isinstance(c, s.AcceptAttempt):
         return _attempt_denial(t, c.attempt)
     if isinstance(c, s.ReleaseAttempt | s.LeaveAttempt):
@@ -116,7 +116,7 @@ class RendezvousMachine(RuleBasedStateMachine):
             elif isinstance(effect, s.Replay):
                 assert effect.start <= len(self.logs.get((effect.attempt, effect.by_sender), []))
 
-    def do(self, command: s.Command) -> None:
+    def do(self, command: s.RendezvousCommand) -> None:
         before = self.transfer
         expected = expected_denial(before, command)
         denied: str | None
@@ -135,7 +135,7 @@ class RendezvousMachine(RuleBasedStateMachine):
             assert not (before.state is not State.ACTIVE and self.transfer.state is State.ACTIVE)
             assert before.over or not self.transfer.over
 
-    def repeat(self, command: s.Command) -> None:
+    def repeat(self, command: s.RendezvousCommand) -> None:
         """Nobody knows whether it was carried out, and so it is carried out a second time."""
         if isinstance(command, s.AppendMessage):
             stored = self.logs.get((command.attempt, command.who == SENDER), [])

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from p2pal.errors import ProtocolError
 from p2pal.session.core import Session
-from p2pal.session.events import Closed, Delivered, LaneAlive, LaneSilent
+from p2pal.session.events import Delivered, LaneAlive, LaneSilent, SessionClosed
 from p2pal.wire.frames import Ack, Close, LaneAck, Ping, Pong, encode, encode_data
 
 FRAME = 1024
@@ -233,7 +233,7 @@ def test_every_frame_in_every_state(state: str, name: str) -> None:
     if expected is None:
         session.handle_frame(1, FRAMES[name], 2.0)
         list(session.outputs(1, 1 << 20, 2.0))
-        assert all(isinstance(event, (Delivered, Closed, LaneAlive)) for event in session.events())
+        assert all(isinstance(event, (Delivered, SessionClosed, LaneAlive)) for event in session.events())
     else:
         with pytest.raises(expected):
             session.handle_frame(1, FRAMES[name], 2.0)

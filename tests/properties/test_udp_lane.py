@@ -14,7 +14,7 @@ from tests.sim.links import secrets
 
 from p2pal.errors import ProtocolError
 from p2pal.lanes.udp.acks import TOLD
-from p2pal.lanes.udp.addresses import MAX_CANDIDATES, MAX_LOCALS, Address, Candidate, CandidateKind
+from p2pal.lanes.udp.addresses import MAX_CANDIDATES, MAX_LOCALS, Address, CandidateKind, DatagramCandidate
 from p2pal.lanes.udp.connectivity import MAX_ANSWERS, MAX_NONCES
 from p2pal.lanes.udp.events import Closed, Message
 from p2pal.lanes.udp.lane import MAX_EARLY, DatagramLane
@@ -40,7 +40,7 @@ class Wire:
         ]
         for side, lane in enumerate(self.lanes):
             lane.add_local(0, IPS[side], 1, 0.0)
-            lane.add_remote(Candidate(CandidateKind.HOST, IPS[1 - side], 1), 0.0)
+            lane.add_remote(DatagramCandidate(CandidateKind.HOST, IPS[1 - side], 1), 0.0)
         self.heard: list[list[bytes]] = [[], []]
         self.closed: list[Closed | None] = [None, None]
         self.coming: list[tuple[float, int, int, bytes, int, Address]] = []

@@ -9,7 +9,7 @@ import pytest
 from tests.sim.links import LaneFlow, LinkModel, Network, Side, secrets
 
 from p2pal.lanes.destinations import ANYWHERE, SESSION_HOSTS
-from p2pal.lanes.udp.addresses import MAX_CANDIDATES, MAX_LOCALS, Address, Candidate, CandidateKind
+from p2pal.lanes.udp.addresses import MAX_CANDIDATES, MAX_LOCALS, Address, CandidateKind, DatagramCandidate
 from p2pal.lanes.udp.budget import ANSWERED, IP_REFILL, MAX_ADDRESS_PROBES, MAX_IP_PROBES, MAX_PROBES, ProbeBudget
 from p2pal.lanes.udp.connectivity import (
     CONSENT,
@@ -62,7 +62,7 @@ def test_lane_after_lane_sends_no_more_probes_than_one_session_may() -> None:
     for lane in range(200):
         one = connectivity(budget)
         for number in range(MAX_UDP_CANDIDATES):
-            one.add_remote(Candidate(HOST, f"203.0.113.{(lane + number) % 100}", 2000 + lane), lane * 0.01)
+            one.add_remote(DatagramCandidate(HOST, f"203.0.113.{(lane + number) % 100}", 2000 + lane), lane * 0.01)
         for address, _ in leave(one, lane * 0.01, lane * 0.01 + 15):
             sent += 1
             by_ip[address.ip] += 1
@@ -119,7 +119,7 @@ def test_an_address_that_answered_once_is_not_asked_for_ever() -> None:
     one = connectivity(leads=False)
     ours, theirs = Address("203.0.113.7", 2000, 0), Address("203.0.113.8", 2000, 0)
     for address in (ours, theirs):
-        one.add_remote(Candidate(HOST, address.ip, address.port), 0.0)
+        one.add_remote(DatagramCandidate(HOST, address.ip, address.port), 0.0)
     sent, now = Counter[str](), 0.0
     for step in range(36_000):  # an hour
         now = step * 0.1
@@ -209,7 +209,7 @@ def test_a_machine_that_moved_sends_nothing_to_everybody_in_its_new_network() ->
     one = Connectivity(Entropy(bytes(32)), leads=False, zones=ANYWHERE, broadcast=broadcast)
     one.add_local(0, "10.0.0.1", 5000, 0.0)
     for ip in ("10.9.0.255", "10.9.0.7"):
-        one.add_remote(Candidate(HOST, ip, 2000), 0.0)
+        one.add_remote(DatagramCandidate(HOST, ip, 2000), 0.0)
     broadcast.clear()
     broadcast.add("10.9.0.255")
     one.add_local(1, "10.9.0.1", 5000, 1.0)
@@ -243,7 +243,7 @@ def test_an_answer_to_what_another_address_was_asked_makes_no_path() -> None:
     one = connectivity(leads=True)
     here, there = Address("203.0.113.7", 2000, 0), Address("203.0.113.8", 2000, 0)
     for address in (here, there):
-        one.add_remote(Candidate(HOST, address.ip, address.port), 0.0)
+        one.add_remote(DatagramCandidate(HOST, address.ip, address.port), 0.0)
     asked = {address: fields for address, fields in leave(one, 0.0, 1.0) if isinstance(fields, ProbeFields)}
     answer = AnswerFields(asked[here].nonce, "10.0.0.1", 5000)
     for source in (there, here._replace(local=1)):
@@ -259,7 +259,7 @@ def test_an_answer_to_what_another_address_was_asked_makes_no_path() -> None:
 def test_a_lane_takes_no_candidate_where_nobody_is(ip: str) -> None:
     """The driver passes over these, too; a lane does not rely on it."""
     one = connectivity()
-    assert not one.add_remote(Candidate(HOST, ip, 2000), 0.0)
+    assert not one.add_remote(DatagramCandidate(HOST, ip, 2000), 0.0)
     assert leave(one, 0.0, 30.0) == []
 
 
@@ -338,7 +338,7 @@ def test_a_follower_that_nominates_chooses_no_path() -> None:
 def lone() -> DatagramLane:
     lane = DatagramLane(1, secrets()[0], leads=False, seed=bytes(32), now=0.0)
     lane.add_local(0, "10.0.0.1", 5000, 0.0)
-    lane.add_remote(Candidate(HOST, "10.0.0.2", 5000), 0.0)
+    lane.add_remote(DatagramCandidate(HOST, "10.0.0.2", 5000), 0.0)
     return lane
 
 

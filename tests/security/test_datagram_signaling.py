@@ -20,10 +20,10 @@ from p2pal.errors import ConnectionImpossible, ProtocolError
 from p2pal.lanes.candidates import IceCandidate
 from p2pal.lanes.destinations import Nearness, Zone
 from p2pal.lanes.ice_servers import IceServerConfig, RelayUse
-from p2pal.lanes.udp.addresses import MAX_LOCALS, Candidate, CandidateKind
+from p2pal.lanes.udp.addresses import MAX_LOCALS, CandidateKind, DatagramCandidate
 from p2pal.lanes.udp.budget import MAX_IP_PROBES
 from p2pal.lanes.udp.entropy import Entropy
-from p2pal.lanes.udp.events import PathChanged
+from p2pal.lanes.udp.events import PathSelected
 from p2pal.lanes.udp.factory import MAX_LOOKED_AT, MAX_SERVERS, UdpFactory
 from p2pal.lanes.udp.packet import Header, Kind
 from p2pal.lanes.udp.ports import open_port
@@ -294,11 +294,11 @@ async def test_a_peer_whose_path_looks_different_with_each_probe_fills_no_screen
         while flips < 300 or monotonic() < began + 0.5:
             flips += 1
             lane._lane.path = used._replace(punched=bool(flips & 1))
-            link.lane_event(lane, PathChanged(lane._lane.path))
+            link.lane_event(lane, PathSelected(lane._lane.path))
             await asyncio.sleep(0)
         if not flips & 1:
             lane._lane.path = used._replace(punched=True)
-            link.lane_event(lane, PathChanged(lane._lane.path))
+            link.lane_event(lane, PathSelected(lane._lane.path))
         words = "direct, punched udp"
         await asyncio.sleep(PATH_NEWS[1])
         await left.until(lambda: left.paths[-1] == words)
@@ -400,7 +400,7 @@ async def test_a_server_that_sees_us_at_ever_new_addresses_has_few_of_them_told(
         await driver.prepare()
         await driver.start(words(FIRST))
         for number in range(100):
-            driver.tell(Candidate(CandidateKind.SERVER_REFLEXIVE, "203.0.113.7", 2000 + number))
+            driver.tell(DatagramCandidate(CandidateKind.SERVER_REFLEXIVE, "203.0.113.7", 2000 + number))
         told = [candidate for each in said if isinstance(each, UdpCandidates) for candidate in each.candidates]
         assert 0 < len(told) < MAX_UDP_CANDIDATES, "and those of the hello count, too"
 

@@ -20,8 +20,8 @@ from p2pal.peer.sealed_logs import MEETING
 from p2pal.peer.signaling import MeetingPlace, Signaling
 from p2pal.rendezvous import events as e
 from p2pal.rendezvous.client import RendezvousClient
-from p2pal.rendezvous.delivery import Role
 from p2pal.rendezvous.mailbox import Mailbox
+from p2pal.role import Role
 from p2pal.wire.signal import Candidate, SignalMessage
 
 SECRET = "candidate:1 1 udp 2122260223 10.66.77.88 50000 typ host"

@@ -9,7 +9,7 @@ import pytest
 
 from p2pal.errors import ProtocolError
 from p2pal.session.core import CONTROL_SLACK, Session
-from p2pal.session.events import Closed, Delivered
+from p2pal.session.events import Delivered, SessionClosed
 from p2pal.session.lane import MAX_PONGS
 from p2pal.wire.frames import Ack, Close, LaneAck, Ping, Pong, decode, encode, encode_data
 
@@ -158,7 +158,7 @@ def test_endless_closing_is_answered_one_by_one_and_reported_once() -> None:
         session.handle_frame(1, encode(Close(1, "bye")), 0.0)
         events += list(session.events())
         assert len(list(session.outputs(1, PLENTY))) <= 1
-    assert events == [Closed(1, "bye", by_peer=True)]
+    assert events == [SessionClosed(1, "bye", by_peer=True)]
 
 
 def test_data_after_the_end_is_not_delivered() -> None:

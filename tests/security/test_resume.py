@@ -18,7 +18,7 @@ from tests.unit.app.kit import FIRST, HALF, LARGE, Place, Running, follow, gated
 from p2pal.app import events
 from p2pal.app.options import ReceiveOptions
 from p2pal.app.receive_checkpoint import UNKNOWN
-from p2pal.checkpoint.records import Begun, CheckpointHeader, Claimed, Places, Role
+from p2pal.checkpoint.records import Begun, CheckpointHeader, Claimed, Places
 from p2pal.checkpoint.replay import ReceiveState
 from p2pal.crypto import codes
 from p2pal.crypto.keys import TransferEnd as Side
@@ -27,6 +27,7 @@ from p2pal.disk.checkpoints.store import Checkpoints
 from p2pal.errors import CheckpointError, CodeUnknown, DiskError, P2palError, PeerError
 from p2pal.peer.key_exchange import meet_sender
 from p2pal.rendezvous.client import RendezvousClient
+from p2pal.role import Role
 from p2pal.wire import transfer as wire
 from p2pal.wire.transfer import Entry, EntryKind, Reason
 
@@ -400,5 +401,5 @@ async def test_links_that_were_swapped_in_between_two_sessions_are_not_followed(
             arrived_beside(mine, victim)
         else:  # what could not be written is told, or why nothing can be
             assert isinstance(rest.error, P2palError)
-            assert rest.all(events.FileFailed) or isinstance(rest.error, DiskError)
+            assert rest.all(events.FileNotDelivered) or isinstance(rest.error, DiskError)
         assert (mine.tree / "large").read_bytes() == content(LARGE)

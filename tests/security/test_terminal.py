@@ -105,9 +105,9 @@ def every_event(text: str) -> list[events.Event]:
             file_done=1,
             file_size=2,
         ),
-        events.FileDone(name=text, size=1, digest="00"),
+        events.FileDelivered(name=text, size=1, digest="00"),
         events.SavedAs(name=text, saved_as=text + " (1)"),
-        events.FileFailed(name=text, reason=text),
+        events.FileNotDelivered(name=text, reason=text),
         events.Missing(names=[text, text + "2"], more=1),
         events.Unproven(),
         events.Unsaved(reason=text),
@@ -202,7 +202,7 @@ def test_logs_do_not_show_it(text: str) -> None:
 def test_json_keeps_hostile_names_for_the_program_that_reads_it() -> None:
     for text in HOSTILE:
         out = io.StringIO()
-        JsonView(Writer(out)).show(events.FileDone(name=text, size=1, digest=""))
+        JsonView(Writer(out)).show(events.FileDelivered(name=text, size=1, digest=""))
         assert json.loads(out.getvalue())["name"] == text
         assert not harmful(out.getvalue())
 
@@ -218,7 +218,7 @@ def test_a_long_list_of_failures_does_not_flood_the_screen() -> None:
     out = io.StringIO()
     view = SenderView(Writer(io.StringIO()), Plain(Writer(out), lambda: 0.0), 300.0)
     for index in range(10_000):
-        view.show(events.FileFailed(name=f"{index}", reason="r" * 10_000))
+        view.show(events.FileNotDelivered(name=f"{index}", reason="r" * 10_000))
     view.close(None)
     assert out.getvalue().count("\n") == 21
     assert len(out.getvalue()) < 10_000

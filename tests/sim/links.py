@@ -12,8 +12,8 @@ from hashlib import sha256
 from random import Random
 
 from p2pal.lanes.memory import VirtualClock
-from p2pal.lanes.udp.addresses import Address, Candidate, CandidateKind
-from p2pal.lanes.udp.events import Closed, Message, Opened, PathChanged, Resumed, Stalled, Writable
+from p2pal.lanes.udp.addresses import Address, CandidateKind, DatagramCandidate
+from p2pal.lanes.udp.events import Closed, Message, Opened, PathSelected, Resumed, Stalled, Writable
 from p2pal.lanes.udp.lane import DatagramLane
 from p2pal.lanes.udp.packet import Kind
 from p2pal.lanes.udp.seal import LaneSecrets
@@ -270,7 +270,7 @@ class Side:
                     self.on_message(event.data)
             elif isinstance(event, Opened):
                 self.opened_at = self.flow.clock.time()
-            elif isinstance(event, PathChanged):
+            elif isinstance(event, PathSelected):
                 self.paths += 1
             elif isinstance(event, Writable):
                 self.writable += 1
@@ -328,7 +328,7 @@ class LaneFlow:
             self.left.source = lambda: MESSAGE
         for side in (self.left, self.right):
             side.lane.add_local(0, side.ip, side.port, now)
-            side.lane.add_remote(Candidate(CandidateKind.HOST, side.other.ip, side.other.port), now)
+            side.lane.add_remote(DatagramCandidate(CandidateKind.HOST, side.other.ip, side.other.port), now)
             self.clock.call_at(start, side.pump)
 
     @property

@@ -15,7 +15,7 @@ from tests.sim.disk import FakeSink, Tree
 from tests.sim.peers import App
 from tests.sim.transfers import TRANSFER_ID, FakeSource, entries_of
 
-from p2pal.session.events import Closed, LaneAlive, LaneSilent
+from p2pal.session.events import LaneAlive, LaneSilent, SessionClosed
 from p2pal.transfer import events, ops
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.receiver import Receiver
@@ -79,7 +79,7 @@ class Mover(App):
         self._busy = False  # the disk works
         self._armed: float | None = None
 
-    def on_event(self, event: Closed | LaneSilent | LaneAlive) -> None:
+    def on_event(self, event: SessionClosed | LaneSilent | LaneAlive) -> None:
         self.peer.session_event(event)
 
     def on_writable(self) -> None:

@@ -15,7 +15,7 @@ from zlib import crc32
 from p2pal.crypto.keys import Direction, SessionSecret
 from p2pal.crypto.seal import LaneOpener, LaneSealer, MailboxOpener, MailboxSealer
 from p2pal.lanes.base import Lane
-from p2pal.lanes.memory import MemoryLane, MemoryLink, PathModel, VirtualClock
+from p2pal.lanes.memory import EmulatedPath, MemoryLane, MemoryLink, VirtualClock
 from p2pal.link.actions import Action, CreateAnswer, CreateOffer, Judge, TakeAnswer, TakeCandidate
 from p2pal.link.negotiator import Negotiator
 from p2pal.wire.signal import Candidate, SignalMessage, decode_signal, encode
@@ -46,7 +46,7 @@ class Conditions:
             a relay carries everything, with twice the delay.
     """
 
-    path: PathModel = field(default_factory=PathModel)
+    path: EmulatedPath = field(default_factory=EmulatedPath)
     mail_delay: float = 0.1
     faults: tuple[str, ...] = ("cut", "close", "stall", "silence", "replay", "damage", "mail")
     strikes: int = 0

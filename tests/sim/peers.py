@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 from p2pal.lanes.base import Lane
-from p2pal.lanes.memory import MemoryLink, PathModel, VirtualClock
+from p2pal.lanes.memory import EmulatedPath, MemoryLink, VirtualClock
 from p2pal.session.core import Session
-from p2pal.session.events import Closed, Delivered, LaneAlive, LaneSilent
+from p2pal.session.events import Delivered, LaneAlive, LaneSilent, SessionClosed
 
 MAX_FRAME = 64 * 1024
 WINDOW = 4 * 1024 * 1024
@@ -38,7 +38,7 @@ class App:
     def on_writable(self) -> None:
         """The session takes payloads: called at every turn while it does."""
 
-    def on_event(self, event: Closed | LaneSilent | LaneAlive) -> None:
+    def on_event(self, event: SessionClosed | LaneSilent | LaneAlive) -> None:
         """Something else happened."""
 
     def settled(self) -> bool:
@@ -57,7 +57,7 @@ class Stream(App):
     def __init__(self, payloads: Iterable[bytes] = (), consume_after: float = 0.0) -> None:
         self.waiting = deque(payloads)
         self.received: list[bytes] = []
-        self.events: list[Closed | LaneSilent | LaneAlive] = []
+        self.events: list[SessionClosed | LaneSilent | LaneAlive] = []
         self.unconsumed = 0
         self.most_unconsumed = 0
         self._consume_after = consume_after
@@ -78,7 +78,7 @@ class Stream(App):
         while self.waiting and self.session.writable:
             self.session.send(self.waiting.popleft(), self.clock.time())
 
-    def on_event(self, event: Closed | LaneSilent | LaneAlive) -> None:
+    def on_event(self, event: SessionClosed | LaneSilent | LaneAlive) -> None:
         self.events.append(event)
 
     def settled(self) -> bool:
@@ -183,13 +183,13 @@ class World(Generic[A, B]):
         self.right = SimPeer(self.clock, right, max_frame=max_frame, window=window)
         self.links: list[MemoryLink] = []
 
-    def link(self, path: PathModel | None = None) -> MemoryLink:
+    def link(self, path: EmulatedPath | None = None) -> MemoryLink:
         """Join the peers by one more link; it opens one delay later."""
         link = MemoryLink(self.clock, len(self.links) + 1, self.left, self.right, path, self.random.random)
         self.links.append(link)
         return link
 
-    def keep_linked(self, path: PathModel, pause: float = 0.1) -> None:
+    def keep_linked(self, path: EmulatedPath, pause: float = 0.1) -> None:
         """Make a link, and after each cut another one, ``pause`` seconds after both ends noticed."""
         link = self.link(path)
 

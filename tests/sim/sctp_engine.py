@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from p2pal.session.congestion import Congestion
+from p2pal.session.congestion import CongestionWindow
 from p2pal.session.lane import ACK_DELAY, ACK_EVERY, LaneState
 from p2pal.wire.frames import LaneAck
 
@@ -100,7 +100,7 @@ class Association:
         self.delivered = 0
         self.dropped = 0
         self.longest = 0.0
-        self.congestion = Congestion(FRAME)
+        self.congestion = CongestionWindow(FRAME)
         self.lane = LaneState(1, self.congestion, 0.0)
         self._loop, self._engine, self._far_engine, self._far_loop = (Processor(random, rivals) for _ in range(4))
         self._events: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []

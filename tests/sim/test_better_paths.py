@@ -12,7 +12,7 @@ from tests.sim.network import Conditions
 from tests.sim.test_two_peers import check_agreement, random_pace, random_tree
 from tests.sim.two_peers import TwoPeers
 
-from p2pal.lanes.memory import PathModel
+from p2pal.lanes.memory import EmulatedPath
 from p2pal.link.path_upgrade import DISTANCE, FIRST_LOOK
 
 CALM = 60.0
@@ -62,7 +62,7 @@ def on_the_same(made: TwoPeers) -> bool:
 def test_a_way_that_opens_is_taken_without_a_break(seed: int) -> None:
     rng = random.Random(seed)
     opens = rng.uniform(1.0, 2.5 * FIRST_LOOK)
-    path = PathModel(delay=rng.uniform(0, 0.1), rate=20e3, queue=rng.randint(0, 20_000))
+    path = EmulatedPath(delay=rng.uniform(0, 0.1), rate=20e3, queue=rng.randint(0, 20_000))
     made, tree = world(seed, Conditions(path, rng.choice((0.01, 0.5)), ways=(opens,)))
     pause = run(made)
     check_agreement(made, tree)
@@ -76,7 +76,7 @@ def test_a_way_that_opens_is_taken_without_a_break(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_way_that_stays_closed_costs_nothing(seed: int) -> None:
-    made, tree = world(seed, Conditions(PathModel(delay=0.05, rate=20e3), ways=(1e6,)))
+    made, tree = world(seed, Conditions(EmulatedPath(delay=0.05, rate=20e3), ways=(1e6,)))
     run(made)
     check_agreement(made, tree)
     for peer in made.peers:
@@ -92,7 +92,7 @@ def test_ways_that_come_and_go_lose_nothing(seed: int) -> None:
         now += rng.uniform(0.5, 40)
         ways.append(now)
     conditions = Conditions(
-        PathModel(delay=rng.uniform(0, 0.1), rate=rng.choice((20e3, 60e3)), queue=rng.randint(0, 50_000)),
+        EmulatedPath(delay=rng.uniform(0, 0.1), rate=rng.choice((20e3, 60e3)), queue=rng.randint(0, 50_000)),
         mail_delay=rng.choice((0.01, 0.5, 2.0)), strikes=rng.randint(0, 6), pause=rng.choice((3.0, 15.0)),
         faults=("cut", "close", "stall", "replay", "damage", "networks"), bad_attempts=rng.choice((0.0, 0.2)),
         ways=tuple(ways),
@@ -108,7 +108,7 @@ def test_once_all_is_calm_both_sides_are_on_the_better_path(seed: int) -> None:
     rng = random.Random(seed)
     ways = tuple(sorted(rng.uniform(0, 60) for _ in range(rng.choice((1, 3, 5)))))  # open at last
     conditions = Conditions(
-        PathModel(delay=rng.uniform(0, 0.1), rate=20e3), rng.choice((0.01, 0.5)), ways=ways,
+        EmulatedPath(delay=rng.uniform(0, 0.1), rate=20e3), rng.choice((0.01, 0.5)), ways=ways,
         strikes=4, pause=10.0, faults=("networks", "stall", "replay", "close"),
     )  # fmt: skip
     made, tree = world(seed, conditions, size=5_000_000)
@@ -116,7 +116,7 @@ def test_once_all_is_calm_both_sides_are_on_the_better_path(seed: int) -> None:
     assert not made.ended
     assert on_the_same(made)
     assert made.left.negotiator.in_use not in made.network.relayed
-    made.network.conditions.path = PathModel()
+    made.network.conditions.path = EmulatedPath()
     made.network.links[-1].cut()  # what comes now is fast
     run(made)
     check_agreement(made, tree)
@@ -124,7 +124,7 @@ def test_once_all_is_calm_both_sides_are_on_the_better_path(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_networks_that_never_settle_cost_few_connections(seed: int) -> None:
-    made, tree = world(seed, Conditions(PathModel(delay=0.02, rate=20e3)))
+    made, tree = world(seed, Conditions(EmulatedPath(delay=0.02, rate=20e3)))
 
     def change() -> None:
         for peer in made.peers:

@@ -12,7 +12,7 @@ from tests.sim.network import Conditions
 from tests.sim.two_peers import TwoPeers
 
 from p2pal.errors import Interrupted, PeerLost
-from p2pal.lanes.memory import PathModel
+from p2pal.lanes.memory import EmulatedPath
 from p2pal.transfer import events
 from p2pal.wire.transfer import Reason
 
@@ -48,7 +48,7 @@ def random_tree(rng: random.Random) -> Tree:
 def random_conditions(rng: random.Random, strikes: int = 10) -> Conditions:
     """Return a path between a slow line and a fast one, and weather from none to bad."""
     return Conditions(
-        PathModel(
+        EmulatedPath(
             delay=rng.uniform(0, 0.1), rate=rng.choice((50e3, 200e3, 2e6)), queue=rng.randint(0, 100_000),
             detect=rng.choice((0.0, 1.0)),
         ),
@@ -172,7 +172,7 @@ def test_without_skip_errors_the_first_failure_stops_both_sides(seed: int) -> No
 @pytest.mark.parametrize("rate", [20e3, 100e3, 1e6])
 def test_what_was_read_before_a_failure_arrives_over_a_slow_line_too(rate: float) -> None:
     tree: Tree = {b"big": bytes(600_000), b"bad": b"?"}
-    world = TwoPeers(tree, Conditions(PathModel(delay=0.03, rate=rate, queue=10_000)))
+    world = TwoPeers(tree, Conditions(EmulatedPath(delay=0.03, rate=rate, queue=10_000)))
     world.sender.source.unreadable = {b"bad": 0}
     assert world.run()
     assert check_agreement(world, tree) == {b"big": None, b"bad": Reason.READ}
@@ -180,7 +180,7 @@ def test_what_was_read_before_a_failure_arrives_over_a_slow_line_too(rate: float
 
 def test_a_slow_disk_holds_the_sender_back_and_never_more_than_the_window() -> None:
     tree: Tree = {b"big": random.Random(1).randbytes(2_000_000)}
-    world = TwoPeers(tree, Conditions(PathModel(delay=0.01, rate=2e6)), Pace(write=50e3, hold=10))
+    world = TwoPeers(tree, Conditions(EmulatedPath(delay=0.01, rate=2e6)), Pace(write=50e3, hold=10))
     assert world.run()
     assert world.right.most_held > world.window - 2 * MAX_FRAME, "the window was used"
     check_agreement(world, tree)
@@ -199,7 +199,7 @@ def test_the_same_seed_gives_the_same_run(seed: int) -> None:
 
 def test_a_link_that_is_lost_again_and_again_is_not_given_up_while_bytes_arrive() -> None:
     tree: Tree = {b"one": bytes(3_000_000)}  # a single file: no verdict comes before its end
-    conditions = Conditions(PathModel(delay=0.02, rate=200e3, queue=20_000), faults=("cut",), strikes=8, pause=0.5)
+    conditions = Conditions(EmulatedPath(delay=0.02, rate=200e3, queue=20_000), faults=("cut",), strikes=8, pause=0.5)
     world = TwoPeers(tree, conditions, seed=3)
     assert world.run()
     assert world.network.struck == ["cut"] * 8
@@ -230,7 +230,7 @@ def test_either_side_may_stop_at_any_moment(seed: int) -> None:
 
 @pytest.mark.parametrize("side", ["sender", "receiver"])
 def test_who_stops_as_soon_as_there_is_a_link_is_heard(side: str) -> None:
-    world = TwoPeers({b"a": b"a"}, Conditions(PathModel(delay=0.1)), seed=1)
+    world = TwoPeers({b"a": b"a"}, Conditions(EmulatedPath(delay=0.1)), seed=1)
     peer, other = world.peers if side == "sender" else world.peers[::-1]
     assert world.run(until=lambda: bool(peer.lanes))
     began = world.clock.time()
@@ -249,7 +249,7 @@ def test_a_link_that_never_comes_back_ends_both_sides_with_an_error(seed: int, h
     tree = {**random_tree(rng), b"last": rng.randbytes(400_000)}
     world = random_world(seed, tree)
     world.network.conditions.faults = ("cut", "close", "replay", "damage")
-    world.network.conditions.path = PathModel(delay=0.05, rate=50e3)  # too slow to be through before the end comes
+    world.network.conditions.path = EmulatedPath(delay=0.05, rate=50e3)  # too slow to be through before the end comes
     world.clock.advance(0 if how == "never" else rng.uniform(0.5, 6))
     world.network.conditions.strikes = 0
     world.network.blocked = True
@@ -279,7 +279,7 @@ def test_where_there_is_no_path_both_sides_say_so_soon(mail: str) -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_a_link_that_is_lost_at_the_last_word_ends_both_sides(seed: int, side: str) -> None:
     tree = random_tree(random.Random(seed))
-    world = TwoPeers(tree, Conditions(PathModel(delay=0.02, rate=1e6)), seed=seed)
+    world = TwoPeers(tree, Conditions(EmulatedPath(delay=0.02, rate=1e6)), seed=seed)
     app = world.sender if side == "sender" else world.receiver
     assert world.run(until=lambda: app.finished is not None)
     world.network.blocked = True

@@ -28,7 +28,7 @@ from p2pal.lanes.memory import VirtualClock
 from p2pal.link.actions import Action, DropConnection, GaveUp, LinkUp, Retrying
 from p2pal.link.negotiator import Negotiator
 from p2pal.session.core import window_frames
-from p2pal.session.events import Closed, LaneAlive, LaneSilent
+from p2pal.session.events import LaneAlive, LaneSilent, SessionClosed
 from p2pal.transfer import events
 from p2pal.wire import frames
 from p2pal.wire.frames import DATA_HEADER
@@ -234,9 +234,9 @@ class TransferPeer(SimPeer[Mover]):
             self._link_due = due
             self.later(due - self.clock.time(), lambda: self.negotiator.handle_timeout(self.clock.time()))
 
-    def session_event(self, event: Closed | LaneSilent | LaneAlive) -> None:
+    def session_event(self, event: SessionClosed | LaneSilent | LaneAlive) -> None:
         self.network.trace(self.name, event)
-        if isinstance(event, Closed):
+        if isinstance(event, SessionClosed):
             self._session_over = True
             if event.by_peer:
                 self._peer_left()

@@ -24,8 +24,8 @@ from p2pal.peer.config import PeerConfig
 from p2pal.peer.key_exchange import Introduction
 from p2pal.peer.signaling import Meet, MeetingPlace
 from p2pal.rendezvous.client import RendezvousClient
-from p2pal.rendezvous.delivery import Role
 from p2pal.rendezvous.mailbox import Mailbox
+from p2pal.role import Role
 from p2pal.wire.rendezvous import IceServer
 
 TTL_SLACK: Final = 30.0

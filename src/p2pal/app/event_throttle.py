@@ -25,8 +25,8 @@ BOUNDED_BY_THEMSELVES: Final[frozenset[type[events.Event]]] = frozenset({
     events.Code,
     events.Comparing,  # once for each file
     events.Failure,
-    events.FileDone,
-    events.FileFailed,
+    events.FileDelivered,
+    events.FileNotDelivered,
     events.Joining,
     events.Listed,
     events.Missing,

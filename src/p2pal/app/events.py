@@ -13,8 +13,7 @@ import msgspec
 
 from p2pal.app.options import DEFAULT_SERVER
 from p2pal.lanes.paths import LaneKind
-
-Role = Literal["send", "receive"]
+from p2pal.role import Role
 
 
 class Event(msgspec.Struct, frozen=True, tag_field="event"):
@@ -250,7 +249,7 @@ class Comparing(Event, frozen=True, tag="comparing"):
     name: str
 
 
-class FileDone(Event, frozen=True, tag="file"):
+class FileDelivered(Event, frozen=True, tag="file"):
     """One file (not a directory or link) is durable at the receiver and verified. ``digest`` is hex."""
 
     name: str
@@ -268,7 +267,7 @@ class SavedAs(Event, frozen=True, tag="saved-as"):
     saved_as: str
 
 
-class FileFailed(Event, frozen=True, tag="file-failed"):
+class FileNotDelivered(Event, frozen=True, tag="file-failed"):
     """One entry was skipped or failed; ``reason`` is a short text."""
 
     name: str
@@ -319,6 +318,6 @@ class Failure(Event, frozen=True, tag="error"):
 
 AnyEvent = (
     Listed | Code | Joining | WrongGuess | PeerJoined | Connected | Reconnecting | Reconnected | Silence | Waiting
-    | Offered | Accepted | Resuming | Missing | StartingOver | Unproven | Unsaved | Progress | Comparing | FileDone
-    | SavedAs | FileFailed | Saved | Summary | Failure
+    | Offered | Accepted | Resuming | Missing | StartingOver | Unproven | Unsaved | Progress | Comparing | FileDelivered
+    | SavedAs | FileNotDelivered | Saved | Summary | Failure
 )  # fmt: skip

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from p2pal.app.events import AnyEvent, Comparing, FileDone, FileFailed, Progress, Role, SavedAs, Summary
+from p2pal.app.events import AnyEvent, Comparing, FileDelivered, FileNotDelivered, Progress, SavedAs, Summary
 from p2pal.app.meter import Meter
 from p2pal.app.transfer_errors import reason_text, transfer_error
 from p2pal.errors import P2palError
+from p2pal.role import Role
 from p2pal.transfer.events import (
     Aborted,
     BytesMoved,
@@ -125,7 +126,7 @@ class Tracker:
                 if entry.kind is EntryKind.FILE:
                     self.files_done += 1
                     self._finished += entry.size
-                    self._emit(FileDone(name=entry.name, size=entry.size, digest=event.digest.hex()))
+                    self._emit(FileDelivered(name=entry.name, size=entry.size, digest=event.digest.hex()))
             case EntryNamed():
                 self._entry_named(event)
             case EntryFailed():
@@ -160,7 +161,7 @@ class Tracker:
             self._told = max(0, self._told - there - moved)
         self._failed += 1
         self._reasons.add(event.reason)
-        self._emit(FileFailed(name=name, reason=reason_text(event.reason, event.text)))
+        self._emit(FileNotDelivered(name=name, reason=reason_text(event.reason, event.text)))
 
     def progress(self, now: float, in_flight: int = 0) -> None:
         """Emit a progress event if anything moved since the last, or the rate still falls.

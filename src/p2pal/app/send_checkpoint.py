@@ -18,7 +18,6 @@ from p2pal.checkpoint.records import (
     Declined,
     Leaves,
     Listing,
-    Role,
     Target,
 )
 from p2pal.crypto.keys import checkpoint_id
@@ -26,6 +25,7 @@ from p2pal.disk.checkpoints.journal import Journal
 from p2pal.disk.checkpoints.store import Checkpoints
 from p2pal.errors import DiskError
 from p2pal.ranges import RangeSet
+from p2pal.role import Role
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.ops import PieceRead, SourceResult
 from p2pal.wire.pieces import LEAF_BYTES

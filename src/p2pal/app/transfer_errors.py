@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 from typing import Final
 
-from p2pal.app.events import Role
 from p2pal.disk.fs import os_errors
 from p2pal.errors import (
     DiskError,
@@ -17,6 +16,7 @@ from p2pal.errors import (
     Refused,
     VerificationFailed,
 )
+from p2pal.role import Role
 from p2pal.transfer.events import Aborted, Finished
 from p2pal.units import plural
 from p2pal.wire.transfer import Reason

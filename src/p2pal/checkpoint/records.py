@@ -17,12 +17,12 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from p2pal.ranges import RangeSet
+from p2pal.role import Role
 from p2pal.wire.transfer import MAX_ENTRIES, MAX_FILE_SIZE, MAX_PATH
 
 VERSION: Final = 1
 """Of the checkpoint's format; a file with a higher one was made by a newer p2pal."""
 
-Role = Literal["send", "receive"]
 
 _U64 = Annotated[int, msgspec.Meta(ge=0)]  # MessagePack has none above 2^64 - 1
 _Time = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]

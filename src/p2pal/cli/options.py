@@ -277,7 +277,7 @@ class Retries(click.ParamType["int | None"]):
             raise UsageError(error.message, hint=f"write {shown} NUMBER, or {shown} inf to try without end") from None
 
 
-class LaneKind(click.ParamType[str]):
+class LaneChoice(click.ParamType[str]):
     """A kind of lane, or ``auto`` for all there are."""
 
     name = "lane"
@@ -411,7 +411,7 @@ connection_options: Final = together(
         dest="lane",
         metavar="KIND",
         multiple=True,
-        type=LaneKind(),
+        type=LaneChoice(),
         help="Kind of lane to use: auto, udp or webrtc; may be given again [auto].",
     ),
 )

@@ -29,7 +29,7 @@ from p2pal.errors import WrongCode
 if TYPE_CHECKING:
     from spake2 import SPAKE2_A, SPAKE2_B
 
-Entropy = Callable[[int], bytes]
+RandomBytes = Callable[[int], bytes]
 
 ELEMENT_BYTES: Final = 33
 _FIELD_PRIME: Final = 2**255 - 19
@@ -56,7 +56,9 @@ class SenderPake:
 
     __slots__ = ("_secret", "_spake", "element")
 
-    def __init__(self, password: bytes, rendezvous_id: str, attempt: int, *, entropy: Entropy | None = None) -> None:
+    def __init__(
+        self, password: bytes, rendezvous_id: str, attempt: int, *, entropy: RandomBytes | None = None
+    ) -> None:
         from spake2 import SPAKE2_A
 
         self._spake: SPAKE2_A | None = SPAKE2_A(password, **_arguments(rendezvous_id, attempt, entropy))
@@ -99,7 +101,9 @@ class ReceiverPake:
 
     __slots__ = ("_secret", "_spake")
 
-    def __init__(self, password: bytes, rendezvous_id: str, attempt: int, *, entropy: Entropy | None = None) -> None:
+    def __init__(
+        self, password: bytes, rendezvous_id: str, attempt: int, *, entropy: RandomBytes | None = None
+    ) -> None:
         from spake2 import SPAKE2_B
 
         self._spake: SPAKE2_B | None = SPAKE2_B(password, **_arguments(rendezvous_id, attempt, entropy))
@@ -139,7 +143,7 @@ def identity(rendezvous_id: str, attempt: int, role: TransferEnd) -> bytes:
     return join_parts(PROTOCOL, rendezvous_id.encode(), struct.pack(">I", attempt), role.value)
 
 
-def _arguments(rendezvous_id: str, attempt: int, entropy: Entropy | None) -> dict[str, object]:
+def _arguments(rendezvous_id: str, attempt: int, entropy: RandomBytes | None) -> dict[str, object]:
     arguments: dict[str, object] = {
         "idA": identity(rendezvous_id, attempt, TransferEnd.SENDER),
         "idB": identity(rendezvous_id, attempt, TransferEnd.RECEIVER),

@@ -24,11 +24,11 @@ from p2pal.errors import P2palError, ServerRefused, ServerUnreachable
 from p2pal.rendezvous import events
 from p2pal.rendezvous.client import CreatedRendezvous, RendezvousClient
 from p2pal.rendezvous.connect_errors import SPEAKS_TLS, trouble
-from p2pal.rendezvous.delivery import Role
 from p2pal.rendezvous.http import Redirected, open_session
 from p2pal.rendezvous.http_errors import HttpAnswer, refusal
 from p2pal.rendezvous.mailbox import Mailbox
 from p2pal.rendezvous.transport import ServerUrl
+from p2pal.role import Role
 from p2pal.wire.rendezvous import IceServer, State
 
 HTTP_TIMEOUT: Final = 9.0

@@ -70,7 +70,7 @@ class VirtualClock:
 
 
 @dataclass(frozen=True, slots=True)
-class PathModel:
+class EmulatedPath:
     """What a link runs over, alike in both directions.
 
     Attributes:
@@ -195,11 +195,11 @@ class MemoryLink:
         lane_id: int,
         left: LaneListener,
         right: LaneListener,
-        path: PathModel | None = None,
+        path: EmulatedPath | None = None,
         random: Callable[[], float] = lambda: 1.0,
     ) -> None:
         self.clock = clock
-        self.path = path or PathModel()
+        self.path = path or EmulatedPath()
         self.stalled = False
         self.left = MemoryLane(lane_id, self, left)
         self.right = MemoryLane(lane_id, self, right)

@@ -14,7 +14,7 @@ from typing import Final
 from p2pal.crypto.keys import Direction, Master
 from p2pal.errors import ProtocolError
 from p2pal.lanes.candidates import IceCandidate
-from p2pal.lanes.udp.addresses import Candidate, CandidateKind
+from p2pal.lanes.udp.addresses import CandidateKind, DatagramCandidate
 from p2pal.lanes.udp.factory import UdpFactory, UdpSockets, candidate_of
 from p2pal.lanes.udp.seal import LaneSecrets
 from p2pal.lanes.udp.shell import UdpLane, UdpListener
@@ -190,11 +190,11 @@ class DatagramDriver:
             return
         for told in candidates:
             if own.remote.takes(IceCandidate(told.kind, "udp", told.ip, told.port), monotonic()):
-                lane.add_remote(Candidate(_KINDS[told.kind], told.ip, told.port))
+                lane.add_remote(DatagramCandidate(_KINDS[told.kind], told.ip, told.port))
 
     # While it lives
 
-    def tell(self, found: Candidate) -> None:
+    def tell(self, found: DatagramCandidate) -> None:
         """A server sees one of our sockets at this address: the other side hears of it."""
         if self._told < MAX_UDP_CANDIDATES and self.lane is not None:
             self._mail(self._say(self.lane.id, (UdpCandidate("srflx", found.ip, found.port),)))

@@ -377,15 +377,15 @@ class LinkDriver:
             self._spawn(self._look_at_path(connection))
 
     def lane_event(
-        self, lane: UdpLane, event: udp.PathChanged | udp.CandidateFound | udp.Stalled | udp.Resumed
+        self, lane: UdpLane, event: udp.PathSelected | udp.ReflexiveFound | udp.Stalled | udp.Resumed
     ) -> None:
         """Something came up at a datagram lane."""
         if lane is not self.datagrams.lane or not self._mending:
             return
         match event:
-            case udp.PathChanged():
+            case udp.PathSelected():
                 self._spawn(self._look_at_path(lane))
-            case udp.CandidateFound(candidate):
+            case udp.ReflexiveFound(candidate):
                 self.datagrams.tell(candidate)
             case udp.Stalled():
                 self._spawn(self.datagrams.move())  # sooner than the next look at this machine's networks

@@ -44,7 +44,7 @@ from p2pal.peer.outage import Outages
 from p2pal.peer.signaling import Meet, Signaling
 from p2pal.peer.timer import Alarm
 from p2pal.session.core import Session
-from p2pal.session.events import Closed, Delivered, LaneAlive, LaneSilent
+from p2pal.session.events import Delivered, LaneAlive, LaneSilent, SessionClosed
 from p2pal.wire.frames import DATA_HEADER
 from p2pal.wire.signal import Bye, Fresh, Hello, SignalMessage
 
@@ -421,7 +421,7 @@ class Peer:
         for event in session.events():
             if isinstance(event, Delivered):
                 self._owner.peer_payload(event.payload)
-            elif isinstance(event, Closed):
+            elif isinstance(event, SessionClosed):
                 self._session_over.set()
                 if event.by_peer:
                     self._on_left(event.code, event.reason)

@@ -14,11 +14,11 @@ from yarl import URL
 
 from p2pal.errors import CodeUnknown, P2palError, ServerUnreachable
 from p2pal.rendezvous.connect_errors import proxy_answered
-from p2pal.rendezvous.delivery import Role
 from p2pal.rendezvous.http import Redirected, open_session
 from p2pal.rendezvous.http_errors import HttpAnswer, nonsense, refusal
 from p2pal.rendezvous.mailbox import DEFAULT_PATIENCE, HEARTBEAT, Mailbox
 from p2pal.rendezvous.transport import ServerUrl, pause, retry_after
+from p2pal.role import Role
 from p2pal.wire import rendezvous as wire
 
 MAX_ANSWER: Final = 64 * 1024

@@ -13,10 +13,9 @@ from typing import Final, Literal
 
 from p2pal.errors import ServerRefused
 from p2pal.rendezvous import events as e
+from p2pal.role import Role
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import State
-
-Role = Literal["send", "receive"]
 
 _BENIGN: Final = frozenset({"released", "not-served", "unknown-attempt", "over", "expired"})
 """Refusals that a released or a closed transfer explains: the news of that is on its way."""

@@ -14,10 +14,11 @@ import msgspec
 
 from p2pal.errors import CodeExpired, CodeUnknown, P2palError, ServerRefused, ServerUnreachable
 from p2pal.rendezvous.connect_errors import LOST, NO_ANSWER, Trouble, proxy_answered, trouble
-from p2pal.rendezvous.delivery import Delivery, Role, bad_message
+from p2pal.rendezvous.delivery import Delivery, bad_message
 from p2pal.rendezvous.events import MailboxEvent, ServerOffline, ServerOnline
 from p2pal.rendezvous.http import Redirected, connect_timeout
 from p2pal.rendezvous.transport import ServerUrl, pause, retry_after
+from p2pal.role import Role
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import CloseCode
 

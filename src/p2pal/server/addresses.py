@@ -7,7 +7,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
-Address = IPv4Address | IPv6Address
+IpAddress = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 MAX_HOPS: Final = 16
@@ -62,7 +62,7 @@ def trusts(peer: str, trusted: Sequence[Network]) -> bool:
     return address is not None and _within(address, trusted)
 
 
-def _within(address: Address, networks: Sequence[Network]) -> bool:
+def _within(address: IpAddress, networks: Sequence[Network]) -> bool:
     return any(address in network for network in networks)
 
 
@@ -71,12 +71,12 @@ def _from_right(forwarded: Sequence[str]) -> Iterator[str]:
         yield from reversed(value.rsplit(",", MAX_HOPS))
 
 
-def _parse(text: str) -> Address | None:
+def _parse(text: str) -> IpAddress | None:
     return _read(text.strip(" \t")) if len(text) <= _MAX_TEXT else None
 
 
 @lru_cache(_REMEMBERED)
-def _read(text: str) -> Address | None:
+def _read(text: str) -> IpAddress | None:
     """Read ``192.0.2.1``, ``192.0.2.1:99``, ``2001:db8::1``, ``fe80::1%eth0`` or ``[2001:db8::1]:99``."""
     port = ""
     if text.startswith("["):

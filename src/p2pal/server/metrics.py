@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Final
 
 from p2pal.rate_limit import Rate
-from p2pal.server.state import DENIALS, AppendMessage, Command, Note, Rendezvous
+from p2pal.server.state import DENIALS, AppendMessage, Note, Rendezvous, RendezvousCommand
 from p2pal.server.stores.base import Store, StoreListener
 from p2pal.wire.rendezvous import CloseCode, State
 
@@ -173,7 +173,7 @@ class MeasuredStore:
         with Watch(self._steps["load"]):
             return await self._store.load(rendezvous_id)
 
-    async def execute(self, rendezvous_id: str, command: Command) -> Rendezvous:
+    async def execute(self, rendezvous_id: str, command: RendezvousCommand) -> Rendezvous:
         """Carry out a command; see :class:`~p2pal.server.stores.base.Store`."""
         with Watch(self._steps["execute"]):
             transfer = await self._store.execute(rendezvous_id, command)

@@ -89,7 +89,7 @@ def handle_timeout(transfer: Rendezvous, now: float, limits: Limits) -> Step:
     return transfer, effects
 
 
-def handle(transfer: Rendezvous, command: s.Command, now: float, limits: Limits) -> Step:
+def handle(transfer: Rendezvous, command: s.RendezvousCommand, now: float, limits: Limits) -> Step:
     """Carry out one command. Call :func:`handle_timeout` first when it is due.
 
     Raises:
@@ -147,7 +147,7 @@ def _handle_live(
             assert_never(command)
 
 
-def _handle_over(transfer: Rendezvous, command: s.Command) -> Rendezvous:
+def _handle_over(transfer: Rendezvous, command: s.RendezvousCommand) -> Rendezvous:
     """Only repeating what ended it is still allowed; whoever did so was told with the end."""
     repeated = (isinstance(command, s.CompleteTransfer) and transfer.state is State.COMPLETED) or (
         isinstance(command, s.Delete) and transfer.state is State.ABORTED

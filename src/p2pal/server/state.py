@@ -269,7 +269,7 @@ class Delete:
     who: int
 
 
-Command = (
+RendezvousCommand = (
     Join
     | JoinMeeting
     | Attach

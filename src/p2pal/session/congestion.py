@@ -119,7 +119,7 @@ class _Trial(NamedTuple):
     rate: float
 
 
-class Congestion:
+class CongestionWindow:
     """The congestion window of one lane, in bytes.
 
     Args:

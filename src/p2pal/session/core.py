@@ -26,8 +26,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from p2pal.errors import ProtocolError
-from p2pal.session.congestion import Congestion
-from p2pal.session.events import Closed, Delivered, LaneAlive, LaneSilent, SessionEvent
+from p2pal.session.congestion import CongestionWindow
+from p2pal.session.events import Delivered, LaneAlive, LaneSilent, SessionClosed, SessionEvent
 from p2pal.session.inbound import Inbound
 from p2pal.session.lane import NEVER, LaneState
 from p2pal.session.outbound import HIGH_WATER, Outbound
@@ -119,7 +119,7 @@ class Session:
 
     @property
     def closed(self) -> bool:
-        """Whether either side closed: no payload goes either way any more. ``Closed`` follows when it is final."""
+        """Whether either side closed: no payload goes any more. ``SessionClosed`` follows when it is final."""
         return self._close is not None
 
     def lane_up(self, lane_id: int, now: float, *, controlled: bool = True) -> None:
@@ -136,7 +136,7 @@ class Session:
         self._now = now
         if lane_id in self._lanes or lane_id in self._retired:
             raise ValueError("a lane's number is used once")
-        lane = LaneState(lane_id, Congestion(self._usual_frame) if controlled else None, now)
+        lane = LaneState(lane_id, CongestionWindow(self._usual_frame) if controlled else None, now)
         self._lanes[lane_id] = lane
         lane.close_now = self._close is not None
         # What we told the peer last may have gone down with another lane.
@@ -199,7 +199,7 @@ class Session:
         self._now = now
         lane = self._find(lane_id)
         if lane is not None:
-            lane.control(Congestion(self._usual_frame) if controlled else None, now)
+            lane.control(CongestionWindow(self._usual_frame) if controlled else None, now)
 
     def send(self, payload: Buffer | Sequence[Buffer], now: float) -> None:
         """Queue one payload, given as one buffer or several to be joined.
@@ -399,7 +399,7 @@ class Session:
     def _finish(self) -> None:
         if not self._over and self._close is not None:
             self._over = True
-            self._events.append(Closed(self._close.code, self._close.reason, self._by_peer))
+            self._events.append(SessionClosed(self._close.code, self._close.reason, self._by_peer))
 
     def _ack_somewhere(self) -> None:
         """Let an ACK go out on the lane that is most likely to carry it."""

@@ -14,7 +14,7 @@ class Delivered(msgspec.Struct):
     payload: memoryview
 
 
-class Closed(msgspec.Struct):
+class SessionClosed(msgspec.Struct):
     """The session is over, last of all events.
 
     Attributes:
@@ -44,4 +44,4 @@ class LaneAlive(msgspec.Struct):
     lane_id: int
 
 
-SessionEvent = Delivered | Closed | LaneSilent | LaneAlive
+SessionEvent = Delivered | SessionClosed | LaneSilent | LaneAlive

@@ -6,7 +6,7 @@ from collections import deque
 from typing import Final, NamedTuple
 
 from p2pal.errors import ProtocolError
-from p2pal.session.congestion import Congestion
+from p2pal.session.congestion import CongestionWindow
 from p2pal.wire.frames import LaneAck
 
 ACK_EVERY: Final = 8
@@ -61,7 +61,7 @@ class LaneState:
         "pongs", "received", "sent", "up",
     )  # fmt: skip
 
-    def __init__(self, lane_id: int, congestion: Congestion | None, now: float) -> None:
+    def __init__(self, lane_id: int, congestion: CongestionWindow | None, now: float) -> None:
         self.id = lane_id
         self.congestion = congestion
         self.up = True
@@ -88,7 +88,7 @@ class LaneState:
         """Whether a frame other than DATA must go out."""
         return self.ack_now or self.close_now or self.ping_now or bool(self.pongs)
 
-    def control(self, congestion: Congestion | None, now: float) -> None:
+    def control(self, congestion: CongestionWindow | None, now: float) -> None:
         """Let another controller, or none, limit the bytes on the way; what is there already counts."""
         if (congestion is None) == (self.congestion is None):
             return

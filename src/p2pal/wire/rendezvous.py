@@ -10,9 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from enum import IntEnum, StrEnum
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 import msgspec
+
+from p2pal.role import Role
 
 VERSION: Final = 1
 MAX_MESSAGES: Final = 512
@@ -121,7 +123,7 @@ class MeetRequest(msgspec.Struct, frozen=True):
     """``POST /api/meet``: create or join the rendezvous that both peers can name. ``ttl`` is idle time."""
 
     rendezvous_id: MeetingId
-    role: Literal["send", "receive"]
+    role: Role
     ttl: Annotated[float, msgspec.Meta(gt=0, le=1e9)] = 300.0
     version: int = VERSION
 

@@ -19,8 +19,9 @@ from tests.unit.server.kit import Visitor
 from p2pal.errors import P2palError
 from p2pal.rendezvous import events as e
 from p2pal.rendezvous.client import RendezvousClient
-from p2pal.rendezvous.delivery import Delivery, Role
+from p2pal.rendezvous.delivery import Delivery
 from p2pal.rendezvous.mailbox import Mailbox
+from p2pal.role import Role
 from p2pal.wire import rendezvous as wire
 
 PATIENCE: Final = 30.0

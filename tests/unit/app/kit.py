@@ -20,12 +20,12 @@ from p2pal.app.events import Event
 from p2pal.app.options import Decision
 from p2pal.app.receive import _Receive
 from p2pal.app.transfer import Transfer
-from p2pal.checkpoint.records import Role
 from p2pal.crypto.keys import TransferEnd as Side
 from p2pal.crypto.keys import resume_proof
 from p2pal.disk.checkpoints.store import Checkpoints, CheckpointSummary
 from p2pal.disk.source.read_thread import ReadPump
 from p2pal.peer.peer import Peer
+from p2pal.role import Role
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.ops import BlockRead, SourceResult
 from p2pal.transfer.receiver import Receiver

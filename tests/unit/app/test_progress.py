@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from p2pal.app.events import AnyEvent, Comparing, FileDone, FileFailed, Progress, Summary
+from p2pal.app.events import AnyEvent, Comparing, FileDelivered, FileNotDelivered, Progress, Summary
 from p2pal.app.progress import Tracker
 from p2pal.errors import Interrupted, PartialFailure, Refused
 from p2pal.transfer.events import (
@@ -83,7 +83,7 @@ def test_only_files_are_reported_as_files() -> None:
     tracker, events = make()
     for index, digest in ((0, b""), (1, b"\xab"), (3, b"")):
         tracker.handle(EntryFinished(index, digest))
-    assert events == [FileDone(name="tree/a", size=1000, digest="ab")]
+    assert events == [FileDelivered(name="tree/a", size=1000, digest="ab")]
 
 
 def test_a_file_that_is_read_again_is_named() -> None:
@@ -97,8 +97,8 @@ def test_failures_have_names_and_words() -> None:
     tracker.handle(EntryFailed(1, Reason.READ, "Input/output error"))
     tracker.handle(EntryFailed(None, Reason.READ, "", "tree/fifo"))
     assert events == [
-        FileFailed(name="tree/a", reason="could not be read: Input/output error"),
-        FileFailed(name="tree/fifo", reason="could not be read"),
+        FileNotDelivered(name="tree/a", reason="could not be read: Input/output error"),
+        FileNotDelivered(name="tree/fifo", reason="could not be read"),
     ]
     tracker.progress(101.0)
     assert progress(events).files_failed == 2

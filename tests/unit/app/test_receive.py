@@ -16,9 +16,9 @@ from p2pal.app import events
 from p2pal.app.events import Event
 from p2pal.app.options import Decision
 from p2pal.app.transfer import Transfer
-from p2pal.checkpoint.records import Role
 from p2pal.disk.fs.names import is_part_name
 from p2pal.errors import CodeUnknown, DiskError, Interrupted, MistypedCode, PeerLost, Refused, WrongCode
+from p2pal.role import Role
 from p2pal.transfer import manifest
 
 LONG = 4 << 30
@@ -30,11 +30,11 @@ def test_a_file_and_a_tree_arrive_and_every_event_comes_in_order(tmp_path: Path,
     async def sending(there: Place) -> None:
         sent, received = await there.both(there.send(file, tree), lambda code: there.receive(code, out))
         assert sent.error is received.error is None
-        assert [kind for kind in received.kinds if kind is not events.FileDone] == [
+        assert [kind for kind in received.kinds if kind is not events.FileDelivered] == [
             events.Joining, events.PeerJoined, events.Connected, events.Offered, events.Accepted, events.Summary,
         ]  # fmt: skip
         # The walk runs while the code waits, and may take longer than the receiver.
-        assert [kind for kind in sent.kinds if kind not in {events.FileDone, events.Listed}] == [
+        assert [kind for kind in sent.kinds if kind not in {events.FileDelivered, events.Listed}] == [
             events.Code, events.PeerJoined, events.Connected, events.Accepted, events.Summary,
         ]  # fmt: skip
         assert sent.kinds.index(events.Listed) < sent.kinds.index(events.Accepted)
@@ -42,8 +42,8 @@ def test_a_file_and_a_tree_arrive_and_every_event_comes_in_order(tmp_path: Path,
         assert [top.name for top in offer.tops] == ["report.pdf", "tree"]
         assert [top.kind for top in offer.tops] == ["file", "directory"]
         assert (summary.ok, summary.role, summary.files, summary.total) == (True, "receive", offer.files, offer.total)
-        assert {done.name: done.digest for done in sent.all(events.FileDone)} == {
-            done.name: done.digest for done in received.all(events.FileDone)
+        assert {done.name: done.digest for done in sent.all(events.FileDelivered)} == {
+            done.name: done.digest for done in received.all(events.FileDelivered)
         }
 
     run(sending, tmp_path)
@@ -203,17 +203,19 @@ STAGES: list[tuple[Role, type[Event]]] = [
     ("send", events.PeerJoined),
     ("send", events.Connected),
     ("send", events.Accepted),
-    ("send", events.FileDone),
+    ("send", events.FileDelivered),
     ("receive", events.Joining),
     ("receive", events.PeerJoined),
     ("receive", events.Connected),
     ("receive", events.Offered),
     ("receive", events.Accepted),
-    ("receive", events.FileDone),
+    ("receive", events.FileDelivered),
 ]
 
 
-STAGES_OF_THE_REST = [each for each in STAGES if each[1] not in {events.Joining, events.PeerJoined, events.FileDone}]
+STAGES_OF_THE_REST = [
+    each for each in STAGES if each[1] not in {events.Joining, events.PeerJoined, events.FileDelivered}
+]
 
 
 @pytest.mark.parametrize(
@@ -351,6 +353,6 @@ def test_the_last_report_names_a_file_that_is_no_longer_remembered(
     async def sending(there: Place) -> None:
         sent, received = await there.both(there.send(tmp_path / "tree"), lambda code: there.receive(code, out))
         assert sent.error is received.error is None
-        assert received.kinds.count(events.FileDone) == 60
+        assert received.kinds.count(events.FileDelivered) == 60
 
     run(sending, tmp_path)

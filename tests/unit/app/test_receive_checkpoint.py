@@ -34,13 +34,14 @@ from p2pal.app.options import Decision, ReceiveOptions
 from p2pal.app.receive_checkpoint import OTHER_OFFER, UNKNOWN, Recalled, find, recall, remember
 from p2pal.app.send import _Send
 from p2pal.app.transfer import Transfer
-from p2pal.checkpoint.records import Begun, Claimed, Done, Finishing, Finishings, Role
+from p2pal.checkpoint.records import Begun, Claimed, Done, Finishing, Finishings
 from p2pal.crypto.keys import TransferEnd as Side
 from p2pal.crypto.keys import checkpoint_id, resume_proof
 from p2pal.disk.checkpoints.store import Checkpoints
 from p2pal.disk.sink.placement import plan
 from p2pal.errors import CheckpointError, DiskError, PeerError, PeerLost, Refused
 from p2pal.peer import peer as peer_module
+from p2pal.role import Role
 from p2pal.transfer.receiver import Receiver
 from p2pal.wire.pieces import file_digest, leaf
 from p2pal.wire.transfer import Entry, EntryKind
@@ -398,7 +399,7 @@ def test_a_receiver_that_does_not_know_that_the_sender_knows_keeps_its_checkpoin
         assert again.error is rest.error is None
         for ended in (again, rest):
             assert (ended.only(events.Resuming).files, ended.only(events.Resuming).done) == (2, TOTAL)
-            assert ended.all(events.FileDone) == []
+            assert ended.all(events.FileDelivered) == []
             assert ended.only(events.Summary).total == 0
         assert (out / "tree" / "large").stat() == before
         assert there.kept() == ([], [])

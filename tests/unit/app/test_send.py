@@ -98,4 +98,4 @@ async def test_a_walk_that_fails_ends_a_transfer_that_nobody_joined(tmp_path: Pa
     async with place(tmp_path) as there, asyncio.timeout(20):
         ended = await follow(there.send(tmp_path / "tree"))
     assert isinstance(ended.error, PartialFailure)
-    assert ended.only(events.FileFailed).name == "tree/fifo"
+    assert ended.only(events.FileNotDelivered).name == "tree/fifo"

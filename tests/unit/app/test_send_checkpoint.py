@@ -16,12 +16,13 @@ from p2pal.app.events import Event
 from p2pal.app.options import Decision
 from p2pal.app.send_checkpoint import FLUSH_SECONDS, MAX_NAMES, UNWRITABLE, SendLog, make_header, saved_event
 from p2pal.app.transfer import Transfer
-from p2pal.checkpoint.records import VERSION, Role
+from p2pal.checkpoint.records import VERSION
 from p2pal.checkpoint.replay import SendState
 from p2pal.crypto.keys import checkpoint_id
 from p2pal.disk.checkpoints.store import Checkpoints
 from p2pal.disk.source.source import Source
 from p2pal.errors import CheckpointError, Interrupted, P2palError, PeerLost
+from p2pal.role import Role
 from p2pal.transfer.manifest import Manifest
 from p2pal.transfer.ops import PieceRead, ReadJob, SourceResult
 from p2pal.wire.pieces import piece_count, piece_size
@@ -59,7 +60,7 @@ def test_a_stopped_transfer_tells_how_to_go_on_and_does(
             resuming = ended.only(events.Resuming)
             assert (resuming.id, resuming.files, resuming.total) == (ident, 1, TOTAL)
             assert HALF // 2 <= resuming.done < TOTAL
-            assert [done.name for done in ended.all(events.FileDone)] == ["tree/large"]
+            assert [done.name for done in ended.all(events.FileDelivered)] == ["tree/large"]
             progress = ended.all(events.Progress)
             done = [event.done for event in progress if event.files_done]
             assert done == sorted(done)

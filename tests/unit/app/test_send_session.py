@@ -11,12 +11,12 @@ import pytest
 from tests.e2e.trees import leftovers, tree_equal
 from tests.unit.app.kit import HALF, PATIENCE, Ended, Gate, Place, Running, follow, never, only_id, run, vanish
 
-import p2pal
 import p2pal.app.send as sending
 from p2pal.app import events
 from p2pal.app.receive_checkpoint import UNKNOWN
 from p2pal.app.send_session import SendSession
 from p2pal.errors import CodeUnknown, Interrupted, Refused, WrongCode
+from p2pal.role import Role
 from p2pal.transfer.events import Started
 
 
@@ -25,7 +25,7 @@ async def lose_the_receiver(there: Place, sent: Running, out: Path) -> str:
     code = (await sent.until(events.Code)).code
     first = Running(there.receive(code, out))
     await first.until(events.Progress, lambda event: event.done >= HALF)
-    await first.until(events.FileDone)
+    await first.until(events.FileDelivered)
     await vanish(first)
     return code
 
@@ -63,7 +63,7 @@ def test_a_receiver_that_is_gone_joins_again_with_the_same_code(
         assert ended.only(events.Resuming).id == again.only(events.Resuming).id
         # What was complete is not sent again.
         assert ended.only(events.Resuming).files == 1
-        assert [done.name for done in again.all(events.FileDone)] == ["tree/large"]
+        assert [done.name for done in again.all(events.FileDelivered)] == ["tree/large"]
         assert there.kept() == ([], [])
 
     run(rejoining, tmp_path)
@@ -99,7 +99,7 @@ def test_who_was_not_there_is_let_in_by_the_sender_and_gets_all_as_new(
     assert tree_equal(tree, out / "tree")
 
 
-def only_id_of(there: Place, role: p2pal.app.events.Role) -> str:
+def only_id_of(there: Place, role: Role) -> str:
     (kept,) = there.checkpoints(role)
     return kept.id
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-from p2pal.app.events import Role
 from p2pal.app.transfer_errors import reason_text, transfer_error
 from p2pal.disk.fs import os_errors
 from p2pal.errors import (
@@ -15,6 +14,7 @@ from p2pal.errors import (
     Refused,
     VerificationFailed,
 )
+from p2pal.role import Role
 from p2pal.transfer.events import Aborted, Finished
 from p2pal.wire.transfer import Reason
 

@@ -11,6 +11,7 @@ from p2pal.app import events
 from p2pal.cli.streams import Writer
 from p2pal.cli.ui.progress_lines import Plain
 from p2pal.errors import Interrupted
+from p2pal.role import Role
 
 FILE = events.Top(name="report.pdf", kind="file", files=1, size=2_300_000)
 TREE = events.Top(name="photos", kind="directory", files=1203, size=2_300_000_000)
@@ -21,7 +22,7 @@ def progress(done: int, total: int = 2_300_000) -> events.Progress:
     return events.Progress(done=done, total=total, files_done=0, files_failed=0, files=1, rate=1e6, eta=1.0)
 
 
-def summary(role: events.Role, *, ok: bool = True, files: int = 1, failed: int = 0) -> events.Summary:
+def summary(role: Role, *, ok: bool = True, files: int = 1, failed: int = 0) -> events.Summary:
     return events.Summary(
         role=role, ok=ok, files=files, failed=failed, total=2_300_000, seconds=1.2, rate=1.9e6, path="direct, host udp"
     )

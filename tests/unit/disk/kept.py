@@ -13,12 +13,12 @@ from p2pal.checkpoint.records import (
     CheckpointRecord,
     PlaceRecord,
     Places,
-    Role,
     StoredIdentity,
     Target,
 )
 from p2pal.disk.checkpoints.journal import Journal
 from p2pal.disk.checkpoints.store import Checkpoints
+from p2pal.role import Role
 
 
 class Kept:

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from p2pal.lanes.base import BUFFER_LIMIT, Lane
-from p2pal.lanes.memory import MAX_MESSAGE, MemoryLink, PathModel, VirtualClock
+from p2pal.lanes.memory import MAX_MESSAGE, EmulatedPath, MemoryLink, VirtualClock
 
 
 class Log:
@@ -33,7 +33,7 @@ class Log:
         self._note(f"closed: {reason}")
 
 
-def make(path: PathModel | None = None, seed: int | None = None) -> tuple[VirtualClock, Log, Log, MemoryLink]:
+def make(path: EmulatedPath | None = None, seed: int | None = None) -> tuple[VirtualClock, Log, Log, MemoryLink]:
     clock = VirtualClock()
     left, right = Log(clock), Log(clock)
     if seed is None:
@@ -45,7 +45,7 @@ def make(path: PathModel | None = None, seed: int | None = None) -> tuple[Virtua
 
 
 def test_messages_arrive_in_order_after_the_delay() -> None:
-    clock, left, right, link = make(PathModel(delay=0.05))
+    clock, left, right, link = make(EmulatedPath(delay=0.05))
     link.left.send(b"a")
     link.left.send(b"b")
     clock.advance(1)
@@ -54,7 +54,7 @@ def test_messages_arrive_in_order_after_the_delay() -> None:
 
 
 def test_the_rate_spaces_messages_and_the_queue_holds_them() -> None:
-    clock, _, right, link = make(PathModel(delay=0.1, rate=1000, queue=500))
+    clock, _, right, link = make(EmulatedPath(delay=0.1, rate=1000, queue=500))
     for _ in range(10):
         link.left.send(bytes(100))
     assert link.left.backlog == pytest.approx(1000)
@@ -68,7 +68,7 @@ def test_the_rate_spaces_messages_and_the_queue_holds_them() -> None:
 
 
 def test_writable_comes_once_the_buffer_is_half_empty() -> None:
-    clock, left, _, link = make(PathModel(rate=1_000_000))
+    clock, left, _, link = make(EmulatedPath(rate=1_000_000))
     for _ in range(5):
         link.left.send(bytes(MAX_MESSAGE))
     assert link.left.budget() < 0
@@ -79,7 +79,7 @@ def test_writable_comes_once_the_buffer_is_half_empty() -> None:
 
 
 def test_closing_lets_what_left_the_buffer_arrive_first() -> None:
-    clock, left, right, link = make(PathModel(delay=0.1))
+    clock, left, right, link = make(EmulatedPath(delay=0.1))
     link.left.send(b"a")
     clock.advance(0)
     link.right.send(b"lost")
@@ -94,7 +94,7 @@ def test_closing_lets_what_left_the_buffer_arrive_first() -> None:
 
 
 def test_a_cut_loses_what_is_on_its_way_and_is_noticed_later() -> None:
-    clock, left, right, link = make(PathModel(delay=0.1, detect=2.0))
+    clock, left, right, link = make(EmulatedPath(delay=0.1, detect=2.0))
     link.left.send(b"a")
     link.cut()
     link.cut()
@@ -107,7 +107,7 @@ def test_a_cut_loses_what_is_on_its_way_and_is_noticed_later() -> None:
 def test_loss_cuts_the_link_at_a_message_that_the_seed_decides() -> None:
     arrived = []
     for _ in range(2):
-        clock, _, right, link = make(PathModel(loss=0.05), seed=3)
+        clock, _, right, link = make(EmulatedPath(loss=0.05), seed=3)
         for number in range(200):
             link.left.send(bytes([number]))
             clock.advance(0.01)
@@ -118,7 +118,7 @@ def test_loss_cuts_the_link_at_a_message_that_the_seed_decides() -> None:
 
 
 def test_a_stalled_link_holds_everything_and_lets_it_go_in_order() -> None:
-    clock, _, right, link = make(PathModel(delay=0.1))
+    clock, _, right, link = make(EmulatedPath(delay=0.1))
     link.left.send(b"a")
     clock.advance(0)
     link.stall()
@@ -135,7 +135,7 @@ def test_a_stalled_link_holds_everything_and_lets_it_go_in_order() -> None:
 def test_a_link_cut_before_it_opened_only_closes() -> None:
     clock = VirtualClock()
     left, right = Log(clock), Log(clock)
-    link = MemoryLink(clock, 1, left, right, PathModel(delay=0.1))
+    link = MemoryLink(clock, 1, left, right, EmulatedPath(delay=0.1))
     link.left.send(b"too early")
     link.cut()
     clock.advance(1)

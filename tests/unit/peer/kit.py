@@ -23,8 +23,8 @@ from p2pal.peer.key_exchange import Guesses, Introduction, meet_receiver, meet_s
 from p2pal.peer.peer import Peer
 from p2pal.peer.signaling import Meet, MeetingPlace
 from p2pal.rendezvous.client import CreatedRendezvous, RendezvousClient
-from p2pal.rendezvous.delivery import Role
 from p2pal.rendezvous.mailbox import Mailbox
+from p2pal.role import Role
 from p2pal.server.config import ServerConfig
 from p2pal.wire import rendezvous as wire
 

@@ -13,7 +13,7 @@ from tests.unit.server.test_tls import Files, running
 from p2pal import errors
 from p2pal.rendezvous import client as client_module
 from p2pal.rendezvous.client import RendezvousClient
-from p2pal.rendezvous.delivery import Role
+from p2pal.role import Role
 from p2pal.wire import rendezvous as wire
 
 

@@ -4,7 +4,8 @@ import pytest
 
 from p2pal.errors import ServerRefused
 from p2pal.rendezvous import events as e
-from p2pal.rendezvous.delivery import Delivery, Role
+from p2pal.rendezvous.delivery import Delivery
+from p2pal.role import Role
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import State
 

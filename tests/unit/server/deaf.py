@@ -12,7 +12,7 @@ from tests.unit.server.kit import Kit
 from p2pal.server import state as s
 from p2pal.server.config import ServerConfig
 from p2pal.server.http.app import Server
-from p2pal.server.state import Command, Denied, Rendezvous
+from p2pal.server.state import Denied, Rendezvous, RendezvousCommand
 from p2pal.server.stores.base import News, StoreListener
 from p2pal.server.stores.memory import MemoryStore
 
@@ -68,7 +68,7 @@ class DeafStore(MemoryStore):
                 self._changed.clear()
                 await self._changed.wait()
 
-    async def execute(self, rendezvous_id: str, command: Command) -> Rendezvous:
+    async def execute(self, rendezvous_id: str, command: RendezvousCommand) -> Rendezvous:
         if isinstance(command, s.Attach):
             self._sockets[command.socket] = rendezvous_id
             if command.again:

@@ -10,7 +10,7 @@ from p2pal.wire import rendezvous as wire
 from p2pal.wire.rendezvous import CloseCode, State
 
 
-def meeting(*commands: s.Command) -> Table:
+def meeting(*commands: s.RendezvousCommand) -> Table:
     table = Table(transfer=meetings.create("m" * 26, 300.0, 1000.0))
     table.do(*commands)
     return table

@@ -20,7 +20,7 @@ class Table:
         self.transfer: Rendezvous = transfer or rules.create("r" * 32, 7, b"sender", ttl, self.now)
         self.effects: list[Effect] = []
 
-    def do(self, *commands: s.Command) -> list[Effect]:
+    def do(self, *commands: s.RendezvousCommand) -> list[Effect]:
         self.effects = []
         for command in commands:
             self.transfer, effects = rules.handle(self.transfer, command, self.now, LIMITS)
@@ -44,7 +44,7 @@ class Table:
     def closed(self, socket: str) -> list[CloseCode]:
         return [e.code for e in self.effects if isinstance(e, s.CloseSocket) and e.socket == socket]
 
-    def denied(self, command: s.Command) -> str:
+    def denied(self, command: s.RendezvousCommand) -> str:
         with pytest.raises(Denied) as caught:
             rules.handle(self.transfer, command, self.now, LIMITS)
         return caught.value.code

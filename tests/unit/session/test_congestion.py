@@ -28,7 +28,7 @@ from p2pal.session.congestion import (
     START_RATE,
     START_ROUNDS,
     SUSTAINED,
-    Congestion,
+    CongestionWindow,
     tolerated_delay,
 )
 
@@ -44,7 +44,7 @@ class Rounds:
     """
 
     def __init__(self) -> None:
-        self.congestion = Congestion(FRAME)
+        self.congestion = CongestionWindow(FRAME)
         self.now = 0.0
 
     @property
@@ -85,7 +85,7 @@ class Rounds:
     ),
 )
 def test_the_window_stays_within_its_bounds(max_frame: int, history: list[tuple[str, float | None]]) -> None:
-    congestion = Congestion(max_frame)
+    congestion = CongestionWindow(max_frame)
     flight: list[int] = []
     now = 0.0
     for name, value in history:
@@ -142,7 +142,7 @@ def test_grows_by_half_at_the_start_while_each_round_brings_more_however_late_it
 
 @pytest.mark.parametrize("first", range(100, 112))
 def test_acknowledgements_that_waited_together_show_no_more_of_the_path_at_the_start(first: int) -> None:
-    congestion, rate, rtt = Congestion(FRAME), 10e6, 0.04
+    congestion, rate, rtt = CongestionWindow(FRAME), 10e6, 0.04
     waited = range(first, first + 6)
     for number in range(200):
         while congestion.can_send(FRAME):
@@ -179,7 +179,7 @@ def after_the_start() -> Rounds:
 
 
 def test_a_window_that_is_not_used_does_not_grow() -> None:
-    congestion = Congestion(FRAME)
+    congestion = CongestionWindow(FRAME)
     for number in range(10):
         congestion.on_sent(FRAME, number * 0.02)
         congestion.on_ack(FRAME, 0.02, number * 0.02 + 0.02)
@@ -294,7 +294,7 @@ def test_rounds_without_a_sample_change_nothing() -> None:
 
 
 def test_a_small_frame_gives_no_sample_of_a_large_one() -> None:
-    congestion = Congestion(FRAME)
+    congestion = CongestionWindow(FRAME)
     congestion.on_sent(FRAME // 2 - 1, 0.0)
     congestion.on_ack(FRAME // 2 - 1, 0.02, 0.02, FRAME // 2 - 1)
     assert congestion.min_rtt is None
@@ -330,14 +330,14 @@ def test_a_long_path_is_trusted_with_more_than_its_first_rounds_show(rtt: float,
 
 
 def test_a_frame_larger_than_the_window_may_travel_alone() -> None:
-    congestion = Congestion(1000)
+    congestion = CongestionWindow(1000)
     assert congestion.can_send(MAX_WINDOW + 1)
     congestion.on_sent(INITIAL_WINDOW + 1, 0.0)
     assert not congestion.can_send(1)
 
 
 def test_more_cannot_be_acknowledged_than_was_sent() -> None:
-    congestion = Congestion(FRAME)
+    congestion = CongestionWindow(FRAME)
     congestion.on_sent(10, 0.0)
     with pytest.raises(ValueError, match="more bytes acknowledged"):
         congestion.on_ack(11, None, 0.0)
@@ -432,7 +432,7 @@ def test_a_round_trip_measured_anew_gives_the_window_back() -> None:
 
 
 def test_an_application_that_pauses_has_the_round_trip_forgotten_without_a_drain() -> None:
-    congestion, now = Congestion(FRAME), 0.0
+    congestion, now = CongestionWindow(FRAME), 0.0
     for rtt in (0.02, *(0.1,) * 20):
         congestion.on_sent(FRAME, now)
         congestion.on_ack(FRAME, rtt, now + rtt)

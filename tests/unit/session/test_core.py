@@ -6,7 +6,7 @@ import pytest
 
 from p2pal.errors import ProtocolError
 from p2pal.session.core import CLOSE_WAIT, Session, window_frames
-from p2pal.session.events import Closed, Delivered, SessionEvent
+from p2pal.session.events import Delivered, SessionClosed, SessionEvent
 from p2pal.wire.frames import MAX_CONTROL, Ack, Close, Data, LaneAck, Ping, Pong, decode, encode, encode_data
 
 FRAME = 2048
@@ -231,10 +231,10 @@ def test_closing_is_answered_on_the_same_lane() -> None:
     assert carry(left, right) == [Ack, Close]
     events = list(right.events())
     assert delivered(events) == [b"last"]
-    assert events[-1] == Closed(3, "enough", by_peer=True)
+    assert events[-1] == SessionClosed(3, "enough", by_peer=True)
     assert right.closed
     assert carry(right, left) == [Close]
-    assert list(left.events()) == [Closed(3, "enough", by_peer=False)]
+    assert list(left.events()) == [SessionClosed(3, "enough", by_peer=False)]
     assert carry(left, right) == carry(right, left) == []
     assert left.next_timeout() is None
 
@@ -255,8 +255,8 @@ def test_both_may_close_at_once() -> None:
     (_, from_left), (_, from_right) = list(left.outputs(1, PLENTY)), list(right.outputs(1, PLENTY))
     left.handle_frame(1, from_right, 0.0)
     right.handle_frame(1, from_left, 0.0)
-    assert list(left.events()) == [Closed(1, "left", by_peer=False)]
-    assert list(right.events()) == [Closed(2, "right", by_peer=False)]
+    assert list(left.events()) == [SessionClosed(1, "left", by_peer=False)]
+    assert list(right.events()) == [SessionClosed(2, "right", by_peer=False)]
     assert list(left.outputs(1, PLENTY)) == list(right.outputs(1, PLENTY)) == []
 
 
@@ -267,7 +267,7 @@ def test_without_an_answer_closing_ends_by_itself() -> None:
     left.handle_timeout(2.0)
     assert list(left.events()) == []
     left.handle_timeout(1.0 + CLOSE_WAIT)
-    assert list(left.events()) == [Closed(0, "done", by_peer=False)]
+    assert list(left.events()) == [SessionClosed(0, "done", by_peer=False)]
 
 
 def test_after_the_end_frames_are_checked_and_dropped() -> None:

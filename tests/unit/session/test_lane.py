@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pal.errors import ProtocolError
-from p2pal.session.congestion import Congestion
+from p2pal.session.congestion import CongestionWindow
 from p2pal.session.lane import ACK_DELAY, ACK_EVERY, MAX_PONGS, NEVER, LaneState
 from p2pal.wire.frames import LaneAck
 
@@ -13,7 +13,7 @@ FRAME = 64 * 1024
 
 
 def lane() -> LaneState:
-    return LaneState(1, Congestion(FRAME), 0.0)
+    return LaneState(1, CongestionWindow(FRAME), 0.0)
 
 
 def run(state: LaneState, until: float) -> list[tuple[str, float]]:

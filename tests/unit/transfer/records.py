@@ -15,10 +15,10 @@ from p2pal.checkpoint.records import (
     CheckpointRecord,
     Finishing,
     Listing,
-    Role,
     StoredIdentity,
     Target,
 )
+from p2pal.role import Role
 from p2pal.wire.transfer import Entry, EntryKind
 
 ID = "abcdefgh234567abcdefgh2345"

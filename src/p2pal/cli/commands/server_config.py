@@ -17,11 +17,10 @@ from p2pal.cli import logs
 from p2pal.cli.options import quoted
 from p2pal.errors import UsageError
 from p2pal.rate_limit import Rate
+from p2pal.server.addresses import Network
 from p2pal.server.config import AddressLimits, Limits, ServerConfig, no_redis
 from p2pal.wire import rendezvous as wire
 from p2pal.wire.ice_urls import is_stun_url, is_turn_url
-
-Network = IPv4Network | IPv6Network
 
 LOOPBACK: Final[tuple[Network, ...]] = (ipaddress.IPv4Network("127.0.0.0/8"), ipaddress.IPv6Network("::1/128"))
 """What the word ``loopback`` stands for."""

@@ -11,6 +11,7 @@ from typing import Final
 from p2pal import units
 from p2pal.app import events
 from p2pal.cli.text import names, safe
+from p2pal.role import Role
 
 WIDTH: Final = 60
 COMMAND_LIMIT: Final = 1000
@@ -105,7 +106,7 @@ def waiting(event: events.Waiting, *, served: bool = False) -> str:
     return f"{text} up to {units.clock(event.seconds)}"
 
 
-def resuming(event: events.Resuming, role: events.Role, files: int | None) -> list[str]:
+def resuming(event: events.Resuming, role: Role, files: int | None) -> list[str]:
     """Return what is there already.
 
     Args:
@@ -152,7 +153,7 @@ def missing(event: events.Missing) -> list[str]:
     return [*lines, f"  and {event.more:,} more"] if event.more else lines
 
 
-def saved(event: events.Saved, role: events.Role) -> list[str]:
+def saved(event: events.Saved, role: Role) -> list[str]:
     """Return how to go on; each command stands alone on its line, to be copied."""
     at = f"Saved at {units.percent(event.done, event.total)}%. To go on"
     if event.failed:

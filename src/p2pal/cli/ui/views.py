@@ -19,6 +19,7 @@ from p2pal.cli.streams import Writer
 from p2pal.cli.text import names, safe, safe_path
 from p2pal.cli.ui import jsonl, phrases
 from p2pal.cli.ui.progress_lines import Board
+from p2pal.role import Role
 
 MAX_FAILURES: Final = 20
 """Failed files that are named; the rest is counted."""
@@ -95,7 +96,7 @@ class QuietView:
         command: Write the whole command for the other machine instead: with ``--serve`` nobody knows the address.
     """
 
-    def __init__(self, out: Writer, err: Writer, role: events.Role, *, command: bool = False) -> None:
+    def __init__(self, out: Writer, err: Writer, role: Role, *, command: bool = False) -> None:
         self._out = out
         self._err = err
         self._role = role
@@ -113,7 +114,7 @@ class QuietView:
         elif isinstance(event, events.Saved):
             for line in phrases.saved(event, self._role):
                 self._err.line(line)
-        elif isinstance(event, events.FileFailed):
+        elif isinstance(event, events.FileNotDelivered):
             self._failures.add(event)
 
     def close(self, failure: events.Failure | None) -> None:  # noqa: ARG002
@@ -126,10 +127,10 @@ class Failures:
     """What failed: the first few by name, the rest as a number."""
 
     def __init__(self) -> None:
-        self._first: list[events.FileFailed] = []
+        self._first: list[events.FileNotDelivered] = []
         self._more = 0
 
-    def add(self, event: events.FileFailed) -> None:
+    def add(self, event: events.FileNotDelivered) -> None:
         """Note one."""
         if len(self._first) < MAX_FAILURES:
             self._first.append(event)
@@ -147,7 +148,7 @@ class Failures:
 class _HumanView:
     """What both roles show alike."""
 
-    role: events.Role
+    role: Role
 
     def __init__(self, out: Writer, board: Board) -> None:
         self._out = out
@@ -185,7 +186,7 @@ class _HumanView:
                 self._flow(event.total, 0)
             case events.Progress():
                 self._board.update(event)
-            case events.FileFailed():
+            case events.FileNotDelivered():
                 self._failures.add(event)
             case _:
                 self._interruption(event)

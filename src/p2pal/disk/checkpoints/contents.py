@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from p2pal.checkpoint.codec import FINISHINGS, LEAVES, LISTING, scan
-from p2pal.checkpoint.records import CheckpointHeader, CheckpointRecord, Listing, Role, SessionBegins
+from p2pal.checkpoint.records import CheckpointHeader, CheckpointRecord, Listing, SessionBegins
 from p2pal.checkpoint.replay import ReceiveState, SendState
 from p2pal.disk.checkpoints.ids import CHECKPOINT_FILE, SHOWN_IN_HINTS
 from p2pal.disk.checkpoints.journal import Journal, read_at
@@ -20,6 +20,7 @@ from p2pal.disk.fs.directory import Directory
 from p2pal.disk.fs.locks import open_private
 from p2pal.disk.fs.os_errors import error_text
 from p2pal.errors import CheckpointError
+from p2pal.role import Role
 from p2pal.wire.transfer import Entry
 
 _LISTINGS: Final = frozenset((LISTING,))

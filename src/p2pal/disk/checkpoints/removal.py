@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from p2pal.checkpoint.codec import NewerVersion
-from p2pal.checkpoint.records import Role
 from p2pal.checkpoint.replay import ReceiveState
 from p2pal.disk.checkpoints.cleanup import Cleaned, remove_parts
 from p2pal.disk.checkpoints.contents import file_name, fold, opened, read_header
@@ -18,6 +17,7 @@ from p2pal.disk.fs.directory import Directory
 from p2pal.disk.fs.locks import NotOurs, open_locked, remove_locked
 from p2pal.disk.fs.os_errors import error_text
 from p2pal.errors import CheckpointError
+from p2pal.role import Role
 
 STALE: Final = 3600.0
 """Seconds after which a temporary file is a crashed process's."""

@@ -19,7 +19,7 @@ from typing import Final
 
 from p2pal.checkpoint.codec import MAGIC, decode, encode
 from p2pal.checkpoint.durable import DurableCount
-from p2pal.checkpoint.records import CheckpointHeader, CheckpointRecord, Role
+from p2pal.checkpoint.records import CheckpointHeader, CheckpointRecord
 from p2pal.checkpoint.replay import ReceiveState
 from p2pal.disk.checkpoints.contents import (
     OpenedCheckpoint,
@@ -40,6 +40,7 @@ from p2pal.disk.fs.os_errors import error_text
 from p2pal.disk.fs.rename import Identity
 from p2pal.disk.fs.root import HAVE_HANDLES, open_root
 from p2pal.errors import CheckpointError
+from p2pal.role import Role
 
 __all__ = ["CheckpointSummary", "Checkpoints", "OpenedCheckpoint", "Removed"]
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from p2pal.checkpoint.records import CheckpointHeader, Role
+from p2pal.checkpoint.records import CheckpointHeader
 from p2pal.checkpoint.replay import ReceiveState, SendState
 from p2pal.disk.checkpoints.contents import file_name, fold, opened
 from p2pal.disk.fs.directory import Directory
 from p2pal.disk.fs.locks import in_use
 from p2pal.disk.fs.os_errors import error_text
 from p2pal.errors import CheckpointError
+from p2pal.role import Role
 from p2pal.wire.transfer import name_text
 
 

@@ -36,7 +36,7 @@ class Address(NamedTuple):
     local: int
 
 
-class Candidate(NamedTuple):
+class DatagramCandidate(NamedTuple):
     """An address at which one side may be reached."""
 
     kind: CandidateKind
@@ -65,7 +65,7 @@ def is_loopback(ip: str) -> bool:
     return ip == "::1" or ip.startswith("127.")
 
 
-def may_try(candidate: Candidate, zones: Zones) -> bool:
+def may_try(candidate: DatagramCandidate, zones: Zones) -> bool:
     """Whether a candidate of the peer may be sent probes at all.
 
     Never multicast, broadcast, unspecified or reserved addresses, nor port 0; and loopback only where the peer may be

@@ -22,8 +22,8 @@ from p2pal.lanes.udp.addresses import (
     MAX_CANDIDATES,
     MAX_LOCALS,
     Address,
-    Candidate,
     CandidateKind,
+    DatagramCandidate,
     is_ipv6,
     may_try,
     plain,
@@ -122,7 +122,7 @@ class Connectivity:
         self._zones = zones
         self._broadcast = broadcast
         self._budget = ProbeBudget() if budget is None else budget
-        self._locals: dict[int, Candidate] = {}
+        self._locals: dict[int, DatagramCandidate] = {}
         self._remotes: dict[tuple[str, int], CandidateKind] = {}
         self._pairs: dict[Address, PairState] = {}
         self._nonces: dict[bytes, tuple[Address, float, bool]] = {}
@@ -142,7 +142,7 @@ class Connectivity:
         """
         if index in self._locals or len(self._locals) >= MAX_LOCALS:
             raise ValueError("there are as many sockets as a lane has")
-        self._locals[index] = Candidate(CandidateKind.HOST, plain(ip), port)
+        self._locals[index] = DatagramCandidate(CandidateKind.HOST, plain(ip), port)
         for (remote, at), kind in self._remotes.items():
             self._pair(Address(remote, at, index), kind, now)
 
@@ -155,7 +155,7 @@ class Connectivity:
             self.active = None
             self._nominated = None
 
-    def add_remote(self, candidate: Candidate, now: float) -> bool:
+    def add_remote(self, candidate: DatagramCandidate, now: float) -> bool:
         """The peer told a candidate. Return whether it is used: :data:`MAX_CANDIDATES` at most, no odd addresses."""
         told = sum(kind is not CandidateKind.PEER_REFLEXIVE for kind in self._remotes.values())
         if told >= MAX_CANDIDATES or not may_try(candidate, self._zones):
@@ -213,7 +213,7 @@ class Connectivity:
 
     def _discover(self, source: Address, now: float) -> PairState | None:
         """Take an address that nobody told as a candidate; the oldest such one that is not in use makes room."""
-        candidate = Candidate(CandidateKind.PEER_REFLEXIVE, source.ip, source.port)
+        candidate = DatagramCandidate(CandidateKind.PEER_REFLEXIVE, source.ip, source.port)
         if source.port < FIRST_PORT or source.ip in self._broadcast or not may_try(candidate, self._zones):
             return None
         key = source.ip, source.port

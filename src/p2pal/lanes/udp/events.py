@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
-from p2pal.lanes.udp.addresses import Candidate
+from p2pal.lanes.udp.addresses import DatagramCandidate
 
 
 class PathInUse(NamedTuple):
@@ -33,16 +33,16 @@ class Opened(NamedTuple):
     path: PathInUse
 
 
-class PathChanged(NamedTuple):
+class PathSelected(NamedTuple):
     """Another path is in use."""
 
     path: PathInUse
 
 
-class CandidateFound(NamedTuple):
+class ReflexiveFound(NamedTuple):
     """A server sees one of our sockets at this address."""
 
-    candidate: Candidate
+    candidate: DatagramCandidate
 
 
 class Message(NamedTuple):
@@ -75,4 +75,4 @@ class Closed(NamedTuple):
     broken: bool = False
 
 
-LaneEvent: TypeAlias = Opened | PathChanged | CandidateFound | Message | Writable | Stalled | Resumed | Closed
+LaneEvent: TypeAlias = Opened | PathSelected | ReflexiveFound | Message | Writable | Stalled | Resumed | Closed

@@ -25,18 +25,18 @@ from p2pal.errors import ProtocolError
 from p2pal.lanes.base import BUFFER_LIMIT
 from p2pal.lanes.destinations import ANYWHERE, Zones
 from p2pal.lanes.udp.acks import NEVER, AckTracker
-from p2pal.lanes.udp.addresses import Address, Candidate, is_ipv6, is_loopback
+from p2pal.lanes.udp.addresses import Address, DatagramCandidate, is_ipv6, is_loopback
 from p2pal.lanes.udp.budget import ProbeBudget
 from p2pal.lanes.udp.connectivity import Connectivity
 from p2pal.lanes.udp.entropy import Entropy
 from p2pal.lanes.udp.events import (
-    CandidateFound,
     Closed,
     LaneEvent,
     Message,
     Opened,
-    PathChanged,
     PathInUse,
+    PathSelected,
+    ReflexiveFound,
     Resumed,
     Stalled,
     Writable,
@@ -61,7 +61,7 @@ from p2pal.lanes.udp.packet import (
 )
 from p2pal.lanes.udp.reflexive import Reflexive, is_stun
 from p2pal.lanes.udp.seal import LaneSecrets, PacketOpener, PacketSealer
-from p2pal.lanes.udp.sender import Sender
+from p2pal.lanes.udp.sender import DatagramSender
 from p2pal.lanes.udp.stream import MAX_MESSAGE, WINDOW, ReceiveStream
 
 CONNECT_TIMEOUT: Final = 15.0
@@ -158,7 +158,7 @@ class DatagramLane:
         self._sealer = PacketSealer(secrets.seal_key, secrets.send_tag)
         self._opener = PacketOpener(secrets.open_key)
         self._receive_tag = secrets.receive_tag
-        self._sender = Sender(secrets.send_tag, self._entropy, now, window)
+        self._sender = DatagramSender(secrets.send_tag, self._entropy, now, window)
         self._inbound = ReceiveStream(window)
         self._acks = AckTracker()
         self._ack_number = -1
@@ -201,7 +201,7 @@ class DatagramLane:
         if not self._local_ips and self._state is _State.OPEN:
             self._end("every socket of the lane is gone", tell=False)
 
-    def add_remote(self, candidate: Candidate, now: float) -> bool:
+    def add_remote(self, candidate: DatagramCandidate, now: float) -> bool:
         """The peer told a candidate; return whether it is used."""
         return self._connectivity.add_remote(candidate, now)
 
@@ -257,7 +257,7 @@ class DatagramLane:
         return self._state is _State.CLOSED
 
     @property
-    def sender(self) -> Sender:
+    def sender(self) -> DatagramSender:
         """The sending half, for figures."""
         return self._sender
 
@@ -364,7 +364,7 @@ class DatagramLane:
         found = self._reflexive.receive(data, source)
         if found is None:
             raise BadPacket("nobody asked for this answer")
-        self._events.append(CandidateFound(found))
+        self._events.append(ReflexiveFound(found))
 
     def _receive_answer(self, answer: AnswerFields, source: Address, now: float) -> None:
         size = self._mtu_nonces.pop(answer.nonce, 0)
@@ -396,7 +396,7 @@ class DatagramLane:
             self._early.clear()
             self._early_bytes = 0
         else:
-            self._events.append(PathChanged(path))
+            self._events.append(PathSelected(path))
 
     def _resume(self, now: float) -> None:
         self._quiet_since = self._stall_at = NEVER

@@ -15,7 +15,7 @@ from typing import Final
 
 from p2pal.lanes.destinations import FIRST_PORT, Zone, zone_of
 from p2pal.lanes.udp.acks import NEVER
-from p2pal.lanes.udp.addresses import Address, Candidate, CandidateKind, is_ipv6, plain
+from p2pal.lanes.udp.addresses import Address, CandidateKind, DatagramCandidate, is_ipv6, plain
 from p2pal.lanes.udp.entropy import Entropy
 
 TRIES: Final = (0.25, 0.5, 1.0, 2.0)
@@ -110,7 +110,7 @@ class Reflexive:
             request.tries += 1
             yield request.address, request.data
 
-    def receive(self, data: bytes, source: Address) -> Candidate | None:
+    def receive(self, data: bytes, source: Address) -> DatagramCandidate | None:
         """Take what may be an answer; return the candidate that it makes, if that is new."""
         if not _HEADER <= len(data) <= MAX_ANSWER:
             return None
@@ -127,7 +127,7 @@ class Reflexive:
         if mapped in self._found or mapped in self._sockets.values():
             return None
         self._found.add(mapped)
-        return Candidate(CandidateKind.SERVER_REFLEXIVE, *mapped)
+        return DatagramCandidate(CandidateKind.SERVER_REFLEXIVE, *mapped)
 
     def next_timeout(self) -> float:
         """Return when :meth:`outputs` is due; infinity if it never is."""

@@ -39,7 +39,7 @@ class Outgoing(NamedTuple):
     size: int
 
 
-class Sender:
+class DatagramSender:
     """Sends the stream over one path at a time.
 
     Args:

@@ -12,15 +12,15 @@ from typing import Final, Protocol
 from p2pal.lanes.base import LaneListener
 from p2pal.lanes.destinations import Zones
 from p2pal.lanes.paths import Path, PathKind
-from p2pal.lanes.udp.addresses import Address, Candidate, CandidateKind, is_ipv6, plain
+from p2pal.lanes.udp.addresses import Address, CandidateKind, DatagramCandidate, is_ipv6, plain
 from p2pal.lanes.udp.budget import ProbeBudget
 from p2pal.lanes.udp.entropy import SEED_BYTES
 from p2pal.lanes.udp.events import (
-    CandidateFound,
     Closed,
     Message,
     Opened,
-    PathChanged,
+    PathSelected,
+    ReflexiveFound,
     Resumed,
     Stalled,
     Writable,
@@ -62,7 +62,7 @@ def keep_heap() -> None:
 class UdpListener(LaneListener, Protocol):
     """Who hears of a datagram lane."""
 
-    def lane_event(self, lane: UdpLane, event: PathChanged | CandidateFound | Stalled | Resumed) -> None:
+    def lane_event(self, lane: UdpLane, event: PathSelected | ReflexiveFound | Stalled | Resumed) -> None:
         """Something came up beside messages, or before the lane did."""
 
 
@@ -153,7 +153,7 @@ class UdpLane:
         """Whether nothing of what was sent is acknowledged for a while."""
         return self._lane.stalled
 
-    async def bind(self, ip: str) -> Candidate:
+    async def bind(self, ip: str) -> DatagramCandidate:
         """Open a socket on one of this machine's addresses and return the candidate to tell the peer.
 
         Raises:
@@ -162,7 +162,7 @@ class UdpLane:
         """
         return await self.adopt(open_socket(ip, buffer=self._buffer))
 
-    async def adopt(self, opened: socket.socket) -> Candidate:
+    async def adopt(self, opened: socket.socket) -> DatagramCandidate:
         """Take a bound socket over and return the candidate to tell the peer.
 
         Raises:
@@ -194,7 +194,7 @@ class UdpLane:
             raise ValueError("the lane is over")
         self._ports[index] = opening
         self._pump_soon()
-        return Candidate(CandidateKind.HOST, plain(ip), port)
+        return DatagramCandidate(CandidateKind.HOST, plain(ip), port)
 
     @property
     def addresses(self) -> frozenset[str]:
@@ -212,7 +212,7 @@ class UdpLane:
         self._lane.ask(servers, self._loop.time())
         self._pump_soon()
 
-    def add_remote(self, candidate: Candidate) -> bool:
+    def add_remote(self, candidate: DatagramCandidate) -> bool:
         """The peer told a candidate; return whether it is used."""
         used = self._lane.add_remote(candidate, self._loop.time())
         self._pump_soon()

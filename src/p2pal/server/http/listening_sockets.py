@@ -19,11 +19,11 @@ _NOT_HERE: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPR
 _TRIES: Final = 16
 
 
-Place = tuple[Any, ...]
-OpenSocket = Callable[[socket.AddressFamily, Place], socket.socket]
+SocketAddress = tuple[Any, ...]
+OpenSocket = Callable[[socket.AddressFamily, SocketAddress], socket.socket]
 
 
-def bound_socket(family: socket.AddressFamily, place: Place) -> socket.socket:
+def bound_socket(family: socket.AddressFamily, place: SocketAddress) -> socket.socket:
     """Return a socket that has one address to itself; raise OSError if it cannot be had."""
     made = socket.socket(family, socket.SOCK_STREAM)
     try:

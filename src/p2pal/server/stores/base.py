@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from p2pal.rate_limit import Rate
-from p2pal.server.state import CloseSocket, Command, Missed, Note, Rendezvous, Tell
+from p2pal.server.state import CloseSocket, Missed, Note, Rendezvous, RendezvousCommand, Tell
 from p2pal.wire.rendezvous import State
 
 News = Tell | CloseSocket | Note | Missed
@@ -80,7 +80,7 @@ class Store(Protocol):
             Denied: ``unknown``.
         """
 
-    async def execute(self, rendezvous_id: str, command: Command) -> Rendezvous:
+    async def execute(self, rendezvous_id: str, command: RendezvousCommand) -> Rendezvous:
         """Carry out a command, atomically.
 
         Raises:

@@ -15,7 +15,6 @@ from p2pal.server.config import Limits
 from p2pal.server.state import (
     SENDER,
     AppendMessage,
-    Command,
     Denied,
     Drop,
     Effect,
@@ -23,6 +22,7 @@ from p2pal.server.state import (
     JoinMeeting,
     Keep,
     Rendezvous,
+    RendezvousCommand,
     Replay,
     Tell,
 )
@@ -185,7 +185,7 @@ class MemoryStore:
         """Return a transfer; see :class:`~p2pal.server.stores.base.Store`."""
         return self._current(rendezvous_id).transfer
 
-    async def execute(self, rendezvous_id: str, command: Command) -> Rendezvous:
+    async def execute(self, rendezvous_id: str, command: RendezvousCommand) -> Rendezvous:
         """Carry out a command; see :class:`~p2pal.server.stores.base.Store`."""
         record = self._current(rendezvous_id)
         if isinstance(command, AppendMessage):

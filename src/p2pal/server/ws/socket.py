@@ -313,7 +313,7 @@ class Socket:
 
     async def _handle(self, rendezvous_id: str, who: int, message: wire.ClientMessage) -> None:
         attempt = getattr(message, "attempt", 0)
-        command: s.Command
+        command: s.RendezvousCommand
         match message:
             case wire.Append():
                 attempt = message.attempt or who

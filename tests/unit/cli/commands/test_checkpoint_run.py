@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pal.checkpoint.records import Arrived, CheckpointHeader, Role, Target, TopRecord, Tops
+from p2pal.checkpoint.records import Arrived, CheckpointHeader, Target, TopRecord, Tops
 from p2pal.cli.commands import checkpoint_run
 from p2pal.cli.commands.checkpoint_run import question, report_removed, table
 from p2pal.cli.main import main
@@ -19,6 +19,7 @@ from p2pal.disk.checkpoints.cleanup import Cleaned
 from p2pal.disk.checkpoints.journal import Journal
 from p2pal.disk.checkpoints.store import Checkpoints, CheckpointSummary, Removed
 from p2pal.disk.fs.locks import IN_USE
+from p2pal.role import Role
 
 A, B = "k7x2m2qa" + "a" * 18, "zebra234" + "b" * 18
 NOW = 1_000_000_000.0

@@ -30,9 +30,9 @@ EVENTS: list[events.Event] = [
     events.Accepted(files=1, total=5, renamed={"a": "a (1)"}),
     events.Progress(done=1, total=5, files_done=0, files_failed=0, files=1, rate=1.0, eta=None, name="a"),
     events.Comparing(name="a"),
-    events.FileDone(name="a", size=5, digest="00"),
+    events.FileDelivered(name="a", size=5, digest="00"),
     events.SavedAs(name="a", saved_as="a (1)"),
-    events.FileFailed(name="a", reason="r"),
+    events.FileNotDelivered(name="a", reason="r"),
     events.Summary(role="send", ok=True, files=1, failed=0, total=5, seconds=1.0, rate=5.0, path="direct, host udp"),
     events.Failure(code="usage", message="m", hint="h", exit_code=2),
 ]
@@ -52,14 +52,14 @@ def test_every_event_is_one_line_that_reads_back(event: events.Event) -> None:
 
 def test_a_name_that_is_no_utf8_gives_its_bytes_back() -> None:
     name = b"caf\xe9 \xff".decode("utf-8", "surrogateescape")
-    line = jsonl.encode(events.FileFailed(name=name, reason=""))
+    line = jsonl.encode(events.FileNotDelivered(name=name, reason=""))
     assert line.isascii()
     assert os.fsencode(json.loads(line)["name"]) == b"caf\xe9 \xff"
 
 
 def test_hostile_names_keep_their_value_but_not_their_power() -> None:
     name = "\x1b[2J\u202e\x9b\u2028\x7f\U000e0041"
-    line = jsonl.encode(events.FileDone(name=name, size=0, digest=""))
+    line = jsonl.encode(events.FileDelivered(name=name, size=0, digest=""))
     assert line.isprintable()
     assert json.loads(line)["name"] == name
 

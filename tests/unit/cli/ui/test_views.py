@@ -75,7 +75,7 @@ async def test_sender_from_start_to_end() -> None:
         events.Connected(path="relayed, turn tcp"),
         events.Connected(path="relayed, turn tcp"),
         progress(2_300_000),
-        events.FileDone(name="report.pdf", size=2_300_000, digest="00"),
+        events.FileDelivered(name="report.pdf", size=2_300_000, digest="00"),
         summary("send"),
     ]
     await play(SenderView(screen.writer, screen.board, 300.0), screen, script)
@@ -119,7 +119,7 @@ async def test_last_wrong_guess_and_another_version() -> None:
 
 async def test_failures_are_listed_bounded() -> None:
     screen = Screen()
-    failed = [events.FileFailed(name=f"f{index}", reason="could not be read") for index in range(30)]
+    failed = [events.FileNotDelivered(name=f"f{index}", reason="could not be read") for index in range(30)]
     script = [events.Accepted(files=32, total=9, renamed={}), *failed, summary("send", ok=False, files=2, failed=30)]
     with pytest.raises(PartialFailure):
         await play(SenderView(screen.writer, screen.board, 300.0), screen, script, PartialFailure("30 failed"))

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from p2pal.lanes.destinations import ANYWHERE, ONLY_LOOPBACK, Zones
-from p2pal.lanes.udp.addresses import MAX_CANDIDATES, MAX_LOCALS, Address, Candidate, CandidateKind, may_try
+from p2pal.lanes.udp.addresses import MAX_CANDIDATES, MAX_LOCALS, Address, CandidateKind, DatagramCandidate, may_try
 from p2pal.lanes.udp.budget import MAX_ADDRESS_PROBES, MAX_IP_PROBES
 from p2pal.lanes.udp.connectivity import CONSENT, KEEP_ALIVE, MAX_PAIR_PROBES, PACE, Connectivity
 from p2pal.lanes.udp.entropy import Entropy
@@ -40,7 +40,7 @@ class Wire:
         self.ends[end].add_local(index, self.inside.get(ip, ip), PORT, self.now)
 
     def tell(self, end: str, ip: str, kind: CandidateKind = HOST) -> None:
-        assert self.ends[end].add_remote(Candidate(kind, ip, PORT), self.now)
+        assert self.ends[end].add_remote(DatagramCandidate(kind, ip, PORT), self.now)
 
     def run(self, seconds: float) -> None:
         until = self.now + seconds
@@ -209,7 +209,7 @@ def test_an_address_that_does_not_answer_gets_few_probes() -> None:
     for index in range(MAX_LOCALS):
         one.add_local(index, f"10.0.0.{index}", 1, 0.0)
     for index in range(MAX_CANDIDATES):
-        assert one.add_remote(Candidate(HOST, "203.0.113.7", 100 + index), 0.0)
+        assert one.add_remote(DatagramCandidate(HOST, "203.0.113.7", 100 + index), 0.0)
     sent = drain(one, 10_000.0)
     assert sent.total() <= MAX_IP_PROBES
     assert max(sent.values()) <= min(MAX_ADDRESS_PROBES, MAX_LOCALS * MAX_PAIR_PROBES)
@@ -219,7 +219,7 @@ def test_a_peer_that_repeats_its_candidates_gains_nothing() -> None:
     one = machine()
     one.add_local(0, "10.0.0.1", 1, 0.0)
     for port in range(1, 200):
-        one.add_remote(Candidate(HOST, "203.0.113.7", port), 0.0)
+        one.add_remote(DatagramCandidate(HOST, "203.0.113.7", port), 0.0)
     assert drain(one, 10_000.0).total() <= MAX_CANDIDATES * MAX_PAIR_PROBES
 
 
@@ -242,7 +242,7 @@ def test_probes_from_ever_new_addresses_are_answered_but_hardly_asked() -> None:
 def test_an_answer_must_come_from_where_it_was_asked() -> None:
     one = machine()
     one.add_local(0, "10.0.0.1", 1, 0.0)
-    one.add_remote(Candidate(HOST, "203.0.113.7", 5), 0.0)
+    one.add_remote(DatagramCandidate(HOST, "203.0.113.7", 5), 0.0)
     ((address, probe),) = one.outputs(0.0)
     answer = AnswerFields(probe.nonce, "10.0.0.1", 1)
     for wrong in (address._replace(port=6), address._replace(ip="203.0.113.8"), address._replace(local=1)):
@@ -257,7 +257,7 @@ def test_an_answer_must_come_from_where_it_was_asked() -> None:
 def test_a_nomination_is_told_until_it_is_answered() -> None:
     one = machine()
     one.add_local(0, "10.0.0.1", 1, 0.0)
-    one.add_remote(Candidate(HOST, "203.0.113.7", 5), 0.0)
+    one.add_remote(DatagramCandidate(HOST, "203.0.113.7", 5), 0.0)
     ((address, first),) = one.outputs(0.0)
     ((_, second),) = one.outputs(0.1)
     one.handle_answer(AnswerFields(second.nonce, "10.0.0.1", 1), address, 0.15)
@@ -275,7 +275,7 @@ def test_a_nomination_is_told_until_it_is_answered() -> None:
 def test_a_path_without_answers_is_not_valid_for_long() -> None:
     one = machine()
     one.add_local(0, "10.0.0.1", 1, 0.0)
-    one.add_remote(Candidate(HOST, "203.0.113.7", 5), 0.0)
+    one.add_remote(DatagramCandidate(HOST, "203.0.113.7", 5), 0.0)
     ((address, probe),) = one.outputs(0.0)
     one.handle_answer(AnswerFields(probe.nonce, "10.0.0.1", 1), address, 0.1)
     assert one.is_valid(address, 0.1 + CONSENT - 0.01)
@@ -288,26 +288,26 @@ def test_a_path_without_answers_is_not_valid_for_long() -> None:
      "example.org", "127.0.0.1", "::1", "::ffff:127.0.0.1", "::ffff:224.0.0.1"],
 )  # fmt: skip
 def test_odd_addresses_are_never_tried(ip: str) -> None:
-    assert not may_try(Candidate(HOST, ip, 5), ANYWHERE)
+    assert not may_try(DatagramCandidate(HOST, ip, 5), ANYWHERE)
 
 
 @pytest.mark.parametrize("port", [0, -1, 65536])
 def test_odd_ports_are_never_tried(port: int) -> None:
-    assert not may_try(Candidate(HOST, "10.0.0.1", port), ANYWHERE)
+    assert not may_try(DatagramCandidate(HOST, "10.0.0.1", port), ANYWHERE)
 
 
 def test_loopback_is_tried_only_where_nothing_else_is() -> None:
     for ip in ("127.0.0.1", "::1", "127.9.9.9"):
-        assert may_try(Candidate(HOST, ip, 5), ONLY_LOOPBACK)
+        assert may_try(DatagramCandidate(HOST, ip, 5), ONLY_LOOPBACK)
     for ip in ("10.0.0.1", "8.8.8.8", "2001:db8::1"):
-        assert may_try(Candidate(HOST, ip, 5), ANYWHERE)
-        assert not may_try(Candidate(HOST, ip, 5), ONLY_LOOPBACK)
+        assert may_try(DatagramCandidate(HOST, ip, 5), ANYWHERE)
+        assert not may_try(DatagramCandidate(HOST, ip, 5), ONLY_LOOPBACK)
 
 
 def test_families_are_not_mixed() -> None:
     one = machine()
     one.add_local(0, "10.0.0.1", 1, 0.0)
-    one.add_remote(Candidate(HOST, "2001:db8::1", 5), 0.0)
+    one.add_remote(DatagramCandidate(HOST, "2001:db8::1", 5), 0.0)
     assert one.outputs(0.0) == []
     with pytest.raises(ValueError, match="as many"):
         one.add_local(0, "10.0.0.2", 1, 0.0)

@@ -10,8 +10,8 @@ from tests.sim.links import HEADERS, LaneFlow, LinkModel, Network, Side
 
 from p2pal.lanes.base import BUFFER_LIMIT
 from p2pal.lanes.udp import lane
-from p2pal.lanes.udp.addresses import Address, Candidate, CandidateKind
-from p2pal.lanes.udp.events import CandidateFound, Closed
+from p2pal.lanes.udp.addresses import Address, CandidateKind, DatagramCandidate
+from p2pal.lanes.udp.events import Closed, ReflexiveFound
 from p2pal.lanes.udp.lane import CONNECT_TIMEOUT, LEAST_DATAGRAM, SILENCE, STALL, DatagramLane
 from p2pal.lanes.udp.packet import Batch, Kind
 
@@ -179,7 +179,9 @@ def test_servers_are_asked_again_where_nothing_comes_back(monkeypatch: pytest.Mo
     one.network.there.cut = one.network.back.cut = True
     one.network.run(1.5)
     answer(lane, asked.pop(), server, 5000, one.clock.time())
-    assert CandidateFound(Candidate(CandidateKind.SERVER_REFLEXIVE, "198.51.100.1", 5000)) in list(lane.events())
+    assert ReflexiveFound(DatagramCandidate(CandidateKind.SERVER_REFLEXIVE, "198.51.100.1", 5000)) in list(
+        lane.events()
+    )
 
 
 def answer(lane: DatagramLane, request: bytes, server: tuple[str, int], port: int, now: float) -> None:

@@ -5,7 +5,7 @@ from aioice import stun
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pal.lanes.udp.addresses import Address, Candidate, CandidateKind
+from p2pal.lanes.udp.addresses import Address, CandidateKind, DatagramCandidate
 from p2pal.lanes.udp.entropy import Entropy
 from p2pal.lanes.udp.reflexive import AGAIN, MAX_REQUESTS, MAX_ROUNDS, TRIES, Reflexive, is_stun
 
@@ -32,7 +32,7 @@ def test_an_answer_makes_a_candidate_once(name: str) -> None:
     assert address == Address(*SERVER, 0)
     assert is_stun(request[0])
     told = answer(request, name=name)
-    assert reflexive.receive(told, address) == Candidate(CandidateKind.SERVER_REFLEXIVE, *SEEN)
+    assert reflexive.receive(told, address) == DatagramCandidate(CandidateKind.SERVER_REFLEXIVE, *SEEN)
     assert reflexive.receive(told, address) is None
     assert list(reflexive.outputs(100.0)) == []
 

@@ -6,19 +6,19 @@ import pytest
 
 from p2pal.lanes.udp.entropy import Entropy
 from p2pal.lanes.udp.packet import DATA_HEADER, AckFields, read_data
-from p2pal.lanes.udp.sender import Sender
+from p2pal.lanes.udp.sender import DatagramSender
 
 TAG = 7
 RTT = 0.02
 
 
-def sender(*, loopback: bool = False) -> Sender:
-    one = Sender(TAG, Entropy(bytes(32)), 1.0)
+def sender(*, loopback: bool = False) -> DatagramSender:
+    one = DatagramSender(TAG, Entropy(bytes(32)), 1.0)
     one.use_path(1.0, RTT, ipv6=False, loopback=loopback, dead=False)
     return one
 
 
-def send_all(one: Sender, began: float) -> list[bool]:
+def send_all(one: DatagramSender, began: float) -> list[bool]:
     """Send for a millisecond what may leave; return of each batch whether it asks for an acknowledgement."""
     asks = []
     for microseconds in range(0, 1000, 10):

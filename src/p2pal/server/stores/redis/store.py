@@ -26,7 +26,7 @@ from p2pal.server import meetings, rules, tokens
 from p2pal.server import state as s
 from p2pal.server.config import Limits
 from p2pal.server.logs import log_failure, short
-from p2pal.server.state import SENDER, Command, Denied, Effect, Rendezvous
+from p2pal.server.state import SENDER, Denied, Effect, Rendezvous, RendezvousCommand
 from p2pal.server.stores.base import StoreListener
 from p2pal.server.stores.deadlines import Deadlines
 from p2pal.server.stores.redis.connections import GRACE, RedisLink
@@ -166,7 +166,7 @@ class RedisStore:
         self._fetched = (rendezvous_id, known)
         return self._advance(known.transfer, [])
 
-    async def execute(self, rendezvous_id: str, command: Command) -> Rendezvous:
+    async def execute(self, rendezvous_id: str, command: RendezvousCommand) -> Rendezvous:
         """Carry out a command; see :class:`~p2pal.server.stores.base.Store`."""
         if isinstance(command, s.Attach):
             self._followed.setdefault(rendezvous_id, Following()).sockets[command.socket] = command.who
@@ -312,7 +312,7 @@ class RedisStore:
         for socket in list(following.sockets):
             self._listener(rendezvous_id, s.Missed(socket))
 
-    async def _make_up(self, rendezvous_id: str, command: Command) -> None:
+    async def _make_up(self, rendezvous_id: str, command: RendezvousCommand) -> None:
         """A command's outcome is unknown: what it says may be lost, and nobody repeats a detach."""
         await asyncio.sleep(_PAUSE)
         await self._link.wait_up()
@@ -346,7 +346,7 @@ class RedisStore:
             else:
                 self._turns[rendezvous_id] = (lock, users - 1)
 
-    async def _step(self, rendezvous_id: str, command: Command | None) -> Rendezvous:
+    async def _step(self, rendezvous_id: str, command: RendezvousCommand | None) -> Rendezvous:
         """Carry out a command and what time has decided; None for that alone."""
         following = self._followed.get(rendezvous_id)
         known = following.current if following is not None else None
@@ -404,7 +404,7 @@ class RedisStore:
                 effects += more
         return transfer
 
-    async def _with_stored(self, transfer: Rendezvous, command: Command) -> Command:
+    async def _with_stored(self, transfer: Rendezvous, command: RendezvousCommand) -> RendezvousCommand:
         """Give a repeated append what is stored at its index."""
         if not isinstance(command, s.AppendMessage):
             return command
