@@ -10,14 +10,14 @@ import socket
 import ssl
 from typing import Final
 
-from p2pal.unreached import Unreached
+from p2pal.connect_failure import ConnectFailure
 
 # X509_V_ERR_ numbers of OpenSSL; the last are of a host name and of an address.
 _CERTIFICATES: Final = {
-    9: Unreached.NOT_YET_VALID,
-    10: Unreached.EXPIRED,
-    62: Unreached.OTHER_NAME,
-    64: Unreached.OTHER_NAME,
+    9: ConnectFailure.NOT_YET_VALID,
+    10: ConnectFailure.EXPIRED,
+    62: ConnectFailure.OTHER_NAME,
+    64: ConnectFailure.OTHER_NAME,
 }
 # Windows has numbers of its own, which only texts show: Python's exceptions have the common ones.
 _REFUSED: Final = frozenset({errno.ECONNREFUSED, 1225, 10061})
@@ -42,7 +42,7 @@ class NotReached(OSError):
         why: The cause, which is also the text.
     """
 
-    def __init__(self, why: Unreached) -> None:
+    def __init__(self, why: ConnectFailure) -> None:
         super().__init__(why.words)
         self.why = why
 
@@ -75,48 +75,50 @@ async def connect_to(
     return await asyncio.open_connection(host, port, ssl=context)
 
 
-def why_unreached(error: OSError | ValueError) -> Unreached:
+def connect_failure(error: OSError | ValueError) -> ConnectFailure:
     """Return why a host was not reached; it holds nothing of what the host, or a proxy, sent."""
     match error:
         case NotReached():
             return error.why
         case TimeoutError():
-            return Unreached.NO_ANSWER
+            return ConnectFailure.NO_ANSWER
         case ssl.SSLCertVerificationError():
-            return _CERTIFICATES.get(getattr(error, "verify_code", 0), Unreached.UNTRUSTED)
+            return _CERTIFICATES.get(getattr(error, "verify_code", 0), ConnectFailure.UNTRUSTED)
         case ssl.SSLError():
             return (
-                Unreached.NO_TLS if getattr(error, "reason", "") == "WRONG_VERSION_NUMBER" else Unreached.NO_HANDSHAKE
+                ConnectFailure.NO_TLS
+                if getattr(error, "reason", "") == "WRONG_VERSION_NUMBER"
+                else ConnectFailure.NO_HANDSHAKE
             )
         case socket.gaierror():
-            return Unreached.NOT_RESOLVED
+            return ConnectFailure.NOT_RESOLVED
         case ConnectionRefusedError():
-            return Unreached.REFUSED
+            return ConnectFailure.REFUSED
         case OSError():
             return _of_numbers(error)
         case _:
-            return Unreached.UNUSABLE_NAME  # it did not even get into a question to the resolver
+            return ConnectFailure.UNUSABLE_NAME  # it did not even get into a question to the resolver
 
 
-def _of_numbers(error: OSError) -> Unreached:
+def _of_numbers(error: OSError) -> ConnectFailure:
     text = str(error)
     if error.errno is None and text.startswith(_GROUP):
         # One for each address of the host, and only their text is left.
         causes = {_of_number(int(number)) for number in _NUMBER.findall(text)}
         if len(causes) > 1:
-            causes.discard(Unreached.NO_ROUTE)  # there was one to another of its addresses
-        return causes.pop() if len(causes) == 1 else Unreached.FAILED
+            causes.discard(ConnectFailure.NO_ROUTE)  # there was one to another of its addresses
+        return causes.pop() if len(causes) == 1 else ConnectFailure.FAILED
     found = _of_number(error.errno or 0)
-    return Unreached.LOST if found is Unreached.FAILED and isinstance(error, ConnectionError) else found
+    return ConnectFailure.LOST if found is ConnectFailure.FAILED and isinstance(error, ConnectionError) else found
 
 
-def _of_number(number: int) -> Unreached:
+def _of_number(number: int) -> ConnectFailure:
     if number in _REFUSED:
-        return Unreached.REFUSED
+        return ConnectFailure.REFUSED
     if number in _NO_ROUTE:
-        return Unreached.NO_ROUTE
+        return ConnectFailure.NO_ROUTE
     if number in _NO_ANSWER:
-        return Unreached.NO_ANSWER
+        return ConnectFailure.NO_ANSWER
     if number in _NO_SOCKET:
-        return Unreached.NO_SOCKET
-    return Unreached.LOST if number in _LOST else Unreached.FAILED
+        return ConnectFailure.NO_SOCKET
+    return ConnectFailure.LOST if number in _LOST else ConnectFailure.FAILED

@@ -24,8 +24,8 @@ from typing import Final, Literal
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, getproxies_environment, proxy_bypass
 
-from p2pal.hosts import NotReached, is_loopback, why_unreached
-from p2pal.unreached import Unreached
+from p2pal.connect_failure import ConnectFailure
+from p2pal.hosts import NotReached, connect_failure, is_loopback
 
 ProxyKind = Literal["http", "https", "socks4", "socks5"]
 
@@ -200,52 +200,56 @@ async def connect_through(proxy: Proxy, host: str, port: int, seconds: float) ->
     from python_socks.async_.asyncio import Proxy as Way
 
     if proxy.kind == "https":
-        raise NotReached(Unreached.PROXY_TLS)
+        raise NotReached(ConnectFailure.PROXY_TLS)
     types = {"http": ProxyType.HTTP, "socks4": ProxyType.SOCKS4, "socks5": ProxyType.SOCKS5}
     try:
         way = Way(types[proxy.kind], proxy.host, proxy.port, proxy.username, proxy.password, rdns=True)
         return await way.connect(host, port, timeout=seconds)
     except ProxyTimeoutError:
-        why = Unreached.PROXY_SILENT
+        why = ConnectFailure.PROXY_SILENT
     except ProxyConnectionError as error:
         why = why_proxy_failed(error.__cause__)
     except ProxyError as error:
         why = _why_refused(proxy, error.error_code, str(error))
     except OSError:  # it closes the connection instead
-        why = Unreached.PROXY_REFUSED
+        why = ConnectFailure.PROXY_REFUSED
     except ValueError:  # a name that no request has room for
-        why = Unreached.UNUSABLE_NAME
+        why = ConnectFailure.UNUSABLE_NAME
     raise NotReached(why)
 
 
-def why_proxy_failed(error: BaseException | None) -> Unreached:
+def why_proxy_failed(error: BaseException | None) -> ConnectFailure:
     """Return why a proxy itself was not reached."""
-    found = why_unreached(error) if isinstance(error, OSError | ValueError) else Unreached.FAILED
-    if found in (Unreached.NOT_RESOLVED, Unreached.UNUSABLE_NAME):
-        return Unreached.PROXY_NOT_RESOLVED
-    return Unreached.PROXY_SILENT
+    found = connect_failure(error) if isinstance(error, OSError | ValueError) else ConnectFailure.FAILED
+    if found in (ConnectFailure.NOT_RESOLVED, ConnectFailure.UNUSABLE_NAME):
+        return ConnectFailure.PROXY_NOT_RESOLVED
+    return ConnectFailure.PROXY_SILENT
 
 
-def why_proxy_answers(status: int) -> Unreached:
+def why_proxy_answers(status: int) -> ConnectFailure:
     """Return what the status means that a proxy for HTTP answers instead of connecting."""
     if status == 407:
-        return Unreached.PROXY_LOGIN
-    return Unreached.PROXY_CANNOT if status in _NOT_FOUND else Unreached.PROXY_REFUSED
+        return ConnectFailure.PROXY_LOGIN
+    return ConnectFailure.PROXY_CANNOT if status in _NOT_FOUND else ConnectFailure.PROXY_REFUSED
 
 
-def _why_refused(proxy: Proxy, code: int | None, text: str) -> Unreached:
+def _why_refused(proxy: Proxy, code: int | None, text: str) -> ConnectFailure:
     if proxy.kind == "http":
         return why_proxy_answers(code or 0)
     if code is None and "authentication" in text:  # RFC 1929 has no code that could be passed on
-        return Unreached.PROXY_LOGIN
-    return Unreached.PROXY_CANNOT if proxy.kind == "socks5" and code in _SOCKS5_NOT_FOUND else Unreached.PROXY_REFUSED
+        return ConnectFailure.PROXY_LOGIN
+    return (
+        ConnectFailure.PROXY_CANNOT
+        if proxy.kind == "socks5" and code in _SOCKS5_NOT_FOUND
+        else ConnectFailure.PROXY_REFUSED
+    )
 
 
-def advice(proxy: Proxy, why: Unreached) -> str:
+def advice(proxy: Proxy, why: ConnectFailure) -> str:
     """Return what to do about a proxy's part in a failure."""
     around = "name the server in $NO_PROXY"
-    if why is Unreached.PROXY_LOGIN:
+    if why is ConnectFailure.PROXY_LOGIN:
         return f"put the right user name and password into the URL of the proxy {proxy.named}, or {around}"
-    if why is Unreached.PROXY_CANNOT:
+    if why is ConnectFailure.PROXY_CANNOT:
         return f"check the -server address, and that the proxy {proxy.named} gets there, or {around}"
     return f"check the proxy {proxy.named}, or {around}"

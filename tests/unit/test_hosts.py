@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
-from p2pal.hosts import NotReached, connect_to, is_loopback, why_unreached
-from p2pal.unreached import Unreached
+from p2pal.connect_failure import ConnectFailure
+from p2pal.hosts import NotReached, connect_failure, connect_to, is_loopback
 
 
 @pytest.mark.parametrize("host", ["localhost", "a.localhost", "127.0.0.1", "127.1.2.3", "::1"])
@@ -37,46 +37,53 @@ REFUSED = "[Errno {}] Connect call failed ('{}', 1)"
 @pytest.mark.parametrize(
     ("error", "why"),
     [
-        (TimeoutError(), Unreached.NO_ANSWER),
-        (OSError(errno.ETIMEDOUT, "x"), Unreached.NO_ANSWER),
-        (socket.gaierror(socket.EAI_NONAME, "x"), Unreached.NOT_RESOLVED),
-        (UnicodeError("label too long"), Unreached.UNUSABLE_NAME),
-        (OSError(errno.ECONNREFUSED, "x"), Unreached.REFUSED),
-        (OSError(errno.ENETUNREACH, "x"), Unreached.NO_ROUTE),
-        (OSError(errno.EHOSTUNREACH, "x"), Unreached.NO_ROUTE),
-        (ConnectionResetError(), Unreached.LOST),
-        (OSError(errno.EPIPE, "x"), Unreached.LOST),
-        (OSError(errno.EMFILE, "x"), Unreached.NO_SOCKET),
-        (OSError(), Unreached.FAILED),
-        (ssl.SSLError(1, "\x1b[2J"), Unreached.NO_HANDSHAKE),
-        (ssl.SSLCertVerificationError(1, "x"), Unreached.UNTRUSTED),
-        (NotReached(Unreached.PROXY_SILENT), Unreached.PROXY_SILENT),
+        (TimeoutError(), ConnectFailure.NO_ANSWER),
+        (OSError(errno.ETIMEDOUT, "x"), ConnectFailure.NO_ANSWER),
+        (socket.gaierror(socket.EAI_NONAME, "x"), ConnectFailure.NOT_RESOLVED),
+        (UnicodeError("label too long"), ConnectFailure.UNUSABLE_NAME),
+        (OSError(errno.ECONNREFUSED, "x"), ConnectFailure.REFUSED),
+        (OSError(errno.ENETUNREACH, "x"), ConnectFailure.NO_ROUTE),
+        (OSError(errno.EHOSTUNREACH, "x"), ConnectFailure.NO_ROUTE),
+        (ConnectionResetError(), ConnectFailure.LOST),
+        (OSError(errno.EPIPE, "x"), ConnectFailure.LOST),
+        (OSError(errno.EMFILE, "x"), ConnectFailure.NO_SOCKET),
+        (OSError(), ConnectFailure.FAILED),
+        (ssl.SSLError(1, "\x1b[2J"), ConnectFailure.NO_HANDSHAKE),
+        (ssl.SSLCertVerificationError(1, "x"), ConnectFailure.UNTRUSTED),
+        (NotReached(ConnectFailure.PROXY_SILENT), ConnectFailure.PROXY_SILENT),
         (
             multiple(REFUSED.format(errno.ECONNREFUSED, "::1"), REFUSED.format(errno.ECONNREFUSED, "127.0.0.1")),
-            Unreached.REFUSED,
+            ConnectFailure.REFUSED,
         ),
         (
             multiple(REFUSED.format(errno.ENETUNREACH, "2001:db8::1"), REFUSED.format(errno.ECONNREFUSED, "192.0.2.1")),
-            Unreached.REFUSED,
+            ConnectFailure.REFUSED,
         ),
-        (multiple("[WinError 1225] The remote computer refused", "[WinError 1225] The remote"), Unreached.REFUSED),
-        (multiple(REFUSED.format(errno.ECONNREFUSED, "a"), REFUSED.format(errno.ETIMEDOUT, "b")), Unreached.FAILED),
-        (multiple("what", "ever"), Unreached.FAILED),
+        (multiple("[WinError 1225] The remote computer refused", "[WinError 1225] The remote"), ConnectFailure.REFUSED),
+        (
+            multiple(REFUSED.format(errno.ECONNREFUSED, "a"), REFUSED.format(errno.ETIMEDOUT, "b")),
+            ConnectFailure.FAILED,
+        ),
+        (multiple("what", "ever"), ConnectFailure.FAILED),
     ],
 )
-def test_why_a_host_was_not_reached(error: OSError | ValueError, why: Unreached) -> None:
-    assert why_unreached(error) is why
+def test_why_a_host_was_not_reached(error: OSError | ValueError, why: ConnectFailure) -> None:
+    assert connect_failure(error) is why
 
 
 @pytest.mark.parametrize(
     ("host", "why"),
-    [("localhost", Unreached.REFUSED), ("a..b", Unreached.UNUSABLE_NAME), ("x" * 64, Unreached.UNUSABLE_NAME)],
+    [
+        ("localhost", ConnectFailure.REFUSED),
+        ("a..b", ConnectFailure.UNUSABLE_NAME),
+        ("x" * 64, ConnectFailure.UNUSABLE_NAME),
+    ],
 )
-async def test_what_connecting_raises_is_understood(host: str, why: Unreached) -> None:
+async def test_what_connecting_raises_is_understood(host: str, why: ConnectFailure) -> None:
     with pytest.raises((OSError, ValueError)) as caught:
         await connect_to(host, 1)
     assert isinstance(caught.value, OSError | ValueError)
-    assert why_unreached(caught.value) is why
+    assert connect_failure(caught.value) is why
 
 
 async def test_two_addresses_that_refuse_are_understood(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,11 +95,11 @@ async def test_two_addresses_that_refuse_are_understood(monkeypatch: pytest.Monk
     monkeypatch.setattr(socket, "getaddrinfo", two)
     with pytest.raises(OSError, match="Multiple") as caught:
         await asyncio.open_connection("two.test", 1)
-    assert why_unreached(caught.value) is Unreached.REFUSED
+    assert connect_failure(caught.value) is ConnectFailure.REFUSED
 
 
 def test_the_words_are_those_of_the_error() -> None:
-    assert str(NotReached(Unreached.LOST)) == Unreached.LOST.words == "the connection was lost"
+    assert str(NotReached(ConnectFailure.LOST)) == ConnectFailure.LOST.words == "the connection was lost"
 
 
 @pytest.mark.parametrize("module", ["asyncio", "uvloop"])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.proxies import NAME, VARIABLES, proxy
 
 from p2pal import proxies
+from p2pal.connect_failure import ConnectFailure
 from p2pal.hosts import NotReached
 from p2pal.proxies import (
     Proxy,
@@ -23,7 +24,6 @@ from p2pal.proxies import (
     veil,
     why_proxy_answers,
 )
-from p2pal.unreached import Unreached
 
 
 @pytest.fixture
@@ -219,20 +219,20 @@ async def test_the_way_through(scheme: str, login: str) -> None:
 @pytest.mark.parametrize(
     ("scheme", "refusal", "login", "why"),
     [
-        ("http", 403, "", Unreached.PROXY_REFUSED),
-        ("http", 407, "", Unreached.PROXY_LOGIN),
-        ("http", 0, "me:secret", Unreached.PROXY_LOGIN),
-        ("http", 503, "", Unreached.PROXY_CANNOT),
-        ("socks5h", 2, "", Unreached.PROXY_REFUSED),
-        ("socks5h", 4, "", Unreached.PROXY_CANNOT),
-        ("socks5h", 5, "", Unreached.PROXY_CANNOT),
-        ("socks5h", 0, "me:secret", Unreached.PROXY_LOGIN),
-        ("socks4", 91, "", Unreached.PROXY_REFUSED),
+        ("http", 403, "", ConnectFailure.PROXY_REFUSED),
+        ("http", 407, "", ConnectFailure.PROXY_LOGIN),
+        ("http", 0, "me:secret", ConnectFailure.PROXY_LOGIN),
+        ("http", 503, "", ConnectFailure.PROXY_CANNOT),
+        ("socks5h", 2, "", ConnectFailure.PROXY_REFUSED),
+        ("socks5h", 4, "", ConnectFailure.PROXY_CANNOT),
+        ("socks5h", 5, "", ConnectFailure.PROXY_CANNOT),
+        ("socks5h", 0, "me:secret", ConnectFailure.PROXY_LOGIN),
+        ("socks4", 91, "", ConnectFailure.PROXY_REFUSED),
     ],
 )
 @pytest.mark.parametrize("user", ["", "me"])
 async def test_a_proxy_that_does_not_connect_us(
-    scheme: str, refusal: int, login: str, why: Unreached, user: str
+    scheme: str, refusal: int, login: str, why: ConnectFailure, user: str
 ) -> None:
     async with proxy("http" if scheme == "http" else "socks", login=login, refusal=refusal) as near:
         way = Proxy(scheme, "127.0.0.1", near.port, user, "secret2" if user else "")
@@ -246,9 +246,9 @@ async def test_a_proxy_that_does_not_connect_us(
 async def test_a_proxy_that_is_not_there_or_silent() -> None:
     async with proxy("socks", silent=True) as near:
         for way, why in (
-            (Proxy("socks5", "127.0.0.1", near.port), Unreached.PROXY_SILENT),
-            (Proxy("socks5", "127.0.0.1", 1), Unreached.PROXY_SILENT),
-            (Proxy("https", "127.0.0.1", 1), Unreached.PROXY_TLS),
+            (Proxy("socks5", "127.0.0.1", near.port), ConnectFailure.PROXY_SILENT),
+            (Proxy("socks5", "127.0.0.1", 1), ConnectFailure.PROXY_SILENT),
+            (Proxy("https", "127.0.0.1", 1), ConnectFailure.PROXY_TLS),
         ):
             with pytest.raises(NotReached) as caught:
                 await connect_through(way, NAME, 1, 0.1)
@@ -264,22 +264,22 @@ async def test_a_proxy_whose_name_does_not_resolve() -> None:
     loop.getaddrinfo = nobody  # type: ignore[method-assign, assignment]
     with pytest.raises(NotReached) as caught:
         await connect_through(Proxy("socks5h", "proxy.test", 1), NAME, 1, 5.0)
-    assert caught.value.why is Unreached.PROXY_NOT_RESOLVED
+    assert caught.value.why is ConnectFailure.PROXY_NOT_RESOLVED
 
 
 def test_what_to_do_names_the_proxy_and_no_password() -> None:
     way = parse_proxy("socks5h://me:secret@proxy.test:9050", "ALL_PROXY")
-    for why in Unreached:
+    for why in ConnectFailure:
         told = advice(way, why)
         assert "socks5h://proxy.test:9050 of $ALL_PROXY" in told
         assert "$NO_PROXY" in told
         assert "secret" not in told
-    assert "of the system's settings" in advice(parse_proxy("http://proxy.test"), Unreached.PROXY_SILENT)
+    assert "of the system's settings" in advice(parse_proxy("http://proxy.test"), ConnectFailure.PROXY_SILENT)
 
 
 @pytest.mark.parametrize(
     ("status", "why"),
-    [(407, Unreached.PROXY_LOGIN), (502, Unreached.PROXY_CANNOT), (403, Unreached.PROXY_REFUSED)],
+    [(407, ConnectFailure.PROXY_LOGIN), (502, ConnectFailure.PROXY_CANNOT), (403, ConnectFailure.PROXY_REFUSED)],
 )
-def test_what_an_answer_instead_of_a_tunnel_means(status: int, why: Unreached) -> None:
+def test_what_an_answer_instead_of_a_tunnel_means(status: int, why: ConnectFailure) -> None:
     assert why_proxy_answers(status) is why

@@ -6,21 +6,21 @@ import ipaddress
 from dataclasses import dataclass, field
 from typing import Final
 
+from p2pal.connect_failure import ConnectFailure
 from p2pal.doctor.datagram_facts import DatagramFacts
 from p2pal.doctor.network_facts import Relaying, Survey
 from p2pal.doctor.server_facts import ServerFacts
 from p2pal.lanes.own_addresses import Interfaces
-from p2pal.unreached import Unreached
 
 _NOWHERE: Final = frozenset(
     why.words
     for why in (
-        Unreached.NO_ROUTE,
-        Unreached.NO_ANSWER,
-        Unreached.NOT_RESOLVED,
-        Unreached.PROXY_SILENT,
-        Unreached.PROXY_NOT_RESOLVED,
-        Unreached.LOST,
+        ConnectFailure.NO_ROUTE,
+        ConnectFailure.NO_ANSWER,
+        ConnectFailure.NOT_RESOLVED,
+        ConnectFailure.PROXY_SILENT,
+        ConnectFailure.PROXY_NOT_RESOLVED,
+        ConnectFailure.LOST,
     )
 )
 """What a machine without a network meets."""

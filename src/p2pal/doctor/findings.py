@@ -6,12 +6,12 @@ import ipaddress
 from typing import Final
 from urllib.parse import urlsplit
 
+from p2pal.connect_failure import ConnectFailure
 from p2pal.doctor.facts import Facts
 from p2pal.doctor.lane_findings import judge_lanes
 from p2pal.doctor.path_findings import GIVE_TURN, judge_paths
 from p2pal.doctor.report import CheckResult, Rating, Report, milliseconds
 from p2pal.errors import ServerRefused
-from p2pal.unreached import Unreached
 
 MAX_CLOCK: Final = 60.0
 """Seconds by which clocks may differ before certificates and TURN credentials are in danger."""
@@ -67,7 +67,7 @@ def _server(facts: Facts) -> CheckResult:
 def _lacking(facts: Facts) -> int:
     """Return the IP version of the server's address if this machine has none of it; else 0."""
     problem = facts.server.problem
-    if problem is None or problem.cause != Unreached.NO_ROUTE.words:
+    if problem is None or problem.cause != ConnectFailure.NO_ROUTE.words:
         return 0
     try:
         version = ipaddress.ip_address(urlsplit(facts.server.server).hostname or "").version

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, NamedTuple
 
-from p2pal.unreached import Unreached
+from p2pal.connect_failure import ConnectFailure
 from p2pal.wire.ice_urls import parse_stun_url, parse_turn_url
 
 Transport = Literal["udp", "tcp", "tls"]
@@ -58,8 +58,8 @@ def probe_target(url: str) -> ProbeTarget:
 class NoAnswer(Enum):
     """Why there is no answer to a STUN request."""
 
-    UNRESOLVED = Unreached.NOT_RESOLVED.value
-    NO_ROUTE = Unreached.NO_ROUTE.value
+    UNRESOLVED = ConnectFailure.NOT_RESOLVED.value
+    NO_ROUTE = ConnectFailure.NO_ROUTE.value
     NO_ANSWER = "no answer"
     ODD = "its answer is not STUN"
 
@@ -140,7 +140,7 @@ class Relaying:
     relayed: float | None = None
     error: int = 0
     words: str = ""
-    cause: Unreached | None = None
+    cause: ConnectFailure | None = None
     cut: bool = False
 
     @property

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import Final
 
+from p2pal.connect_failure import ConnectFailure
 from p2pal.doctor.facts import Facts
 from p2pal.doctor.network_facts import Endpoint, Filtering, NoAnswer, Relaying, StunAnswer, probe_target
 from p2pal.doctor.report import NO_TIME, CheckResult, Rating, milliseconds
 from p2pal.lanes.webrtc.gathering import UNREACHED
-from p2pal.unreached import Unreached
 
 GIVE_TURN: Final = "give both sides a TURN server (-turn), or have the server offer one"
 
@@ -185,7 +185,7 @@ def _one_turn(facts: Facts, relay: Relaying) -> CheckResult:
         return CheckResult("turn", Rating.OK, detail, target=url, seconds=relay.relayed)
     heard = any(answer.url == url and answer.answered for answer in facts.survey.answers)
     why, advice = _why_not(relay, own=facts.own_turn, heard=heard)
-    if relay.cause is Unreached.NO_ROUTE:
+    if relay.cause is ConnectFailure.NO_ROUTE:
         why, advice = _lacking(facts, url) or (why, advice)
     elif _silent(relay) and not _over_udp(facts):
         advice = ""  # that of UDP itself is enough
@@ -254,24 +254,24 @@ _TLS: Final = "check that {where} is the TURN server's TLS port"
 _PROXY: Final = "check the proxy of $HTTPS_PROXY or $ALL_PROXY, or name {host} in $NO_PROXY"
 
 _ADVICE: Final = {
-    Unreached.NOT_RESOLVED: _NAME,
-    Unreached.UNUSABLE_NAME: _NAME,
-    Unreached.NO_ROUTE: "this machine has no route to {host}: check its network",
-    Unreached.UNTRUSTED: _CERTIFICATE,
-    Unreached.OTHER_NAME: _CERTIFICATE,
-    Unreached.EXPIRED: "renew the TURN server's certificate, or set this machine's clock",
-    Unreached.NOT_YET_VALID: "set the clock of this machine, or of the TURN server",
-    Unreached.NO_TLS: _TLS,
-    Unreached.NO_HANDSHAKE: _TLS,
-    Unreached.REFERRED: "name the server that {host} refers to itself, or have {host} relay by itself",
-    Unreached.TOO_NEAR: "name {host} yourself, with -turn, if you want it to be asked",
-    Unreached.NO_SOCKET: "end other programs here, or raise the limit of open files (ulimit -n)",
-    Unreached.PROXY_SILENT: _PROXY,
-    Unreached.PROXY_URL: _PROXY,
-    Unreached.PROXY_NOT_RESOLVED: _PROXY,
-    Unreached.PROXY_LOGIN: "put the right user name and password into the proxy's URL, or name {host} in $NO_PROXY",
-    Unreached.PROXY_CANNOT: "check that {host} runs, and that the proxy gets there, or name {host} in $NO_PROXY",
-    Unreached.PROXY_REFUSED: "have the proxy of $HTTPS_PROXY or $ALL_PROXY allow {where}, or name {host} in $NO_PROXY",
+    ConnectFailure.NOT_RESOLVED: _NAME,
+    ConnectFailure.UNUSABLE_NAME: _NAME,
+    ConnectFailure.NO_ROUTE: "this machine has no route to {host}: check its network",
+    ConnectFailure.UNTRUSTED: _CERTIFICATE,
+    ConnectFailure.OTHER_NAME: _CERTIFICATE,
+    ConnectFailure.EXPIRED: "renew the TURN server's certificate, or set this machine's clock",
+    ConnectFailure.NOT_YET_VALID: "set the clock of this machine, or of the TURN server",
+    ConnectFailure.NO_TLS: _TLS,
+    ConnectFailure.NO_HANDSHAKE: _TLS,
+    ConnectFailure.REFERRED: "name the server that {host} refers to itself, or have {host} relay by itself",
+    ConnectFailure.TOO_NEAR: "name {host} yourself, with -turn, if you want it to be asked",
+    ConnectFailure.NO_SOCKET: "end other programs here, or raise the limit of open files (ulimit -n)",
+    ConnectFailure.PROXY_SILENT: _PROXY,
+    ConnectFailure.PROXY_URL: _PROXY,
+    ConnectFailure.PROXY_NOT_RESOLVED: _PROXY,
+    ConnectFailure.PROXY_LOGIN: "put the right user name and password into the proxy's URL, or name {host} in $NO_PROXY",
+    ConnectFailure.PROXY_CANNOT: "check that {host} runs, and that the proxy gets there, or name {host} in $NO_PROXY",
+    ConnectFailure.PROXY_REFUSED: "have the proxy of $HTTPS_PROXY or $ALL_PROXY allow {where}, or name {host} in $NO_PROXY",
 }
 """What to do where more is known than that there is no answer."""
 

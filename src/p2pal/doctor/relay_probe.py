@@ -14,9 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from p2pal.connect_failure import ConnectFailure
 from p2pal.doctor.network_facts import Relaying, probe_target
 from p2pal.errors import ProtocolError
-from p2pal.hosts import connect_to, is_loopback, why_unreached
+from p2pal.hosts import connect_failure, connect_to, is_loopback
 from p2pal.lanes.base import CandidateFound, Connection, Lane, PathChanged
 from p2pal.lanes.candidates import parse_candidate
 from p2pal.lanes.destinations import Destinations, Zone, Zones
@@ -24,7 +25,6 @@ from p2pal.lanes.ice_servers import IceServerConfig, RelayUse
 from p2pal.lanes.interfaces import source_of
 from p2pal.lanes.turn.tunnel import Tunnels
 from p2pal.lanes.webrtc.connection import WebRtcConnection
-from p2pal.unreached import Unreached
 from p2pal.wire.signal import Candidate
 
 TIMEOUT: Final = 5.0
@@ -98,7 +98,7 @@ async def try_relay(
         timeout: Seconds.
     """
     tunnels = Tunnels()
-    probing: asyncio.Task[Unreached | None] | None = None
+    probing: asyncio.Task[ConnectFailure | None] | None = None
     url = near.urls[0]
     try:
         try:
@@ -116,7 +116,7 @@ async def try_relay(
             return found
         if probing is not None:
             return replace(found, cause=await probing)
-        return replace(found, cause=tunnels.trouble.get(url, Unreached.NO_ANSWER if found.cut else None))
+        return replace(found, cause=tunnels.trouble.get(url, ConnectFailure.NO_ANSWER if found.cut else None))
     finally:
         if probing is not None:
             probing.cancel()
@@ -204,7 +204,7 @@ async def _pass(end: _End, other: WebRtcConnection) -> None:
         await other.add_candidate(await end.candidates.get())
 
 
-async def why_not_reached(url: str, timeout: float = REACH_TIMEOUT) -> Unreached | None:  # noqa: ASYNC109
+async def why_not_reached(url: str, timeout: float = REACH_TIMEOUT) -> ConnectFailure | None:  # noqa: ASYNC109
     """Connect to a server directly, as the engine does; return why that does not work, None if it does.
 
     That is as far as it shows without speaking TURN to it.
@@ -220,12 +220,12 @@ async def why_not_reached(url: str, timeout: float = REACH_TIMEOUT) -> Unreached
         async with asyncio.timeout(timeout):
             if place.transport == "udp":
                 found = await asyncio.get_running_loop().getaddrinfo(place.host, place.port)
-                return None if any(source_of(str(entry[4][0])) for entry in found) else Unreached.NO_ROUTE
+                return None if any(source_of(str(entry[4][0])) for entry in found) else ConnectFailure.NO_ROUTE
             context = await asyncio.to_thread(ssl.create_default_context) if place.transport == "tls" else None
             _, writer = await connect_to(place.host, place.port, context=context)
             writer.transport.abort()
     except TimeoutError:
-        return Unreached.NOT_RESOLVED if place.transport == "udp" else Unreached.NO_ANSWER
+        return ConnectFailure.NOT_RESOLVED if place.transport == "udp" else ConnectFailure.NO_ANSWER
     except (OSError, ValueError) as error:
-        return why_unreached(error)
+        return connect_failure(error)
     return None

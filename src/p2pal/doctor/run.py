@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 from p2pal.app.connect import ice_servers
 from p2pal.app.options import DEFAULT_STUN, ConnectOptions
+from p2pal.connect_failure import ConnectFailure
 from p2pal.doctor.datagram_facts import DatagramFacts
 from p2pal.doctor.datagram_probe import probe_datagrams
 from p2pal.doctor.facts import Facts
@@ -26,7 +27,6 @@ from p2pal.lanes.own_addresses import Interfaces
 from p2pal.lanes.server_addresses import ServerAddresses
 from p2pal.lanes.udp.factory import UdpFactory
 from p2pal.lanes.webrtc.factory import load_engine
-from p2pal.unreached import Unreached
 from p2pal.wire.ice_urls import is_stun_url, is_turn_url
 
 SECOND_STUN: Final = "stun:stun.cloudflare.com:3478"
@@ -152,5 +152,5 @@ async def _try(
         only_loopback=connect.only_loopback,
         timeout=seconds,
     )
-    told = found.relayed is not None or found.cause not in (None, Unreached.NO_ANSWER)
+    told = found.relayed is not None or found.cause not in (None, ConnectFailure.NO_ANSWER)
     return found if told or not found.cut or seconds >= usual else None

@@ -19,12 +19,12 @@ from dataclasses import replace
 from time import monotonic
 from typing import Final, NamedTuple
 
+from p2pal.connect_failure import ConnectFailure
 from p2pal.hosts import is_loopback
 from p2pal.lanes.destinations import Zone, Zones, zone_of
 from p2pal.lanes.ice_servers import IceServerConfig
 from p2pal.proxies import UnusableProxy, proxy_for
 from p2pal.rate_limit import Allowance
-from p2pal.unreached import Unreached
 from p2pal.wire.ice_urls import canonical_url, parse_stun_url, parse_turn_url
 
 PATIENCE: Final = 2.0
@@ -75,7 +75,7 @@ class ServerAddresses:
         self._found: dict[str, tuple[float, tuple[str, ...]]] = {}
         self._asking: dict[str, asyncio.Future[None]] = {}
         self.names: dict[str, str] = {}
-        self.trouble: dict[str, Unreached] = {}
+        self.trouble: dict[str, ConnectFailure] = {}
 
     async def addresses(self, host: str) -> tuple[str, ...]:
         """Return the addresses of a host that may be used: one of each family, IPv4 first."""
@@ -119,7 +119,7 @@ class ServerAddresses:
             return True
         known = literal or self._known(parsed.host)
         if url in self.trouble or len(self.trouble) < _MOST_TROUBLES:
-            self.trouble[url] = Unreached.TOO_NEAR if known else Unreached.NOT_RESOLVED
+            self.trouble[url] = ConnectFailure.TOO_NEAR if known else ConnectFailure.NOT_RESOLVED
         return False
 
     def _urls(self, url: str) -> list[str]:

@@ -11,17 +11,17 @@ from typing import Final, NamedTuple
 
 import aiohttp
 
-from p2pal.hosts import why_unreached
+from p2pal.connect_failure import ConnectFailure
+from p2pal.hosts import connect_failure
 from p2pal.proxies import Proxy, advice, why_proxy_answers, why_proxy_failed
-from p2pal.unreached import Unreached
 
 _PROBE: Final = 2.0
 _UNTRUSTED: Final = "give it a certificate of a public CA, or set SSL_CERT_FILE=/path/to/ca.pem"
 _HINTS: Final = {
-    Unreached.EXPIRED: "renew it, or set this machine's clock",
-    Unreached.NOT_YET_VALID: "set the clock of this machine, or of the server",
-    Unreached.OTHER_NAME: "write the name it is for in the -server address",
-    Unreached.NO_TLS: "if it is meant to have no TLS, write http:// in the -server address",
+    ConnectFailure.EXPIRED: "renew it, or set this machine's clock",
+    ConnectFailure.NOT_YET_VALID: "set the clock of this machine, or of the server",
+    ConnectFailure.OTHER_NAME: "write the name it is for in the -server address",
+    ConnectFailure.NO_TLS: "if it is meant to have no TLS, write http:// in the -server address",
 }
 
 
@@ -32,8 +32,8 @@ class Trouble(NamedTuple):
     hint: str | None = None
 
 
-NO_ANSWER: Final = Trouble(Unreached.NO_ANSWER.words)
-LOST: Final = Trouble(Unreached.LOST.words)
+NO_ANSWER: Final = Trouble(ConnectFailure.NO_ANSWER.words)
+LOST: Final = Trouble(ConnectFailure.LOST.words)
 SPEAKS_TLS: Final = Trouble("it speaks TLS", "write https:// in the -server address")
 """Where plain HTTP met it."""
 
@@ -45,7 +45,7 @@ class ProxyFailed(aiohttp.ClientConnectionError):
         why: The cause, which is also the text.
     """
 
-    def __init__(self, why: Unreached) -> None:
+    def __init__(self, why: ConnectFailure) -> None:
         super().__init__(why.words)
         self.why = why
 
@@ -60,8 +60,8 @@ def trouble(error: BaseException, proxy: Proxy | None = None) -> Trouble:
     why = _why(error) if proxy is None else _why_through(error, proxy)
     if why is None:
         cause = "the connection failed or its answer is not HTTP"
-        return Trouble(cause, None if proxy is None else advice(proxy, Unreached.FAILED))
-    if why is Unreached.UNTRUSTED:
+        return Trouble(cause, None if proxy is None else advice(proxy, ConnectFailure.FAILED))
+    if why is ConnectFailure.UNTRUSTED:
         return Trouble(why.words, _own_authorities() or _UNTRUSTED)
     if proxy is not None and why not in _HINTS:
         return Trouble(why.words, advice(proxy, why))
@@ -74,7 +74,7 @@ def proxy_answered(status: int, proxy: Proxy) -> Trouble:
     return Trouble(why.words, advice(proxy, why))
 
 
-def _why_through(error: BaseException, proxy: Proxy) -> Unreached | None:
+def _why_through(error: BaseException, proxy: Proxy) -> ConnectFailure | None:
     """Return the cause where there is a proxy: to it alone we connect, and it looks names up."""
     match error:
         case ProxyFailed():
@@ -82,30 +82,30 @@ def _why_through(error: BaseException, proxy: Proxy) -> Unreached | None:
         case aiohttp.ClientHttpProxyError():
             return why_proxy_answers(error.status)
         case aiohttp.ClientConnectorDNSError():
-            return Unreached.PROXY_NOT_RESOLVED
+            return ConnectFailure.PROXY_NOT_RESOLVED
         case aiohttp.ClientProxyConnectionError():
             return why_proxy_failed(error.os_error)
         case aiohttp.ConnectionTimeoutError():
-            return Unreached.PROXY_SILENT
+            return ConnectFailure.PROXY_SILENT
         case aiohttp.ClientSSLError() if proxy.kind == "https" and (error.host, error.port) == (proxy.host, proxy.port):
-            return Unreached.PROXY_HANDSHAKE
-    return Unreached.PROXY_LOST if (why := _why(error)) is Unreached.LOST else why
+            return ConnectFailure.PROXY_HANDSHAKE
+    return ConnectFailure.PROXY_LOST if (why := _why(error)) is ConnectFailure.LOST else why
 
 
-def _why(error: BaseException) -> Unreached | None:
+def _why(error: BaseException) -> ConnectFailure | None:
     match error:
         case aiohttp.ClientConnectorDNSError():
-            return Unreached.NOT_RESOLVED
+            return ConnectFailure.NOT_RESOLVED
         case aiohttp.ClientConnectorCertificateError():
             inner = error.certificate_error
-            return why_unreached(inner) if isinstance(inner, OSError | ValueError) else Unreached.UNTRUSTED
+            return connect_failure(inner) if isinstance(inner, OSError | ValueError) else ConnectFailure.UNTRUSTED
         case aiohttp.ClientConnectorError():
-            return why_unreached(error.os_error)
+            return connect_failure(error.os_error)
         case aiohttp.ServerDisconnectedError():
-            return Unreached.LOST
+            return ConnectFailure.LOST
         case OSError() | UnicodeError():
             # It need not have come from connecting.
-            return None if (found := why_unreached(error)) is Unreached.FAILED else found
+            return None if (found := connect_failure(error)) is ConnectFailure.FAILED else found
         case _:
             return None
 

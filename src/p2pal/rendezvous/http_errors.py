@@ -8,11 +8,11 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from p2pal.connect_failure import ConnectFailure
 from p2pal.errors import CodeExpired, CodeUnknown, P2palError, ServerRefused, VersionMismatch
 from p2pal.proxies import Proxy, advice
 from p2pal.rendezvous.connect_errors import SPEAKS_TLS
 from p2pal.units import duration
-from p2pal.unreached import Unreached
 from p2pal.wire import rendezvous as wire
 
 _TOO_MUCH: Final = {
@@ -100,7 +100,7 @@ def _through_proxy(answer: HttpAnswer, waited: float, proxy: Proxy) -> P2palErro
     if answer.status in _GATEWAY:
         tried = f" after {waited:.0f} s" if waited >= 1.0 else ""
         message = f"the proxy, or the signaling server behind it, is not ready{tried} (HTTP {answer.status})"
-        return ServerRefused(message, hint=advice(proxy, Unreached.PROXY_CANNOT))
+        return ServerRefused(message, hint=advice(proxy, ConnectFailure.PROXY_CANNOT))
     return nonsense(proxy)
 
 

@@ -22,6 +22,7 @@ from tests.unit.doctor.kit import (
     works,
 )  # fmt: skip
 
+from p2pal.connect_failure import ConnectFailure
 from p2pal.doctor.facts import Facts
 from p2pal.doctor.findings import judge
 from p2pal.doctor.network_facts import Filtering, NoAnswer, Relaying
@@ -29,7 +30,6 @@ from p2pal.doctor.report import CheckResult, Rating, Report
 from p2pal.doctor.server_facts import Problem
 from p2pal.errors import VersionMismatch
 from p2pal.lanes.own_addresses import Interfaces
-from p2pal.unreached import Unreached
 
 OK, WARN, FAIL, NONE = Rating.OK, Rating.WARN, Rating.FAIL, Rating.NONE
 
@@ -121,7 +121,7 @@ def test_the_network() -> None:
     assert of(judge(local), "network").verdict is WARN, "a server on this machine can be used without any"
 
 
-NO_ROUTE = Problem(Unreached.NO_ROUTE.words)
+NO_ROUTE = Problem(ConnectFailure.NO_ROUTE.words)
 
 
 def test_no_way_out_is_the_networks_fault() -> None:
@@ -130,7 +130,7 @@ def test_no_way_out_is_the_networks_fault() -> None:
         server=server(answered=None, problem=NO_ROUTE),
         interfaces=Interfaces(("192.168.1.5",)),
         survey=seen,
-        relays=(Relaying(TURN, cause=Unreached.NO_ROUTE),),
+        relays=(Relaying(TURN, cause=ConnectFailure.NO_ROUTE),),
     )
     report = judge(lost)
     assert (of(report, "network").verdict, of(report, "network").detail) == (
@@ -138,7 +138,7 @@ def test_no_way_out_is_the_networks_fault() -> None:
     )  # fmt: skip
     assert of(report, "udp").verdict is NONE
     assert [finding.check for finding in report.findings if finding.advice] == ["server", "network"]
-    refused = replace(lost, server=server(answered=None, problem=Problem(Unreached.REFUSED.words)))
+    refused = replace(lost, server=server(answered=None, problem=Problem(ConnectFailure.REFUSED.words)))
     assert of(judge(refused), "network").verdict is OK, "a network without a way out is one"
 
 
@@ -155,7 +155,7 @@ def test_addresses_of_a_version_that_this_machine_lacks(own: str, address: str, 
         stun=(stun,),
         turn=(turn,),
         survey=survey(silence(stun, NoAnswer.NO_ROUTE)),
-        relays=(Relaying(turn, cause=Unreached.NO_ROUTE),),
+        relays=(Relaying(turn, cause=ConnectFailure.NO_ROUTE),),
     )
     report = judge(found)
     for check in ("server", "stun", "turn"):
@@ -236,11 +236,11 @@ RELAYS = st.builds(
     allocated=st.none() | st.just(0.1),
     relayed=st.none() | st.just(0.2),
     error=st.sampled_from([0, 401, 403, 437, 486, 508, 701]),
-    cause=st.none() | st.sampled_from(Unreached),
+    cause=st.none() | st.sampled_from(ConnectFailure),
     cut=st.booleans(),
 )
 PROBLEMS = st.none() | st.builds(
-    Problem, st.sampled_from(["cause", Unreached.NO_ROUTE.words]), exit_code=st.sampled_from([3, 4])
+    Problem, st.sampled_from(["cause", ConnectFailure.NO_ROUTE.words]), exit_code=st.sampled_from([3, 4])
 )
 ALL = st.builds(
     facts,

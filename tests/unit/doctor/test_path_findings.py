@@ -21,12 +21,12 @@ from tests.unit.doctor.kit import (
     works,
 )  # fmt: skip
 
+from p2pal.connect_failure import ConnectFailure
 from p2pal.doctor.facts import Facts
 from p2pal.doctor.network_facts import Endpoint, Filtering, NoAnswer, Relaying, StunAnswer
 from p2pal.doctor.path_findings import Nat, judge_paths, nat_of
 from p2pal.doctor.report import CheckResult, Rating
 from p2pal.lanes.own_addresses import Interfaces
-from p2pal.unreached import Unreached
 
 OK, WARN, FAIL, NONE = Rating.OK, Rating.WARN, Rating.FAIL, Rating.NONE
 ALTERNATE = Endpoint(ONE.address, 3479)
@@ -136,15 +136,19 @@ def test_a_stun_server_that_refuses() -> None:
         (Relaying(TURN, error=508), "has no room (508)", "total-quota"),
         (Relaying(TURN, allocated=0.1), "gives an address, but lets nothing through", "49152-65535/udp"),
         (Relaying(TURN, error=701), "no answer", "no firewall keeps back UDP to turn.example.org port 3478"),
-        (Relaying(TURN, cause=Unreached.NOT_RESOLVED), "its name does not resolve", "DNS"),
-        (Relaying(TURN_TCP, error=701, cause=Unreached.REFUSED), "connection refused", "3478/tcp"),
+        (Relaying(TURN, cause=ConnectFailure.NOT_RESOLVED), "its name does not resolve", "DNS"),
+        (Relaying(TURN_TCP, error=701, cause=ConnectFailure.REFUSED), "connection refused", "3478/tcp"),
         (Relaying(TURN_TCP, error=701), "answers, but not as a TURN server", "is a TURN server"),
-        (Relaying(TURNS, cause=Unreached.UNTRUSTED), "its TLS certificate is not trusted", "trusted"),
-        (Relaying(TURNS, cause=Unreached.NO_TLS), "it does not speak TLS", "is the TURN server's TLS port"),
-        (Relaying(TURNS, cause=Unreached.NO_ANSWER), "no answer in time", "port 443/tcp"),
-        (Relaying(TURNS, cause=Unreached.EXPIRED), "its TLS certificate has expired", "renew"),
-        (Relaying(TURNS, cause=Unreached.PROXY_SILENT), "the proxy does not answer", "turn.example.org in $NO_PROXY"),
-        (Relaying(TURNS, cause=Unreached.PROXY_REFUSED), "the proxy refused the connection", "port 443, or name"),
+        (Relaying(TURNS, cause=ConnectFailure.UNTRUSTED), "its TLS certificate is not trusted", "trusted"),
+        (Relaying(TURNS, cause=ConnectFailure.NO_TLS), "it does not speak TLS", "is the TURN server's TLS port"),
+        (Relaying(TURNS, cause=ConnectFailure.NO_ANSWER), "no answer in time", "port 443/tcp"),
+        (Relaying(TURNS, cause=ConnectFailure.EXPIRED), "its TLS certificate has expired", "renew"),
+        (
+            Relaying(TURNS, cause=ConnectFailure.PROXY_SILENT),
+            "the proxy does not answer",
+            "turn.example.org in $NO_PROXY",
+        ),
+        (Relaying(TURNS, cause=ConnectFailure.PROXY_REFUSED), "the proxy refused the connection", "port 443, or name"),
     ],
 )
 def test_a_turn_server_that_does_not_relay(relay: Relaying, words: str, advice: str) -> None:
@@ -153,9 +157,9 @@ def test_a_turn_server_that_does_not_relay(relay: Relaying, words: str, advice: 
     assert advice in found.advice
 
 
-@pytest.mark.parametrize("cause", Unreached)
+@pytest.mark.parametrize("cause", ConnectFailure)
 @pytest.mark.parametrize("url", [TURN, TURN_TCP, TURNS])
-def test_every_cause_has_its_words_and_an_advice(url: str, cause: Unreached) -> None:
+def test_every_cause_has_its_words_and_an_advice(url: str, cause: ConnectFailure) -> None:
     (found,) = of(facts(turn=(url,), relays=(Relaying(url, error=701, cause=cause),)), "turn")
     assert found.detail == f"{url}: {cause.words}"
     assert found.advice

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from p2pal.connect_failure import ConnectFailure
 from p2pal.doctor import relay_probe
 from p2pal.doctor.network_facts import Relaying
 from p2pal.doctor.relay_probe import try_relay, why_not_reached
 from p2pal.lanes.ice_servers import IceServerConfig
 from p2pal.lanes.turn.tunnel import Tunnels
 from p2pal.lanes.webrtc.connection import WebRtcConnection, allow_loopback
-from p2pal.unreached import Unreached
 
 
 async def attempt(url: str, seconds: float) -> Relaying:
@@ -39,7 +39,7 @@ async def test_a_port_that_nobody_listens_on_ends_the_trial_early() -> None:
         async with asyncio.timeout(20):
             found = await attempt(url, 60)
     assert (found.url, found.allocated, found.relayed) == (url, None, None)
-    assert (found.cause, found.cut) == (Unreached.REFUSED, False)
+    assert (found.cause, found.cut) == (ConnectFailure.REFUSED, False)
 
 
 async def test_a_server_that_speaks_no_tls() -> None:
@@ -51,7 +51,7 @@ async def test_a_server_that_speaks_no_tls() -> None:
     async with server, asyncio.timeout(20):
         found = await attempt(f"turns:127.0.0.1:{server.sockets[0].getsockname()[1]}", 15)
     assert (found.allocated, found.relayed) == (None, None)
-    assert found.cause is Unreached.NO_TLS
+    assert found.cause is ConnectFailure.NO_TLS
 
 
 @pytest.mark.parametrize("url", ["turns:nobody.invalid", "turn:nobody.invalid?transport=tcp"])
@@ -63,7 +63,7 @@ def test_a_proxy_is_told_of_and_not_what_would_be_without_it(url: str, monkeypat
         writer.write(b"HTTP/1.1 403 Forbidden\r\n\r\n")
         writer.close()
 
-    async def trials() -> list[Unreached | None]:
+    async def trials() -> list[ConnectFailure | None]:
         found = []
         async with asyncio.timeout(40):
             server = await asyncio.start_server(refuse, "127.0.0.1", 0)
@@ -79,7 +79,11 @@ def test_a_proxy_is_told_of_and_not_what_would_be_without_it(url: str, monkeypat
                 found.append((await attempt(url, 0.5)).cause)
         return found
 
-    assert asyncio.run(trials()) == [Unreached.PROXY_REFUSED, Unreached.PROXY_SILENT, Unreached.NO_ANSWER]
+    assert asyncio.run(trials()) == [
+        ConnectFailure.PROXY_REFUSED,
+        ConnectFailure.PROXY_SILENT,
+        ConnectFailure.NO_ANSWER,
+    ]
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
@@ -125,20 +129,20 @@ async def test_whatever_fails_while_it_begins_nothing_is_left(monkeypatch: pytes
 @pytest.mark.parametrize(
     ("url", "cause"),
     [
-        ("turn:nobody.invalid", Unreached.NOT_RESOLVED),
-        ("turns:nobody.invalid", Unreached.NOT_RESOLVED),
-        ("turn:127.0.0.1:1?transport=tcp", Unreached.REFUSED),
-        ("turns:127.0.0.1:1", Unreached.REFUSED),
+        ("turn:nobody.invalid", ConnectFailure.NOT_RESOLVED),
+        ("turns:nobody.invalid", ConnectFailure.NOT_RESOLVED),
+        ("turn:127.0.0.1:1?transport=tcp", ConnectFailure.REFUSED),
+        ("turns:127.0.0.1:1", ConnectFailure.REFUSED),
         ("turn:127.0.0.1:1", None),
     ],
 )
-def test_without_a_server(url: str, cause: Unreached | None) -> None:
+def test_without_a_server(url: str, cause: ConnectFailure | None) -> None:
     assert asyncio.run(why_not_reached(url)) is cause
 
 
 def test_without_a_route(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay_probe, "source_of", lambda _address: None)
-    assert asyncio.run(why_not_reached("turn:127.0.0.1:1")) is Unreached.NO_ROUTE
+    assert asyncio.run(why_not_reached("turn:127.0.0.1:1")) is ConnectFailure.NO_ROUTE
 
 
 async def test_a_server_that_speaks_no_tls_or_says_nothing() -> None:
@@ -149,10 +153,10 @@ async def test_a_server_that_speaks_no_tls_or_says_nothing() -> None:
     server = await asyncio.start_server(babble, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
-        assert await why_not_reached(f"turns:127.0.0.1:{port}", 20) is Unreached.NO_TLS
+        assert await why_not_reached(f"turns:127.0.0.1:{port}", 20) is ConnectFailure.NO_TLS
         assert await why_not_reached(f"turn:127.0.0.1:{port}?transport=tcp", 20) is None
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         port = silent.getsockname()[1]
-        assert await why_not_reached(f"turns:127.0.0.1:{port}", 0.3) is Unreached.NO_ANSWER
+        assert await why_not_reached(f"turns:127.0.0.1:{port}", 0.3) is ConnectFailure.NO_ANSWER

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from p2pal.connect_failure import ConnectFailure
 from p2pal.lanes import server_addresses
 from p2pal.lanes.destinations import ONLY_LOOPBACK, Zone, Zones
 from p2pal.lanes.ice_servers import IceServerConfig
 from p2pal.lanes.server_addresses import ServerAddresses, resolve
-from p2pal.unreached import Unreached
 
 BOOK: Mapping[str, Sequence[str]] = {
     "public.test": ["8.8.8.8", "8.8.4.4", "2606:4700::1", "2606:4700::2"],
@@ -105,9 +105,9 @@ async def test_why_one_is_not_asked_and_what_an_address_stands_for() -> None:
     (server,) = await addresses.usable([offered(*urls)])
     assert (server.username, server.credential) == ("user", "password")
     assert addresses.trouble == {
-        "turn:here.test": Unreached.TOO_NEAR,
-        "turn:127.0.0.1": Unreached.TOO_NEAR,
-        "turn:unknown.test": Unreached.NOT_RESOLVED,
+        "turn:here.test": ConnectFailure.TOO_NEAR,
+        "turn:127.0.0.1": ConnectFailure.TOO_NEAR,
+        "turn:unknown.test": ConnectFailure.NOT_RESOLVED,
     }
     assert addresses.names == {
         "turn:8.8.8.8:3478?transport=udp": "turn:public.test?transport=udp",

@@ -27,11 +27,11 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from p2pal.hosts import NotReached, connect_to, why_unreached
+from p2pal.connect_failure import ConnectFailure
+from p2pal.hosts import NotReached, connect_failure, connect_to
 from p2pal.lanes.ice_servers import IceServerConfig
 from p2pal.lanes.turn.stream import FIRST_BYTES, AnswerStream, Referral, opens_as_turn
 from p2pal.proxies import Proxy, UnusableProxy, connect_through, proxy_for
-from p2pal.unreached import Unreached
 from p2pal.wire.ice_urls import IceUrl, parse_stun_url, parse_turn_url
 
 CONNECT_TIMEOUT: Final = 10.0
@@ -75,7 +75,7 @@ class Tunnels:
     def __init__(self, addresses: Callable[[str], Awaitable[Sequence[str]]] | None = None) -> None:
         self._addresses = addresses
         self.names: dict[str, str] = {}
-        self.trouble: dict[str, Unreached] = {}
+        self.trouble: dict[str, ConnectFailure] = {}
         self._made: dict[str, tuple[str, ...]] = {}
         self._servers: list[asyncio.Server] = []
         self._running: dict[asyncio.Task[None], str] = {}
@@ -111,10 +111,10 @@ class Tunnels:
         if parsed.transport == "udp" or parse_turn_url(named) is None:
             if not (veiled and hide):
                 return (named,)
-            self.trouble[named] = Unreached.PROXY_UDP
+            self.trouble[named] = ConnectFailure.PROXY_UDP
             return ()
         if veiled and proxy is None:
-            self.trouble[named] = Unreached.PROXY_URL
+            self.trouble[named] = ConnectFailure.PROXY_URL
             return ()
         itself = () if veiled else (named,)
         # Windows lets no socket of another interface reach loopback: there the engine's own TLS has to do.
@@ -161,7 +161,7 @@ class Tunnels:
             self.names[url] = named
             urls.append(url)
         if error is not None and not urls:
-            self.trouble[named] = why_unreached(
+            self.trouble[named] = connect_failure(
                 error
             )  # unless the engine, which is given the URL itself, has more luck
         return tuple(urls)
@@ -201,7 +201,7 @@ class Tunnels:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 far_reader, far_writer = await reach()
         except (OSError, ValueError) as error:
-            self.trouble[named] = why_unreached(error)
+            self.trouble[named] = connect_failure(error)
             return
         self.trouble.pop(named, None)
         try:
@@ -219,7 +219,7 @@ class Tunnels:
             try:
                 writer.write(answers.feed(data))
             except Referral:
-                self.trouble[named] = Unreached.REFERRED
+                self.trouble[named] = ConnectFailure.REFERRED
                 return
             await writer.drain()
             data = await reader.read(_CHUNK)
@@ -272,7 +272,7 @@ class Tunnels:
         """
         if self._addresses is None or not offered:
             return await connect_to(server.host, server.port, context=context)
-        error: OSError = NotReached(Unreached.TOO_NEAR)
+        error: OSError = NotReached(ConnectFailure.TOO_NEAR)
         for address in await self._addresses(server.host):
             try:
                 async with asyncio.timeout(DIRECT_TIMEOUT):

@@ -10,11 +10,11 @@ import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from p2pal.connect_failure import ConnectFailure
 from p2pal.errors import ConnectionImpossible, NoRelay
 from p2pal.lanes.candidates import IceCandidate
 from p2pal.lanes.ice_servers import RelayUse
 from p2pal.lanes.webrtc.gathering import UNREACHED, Gathering
-from p2pal.unreached import Unreached
 from p2pal.wire.ice_urls import parse_stun_url, parse_turn_url
 
 NO_PATH: Final = "no network path to the other side was found"
@@ -22,14 +22,16 @@ NO_PATH: Final = "no network path to the other side was found"
 _MOST_TROUBLES: Final = 3
 _CREDENTIALS: Final = frozenset({401, 403, 438, 441})
 _FULL: Final = frozenset({486, 508})
-_CERTIFICATE: Final = frozenset({Unreached.UNTRUSTED, Unreached.EXPIRED, Unreached.NOT_YET_VALID, Unreached.OTHER_NAME})
+_CERTIFICATE: Final = frozenset(
+    {ConnectFailure.UNTRUSTED, ConnectFailure.EXPIRED, ConnectFailure.NOT_YET_VALID, ConnectFailure.OTHER_NAME}
+)
 _OVER_TLS: Final = "try a TURN server over TLS or TCP, such as -turn turns:HOST:443"
 _ASK_DOCTOR: Final = "'p2pal doctor' on both machines tells more"
 
 
 def impossible(
     gatherings: Iterable[Gathering],
-    trouble: Mapping[str, Unreached],
+    trouble: Mapping[str, ConnectFailure],
     *,
     ours: RelayUse = RelayUse.ALLOWED,
     agreed: RelayUse = RelayUse.ALLOWED,
@@ -65,7 +67,7 @@ def no_relay_through_proxy() -> NoRelay:
 class _Search:
     """Several connections' search for paths, taken together."""
 
-    def __init__(self, gatherings: Iterable[Gathering], trouble: Mapping[str, Unreached]) -> None:
+    def __init__(self, gatherings: Iterable[Gathering], trouble: Mapping[str, ConnectFailure]) -> None:
         every = list(gatherings)
         self.own = [candidate for each in every for candidate in each.own.values()]
         self.remote = [candidate for each in every for candidate in each.remote.values()]

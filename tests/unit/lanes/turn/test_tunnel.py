@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from tests.certificates import write_certificate
 
+from p2pal.connect_failure import ConnectFailure
 from p2pal.lanes.ice_servers import IceServerConfig
 from p2pal.lanes.turn import tunnel
 from p2pal.lanes.turn.tunnel import Tunnels
 from p2pal.proxies import parse_proxy
-from p2pal.unreached import Unreached
 from p2pal.wire.ice_urls import IceUrl, parse_turn_url
 
 
@@ -165,7 +165,7 @@ async def test_a_machine_without_a_socket_left_says_so_and_leaves_the_server_to_
         with monkeypatch.context() as patch:
             without(patch, errno.EMFILE, socket.AF_INET, socket.AF_INET6)
             assert await made.lead_to(servers) == servers
-        assert made.trouble == {"turns:relay.test": Unreached.NO_SOCKET}
+        assert made.trouble == {"turns:relay.test": ConnectFailure.NO_SOCKET}
         assert await made.lead_to(servers) != servers
 
 
@@ -208,7 +208,7 @@ async def test_a_certificate_that_is_not_trusted_is_refused(
     async with echo(certificate) as url, tunnels() as made:
         (server,) = await made.lead_to([IceServerConfig((url,))])
         await says_nothing(server.urls[0])
-        assert made.trouble == {url: Unreached.UNTRUSTED}
+        assert made.trouble == {url: ConnectFailure.UNTRUSTED}
 
 
 @pytest.mark.parametrize("what", ["missing", "directory", "empty", "garbage"])
@@ -230,7 +230,7 @@ def test_a_bad_file_of_certificates_is_a_cause_and_no_traceback(
         async with echo(certificate) as url, tunnels() as made:
             (server,) = await made.lead_to([IceServerConfig((url,))])
             await says_nothing(server.urls[0])
-            assert made.trouble == {url: Unreached.UNTRUSTED}
+            assert made.trouble == {url: ConnectFailure.UNTRUSTED}
 
     asyncio.run(refused())
     assert not caplog.records
@@ -242,7 +242,7 @@ async def test_a_server_without_tls_and_one_that_is_not_there(certificate: ssl.S
         servers = await made.lead_to([IceServerConfig((plain, closed))])
         for local in servers[0].urls:
             await says_nothing(local)
-        assert made.trouble == {plain: Unreached.NO_HANDSHAKE, closed: Unreached.REFUSED}
+        assert made.trouble == {plain: ConnectFailure.NO_HANDSHAKE, closed: ConnectFailure.REFUSED}
 
 
 async def test_turns_over_udp_is_tls_over_tcp_all_the_same(certificate: ssl.SSLContext) -> None:
@@ -264,7 +264,7 @@ async def test_a_name_that_no_resolver_takes_is_said(certificate: ssl.SSLContext
         named = "turns:a..b:443"
         urls = await made._open(named, IceUrl("a..b", 443, tls=True, transport="tcp"), None, offered=False)
         await says_nothing(urls[0])
-        assert made.trouble == {named: Unreached.UNUSABLE_NAME}
+        assert made.trouble == {named: ConnectFailure.UNUSABLE_NAME}
 
 
 def name(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
@@ -317,10 +317,10 @@ async def test_a_proxy_that_does_not_connect_us(certificate: ssl.SSLContext, mon
 
     async with proxy(b"403 Forbidden") as (address, _):
         for named, why in (
-            (address, Unreached.PROXY_REFUSED),
-            ("http://user:secret@127.0.0.1:1", Unreached.PROXY_SILENT),
-            ("https://user:secret@127.0.0.1:1", Unreached.PROXY_TLS),
-            ("socks5://127.0.0.1:1", Unreached.PROXY_SILENT),
+            (address, ConnectFailure.PROXY_REFUSED),
+            ("http://user:secret@127.0.0.1:1", ConnectFailure.PROXY_SILENT),
+            ("https://user:secret@127.0.0.1:1", ConnectFailure.PROXY_TLS),
+            ("socks5://127.0.0.1:1", ConnectFailure.PROXY_SILENT),
         ):
             name(monkeypatch, named)
             async with tunnels() as made:
@@ -364,7 +364,7 @@ async def test_no_server_is_reached_without_a_proxy_that_nobody_understands(
     async with tunnels() as made:
         url = "turn:127.0.0.1:1?transport=tcp"
         assert await made.lead_to([IceServerConfig((url,))]) == []
-        assert made.trouble == {url: Unreached.PROXY_URL}
+        assert made.trouble == {url: ConnectFailure.PROXY_URL}
 
 
 async def test_nothing_is_left_to_the_engine_where_a_socks_proxy_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -393,7 +393,7 @@ async def test_who_hides_asks_nothing_over_udp_around_a_socks_proxy(monkeypatch:
         async with tunnels() as made:
             (server,) = await made.lead_to([IceServerConfig((*over_udp, over_tcp))], hide=hide)
             assert server.urls[: -len(made.names)] == left
-            assert made.trouble == ({} if left else dict.fromkeys(over_udp, Unreached.PROXY_UDP))
+            assert made.trouble == ({} if left else dict.fromkeys(over_udp, ConnectFailure.PROXY_UDP))
 
 
 @pytest.mark.parametrize("scheme", ["socks5", "SOCKS5H", "socks4"])
@@ -510,7 +510,7 @@ async def test_a_server_that_refers_to_another_is_not_listened_to(certificate: s
         url = f"turns:127.0.0.1:{port}"
         (server,) = await made.lead_to([IceServerConfig((url,))])
         await says_nothing(server.urls[0])
-        assert made.trouble == {url: Unreached.REFERRED}
+        assert made.trouble == {url: ConnectFailure.REFERRED}
 
 
 async def test_closing_ends_what_is_open(certificate: ssl.SSLContext) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from p2pal.connect_failure import ConnectFailure
 from p2pal.lanes.candidates import IceCandidate
 from p2pal.lanes.ice_servers import RelayUse
 from p2pal.lanes.webrtc.diagnosis import impossible, no_relay
 from p2pal.lanes.webrtc.gathering import UNREACHED, Gathering
-from p2pal.unreached import Unreached
 
 HOST = IceCandidate("host", "udp", "192.0.2.1", 1000)
 HOST6 = IceCandidate("host", "udp", "2001:db8::1", 1000)
@@ -78,7 +78,7 @@ def test_it_says_which_relay_did_not_work_and_what_to_do(code: int, words: str, 
 def test_our_own_tls_knows_better_why() -> None:
     made = gathering([HOST], [HOST], TLS)
     made.add_error(TLS, UNREACHED)
-    error = impossible([made], {TLS: Unreached.UNTRUSTED})
+    error = impossible([made], {TLS: ConnectFailure.UNTRUSTED})
     assert error.message.endswith("; turns:relay.test:443: its TLS certificate is not trusted")
 
 
@@ -120,7 +120,7 @@ def test_a_relay_of_which_nothing_came_in_the_end_was_not_reached() -> None:
 
 
 def test_a_certificate_that_is_not_trusted_has_advice_of_its_own() -> None:
-    error = impossible([gathering([HOST], [HOST], TLS)], {TLS: Unreached.UNTRUSTED})
+    error = impossible([gathering([HOST], [HOST], TLS)], {TLS: ConnectFailure.UNTRUSTED})
     assert "SSL_CERT_FILE" in error.hint
 
 

@@ -6,8 +6,8 @@ from enum import Enum, unique
 
 
 @unique
-class Unreached(Enum):
-    """A cause. :func:`p2pal.hosts.why_unreached` finds that of an error."""
+class ConnectFailure(Enum):
+    """A cause. :func:`p2pal.hosts.connect_failure` finds that of an error."""
 
     NO_ANSWER = "no answer in time"
     NOT_RESOLVED = "its name does not resolve"
