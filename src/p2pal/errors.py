@@ -34,8 +34,8 @@ share the way there. Then it is in a module of its own, whose name ends in ``err
   why it was not reached;
 - :mod:`p2pal.disk.fs.os_errors`: what the system says of a file.
 
-Why a host is not reached is in :mod:`p2pal.connect_failure` in words that are the same everywhere; the line that the process
-ends with is put together in :mod:`p2pal.cli.exit`.
+Why a host is not reached is in :mod:`p2pal.connect_failure` in words that are the same everywhere; the line that the
+process ends with is put together in :mod:`p2pal.cli.exit`.
 
 A message is one line that says what happened; ``hint`` is one line that says what to do next. Neither holds
 a secret (the words of a code, a token, a key), nor raw text from the peer or the server.

@@ -269,9 +269,13 @@ _ADVICE: Final = {
     ConnectFailure.PROXY_SILENT: _PROXY,
     ConnectFailure.PROXY_URL: _PROXY,
     ConnectFailure.PROXY_NOT_RESOLVED: _PROXY,
-    ConnectFailure.PROXY_LOGIN: "put the right user name and password into the proxy's URL, or name {host} in $NO_PROXY",
+    ConnectFailure.PROXY_LOGIN: (
+        "put the right user name and password into the proxy's URL, or name {host} in $NO_PROXY"
+    ),
     ConnectFailure.PROXY_CANNOT: "check that {host} runs, and that the proxy gets there, or name {host} in $NO_PROXY",
-    ConnectFailure.PROXY_REFUSED: "have the proxy of $HTTPS_PROXY or $ALL_PROXY allow {where}, or name {host} in $NO_PROXY",
+    ConnectFailure.PROXY_REFUSED: (
+        "have the proxy of $HTTPS_PROXY or $ALL_PROXY allow {where}, or name {host} in $NO_PROXY"
+    ),
 }
 """What to do where more is known than that there is no answer."""
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol, cast
 
 from aiohttp import web
 
-from p2pal.server.accounts import Account
+from p2pal.server.address_limiter import AddressLimiter
 from p2pal.server.logs import REQUEST_ID, choose_request_id
 from p2pal.server.responses import refusal_answer
 from p2pal.server.state import Denied
@@ -46,8 +46,8 @@ class HttpSite(Protocol):
     def handler(self) -> web.RequestHandler:
         """Return what parses and answers one connection."""
 
-    def account(self, peer: str) -> Account | None:
-        """Return the account that a connection counts for; None for that of a trusted proxy."""
+    def limiter(self, peer: str) -> AddressLimiter | None:
+        """Return the limiter that a connection counts for; None for that of a trusted proxy."""
 
     def entered(self, connection: HttpConnection) -> None:
         """A connection is taken."""
@@ -66,7 +66,7 @@ class HttpConnection(asyncio.Protocol):
         site: Where it belongs.
 
     Attributes:
-        account: Whom it counts for; None for a trusted proxy, whose requests count for its clients.
+        limiter: Whom it counts for; None for a trusted proxy, whose requests count for its clients.
         late: The seconds after which its address may connect again; 0 if it may be served.
         paid: The next request is paid for, by the connection.
     """
@@ -89,15 +89,15 @@ class HttpConnection(asyncio.Protocol):
         "_transport",
         "_unfinished",
         "_unread",
-        "account",
         "late",
+        "limiter",
         "paid",
     )
 
     def __init__(self, site: HttpSite) -> None:
         self._site = site
         self._loop = asyncio.get_running_loop()
-        self.account: Account | None = None
+        self.limiter: AddressLimiter | None = None
         self.paid = False
         self._admitted = self._counted = False
         self.late = 0.0
@@ -124,16 +124,16 @@ class HttpConnection(asyncio.Protocol):
         Returns:
             Whether the address may have it.
         """
-        self.account = self._site.account(str(peer[0]) if isinstance(peer, tuple) else "")
+        self.limiter = self._site.limiter(str(peer[0]) if isinstance(peer, tuple) else "")
         self._admitted = True
-        if self.account is None:
+        if self.limiter is None:
             return True
-        if self.account.crowded:
+        if self.limiter.crowded:
             self._site.refused(Denied("too-many-sockets"))
             return False
         self._counted = self.paid = True
-        self.account.connections += 1
-        self.late = self.account.request(self._loop.time())
+        self.limiter.connections += 1
+        self.late = self.limiter.request(self._loop.time())
         return True
 
     # What the network tells.
@@ -164,7 +164,7 @@ class HttpConnection(asyncio.Protocol):
             self._refuse(Denied("too-often", self.late))
             return
         self._held += len(data)
-        if self.account is not None and not self.account.buffer(len(data)):
+        if self.limiter is not None and not self.limiter.buffer(len(data)):
             self._refuse(Denied("too-many-sockets"))
             return
         self._unread = self._unread + data if self._unread else data
@@ -283,7 +283,7 @@ class HttpConnection(asyncio.Protocol):
     def hand_over(self) -> tuple[asyncio.Transport, bytes]:
         """Give the connection to another protocol, which has to be set, with what came and nobody read.
 
-        The connection counts for its account until :meth:`release`.
+        The connection counts for its limiter until :meth:`release`.
 
         Raises:
             ConnectionError: If it is gone already.
@@ -299,9 +299,9 @@ class HttpConnection(asyncio.Protocol):
 
     def release(self) -> None:
         """Count the connection no longer."""
-        if self._counted and self.account is not None:
+        if self._counted and self.limiter is not None:
             self._counted = False
-            self.account.connections -= 1
+            self.limiter.connections -= 1
 
     def cut(self) -> None:
         """End the connection at once."""
@@ -333,8 +333,8 @@ class HttpConnection(asyncio.Protocol):
         self._site.left(self)
 
     def _hold(self, size: int) -> None:
-        if self.account is not None:
-            self.account.buffer(size - self._held)
+        if self.limiter is not None:
+            self.limiter.buffer(size - self._held)
         self._held = size
 
     def _watch(self, size: int) -> None:

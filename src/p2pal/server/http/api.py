@@ -103,9 +103,9 @@ class Api:
         if answer is None:
             return error_answer(400, "websocket-expected", "this address speaks WebSocket only")
         with ExitStack() as counted:
-            account = counted.enter_context(self._gate.socket(request))
+            limiter = counted.enter_context(self._gate.socket(request))
             hub = self._hub
-            socket = Socket(hub.new_id(), self._store, self._ice, account, self._config, hub.metrics, hub.remove)
+            socket = Socket(hub.new_id(), self._store, self._ice, limiter, self._config, hub.metrics, hub.remove)
             connection = HttpConnection.of(request)
             if connection is not None:
                 counted.callback(connection.release)

@@ -14,7 +14,7 @@ from aiohttp import hdrs, web
 
 from p2pal.rate_limit import Rate
 from p2pal.server import addresses
-from p2pal.server.accounts import Account, Accounts
+from p2pal.server.address_limiter import AddressLimiter, AddressLimiters
 from p2pal.server.config import ServerConfig
 from p2pal.server.logs import log_warning
 from p2pal.server.state import Denied
@@ -30,7 +30,7 @@ class Gate:
         self._store = store
         self._limits = config.addresses
         self._trusted = config.trusted_proxies
-        self._accounts = Accounts(config.addresses)
+        self._limiters = AddressLimiters(config.addresses)
         self._told = False
 
     async def create(self, request: web.Request) -> str:
@@ -52,30 +52,30 @@ class Gate:
         await self._spend("join", self._address(request), self._limits.joins)
 
     @contextmanager
-    def socket(self, request: web.BaseRequest) -> Iterator[Account]:
-        """Count a WebSocket for as long as the block runs; yield the account that it counts for.
+    def socket(self, request: web.BaseRequest) -> Iterator[AddressLimiter]:
+        """Count a WebSocket for as long as the block runs; yield the limiter that it counts for.
 
         Raises:
             Denied: ``too-many-sockets``.
         """
-        account = self.account(request)
-        if account.socketed:
+        limiter = self.limiter(request)
+        if limiter.socketed:
             raise Denied("too-many-sockets")
-        account.sockets += 1
+        limiter.sockets += 1
         try:
-            yield account
+            yield limiter
         finally:
-            account.sockets -= 1
+            limiter.sockets -= 1
 
-    def account(self, request: web.BaseRequest) -> Account:
-        """Return the account of a request's client."""
-        return self._accounts.of(self._address(request))
+    def limiter(self, request: web.BaseRequest) -> AddressLimiter:
+        """Return the limiter of a request's client."""
+        return self._limiters.of(self._address(request))
 
-    def account_of_peer(self, peer: str) -> Account | None:
-        """Return the account of who connects from this address; None for a trusted proxy."""
+    def limiter_of_peer(self, peer: str) -> AddressLimiter | None:
+        """Return the limiter of who connects from this address; None for a trusted proxy."""
         if addresses.trusts(peer, self._trusted):
             return None
-        return self._accounts.of(addresses.group(peer) or _UNKNOWN)
+        return self._limiters.of(addresses.group(peer) or _UNKNOWN)
 
     async def _spend(self, purpose: str, address: str, rate: Rate | None) -> None:
         wait = await self._store.spend(purpose, address, rate) if rate is not None else 0.0

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from aiohttp import hdrs, web
 
-from p2pal.server.accounts import Account
+from p2pal.server.address_limiter import AddressLimiter
 from p2pal.server.config import ServerConfig
 from p2pal.server.http.gate import Gate
 from p2pal.server.http.listening_sockets import bind
@@ -171,9 +171,9 @@ class Listener:
         """Return what parses and answers one connection."""
         return self._server()
 
-    def account(self, peer: str) -> Account | None:
-        """Return the account that a connection counts for; None for that of a trusted proxy."""
-        return self._gate.account_of_peer(peer)
+    def limiter(self, peer: str) -> AddressLimiter | None:
+        """Return the limiter that a connection counts for; None for that of a trusted proxy."""
+        return self._gate.limiter_of_peer(peer)
 
     def entered(self, connection: HttpConnection) -> None:
         """A connection is taken."""
@@ -196,12 +196,12 @@ class Listener:
             connection = HttpConnection.of(request)
             if connection is None:
                 return await handle(request)
-            account = connection.account or self._gate.account(request)
-            proxied = connection.account is None
+            limiter = connection.limiter or self._gate.limiter(request)
+            proxied = connection.limiter is None
             connection.request_began(request)
-            account.connections += proxied
+            limiter.connections += proxied
             try:
-                late = 0.0 if connection.paid else account.request(asyncio.get_running_loop().time())
+                late = 0.0 if connection.paid else limiter.request(asyncio.get_running_loop().time())
                 connection.paid = False
                 if late:
                     request[LATE] = late
@@ -214,7 +214,7 @@ class Listener:
                     response.force_close()
                 return response
             finally:
-                account.connections -= proxied
+                limiter.connections -= proxied
                 connection.request_ended(request)
 
         return answer

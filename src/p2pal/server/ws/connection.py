@@ -20,7 +20,7 @@ from websockets.http11 import Request
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
-from p2pal.server.accounts import Account
+from p2pal.server.address_limiter import AddressLimiter
 from p2pal.server.http_connection import HttpConnection
 from p2pal.wire.rendezvous import MAX_FRAME, CloseCode
 
@@ -63,7 +63,7 @@ class ConnectionOwner(Protocol):
     def text_received(self, text: bytes) -> bool:
         """Take one message, in UTF-8 as far as is known; return whether more may come now.
 
-        Its bytes count for the account until :meth:`Connection.done`.
+        Its bytes count for the limiter until :meth:`Connection.done`.
         """
 
     def binary_received(self) -> None:
@@ -78,12 +78,11 @@ class ClientConnection(asyncio.Protocol):
 
     Args:
         owner: Who speaks.
-        account: Whom its buffers and frames count for.
+        limiter: Whom its buffers and frames count for.
         send_timeout: Seconds in which a client must take something of what it is sent, or it is cut off.
     """
 
     __slots__ = (
-        "_account",
         "_charged",
         "_code",
         "_control",
@@ -93,6 +92,7 @@ class ClientConnection(asyncio.Protocol):
         "_frames",
         "_heard_at",
         "_held",
+        "_limiter",
         "_loop",
         "_owner",
         "_parts",
@@ -109,10 +109,10 @@ class ClientConnection(asyncio.Protocol):
         "_written",
     )
 
-    def __init__(self, owner: ConnectionOwner, account: Account, send_timeout: float) -> None:
+    def __init__(self, owner: ConnectionOwner, limiter: AddressLimiter, send_timeout: float) -> None:
         self._owner = owner
-        self._account = account
-        self._charged = 0  # bytes that the account was told of
+        self._limiter = limiter
+        self._charged = 0  # bytes that the limiter was told of
         self._queued = 0  # of messages that the owner is not done with
         self._due = 0.0  # when frames may be read; 0 if that is not settled
         self._send_timeout = send_timeout
@@ -254,7 +254,7 @@ class ClientConnection(asyncio.Protocol):
             self._waking.cancel()
         self._transport = None
         self._unread = self._fragments = b""
-        self._account.buffer(-self._charged)
+        self._limiter.buffer(-self._charged)
         self._charged = 0
         self._owner.connection_ended()
 
@@ -274,7 +274,7 @@ class ClientConnection(asyncio.Protocol):
                 if isinstance(event, Frame):
                     self._take(event)
             if count > 1:  # one was taken before it was there
-                self._account.frames(self._loop.time(), count - 1)
+                self._limiter.frames(self._loop.time(), count - 1)
             self._flush()
             if self._unread:
                 self._waking = self._loop.call_soon(self._read)
@@ -282,10 +282,10 @@ class ClientConnection(asyncio.Protocol):
         self._charge()
 
     def _is_due(self) -> bool:
-        """Whether frames may be read now; if not, they are when the account covers one more."""
+        """Whether frames may be read now; if not, they are when the limiter covers one more."""
         now = self._loop.time()
         if not self._due:
-            self._due = now + self._account.frames(now, 1)
+            self._due = now + self._limiter.frames(now, 1)
         if self._due > now:
             self._waking = self._loop.call_later(self._due - now, self._read)
             return False
@@ -293,11 +293,11 @@ class ClientConnection(asyncio.Protocol):
         return True
 
     def _charge(self) -> None:
-        """Tell the account what the buffers hold. Who holds too much in all is cut off: it comes back."""
+        """Tell the limiter what the buffers hold. Who holds too much in all is cut off: it comes back."""
         begun = len(self._frames.reader.buffer) + len(self._fragments)
         size = len(self._unread) + begun + self._queued + self.backlog
         change, self._charged = size - self._charged, size
-        if change and not self._account.buffer(change):
+        if change and not self._limiter.buffer(change):
             self.abort()
 
     def _regulate(self) -> None:

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from p2pal.rate_limit import spend
 from p2pal.server import state as s
-from p2pal.server.accounts import Account
+from p2pal.server.address_limiter import AddressLimiter
 from p2pal.server.config import ServerConfig
 from p2pal.server.ice import IceServers
 from p2pal.server.logs import log_failure, place_of
@@ -52,7 +52,7 @@ class Socket:
         name: Its id, unlike any other of all instances.
         store: The transfers.
         ice: The STUN and TURN servers to give out.
-        account: Whom it counts for.
+        limiter: Whom it counts for.
         config: How the server runs.
         metrics: What is counted.
         ended: Called once, when the connection is gone.
@@ -86,13 +86,13 @@ class Socket:
         name: str,
         store: Store,
         ice: IceServers,
-        account: Account,
+        limiter: AddressLimiter,
         config: ServerConfig,
         metrics: Metrics,
         ended: Callable[[Socket], None],
     ) -> None:
         self.id = name
-        self.connection = ClientConnection(self, account, config.send_timeout)
+        self.connection = ClientConnection(self, limiter, config.send_timeout)
         self._store = store
         self._ice = ice
         self._config = config

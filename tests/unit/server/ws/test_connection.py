@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.unit.server.kit import Kit, serving
 
 from p2pal.rate_limit import Rate
-from p2pal.server.accounts import Account
+from p2pal.server.address_limiter import AddressLimiter
 from p2pal.server.config import AddressLimits, ServerConfig
 from p2pal.server.ws.connection import LOST
 from p2pal.wire import rendezvous as wire
@@ -214,15 +214,15 @@ async def test_who_reads_nothing_costs_no_memory_by_asking_for_answers() -> None
 )
 def test_what_waits_to_be_read_stays_small(flood: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     most = 0
-    genuine = Account.buffer
+    genuine = AddressLimiter.buffer
 
-    def buffer(account: Account, change: int) -> bool:
+    def buffer(limiter: AddressLimiter, change: int) -> bool:
         nonlocal most
-        within = genuine(account, change)
-        most = max(most, account.buffered)
+        within = genuine(limiter, change)
+        most = max(most, limiter.buffered)
         return within
 
-    monkeypatch.setattr(Account, "buffer", buffer)
+    monkeypatch.setattr(AddressLimiter, "buffer", buffer)
 
     async def run() -> None:
         async with serving() as kit, speaking(kit) as client:

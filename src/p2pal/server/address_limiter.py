@@ -1,6 +1,6 @@
 """What each address holds of this server instance, and how much of its time it has taken. Pure.
 
-An :class:`Account` is shared by all connections of one address: their number, their buffers and their rates are
+An :class:`AddressLimiter` is shared by all connections of one address: their number, their buffers and their rates are
 bounded together, so that what one address can cost does not grow with the number of its connections.
 """
 
@@ -20,7 +20,7 @@ _LOOKED_AT: Final = 8
 """Addresses that are looked at to find one that can go."""
 
 
-class Account:
+class AddressLimiter:
     """One address.
 
     Args:
@@ -73,35 +73,35 @@ class Account:
         return change <= 0 or not 0 < self._bounds.buffered < self.buffered
 
 
-class Accounts:
-    """The accounts of all addresses, by the names that :func:`p2pal.server.addresses.group` gives them.
+class AddressLimiters:
+    """The limiters of all addresses, by the names that :func:`p2pal.server.addresses.group` gives them.
 
     Args:
         bounds: What each of them may have.
     """
 
-    __slots__ = ("_accounts", "_bounds")
+    __slots__ = ("_bounds", "_limiters")
 
     def __init__(self, bounds: AddressLimits) -> None:
         self._bounds = bounds
-        self._accounts: OrderedDict[str, Account] = OrderedDict()
+        self._limiters: OrderedDict[str, AddressLimiter] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._accounts)
+        return len(self._limiters)
 
-    def of(self, address: str) -> Account:
-        """Return the account of an address."""
-        account = self._accounts.get(address)
-        if account is None:
-            account = self._accounts[address] = Account(self._bounds)
+    def of(self, address: str) -> AddressLimiter:
+        """Return the limiter of an address."""
+        limiter = self._limiters.get(address)
+        if limiter is None:
+            limiter = self._limiters[address] = AddressLimiter(self._bounds)
             self._forget_one(address)
-        self._accounts.move_to_end(address)
-        return account
+        self._limiters.move_to_end(address)
+        return limiter
 
     def _forget_one(self, but: str) -> None:
         """Let go of an address that was used long ago and has no connection."""
-        for address in list(islice(self._accounts, _LOOKED_AT)) if len(self._accounts) > _REMEMBERED else ():
-            if not self._accounts[address].connections and address != but:
-                del self._accounts[address]
+        for address in list(islice(self._limiters, _LOOKED_AT)) if len(self._limiters) > _REMEMBERED else ():
+            if not self._limiters[address].connections and address != but:
+                del self._limiters[address]
                 return
-            self._accounts.move_to_end(address)
+            self._limiters.move_to_end(address)
