@@ -14,8 +14,8 @@ import time
 from hashlib import sha256
 from typing import Any
 
+from p2pal.lanes.address_zones import ONLY_LOOPBACK
 from p2pal.lanes.base import Lane
-from p2pal.lanes.destinations import ONLY_LOOPBACK
 from p2pal.lanes.udp.addresses import CandidateKind, DatagramCandidate
 from p2pal.lanes.udp.seal import LaneSecrets
 from p2pal.lanes.udp.shell import UdpLane

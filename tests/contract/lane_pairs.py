@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from hashlib import sha256
 
+from p2pal.lanes.address_zones import ONLY_LOOPBACK
 from p2pal.lanes.base import CandidateFound, Connection, Lane, LaneListener, PathChanged
-from p2pal.lanes.destinations import ONLY_LOOPBACK
 from p2pal.lanes.memory import EmulatedPath, MemoryLink
 from p2pal.lanes.udp.ports import Port, SinglePort
 from p2pal.lanes.udp.seal import LaneSecrets

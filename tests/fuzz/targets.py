@@ -25,8 +25,9 @@ from p2pal.crypto.pake import ReceiverPake, SenderPake
 from p2pal.crypto.seal import BadSeal, LaneOpener, LaneSealer, MailboxOpener, MailboxSealer
 from p2pal.disk.fs.names import check_link, check_path, free_name, is_part_name
 from p2pal.errors import CheckpointError, MistypedCode, P2palError, ProtocolError, VersionMismatch, WrongCode
-from p2pal.lanes.candidates import MAX_COST, parse_candidate, with_relay_transport
-from p2pal.lanes.destinations import Destinations, zone_of
+from p2pal.lanes.address_zones import zone_of
+from p2pal.lanes.candidate_filter import Destinations
+from p2pal.lanes.ice_candidates import MAX_COST, parse_candidate, with_relay_transport
 from p2pal.lanes.turn.stream import AnswerStream, Referral, opens_as_turn
 from p2pal.lanes.udp import packet
 from p2pal.proxies import UnusableProxy, is_excepted, parse_proxy

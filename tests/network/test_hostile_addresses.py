@@ -21,7 +21,7 @@ from tests.network.exchange import Exchange
 from tests.network.lab import Lab
 from tests.network.wiring import PORT, Side
 
-from p2pal.lanes.destinations import MOST
+from p2pal.lanes.candidate_filter import MOST
 from p2pal.lanes.udp.addresses import MAX_CANDIDATES as MAX_CANDIDATES_OF_LANE
 from p2pal.lanes.udp.connectivity import MAX_PAIR_PROBES
 from p2pal.lanes.udp.lane import LEAST_DATAGRAM

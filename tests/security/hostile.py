@@ -17,7 +17,7 @@ from p2pal.app.send import send
 from p2pal.app.transfer import Transfer
 from p2pal.crypto import codes
 from p2pal.errors import ServerUnreachable
-from p2pal.lanes.destinations import Nearness
+from p2pal.lanes.address_zones import Nearness
 from p2pal.lanes.webrtc.connection import allow_loopback
 from p2pal.lanes.webrtc.factory import WebRtcFactory
 from p2pal.peer.key_exchange import Guesses, Introduction, meet_receiver, meet_sender

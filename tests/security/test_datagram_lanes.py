@@ -8,7 +8,8 @@ from itertools import count
 import pytest
 from tests.sim.links import LaneFlow, LinkModel, Network, Side, secrets
 
-from p2pal.lanes.destinations import ANYWHERE, SESSION_HOSTS
+from p2pal.lanes.address_zones import ANYWHERE
+from p2pal.lanes.candidate_filter import SESSION_HOSTS
 from p2pal.lanes.udp.addresses import MAX_CANDIDATES, MAX_LOCALS, Address, CandidateKind, DatagramCandidate
 from p2pal.lanes.udp.budget import ANSWERED, IP_REFILL, MAX_ADDRESS_PROBES, MAX_IP_PROBES, MAX_PROBES, ProbeBudget
 from p2pal.lanes.udp.connectivity import (

@@ -17,8 +17,8 @@ from tests.unit.peer.kit import Owner, pair, payloads
 
 from p2pal.crypto.keys import Direction, SessionSecret
 from p2pal.errors import ConnectionImpossible, ProtocolError
-from p2pal.lanes.candidates import IceCandidate
-from p2pal.lanes.destinations import Nearness, Zone
+from p2pal.lanes.address_zones import Nearness, Zone
+from p2pal.lanes.ice_candidates import IceCandidate
 from p2pal.lanes.ice_servers import IceServerConfig, RelayUse
 from p2pal.lanes.udp.addresses import MAX_LOCALS, CandidateKind, DatagramCandidate
 from p2pal.lanes.udp.budget import MAX_IP_PROBES

@@ -16,7 +16,8 @@ from p2pal.app.transfer import Transfer
 from p2pal.app.transfer_session import TransferSession
 from p2pal.crypto import pake
 from p2pal.errors import CodeExpired, P2palError, ServerRefused
-from p2pal.lanes.destinations import Destinations, Nearness, zone_reached
+from p2pal.lanes.address_zones import Nearness, zone_reached
+from p2pal.lanes.candidate_filter import Destinations
 from p2pal.lanes.ice_servers import IceServerConfig
 from p2pal.lanes.udp.factory import UdpFactory
 from p2pal.lanes.webrtc.factory import WebRtcFactory, load_engine

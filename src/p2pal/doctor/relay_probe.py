@@ -18,9 +18,10 @@ from p2pal.connect_failure import ConnectFailure
 from p2pal.doctor.network_facts import Relaying, probe_target
 from p2pal.errors import ProtocolError
 from p2pal.hosts import connect_failure, connect_to, is_loopback
+from p2pal.lanes.address_zones import Zone, Zones
 from p2pal.lanes.base import CandidateFound, Connection, Lane, PathChanged
-from p2pal.lanes.candidates import parse_candidate
-from p2pal.lanes.destinations import Destinations, Zone, Zones
+from p2pal.lanes.candidate_filter import Destinations
+from p2pal.lanes.ice_candidates import parse_candidate
 from p2pal.lanes.ice_servers import IceServerConfig, RelayUse
 from p2pal.lanes.interfaces import source_of
 from p2pal.lanes.turn.tunnel import Tunnels

@@ -21,7 +21,7 @@ from p2pal.doctor.server_facts import ServerFacts
 from p2pal.doctor.server_probe import check_server
 from p2pal.hosts import is_loopback
 from p2pal.lanes import interfaces
-from p2pal.lanes.destinations import Nearness, Zones, zone_reached
+from p2pal.lanes.address_zones import Nearness, Zones, zone_reached
 from p2pal.lanes.ice_servers import IceServerConfig
 from p2pal.lanes.own_addresses import Interfaces
 from p2pal.lanes.server_addresses import ServerAddresses

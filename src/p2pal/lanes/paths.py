@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, Literal, TypeAlias
 
-from p2pal.lanes.candidates import IceCandidate
-from p2pal.lanes.destinations import Zone, zone_of
+from p2pal.lanes.address_zones import Zone, zone_of
+from p2pal.lanes.ice_candidates import IceCandidate
 
 _TRANSPORTS: Final = {"udp": 0, "tcp": 1, "tls": 2}
 

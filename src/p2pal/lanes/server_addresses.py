@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 
 from p2pal.connect_failure import ConnectFailure
 from p2pal.hosts import is_loopback
-from p2pal.lanes.destinations import Zone, Zones, zone_of
+from p2pal.lanes.address_zones import Zone, Zones, zone_of
 from p2pal.lanes.ice_servers import IceServerConfig
 from p2pal.proxies import UnusableProxy, proxy_for
 from p2pal.rate_limit import Allowance

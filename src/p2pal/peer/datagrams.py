@@ -13,7 +13,7 @@ from typing import Final
 
 from p2pal.crypto.keys import Direction, Master
 from p2pal.errors import ProtocolError
-from p2pal.lanes.candidates import IceCandidate
+from p2pal.lanes.ice_candidates import IceCandidate
 from p2pal.lanes.udp.addresses import CandidateKind, DatagramCandidate
 from p2pal.lanes.udp.factory import UdpFactory, UdpSockets, candidate_of
 from p2pal.lanes.udp.seal import LaneSecrets

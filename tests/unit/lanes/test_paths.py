@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pal.lanes.candidates import IceCandidate
+from p2pal.lanes.ice_candidates import IceCandidate
 from p2pal.lanes.paths import Path, PathKind, find_path, on_one_machine
 
 HOST = IceCandidate("host", "udp", "192.0.2.1", 1000)

@@ -9,7 +9,7 @@ import pytest
 
 from p2pal.connect_failure import ConnectFailure
 from p2pal.lanes import server_addresses
-from p2pal.lanes.destinations import ONLY_LOOPBACK, Zone, Zones
+from p2pal.lanes.address_zones import ONLY_LOOPBACK, Zone, Zones
 from p2pal.lanes.ice_servers import IceServerConfig
 from p2pal.lanes.server_addresses import ServerAddresses, resolve
 

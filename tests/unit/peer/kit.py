@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 
 from tests.unit.server.kit import Kit, serving
 
+from p2pal.lanes.address_zones import Nearness
 from p2pal.lanes.base import DescribedConnection
-from p2pal.lanes.destinations import Nearness
 from p2pal.lanes.ice_servers import IceServerConfig, RelayUse
 from p2pal.lanes.udp.factory import UdpFactory
 from p2pal.lanes.webrtc.connection import allow_loopback

@@ -11,7 +11,7 @@ from tests.unit.peer.kit import MAX_PAYLOAD, SMALL_PAYLOAD, Owner, Pair, pair, p
 
 from p2pal.crypto.keys import SessionSecret
 from p2pal.errors import ConnectionImpossible, ProtocolError
-from p2pal.lanes.destinations import Nearness
+from p2pal.lanes.address_zones import Nearness
 from p2pal.lanes.ice_servers import RelayUse
 from p2pal.lanes.udp.factory import UdpFactory
 from p2pal.lanes.udp.shell import UdpLane

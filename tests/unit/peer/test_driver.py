@@ -12,8 +12,8 @@ from tests.unit.peer.kit import CHOSEN, Owner, mute, pair, payloads
 from p2pal.crypto.keys import SessionSecret
 from p2pal.crypto.seal import MAX_FRAMES
 from p2pal.errors import PeerLost
+from p2pal.lanes.address_zones import Nearness
 from p2pal.lanes.base import ConnectionListener, PathChanged
-from p2pal.lanes.destinations import Nearness
 from p2pal.lanes.ice_servers import IceServerConfig, RelayUse
 from p2pal.lanes.networks import NetworkWatch
 from p2pal.lanes.webrtc.connection import WebRtcConnection

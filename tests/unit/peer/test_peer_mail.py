@@ -13,7 +13,7 @@ from tests.unit.peer.test_signaling import HostileMailbox, nowhere
 from p2pal.crypto.keys import NONCE_BYTES, Direction, SessionSecret
 from p2pal.crypto.seal import MailboxOpener, MailboxSealer
 from p2pal.errors import ConnectionImpossible, NoRelay, P2palError, PeerLost, ProtocolError
-from p2pal.lanes.destinations import Nearness
+from p2pal.lanes.address_zones import Nearness
 from p2pal.lanes.ice_servers import IceServerConfig, RelayUse
 from p2pal.lanes.webrtc.factory import WebRtcFactory
 from p2pal.link.actions import GaveUp

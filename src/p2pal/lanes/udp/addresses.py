@@ -6,7 +6,7 @@ import ipaddress
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-from p2pal.lanes.destinations import Zones
+from p2pal.lanes.address_zones import Zones
 
 MAX_CANDIDATES: Final = 8
 """Candidates that each side may tell."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, TypeVar
 
-from p2pal.lanes.destinations import SESSION_HOSTS
+from p2pal.lanes.candidate_filter import SESSION_HOSTS
 from p2pal.lanes.udp.addresses import Address
 from p2pal.rate_limit import Allowance
 

@@ -16,7 +16,8 @@ from collections import deque
 from collections.abc import Container
 from typing import Final
 
-from p2pal.lanes.destinations import FIRST_PORT, Zones
+from p2pal.lanes.address_zones import Zones
+from p2pal.lanes.candidate_filter import FIRST_PORT
 from p2pal.lanes.udp.acks import NEVER
 from p2pal.lanes.udp.addresses import (
     MAX_CANDIDATES,

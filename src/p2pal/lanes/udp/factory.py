@@ -13,7 +13,8 @@ import socket
 from collections.abc import Container, Sequence
 from typing import Final
 
-from p2pal.lanes.destinations import UNKNOWN, Destinations, Nearness, Remote, Zone, Zones
+from p2pal.lanes.address_zones import UNKNOWN, Nearness, Zone, Zones
+from p2pal.lanes.candidate_filter import CandidateFilter, Destinations
 from p2pal.lanes.ice_servers import Choose, IceServerConfig
 from p2pal.lanes.interfaces import broadcasts, own_addresses
 from p2pal.lanes.server_addresses import ServerAddresses
@@ -49,7 +50,7 @@ class UdpSockets:
 
     __slots__ = ("broadcast", "candidates", "nonce", "remote", "sockets")
 
-    def __init__(self, sockets: Sequence[socket.socket], broadcast: Container[str], remote: Remote) -> None:
+    def __init__(self, sockets: Sequence[socket.socket], broadcast: Container[str], remote: CandidateFilter) -> None:
         self.sockets = list(sockets)
         self.broadcast = broadcast
         self.remote = remote

@@ -22,8 +22,8 @@ from enum import Enum
 from typing import Final
 
 from p2pal.errors import ProtocolError
+from p2pal.lanes.address_zones import ANYWHERE, Zones
 from p2pal.lanes.base import BUFFER_LIMIT
-from p2pal.lanes.destinations import ANYWHERE, Zones
 from p2pal.lanes.udp.acks import NEVER, AckTracker
 from p2pal.lanes.udp.addresses import Address, DatagramCandidate, is_ipv6, is_loopback
 from p2pal.lanes.udp.budget import ProbeBudget

@@ -13,7 +13,8 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from p2pal.lanes.destinations import FIRST_PORT, Zone, zone_of
+from p2pal.lanes.address_zones import Zone, zone_of
+from p2pal.lanes.candidate_filter import FIRST_PORT
 from p2pal.lanes.udp.acks import NEVER
 from p2pal.lanes.udp.addresses import Address, CandidateKind, DatagramCandidate, is_ipv6, plain
 from p2pal.lanes.udp.entropy import Entropy

@@ -9,8 +9,8 @@ from collections.abc import Container, Iterable
 from math import inf
 from typing import Final, Protocol
 
+from p2pal.lanes.address_zones import Zones
 from p2pal.lanes.base import LaneListener
-from p2pal.lanes.destinations import Zones
 from p2pal.lanes.paths import Path, PathKind
 from p2pal.lanes.udp.addresses import Address, CandidateKind, DatagramCandidate, is_ipv6, plain
 from p2pal.lanes.udp.budget import ProbeBudget
@@ -346,7 +346,7 @@ class UdpLane:
                 self.broken = event.broken
                 self._end(event.reason)
             else:
-                if isinstance(event, PathChanged):
+                if isinstance(event, PathSelected):
                     self._set_rest()
                 self._listener.lane_event(self, event)
 

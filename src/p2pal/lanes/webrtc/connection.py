@@ -18,9 +18,10 @@ import webrtc
 
 from p2pal.errors import ProtocolError
 from p2pal.hosts import is_loopback
+from p2pal.lanes.address_zones import ANYWHERE, ONLY_LOOPBACK
 from p2pal.lanes.base import BUFFER_LIMIT, CandidateFound, ConnectionListener, PathChanged
-from p2pal.lanes.candidates import IceCandidate, parse_candidate, with_relay_transport
-from p2pal.lanes.destinations import ANYWHERE, ONLY_LOOPBACK, Destinations, Quota, Remote
+from p2pal.lanes.candidate_filter import CandidateFilter, CandidateQuota, Destinations
+from p2pal.lanes.ice_candidates import IceCandidate, parse_candidate, with_relay_transport
 from p2pal.lanes.ice_servers import IceServerConfig, RelayUse
 from p2pal.lanes.paths import Path, find_path, on_one_machine
 from p2pal.lanes.webrtc.gathering import Gathering
@@ -86,14 +87,14 @@ class WebRtcConnection:
         relay: RelayUse = RelayUse.ALLOWED,
         names: Mapping[str, str] | None = None,
         only_loopback: bool = False,
-        remote: Remote | None = None,
+        remote: CandidateFilter | None = None,
     ) -> None:
         self.id = lane_id
         self.generation = generation
         self._listener = listener
         self._only_loopback = only_loopback
         self._remote = remote or Destinations(ONLY_LOOPBACK if only_loopback else ANYWHERE).generation()
-        self._told = Quota()
+        self._told = CandidateQuota()
         self._closed = False
         self._opened = False
         self._queued_at_most = 0

@@ -12,7 +12,7 @@ from typing import Final
 
 from p2pal.connect_failure import ConnectFailure
 from p2pal.errors import ConnectionImpossible, NoRelay
-from p2pal.lanes.candidates import IceCandidate
+from p2pal.lanes.ice_candidates import IceCandidate
 from p2pal.lanes.ice_servers import RelayUse
 from p2pal.lanes.webrtc.gathering import UNREACHED, Gathering
 from p2pal.wire.ice_urls import parse_stun_url, parse_turn_url

@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from p2pal.errors import ConnectionImpossible
+from p2pal.lanes.address_zones import UNKNOWN, Nearness, Zone
 from p2pal.lanes.base import ConnectionListener
-from p2pal.lanes.destinations import UNKNOWN, Destinations, Nearness, Zone
+from p2pal.lanes.candidate_filter import Destinations
 from p2pal.lanes.ice_servers import (
     Choose,
     IceServerConfig,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from p2pal.lanes.candidates import IceCandidate
+from p2pal.lanes.ice_candidates import IceCandidate
 from p2pal.wire.ice_urls import canonical_url
 
 MAX_CANDIDATES: Final = 256

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from p2pal.lanes.destinations import ANYWHERE, ONLY_LOOPBACK, Zones
+from p2pal.lanes.address_zones import ANYWHERE, ONLY_LOOPBACK, Zones
 from p2pal.lanes.udp.addresses import MAX_CANDIDATES, MAX_LOCALS, Address, CandidateKind, DatagramCandidate, may_try
 from p2pal.lanes.udp.budget import MAX_ADDRESS_PROBES, MAX_IP_PROBES
 from p2pal.lanes.udp.connectivity import CONSENT, KEEP_ALIVE, MAX_PAIR_PROBES, PACE, Connectivity

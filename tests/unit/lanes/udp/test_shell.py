@@ -12,8 +12,8 @@ from tests.contract.lane_pairs import udp
 from tests.contract.test_lane import Ear
 from tests.sim.links import secrets
 
+from p2pal.lanes.address_zones import ONLY_LOOPBACK
 from p2pal.lanes.base import Lane
-from p2pal.lanes.destinations import ONLY_LOOPBACK
 from p2pal.lanes.udp.shell import UdpLane
 from p2pal.lanes.udp.sockets import open_socket
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pal.connect_failure import ConnectFailure
-from p2pal.lanes.candidates import IceCandidate
+from p2pal.lanes.ice_candidates import IceCandidate
 from p2pal.lanes.ice_servers import RelayUse
 from p2pal.lanes.webrtc.diagnosis import impossible, no_relay
 from p2pal.lanes.webrtc.gathering import UNREACHED, Gathering

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from p2pal.lanes.candidates import IceCandidate
+from p2pal.lanes.ice_candidates import IceCandidate
 from p2pal.lanes.webrtc.gathering import MAX_CANDIDATES, MAX_ERRORS, UNREACHED, Gathering
 
 HOST = IceCandidate("host", "udp", "192.0.2.1", 1000, cost=10)

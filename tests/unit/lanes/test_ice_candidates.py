@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pal.lanes.candidates import MAX_COST, IceCandidate, parse_candidate, with_relay_transport
+from p2pal.lanes.ice_candidates import MAX_COST, IceCandidate, parse_candidate, with_relay_transport
 
 HOST = "candidate:1 1 udp 2122260223 192.0.2.1 41000 typ host generation 0 ufrag abcd network-id 1"
 RELAY = (

@@ -1,4 +1,4 @@
-"""Where others may have this machine send to: which addresses, and how many."""
+"""Where others may have this machine send to, and how many destinations there may be."""
 
 from __future__ import annotations
 
@@ -8,110 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2pal.lanes.candidates import IceCandidate
-from p2pal.lanes.destinations import (
+from p2pal.lanes.candidate_filter import (
     MOST,
     MOST_HOSTS,
-    ONLY_LOOPBACK,
     SESSION_DESTINATIONS,
     SESSION_HOSTS,
+    CandidateQuota,
     Destinations,
-    Quota,
-    Zone,
-    Zones,
-    zone_of,
-    zone_reached,
 )
+from p2pal.lanes.ice_candidates import IceCandidate
 from p2pal.link.offer_answer import MAX_CANDIDATES
 
 HOST = IceCandidate("host", "udp", "192.0.2.1", 40_000)
-NOBODY = [
-    "0.0.0.0",
-    "0.1.2.3",
-    "255.255.255.255",
-    "240.0.0.1",
-    "254.255.255.255",
-    "224.0.0.1",
-    "239.255.255.250",
-    "::",
-    "ff02::1",
-    "ff02::fb",
-    "ff0e::1",
-    "fe80::1",
-    "fe80::1%eth0",
-    "febf::1",
-    "100::1",
-    "4000::1",
-    "::7f00:1",
-    "::ffff:127.0.0.1",
-    "::ffff:192.0.2.1",
-    "::ffff:8.8.8.8",
-    "::ffff:0:127.0.0.1",
-    "64:ff9b::127.0.0.1",
-    "64:ff9b::192.168.1.1",
-    "64:ff9b::224.0.0.1",
-    "64:ff9b:1::127.0.0.1",
-    "2002:7f00:1::1",
-    "2002:c0a8:101::1",
-    "2001:0:4136:e378:8000:63bf:3fff:fdd2",  # Teredo, of 192.0.2.45
-    "localhost",
-    "127.1",
-    "0x7f000001",
-    "010.0.0.1",
-    "",
-]
-
-
-@pytest.mark.parametrize("address", NOBODY)
-def test_addresses_that_nobody_can_be_at(address: str) -> None:
-    assert zone_of(address) is None
-    remote = Destinations(Zones(Zone.LOOPBACK)).generation()
-    assert not remote.takes(replace(HOST, address=address), 0.0)
-
-
-@pytest.mark.parametrize(
-    ("address", "zone"),
-    [
-        ("127.0.0.1", Zone.LOOPBACK),
-        ("127.255.0.3", Zone.LOOPBACK),
-        ("::1", Zone.LOOPBACK),
-        ("10.0.0.1", Zone.LOCAL),
-        ("192.168.1.1", Zone.LOCAL),
-        ("169.254.7.7", Zone.LOCAL),
-        ("100.64.0.1", Zone.LOCAL),
-        ("fd00::1", Zone.LOCAL),
-        ("fec0::1", Zone.LOCAL),
-        ("198.18.0.1", Zone.LOCAL),
-        ("8.8.8.8", Zone.PUBLIC),
-        ("2606:4700::1", Zone.PUBLIC),
-        ("64:ff9b::8.8.8.8", Zone.PUBLIC),
-        ("2002:808:808::1", Zone.PUBLIC),
-    ],
-)
-def test_the_zone_of_an_address(address: str, zone: Zone) -> None:
-    assert zone_of(address) is zone
-    for nearest in Zone:
-        taken = Destinations(Zones(nearest)).generation().takes(replace(HOST, address=address), 0.0)
-        assert taken == (zone >= nearest)
-    assert Destinations(ONLY_LOOPBACK).generation().takes(replace(HOST, address=address), 0.0) == (
-        zone is Zone.LOOPBACK
-    )
-
-
-@pytest.mark.parametrize(
-    ("address", "zone"),
-    [
-        ("127.0.0.1", Zone.LOOPBACK),
-        ("::ffff:127.0.0.1", Zone.LOOPBACK),
-        ("192.168.1.1", Zone.LOCAL),
-        ("fe80::1%eth0", Zone.LOCAL),
-        ("8.8.8.8", Zone.PUBLIC),
-        ("", Zone.PUBLIC),
-        ("odd", Zone.PUBLIC),
-    ],
-)
-def test_where_a_server_was_reached(address: str, zone: Zone) -> None:
-    assert zone_reached(address) is zone
 
 
 @pytest.mark.parametrize("port", [0, 9, 22, 53, 80, 443, 1023])
@@ -150,7 +58,7 @@ def test_a_machine_with_many_networks_is_reached_at_all_of_them() -> None:
     active = [replace(each, protocol="tcp", port=9) for each in hosts[: MOST["active"]]]
     every = [*hosts, *reflexive, *relayed, *active]
     assert len(every) < MAX_CANDIDATES
-    own, session = Quota(), Destinations()
+    own, session = CandidateQuota(), Destinations()
     for generation in range(3):
         remote = session.generation()
         fresh = [replace(each, port=each.port + generation) for each in every]
@@ -163,7 +71,7 @@ def test_one_generation_has_only_so_many() -> None:
         most = MOST["active" if protocol == "tcp" else "srflx" if kind == "prflx" else kind]
         remote = Destinations().generation()
         assert sum(remote.takes(each, 0.0) for each in many(kind, 128, protocol)) == most
-        own = Quota()
+        own = CandidateQuota()
         assert sum(own.take(each) for each in many(kind, 128, protocol)) == most
 
 
