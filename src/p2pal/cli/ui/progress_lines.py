@@ -115,22 +115,10 @@ class Board(Protocol):
         """The process ends at once: leave the terminal usable."""
 
 
-class Silent:
-    """Shows nothing."""
+class NoScreen:
+    """Leaves the terminal as it is: there is nothing to hide, and nothing to restore but a question."""
 
     _again: Callable[[], None] = staticmethod(nothing)
-
-    def start(self, total: int, files: int, path: str, done: int = 0) -> None:
-        """Show nothing."""
-
-    def update(self, event: Progress) -> None:
-        """Show nothing."""
-
-    def path(self, path: str) -> None:
-        """Show nothing."""
-
-    def note(self, text: str) -> None:
-        """Show nothing."""
 
     def pause(self, again: Callable[[], None] = nothing) -> None:
         """Remember the question."""
@@ -152,14 +140,30 @@ class Silent:
         """Show the question again, if there is one."""
         self._again()
 
+    def abandon(self) -> None:
+        """Nothing to restore."""
+
+
+class Silent(NoScreen):
+    """Shows nothing."""
+
+    def start(self, total: int, files: int, path: str, done: int = 0) -> None:
+        """Show nothing."""
+
+    def update(self, event: Progress) -> None:
+        """Show nothing."""
+
+    def path(self, path: str) -> None:
+        """Show nothing."""
+
+    def note(self, text: str) -> None:
+        """Show nothing."""
+
     def stop(self, *, complete: bool) -> None:
         """Show nothing."""
 
-    def abandon(self) -> None:
-        """Show nothing."""
 
-
-class Plain:
+class Plain(NoScreen):
     """Lines of text, for logs and pipes: one each 5 seconds or 10 percent.
 
     Args:
@@ -169,7 +173,6 @@ class Plain:
 
     def __init__(self, out: Writer, clock: Callable[[], float]) -> None:
         self._notes = Notes(out.line)
-        self._again: Callable[[], None] = nothing
         self._clock = clock
         self._shown_at = 0.0
         self._shown_percent = 0
@@ -225,26 +228,14 @@ class Plain:
 
     def pause(self, again: Callable[[], None] = nothing) -> None:
         """Write nothing."""
-        self._again = again
+        super().pause(again)
         self._notes.hold()
 
     def go_on(self) -> None:
         """Write what has waited, and progress again."""
         self._notes.release()
         if not self._notes.held:
-            self._again = nothing
-
-    @property
-    def hides_cursor(self) -> bool:
-        """Nothing is hidden."""
-        return False
-
-    def suspend(self) -> None:
-        """Nothing to restore."""
-
-    def resume(self) -> None:
-        """Show the question again, if there is one."""
-        self._again()
+            super().go_on()
 
     def stop(self, *, complete: bool) -> None:
         """Write how far it came, unless all of it did: then the summary says so."""
@@ -255,6 +246,3 @@ class Plain:
                 structs.replace(self._last, eta=None), units.percent(self._last.done, self._last.total), self._clock()
             )
         self._running = False
-
-    def abandon(self) -> None:
-        """Nothing to restore."""
