@@ -19,7 +19,7 @@ from p2pal.crypto.keys import Direction, SessionSecret
 from p2pal.errors import ConnectionImpossible, ProtocolError
 from p2pal.lanes.address_zones import Nearness, Zone
 from p2pal.lanes.ice_candidates import IceCandidate
-from p2pal.lanes.ice_servers import IceServerConfig, RelayUse
+from p2pal.lanes.ice_servers import IceServerConfig, KnownServers, RelayUse
 from p2pal.lanes.udp.addresses import MAX_LOCALS, CandidateKind, DatagramCandidate
 from p2pal.lanes.udp.budget import MAX_IP_PROBES
 from p2pal.lanes.udp.entropy import Entropy
@@ -371,7 +371,7 @@ def test_a_stun_server_that_sees_us_where_nobody_is_is_not_believed(server: str,
 
 async def test_a_server_that_offers_very_many_stun_servers_has_few_looked_at() -> None:
     urls = tuple(f"stun:{number}.test:3478" for number in range(100))
-    factory = UdpFactory([IceServerConfig(urls, offered=True)], near=Nearness(Zone.PUBLIC))
+    factory = UdpFactory(KnownServers([IceServerConfig(urls, offered=True)]), near=Nearness(Zone.PUBLIC))
     asked: list[str] = []
     loop = asyncio.get_running_loop()
     released = asyncio.Event()
@@ -414,7 +414,7 @@ async def test_with_loopback_only_no_name_is_looked_up(offered: bool) -> None:
         return ["127.0.0.1"]
 
     servers = [IceServerConfig(("stun:stun.test", "stun:8.8.8.8", "stun:localhost:99"), offered=offered)]
-    factory = UdpFactory(servers, near=Nearness(only_loopback=True))
+    factory = UdpFactory(KnownServers(servers), near=Nearness(only_loopback=True))
     factory._offered._resolve = factory._named._resolve = resolve
     assert await factory.stun_servers() == [("127.0.0.1", 99)]
     assert asked == ["localhost"]

@@ -18,7 +18,7 @@ from p2pal.crypto import pake
 from p2pal.errors import CodeExpired, P2palError, ServerRefused
 from p2pal.lanes.address_zones import Nearness, zone_reached
 from p2pal.lanes.candidate_filter import Destinations
-from p2pal.lanes.ice_servers import IceServerConfig
+from p2pal.lanes.ice_servers import IceServerConfig, KnownServers
 from p2pal.lanes.udp.factory import UdpFactory
 from p2pal.lanes.webrtc.factory import WebRtcFactory, load_engine
 from p2pal.peer.config import PeerConfig
@@ -230,17 +230,18 @@ def peer_config(
         max_payload: Bytes of the largest payload this side sends.
         small_payload: The same over a lane that does not like large messages; None for ``max_payload``.
     """
-    servers = ice_servers(connect, offered)
     # Where nothing is left open no connection need wait for what the server says.
     choose = None if connect.turn and connect.stun not in _OPEN else functools.partial(ice_servers, connect)
+    servers = KnownServers(ice_servers(connect, offered), choose)
     near = Nearness(server=zone_reached(reached), own_server=connect.own_server, only_loopback=connect.only_loopback)
     destinations = Destinations(near.peers)
     return PeerConfig(
         sender=sender,
         max_payload=max_payload,
         small_payload=small_payload,
-        connections=WebRtcFactory(servers, choose, near, destinations),
-        datagrams=UdpFactory(servers, choose, near, destinations) if "udp" in connect.lanes else None,
+        connections=WebRtcFactory(servers, near, destinations),
+        servers=servers,
+        datagrams=UdpFactory(servers, near, destinations) if "udp" in connect.lanes else None,
         engine="webrtc" in connect.lanes,
         max_retries=connect.max_retries,
         retry_backoff=connect.retry_backoff,

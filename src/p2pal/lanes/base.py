@@ -10,7 +10,7 @@ look inside.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 import msgspec
@@ -18,7 +18,6 @@ import msgspec
 from p2pal.errors import ConnectionImpossible
 from p2pal.lanes.ice_servers import RelayUse
 from p2pal.lanes.paths import Path
-from p2pal.wire import rendezvous
 from p2pal.wire.signal import Candidate
 
 BUFFER_LIMIT: Final = 1 << 20
@@ -130,13 +129,6 @@ class ConnectionListener(LaneListener, Protocol):
 class ConnectionFactory(Protocol):
     """Makes the connections of one kind for one peer."""
 
-    @property
-    def relays(self) -> bool:
-        """Whether a relay is known that connections may lead through."""
-
-    def offered(self, servers: Sequence[rendezvous.IceServer]) -> None:
-        """The signaling server offers these STUN and TURN servers for the connections to come."""
-
     async def connect(
         self,
         lane: int,
@@ -157,7 +149,7 @@ class ConnectionFactory(Protocol):
             relay: What relays may carry.
             direct: It is tried for a better path, beside a lane that is well, and leads through no relay.
             first: The link never stood.
-            learn: Waits a moment at most until :meth:`offered` has had news from the signaling server.
+            learn: Waits a moment at most for what the signaling server says of STUN and TURN servers.
 
         Raises:
             NoRelay: If it is the first, only relays may be used, and none is known.

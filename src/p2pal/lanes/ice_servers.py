@@ -75,18 +75,45 @@ def servers_without_relays(servers: Iterable[IceServerConfig]) -> list[IceServer
     return list(found.values())[:_MOST_WITHOUT_RELAYS]
 
 
-async def known_servers(
-    known: Callable[[], list[IceServerConfig]], learn: Callable[[], Awaitable[None]], *, needed: bool
-) -> list[IceServerConfig]:
-    """Return the servers that are known after a moment.
+class KnownServers:
+    """The STUN and TURN servers that one peer knows, for all its kinds of lanes.
 
     Args:
-        known: Returns them.
-        learn: Waits a moment at most until more may be known.
-        needed: Whether there is no connection without one: then the moment is a longer one.
+        servers: Those to begin with.
+        choose: Returns those to use from then on when the signaling server offers others; None: it is not asked.
+
+    Attributes:
+        servers: Those of the connections to come.
     """
-    for _ in range(_PATIENCE if needed else 1):
-        await learn()
-        if found := known():
-            return found
-    return []
+
+    __slots__ = ("_choose", "servers")
+
+    def __init__(self, servers: Sequence[IceServerConfig] = (), choose: Choose | None = None) -> None:
+        self.servers = servers
+        self._choose = choose
+
+    @property
+    def relays(self) -> bool:
+        """Whether a TURN server is known."""
+        return any(server.relays for server in self.servers)
+
+    def offered(self, servers: Sequence[rendezvous.IceServer]) -> None:
+        """The signaling server offers these servers for the connections to come."""
+        if servers and self._choose is not None:
+            self.servers = self._choose(servers)
+
+    async def learned(self, relay: RelayUse, learn: Callable[[], Awaitable[None]]) -> list[IceServerConfig]:
+        """Return the servers that may be asked, as they are known after a moment.
+
+        Where the signaling server is not asked nothing is waited for.
+
+        Args:
+            relay: What relays may carry. Where there is no connection without one the moment is a longer one.
+            learn: Waits a moment at most until the signaling server may have offered more.
+        """
+        for _ in range(_PATIENCE if relay is RelayUse.ONLY and self._choose is not None else 1):
+            if self._choose is not None:
+                await learn()
+            if found := servers_for(self.servers, relay):
+                return found
+        return []

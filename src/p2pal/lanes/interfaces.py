@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import socket
 import sys
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from p2pal.lanes.own_addresses import Interfaces, OwnAddress, rank
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ifaddr import Adapter
 
 MAX_ADDRESSES: Final = 256
 
@@ -48,39 +52,47 @@ def look() -> Interfaces:
     )
 
 
-def broadcasts() -> frozenset[str]:
-    """Return the IPv4 addresses that mean everybody in a network of this machine: the last of each, and the first.
-
-    The first meant the same before RFC 1122. Takes milliseconds, and may block.
-    """
+def adapters() -> list[Adapter]:
+    """Return the network adapters of this machine; none where the system tells none. Takes milliseconds, may block."""
     import ifaddr
 
+    try:
+        return list(ifaddr.get_adapters())
+    except OSError:  # some containers forbid the question
+        return []
+
+
+def broadcasts(listed: Iterable[Adapter]) -> frozenset[str]:
+    """Return the IPv4 addresses that mean everybody in a network of this machine: the last of each, and the first.
+
+    The first meant the same before RFC 1122.
+
+    Args:
+        listed: What :func:`adapters` returned.
+    """
     found: set[str] = set()
-    with contextlib.suppress(OSError):  # some containers forbid the question
-        for adapter in ifaddr.get_adapters():
-            for each in adapter.ips:
-                if isinstance(each.ip, str) and 0 < each.network_prefix < _POINT_TO_POINT:
-                    network = ipaddress.IPv4Network((each.ip, each.network_prefix), strict=False)
-                    found |= {str(network.broadcast_address), str(network.network_address)}
+    for each in (ip for adapter in listed for ip in adapter.ips):
+        if isinstance(each.ip, str) and 0 < each.network_prefix < _POINT_TO_POINT:
+            network = ipaddress.IPv4Network((each.ip, each.network_prefix), strict=False)
+            found |= {str(network.broadcast_address), str(network.network_address)}
     return frozenset(found)
 
 
-def own_addresses() -> tuple[OwnAddress, ...]:
-    """Return the addresses at which another machine may reach this one, best first. Takes milliseconds, may block."""
+def own_addresses(listed: Iterable[Adapter]) -> tuple[OwnAddress, ...]:
+    """Return the addresses at which another machine may reach this one, best first.
+
+    Args:
+        listed: What :func:`adapters` returned. Of none the addresses are taken that lead out.
+    """
     sources = [each for each in (source_of(outside) for outside in _OUTSIDE.values()) if each]
-    try:
-        found = _of_interfaces()
-    except OSError:  # some containers forbid the question
-        found = []
+    found = _of_interfaces(listed)
     return rank(found or [OwnAddress(each, 0, "") for each in sources], sources)
 
 
-def _of_interfaces() -> list[OwnAddress]:
-    import ifaddr
-
+def _of_interfaces(listed: Iterable[Adapter]) -> list[OwnAddress]:
     unusable = _unusable_ipv6()
     found: list[OwnAddress] = []
-    for adapter in ifaddr.get_adapters():
+    for adapter in listed:
         # Windows has a number in braces for a name, and shows another one.
         name = adapter.nice_name if sys.platform == "win32" else str(adapter.name)
         if _system_says(name, "operstate") in _DOWN:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from p2pal.lanes.base import ConnectionFactory
-from p2pal.lanes.ice_servers import RelayUse
+from p2pal.lanes.ice_servers import KnownServers, RelayUse
 from p2pal.lanes.udp.factory import UdpFactory
 from p2pal.link.negotiator import DEFAULT_WAIT
 from p2pal.peer.events import PeerEvent
@@ -34,6 +34,7 @@ class PeerConfig:
         sender: Whether this side is the sender, who leads the link.
         max_payload: Bytes of the largest payload this side sends.
         connections: Makes them, for this peer alone.
+        servers: The STUN and TURN servers that connections and datagram lanes ask.
         max_retries: Failures that are tried again, counted from when the link last worked; None for no end.
         retry_backoff: Seconds before a retry that follows a failed one; doubles each time.
         wait: Seconds that a link which is lost waits in all for the network or the other side.
@@ -48,6 +49,7 @@ class PeerConfig:
     sender: bool
     max_payload: int
     connections: ConnectionFactory
+    servers: KnownServers = field(default_factory=KnownServers)
     max_retries: int | None = 3
     retry_backoff: float = 1.0
     wait: float = DEFAULT_WAIT

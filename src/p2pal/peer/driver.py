@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine
 from time import monotonic
 from typing import Any, Final
 
@@ -37,7 +37,6 @@ from p2pal.peer.events import LinkEvent, LinkFailed, LinkLost, LinkSilent, Moved
 from p2pal.peer.live_lanes import LiveLanes
 from p2pal.rate_limit import Allowance
 from p2pal.session.core import Session
-from p2pal.wire.rendezvous import IceServer
 from p2pal.wire.signal import BETTER, Answer, Candidate, Hello, Offer, Retry, SignalMessage, UdpCandidates
 
 SETTLE: Final = 0.3
@@ -142,12 +141,6 @@ class LinkDriver:
         in_use = self.in_use
         return in_use is not None and in_use.likes_large
 
-    def offered(self, servers: Sequence[IceServer]) -> None:
-        """The signaling server offers these STUN and TURN servers for the lanes to come."""
-        self._config.connections.offered(servers)
-        if self._config.datagrams is not None:
-            self._config.datagrams.offered(servers)
-
     def probe(self) -> None:
         """Ask the other side, over every lane, whether it lives."""
         if self._session is not None:
@@ -247,7 +240,7 @@ class LinkDriver:
             self.negotiator.keep_path()
         if theirs is RelayUse.NEVER and self.engine.relay is RelayUse.ALLOWED:
             self.engine.relay = theirs
-            if self._config.connections.relays:
+            if self._config.servers.relays:
                 # What is tried already may lead through our relay: the other side would take its word for direct.
                 self.negotiator.handle_moved(monotonic())
 
@@ -265,6 +258,7 @@ class LinkDriver:
         for event in negotiator.events():
             self._events.append(event)
             if isinstance(event, LinkUp) and (used := self.in_use) is not None:
+                # Also after a stall and its end: another lane carries then, and the path that is told is that one's.
                 self._spawn(self._look_at_path(used))
             elif isinstance(event, Retrying):
                 self.datagrams.schedule.on_missed(monotonic())

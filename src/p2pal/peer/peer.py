@@ -93,7 +93,7 @@ class Peer:
             meet,
             lanes=self.link.lanes,
             probe=self.link.probe,
-            offered=self.link.offered,
+            offered=config.servers.offered,
             wake=self.wake,
             sender=config.sender,
         )

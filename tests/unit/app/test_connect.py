@@ -67,12 +67,10 @@ def test_the_server_is_asked_while_something_is_left_open(
     stun: tuple[str, ...] | None, own_turn: bool, asked: bool
 ) -> None:
     config = peer_config(options(stun, own_turn=own_turn), [], reached="", sender=True, max_payload=1)
-    connections = config.connections
-    assert isinstance(connections, WebRtcFactory)
-    assert connections.servers == ice_servers(options(stun, own_turn=own_turn), [])
-    connections.offered(OFFERED)
+    assert config.servers.servers == ice_servers(options(stun, own_turn=own_turn), [])
+    config.servers.offered(OFFERED)
     known = ice_servers(options(stun, own_turn=own_turn), OFFERED if asked else [])
-    assert connections.servers == known
+    assert config.servers.servers == known
 
 
 def test_both_kinds_of_lanes_share_what_a_peer_may_name() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from p2pal.lanes.ice_servers import IceServerConfig, RelayUse, known_servers, servers_for, servers_without_relays
+from p2pal.lanes.ice_servers import IceServerConfig, KnownServers, RelayUse, servers_for, servers_without_relays
+from p2pal.wire.rendezvous import IceServer
 
 STUN = IceServerConfig(("stun:one:1",))
 TURN = IceServerConfig(("turn:one:1",), "someone", "something")
@@ -35,20 +36,46 @@ def test_a_relay_also_tells_an_address() -> None:
 
 
 @pytest.mark.parametrize(
-    ("needed", "known_after", "tries"), [(False, 0, 1), (False, 9, 1), (True, 1, 1), (True, 3, 3), (True, 99, 5)]
+    ("relay", "known_after", "tries"),
+    [
+        (RelayUse.ALLOWED, 0, 1),
+        (RelayUse.ALLOWED, 9, 1),
+        (RelayUse.ONLY, 1, 1),
+        (RelayUse.ONLY, 3, 3),
+        (RelayUse.ONLY, 99, 5),
+    ],
 )
-async def test_where_there_is_no_other_way_servers_are_waited_for(needed: bool, known_after: int, tries: int) -> None:
+async def test_where_there_is_no_other_way_servers_are_waited_for(
+    relay: RelayUse, known_after: int, tries: int
+) -> None:
     learned = 0
+    known = KnownServers(choose=lambda _: [TURN])
 
     async def learn() -> None:
         nonlocal learned
         learned += 1
+        if learned >= known_after:
+            known.offered([IceServer(["turn:any"])])
 
-    def known() -> list[IceServerConfig]:
-        return [TURN] if learned >= known_after else []
-
-    assert await known_servers(known, learn, needed=needed) == known()
+    assert await known.learned(relay, learn) == ([TURN] if known_after <= tries else [])
     assert learned == tries
+
+
+@pytest.mark.parametrize("relay", RelayUse)
+async def test_where_the_server_is_not_asked_nothing_is_waited_for(relay: RelayUse) -> None:
+    async def learn() -> None:
+        pytest.fail("it was waited for")
+
+    known = KnownServers([TURN])
+    known.offered([IceServer(["turn:any"])])
+    assert await known.learned(relay, learn) == servers_for([TURN], relay)
+
+
+def test_an_empty_offer_changes_nothing() -> None:
+    known = KnownServers([TURN], lambda _: [])
+    known.offered([])
+    assert known.servers == [TURN]
+    assert known.relays
 
 
 def test_no_text_of_a_server_has_its_password() -> None:

@@ -73,7 +73,11 @@ def test_own_addresses_come_with_what_the_system_says(monkeypatch: pytest.Monkey
     ]
     monkeypatch.setattr(ifaddr, "get_adapters", lambda: found)
     monkeypatch.setattr(interfaces, "source_of", lambda outside: None if ":" in outside else "10.9.9.9")
-    assert [own.address for own in interfaces.own_addresses()] == ["192.0.2.7", "2001:db8::8", "10.9.9.9"]
+    assert [own.address for own in interfaces.own_addresses(interfaces.adapters())] == [
+        "192.0.2.7",
+        "2001:db8::8",
+        "10.9.9.9",
+    ]
 
 
 def test_own_addresses_where_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -84,9 +88,9 @@ def test_own_addresses_where_the_system_does_not_tell(monkeypatch: pytest.Monkey
     monkeypatch.setattr(interfaces, "_IF_INET6", tmp_path / "none")
     monkeypatch.setattr(ifaddr, "get_adapters", refuse)
     monkeypatch.setattr(interfaces, "source_of", lambda outside: None if ":" in outside else "192.0.2.7")
-    assert [own.address for own in interfaces.own_addresses()] == ["192.0.2.7"]
+    assert [own.address for own in interfaces.own_addresses(interfaces.adapters())] == ["192.0.2.7"]
 
 
 def test_own_addresses_of_this_machine() -> None:
-    for own in interfaces.own_addresses():
+    for own in interfaces.own_addresses(interfaces.adapters()):
         assert not ipaddress.ip_address(own.address).is_loopback

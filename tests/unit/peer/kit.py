@@ -12,7 +12,7 @@ from tests.unit.server.kit import Kit, serving
 
 from p2pal.lanes.address_zones import Nearness
 from p2pal.lanes.base import DescribedConnection
-from p2pal.lanes.ice_servers import IceServerConfig, RelayUse
+from p2pal.lanes.ice_servers import IceServerConfig, KnownServers, RelayUse
 from p2pal.lanes.udp.factory import UdpFactory
 from p2pal.lanes.webrtc.connection import allow_loopback
 from p2pal.lanes.webrtc.factory import WebRtcFactory
@@ -134,7 +134,8 @@ class Owner:
         self.peer: Peer
         self.lanes = lanes
         self.relay, self.chosen = relay, chosen
-        self.connections = WebRtcFactory(chosen, self.choose_ice, near=Nearness(only_loopback=True))
+        self.servers = KnownServers(chosen, self.choose_ice)
+        self.connections = WebRtcFactory(self.servers, near=Nearness(only_loopback=True))
         self.to_send = deque(to_send)
         self.consume = consume
         self.received: list[bytes] = []
@@ -251,6 +252,7 @@ class Pair:
                 max_payload=MAX_PAYLOAD,
                 small_payload=SMALL_PAYLOAD,
                 connections=owner.connections,
+                servers=owner.servers,
                 relay=owner.relay,
                 max_retries=max_retries,
                 retry_backoff=0.01,

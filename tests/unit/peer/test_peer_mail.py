@@ -14,7 +14,7 @@ from p2pal.crypto.keys import NONCE_BYTES, Direction, SessionSecret
 from p2pal.crypto.seal import MailboxOpener, MailboxSealer
 from p2pal.errors import ConnectionImpossible, NoRelay, P2palError, PeerLost, ProtocolError
 from p2pal.lanes.address_zones import Nearness
-from p2pal.lanes.ice_servers import IceServerConfig, RelayUse
+from p2pal.lanes.ice_servers import IceServerConfig, KnownServers, RelayUse
 from p2pal.lanes.webrtc.factory import WebRtcFactory
 from p2pal.link.actions import GaveUp
 from p2pal.peer.config import PeerConfig
@@ -36,8 +36,11 @@ class Side:
         self, *, sender: bool = True, relay: RelayUse = RelayUse.ALLOWED, servers: Sequence[IceServerConfig] = ()
     ) -> None:
         self.owner = Owner()
-        self.connections = WebRtcFactory(servers, lambda offered: (STUN,), near=Nearness(only_loopback=True))
-        config = PeerConfig(sender=sender, max_payload=65_536, connections=self.connections, relay=relay)
+        self.servers = KnownServers(servers, lambda offered: (STUN,))
+        connections = WebRtcFactory(self.servers, near=Nearness(only_loopback=True))
+        config = PeerConfig(
+            sender=sender, max_payload=65_536, connections=connections, servers=self.servers, relay=relay
+        )
         secret, mailbox = SessionSecret(bytes(32)), HostileMailbox()
         ours, theirs = (Direction.TO_RECEIVER, Direction.TO_SENDER)[:: 1 if sender else -1]
         sealer, opener = MailboxSealer(secret, 1, ours, 1), MailboxOpener(secret, 1, theirs, 1)
@@ -139,10 +142,10 @@ async def test_a_farewell_is_no_news_once_the_end_has_begun() -> None:
 
 async def test_the_servers_word_on_relays_is_for_what_comes() -> None:
     side = Side()
-    side.connections.offered(())
-    assert not side.connections.servers
-    side.connections.offered((wire.IceServer(["turn:127.0.0.1:9"]),))
-    assert list(side.connections.servers) == [STUN]
+    side.servers.offered(())
+    assert not side.servers.servers
+    side.servers.offered((wire.IceServer(["turn:127.0.0.1:9"]),))
+    assert list(side.servers.servers) == [STUN]
 
 
 async def test_the_sender_tells_that_the_codes_mailbox_is_free() -> None:

@@ -144,7 +144,7 @@ async def test_later_connections_use_what_the_server_offers_then() -> None:
         await left.until_true(lambda: relay in left.offered and relay in right.offered)
         cut(left)
         await goes_on(left, right)
-        assert left.connections.servers == right.connections.servers == (CHOSEN,)
+        assert left.servers.servers == right.servers.servers == (CHOSEN,)
 
 
 @pytest.mark.parametrize("by_left", [True, False])

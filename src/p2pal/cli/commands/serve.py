@@ -101,9 +101,9 @@ async def serving(address: ListenAddress) -> AsyncIterator[RunningServer]:
     try:
         own: list[str] = []
         if address.host in _ANY:
-            from p2pal.lanes.interfaces import own_addresses
+            from p2pal.lanes.interfaces import adapters, own_addresses
 
-            own = [each.address for each in await asyncio.to_thread(own_addresses)]
+            own = [each.address for each in await asyncio.to_thread(lambda: own_addresses(adapters()))]
         yield published(address, server.port, server.families, own)
     finally:
         await server.stop()

@@ -15,13 +15,12 @@ from typing import Final
 
 from p2pal.lanes.address_zones import UNKNOWN, Nearness, Zone, Zones
 from p2pal.lanes.candidate_filter import CandidateFilter, Destinations
-from p2pal.lanes.ice_servers import Choose, IceServerConfig
-from p2pal.lanes.interfaces import broadcasts, own_addresses
+from p2pal.lanes.ice_servers import KnownServers
+from p2pal.lanes.interfaces import adapters, broadcasts, own_addresses
 from p2pal.lanes.server_addresses import ServerAddresses
 from p2pal.lanes.udp.addresses import MAX_LOCALS, plain
 from p2pal.lanes.udp.budget import ProbeBudget
 from p2pal.lanes.udp.sockets import open_socket
-from p2pal.wire import rendezvous
 from p2pal.wire.ice_urls import parse_stun_url, parse_turn_url
 from p2pal.wire.signal import NONCE_BYTES, UdpCandidate
 
@@ -78,8 +77,7 @@ class UdpFactory:
     """What the datagram lanes of one peer begin with.
 
     Args:
-        servers: STUN and TURN servers.
-        choose: Returns those to use from then on when the signaling server offers others; None: it is not asked.
+        servers: STUN and TURN servers; others may be offered while the peer runs.
         near: How near the other side may be.
         destinations: What the other side may have this machine send to, where another kind of lane counts as well.
 
@@ -90,25 +88,18 @@ class UdpFactory:
 
     def __init__(
         self,
-        servers: Sequence[IceServerConfig] = (),
-        choose: Choose | None = None,
+        servers: KnownServers | None = None,
         near: Nearness = UNKNOWN,
         destinations: Destinations | None = None,
     ) -> None:
         self.zones = near.peers
         self.probes = ProbeBudget()
         self._broadcast: set[str] = set()  # one for all lanes, so that those that move know of networks to come
-        self._servers = servers
-        self._choose = choose
+        self._known = servers or KnownServers()
         self._only_loopback = near.only_loopback
         self._destinations = destinations or Destinations(near.peers)
         self._offered = ServerAddresses(near.servers)
         self._named = ServerAddresses(Zones(Zone.LOOPBACK, near.servers.farthest))
-
-    def offered(self, servers: Sequence[rendezvous.IceServer]) -> None:
-        """The signaling server offers these servers for the lanes to come."""
-        if servers and self._choose is not None:
-            self._servers = self._choose(servers)
 
     async def open(self) -> UdpSockets:
         """Return sockets of a new lane, at most :data:`MAX_HOSTS` of them for addresses that are told."""
@@ -125,9 +116,10 @@ class UdpFactory:
     def _look(self) -> tuple[list[str], frozenset[str]]:
         if self._only_loopback:
             return list(_LOOPBACK), frozenset()
-        found = [own.address for own in own_addresses() if self.zones.has(own.address)]
+        listed = adapters()
+        found = [own.address for own in own_addresses(listed) if self.zones.has(own.address)]
         near = list(_LOOPBACK) if self.zones.nearest is Zone.LOOPBACK else []
-        return found[: MAX_LOCALS - len(near)] + near, broadcasts()
+        return found[: MAX_LOCALS - len(near)] + near, broadcasts(listed)
 
     @staticmethod
     def bind(addresses: Sequence[str]) -> list[socket.socket]:
@@ -145,7 +137,7 @@ class UdpFactory:
         """
         asked = dict.fromkeys(
             (server.offered, *parsed)
-            for server in self._servers
+            for server in self._known.servers
             for url in server.urls
             if (parsed := _asked(url)) is not None
         )

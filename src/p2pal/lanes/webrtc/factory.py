@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from p2pal.errors import ConnectionImpossible
 from p2pal.lanes.address_zones import UNKNOWN, Nearness, Zone
 from p2pal.lanes.base import ConnectionListener
 from p2pal.lanes.candidate_filter import Destinations
-from p2pal.lanes.ice_servers import (
-    Choose,
-    IceServerConfig,
-    RelayUse,
-    known_servers,
-    servers_for,
-    servers_without_relays,
-)
-from p2pal.lanes.interfaces import broadcasts
+from p2pal.lanes.ice_servers import IceServerConfig, KnownServers, RelayUse, servers_without_relays
+from p2pal.lanes.interfaces import adapters, broadcasts
 from p2pal.lanes.server_addresses import ServerAddresses
 from p2pal.lanes.turn.tunnel import Tunnels
 from p2pal.lanes.webrtc.diagnosis import impossible, no_relay, no_relay_through_proxy
 from p2pal.lanes.webrtc.gathering import Gathering
-from p2pal.wire import rendezvous
 
 if TYPE_CHECKING:
     from p2pal.lanes.webrtc.connection import WebRtcConnection
@@ -53,40 +45,26 @@ class WebRtcFactory:
     """Makes connections of the engine, which is loaded for the first one.
 
     Args:
-        servers: STUN and TURN servers.
-        choose: Returns those to use from then on when the signaling server offers others; None: it is not asked.
+        servers: STUN and TURN servers; others may be offered while the peer runs.
         near: How near the other side may be.
         destinations: What the other side may have this machine send to, where another kind of lane counts as well.
 
     Attributes:
-        servers: The STUN and TURN servers of the connections to come.
         gatherings: What came of the search for paths, of the newest connections.
     """
 
     def __init__(
         self,
-        servers: Sequence[IceServerConfig] = (),
-        choose: Choose | None = None,
+        servers: KnownServers | None = None,
         near: Nearness = UNKNOWN,
         destinations: Destinations | None = None,
     ) -> None:
-        self.servers = servers
+        self._known = servers or KnownServers()
         self.gatherings: deque[Gathering] = deque(maxlen=_REMEMBERED)
-        self._choose = choose
         self._near = near
         self._destinations = destinations or Destinations(near.peers)
         self._addresses = ServerAddresses(near.servers)
         self._tunnels = Tunnels(self._addresses.addresses)
-
-    @property
-    def relays(self) -> bool:
-        """Whether a TURN server is known."""
-        return any(server.relays for server in self.servers)
-
-    def offered(self, servers: Sequence[rendezvous.IceServer]) -> None:
-        """The signaling server offers these servers for the connections to come."""
-        if servers and self._choose is not None:
-            self.servers = self._choose(servers)
 
     async def connect(
         self,
@@ -107,10 +85,10 @@ class WebRtcFactory:
             NoRelay: If it is the first, only relays may be used, and none is known.
         """
         if direct:
-            servers, relay = await self._addresses.usable(servers_without_relays(self.servers)), RelayUse.NEVER
+            servers, relay = await self._addresses.usable(servers_without_relays(self._known.servers)), RelayUse.NEVER
         else:
             servers = await self._servers(relay, first=first, learn=learn)
-        broadcast = frozenset() if self._near.only_loopback else await asyncio.to_thread(broadcasts)
+        broadcast = frozenset() if self._near.only_loopback else await asyncio.to_thread(lambda: broadcasts(adapters()))
         await load_engine(loopback=self._near.peers.nearest is Zone.LOOPBACK)
         from p2pal.lanes.webrtc.connection import WebRtcConnection
 
@@ -131,8 +109,7 @@ class WebRtcFactory:
         self, relay: RelayUse, *, first: bool, learn: Callable[[], Awaitable[None]]
     ) -> list[IceServerConfig]:
         only = relay is RelayUse.ONLY
-        learned = _nothing_to_learn if self._choose is None else learn
-        servers = await known_servers(lambda: servers_for(self.servers, relay), learned, needed=only)
+        servers = await self._known.learned(relay, learn)
         if only and first and not servers:
             raise no_relay()
         led = await self._tunnels.lead_to(await self._addresses.usable(servers, hide=only), hide=only)
@@ -147,7 +124,3 @@ class WebRtcFactory:
     async def close(self) -> None:
         """Close the ports that lead to TURN servers."""
         await self._tunnels.close()
-
-
-async def _nothing_to_learn() -> None:
-    """The caller's own servers are all there are."""
