@@ -390,7 +390,7 @@ async def test_a_server_that_offers_very_many_stun_servers_has_few_looked_at() -
 
 async def test_few_servers_of_each_family_are_asked() -> None:
     hosts = [*(f"8.8.4.{number}" for number in range(9)), *(f"[2001:4860:4860::{number}]" for number in range(1, 9))]
-    factory = UdpFactory([IceServerConfig(tuple(f"stun:{host}:3478" for host in hosts), offered=True)])
+    factory = UdpFactory(KnownServers([IceServerConfig(tuple(f"stun:{host}:3478" for host in hosts), offered=True)]))
     found = await factory.stun_servers()
     assert Counter(":" in ip for ip, _ in found) == {False: MAX_SERVERS, True: MAX_SERVERS}
 
