@@ -226,7 +226,7 @@ def test_who_overheard_the_code_gets_not_even_a_name_while_the_session_waits(
             sent = Running(there.send(tree))
             code = (await sent.until(events.Code)).code
             first = Running(there.receive(code, out))
-            await first.until(events.FileDone)  # what is not on the disk when it vanishes is not known later
+            await first.until(events.FileDelivered)  # what is not on the disk when it vanishes is not known later
             await vanish(first)
             async with overhearing(there, code) as hostile:
                 begin = await heard(hostile, wire.OfferBegin)

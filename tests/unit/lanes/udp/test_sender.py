@@ -76,12 +76,12 @@ def test_a_path_through_a_network_is_never_asked() -> None:
     assert one.loss.in_flight > DATA_HEADER
 
 
-def write_much(one: Sender) -> None:
+def write_much(one: DatagramSender) -> None:
     for _ in range(150):
         one.stream.write(bytes(64_000))
 
 
-def sent_at(one: Sender, now: float) -> int:
+def sent_at(one: DatagramSender, now: float) -> int:
     """Send what may leave at one moment; return how many bytes that is."""
     return sum(found.size for found in iter(lambda: one.next_batch(now), None))
 
