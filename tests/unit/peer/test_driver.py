@@ -41,9 +41,12 @@ async def test_a_lane_whose_key_has_sealed_all_it_may_is_replaced() -> None:
     async with pair(left, right) as (running, _):
         await running.linked()
         (sending,), (opening,) = left.peer.link.lanes.by_id.values(), right.peer.link.lanes.by_id.values()
+        left.to_send.append(there[0])
+        left.peer_turn(())
+        await right.until(lambda: bool(right.received))  # a lane has a path before anything came over it
         assert opening.opener is not None
         sending.sealer._count = opening.opener._count = MAX_FRAMES - 20  # both ends are at rest
-        left.to_send.extend(there)
+        left.to_send.extend(there[1:])
         left.peer_turn(())
         await right.until(lambda: len(right.received) == len(there))
         assert right.received == there
