@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from p2pal.errors import ProtocolError
-from p2pal.lanes.udp import packet
+from p2pal.lanes.udp import data_packet, packet
 from p2pal.lanes.udp.addresses import Address, CandidateKind, DatagramCandidate
 from p2pal.lanes.udp.events import Closed
 from p2pal.lanes.udp.lane import DatagramLane
@@ -21,18 +21,18 @@ _KINDS: Final = tuple(Kind)
 
 def data(given: bytes) -> bool:
     """DATA; the first two bytes are the size of the datagrams that came together."""
-    runs = packet.read_data(given[2:], int.from_bytes(given[:2], "big"), _TAG)
+    runs = data_packet.read_data(given[2:], int.from_bytes(given[:2], "big"), _TAG)
     for run in runs:
         size = len(run.payloads[0])
-        headers = packet.data_headers(run.number, _TAG, run.offset, size, run.packets, ask=run.ask)
+        headers = data_packet.data_headers(run.number, _TAG, run.offset, size, run.packets, ask=run.ask)
         again = b"".join(bytes(part) for pair in zip(headers, run.payloads, strict=True) for part in pair)
-        read = packet.read_data(again, size + packet.DATA_HEADER, _TAG)
+        read = data_packet.read_data(again, size + data_packet.DATA_HEADER, _TAG)
         assert [each[:3] + each[4:5] for each in read] == [run[:3] + run[4:5]]
     return bool(runs)
 
 
 def _batch(*, ask: bool) -> bytes:
-    headers = packet.data_headers(5, _TAG, 1000, 20, 3, ask=ask)
+    headers = data_packet.data_headers(5, _TAG, 1000, 20, 3, ask=ask)
     return b"\0\x2c" + b"".join(bytes(header) + b"payload " * 2 + b"here" for header in headers)[:-6]
 
 

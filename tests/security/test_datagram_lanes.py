@@ -21,10 +21,11 @@ from p2pal.lanes.udp.connectivity import (
     WITHDRAWN,
     Connectivity,
 )
+from p2pal.lanes.udp.data_packet import data_headers
 from p2pal.lanes.udp.entropy import Entropy
 from p2pal.lanes.udp.events import Closed, Message
 from p2pal.lanes.udp.lane import MAX_EARLY, MOST_PTOS, SILENCE, DatagramLane
-from p2pal.lanes.udp.packet import AnswerFields, Kind, ProbeFields, data_headers
+from p2pal.lanes.udp.packet import AnswerFields, Kind, ProbeFields
 from p2pal.lanes.udp.stream import MAX_MESSAGE, ReceiveStream, SendStream
 from p2pal.session.core import Session
 from p2pal.wire.signal import (

@@ -28,6 +28,7 @@ from p2pal.lanes.udp.acks import NEVER, AckTracker
 from p2pal.lanes.udp.addresses import Address, DatagramCandidate, is_ipv6, is_loopback
 from p2pal.lanes.udp.budget import ProbeBudget
 from p2pal.lanes.udp.connectivity import Connectivity
+from p2pal.lanes.udp.data_packet import read_data
 from p2pal.lanes.udp.entropy import Entropy
 from p2pal.lanes.udp.events import (
     Closed,
@@ -56,12 +57,12 @@ from p2pal.lanes.udp.packet import (
     encode_ack,
     encode_answer,
     encode_probe,
-    read_data,
     read_header,
 )
 from p2pal.lanes.udp.reflexive import Reflexive, is_stun
 from p2pal.lanes.udp.seal import LaneSecrets, PacketOpener, PacketSealer
 from p2pal.lanes.udp.sender import DatagramSender
+from p2pal.lanes.udp.stall import StallDetector
 from p2pal.lanes.udp.stream import MAX_MESSAGE, WINDOW, ReceiveStream
 
 CONNECT_TIMEOUT: Final = 15.0
@@ -75,15 +76,6 @@ SUSPICIOUS_PTOS: Final = 2
 MOST_PTOS: Final = 20
 """Probe timeouts in a row after which the lane is over, some 45 seconds: a lane that acknowledges nothing is of no use,
 however well its probes are answered."""
-STALL: Final = 0.5
-LONGEST_STALL: Final = 4.0
-STALL_PTOS: Final = 2
-"""A lane stalls when nothing is acknowledged for :data:`STALL` seconds, and not before so many probe timeouts: the
-second comes three of them after what was sent last. Each time it resumes the seconds double, up to
-:data:`LONGEST_STALL`: a lane whose ends are kept waiting by their machines is not left again and again. After
-:data:`CALM` seconds without one they are those of the beginning."""
-CALM: Final = 60.0
-"""Seconds without a stall after which the next one is like the first."""
 MAX_EARLY: Final = 1 << 20
 """Bytes of messages that are kept before the lane is open. A peer whose lane is open hears nothing till then, and sends
 a few dozen datagrams. What is beyond this is passed over, and comes again."""
@@ -126,16 +118,14 @@ class DatagramLane:
         id: Its number.
         path: The path in use, None before it opened.
         rejected: Datagrams that were passed over, because the peer cannot have sent them.
-        stalled: Whether nothing is acknowledged for a while.
     """
 
     max_message = MAX_MESSAGE
 
     __slots__ = (
         "_ack_number", "_acks", "_closes", "_connect_by", "_connectivity", "_early", "_early_bytes", "_entropy",
-        "_events", "_full", "_inbound", "_local_ips", "_mtu_nonces", "_opener", "_patience", "_quiet_since",
-        "_receive_tag", "_reflexive", "_resumed_at", "_sealer", "_sender", "_stall_at", "_state", "id", "path",
-        "rejected", "stalled",
+        "_events", "_full", "_inbound", "_local_ips", "_mtu_nonces", "_opener", "_receive_tag", "_reflexive",
+        "_sealer", "_sender", "_stall", "_state", "id", "path", "rejected",
     )  # fmt: skip
 
     def __init__(
@@ -173,9 +163,7 @@ class DatagramLane:
         self._connect_by = now + CONNECT_TIMEOUT
         self._closes = 0
         self._full = False
-        self._quiet_since = self._stall_at = NEVER
-        self._patience, self._resumed_at = STALL, -NEVER
-        self.stalled = False
+        self._stall = StallDetector()
 
     # Paths
 
@@ -255,6 +243,11 @@ class DatagramLane:
     def over(self) -> bool:
         """Whether nothing more comes from it, and it need not be driven any more."""
         return self._state is _State.CLOSED
+
+    @property
+    def stalled(self) -> bool:
+        """Whether nothing is acknowledged for a while."""
+        return self._stall.stalled
 
     @property
     def sender(self) -> DatagramSender:
@@ -349,8 +342,8 @@ class DatagramLane:
                 self._connectivity.on_genuine(source, now)
                 if header.number > self._ack_number:
                     self._ack_number = header.number
-                    if self._sender.on_ack(decode_ack(inside), now, arrived):
-                        self._resume(now)
+                    if self._sender.on_ack(decode_ack(inside), now, arrived) and self._stall.on_acked(now):
+                        self._events.append(Resumed())
                     self._look_writable()
             case Kind.PROBE:
                 self._connectivity.handle_probe(decode_probe(inside), source, now)
@@ -397,13 +390,6 @@ class DatagramLane:
             self._early_bytes = 0
         else:
             self._events.append(PathSelected(path))
-
-    def _resume(self, now: float) -> None:
-        self._quiet_since = self._stall_at = NEVER
-        if self.stalled:
-            self.stalled = False
-            self._patience, self._resumed_at = min(2 * self._patience, LONGEST_STALL), now
-            self._events.append(Resumed())
 
     def _look_writable(self) -> None:
         if self._full and self._sender.stream.unsent <= BUFFER_LIMIT // 2:
@@ -481,7 +467,7 @@ class DatagramLane:
                 sender.next_timeout(),
                 self._connectivity.heard + SILENCE,
                 self._connectivity.withdrawn_at,
-                self._stall_at,
+                self._stall.due_at,
             )
             if sender.stream.end >= MTU_WORTH and not sender.idle:
                 at = min(at, sender.mtu.next_timeout())
@@ -502,25 +488,18 @@ class DatagramLane:
                 self._end("the path in use does not answer any more")
             elif self._sender.handle_timeout(now):
                 self._quiet(now)
-            if now >= self._stall_at:
-                self._stall_at = NEVER
-                self.stalled = True
+            if self._stall.take_due(now):
                 self._events.append(Stalled())
 
     def _quiet(self, now: float) -> None:
         """Nothing came back for a probe timeout."""
         loss = self._sender.loss
-        if self._quiet_since == NEVER:
-            self._quiet_since = now - loss.rtt.pto
         if loss.pto_count >= MOST_PTOS:
             self._end("nothing is acknowledged")
             return
         if loss.pto_count >= SUSPICIOUS_PTOS:
             self._search(now)
-        if loss.pto_count >= STALL_PTOS and not self.stalled and self._stall_at == NEVER:
-            if now >= self._resumed_at + CALM:
-                self._patience = STALL
-            self._stall_at = max(now, self._quiet_since + self._patience)
+        self._stall.on_quiet(loss.rtt.pto, loss.pto_count, now)
 
 
 LEAST_DATAGRAM: Final = PROBE_BYTES + SEALED_OVERHEAD

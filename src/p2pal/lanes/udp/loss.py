@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from p2pal.errors import ProtocolError
 from p2pal.lanes.udp.acks import NEVER
-from p2pal.lanes.udp.packet import DATA_HEADER
+from p2pal.lanes.udp.data_packet import DATA_HEADER
 from p2pal.lanes.udp.rtt import GRANULARITY, RttEstimator
 
 PACKET_THRESHOLD: Final = 8

@@ -7,11 +7,12 @@ from typing import Final, NamedTuple
 from p2pal.crypto.seal import LaneExhausted
 from p2pal.lanes.udp.acks import NEVER
 from p2pal.lanes.udp.congestion import Congestion
+from p2pal.lanes.udp.data_packet import DATA_HEADER, data_headers
 from p2pal.lanes.udp.entropy import Entropy
 from p2pal.lanes.udp.local_path import DEFAULT_BUFFER, LocalPath
 from p2pal.lanes.udp.loss import LossDetection, Lost, SentBatch
 from p2pal.lanes.udp.mtu import PathMtu
-from p2pal.lanes.udp.packet import DATA_HEADER, MAX_DATAGRAM, MAX_PACKETS, MAX_SEGMENTS, AckFields, Buffer, data_headers
+from p2pal.lanes.udp.packet import MAX_DATAGRAM, MAX_PACKETS, MAX_SEGMENTS, AckFields, Buffer
 from p2pal.lanes.udp.rate import DeliveryRate
 from p2pal.lanes.udp.rtt import RttEstimator
 from p2pal.lanes.udp.stream import WINDOW, SendStream

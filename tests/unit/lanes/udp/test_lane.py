@@ -9,11 +9,12 @@ from aioice import stun
 from tests.sim.links import HEADERS, LaneFlow, LinkModel, Network, Side
 
 from p2pal.lanes.base import BUFFER_LIMIT
-from p2pal.lanes.udp import lane
+from p2pal.lanes.udp import stall
 from p2pal.lanes.udp.addresses import Address, CandidateKind, DatagramCandidate
 from p2pal.lanes.udp.events import Closed, ReflexiveFound
-from p2pal.lanes.udp.lane import CONNECT_TIMEOUT, LEAST_DATAGRAM, SILENCE, STALL, DatagramLane
+from p2pal.lanes.udp.lane import CONNECT_TIMEOUT, LEAST_DATAGRAM, SILENCE, DatagramLane
 from p2pal.lanes.udp.packet import Batch, Kind
+from p2pal.lanes.udp.stall import STALL
 
 FAST = LinkModel(rate=2.5e6, delay=0.01, queue=50_000)
 
@@ -288,7 +289,7 @@ def test_it_stalls_after_half_a_second_and_three_probe_timeouts_and_resumes(dela
 
 
 def test_a_lane_that_stalls_again_and_again_is_given_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lane, "CALM", 10.0)
+    monkeypatch.setattr(stall, "CALM", 10.0)
     one = opened(LinkModel(rate=2.5e5, delay=0.01, queue=20_000), endless=True)
     waits = []
     for _ in range(5):

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2pal.errors import ProtocolError
+from p2pal.lanes.udp.data_packet import DATA_HEADER
 from p2pal.lanes.udp.loss import (
     MAX_PTO,
     PACKET_THRESHOLD,
@@ -14,7 +15,6 @@ from p2pal.lanes.udp.loss import (
     Lost,
     SentBatch,
 )
-from p2pal.lanes.udp.packet import DATA_HEADER
 from p2pal.lanes.udp.rtt import RttEstimator
 
 SIZE = 1000

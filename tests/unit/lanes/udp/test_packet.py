@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2pal.errors import ProtocolError
+from p2pal.lanes.udp.data_packet import DATA_HEADER, data_headers, read_data
 from p2pal.lanes.udp.packet import (
-    DATA_HEADER,
     MAX_OFFSET,
     MAX_PACKETS,
     MAX_RANGES,
@@ -23,14 +23,12 @@ from p2pal.lanes.udp.packet import (
     Buffer,
     Kind,
     ProbeFields,
-    data_headers,
     decode_ack,
     decode_answer,
     decode_probe,
     encode_ack,
     encode_answer,
     encode_probe,
-    read_data,
     read_header,
 )
 

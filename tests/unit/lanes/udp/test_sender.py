@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from p2pal.lanes.udp.data_packet import DATA_HEADER, read_data
 from p2pal.lanes.udp.entropy import Entropy
-from p2pal.lanes.udp.packet import DATA_HEADER, AckFields, read_data
+from p2pal.lanes.udp.packet import AckFields
 from p2pal.lanes.udp.sender import DatagramSender
 
 TAG = 7
