@@ -14,7 +14,7 @@ from p2pal.app import events
 from p2pal.disk.fs.names import is_part_name
 from p2pal.errors import Interrupted, PeerError, PeerLost
 from p2pal.peer import peer as peer_module
-from p2pal.session.core import Session
+from p2pal.session.core import Session, window_frames
 from p2pal.wire import frames
 from p2pal.wire import transfer as wire
 from p2pal.wire.pieces import file_digest, leaf, piece_size
@@ -63,6 +63,12 @@ async def test_the_receiver_stops_while_nobody_answers_the_link(tmp_path: Path) 
         assert isinstance(await honest.end(), Interrupted)
 
 
+def largest_frame(hostile: Hostile) -> int:
+    """Return how many bytes the honest side's largest frame may have."""
+    assert hostile.peer._session is not None
+    return hostile.peer._session._peer_max_frame
+
+
 def consent(hostile: Hostile) -> None:
     end = next(record for record in hostile.records if isinstance(record, wire.OfferEnd))
     hostile.say(payload(wire.Accept(end.digest), wire.Want([(0, end.entries)], [])))
@@ -74,8 +80,9 @@ async def test_the_sender_stops_although_the_receiver_takes_nothing(tmp_path: Pa
         await hostile.until(lambda: any(isinstance(record, wire.OfferEnd) for record in hostile.records))
         hostile.consume = False
         consent(hostile)
-        # The window fills: not even the word that we stop can leave.
-        await hostile.until(lambda: len(hostile.received) * 64 * 1024 > peer_module.WINDOW - (2 << 20))
+        # The window, which counts frames, fills: not even the word that we stop can leave.
+        room = window_frames(peer_module.WINDOW, largest_frame(hostile))
+        await hostile.until(lambda: len(hostile.received) > room - room // 16)
         honest.transfer.cancel()
         assert isinstance(await honest.end(), Interrupted)
 

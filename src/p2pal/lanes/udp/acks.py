@@ -17,7 +17,7 @@ ACK_DELAY: Final = 0.002
 """Seconds that an acknowledgement waits for more packets."""
 ACK_FIRST: Final = 64
 """Packets at the beginning that are acknowledged as they come: the peer has to learn what the path is like."""
-HOLE_PACKETS: Final = 16
+HOLE_PACKETS: Final = 4
 """Packets that are acknowledged together while something is missing."""
 
 TOLD: Final = 64
