@@ -22,6 +22,7 @@ import chunk_size
 import first_byte
 import memory
 import resume
+import rivals
 import server
 import small_files
 import startup
@@ -46,6 +47,7 @@ def figures(*, quick: bool, huge: bool) -> dict[str, Figure]:
         "startup": lambda _bench: startup.measure(runs=5 if quick else 15),
         "first_byte": lambda bench: first_byte.measure(bench, runs=1 if quick else 5),
         "throughput": lambda bench: throughput.measure(bench, mib=mib, pairs=runs, kib=[63, 255]),
+        "rivals": lambda bench: rivals.measure(bench, mib=mib, pairs=runs),
         "small_files": lambda bench: small_files.measure(bench, files=small_files.FILES, pairs=runs),
         "memory": lambda bench: memory.measure(bench, sizes=sizes, entries=10_000 if quick else memory.ENTRIES),
         "resume": lambda bench: resume.measure(

@@ -12,25 +12,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Final
 
-from data import quiet_disk, tree
+from data import tree
+from magic_wormhole import wormhole, wormhole_servers
 from processes import Workbench
 from table import Row, median, note, show, spread
-from transfer import SETTLE, check_arrived, signaling, transfer
+from transfer import signaling, transfer
 
 FILES: Final = 10_000
 SIZE: Final = 1024
 MAX_RATIO: Final = 1.0
 LIMIT: Final = 150.0
-
-_GUARD: Final = (sys.executable, Path(__file__).with_name("loopback_only.py"))
-_TWIST: Final = (*_GUARD, "twisted.application.twist._twist:Twist.main")
-_WORMHOLE: Final = (*_GUARD, "wormhole.cli.cli:wormhole")
 
 
 def measure(bench: Workbench, *, files: int, pairs: int) -> list[Row]:
@@ -46,7 +39,7 @@ def measure(bench: Workbench, *, files: int, pairs: int) -> list[Row]:
     with signaling(bench, limit) as url, wormhole_servers(bench, limit) as servers:
         for pair in range(pairs):
             note(f"small files: pair {pair + 1} of {pairs}")
-            theirs.append(wormhole(bench, servers, source, f"{pair + 1}-bench-{pair}"))
+            theirs.append(wormhole(bench, servers, source, f"{pair + 1}-bench-{pair}", LIMIT))
             ours.append(transfer(bench, url, source, LIMIT, quiet=True).wall)
     ratio = median(ours) / median(theirs)
     return [
@@ -59,44 +52,6 @@ def measure(bench: Workbench, *, files: int, pairs: int) -> list[Row]:
             ok=ratio <= MAX_RATIO,
         )
     ]
-
-
-@contextmanager
-def wormhole_servers(bench: Workbench, limit: float) -> Iterator[list[str]]:
-    """Run magic-wormhole's two servers for the length of the block; give the options that name them."""
-    port = "--port=tcp:0:interface=127.0.0.1"
-    mailbox = bench.start([*_TWIST, "wormhole-mailbox", port, "--channel-db=:memory:"], limit, cwd=bench.path)
-    relay = bench.start([*_TWIST, "transitrelay", port], limit, cwd=bench.path)
-    try:
-        pattern = r"starting on (\d+)"
-        yield [
-            "--relay-url",
-            f"ws://127.0.0.1:{mailbox.wait_for(pattern)}/v1",
-            "--transit-helper",
-            f"tcp:127.0.0.1:{relay.wait_for(pattern)}",
-        ]
-    finally:
-        relay.stop()
-        mailbox.stop()
-
-
-def wormhole(bench: Workbench, servers: list[str], source: Path, code: str) -> float:
-    """Send a directory by magic-wormhole; return the seconds from Enter at the receiver to the end of both.
-
-    Raises:
-        BenchError: If a process fails, reaches beyond loopback, or not everything arrives.
-    """
-    target = bench.directory("wormhole")
-    send = ["send", "--hide-progress", "--no-qr", "--code", code, source.name]
-    sender = bench.start([*_WORMHOLE, *servers, *send], LIMIT, cwd=source.parent)
-    sender.wait_for(r"(Wormhole code is)")
-    quiet_disk()
-    time.sleep(SETTLE)
-    receive = ["receive", "--hide-progress", "--accept-file", code]
-    receiver = bench.start([*_WORMHOLE, *servers, *receive], LIMIT, cwd=target)
-    ended = max(receiver.wait().ended, sender.wait().ended)
-    check_arrived(source, target)
-    return ended - receiver.started
 
 
 def main() -> int:
