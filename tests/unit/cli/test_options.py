@@ -83,6 +83,8 @@ def test_every_flag_of_send() -> None:
         "-lane",
         "udp",
         "-json",
+        "-code-file",
+        "c",
         "-words",
         "4",
         "b",
@@ -112,6 +114,7 @@ def test_every_flag_of_send() -> None:
         "no_relay": False,
         "lane": ("udp",),
         "as_json": True,
+        "code_file": Path("c"),
         "words": 4,
     }
 
@@ -144,6 +147,7 @@ def test_defaults_of_send(monkeypatch: pytest.MonkeyPatch) -> None:
         "no_relay": False,
         "lane": (),
         "as_json": False,
+        "code_file": None,
         "words": 2,
     }
 

@@ -23,6 +23,7 @@ from p2pal.cli.options import (
     yes_option,
 )
 from p2pal.cli.preload import preload
+from p2pal.errors import UsageError
 
 
 def complete_code(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem[Any]]:
@@ -55,6 +56,14 @@ class OutPath(click.Path):
 )
 @flag("-overwrite", dest="overwrite", help="Replace existing files.")
 @yes_option
+@option(
+    "--code-file",
+    dest="code_file",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="Read the code from this file, so that neither the list of processes nor the shell's history shows it; or "
+    "set $P2PAL_CODE.",
+)
 @flag("-q", dest="quiet", help="Quiet: only errors.")
 @flag("--verify", dest="verify", help="When going on with an earlier transfer, read and check all that is there.")
 @checkpoint_ttl_option
@@ -63,7 +72,10 @@ class OutPath(click.Path):
 @debug_option
 @click.pass_context
 def recv(ctx: click.Context, /, code: str | None, *, as_json: bool, quiet: bool, **flags: Any) -> None:
-    """Receive what CODE stands for; asks for the code when it is left out, or reads it from standard input.
+    """Receive what CODE stands for.
+
+    Where CODE is left out, it is that of --code-file, else that in $P2PAL_CODE. Without any p2pal asks for it, or reads
+    it from standard input.
 
     Options take one dash or two, a value after a space or '='.
 
@@ -74,6 +86,8 @@ def recv(ctx: click.Context, /, code: str | None, *, as_json: bool, quiet: bool,
 
     What is received and how it ended go to stdout; status, progress, questions and errors to stderr.
     """
+    if code is not None and flags["code_file"] is not None:
+        raise UsageError("CODE and --code-file exclude each other", hint="leave one out")
     # From here on the command runs, and what it needs is loaded.
     preload()
     from p2pal.cli.commands.recv_run import run_recv

@@ -10,6 +10,7 @@ from typing import Any, Final
 from p2pal.app import events
 from p2pal.app.options import Decision, ReceiveOptions
 from p2pal.cli import config, signals
+from p2pal.cli.code_file import MAX_TEXT, read_code_file, take_variable
 from p2pal.cli.commands.transfer_run import deadline, drive, make_board, reporting, tell_of_proxy
 from p2pal.cli.job_control import in_foreground
 from p2pal.cli.streams import Writer
@@ -20,7 +21,6 @@ from p2pal.crypto.codes import JoinCode, parse
 from p2pal.disk.sink.preflight import check_destination
 from p2pal.errors import MistypedCode, UsageError
 
-MAX_CODE_TEXT: Final = 1024
 TRIES: Final = 3
 ALL_NAMED: Final = 3
 """Names that a sentence still names all; of more it counts some."""
@@ -56,7 +56,7 @@ def run_recv(text: str | None, flags: dict[str, Any], *, as_json: bool, quiet: b
             checkpoint_ttl=flags["checkpoint_ttl"],
         )
         check_destination(target, overwrite=options.overwrite)
-        code = read_code(text, quiet=quiet or as_json)
+        code = read_code(given_code(text, flags["code_file"]), quiet=quiet or as_json)
 
         async def main(stop: signals.Stop) -> None:
             from p2pal.app.receive import receive
@@ -103,8 +103,18 @@ def _list_all(prompter: Prompter, existing: Sequence[str]) -> None:
             prompter.say(f"  {safe(name, 100)}")
 
 
+def given_code(text: str | None, file: Path | None) -> str | None:
+    """Return the code that was given: on the command line, in a file or in the environment, in this order.
+
+    Raises:
+        UsageError: If the file cannot be read, or has no code in it.
+    """
+    hidden = take_variable()
+    return text if text is not None else read_code_file(file) if file is not None else hidden
+
+
 def read_code(text: str | None, *, quiet: bool) -> JoinCode:
-    """Return the join code: from the command line, else from the person, else from standard input.
+    """Return the join code: the one that was given, else from the person, else from standard input.
 
     Raises:
         MistypedCode: If it is none.
@@ -115,7 +125,7 @@ def read_code(text: str | None, *, quiet: bool) -> JoinCode:
     if not interactive():
         # What is typed at a terminal is the shell's where this process is in its background.
         ours = sys.stdin is not None and in_foreground(sys.stdin)
-        line = sys.stdin.readline(MAX_CODE_TEXT) if ours else ""
+        line = sys.stdin.readline(MAX_TEXT) if ours else ""
         if not line.strip():
             raise UsageError("the join code is missing", hint="write p2pal recv zebra-luna-47, or pipe the code in")
         return _parsed(line, quiet=quiet)

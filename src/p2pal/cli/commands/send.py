@@ -83,6 +83,13 @@ class _Address(click.ParamType[str]):
 )
 @checkpoint_ttl_option
 @connection_options
+@option(
+    "--code-file",
+    dest="code_file",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="Write the join code to this new file as well, for scripts; it goes when the command ends.",
+)
 @option("--words", dest="words", metavar="N", type=Number(2, 8), default=2, help="Words in the join code, 2 to 8 [2].")
 @json_option
 @debug_option

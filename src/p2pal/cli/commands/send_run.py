@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from p2pal.app import events
 from p2pal.app.options import SendOptions
 from p2pal.cli import config, signals
+from p2pal.cli.code_file import CodeFile
 from p2pal.cli.commands.serve import RunningServer, for_later, for_the_other_machine, parse_address, serving
 from p2pal.cli.commands.transfer_run import deadline, drive, make_board, reporting, tell_of_proxy
 from p2pal.cli.streams import Writer
@@ -74,7 +75,11 @@ def run_send(files: tuple[Path, ...], flags: dict[str, Any], *, as_json: bool, q
                 own = not is_loopback(urlsplit(served.public[0]).hostname or "")
                 reach = replace(connect, server=served.local, own_server=own)
 
+            code_file = stack.enter_context(CodeFile(flags["code_file"])) if flags["code_file"] is not None else None
+
             def change(event: events.Event) -> events.Event:
+                if code_file is not None and isinstance(event, events.Code):
+                    code_file.write(event.code)
                 if served is not None and isinstance(event, events.Code):
                     return for_the_other_machine(event, served)
                 return for_later(event) if served is not None and isinstance(event, events.Saved) else event
