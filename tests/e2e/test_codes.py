@@ -10,6 +10,7 @@ from tests.e2e.conftest import Start
 from tests.e2e.kit import Commands
 from tests.e2e.trees import tree_equal, write
 
+from p2pal.cli.ui.qr import picture
 from p2pal.crypto.codes import parse
 from p2pal.crypto.words import WORDS
 from p2pal.errors import MistypedCode
@@ -145,3 +146,27 @@ def test_no_server(commands: Commands, tmp_path: Path) -> None:
         assert command.out == "" or "Sending" in command.out
         assert "check the -server address and your network, or start one with 'p2pal server'" in command.err
         assert len(command.err.splitlines()) <= 2
+
+
+def test_a_code_is_shown_as_a_picture(sender: Start, tmp_path: Path) -> None:
+    sent = sender(write(tmp_path / "report.pdf", "x"), "--qr")
+    code = sent.code()
+    sent.says("Waiting for the other machine")
+    for line in picture(code, colour=False, encoding="utf-8"):
+        assert line in sent.out.splitlines()
+
+
+def test_a_served_command_is_shown_as_a_picture(commands: Commands, tmp_path: Path) -> None:
+    sent = commands.run("send", "-stun", "none", "--serve", "--qr", write(tmp_path / "report.pdf", "x"))
+    command = sent.says(r"On the other machine: (.+)").group(1)
+    sent.says("Waiting for the other machine")
+    for line in picture(command, colour=False, encoding="utf-8"):
+        assert line in sent.out.splitlines()
+
+
+def test_a_picture_is_for_a_person(sender: Start, tmp_path: Path) -> None:
+    source = write(tmp_path / "report.pdf", "x")
+    for quiet in ("-q", "--json"):
+        sent = sender(source, "--qr", quiet)
+        assert sent.wait() == 2
+        assert "p2pal: --qr is for a person to look at; leave it out, or -q and --json" in sent.err + sent.out

@@ -85,6 +85,7 @@ def test_every_flag_of_send() -> None:
         "-json",
         "-code-file",
         "c",
+        "-qr",
         "-words",
         "4",
         "b",
@@ -115,6 +116,7 @@ def test_every_flag_of_send() -> None:
         "lane": ("udp",),
         "as_json": True,
         "code_file": Path("c"),
+        "qr": True,
         "words": 4,
     }
 
@@ -148,6 +150,7 @@ def test_defaults_of_send(monkeypatch: pytest.MonkeyPatch) -> None:
         "lane": (),
         "as_json": False,
         "code_file": None,
+        "qr": False,
         "words": 2,
     }
 

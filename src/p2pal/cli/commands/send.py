@@ -90,6 +90,7 @@ class _Address(click.ParamType[str]):
     type=click.Path(path_type=Path),
     help="Write the join code to this new file as well, for scripts; it goes when the command ends.",
 )
+@flag("--qr", dest="qr", help="Show the join code (with --serve the command for the other machine) as a picture, too.")
 @option("--words", dest="words", metavar="N", type=Number(2, 8), default=2, help="Words in the join code, 2 to 8 [2].")
 @json_option
 @debug_option
@@ -107,6 +108,8 @@ def send(ctx: click.Context, /, files: tuple[Path, ...], *, as_json: bool, quiet
         raise UsageError(
             "missing argument 'FILE...'", hint="name what to send, or go on with an earlier transfer: --resume ID"
         )
+    if flags["qr"] and (as_json or quiet):
+        raise UsageError("--qr is for a person to look at", hint="leave it out, or -q and --json")
     if flags["serve"] is not None and ctx.get_parameter_source("server") is click.core.ParameterSource.COMMANDLINE:
         raise UsageError("-server and --serve exclude each other", hint="leave one out")
     # From here on the command runs, and what it needs is loaded.

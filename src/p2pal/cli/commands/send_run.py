@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 from collections.abc import Iterable
@@ -36,6 +37,14 @@ def _directories(files: Iterable[Path]) -> frozenset[str]:
     return frozenset()
 
 
+def qr_of(event: events.Code, *, command: bool) -> list[str]:
+    """Return the lines that show what the other machine needs: the code, or the whole command where only that helps."""
+    from p2pal.cli.ui.qr import picture
+
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return picture(event.command if command else event.code, colour=colour, encoding=sys.stdout.encoding)
+
+
 def run_send(files: tuple[Path, ...], flags: dict[str, Any], *, as_json: bool, quiet: bool, debug: bool) -> None:
     """Send the files; return when all arrived.
 
@@ -46,7 +55,8 @@ def run_send(files: tuple[Path, ...], flags: dict[str, Any], *, as_json: bool, q
     out = Writer(sys.stdout)
     warn = Writer(sys.stderr).line if quiet or as_json else board.note
     asking = not as_json and not quiet and not flags["yes"] and interactive()
-    screen = SenderView(out, board, flags["ttl"], _directories(files), asking=asking)
+    picture = functools.partial(qr_of, command=flags["serve"] is not None) if flags["qr"] else None
+    screen = SenderView(out, board, flags["ttl"], _directories(files), asking=asking, picture=picture)
     quietly = QuietView(out, Writer(sys.stderr), "send", command=flags["serve"] is not None)
     view: View = JsonView(out) if as_json else quietly if quiet else screen
 

@@ -8,7 +8,7 @@ one passes :func:`p2pal.cli.text.safe`.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -258,14 +258,23 @@ class SenderView(_HumanView):
         ttl: Seconds that the code waits, shown beside what is sent.
         directories: Which of the names are directories; they are shown with a slash.
         asking: There is a person to ask; without one, who asks for all again is refused, and that is said.
+        picture: Returns lines that show the code as a picture; None for no picture.
     """
 
     role = "send"
 
     def __init__(
-        self, out: Writer, board: Board, ttl: float, directories: Collection[str] = frozenset(), *, asking: bool = False
+        self,
+        out: Writer,
+        board: Board,
+        ttl: float,
+        directories: Collection[str] = frozenset(),
+        *,
+        asking: bool = False,
+        picture: Callable[[events.Code], list[str]] | None = None,
     ) -> None:
         super().__init__(out, board)
+        self._picture = picture
         self._asking = asking
         self._ttl = ttl
         self._directories = directories
@@ -306,6 +315,8 @@ class SenderView(_HumanView):
         self._out.line(f"On the other machine: {safe(event.command, 500, isolate=False)}")
         for line in phrases.other_commands(event):
             self._out.line(safe(line, 500, isolate=False))
+        for line in self._picture(event) if self._picture is not None else ():
+            self._out.line(line)
         if self._early is not None:
             self.listing(self._early)
         self._board.note("Waiting for the other machine…")
