@@ -5,6 +5,7 @@
 # cc and the C library's headers: the emulator of long and bad links, which the tests compile (Linux alone).
 # turnserver (coturn) and redis-server: tests with a real relay and a real store, which they start themselves.
 # caddy and nginx: tests with a real proxy in front of the server, which they start themselves.
+# git: tests that ask it what it leaves out.
 # systemd-analyze: a test of the units (the package starts nothing, and does not make systemd this machine's init).
 set -eu
 missing=""
@@ -18,6 +19,7 @@ command -v nft >/dev/null || missing="$missing nftables"
 command -v redis-server >/dev/null || missing="$missing redis-server"
 command -v caddy >/dev/null || missing="$missing caddy"
 { command -v nginx || [ -x /usr/sbin/nginx ]; } >/dev/null || missing="$missing nginx"
+command -v git >/dev/null || missing="$missing git"
 command -v systemd-analyze >/dev/null || missing="$missing systemd"
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then

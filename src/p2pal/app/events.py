@@ -24,15 +24,16 @@ class Finding(msgspec.Struct, frozen=True):
     """Something that a person should know of what is sent.
 
     Attributes:
-        kind: ``reserved-name``: a name that p2pal gives to unfinished files. ``file-system``: a directory where another
-            file system is mounted. ``outward-link``: a link that leads out of its tree; the receiver will not make it.
-            ``unreadable``: a file that may not be read. ``date``: a modification time that cannot travel.
+        kind: ``excluded``: a name that a pattern leaves out. ``reserved-name``: a name that p2pal gives to unfinished
+            files. ``file-system``: a directory where another file system is mounted. ``outward-link``: a link that
+            leads out of its tree; the receiver will not make it. ``unreadable``: a file that may not be read.
+            ``date``: a modification time that cannot travel.
         count: How often.
         names: The first ones.
         left_out: They are not sent, on purpose.
     """
 
-    kind: Literal["reserved-name", "file-system", "outward-link", "unreadable", "date"]
+    kind: Literal["excluded", "reserved-name", "file-system", "outward-link", "unreadable", "date"]
     count: int
     names: list[str]
     left_out: bool = False

@@ -37,6 +37,7 @@ from p2pal.checkpoint.replay import SendState
 from p2pal.crypto import codes
 from p2pal.crypto.keys import TransferEnd, resume_proof
 from p2pal.disk.checkpoints.store import Checkpoints
+from p2pal.disk.source.exclusion import Exclusion
 from p2pal.disk.source.relist import GONE
 from p2pal.disk.source.source import Source
 from p2pal.disk.source.walk import WalkFailed
@@ -186,6 +187,7 @@ class _Send(Shell):
                 recursive=options.recursive,
                 skip_errors=options.skip_errors,
                 one_file_system=options.one_file_system,
+                exclusion=Exclusion(options.exclude, git=options.git),
             )
         opened = Checkpoints(options.home).open(self._resume, "send")
         self._log.journal = opened.journal

@@ -86,6 +86,12 @@ def test_every_flag_of_send() -> None:
         "-code-file",
         "c",
         "-qr",
+        "-exclude",
+        "*.o",
+        "-exclude=/build",
+        "-exclude-from",
+        "f",
+        "-git",
         "-words",
         "4",
         "b",
@@ -117,6 +123,9 @@ def test_every_flag_of_send() -> None:
         "as_json": True,
         "code_file": Path("c"),
         "qr": True,
+        "exclude": ("*.o", "/build"),
+        "exclude_from": ("f",),
+        "git": True,
         "words": 4,
     }
 
@@ -151,6 +160,9 @@ def test_defaults_of_send(monkeypatch: pytest.MonkeyPatch) -> None:
         "as_json": False,
         "code_file": None,
         "qr": False,
+        "exclude": (),
+        "exclude_from": (),
+        "git": False,
         "words": 2,
     }
 

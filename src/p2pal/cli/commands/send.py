@@ -72,6 +72,21 @@ class _Address(click.ParamType[str]):
     dest="one_file_system",
     help="Stay on the file system of each FILE: what is mounted below it is left out, and counted. Short: -x.",
 )
+@option(
+    "--exclude",
+    dest="exclude",
+    metavar="PATTERN",
+    multiple=True,
+    help="Leave out what fits this pattern of gitignore(5); may be given again.",
+)
+@option(
+    "--exclude-from",
+    dest="exclude_from",
+    metavar="PATH",
+    multiple=True,
+    help="Leave out what fits the patterns in this file, or '-' for standard input; may be given again.",
+)
+@flag("--git", dest="git", help="Leave out what the .gitignore files of the tree name.")
 @flag("-skip-errors", dest="skip_errors", help="Skip files with errors instead of aborting the batch.")
 @option(
     "-chunk-size",
@@ -98,12 +113,16 @@ class _Address(click.ParamType[str]):
 def send(ctx: click.Context, /, files: tuple[Path, ...], *, as_json: bool, quiet: bool, **flags: Any) -> None:
     """Send FILEs, and with -r directories, to whoever types the join code.
 
+    A FILE may be a pattern such as '*.pdf' or 'src/**/*.py'; a name that exists is taken as it is.
+
     Options take one dash or two, a value after a space or '='.
 
     The code, what is sent and how it ended go to stdout; status, progress, questions and errors to stderr.
     """
     if files and flags["resume"] is not None:
         raise UsageError("FILE and --resume exclude each other", hint="leave the files out: the checkpoint names them")
+    if flags["resume"] is not None and (flags["exclude"] or flags["exclude_from"] or flags["git"]):
+        raise UsageError("--resume goes on with what was listed", hint="leave --exclude, --exclude-from and --git out")
     if not files and flags["resume"] is None:
         raise UsageError(
             "missing argument 'FILE...'", hint="name what to send, or go on with an earlier transfer: --resume ID"

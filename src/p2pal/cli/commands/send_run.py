@@ -19,6 +19,7 @@ from p2pal.cli import config, signals
 from p2pal.cli.code_file import CodeFile
 from p2pal.cli.commands.serve import RunningServer, for_later, for_the_other_machine, parse_address, serving
 from p2pal.cli.commands.transfer_run import deadline, drive, make_board, reporting, tell_of_proxy
+from p2pal.cli.patterns import expand, read_patterns
 from p2pal.cli.streams import Writer
 from p2pal.cli.ui import phrases
 from p2pal.cli.ui.progress_lines import Board
@@ -56,7 +57,8 @@ def run_send(files: tuple[Path, ...], flags: dict[str, Any], *, as_json: bool, q
     warn = Writer(sys.stderr).line if quiet or as_json else board.note
     asking = not as_json and not quiet and not flags["yes"] and interactive()
     picture = functools.partial(qr_of, command=flags["serve"] is not None) if flags["qr"] else None
-    screen = SenderView(out, board, flags["ttl"], _directories(files), asking=asking, picture=picture)
+    directories: set[str] = set()
+    screen = SenderView(out, board, flags["ttl"], directories, asking=asking, picture=picture)
     quietly = QuietView(out, Writer(sys.stderr), "send", command=flags["serve"] is not None)
     view: View = JsonView(out) if as_json else quietly if quiet else screen
 
@@ -98,7 +100,7 @@ def run_send(files: tuple[Path, ...], flags: dict[str, Any], *, as_json: bool, q
 
             tell_of_proxy(board, reach)
             transfer = send(
-                files,
+                named,
                 options=options,
                 connect=reach,
                 confirm=confirm if asking and flags["resume"] is None else None,
@@ -116,11 +118,15 @@ def run_send(files: tuple[Path, ...], flags: dict[str, Any], *, as_json: bool, q
             recursive=flags["recursive"],
             skip_errors=flags["skip_errors"],
             one_file_system=flags["one_file_system"],
+            exclude=(*read_patterns(flags["exclude_from"]), *flags["exclude"]),
+            git=flags["git"],
             chunk_kib=flags["chunk_size"],
             words=flags["words"],
             home=config.home(),
             checkpoint_ttl=flags["checkpoint_ttl"],
         )
+        named = expand(files)
+        directories |= _directories(named)
         connect = config.connect_options(**{name: flags[name] for name in config.CONNECTION_FLAGS})
         address = None if flags["serve"] is None else parse_address(flags["serve"], only_loopback=connect.only_loopback)
         signals.run(main, deadline=deadline(view))

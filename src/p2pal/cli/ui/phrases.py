@@ -61,6 +61,8 @@ def findings(found: Iterable[events.Finding]) -> list[str]:
 def _finding(found: events.Finding) -> str:
     count, one = found.count, found.count == 1
     match found.kind:
+        case "excluded":
+            return f"Left out by patterns, {units.plural(count, 'name')}:"
         case "reserved-name":
             return f"Left out, {'a name' if one else f'{count:,} names'} that p2pal gives to unfinished files:"
         case "file-system":

@@ -16,6 +16,7 @@ MAX_NAMES: Final = 10
 class FindingKind(StrEnum):
     """What was found."""
 
+    EXCLUDED = "excluded"  # one that a pattern leaves out
     RESERVED_NAME = "reserved-name"  # one that p2pal gives to unfinished files: left out
     FILE_SYSTEM = "file-system"  # a directory where another file system is mounted
     OUTWARD_LINK = "outward-link"  # a link that leads out of its tree: the receiver will not make it

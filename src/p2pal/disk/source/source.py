@@ -23,10 +23,11 @@ from p2pal.disk.fs.names import free_name, is_part_name
 from p2pal.disk.fs.os_errors import error_text
 from p2pal.disk.fs.root import open_root
 from p2pal.disk.sink.preflight import check_current_directory
+from p2pal.disk.source.exclusion import Exclusion
 from p2pal.disk.source.leaf_cache import FileLeaves, LeafStore, can_be_trusted
 from p2pal.disk.source.reader import RESIZED, read_pieces
 from p2pal.disk.source.relist import Relisting, check_tops
-from p2pal.disk.source.report import Findings
+from p2pal.disk.source.report import FindingKind, Findings
 from p2pal.disk.source.walk import SPECIAL, Walk, WalkFailed
 from p2pal.errors import UsageError
 from p2pal.ranges import RangeSet
@@ -63,7 +64,7 @@ class Source:
 
     Raises:
         UsageError: If an argument is missing, special, cannot be read, or is a directory without ``recursive``, or
-            nothing is left.
+            nothing is left, or all of it is left out by patterns.
         DiskError: If an argument is relative and the current directory is gone.
     """
 
@@ -74,6 +75,7 @@ class Source:
         recursive: bool,
         skip_errors: bool = False,
         one_file_system: bool = False,
+        exclusion: Exclusion | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         if not paths:
@@ -83,6 +85,7 @@ class Source:
         self._begin({}, None, clock)
         self._skip_errors = skip_errors
         self._one_file_system = one_file_system
+        self._exclusion = exclusion or Exclusion()
         failures = []
         for path in paths:
             failure = self._add(os.fspath(path), recursive=recursive)
@@ -90,6 +93,7 @@ class Source:
                 failures.append(failure)
         if failures and (not skip_errors or len(failures) == len(paths)):
             raise failures[0]
+        self._exclude_tops()
 
     @classmethod
     def restored(
@@ -125,6 +129,7 @@ class Source:
         self._clock = clock
         self._skip_errors = True
         self._one_file_system = False
+        self._exclusion = Exclusion()
         self.findings = Findings()
         self._failures: dict[bytes, WalkFailed] = {}
         self._tree = Tree(self._open_top)
@@ -176,6 +181,14 @@ class Source:
         self._tops[name] = TopRecord(name, os.fsencode(os.path.abspath(path)), directory)
         return None
 
+    def _exclude_tops(self) -> None:
+        for top in list(self._tops.values()):
+            if self._exclusion.excludes(top.name, directory=top.directory):
+                self.findings.add(FindingKind.EXCLUDED, top.name, left_out=True)
+                del self._tops[top.name]
+        if not self._tops:
+            raise UsageError("everything that was named is left out by a pattern", hint="see --exclude")
+
     def _open_top(self, name: bytes) -> Directory:
         return open_root(self._tops[name].path)
 
@@ -196,6 +209,7 @@ class Source:
             self.findings,
             one_file_system=self._one_file_system,
             skip_errors=self._skip_errors,
+            exclusion=self._exclusion,
         )
         yield from walk.run(self._tops, self._failures)
 

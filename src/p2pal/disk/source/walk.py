@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from p2pal.checkpoint.records import TopRecord
-from p2pal.disk.fs.directory import Tree
+from p2pal.disk.fs.directory import Directory, Tree
 from p2pal.disk.fs.identities import PERMISSIONS, Identities, in_range, version_of
 from p2pal.disk.fs.names import MAX_NAME, check_link, is_part_name
 from p2pal.disk.fs.os_errors import error_text
+from p2pal.disk.source.exclusion import GITIGNORE, MAX_GITIGNORE, Exclusion
 from p2pal.disk.source.report import FindingKind, Findings
 from p2pal.wire.transfer import MAX_PATH, Entry, EntryKind, Reason, name_text
 
@@ -52,16 +53,25 @@ class Walk:
         one_file_system: Of a directory where another file system is mounted only the directory itself is listed.
         skip_errors: A file that may not be read is listed all the same; it fails when it is read, and may be had later.
             Otherwise it is a failure at once: it would stop the batch anyway.
+        exclusion: What is left out.
     """
 
     def __init__(
-        self, tree: Tree, seen: Identities, findings: Findings, *, one_file_system: bool, skip_errors: bool
+        self,
+        tree: Tree,
+        seen: Identities,
+        findings: Findings,
+        *,
+        one_file_system: bool,
+        skip_errors: bool,
+        exclusion: Exclusion,
     ) -> None:
         self._tree = tree
         self._seen = seen
         self._findings = findings
         self._one_file_system = one_file_system
         self._skip_errors = skip_errors
+        self._exclusion = exclusion
         self._stack: list[_Open] = []
 
     def run(
@@ -99,7 +109,7 @@ class Walk:
         while self._stack:
             current = self._stack[-1]
             if not current.names:
-                self._stack.pop()
+                self._exclusion.leave(self._stack.pop().path)
                 continue
             name = current.names.pop()
             child = current.path + b"/" + name
@@ -124,6 +134,9 @@ class Walk:
             if found is None:
                 return None
             mode = found.st_mode
+            if self._exclusion and self._exclusion.excludes(child, directory=stat.S_ISDIR(mode)):
+                self._findings.add(FindingKind.EXCLUDED, child, left_out=True)
+                return None
             if stat.S_ISDIR(mode):
                 return self._visit_directory(parent, child, found)
             target = directory.read_link(name) if stat.S_ISLNK(mode) else b""
@@ -145,6 +158,8 @@ class Walk:
             directory = self._tree.directory(path)
             try:
                 names = directory.names()
+                if self._exclusion.git and GITIGNORE in names:
+                    self._exclusion.enter(path, _read_start(directory, GITIGNORE))
             finally:
                 directory.release()
         except OSError as error:
@@ -176,6 +191,18 @@ class Walk:
             self._findings.add(FindingKind.DATE, path)
         self._seen.append(version_of(found))
         return Entry(path, kind, size, mode & PERMISSIONS, mtime_ns, target)
+
+
+def _read_start(directory: Directory, name: bytes) -> bytes:
+    """Return the beginning of a file; nothing if it cannot be read, or is a link, which git does not follow either."""
+    try:
+        found = directory.status(name)
+        if found is None or not stat.S_ISREG(found.st_mode):
+            return b""
+        with open(directory.open_read(name), "rb", buffering=0) as file:
+            return file.read(MAX_GITIGNORE)
+    except OSError:  # it fails as a file as well, and that is told
+        return b""
 
 
 def _is_readable(found: os.stat_result) -> bool:

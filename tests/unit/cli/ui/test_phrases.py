@@ -111,6 +111,7 @@ def test_everything_fits_sixty_columns() -> None:
 
 
 KINDS: dict[str, tuple[bool, str, str]] = {
+    "excluded": (True, "Left out by patterns, 1 name:", "Left out by patterns, 1,204 names:"),
     "reserved-name": (True, "Left out, a name that p2pal gives to unfinished files:", "Left out, 1,204 names that"),
     "file-system": (False, "With 1 other file system, unless --one-file-system:", "With 1,204 other file systems, "),
     "outward-link": (False, "1 link leads out of the tree and will not be made:", "1,204 links lead out of the "),
