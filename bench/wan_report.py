@@ -41,7 +41,7 @@ class Report:
 
     def begin(self, ours: str, lanes: list[str]) -> None:
         """Say what runs where."""
-        command = " ".join(["python", "bench/wan.py", *sys.argv[1:]])
+        command = " ".join(["python", "bench/wan.py", *_without_paths(sys.argv[1:])])
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self._write(
             bench="wan", ours=ours, lanes=lanes, version=__version__, machine=machine(), date=now, command=command,
@@ -55,3 +55,15 @@ class Report:
     def _write(self, **values: Any) -> None:
         if self._file is not None:
             print(json.dumps(values, separators=(",", ":")), file=self._file, flush=True)
+
+
+def _without_paths(argv: list[str]) -> list[str]:
+    """Return the arguments without those that only say where things are on this machine."""
+    kept, rest = [], list(argv)
+    while rest:
+        argument = rest.pop(0)
+        if argument in {"--json", "--dir"}:
+            del rest[:1]
+        elif not argument.startswith(("--json=", "--dir=")):
+            kept.append(argument)
+    return kept

@@ -12,9 +12,9 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from table import median
 from wan_cells import WHOLE, Cell
@@ -180,11 +180,18 @@ def busy(figures: Figures) -> Iterator[list[str]]:
         yield [f"{cell}{figures.mark(cell)}", text if own >= BUSY * quiet else f"**{text}**"]
 
 
+def ran(heads: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the lines about the machine, and about every command that was run there."""
+    if not heads:
+        return []
+    machine, date = str(heads[-1]["machine"]).partition("; load ")[0], heads[-1]["date"][:10]
+    return [f"Measured {date} on {machine}, by", "", *dict.fromkeys(f"    {head['command']}" for head in heads)]
+
+
 def tables(measured: Measured) -> dict[str, list[str]]:
     """Return the lines of every table; none for what was not measured."""
     figures = Figures(measured)
-    head = measured.heads[-1] if measured.heads else {}
-    said = [f"Measured {head['date'][:10]} by `{head['command']}`: {head['machine']}."] if head else []
+    said = ran(measured.heads)
     made = {
         "first": clean(figures, first, FIRST),
         "clean": clean(figures, whole, CLEAN),
