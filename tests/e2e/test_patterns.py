@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.e2e.conftest import Start
+from tests.e2e.kit import Commands
 from tests.e2e.trees import write
 
 
@@ -52,3 +53,31 @@ def test_a_transfer_that_goes_on_keeps_to_what_was_listed(sender: Start) -> None
     sent = sender("--resume", "k7x2m2qa", "--exclude", "*.o")
     assert sent.wait() == 2
     assert "p2pal: --resume goes on with what was listed; leave --exclude, --exclude-from and --git out" in sent.err
+
+
+def test_names_from_standard_input(commands: Commands, receiver: Start, tmp_path: Path, out: Path) -> None:
+    here = tmp_path / "here"
+    for number in range(3):
+        for name in ("wanted", "other"):
+            write(here / f"top/{number}/{name}\n.txt", name)
+    listed = "".join(f"top/{number}/wanted\n.txt\0" for number in range(3))
+    sent = commands.send("--files-from", "-", cwd=here, typed=listed)
+    received = receiver(sent.code(), "-out", out)
+    assert (received.wait(), sent.wait()) == (0, 0)
+    assert names(out) == [f"top/{number}/wanted\n.txt" for number in range(3)]
+
+
+def test_more_names_than_a_command_line_takes(commands: Commands, receiver: Start, tmp_path: Path, out: Path) -> None:
+    here, long = tmp_path / "here", "n" * 200
+    for number in range(12_000):
+        path = here / f"{number // 500}/{long}{number}"
+        if number % 500 == 0:
+            path.parent.mkdir(parents=True)
+        path.touch()
+    paths = [f"{number // 500}/{long}{number}" for number in range(12_000)]
+    assert sum(map(len, paths)) > 2 << 20, "Linux takes 2 MiB of arguments"
+    (tmp_path / "list").write_text("\n".join(paths))
+    sent = commands.send("--files-from", tmp_path / "list", cwd=here)
+    received = receiver(sent.code(), "-out", out)
+    assert (received.wait(), sent.wait()) == (0, 0)
+    assert names(out) == sorted(paths)

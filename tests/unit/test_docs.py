@@ -205,7 +205,7 @@ def default(option: click.Option) -> str:
         return "none"
     if option.name == "serve":
         return "off"
-    if option.name in {"resume", "code_file"} or option.default == "":
+    if option.name in {"resume", "code_file", "files_from"} or option.default == "":
         return "none"
     if option.name == "chunk_size":
         return f"`{SMALL_CHUNK_KIB}` or `{MAX_CHUNK_KIB}`, by the path"

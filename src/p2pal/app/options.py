@@ -135,6 +135,7 @@ class SendOptions:
         recursive: Directories may be sent.
         skip_errors: A file that cannot be read is left out; without it the batch stops.
         one_file_system: A directory where another file system is mounted is sent without its contents.
+        listed: Further names, relative to the current directory, which keep the directories that they have.
         exclude: Patterns of gitignore(5); what they fit is left out.
         git: What the ``.gitignore`` files of a tree name is left out as well.
         chunk_kib: File bytes in one message, in KiB; None for what suits the lane in use,
@@ -148,6 +149,7 @@ class SendOptions:
     recursive: bool = False
     skip_errors: bool = False
     one_file_system: bool = False
+    listed: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     git: bool = False
     chunk_kib: int | None = None

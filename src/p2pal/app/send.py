@@ -150,7 +150,7 @@ class _Send(Shell):
         return self._current
 
     async def _work(self) -> P2palError | None:
-        if self._resume is None and not self._paths:
+        if self._resume is None and not self._paths and not self._options.listed:
             raise UsageError("nothing to send", hint="name at least one file")
         self._source = await asyncio.to_thread(self._open_source)
         try:
@@ -188,6 +188,7 @@ class _Send(Shell):
                 skip_errors=options.skip_errors,
                 one_file_system=options.one_file_system,
                 exclusion=Exclusion(options.exclude, git=options.git),
+                listed=options.listed,
             )
         opened = Checkpoints(options.home).open(self._resume, "send")
         self._log.journal = opened.journal

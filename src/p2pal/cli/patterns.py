@@ -15,6 +15,8 @@ from p2pal.errors import UsageError
 
 MAX_PATTERNS: Final = 1 << 20
 """Bytes of patterns that are read from a file."""
+MAX_NAMES: Final = 256 << 20
+"""Bytes of names: a million long ones."""
 
 
 def expand(files: Iterable[Path]) -> list[Path]:
@@ -39,6 +41,20 @@ def expand(files: Iterable[Path]) -> list[Path]:
     return found
 
 
+def read_names(file: str) -> list[str]:
+    """Return the names in a file, or of standard input for ``-``: ended by NULs if there are any, else by newlines.
+
+    Raises:
+        UsageError: If it cannot be read, or there are none.
+    """
+    data = _bytes(file, "names", MAX_NAMES)
+    names = data.split(b"\0") if b"\0" in data else [line.removesuffix(b"\r") for line in data.split(b"\n")]
+    found = [os.fsdecode(name) for name in names if name]
+    if not found:
+        raise UsageError(f"there are no names in {_shown(file)}", hint="see --files-from")
+    return found
+
+
 def read_patterns(files: Iterable[str]) -> list[str]:
     """Return the lines of files with patterns; ``-`` is standard input.
 
@@ -49,20 +65,28 @@ def read_patterns(files: Iterable[str]) -> list[str]:
 
 
 def _read(name: str) -> list[str]:
-    shown = "standard input" if name == "-" else safe_path(Path(name))
-    try:
-        if name == "-":
-            data = sys.stdin.buffer.read(MAX_PATTERNS + 1)
-        else:
-            with open(name, "rb") as file:
-                data = file.read(MAX_PATTERNS + 1)
-    except OSError as error:
-        message = f"cannot read patterns from {shown}: {error.strerror or 'input error'}"
-        raise UsageError(message, hint="check the name") from error
-    if len(data) > MAX_PATTERNS:
-        raise UsageError(f"{shown} has more than 1 MiB of patterns", hint="name a file of patterns")
+    data = _bytes(name, "patterns", MAX_PATTERNS)
     lines = os.fsdecode(data).removeprefix("\ufeff").splitlines()
     for number, line in enumerate(lines, 1):
         if not is_pattern(line):
-            raise UsageError(f"line {number} of {shown} is not a pattern", hint="see 'man gitignore'")
+            raise UsageError(f"line {number} of {_shown(name)} is not a pattern", hint="see 'man gitignore'")
     return lines
+
+
+def _bytes(name: str, what: str, most: int) -> bytes:
+    try:
+        if name == "-":
+            data = sys.stdin.buffer.read(most + 1)
+        else:
+            with open(name, "rb") as file:
+                data = file.read(most + 1)
+    except OSError as error:
+        message = f"cannot read {what} from {_shown(name)}: {error.strerror or 'input error'}"
+        raise UsageError(message, hint="check the name") from error
+    if len(data) > most:
+        raise UsageError(f"{_shown(name)} has more than {most >> 20} MiB of {what}", hint="name another file")
+    return data
+
+
+def _shown(name: str) -> str:
+    return "standard input" if name == "-" else safe_path(Path(name))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pal.cli.patterns import MAX_PATTERNS, expand, read_patterns
+from p2pal.cli.patterns import MAX_PATTERNS, expand, read_names, read_patterns
 from p2pal.errors import UsageError
 
 
@@ -76,3 +76,31 @@ def test_a_file_that_cannot_be_one_of_patterns(here: Path) -> None:
     (here / "one").write_bytes(b"x\n" * MAX_PATTERNS)
     with pytest.raises(UsageError, match="more than 1 MiB of patterns"):
         read_patterns(["one"])
+
+
+@pytest.mark.parametrize(
+    ("data", "names"),
+    [
+        (b"a b\n c\n\nd", ["a b", " c", "d"]),
+        (b"a\r\nb\r\n", ["a", "b"]),
+        (b"a\nb\0c\0\0", ["a\nb", "c"]),
+        (b"\xff\n*.pdf\n#x\n", ["\udcff", "*.pdf", "#x"]),
+    ],
+)
+def test_names_of_a_list(here: Path, monkeypatch: pytest.MonkeyPatch, data: bytes, names: list[str]) -> None:
+    (here / "list").write_bytes(data)
+    assert read_names("list") == names
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+    assert read_names("-") == names
+
+
+@pytest.mark.parametrize("data", [b"", b"\n\n", b"\0\0"])
+def test_a_list_without_names(here: Path, data: bytes) -> None:
+    (here / "list").write_bytes(data)
+    with pytest.raises(UsageError, match="there are no names in list"):
+        read_names("list")
+
+
+def test_a_list_that_cannot_be_read(here: Path) -> None:
+    with pytest.raises(UsageError, match="cannot read names from missing"):
+        read_names("missing")

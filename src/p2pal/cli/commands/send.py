@@ -73,6 +73,13 @@ class _Address(click.ParamType[str]):
     help="Stay on the file system of each FILE: what is mounted below it is left out, and counted. Short: -x.",
 )
 @option(
+    "--files-from",
+    dest="files_from",
+    metavar="PATH",
+    help="Send what this file names, or '-' for standard input: names that end with NULs or newlines, relative to the "
+    "current directory, which keep their directories.",
+)
+@option(
     "--exclude",
     dest="exclude",
     metavar="PATTERN",
@@ -119,11 +126,12 @@ def send(ctx: click.Context, /, files: tuple[Path, ...], *, as_json: bool, quiet
 
     The code, what is sent and how it ended go to stdout; status, progress, questions and errors to stderr.
     """
-    if files and flags["resume"] is not None:
+    named = bool(files) or flags["files_from"] is not None
+    if named and flags["resume"] is not None:
         raise UsageError("FILE and --resume exclude each other", hint="leave the files out: the checkpoint names them")
     if flags["resume"] is not None and (flags["exclude"] or flags["exclude_from"] or flags["git"]):
         raise UsageError("--resume goes on with what was listed", hint="leave --exclude, --exclude-from and --git out")
-    if not files and flags["resume"] is None:
+    if not named and flags["resume"] is None:
         raise UsageError(
             "missing argument 'FILE...'", hint="name what to send, or go on with an earlier transfer: --resume ID"
         )

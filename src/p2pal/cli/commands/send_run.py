@@ -19,7 +19,7 @@ from p2pal.cli import config, signals
 from p2pal.cli.code_file import CodeFile
 from p2pal.cli.commands.serve import RunningServer, for_later, for_the_other_machine, parse_address, serving
 from p2pal.cli.commands.transfer_run import deadline, drive, make_board, reporting, tell_of_proxy
-from p2pal.cli.patterns import expand, read_patterns
+from p2pal.cli.patterns import expand, read_names, read_patterns
 from p2pal.cli.streams import Writer
 from p2pal.cli.ui import phrases
 from p2pal.cli.ui.progress_lines import Board
@@ -118,6 +118,7 @@ def run_send(files: tuple[Path, ...], flags: dict[str, Any], *, as_json: bool, q
             recursive=flags["recursive"],
             skip_errors=flags["skip_errors"],
             one_file_system=flags["one_file_system"],
+            listed=() if flags["files_from"] is None else tuple(read_names(flags["files_from"])),
             exclude=(*read_patterns(flags["exclude_from"]), *flags["exclude"]),
             git=flags["git"],
             chunk_kib=flags["chunk_size"],

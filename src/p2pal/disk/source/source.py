@@ -28,6 +28,7 @@ from p2pal.disk.source.leaf_cache import FileLeaves, LeafStore, can_be_trusted
 from p2pal.disk.source.reader import RESIZED, read_pieces
 from p2pal.disk.source.relist import Relisting, check_tops
 from p2pal.disk.source.report import FindingKind, Findings
+from p2pal.disk.source.selection import ListedNames, Selection
 from p2pal.disk.source.walk import SPECIAL, Walk, WalkFailed
 from p2pal.errors import UsageError
 from p2pal.ranges import RangeSet
@@ -52,6 +53,8 @@ class Source:
         recursive: Whether directories may be sent.
         skip_errors: Whether an argument that cannot be sent is only reported by :meth:`walk`.
         one_file_system: Whether directories where another file system is mounted are sent without their contents.
+        exclusion: What is left out.
+        listed: Further names, relative to the current directory, which keep the directories that they have.
         clock: Gives the time in seconds since the epoch.
 
     Attributes:
@@ -76,11 +79,12 @@ class Source:
         skip_errors: bool = False,
         one_file_system: bool = False,
         exclusion: Exclusion | None = None,
+        listed: Sequence[str | os.PathLike[str]] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if not paths:
+        if not paths and not listed:
             raise UsageError("nothing to send was named")
-        if not all(map(os.path.isabs, paths)):
+        if not all(map(os.path.isabs, (*paths, *listed))):
             check_current_directory()
         self._begin({}, None, clock)
         self._skip_errors = skip_errors
@@ -91,7 +95,12 @@ class Source:
             failure = self._add(os.fspath(path), recursive=recursive)
             if failure is not None:
                 failures.append(failure)
-        if failures and (not skip_errors or len(failures) == len(paths)):
+        known, trees = ListedNames(), dict[str, bytes]()
+        for path in listed:
+            failure = self._add_listed(os.fspath(path), known, trees, recursive=recursive)
+            if failure is not None:
+                failures.append(failure)
+        if failures and (not skip_errors or len(failures) == len(paths) + len(listed)):
             raise failures[0]
         self._exclude_tops()
 
@@ -130,6 +139,7 @@ class Source:
         self._skip_errors = True
         self._one_file_system = False
         self._exclusion = Exclusion()
+        self._selection = Selection()
         self.findings = Findings()
         self._failures: dict[bytes, WalkFailed] = {}
         self._tree = Tree(self._open_top)
@@ -172,13 +182,49 @@ class Source:
         if error is None and (text := _unreadable(path, directory=directory)):
             error = UsageError(f"{path}: {text}", hint="see who may read it, or leave it out")
         if error is not None:
-            key = b"/%d" % len(self._tops)  # no name that another argument could have
             text = error.message.removeprefix(f"{path}: ").removeprefix(f"{path} is ")
-            self._failures[key] = WalkFailed(name_text(name), Reason.READ, text)
-            self._tops[key] = TopRecord(key, b"", directory)
+            self._fail(name, text, directory=directory)
             return error
         name = free_name(self._tops.__contains__, name, directory=directory)
         self._tops[name] = TopRecord(name, os.fsencode(os.path.abspath(path)), directory)
+        return None
+
+    def _fail(self, name: bytes, text: str, *, directory: bool = False) -> None:
+        key = b"/%d" % len(self._tops)  # no name that another argument could have
+        self._failures[key] = WalkFailed(name_text(name), Reason.READ, text)
+        self._tops[key] = TopRecord(key, b"", directory)
+
+    def _add_listed(
+        self, path: str, known: ListedNames, trees: dict[str, bytes], *, recursive: bool
+    ) -> UsageError | None:
+        """Take a name of a list, which keeps the directories that it has; return why it cannot be sent.
+
+        Args:
+            path: The name. One that is absolute, or leads out of the current directory, is an argument like others.
+            known: Looks at it.
+            trees: The arguments that such names have made so far, by their first directory.
+            recursive: Whether it may be a directory.
+        """
+        normal = os.path.normpath(path) if path else path
+        first, _, rest = normal.partition(os.sep)
+        if os.path.isabs(normal) or first in {"", ".", ".."}:
+            return self._add(path, recursive=recursive)
+        try:
+            known.check(normal, recursive=recursive)
+        except UsageError as error:
+            self._fail(os.fsencode(normal), error.message.removeprefix(f"{normal}: "))
+            return error
+        if first not in trees:
+            failure = self._add(first, recursive=True)
+            if failure is not None:
+                return failure
+            trees[first] = next(reversed(self._tops))
+            if rest:
+                self._selection.restrict(trees[first])
+        if rest:
+            self._selection.add(trees[first] + b"/" + os.fsencode(rest.replace(os.sep, "/")))
+        else:
+            self._selection.take_all(trees[first])
         return None
 
     def _exclude_tops(self) -> None:
@@ -210,6 +256,7 @@ class Source:
             one_file_system=self._one_file_system,
             skip_errors=self._skip_errors,
             exclusion=self._exclusion,
+            selection=self._selection,
         )
         yield from walk.run(self._tops, self._failures)
 

@@ -19,6 +19,7 @@ from p2pal.disk.fs.names import MAX_NAME, check_link, is_part_name
 from p2pal.disk.fs.os_errors import error_text
 from p2pal.disk.source.exclusion import GITIGNORE, MAX_GITIGNORE, Exclusion
 from p2pal.disk.source.report import FindingKind, Findings
+from p2pal.disk.source.selection import Selection
 from p2pal.wire.transfer import MAX_PATH, Entry, EntryKind, Reason, name_text
 
 SPECIAL: Final = "neither a file, a directory nor a link"
@@ -54,6 +55,7 @@ class Walk:
         skip_errors: A file that may not be read is listed all the same; it fails when it is read, and may be had later.
             Otherwise it is a failure at once: it would stop the batch anyway.
         exclusion: What is left out.
+        selection: What is sent of trees whose files were named one by one.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Walk:
         one_file_system: bool,
         skip_errors: bool,
         exclusion: Exclusion,
+        selection: Selection,
     ) -> None:
         self._tree = tree
         self._seen = seen
@@ -72,6 +75,7 @@ class Walk:
         self._one_file_system = one_file_system
         self._skip_errors = skip_errors
         self._exclusion = exclusion
+        self._selection = selection
         self._stack: list[_Open] = []
 
     def run(
@@ -113,6 +117,8 @@ class Walk:
                 continue
             name = current.names.pop()
             child = current.path + b"/" + name
+            if not self._selection.takes(child):
+                continue
             if is_part_name(name):
                 self._findings.add(FindingKind.RESERVED_NAME, child, left_out=True)
                 continue
