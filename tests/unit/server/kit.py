@@ -56,6 +56,11 @@ class Visitor:
     def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
         self.url = url
         self.session = session
+        self._sockets: list[aiohttp.ClientWebSocketResponse] = []
+
+    async def close(self) -> None:
+        """Close every WebSocket: one that is only forgotten is told of when it is collected, in some later test."""
+        await asyncio.gather(*(socket.close() for socket in self._sockets))
 
     async def post(self, path: str, body: object) -> tuple[int, dict[str, Any]]:
         data = body if isinstance(body, bytes) else msgspec.json.encode(body)
@@ -80,7 +85,9 @@ class Visitor:
         return msgspec.convert(body, wire.Joined)
 
     async def socket(self) -> Raw:
-        return Raw(await self.session.ws_connect(self.url + "/api/ws"))
+        socket = await self.session.ws_connect(self.url + "/api/ws", timeout=aiohttp.ClientWSTimeout(ws_close=1.0))
+        self._sockets.append(socket)
+        return Raw(socket)
 
     async def socket_in_time(self) -> Raw:
         """A socket, once the server has noticed that another is gone: nothing tells the client when."""
@@ -122,7 +129,11 @@ async def serving(config: ServerConfig | None = None, limits: Limits | None = No
     await server.start()
     try:
         async with aiohttp.ClientSession() as session:
-            yield Kit(server, session)
+            kit = Kit(server, session)
+            try:
+                yield kit
+            finally:
+                await kit.close()
     finally:
         await server.stop()
 
