@@ -18,7 +18,7 @@ TESTS :=
 .PHONY: help demo up down test test_integration test_resume test_reconnect test_network test_coverage fuzz lint format build bench bench_wan clean
 
 help:
-	@echo "make demo              send files between two processes over WebRTC and compare them"
+	@echo "make demo              send files between two processes and compare them"
 	@echo "make up                run a server with TLS, Redis and a relay in containers (DOMAIN=p2pal.example.org)"
 	@echo "make down              stop it; its data stay"
 	@echo "make test              the whole test suite (TESTS=tests/unit/disk for a part)"

@@ -1,6 +1,6 @@
 """The main job, in front of your eyes: a server, a sender and a receiver, each a process of its own, on loopback.
 
-Sends a small tree and a 64 MiB file over WebRTC, shows the bars that a user sees, compares every byte, says how fast
+Sends a small tree and a 64 MiB file, shows the bars that a user sees, compares every byte, says how fast
 it was and over which path, and cleans up after itself. Nothing leaves this machine.
 """
 
@@ -149,7 +149,7 @@ def main() -> int:
             print("the trees differ:", *wrong, sep="\n  ")
             return 1
         print(f"4. every byte, name, mode and time is the same: {summary['files']} files, {summary['total']:,} bytes")
-        print(f"   {summary['rate'] / 1e6:.0f} MB/s over WebRTC ({summary['path']}),", end=" ")
+        print(f"   {summary['rate'] / 1e6:.0f} MB/s ({summary['path']}),", end=" ")
         print(f"{seconds:.1f} s from Enter to the end")
         return 0
     finally:
