@@ -59,7 +59,7 @@ def read_patterns(files: Iterable[str]) -> list[str]:
     """Return the lines of files with patterns; ``-`` is standard input.
 
     Raises:
-        UsageError: If a file cannot be read, or a line of it is no pattern.
+        UsageError: If a file cannot be read, or one of its lines is not a valid pattern.
     """
     return [pattern for name in files for pattern in _read(name)]
 

@@ -11,7 +11,7 @@ def preload() -> None:
     """Begin to import the HTTP client while this thread imports the rest.
 
     A third of that import is OpenSSL, which reads the certificates of this machine and leaves the interpreter to others
-    meanwhile. Whoever imports it next waits for it, and hears of what goes wrong.
+    meanwhile. The next import of it waits for this one, and raises what goes wrong.
     """
     threading.Thread(target=_import, name="preload", daemon=True).start()
 

@@ -1,4 +1,4 @@
-"""What was seen of the sockets that datagram lanes use on this machine. Pure facts, for whoever judges them."""
+"""What was seen of the sockets that datagram lanes use on this machine. Pure: findings are made from it."""
 
 from __future__ import annotations
 

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final, TypeAlias
+from collections.abc import Sequence
+from typing import Final, TypeAlias
 
 from p2pal.errors import UsageError
-
-if TYPE_CHECKING:
-    from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
 Patterns: TypeAlias = list[tuple[re.Pattern[str], bool]]
 """Expressions, and whether what fits is left out."""
@@ -36,12 +33,18 @@ class Exclusion:
         git: The same.
 
     Raises:
-        UsageError: If something is no pattern.
+        UsageError: If one of them is not a valid pattern.
     """
 
     def __init__(self, patterns: Sequence[str] = (), *, git: bool = False) -> None:
         self.git = git
-        self._given = compiled(patterns)
+        self._given: Patterns = []
+        for line in patterns:
+            pattern = _compiled(line)
+            if pattern is not None:
+                self._given.append(pattern)
+            elif not _is_comment(line):
+                raise UsageError(f"{line!r} is not a pattern", hint="see 'man gitignore' for what patterns look like")
         self._found: dict[bytes, Patterns] = {}  # by directory, of those that the walk is in
 
     def __bool__(self) -> bool:
@@ -51,7 +54,7 @@ class Exclusion:
     def enter(self, directory: bytes, gitignore: bytes) -> None:
         """The walk is in a directory that has this ``.gitignore``; lines that are no patterns are passed over."""
         lines = os.fsdecode(gitignore[:MAX_GITIGNORE]).removeprefix("\ufeff").splitlines()
-        self._found[directory] = compiled(filter(is_pattern, lines))
+        self._found[directory] = [pattern for pattern in map(_compiled, lines) if pattern is not None]
 
     def leave(self, directory: bytes) -> None:
         """The walk is through with a directory."""
@@ -79,37 +82,26 @@ class Exclusion:
         return False
 
 
-def compiled(lines: Iterable[str]) -> Patterns:
-    """Return patterns that can be asked, without comments and blank lines.
-
-    Raises:
-        UsageError: If a line is no pattern.
-    """
-    kept = [line for line in lines if not _is_comment(line)]
-    for line in kept:
-        if not is_pattern(line):
-            raise UsageError(f"{line!r} is not a pattern", hint="see 'man gitignore' for what patterns look like")
-    return [(found.regex, bool(found.include)) for found in map(_pattern, kept) if found.regex is not None]
-
-
 def is_pattern(line: str) -> bool:
     """Say whether a line is a pattern, a comment or blank."""
-    if _is_comment(line):
-        return True
-    try:
-        return _pattern(line).include is not None
-    except ValueError:
-        return False
+    return _is_comment(line) or _compiled(line) is not None
 
 
 def _is_comment(line: str) -> bool:
     return not line.strip() or line.startswith("#")
 
 
-def _pattern(line: str) -> GitIgnoreSpecPattern:
+def _compiled(line: str) -> tuple[re.Pattern[str], bool] | None:
+    """Return a line as a pattern that can be asked; None if it is a comment, blank, or not valid."""
+    if _is_comment(line):
+        return None
     from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
-    return GitIgnoreSpecPattern(line)
+    try:
+        found = GitIgnoreSpecPattern(line)
+    except ValueError:
+        return None
+    return None if found.regex is None else (found.regex, bool(found.include))
 
 
 def _decision(patterns: Patterns, path: bytes) -> bool | None:

@@ -48,9 +48,14 @@ class Selection:
 
 
 class ListedNames:
-    """Looks at the names of a list, which are relative to the current directory, before anything is sent."""
+    """Looks at the names of a list, which are relative to the current directory, before anything is sent.
+
+    Attributes:
+        tops: The arguments that the names have made so far, by their first part.
+    """
 
     def __init__(self) -> None:
+        self.tops: dict[str, bytes] = {}
         self._plain: set[str] = set()  # directories that are no links
 
     def check(self, path: str, *, recursive: bool) -> None:

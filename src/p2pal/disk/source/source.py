@@ -95,9 +95,9 @@ class Source:
             failure = self._add(os.fspath(path), recursive=recursive)
             if failure is not None:
                 failures.append(failure)
-        known, trees = ListedNames(), dict[str, bytes]()
+        names = ListedNames()
         for path in listed:
-            failure = self._add_listed(os.fspath(path), known, trees, recursive=recursive)
+            failure = self._add_listed(os.fspath(path), names, recursive=recursive)
             if failure is not None:
                 failures.append(failure)
         if failures and (not skip_errors or len(failures) == len(paths) + len(listed)):
@@ -194,15 +194,12 @@ class Source:
         self._failures[key] = WalkFailed(name_text(name), Reason.READ, text)
         self._tops[key] = TopRecord(key, b"", directory)
 
-    def _add_listed(
-        self, path: str, known: ListedNames, trees: dict[str, bytes], *, recursive: bool
-    ) -> UsageError | None:
+    def _add_listed(self, path: str, names: ListedNames, *, recursive: bool) -> UsageError | None:
         """Take a name of a list, which keeps the directories that it has; return why it cannot be sent.
 
         Args:
             path: The name. One that is absolute, or leads out of the current directory, is an argument like others.
-            known: Looks at it.
-            trees: The arguments that such names have made so far, by their first directory.
+            names: What is known of the list.
             recursive: Whether it may be a directory.
         """
         normal = os.path.normpath(path) if path else path
@@ -210,26 +207,26 @@ class Source:
         if os.path.isabs(normal) or first in {"", ".", ".."}:
             return self._add(path, recursive=recursive)
         try:
-            known.check(normal, recursive=recursive)
+            names.check(normal, recursive=recursive)
         except UsageError as error:
             self._fail(os.fsencode(normal), error.message.removeprefix(f"{normal}: "))
             return error
-        if first not in trees:
+        if first not in names.tops:
             failure = self._add(first, recursive=True)
             if failure is not None:
                 return failure
-            trees[first] = next(reversed(self._tops))
+            names.tops[first] = next(reversed(self._tops))
             if rest:
-                self._selection.restrict(trees[first])
+                self._selection.restrict(names.tops[first])
         if rest:
-            self._selection.add(trees[first] + b"/" + os.fsencode(rest.replace(os.sep, "/")))
+            self._selection.add(names.tops[first] + b"/" + os.fsencode(rest.replace(os.sep, "/")))
         else:
-            self._selection.take_all(trees[first])
+            self._selection.take_all(names.tops[first])
         return None
 
     def _exclude_tops(self) -> None:
         for top in list(self._tops.values()):
-            if self._exclusion.excludes(top.name, directory=top.directory):
+            if top.name not in self._failures and self._exclusion.excludes(top.name, directory=top.directory):
                 self.findings.add(FindingKind.EXCLUDED, top.name, left_out=True)
                 del self._tops[top.name]
         if not self._tops:

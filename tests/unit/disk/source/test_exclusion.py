@@ -10,6 +10,7 @@ import pytest
 from p2pal.disk.source.exclusion import MAX_GITIGNORE, Exclusion
 from p2pal.disk.source.report import FindingKind
 from p2pal.disk.source.source import Source
+from p2pal.disk.source.walk import WalkFailed
 from p2pal.errors import UsageError
 from p2pal.wire.transfer import Entry
 
@@ -71,6 +72,18 @@ def test_a_file_that_was_named_is_left_out_as_well(tmp_path: Path) -> None:
     assert sent(tmp_path / "a.log", tmp_path / "b.txt", patterns=("*.log",)) == (["b.txt"], ["a.log"])
     with pytest.raises(UsageError, match="everything that was named is left out by a pattern"):
         Source([tmp_path / "a.log"], recursive=True, exclusion=Exclusion(("*.log",)))
+
+
+def test_an_argument_that_failed_is_told_whatever_the_patterns_are(tmp_path: Path) -> None:
+    tree(tmp_path, "a.log", "b.txt")
+    source = Source(
+        [tmp_path / "missing", tmp_path / "b.txt"], recursive=True, skip_errors=True, exclusion=Exclusion(("[0-9]",))
+    )
+    try:
+        failed = [found.name for found in source.walk() if isinstance(found, WalkFailed)]
+    finally:
+        source.close()
+    assert failed == ["missing"]
 
 
 def test_gitignore_files_count_for_what_is_below_them(tmp_path: Path) -> None:
