@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import secrets
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from p2pal.cli.text import safe_path
+from p2pal.disk.fs.directory import Directory
+from p2pal.disk.fs.rename import identity_from
+from p2pal.disk.fs.root import open_root
 from p2pal.errors import DiskError, UsageError
 
 MAX_TEXT: Final = 1024
@@ -36,7 +39,7 @@ def read_code_file(path: Path) -> str:
         message = f"cannot read the join code from {safe_path(path)}: {error.strerror or 'input error'}"
         raise UsageError(message, hint="name the file that 'p2pal send --code-file' wrote") from error
     if not text:
-        raise UsageError(f"there is no join code in {safe_path(path)}", hint="wait until the sender has written it")
+        raise UsageError(f"there is no join code in {safe_path(path)}", hint="wait until 'p2pal send' has written it")
     return text
 
 
@@ -49,13 +52,14 @@ class CodeFile:
         path: Where to write.
 
     Raises:
-        UsageError: If something is there already: whoever waits for the file would take an old code.
+        UsageError: If a file is there already: a script that waits for it would read an old code.
     """
 
     def __init__(self, path: Path) -> None:
         if os.path.lexists(path):
             raise _exists(path)
         self._path = path
+        self._name = os.fsencode(path.name)
         self._written: os.stat_result | None = None
 
     def __enter__(self) -> Self:
@@ -75,49 +79,42 @@ class CodeFile:
         """
         self.remove()
         try:
-            descriptor, name = tempfile.mkstemp(prefix=".p2pal-code-", dir=self._path.parent)
+            directory = open_root(os.fspath(self._path.parent))
             try:
-                with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                    file.write(code + "\n")
-                self._written = os.stat(name)
-                _move(name, self._path)
+                self._write(directory, code)
             finally:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(name)
+                directory.release()
         except FileExistsError as error:
             raise _exists(self._path) from error
         except OSError as error:
             message = f"cannot write the join code to {safe_path(self._path)}: {error.strerror or 'output error'}"
             raise DiskError(message, hint="name a file in a directory that you may write to") from error
 
+    def _write(self, directory: Directory, code: str) -> None:
+        part = f".p2pal-code-{secrets.token_hex(8)}".encode()
+        descriptor = directory.create(part)
+        try:
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write(code + "\n")
+            written = directory.status(part)
+            directory.rename_new(part, self._name)
+        except BaseException:
+            directory.remove(part)
+            raise
+        self._written = written
+
     def remove(self) -> None:
         """Remove what was written, unless something else is there now."""
         if self._written is not None:
             with contextlib.suppress(OSError):
-                if _identity(os.lstat(self._path)) == _identity(self._written):
+                if _version(os.lstat(self._path)) == _version(self._written):
                     os.unlink(self._path)
             self._written = None
 
 
-def _identity(status: os.stat_result) -> tuple[int, ...]:
+def _version(found: os.stat_result) -> tuple[object, ...]:
     """What tells a file from another one, also from one that got the number of a file that is gone."""
-    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
-
-
-def _move(name: str, path: Path) -> None:
-    """Give a file its name, unless that is taken.
-
-    Raises:
-        OSError: If that fails; FileExistsError if it is.
-    """
-    try:
-        os.link(name, path)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without links
-        if os.path.lexists(path):
-            raise FileExistsError(str(path)) from None
-        os.rename(name, path)
+    return identity_from(found), found.st_mtime_ns, found.st_size
 
 
 def _exists(path: Path) -> UsageError:

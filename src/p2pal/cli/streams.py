@@ -65,6 +65,16 @@ def take_stderr() -> None:
         sys.stderr = os.fdopen(own, "w", 1, encoding=stream.encoding, errors=stream.errors)
 
 
+def is_terminal(stream: TextIO) -> bool:
+    """Whether it is a terminal that takes colours and can erase a line."""
+    return stream.isatty() and os.environ.get("TERM", "") != "dumb" and sys.platform != "win32"
+
+
+def takes_colours(stream: TextIO) -> bool:
+    """Whether it is such a terminal, and the person has not asked for none (``NO_COLOR``)."""
+    return is_terminal(stream) and not os.environ.get("NO_COLOR")
+
+
 def write_results(lines: Iterable[str]) -> None:
     """Write what a command is for to standard output. That a reader goes away (``| head``) is no error.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from p2pal.app import events
 from p2pal.app.options import DEFAULT_STUN, ConnectOptions
 from p2pal.cli import config, logs, signals
 from p2pal.cli.exit import describe
-from p2pal.cli.streams import Writer, write_results
+from p2pal.cli.streams import Writer, is_terminal, takes_colours, write_results
 from p2pal.cli.text import safe
 from p2pal.cli.ui import jsonl
 from p2pal.cli.ui.table import GAP, terminal_width
@@ -45,9 +44,9 @@ def run_doctor(flags: dict[str, Any], *, as_json: bool, debug: bool) -> int:
     out = Writer(sys.stdout)
     with _told(out, as_json=as_json):
         connect = checked_options(flags)
-        with _working(shown=not as_json and not debug and _is_terminal(sys.stderr)):
+        with _working(shown=not as_json and not debug and is_terminal(sys.stderr)):
             report = signals.run(lambda stop: _examine(connect, stop))
-    colour = _is_terminal(sys.stdout) and not os.environ.get("NO_COLOR")
+    colour = takes_colours(sys.stdout)
     lines = as_lines(report) if as_json else as_table(report, terminal_width(), colour=colour)
     write_results(lines)
     return report.exit_code
@@ -104,12 +103,6 @@ def _show(text: str) -> None:
     with contextlib.suppress(OSError):  # the terminal is gone
         sys.stderr.write(text)
         sys.stderr.flush()
-
-
-def _is_terminal(stream: Any) -> bool:
-    """Whether it is a terminal that takes colours and can erase a line."""
-    plain = os.environ.get("TERM", "") == "dumb" or sys.platform == "win32"
-    return bool(stream.isatty()) and not plain
 
 
 async def _examine(connect: ConnectOptions, stop: signals.Stop) -> Report:

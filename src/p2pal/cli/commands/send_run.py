@@ -20,7 +20,7 @@ from p2pal.cli.code_file import CodeFile
 from p2pal.cli.commands.serve import RunningServer, for_later, for_the_other_machine, parse_address, serving
 from p2pal.cli.commands.transfer_run import deadline, drive, make_board, reporting, tell_of_proxy
 from p2pal.cli.patterns import expand, read_names, read_patterns
-from p2pal.cli.streams import Writer
+from p2pal.cli.streams import Writer, takes_colours
 from p2pal.cli.ui import phrases
 from p2pal.cli.ui.progress_lines import Board
 from p2pal.cli.ui.prompts import Prompter, interactive
@@ -42,8 +42,8 @@ def qr_of(event: events.Code, *, command: bool) -> list[str]:
     """Return the lines that show what the other machine needs: the code, or the whole command where only that helps."""
     from p2pal.cli.ui.qr import picture
 
-    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    return picture(event.command if command else event.code, colour=colour, encoding=sys.stdout.encoding)
+    shown = event.command if command else event.code
+    return picture(shown, colour=takes_colours(sys.stdout), encoding=sys.stdout.encoding)
 
 
 def run_send(files: tuple[Path, ...], flags: dict[str, Any], *, as_json: bool, quiet: bool, debug: bool) -> None:
