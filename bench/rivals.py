@@ -22,7 +22,7 @@ from croc import croc, network
 from data import MIB, random_file
 from magic_wormhole import wormhole, wormhole_servers
 from processes import Workbench
-from table import Row, median, note, show, spread
+from table import Row, against, note, show
 from tcp_copy import copy
 from transfer import Transfer, signaling, transfer
 
@@ -66,16 +66,8 @@ def compare(name: str, size: int, ours: Sequence[Transfer], seconds: Sequence[fl
     """Return the row of one rival."""
     mine = [size / (t.seconds if name == BARE else t.wall) / 1e6 for t in ours]
     their = [size / s / 1e6 for s in seconds]
-    ratio = median(mine) / median(their)
-    clock = "from consent" if name == BARE else "from Enter"
-    return Row(
-        f"{size // MIB} MiB {clock}, against {name}",
-        f"{spread(mine, '.0f')} MB/s",
-        f"{spread(their, '.0f')} MB/s",
-        f"{ratio:.2f}",
-        f">= {MIN_RATIO[name]}",
-        ok=ratio >= MIN_RATIO[name],
-    )
+    what = f"{size // MIB} MiB {'from consent' if name == BARE else 'from Enter'}, against {name}"
+    return against(what, mine, their, form=".0f", unit="MB/s", least=MIN_RATIO[name])
 
 
 def main() -> int:

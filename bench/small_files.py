@@ -17,7 +17,7 @@ from typing import Final
 from data import tree
 from magic_wormhole import wormhole, wormhole_servers
 from processes import Workbench
-from table import Row, median, note, show, spread
+from table import Row, against, note, show
 from transfer import signaling, transfer
 
 FILES: Final = 10_000
@@ -41,17 +41,8 @@ def measure(bench: Workbench, *, files: int, pairs: int) -> list[Row]:
             note(f"small files: pair {pair + 1} of {pairs}")
             theirs.append(wormhole(bench, servers, source, f"{pair + 1}-bench-{pair}", LIMIT))
             ours.append(transfer(bench, url, source, LIMIT, quiet=True).wall)
-    ratio = median(ours) / median(theirs)
-    return [
-        Row(
-            f"{files:,} files of {SIZE} bytes, against magic-wormhole",
-            f"{spread(ours, '.1f')} s",
-            f"{spread(theirs, '.1f')} s",
-            f"{ratio:.2f}",
-            f"<= {MAX_RATIO:.2f}",
-            ok=ratio <= MAX_RATIO,
-        )
-    ]
+    what = f"{files:,} files of {SIZE} bytes, against magic-wormhole"
+    return [against(what, ours, theirs, form=".1f", unit="s", most=MAX_RATIO)]
 
 
 def main() -> int:

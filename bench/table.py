@@ -8,6 +8,7 @@ import statistics
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +38,32 @@ class Row:
     @property
     def verdict(self) -> str:
         return "" if self.ok is None else "ok" if self.ok else "MISSED"
+
+
+def against(
+    what: str,
+    ours: Sequence[float],
+    theirs: Sequence[float],
+    *,
+    form: str,
+    unit: str,
+    least: float | None = None,
+    most: float = inf,
+) -> Row:
+    """Return the row of what both reached in the same run, by their medians.
+
+    Args:
+        what: What was measured.
+        ours: p2pal's figures.
+        theirs: The other's.
+        form: How a figure is written.
+        unit: Its unit.
+        least: What the ratio must reach; None if it has a most.
+        most: What it must not pass.
+    """
+    ratio = median(ours) / median(theirs)
+    limit, ok = (f">= {least}", ratio >= least) if least is not None else (f"<= {most}", ratio <= most)
+    return Row(what, f"{spread(ours, form)} {unit}", f"{spread(theirs, form)} {unit}", f"{ratio:.2f}", limit, ok=ok)
 
 
 def failed(what: str, error: Exception) -> Row:

@@ -17,7 +17,7 @@ from typing import Final
 from data import MIB, random_file
 from processes import Workbench
 from pump import Pumped, pump
-from table import Row, median, note, show, spread
+from table import Row, against, median, note, show
 from transfer import Transfer, signaling, transfer
 
 MIN_RATIO: Final = 2.0
@@ -51,17 +51,8 @@ def compare(kib: int, size: int, sent: Sequence[Transfer], pumped: Sequence[Pump
     """Return the rows of one message size."""
     ours = [size / t.seconds / 1e6 for t in sent]
     theirs = [size / p.seconds / 1e6 for p in pumped]
-    ratio = median(ours) / median(theirs)
-    rows = [
-        Row(
-            f"throughput, {size // MIB} MiB in {kib} KiB messages, against the bare pump",
-            f"{spread(ours, '.0f')} MB/s",
-            f"{spread(theirs, '.0f')} MB/s",
-            f"{ratio:.2f}",
-            f">= {MIN_RATIO}",
-            ok=ratio >= MIN_RATIO,
-        )
-    ]
+    what = f"throughput, {size // MIB} MiB in {kib} KiB messages, against the bare pump"
+    rows = [against(what, ours, theirs, form=".0f", unit="MB/s", least=MIN_RATIO)]
     per_gb = 1e9 / size
     for side, mine, bare in (
         ("sender", [t.sender.cpu for t in sent], [p.sender.cpu for p in pumped]),

@@ -343,6 +343,13 @@ async def turns(count: int = 50) -> None:
         await asyncio.sleep(0)
 
 
+async def keep_busy(owner: Owner, send: Callable[[int], None]) -> None:
+    """Send a datagram, and another at once: the socket rests then."""
+    for count in (1, 2):
+        send(1)
+        await owner.until(lambda count=count: owner.heard.count("drained") == count)  # type: ignore[misc]
+
+
 def resting(body: Callable[[Owner, BatchPort, Callable[[int], None], FrozenLoop], Awaitable[None]]) -> None:
     """Run a test with a port that rests a millisecond, and with what sends datagrams of 100 bytes to it."""
     loop = FrozenLoop()
@@ -368,9 +375,7 @@ def resting(body: Callable[[Owner, BatchPort, Callable[[int], None], FrozenLoop]
 
 def test_what_comes_while_a_busy_socket_rests_is_handed_over_together() -> None:
     async def body(owner: Owner, port: BatchPort, send: Callable[[int], None], loop: FrozenLoop) -> None:
-        for count in (1, 2):  # the second one follows at once: the socket is busy
-            send(1)
-            await owner.until(lambda count=count: owner.heard.count("drained") == count)  # type: ignore[misc]
+        await keep_busy(owner, send)
         send(5)
         await turns()
         assert len(owner.received) == 2
@@ -383,9 +388,7 @@ def test_what_comes_while_a_busy_socket_rests_is_handed_over_together() -> None:
 
 def test_a_socket_that_nothing_came_to_is_watched_again() -> None:
     async def body(owner: Owner, port: BatchPort, send: Callable[[int], None], loop: FrozenLoop) -> None:
-        for count in (1, 2):
-            send(1)
-            await owner.until(lambda count=count: owner.heard.count("drained") == count)  # type: ignore[misc]
+        await keep_busy(owner, send)
         loop.now += 0.001
         await turns()
         assert owner.heard.count("drained") == 2
@@ -414,9 +417,7 @@ def test_a_socket_rests_less_the_more_comes() -> None:
 
 def test_a_port_that_is_closed_while_it_rests_hears_nothing_more() -> None:
     async def body(owner: Owner, port: BatchPort, send: Callable[[int], None], loop: FrozenLoop) -> None:
-        for count in (1, 2):
-            send(1)
-            await owner.until(lambda count=count: owner.heard.count("drained") == count)  # type: ignore[misc]
+        await keep_busy(owner, send)
         send(1)
         port.close()
         loop.now += 1.0
